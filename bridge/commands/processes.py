@@ -1,0 +1,86 @@
+"""The processes: migrate, worker, serve, sandbox."""
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+import structlog
+
+from bridge import logs, sandbox
+from bridge.commands.output import Refusal
+from bridge.edges import database
+from bridge.edges.migrations import ROOT
+from bridge.edges.secrets import WrongSecretKey
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+
+log = structlog.get_logger()
+
+DATABASE_AWAY = "The database at DATABASE_URL does not answer: {}. Start it, or correct the URL."
+NO_CREDENTIALS = (
+    "HubSpot credentials are not set: watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or "
+    "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and HUBSPOT_REFRESH_TOKEN), or run "
+    "`python -m bridge accounts set default`.\n"
+)
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this family."""
+    commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(run=_migrate)
+    commands.add_parser("worker", help="poll and deliver until SIGTERM").set_defaults(run=_worker)
+    serve = commands.add_parser("serve", help="migrate, then serve the API on PORT under gunicorn")
+    serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
+    serve.set_defaults(run=_serve)
+    simulated = commands.add_parser("sandbox", help="a simulated HubSpot, to try things out")
+    simulated.add_argument("--port", type=int, default=8001)
+    simulated.set_defaults(run=_sandbox)
+
+
+def prepared() -> Bridge:
+    """Return the parts of this process over a migrated database whose secrets can be read."""
+    settings = Settings.load_or_exit(os.environ)
+    logs.configure(settings.log_format)
+    bridge = Bridge(settings)
+    try:
+        revision = bridge.prepare()
+    except WrongSecretKey as wrong:
+        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
+    except database.AWAY as away:
+        raise Refusal(DATABASE_AWAY.format(str(away).splitlines()[0])) from None
+    log.info("database_ready", revision=revision)
+    return bridge
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    prepared()
+
+
+def _worker(_: argparse.Namespace) -> None:
+    bridge = prepared()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    bridge.clock.start()
+    stop.wait()
+    bridge.clock.stop()
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    bridge = prepared()
+    with database.reading(bridge.engine) as connection:
+        known = bridge.accounts.every(connection).values()
+    if all(account.credentials.scheme == "none" for account in known):
+        sys.stderr.write(NO_CREDENTIALS)
+    port = Settings.load_or_exit(os.environ).port
+    sys.stderr.write(f"The bridge listens on http://{arguments.host}:{port}\n")
+    sys.stdout.flush()
+    bridge.engine.dispose()
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(ROOT), "--bind", f"{arguments.host}:{port}"]
+    os.execv(sys.executable, [*command, "app:app"])  # noqa: S606 -- gunicorn takes this process's place
+
+
+def _sandbox(arguments: argparse.Namespace) -> None:
+    sandbox.serve(arguments.port)

@@ -1,0 +1,1 @@
+"""Decides: pure functions and frozen values; no clock, no randomness, no I/O."""

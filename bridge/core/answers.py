@@ -1,0 +1,33 @@
+"""What an outside party answered to one HTTP request."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The party answered: a status line and headers were read whole.
+
+    `headers` has lower-case names; the last of several equal names wins. `body` holds the raw
+    bytes that were read within the cap, undecoded. `complete` is false when the body was cut
+    short: by the cap, the deadline or a dropped connection.
+    """
+
+    status_code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    complete: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoAnswer:
+    """No status line and headers came: `reason` is a sentence for whoever reads the watch."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoToken:
+    """The request was not sent: the account has no token that works. `reason` says what to do."""
+
+    reason: str

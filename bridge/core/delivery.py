@@ -1,0 +1,176 @@
+"""When to try a callback again, what the receiver's answer means, and the callback's body."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from bridge.core.answers import Answer, NoAnswer
+from bridge.core.gates import Failure, Signal, Success
+from bridge.core.instants import retry_after_seconds, rfc3339
+from bridge.core.kinds import KINDS
+from bridge.core.watch import Event, Watch, advance
+
+LARGEST_HUBSPOT_BYTES = 256 * 1024
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+EXCERPT_BYTES = 2048
+
+
+class Trigger(StrEnum):
+    """Who asked for an attempt."""
+
+    SCHEDULE = "schedule"  # the bridge's own schedule
+    MANUAL = "manual"  # a person or a program, by redelivering
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryPolicy:
+    """`schedule_seconds`: the waits between attempts; each ± `jitter_share` of itself."""
+
+    schedule_seconds: tuple[float, ...]
+    jitter_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One POST of a callback, as it went. Attempts are never changed."""
+
+    watch_id: str
+    number: int
+    trigger: Trigger
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempted:
+    """What one attempt leads to: the watch and the attempt to save, news about the host."""
+
+    watch: Watch
+    attempt: Attempt
+    signal: Signal
+
+
+def after_attempt(
+    watch: Watch,
+    answer: Answer | NoAnswer,
+    *,
+    started_at: datetime,
+    now: datetime,
+    policy: RetryPolicy,
+    jitter: float,
+) -> Attempted:
+    """Decide what the receiver's `answer` leads to. `jitter` is drawn from -1 to 1."""
+    attempt = record(watch, answer, started_at=started_at, now=now)
+    made = {
+        "attempts": attempt.number,
+        "tries": watch.tries + 1,
+        "manual": False,
+        "last_attempt_at": started_at,
+        "last_status_code": attempt.status_code,
+        "last_error": attempt.error or watch.error,
+    }
+    wait = _wait_seconds(watch, answer, policy, now=now, jitter=jitter)
+    if attempt.error is None:
+        after = advance(watch, Event.ACCEPTED, settled_at=now, **made)
+    elif wait is None:
+        after = advance(watch, Event.GAVE_UP, settled_at=now, **made)
+    else:
+        after = advance(watch, Event.MISSED, due_at=now + timedelta(seconds=wait), **made)
+    return Attempted(watch=after, attempt=attempt, signal=_signal(answer, attempt.error))
+
+
+def record(watch: Watch, answer: Answer | NoAnswer, *, started_at: datetime, now: datetime) -> Attempt:
+    """Return the attempt as it will be kept."""
+    answered = answer if isinstance(answer, Answer) else None
+    return Attempt(
+        watch_id=watch.id,
+        number=watch.attempts + 1,
+        trigger=Trigger.MANUAL if watch.manual else Trigger.SCHEDULE,
+        started_at=started_at,
+        duration_ms=max(0, round((now - started_at).total_seconds() * 1000)),
+        status_code=answered.status_code if answered else None,
+        error=attempt_error(answer),
+        response_excerpt=excerpt(answered.body) if answered else None,
+    )
+
+
+def attempt_error(answer: Answer | NoAnswer) -> str | None:
+    """Return why an attempt failed, as a sentence; None when the receiver accepted it."""
+    if isinstance(answer, NoAnswer):
+        return f"The receiver did not answer: {answer.reason}"
+    if 200 <= answer.status_code < 300:
+        return None
+    if 300 <= answer.status_code < 400:
+        return f"The receiver answered {answer.status_code}; redirects are not followed"
+    return f"The receiver answered {answer.status_code}"
+
+
+def excerpt(body: bytes) -> str:
+    """Return the start of a response, at most 2 KiB, fit for a page and any database."""
+    text = body[:EXCERPT_BYTES].decode(errors="replace")
+    kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
+    # A replacement may be longer in bytes than what it replaces.
+    return kept.encode()[:EXCERPT_BYTES].decode(errors="ignore")
+
+
+def _wait_seconds(
+    watch: Watch, answer: Answer | NoAnswer, policy: RetryPolicy, *, now: datetime, jitter: float
+) -> float | None:
+    """Return the seconds until the next attempt, or None when there is none."""
+    gone = isinstance(answer, Answer) and answer.status_code == 410
+    if gone or watch.tries >= len(policy.schedule_seconds):
+        return None
+    wait = policy.schedule_seconds[watch.tries] * (1 + policy.jitter_share * jitter)
+    if isinstance(answer, Answer) and answer.status_code in (429, 503):
+        asked = retry_after_seconds(answer.headers.get("retry-after"), now=now) or 0.0
+        wait = max(wait, min(asked, LONGEST_RETRY_AFTER_SECONDS))
+    return wait
+
+
+def _signal(answer: Answer | NoAnswer, error: str | None) -> Signal:
+    """A host that says no is well; one that is silent, overrun or broken is not."""
+    if isinstance(answer, Answer) and answer.status_code < 500 and answer.status_code != 429:
+        return Success()
+    return Failure(reason=error or "")
+
+
+def event_type(watch: Watch) -> str:
+    """Return the callback's `type`."""
+    return f"{KINDS[watch.kind].event_prefix}.{watch.outcome}"
+
+
+def payload(watch: Watch, hubspot: str | None) -> bytes:
+    """Return the callback's body: the same bytes for every attempt of one ended watch.
+
+    `hubspot` is HubSpot's JSON text: it goes out as it came in. ValueError before the end.
+    """
+    if watch.ended_at is None:
+        raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
+    truncated = hubspot is not None and len(hubspot.encode()) > LARGEST_HUBSPOT_BYTES
+    data = {
+        "id": watch.id,
+        "task_id": watch.task_id,
+        "kind": watch.kind,
+        "account": watch.account,
+        "outcome": watch.outcome,
+        "metadata": json.loads(watch.metadata),
+        "created_at": rfc3339(watch.created_at),
+        "ended_at": rfc3339(watch.ended_at),
+        "error": watch.error,
+    } | ({"truncated": True} if truncated else {})
+    text = with_verbatim(data, "hubspot", None if truncated else hubspot)
+    head = json.dumps({"type": event_type(watch), "timestamp": rfc3339(watch.ended_at)})
+    return f'{head[:-1]}, "data": {text}}}'.encode()
+
+
+def with_verbatim(fields: dict[str, Any], name: str, text: str | None) -> str:
+    """Return `fields` as a JSON object with one more member, whose JSON `text` stays as it is.
+
+    Parsing and writing it again could change numbers, and order.
+    """
+    return f'{json.dumps(fields)[:-1]}, "{name}": {text or "null"}}}'

@@ -1,0 +1,141 @@
+"""Whether an outside party (a HubSpot account, a receiver's host) may be asked now.
+
+A gate is open, or paused until an instant. When that has come, one probe goes through: its
+success opens the gate, its failure pauses it for longer.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Success:
+    """The party answered as it should."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """The party did not answer, or said that it is in trouble: several in a row pause it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """Nothing will work until somebody mends it: one is enough to pause."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hold:
+    """The party named a time to wait."""
+
+    seconds: float
+    reason: str
+
+
+Signal = Success | Failure | Fault | Hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatePolicy:
+    """When failures pause a gate, and for how long: `first_seconds`, doubling to `most_seconds`.
+
+    `ramps` tells whether a party that has come back is asked more and more: see `limit`.
+    """
+
+    failures: int
+    first_seconds: float
+    most_seconds: float
+    ramps: bool
+
+
+# The quota already keeps an account that comes back from being overrun.
+ACCOUNT_POLICY = GatePolicy(failures=10, first_seconds=30, most_seconds=900, ramps=False)
+# One probe at a time is gentle already: the pauses only have to keep a dead host from being busy work.
+HOST_POLICY = GatePolicy(failures=5, first_seconds=0.25, most_seconds=15, ramps=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """What is known about one party. A new one is open.
+
+    `ramp` counts the successes since the gate last opened: see `limit`.
+    """
+
+    failures: int = 0  # in a row
+    paused_at: datetime | None = None
+    paused_until: datetime | None = None
+    pause_seconds: float = 0.0  # the last pause that was ours to choose
+    reason: str | None = None
+    ramp: int | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the gate waits, for its pause to end or for its probe to answer."""
+        return self.paused_until is not None
+
+
+def probing(gate: Gate, *, until: datetime) -> Gate:
+    """Return the gate while its one probe is on the way, at the longest until `until`."""
+    return replace(gate, paused_until=until)
+
+
+def limit(gate: Gate | None, most: int) -> int:
+    """Return how many requests one worker may have in flight towards the party: 1 to `most`.
+
+    A party that has just come back gets one, then twice as many with each success, so that
+    what waited for it goes out promptly and not as a stampede.
+    """
+    if gate is None or gate.ramp is None:
+        return most
+    return max(1, min(most, 1 << gate.ramp))
+
+
+RAMPED = 10  # 2**10 requests in flight is the most that a worker may be set to have
+
+
+def after_signal(
+    gate: Gate, signal: Signal, *, asked_at: datetime, now: datetime, policy: GatePolicy
+) -> Gate:
+    """Return the gate after what was learnt from a request claimed at `asked_at`.
+
+    A request that was on the way before the pause began neither ends it nor makes it longer.
+    """
+    stale = gate.paused_at is not None and asked_at < gate.paused_at
+    match signal:
+        case Hold(seconds=seconds, reason=reason):
+            return _hold(gate, now + timedelta(seconds=seconds), reason, now=now)
+        case _ if stale:
+            return gate
+        case Success():
+            return _opened(gate, policy)
+        case Failure(reason=reason):
+            failed = replace(gate, failures=gate.failures + 1)
+            return (
+                failed
+                if failed.failures < policy.failures
+                else _paused(failed, reason, now=now, policy=policy)
+            )
+        case Fault(reason=reason):
+            return _paused(gate, reason, now=now, policy=policy)
+
+
+def _opened(gate: Gate, policy: GatePolicy) -> Gate:
+    if gate.paused and policy.ramps:
+        return Gate(ramp=0)
+    if gate.ramp is None:
+        return Gate()
+    return Gate(ramp=gate.ramp + 1 if gate.ramp < RAMPED else None)
+
+
+def _paused(gate: Gate, reason: str, *, now: datetime, policy: GatePolicy) -> Gate:
+    seconds = min(max(policy.first_seconds, gate.pause_seconds * 2), policy.most_seconds)
+    until = now + timedelta(seconds=seconds)
+    return replace(gate, paused_at=now, paused_until=until, pause_seconds=seconds, reason=reason, ramp=None)
+
+
+def _hold(gate: Gate, until: datetime, reason: str, *, now: datetime) -> Gate:
+    until = max(until, gate.paused_until or until)
+    return replace(gate, paused_at=gate.paused_at or now, paused_until=until, reason=reason, ramp=None)

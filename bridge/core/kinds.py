@@ -1,0 +1,115 @@
+"""The kinds of HubSpot task: one row each. Adding a kind is adding a row."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from bridge.core.watch import Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """Which endpoint answers for a task, and what its words mean.
+
+    `v3` and `dated` are path templates: HubSpot moved the version's place when it began to
+    name versions by date. `field` holds HubSpot's word; `running` are the words of a task that
+    goes on; `ends` tells the outcome for each word of one that has ended.
+    """
+
+    name: str
+    v3: str
+    dated: str
+    field: str = "status"
+    running: frozenset[str] = frozenset({"PENDING", "PROCESSING"})
+    ends: Mapping[str, Callable[[Mapping[str, Any]], Outcome]]
+    event_prefix: str
+
+    def path(self, version: str, task_id: str) -> str:
+        """Return the path to ask, with the opaque `task_id` percent-encoded whole."""
+        template = self.v3 if version == "v3" else self.dated
+        return template.format(v=version, task_id=_segment(task_id))
+
+
+def _segment(task_id: str) -> str:
+    # A segment of dots alone would be taken as a step up the path (RFC 3986, 5.2.4).
+    encoded = quote(task_id, safe="")
+    return encoded.replace(".", "%2E") if set(task_id) == {"."} else encoded
+
+
+def _has_id(result: object) -> bool:
+    return isinstance(result, Mapping) and result.get("id") not in (None, "")
+
+
+def _is_url(result: object) -> bool:
+    return isinstance(result, str) and result != ""
+
+
+def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
+    """HubSpot says COMPLETE for success and failure alike: the result and the errors tell."""
+
+    def outcome(body: Mapping[str, Any]) -> Outcome:
+        if not has_result(body.get("result")):
+            return Outcome.FAILED
+        if body.get("errors") or body.get("numErrors"):
+            return Outcome.COMPLETED_WITH_ERRORS
+        return Outcome.COMPLETED
+
+    return outcome
+
+
+def _always(outcome: Outcome) -> Callable[[Mapping[str, Any]], Outcome]:
+    return lambda _: outcome
+
+
+_CANCELED = _always(Outcome.CANCELED)
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="file-import",
+            v3="/files/{v}/files/import-from-url/async/tasks/{task_id}/status",
+            dated="/files/{v}/files/import-from-url/async/tasks/{task_id}/status",
+            ends={"COMPLETE": _judged_by(_has_id), "CANCELED": _CANCELED},
+            event_prefix="import",
+        ),
+        Kind(
+            name="folder-update",
+            v3="/files/{v}/folders/update/async/tasks/{task_id}/status",
+            dated="/files/{v}/folders/update/async/tasks/{task_id}/status",
+            ends={"COMPLETE": _judged_by(_has_id), "CANCELED": _CANCELED},
+            event_prefix="folder-update",
+        ),
+        Kind(
+            name="crm-export",
+            v3="/crm/{v}/exports/export/async/tasks/{task_id}/status",
+            dated="/crm/exports/{v}/export/async/tasks/{task_id}/status",
+            ends={"COMPLETE": _judged_by(_is_url), "CANCELED": _CANCELED},
+            event_prefix="crm-export",
+        ),
+        Kind(
+            name="crm-import",
+            v3="/crm/{v}/imports/{task_id}",
+            dated="/crm/imports/{v}/{task_id}",
+            field="state",
+            running=frozenset({"STARTED", "PROCESSING", "DEFERRED"}),
+            ends={
+                "DONE": _always(Outcome.COMPLETED),
+                "FAILED": _always(Outcome.FAILED),
+                "CANCELED": _CANCELED,
+                "REVERTED": _CANCELED,
+            },
+            event_prefix="import",
+        ),
+        Kind(
+            name="source-code-extract",
+            v3="/cms/{v}/source-code/extract/async/tasks/{task_id}/status",
+            dated="/cms/source-code/{v}/extract/async/tasks/{task_id}/status",
+            ends={"COMPLETE": _always(Outcome.COMPLETED), "CANCELED": _CANCELED},
+            event_prefix="source-code-extract",
+        ),
+    )
+}
+
+DEFAULT_KIND = "file-import"

@@ -1,0 +1,167 @@
+"""When to ask HubSpot again, and what its answer leads to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import sqrt
+from typing import Any, assert_never
+
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import (
+    AccountAtFault,
+    Ended,
+    NoNews,
+    Refused,
+    Throttled,
+    Trouble,
+    Unfinished,
+    read,
+)
+from bridge.core.gates import Failure, Fault, Hold, Signal, Success
+from bridge.core.kinds import Kind
+from bridge.core.watch import Event, Outcome, Watch, advance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Polled:
+    """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account."""
+
+    watch: Watch
+    hubspot: str | None
+    signal: Signal
+
+
+REFUSALS = 3  # HubSpot may need a moment to know a task that it has just made
+REFUSAL_SECONDS = 10.0
+BACKOFF_SECONDS = 2.0
+LONGEST_BACKOFF_SECONDS = 60.0
+GAP_JITTER = 0.1
+YOUNG_SECONDS = 120.0  # younger watches get half of a claim that the quota cuts short
+BACKOFF_JITTER = 0.2
+
+
+def gap(age_seconds: float) -> float:
+    """Return the seconds until the next poll of a task found unfinished at `age_seconds` (≥ 0)."""
+    return max(sqrt(age_seconds + 4), age_seconds / 30)
+
+
+def urgency(waited_seconds: float, age_seconds: float) -> float:
+    """Return how pressing a due poll is: the square of its wait over the gap it should have had.
+
+    The store orders by the same formula, in SQL.
+    """
+    return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
+
+
+def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
+    """Choose `count` ids, half from the `young`, half from `every` one, each most urgent first.
+
+    `odd_to_young` says who gets the odd one; what one side lacks the other gets.
+    """
+    half = (count + odd_to_young) // 2
+    chosen = list(young[:half])
+    taken = set(chosen)
+    rest = [id_ for id_ in every if id_ not in taken]
+    return chosen + rest[: count - len(chosen)]
+
+
+def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
+    """Return when a new watch is first polled."""
+    return min(created_at + timedelta(seconds=gap(0)), deadline_at)
+
+
+def after_answer(
+    kind: Kind, watch: Watch, answer: Answer | NoAnswer | NoToken, *, now: datetime, jitter: float
+) -> Polled:
+    """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1."""
+    watch = replace(watch, polls=watch.polls + 1, last_polled_at=now)
+    match read(kind, answer, now=now):
+        case Ended(status=status, outcome=outcome, error=error, body=body):
+            ended = end(replace(watch, status=status), outcome, error, now=now)
+            return Polled(watch=ended, hubspot=body, signal=Success())
+        case Unfinished(status=status, body=body):
+            watch = _seen(watch, status, now=now)
+            going = _go_on(
+                watch, _gap_seconds(watch, now, jitter), now=now, refusals=0, failures=0, last_error=None
+            )
+            return Polled(watch=going, hubspot=body, signal=Success())
+        case NoNews(reason=reason, status=status, body=body):
+            wait = _gap_seconds(watch, now, jitter)
+            word = status or watch.status
+            going = _go_on(watch, wait, now=now, refusals=0, failures=0, last_error=reason, status=word)
+            return Polled(watch=going, hubspot=body, signal=Success())
+        case Refused(reason=reason):
+            return Polled(
+                watch=_refused(watch, reason, now=now, jitter=jitter), hubspot=None, signal=Success()
+            )
+        case Trouble(reason=reason):
+            going = _back_off(watch, reason, now=now, jitter=jitter)
+            return Polled(watch=going, hubspot=None, signal=Failure(reason=reason))
+        case AccountAtFault(reason=reason):
+            going = _go_on(watch, 0, now=now, last_error=reason)
+            return Polled(watch=going, hubspot=None, signal=Fault(reason=reason))
+        case Throttled(seconds=seconds, reason=reason):
+            going = _go_on(watch, 0, now=now, last_error=reason)
+            return Polled(watch=going, hubspot=None, signal=Hold(seconds=seconds, reason=reason))
+        case never:
+            assert_never(never)
+
+
+def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime) -> Watch:
+    """The task has ended: its callback is due at once."""
+    return advance(
+        watch,
+        Event.ENDED,
+        outcome=outcome,
+        error=error,
+        last_error=error,
+        ended_at=now,
+        due_at=now,
+        refusals=0,
+        failures=0,
+    )
+
+
+def time_out(watch: Watch, *, now: datetime) -> Watch:
+    """End a watch whose deadline has passed."""
+    seconds = (watch.deadline_at - watch.created_at).total_seconds()
+    seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
+    why = f" The last answer: {watch.last_error}" if watch.last_error else ""
+    return end(
+        watch, Outcome.TIMED_OUT, f"The task did not end within {seconds:.0f} s; {seen}.{why}", now=now
+    )
+
+
+def _go_on(watch: Watch, wait_seconds: float, *, now: datetime, **changes: Any) -> Watch:
+    """Keep watching; the last poll comes exactly at the deadline, and then it is over."""
+    if now >= watch.deadline_at:
+        return time_out(replace(watch, **changes), now=now)
+    due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
+    return advance(watch, Event.CHECKED, due_at=due_at, **changes)
+
+
+def _seen(watch: Watch, status: str, *, now: datetime) -> Watch:
+    """Count the age anew when the task is first seen at work: it is a new wait."""
+    first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
+    return replace(watch, status=status, age_zero_at=now if first else watch.age_zero_at)
+
+
+def _gap_seconds(watch: Watch, now: datetime, jitter: float) -> float:
+    # A clock that was set back must not make a negative age.
+    age = max((now - watch.age_zero_at).total_seconds(), 0.0)
+    return gap(age) * (1 + GAP_JITTER * jitter)
+
+
+def _refused(watch: Watch, reason: str, *, now: datetime, jitter: float) -> Watch:
+    refusals = watch.refusals + 1
+    if refusals >= REFUSALS:
+        return end(watch, Outcome.REJECTED, f"{reason} ({refusals} times in a row).", now=now)
+    wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
+    return _go_on(watch, wait, now=now, refusals=refusals, failures=0, last_error=reason)
+
+
+def _back_off(watch: Watch, reason: str, *, now: datetime, jitter: float) -> Watch:
+    # The exponent is capped: 2 s doubles five times to 64 s, and 2.0**1024 would overflow.
+    wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
+    wait *= 1 + BACKOFF_JITTER * jitter
+    return _go_on(watch, wait, now=now, refusals=0, failures=watch.failures + 1, last_error=reason)

@@ -1,0 +1,98 @@
+"""How fast an account may be asked: one generic cell rate row per account (GCRA).
+
+`free_at` is the theoretical arrival time of the next request when all come evenly spaced; it
+may run ahead of the clock by a tolerance, which is the burst.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
+
+# Bursts may run this far ahead: at least a tick of the clock and a little, or tokens are lost.
+TOLERANCE_SHARE = 0.05
+TOLERANCE_SECONDS = 0.3
+
+# Requests leave a little later than they are granted, and not all equally: without this slack
+# two grants at a window's edges could reach HubSpot inside one window.
+SLACK_SHARE = 0.05
+
+# A day's quota that is all gone still lets one request through now and then, to see the new one.
+SLOWEST_SECONDS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """HubSpot's burst limit, `requests` in any window of `seconds`, and the `share` that is ours."""
+
+    requests: int
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Usage:
+    """What an account has used, and what its newest answer's headers said is left.
+
+    `headroom` is 0.05 to 1; `daily_remaining` is None where HubSpot does not tell.
+    """
+
+    free_at: datetime | None = None
+    headroom: float = 1.0
+    daily_remaining: int | None = None
+    observed_at: datetime | None = None
+
+
+def tolerance_seconds(rate: Rate) -> float:
+    """Return how far `free_at` may run ahead of the clock."""
+    return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
+
+
+def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
+    """Return the seconds between two requests, such that no window ever holds more than the share."""
+    span = rate.seconds * (1 + SLACK_SHARE) + tolerance_seconds(rate)
+    burst = span / max(rate.requests * rate.share, 1.0)
+    return max(burst, _daily_interval_seconds(usage, now=now)) / usage.headroom
+
+
+def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
+    """Spread half of what is left of the day's quota until midnight UTC."""
+    if usage.daily_remaining is None or usage.observed_at is None:
+        return 0.0
+    today = now.astimezone(UTC).date()
+    if usage.observed_at.astimezone(UTC).date() != today:
+        return 0.0
+    midnight = datetime.combine(today + timedelta(days=1), time(), UTC)
+    left = (midnight - now).total_seconds()
+    return min(left / max(usage.daily_remaining * 0.5, 1e-9), SLOWEST_SECONDS)
+
+
+def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:
+    """Return how many of the `wanted` requests may go now."""
+    interval = interval_seconds(rate, usage, now=now)
+    ahead = (max(usage.free_at or now, now) - now).total_seconds()
+    room = tolerance_seconds(rate) - ahead
+    return min(wanted, int(room / interval) + 1) if room >= 0 else 0
+
+
+def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
+    """Return the usage after `requests` were granted."""
+    seconds = interval_seconds(rate, usage, now=now) * requests
+    return replace(usage, free_at=max(usage.free_at or now, now) + timedelta(seconds=seconds))
+
+
+def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
+    """Return the usage after an answer's rate-limit `headers` (lower-case names)."""
+    most = _count(headers.get("x-hubspot-ratelimit-max"))
+    remaining = _count(headers.get("x-hubspot-ratelimit-remaining"))
+    daily = _count(headers.get("x-hubspot-ratelimit-daily-remaining"))
+    if most and remaining is not None:
+        headroom = min(max((remaining / most - 0.1) / 0.3, 0.05), 1.0)
+        usage = replace(usage, headroom=headroom, observed_at=now)
+    if daily is not None:
+        usage = replace(usage, daily_remaining=daily, observed_at=now)
+    return usage
+
+
+def _count(text: str | None) -> int | None:
+    # 18 digits fit the database's integer; nobody has a larger quota.
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None

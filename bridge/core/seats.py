@@ -1,0 +1,30 @@
+"""Who gets a worker's free seats: every lane some, none so many that the others stand."""
+
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
+
+# A lane may hold this many times the seats that stay free (dynamic thresholds, Choudhury and
+# Hahne 1998): alone it gets nearly all, and yet a newcomer always finds a seat.
+FREE_SHARE = 7
+
+Lane = TypeVar("Lane", bound=Hashable)
+
+
+def share(free: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
+    """Share `free` seats among the lanes of `most`, one at a time, in turn.
+
+    `most` says how many seats each may hold, in the order of who goes first; `held`, how many
+    each holds now. Lanes that get none are left out.
+    """
+    given = dict.fromkeys(most, 0)
+    waiting = list(most)
+    while free > 0 and waiting:
+        waiting = [lane for lane in waiting if _may_take(held.get(lane, 0) + given[lane], most[lane], free)]
+        for lane in waiting[:free]:
+            given[lane] += 1
+        free -= min(free, len(waiting))
+    return {lane: seats for lane, seats in given.items() if seats}
+
+
+def _may_take(holds: int, most: int, free: int) -> bool:
+    return holds < min(most, FREE_SHARE * free)

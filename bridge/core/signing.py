@@ -1,0 +1,43 @@
+"""Standard Webhooks signatures (https://www.standardwebhooks.com, specification 1.0)."""
+
+import hmac
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Sequence
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 -- what secrets begin with, in public
+SECRET_BYTES = range(24, 65)  # the specification's bounds
+
+
+def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> dict[str, str]:
+    """Return the three headers for exactly these `body` bytes.
+
+    `timestamp` is in Unix seconds; `secrets` are `whsec_…` strings, at least one, and each
+    contributes one signature, so that a rotation can overlap.
+    """
+    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(_signature(secret, signed) for secret in secrets),
+    }
+
+
+def _signature(secret: str, signed: bytes) -> str:
+    return "v1," + b64encode(hmac.digest(secret_key(secret), signed, "sha256")).decode()
+
+
+def secret_key(secret: str) -> bytes:
+    """Return the key inside a `whsec_…` secret; ValueError says what is wrong with it."""
+    try:
+        key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+    except NotBase64:
+        raise ValueError("a signing secret is base64 after 'whsec_'") from None
+    if len(key) not in SECRET_BYTES:
+        raise ValueError("a signing secret holds 24 to 64 bytes")
+    return key
+
+
+def make_secret(random_bytes: bytes) -> str:
+    """Return `random_bytes` (24 to 64 of them) as a signing secret."""
+    return SECRET_PREFIX + b64encode(random_bytes).decode()

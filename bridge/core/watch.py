@@ -1,0 +1,139 @@
+"""The watch and its life: every state, every event, and the one function that moves between them."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class State(StrEnum):
+    """What the bridge is doing about a watch."""
+
+    WATCHING = "watching"  # HubSpot is polled until the task ends
+    DELIVERING = "delivering"  # the task ended; its callback is on the way
+    DELIVERED = "delivered"  # the receiver answered 2xx
+    UNDELIVERED = "undelivered"  # the receiver said 410, or the schedule ran out
+    WITHDRAWN = "withdrawn"  # the client took it back; nothing more is sent
+
+
+class Outcome(StrEnum):
+    """How a task ended."""
+
+    COMPLETED = "completed"  # HubSpot finished, without errors
+    COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
+    FAILED = "failed"  # HubSpot finished, and there is no result
+    CANCELED = "canceled"  # HubSpot gave up: the file will not come
+    REJECTED = "rejected"  # HubSpot does not know the task
+    TIMED_OUT = "timed_out"  # the watch's deadline passed first
+
+
+class Event(StrEnum):
+    """What can happen to a watch."""
+
+    CHECKED = "checked"  # HubSpot was asked, and the task goes on
+    RECHECKED = "rechecked"  # somebody wants the next poll now
+    ENDED = "ended"  # the task ended, however
+    WITHDRAWN = "withdrawn"  # the client takes the watch back
+    ACCEPTED = "accepted"  # an attempt got its 2xx
+    MISSED = "missed"  # an attempt failed, and the schedule has another
+    GAVE_UP = "gave_up"  # an attempt failed for good
+    REDELIVERED = "redelivered"  # somebody wants the callback again
+
+
+TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.WATCHING, Event.CHECKED): State.WATCHING,
+    (State.WATCHING, Event.RECHECKED): State.WATCHING,
+    (State.WATCHING, Event.ENDED): State.DELIVERING,
+    (State.WATCHING, Event.WITHDRAWN): State.WITHDRAWN,
+    (State.DELIVERING, Event.ACCEPTED): State.DELIVERED,
+    (State.DELIVERING, Event.MISSED): State.DELIVERING,
+    (State.DELIVERING, Event.GAVE_UP): State.UNDELIVERED,
+    (State.DELIVERING, Event.WITHDRAWN): State.WITHDRAWN,
+    (State.DELIVERED, Event.REDELIVERED): State.DELIVERING,
+    (State.UNDELIVERED, Event.REDELIVERED): State.DELIVERING,
+}
+
+OPEN = frozenset({State.WATCHING, State.DELIVERING})
+SETTLED = frozenset({State.DELIVERED, State.UNDELIVERED})
+
+
+class IllegalTransition(Exception):
+    """This watch's state does not allow that event."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"a watch that is {state} cannot be {event}")
+        self.state = state
+        self.event = event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watch:
+    """One task followed for one callback URL, on behalf of one client."""
+
+    id: str
+    client: str
+    account: str
+    kind: str
+    task_id: str
+    callback_url: str
+    callback_host: str  # the URL's lower-case name, without the port
+    metadata: str  # the client's JSON object, as text
+    created_at: datetime
+    deadline_at: datetime
+
+    state: State = State.WATCHING
+    outcome: Outcome | None = None
+    due_at: datetime | None  # the next step; while claimed, the end of the lease
+    claimed_by: str | None = None  # the worker that is at it
+    ended_at: datetime | None = None  # the bridge saw the task end
+    settled_at: datetime | None = None  # nothing was left to do
+
+    polls: int = 0
+    last_polled_at: datetime | None = None
+    age_zero_at: datetime  # registration, then the first sight of PROCESSING
+    status: str | None = None
+    refusals: int = 0  # answers in a row that do not know the task
+    failures: int = 0  # answers in a row that were no answer
+    error: str | None = None  # why the outcome is not `completed`
+    last_error: str | None = None  # the newest trouble with HubSpot or the receiver
+
+    attempts: int = 0  # ever made
+    tries: int = 0  # of these, since the delivery (re)started
+    manual: bool = False  # the next attempt was asked for by hand
+    last_attempt_at: datetime | None = None
+    last_status_code: int | None = None
+
+
+def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
+    """Return the watch after `event`, with `changes` to its other fields.
+
+    Raises IllegalTransition when the state does not allow the event. Keeps the rule that
+    `due_at` is set exactly while something is left to do. Whoever held the watch lets go.
+    """
+    state = next_state(watch.state, event)
+    if state not in OPEN:
+        changes["due_at"] = None
+    return replace(watch, state=state, claimed_by=None, **changes)
+
+
+def next_state(state: State, event: Event) -> State:
+    """Return where `event` leads from `state`; raises IllegalTransition."""
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise IllegalTransition(state, event) from None
+
+
+def withdraw(watch: Watch, *, now: datetime) -> Watch:
+    """Take the watch back: nothing more is asked or sent."""
+    return advance(watch, Event.WITHDRAWN, settled_at=now)
+
+
+def redeliver(watch: Watch, *, now: datetime) -> Watch:
+    """Start the delivery anew: at once, by hand, with the whole schedule before it."""
+    return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
+
+
+def recheck(watch: Watch, *, now: datetime) -> Watch:
+    """Ask HubSpot now, instead of when the watch is due."""
+    return advance(watch, Event.RECHECKED, due_at=now)

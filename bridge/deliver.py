@@ -1,0 +1,166 @@
+"""Step 3: claim due callbacks, sign, POST, decide, save."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection
+
+from bridge import __version__
+from bridge.core import delivery, gates
+from bridge.core.answers import Answer, NoAnswer
+from bridge.core.signing import sign
+from bridge.core.watch import State, Watch
+from bridge.edges.callbacks import CallbackSender
+from bridge.edges.secrets import Cipher
+from bridge.edges.store import claims, clients
+from bridge.edges.store import gates as store
+from bridge.edges.store import watches as store_watches
+
+log = structlog.get_logger()
+
+USER_AGENT = f"hubspot-import-bridge/{__version__}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A claimed watch that has ended, with all that its callback takes."""
+
+    watch: Watch
+    hubspot: str | None
+    secrets: tuple[str, ...]
+    claimed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """An attempt that was made, and what it leads to."""
+
+    job: Job
+    attempted: delivery.Attempted
+
+
+class Deliveries:
+    """Sends the callbacks of ended watches."""
+
+    state = State.DELIVERING
+
+    def __init__(
+        self,
+        *,
+        callbacks: CallbackSender,
+        cipher: Cipher,
+        policy: delivery.RetryPolicy,
+        claimant: claims.Claimant,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`jitter` draws from -1 to 1."""
+        self._callbacks = callbacks
+        self._cipher = cipher
+        self._policy = policy
+        self._claimant = claimant
+        self._clock = clock
+        self._jitter = jitter
+
+    def lanes(self, connection: Connection, most: int, now: datetime) -> dict[str, tuple[datetime, int]]:
+        """Return the hosts with due callbacks: since when, and how many may be in flight to each."""
+        due = claims.due_lanes(connection, self.state, now)
+        known = store.read_hosts(connection, due) if due else {}
+        shut = {name for name, gate in known.items() if gate.paused_until and gate.paused_until > now}
+        return {
+            name: (since, gates.limit(known.get(name), most)) for name, since in due.items() if name not in shut
+        }
+
+    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        """Claim at most `shares` callbacks of each host; of a paused one, its single probe."""
+        if not shares:
+            return []
+        allowed = dict(shares)
+        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        for name, gate in store.read_hosts(connection, shares).items():
+            if gate.paused_until is not None:
+                first = store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
+                allowed[name] = int(first)
+        watches = claims.claim(connection, self.state, allowed, self._claimant, now)
+        return self.jobs(connection, watches, store_watches.answers_of(connection, [w.id for w in watches]), now)
+
+    def claimed(self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime) -> dict[str, Watch]:
+        """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
+
+        Only towards hosts that are well, and only as many as `shares` has seats for.
+        """
+        troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
+        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        taken: Counter[str] = Counter()
+        claimed = {}
+        for watch in ended:
+            host = watch.callback_host
+            if host not in troubled and taken[host] < shares.get(host, 0):
+                taken[host] += 1
+                claimed[watch.id] = replace(watch, due_at=lease_ends_at, claimed_by=self._claimant.worker)
+        return claimed
+
+    def jobs(
+        self, connection: Connection, watches: Sequence[Watch], hubspot: Mapping[str, str], now: datetime
+    ) -> list[Job]:
+        """Return claimed watches with what their callbacks take."""
+        if not watches:
+            return []
+        tokens = clients.secrets_of(connection, {watch.client for watch in watches}, now)
+        secrets = {name: tuple(map(self._cipher.decrypt, theirs)) for name, theirs in tokens.items()}
+        return [
+            Job(watch=watch, hubspot=hubspot.get(watch.id), secrets=secrets[watch.client], claimed_at=now)
+            for watch in watches
+        ]
+
+    def work(self, job: Job) -> Done:
+        """Sign, POST, and decide. Runs in a seat of its own; no transaction is open."""
+        started_at = self._clock()
+        body = delivery.payload(job.watch, job.hubspot)
+        answer = send(
+            self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=job.secrets, at=started_at
+        )
+        attempted = delivery.after_attempt(
+            job.watch, answer, started_at=started_at, now=self._clock(), policy=self._policy, jitter=self._jitter()
+        )
+        return Done(job=job, attempted=attempted)
+
+    def save(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[claims.Result]:
+        """Save attempts, and what they tell about their hosts; return those that were still ours."""
+        results = [
+            claims.Result(claimed=d.job.watch, watch=d.attempted.watch, attempt=d.attempted.attempt) for d in done
+        ]
+        kept = claims.save(connection, results, self._claimant.worker)
+        by_host: dict[str, list[Done]] = defaultdict(list)
+        for d in done:
+            by_host[d.job.watch.callback_host].append(d)
+        # Nearly always all hosts are well, and stay so: then there is nothing to lock.
+        failed = {d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, gates.Failure)}
+        held = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
+        store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
+        return kept
+
+
+def send(
+    callbacks: CallbackSender, url: str, message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime
+) -> Answer | NoAnswer:
+    """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
+    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+    headers |= sign(message_id, int(at.timestamp()), body, secrets)
+    return callbacks.post(url, headers, body)
+
+
+def _learnt(host: str, gate: gates.Gate, done: Sequence[Done], now: datetime) -> gates.Gate:
+    after = gate
+    for d in done:
+        after = gates.after_signal(
+            after, d.attempted.signal, asked_at=d.job.claimed_at, now=now, policy=gates.HOST_POLICY
+        )
+    if after.paused and not gate.paused:
+        log.warning("host_paused", host=host, reason=after.reason)
+    elif gate.paused and not after.paused:
+        log.info("host_resumed", host=host)
+    return after

@@ -1,0 +1,219 @@
+"""Which addresses a callback may be sent to, and which callback URLs may be registered. Pure functions.
+
+An address is judged where it is dialled; what is said about a URL's host is only an early hint.
+"""
+
+import re
+import socket
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+Address: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+#: Refused blocks and why; the first that holds an address decides, so the narrow ones come first.
+#: Sources: IANA's special-purpose address registries (RFC 6890) and the clouds' manuals.
+REFUSED: tuple[tuple[str, str], ...] = (
+    ("169.254.169.254/32", "a cloud's metadata service (AWS, Google, Azure, DigitalOcean, Oracle)"),
+    ("169.254.170.2/32", "a cloud's metadata service (AWS containers)"),
+    ("100.100.100.200/32", "a cloud's metadata service (Alibaba)"),
+    ("168.63.129.16/32", "a cloud's metadata service (Azure)"),
+    ("0.0.0.0/32", "unspecified (RFC 1122)"),
+    ("0.0.0.0/8", "this network (RFC 791)"),
+    ("10.0.0.0/8", "private (RFC 1918)"),
+    ("100.64.0.0/10", "shared by a carrier's customers (RFC 6598)"),
+    ("127.0.0.0/8", "loopback (RFC 1122)"),
+    ("169.254.0.0/16", "link-local (RFC 3927)"),
+    ("172.16.0.0/12", "private (RFC 1918)"),
+    ("192.0.0.0/24", "reserved for protocols (RFC 6890)"),
+    ("192.0.2.0/24", "for documentation (RFC 5737)"),
+    ("192.88.99.0/24", "a 6to4 relay (RFC 7526)"),
+    ("192.168.0.0/16", "private (RFC 1918)"),
+    ("198.18.0.0/15", "for benchmarks (RFC 2544)"),
+    ("198.51.100.0/24", "for documentation (RFC 5737)"),
+    ("203.0.113.0/24", "for documentation (RFC 5737)"),
+    ("224.0.0.0/4", "multicast (RFC 5771)"),
+    ("255.255.255.255/32", "broadcast (RFC 919)"),
+    ("240.0.0.0/4", "reserved (RFC 1112)"),
+    ("::/128", "unspecified (RFC 4291)"),
+    ("::1/128", "loopback (RFC 4291)"),
+    ("::/96", "IPv4-compatible (RFC 4291)"),
+    ("::ffff:0:0:0/96", "IPv4-translated (RFC 2765)"),
+    ("64:ff9b:1::/48", "local NAT64 (RFC 8215)"),
+    ("100::/64", "discarded (RFC 6666)"),
+    ("100:0:0:1::/64", "a dummy prefix (RFC 9780)"),
+    ("2001::/32", "Teredo (RFC 4380)"),
+    ("2001:2::/48", "for benchmarks (RFC 5180)"),
+    ("2001:10::/28", "ORCHID (RFC 4843)"),
+    ("2001:20::/28", "ORCHID (RFC 7343)"),
+    ("2001::/23", "reserved for protocols (RFC 2928)"),
+    ("2001:db8::/32", "for documentation (RFC 3849)"),
+    ("3ffe::/16", "a closed test network (RFC 3701)"),
+    ("3fff::/20", "for documentation (RFC 9637)"),
+    ("5f00::/16", "segment routing (RFC 9602)"),
+    ("fd00:ec2::254/128", "a cloud's metadata service (AWS)"),
+    ("fd20:ce::254/128", "a cloud's metadata service (Google)"),
+    ("fc00::/7", "private (RFC 4193)"),
+    ("fe80::/10", "link-local (RFC 4291)"),
+    ("fec0::/10", "site-local (RFC 3879)"),
+    ("ff00::/8", "multicast (RFC 4291)"),
+)
+
+#: IPv6 addresses that lead to the IPv4 address inside, and how far it is shifted to the left. They are
+#: judged by it: in a network with DNS64 every IPv4 receiver has such an address (RFC 6147).
+EMBEDDING: tuple[tuple[str, int, str], ...] = (
+    ("::ffff:0:0/96", 0, "IPv4-mapped (RFC 4291)"),
+    ("64:ff9b::/96", 0, "NAT64 (RFC 6052)"),
+    ("2002::/16", 80, "6to4 (RFC 3056)"),
+)
+
+_REFUSED = tuple((ip_network(block), why) for block, why in REFUSED)
+_EMBEDDING = tuple((IPv6Network(block), shift, name) for block, shift, name in EMBEDDING)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+
+MAX_URL_CHARACTERS = 2_048
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_MAX_NAME_CHARACTERS = 253
+
+
+def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
+    """Why `address` must not be dialled, as a sentence that does not name it; None when it may be.
+
+    `allow` holds blocks that are exempt. Anything that is not an IP address is refused.
+    """
+    try:
+        why = _why_refused(ip_address(address.partition("%")[0]), allow)
+    except ValueError:
+        why = "it is not an IP address"
+    return why and f"the address is not allowed: {why}"
+
+
+def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
+    if any(address in network for network in allow):
+        return None
+    for network, shift, name in _EMBEDDING:
+        if address in network:
+            inside = IPv4Address(int(address) >> shift & 0xFFFF_FFFF)
+            why = _why_refused(inside, allow)
+            return why and f"{why}, inside {name}"
+    for block, why in _REFUSED:
+        if address in block:
+            return why
+    if address.version == 6 and address not in _GLOBAL_UNICAST:
+        return "not global unicast (RFC 4291)"
+    return None
+
+
+def problem_with(
+    url: str, *, https_only: bool, ports: frozenset[int], allow: Sequence[Network]
+) -> str | None:
+    """What is wrong with `url` as a callback URL, as a sentence for the client; None when it is fine.
+
+    `ports` are those that may be used, any when empty. A host that is an address, in whatever
+    spelling, is judged by `refusal` here already; names are not looked up.
+    """
+    return next(_problems(url, https_only=https_only, ports=ports, allow=allow), None)
+
+
+def callback_host(url: str) -> str:
+    """The host of a callback URL: lower case, international labels encoded, no port, no final dot.
+
+    Raises ValueError when `url` has none; a URL that `problem_with` passed always has one.
+    """
+    host = parse_url(url).host
+    if not host:
+        raise ValueError("the URL has no host")
+    return host.strip("[]").rstrip(".").lower()
+
+
+def _problems(
+    url: str, *, https_only: bool, ports: frozenset[int], allow: Sequence[Network]
+) -> Iterator[str]:
+    yield from _problems_of_text(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        yield "the URL is not valid"
+        return
+    yield from _problems_of_parts(parts, https_only=https_only)
+    yield from _problems_of_port(parts, ports)
+    yield from _problems_of_host(url, parts.hostname or "")
+    address = _address(callback_host(url))
+    if address and (why := refusal(address, allow=allow)):
+        yield why
+
+
+def _problems_of_text(url: str) -> Iterator[str]:
+    if len(url) > MAX_URL_CHARACTERS:
+        yield f"the URL is longer than {MAX_URL_CHARACTERS:,} characters"
+    if " " in url or not url.isprintable():
+        yield "the URL has white space or a control character in it"
+    if "\\" in url:
+        yield "the URL has a backslash in it"
+    if "#" in url:
+        yield "the URL has a fragment"
+
+
+def _problems_of_parts(parts: SplitResult, *, https_only: bool) -> Iterator[str]:
+    if parts.scheme not in _DEFAULT_PORTS:
+        yield "the URL must start with http:// or https://"
+    if https_only and parts.scheme != "https":
+        yield "the URL must start with https://"
+    if "@" in parts.netloc:
+        yield "the URL has a user name or password in it"
+    if not parts.hostname:
+        yield "the URL has no host"
+
+
+def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str]:
+    try:
+        port = _DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        yield "the port is not a number from 1 to 65535"
+    if ports and port not in ports:
+        yield f"the port {port} is not one that callbacks may use"
+
+
+def _problems_of_host(url: str, hostname: str) -> Iterator[str]:
+    """Two parsers take part in sending: what they make of the host must be the same valid name."""
+    try:
+        host = parse_url(url).host or ""
+        same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host
+    except LocationParseError:
+        yield "the host name is not valid"
+        return
+    if host != same:
+        yield "the URL can be read in two ways"
+    if not (_is_name(host) or _is_ipv6(host)):
+        yield "the host name is not valid"
+
+
+def _is_name(host: str) -> bool:
+    return _NAME.fullmatch(host) is not None and len(host.rstrip(".")) <= _MAX_NAME_CHARACTERS
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host[1:-1])
+    except ValueError:
+        return False
+    return host.startswith("[") and "%" not in host
+
+
+def _address(host: str) -> str | None:
+    """`host` as an address when the system would read it as one (`127.1`, `0x7f.1`, `2130706433`)."""
+    if ":" in host:
+        return host
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except OSError:
+        return None

@@ -1,0 +1,152 @@
+"""The connections that requests are sent over: dialled by us, watched by a deadline, kept per thread."""
+
+import functools
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from socket import socket
+from typing import Any, TypeAlias
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.ssl_ import create_urllib3_context
+
+from bridge.edges.deadline import Deadline, Resolver, SocketOptions, Unreachable, connect
+
+#: Says why an address must not be dialled, as a sentence; None when it may be.
+Guard: TypeAlias = Callable[[str], str | None]
+
+#: Hosts to which a thread keeps an idle connection: 32 threads stay far below 1,024 descriptors.
+HOSTS_PER_THREAD = 8
+
+#: A server that had closed a kept connection says so within a round trip, half a second at the most.
+STALE_WITHIN_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Try:
+    """One try at a request, as its connection sees it."""
+
+    deadline: Deadline
+    resolver: Resolver
+    guard: Guard | None
+    opened: bool = False
+    reused: bool = False
+    answered: bool = False
+
+    def open(self, host: str, port: int, options: SocketOptions) -> socket:
+        addresses = self._allowed(self.resolver.addresses(host, self.deadline))
+        connection = connect(addresses, port, options, self.deadline)
+        self.deadline.hold(connection)
+        self.opened = True
+        return connection
+
+    def reuse(self, connection: socket) -> None:
+        self.deadline.hold(connection)
+        self.reused = True
+
+    def was_stale(self) -> bool:
+        """Whether it failed because the server had closed a kept connection before it was used again."""
+        return self.reused and not self.answered and self.deadline.spent_seconds < STALE_WITHIN_SECONDS
+
+    def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
+        if self.guard is None:
+            return addresses
+        refusals = {address: self.guard(address) for address in addresses}
+        allowed = [address for address, refusal in refusals.items() if refusal is None]
+        if not allowed:
+            raise Unreachable(refusals[addresses[0]])
+        return allowed
+
+
+class _InProgress(threading.local):
+    """The try that this thread is at: urllib3 has no other way to tell its connections."""
+
+    attempt: Try
+
+
+in_progress = _InProgress()
+
+
+class _Response(HTTPResponse):
+    """Notes that an answer began, and skips every interim response, not only 100 (RFC 9110 §15.2).
+
+    Taken for the answer, a 103 would leave the real one on the kept connection, for the next request.
+    """
+
+    def begin(self) -> None:
+        in_progress.attempt.answered = bool(self.fp.peek(1))
+        super().begin()
+        while self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
+            super().begin()
+
+
+class _Connection(HTTPConnection):
+    """Dials through the try in progress, so that the deadline and the guard apply."""
+
+    response_class = _Response
+
+    def _new_conn(self) -> socket:
+        return in_progress.attempt.open(self._dns_host, self.port, self.socket_options or ())
+
+    def putrequest(self, *arguments: Any, **options: Any) -> None:
+        if self.sock is not None and not in_progress.attempt.opened:
+            in_progress.attempt.reuse(self.sock)
+        super().putrequest(*arguments, **options)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class Adapter(HTTPAdapter):
+    """One thread's connections."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        super().__init__(pool_connections=HOSTS_PER_THREAD, pool_maxsize=1)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, ssl_context=self._tls, **options)
+        _dial_ourselves(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        options |= {"ssl_context": self._tls, "proxy_ssl_context": self._tls}
+        manager = super().proxy_manager_for(proxy, **options)
+        _dial_ourselves(manager)
+        return manager
+
+    def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
+        """Load nothing: the TLS context has its roots, and to load certifi's takes 15 ms each time."""
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """The bare answer: no cookie or charset of a stranger is parsed."""
+        response = Response()
+        response.raw = resp
+        return response
+
+
+def _dial_ourselves(manager: PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+@functools.cache
+def certifi_trust() -> ssl.SSLContext:
+    """Verify servers by certifi's roots, as requests does, whatever the environment names."""
+    context = create_urllib3_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    return context

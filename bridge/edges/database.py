@@ -1,0 +1,77 @@
+"""The engine: one way to open SQLite and PostgreSQL, each with what it needs to be safe."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+BUSY_SECONDS = 10
+STATEMENT_TIMEOUT_MS = 15_000
+
+AWAY = (OperationalError, PoolTimeout)
+
+
+def open_engine(url: str, *, on_dyno: bool = False) -> Engine:
+    """Return an engine for a `sqlite:///…` or `postgresql+psycopg://…` URL. Connects lazily."""
+    return _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url, on_dyno=on_dyno)
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _: Any) -> None:
+        # Without this the driver opens transactions by itself, too late to be safe.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a 201 survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A read that later writes fails at once when another has written in between.
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: str, *, on_dyno: bool) -> Engine:
+    connect = {
+        "connect_timeout": 5,
+        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+    }
+    if on_dyno:
+        connect["sslmode"] = "require"
+    # Heroku's smallest plan has 20 connections, for all processes together.
+    return create_engine(
+        url,
+        pool_size=4,
+        max_overflow=2,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        pool_recycle=300,
+        connect_args=connect,
+    )
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Open a transaction that only reads."""
+    with engine.connect() as connection:
+        yield connection.execution_options(reading=True)
+
+
+def insert(connection: Connection, table: Any) -> Any:
+    """Return the dialect's INSERT, the one that knows ON CONFLICT."""
+    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+
+def is_away(error: DBAPIError) -> bool:
+    """Tell whether the database could not be reached or could not work, rather than refused."""
+    return isinstance(error, OperationalError) or error.connection_invalidated

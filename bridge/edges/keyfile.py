@@ -1,0 +1,25 @@
+"""The key that encrypts secrets on a developer's machine: a file beside the SQLite database."""
+
+import os
+from pathlib import Path
+
+from cryptography.fernet import Fernet
+
+
+def read_or_make(path: Path) -> str:
+    """Return the key in `path`; make one, readable by its owner alone, when there is none.
+
+    Safe when several processes start at once: all get the same key.
+    """
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(Fernet.generate_key())
+    try:
+        # A link appears whole or not at all, and never in place of another.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+    return path.read_text().strip()

@@ -1,0 +1,1 @@
+"""Every SQL statement, by topic. Each function works inside the caller's transaction."""

@@ -1,0 +1,233 @@
+"""Claims and saves: how many workers share the due watches without ever sharing one.
+
+A claim moves `due_at` to the end of the lease. A save demands that it still stands there: a
+worker that was too slow loses, and knows it. No transaction is open while anybody is asked.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Float
+
+from bridge.core.delivery import Attempt
+from bridge.core.polling import YOUNG_SECONDS, mix
+from bridge.core.watch import State, Watch
+from bridge.edges import database
+from bridge.edges.store.rows import CHANGING, COLUMNS, to_changes, to_watch
+from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
+
+# What a step belongs to, and is counted by: an account's polls, a host's callbacks.
+LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
+
+# What a step belongs to, and is counted by: an account's polls, a host's callbacks.
+LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimant:
+    """Who claims, and for how long."""
+
+    worker: str
+    lease_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A finished step: the watch as it was `claimed`, as it is to be saved, and what came of it."""
+
+    claimed: Watch
+    watch: Watch
+    hubspot: str | None = None
+    attempt: Attempt | None = None
+
+
+def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
+    """Return the lanes with due watches (an account's polls, a host's callbacks): the oldest `due_at` of each.
+
+    Hops from lane to lane along the index: what waits inside a lane costs nothing.
+    """
+    rows = connection.execute(_DUE_LANES[state], {"now": now})
+    return {row.name: row.oldest_due_at for row in rows}
+
+
+def _due_lanes_statement(state: State) -> Select[Any]:
+    lane = LANES[state]
+    first = select(func.min(lane).label("name")).where(is_state(state))
+    lanes = first.cte("lanes", recursive=True)
+    following = select(func.min(lane)).where(is_state(state), lane > lanes.c.name)
+    lanes = lanes.union_all(select(following.scalar_subquery()).where(lanes.c.name.is_not(None)))
+    oldest = select(func.min(watches.c.due_at)).where(is_state(state), lane == lanes.c.name)
+    found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
+        lanes.c.name.is_not(None)
+    )
+    due = found.subquery()
+    return select(due).where(due.c.oldest_due_at <= bindparam("now"))
+
+
+_DUE_LANES = {state: _due_lanes_statement(state) for state in LANES}
+
+
+def claim(
+    connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
+) -> list[Watch]:
+    """Claim up to `shares` due watches of each lane, those that have waited longest first."""
+    lanes = [_longest_due(state, lane, count, now) for lane, count in shares.items() if count > 0]
+    if not lanes:
+        return []
+    ids = lanes[0] if len(lanes) == 1 else union_all(*(select(lane.subquery()) for lane in lanes))
+    return _take(connection, state, ids, claimant, now)
+
+
+def claim_urgent(
+    connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
+) -> list[Watch]:
+    """Claim `count` due polls of an account whose quota does not let all of them through.
+
+    Half go to the most urgent young watches, half to the most urgent of all. The caller holds
+    the account's gate, so nobody else claims here.
+    """
+    due = select(watches.c.id).where(
+        is_state(State.WATCHING), watches.c.account == account, watches.c.due_at <= now
+    )
+    urgent = due.order_by(_urgency(now).desc()).limit(count)
+    young = urgent.where(watches.c.age_zero_at > now - timedelta(seconds=YOUNG_SECONDS))
+    chosen = mix(
+        connection.scalars(young).all(),
+        connection.scalars(urgent).all(),
+        count=count,
+        odd_to_young=odd_to_young,
+    )
+    return _take(connection, State.WATCHING, chosen, claimant, now)
+
+
+def _longest_due(state: State, lane: str, count: int, now: datetime) -> Select[Any]:
+    due = select(watches.c.id).where(is_state(state), LANES[state] == lane, watches.c.due_at <= now)
+    return due.order_by(watches.c.due_at).limit(count).with_for_update(skip_locked=True)
+
+
+def _take(connection: Connection, state: State, ids: Any, claimant: Claimant, now: datetime) -> list[Watch]:
+    lease_ends_at = now + timedelta(seconds=claimant.lease_seconds)
+    take = (
+        update(watches)
+        .where(watches.c.id.in_(ids), is_state(state), watches.c.due_at <= now)
+        .values(due_at=lease_ends_at, claimed_by=claimant.worker)
+        .returning(*COLUMNS)
+    )
+    return [to_watch(row) for row in connection.execute(take)]
+
+
+def _urgency(now: datetime) -> ColumnElement[float]:
+    """Order like `polling.urgency`: (now - last poll)^2 / max(age + 4, age^2 / 900)."""
+    waited = _SecondsUntil(now, func.coalesce(watches.c.last_polled_at, watches.c.created_at))
+    age = _SecondsUntil(now, watches.c.age_zero_at)
+    expected = case((age * age / 900 > age + 4, age * age / 900), else_=age + 4)
+    return waited * waited / expected
+
+
+class _SecondsUntil(FunctionElement[float]):
+    """The seconds from a column's instant until `now`."""
+
+    type = Float()
+    inherit_cache = True
+
+    def __init__(self, now: datetime, since: ColumnElement[Any]) -> None:
+        super().__init__(bindparam(None, now, Instant()), since)
+
+
+@compiles(_SecondsUntil, "postgresql")
+def _on_postgresql(element: _SecondsUntil, compiler: SQLCompiler, **kwargs: Any) -> str:
+    now, since = element.clauses
+    return f"EXTRACT(EPOCH FROM ({compiler.process(now, **kwargs)} - {compiler.process(since, **kwargs)}))"
+
+
+@compiles(_SecondsUntil, "sqlite")
+def _on_sqlite(element: _SecondsUntil, compiler: SQLCompiler, **kwargs: Any) -> str:
+    now, since = element.clauses
+    return f"(julianday({compiler.process(now, **kwargs)}) - julianday({compiler.process(since, **kwargs)})) * 86400.0"
+
+
+def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
+    """Save finished steps, and return those that were still ours to save.
+
+    The rest were too late: their lease had run out, or the watch was withdrawn meanwhile.
+    """
+    ours = _still_ours(connection, [result.claimed for result in results], worker)
+    kept = [result for result in results if result.claimed.id in ours]
+    if kept:
+        connection.execute(_SAVE, [{"saved_id": r.watch.id} | to_changes(r.watch) for r in kept])
+    if bodies := [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]:
+        connection.execute(_keep_answers(connection), bodies)
+    if made := [asdict(r.attempt) for r in kept if r.attempt is not None]:
+        connection.execute(insert(attempts), made)
+    return kept
+
+
+_SAVE = (
+    update(watches)
+    .where(watches.c.id == bindparam("saved_id"))
+    .values({name: bindparam(name) for name in CHANGING})
+)
+
+
+def _keep_answers(connection: Connection) -> Any:
+    add = database.insert(connection, answers)
+    return add.on_conflict_do_update(index_elements=["watch_id"], set_={"body": add.excluded.body})
+
+
+def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -> set[str]:
+    leases = {watch.id: watch.due_at for watch in claimed}
+    held = select(watches.c.id, watches.c.due_at).where(
+        watches.c.id.in_(leases), watches.c.claimed_by == worker
+    )
+    # In one order everywhere, so that two savers never wait for each other in a circle.
+    rows = connection.execute(held.order_by(watches.c.id).with_for_update())
+    return {row.id for row in rows if row.due_at == leases[row.id]}
+
+
+def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
+    """Make claimed watches due again at once; returns how many were still ours."""
+    ours = _still_ours(connection, claimed, worker)
+    connection.execute(update(watches).where(watches.c.id.in_(ours)).values(due_at=now, claimed_by=None))
+    return len(ours)
+
+
+def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
+    """Lock and return watches past their deadline whose last poll cannot be had.
+
+    Either their account is paused, or its quota has kept them waiting for longer than the grace.
+    """
+    paused = select(account_gates.c.name).where(account_gates.c.paused_until.is_not(None))
+    late = now - timedelta(seconds=grace_seconds)
+    found = (
+        select(*COLUMNS)
+        .where(is_state(State.WATCHING), watches.c.deadline_at <= now, watches.c.due_at <= now)
+        .where(or_(watches.c.account.in_(paused), watches.c.deadline_at <= late))
+        .order_by(watches.c.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [to_watch(row) for row in connection.execute(found)]
+
+
+def put(connection: Connection, changed: Collection[Watch]) -> None:
+    """Save watches that the caller's transaction has locked."""
+    if changed:
+        connection.execute(_SAVE, [{"saved_id": watch.id} | to_changes(watch) for watch in changed])

@@ -1,0 +1,128 @@
+"""What all processes know together about accounts and hosts: pauses, quotas, the day's counts."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, bindparam, delete, select, update
+
+from bridge.core.gates import Gate
+from bridge.core.quota import Usage
+from bridge.edges import database
+from bridge.edges.tables import account_days, account_gates, host_gates
+
+_GATE = tuple(f.name for f in fields(Gate))
+_USAGE = tuple(f.name for f in fields(Usage))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountGate:
+    """An account's gate, and how much of its quota is used."""
+
+    gate: Gate = field(default_factory=Gate)
+    usage: Usage = field(default_factory=Usage)
+
+
+def shut(connection: Connection, table: Table, now: datetime) -> set[str]:
+    """Return the names of parties that may not be asked now."""
+    return set(connection.scalars(select(table.c.name).where(table.c.paused_until > now)))
+
+
+def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+    """Return the accounts' gates, locked until the transaction ends; new ones are made."""
+    new = asdict(Gate()) | asdict(Usage())
+    return {row.name: _to_account_gate(row) for row in _locked(connection, account_gates, names, new)}
+
+
+def _locked(
+    connection: Connection, table: Table, names: Collection[str], new: dict[str, Any]
+) -> list[Row[Any]]:
+    # In one order everywhere, so that no two transactions wait for each other in a circle.
+    wanted = select(table).where(table.c.name.in_(names)).order_by(table.c.name).with_for_update()
+    rows = list(connection.execute(wanted))
+    if missing := set(names) - {row.name for row in rows}:
+        add = database.insert(connection, table).on_conflict_do_nothing()
+        connection.execute(add, [{"name": name, **new} for name in sorted(missing)])
+        rows = list(connection.execute(wanted))
+    return rows
+
+
+def read_accounts(connection: Connection) -> dict[str, AccountGate]:
+    """Return the gates of every account that was ever asked."""
+    return {row.name: _to_account_gate(row) for row in connection.execute(select(account_gates))}
+
+
+def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:
+    """Save gates that are locked."""
+    if gates:
+        rows = [
+            {"saved_name": name, **asdict(both.gate), **asdict(both.usage)} for name, both in gates.items()
+        ]
+        connection.execute(_SAVE_ACCOUNT, rows)
+
+
+_SAVE_ACCOUNT = (
+    update(account_gates)
+    .where(account_gates.c.name == bindparam("saved_name"))
+    .values({name: bindparam(name) for name in _GATE + _USAGE})
+)
+
+
+def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+    """Return the gates of hosts that are not simply well: most have none."""
+    rows = connection.execute(select(host_gates).where(host_gates.c.name.in_(names)))
+    return {row.name: _to_gate(row) for row in rows}
+
+
+def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+    """Return the hosts' gates, locked until the transaction ends; new ones are made."""
+    return {row.name: _to_gate(row) for row in _locked(connection, host_gates, names, asdict(Gate()))}
+
+
+def save_hosts(connection: Connection, gates: Mapping[str, Gate]) -> None:
+    """Save gates that are locked; one that is as good as new is forgotten."""
+    if well := [name for name, gate in gates.items() if gate == Gate()]:
+        connection.execute(delete(host_gates).where(host_gates.c.name.in_(well)))
+    if rows := [{"saved_name": name, **asdict(gate)} for name, gate in gates.items() if gate != Gate()]:
+        connection.execute(_SAVE_HOST, rows)
+
+
+_SAVE_HOST = (
+    update(host_gates)
+    .where(host_gates.c.name == bindparam("saved_name"))
+    .values({name: bindparam(name) for name in _GATE})
+)
+
+
+def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
+    """Be the one who probes a paused host; False when another process was first."""
+    unchanged = host_gates.c.name == name, host_gates.c.paused_until == seen
+    return connection.execute(update(host_gates).where(*unchanged).values(paused_until=until)).rowcount == 1
+
+
+def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
+    """Add (requests, errors) to each account's day."""
+    if not made:
+        return
+    add = database.insert(connection, account_days)
+    sums = {name: account_days.c[name] + add.excluded[name] for name in ("requests", "errors")}
+    rows = [
+        {"account": account, "day": day, "requests": requests, "errors": errors}
+        for account, (requests, errors) in sorted(made.items())
+    ]
+    connection.execute(add.on_conflict_do_update(index_elements=["account", "day"], set_=sums), rows)
+
+
+def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
+    """Return each account's (requests, errors) of the day."""
+    rows = connection.execute(select(account_days).where(account_days.c.day == day))
+    return {row.account: (row.requests, row.errors) for row in rows}
+
+
+def _to_gate(row: Row[Any]) -> Gate:
+    return Gate(**{name: getattr(row, name) for name in _GATE})
+
+
+def _to_account_gate(row: Row[Any]) -> AccountGate:
+    return AccountGate(gate=_to_gate(row), usage=Usage(**{name: getattr(row, name) for name in _USAGE}))

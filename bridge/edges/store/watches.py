@@ -1,0 +1,74 @@
+"""Watches as clients know them: registered, read, changed by hand."""
+
+from collections.abc import Collection, Mapping
+from hashlib import sha256
+
+from sqlalchemy import Connection, func, select, update
+
+from bridge.core.delivery import Attempt
+from bridge.core.watch import OPEN, Watch
+from bridge.edges import database
+from bridge.edges.store.claims import put
+from bridge.edges.store.rows import COLUMNS, to_row, to_watch
+from bridge.edges.tables import answers, attempts, watches
+
+
+def registration_key(watch: Watch) -> str:
+    """Return a hash of what makes two registrations the same one."""
+    parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
+    # Lengths in front keep ("ab", "c") apart from ("a", "bc").
+    return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
+    """Register watches by their registration keys, in one statement; return what stands there now.
+
+    Where the client has already registered the same, that is the older watch: its id tells.
+    """
+    insert = database.insert(connection, watches).on_conflict_do_nothing(index_elements=["registration_key"])
+    # Sorted, so that two batches that overlap never wait for each other in a circle.
+    rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
+    added = set(connection.scalars(insert.returning(watches.c.registration_key), rows))
+    standing = {key: watch for key, watch in new.items() if key in added}
+    if older := new.keys() - added:
+        found = select(watches.c.registration_key, *COLUMNS).where(watches.c.registration_key.in_(older))
+        standing |= {key: to_watch(columns) for key, *columns in connection.execute(found)}
+    return standing
+
+
+def get(connection: Connection, watch_id: str) -> Watch | None:
+    """Return one watch."""
+    row = connection.execute(select(*COLUMNS).where(watches.c.id == watch_id)).first()
+    return to_watch(row) if row else None
+
+
+def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
+    """Return watches, locked until the transaction ends."""
+    rows = select(*COLUMNS).where(watches.c.id.in_(ids)).order_by(watches.c.id).with_for_update()
+    return [to_watch(row) for row in connection.execute(rows)]
+
+
+def withdrawn(connection: Connection, watch: Watch) -> None:
+    """Save a withdrawn watch: it no longer counts as registered."""
+    put(connection, [watch])
+    connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
+
+
+def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
+    """Return HubSpot's last answer of each watch that has one, as JSON text."""
+    rows = connection.execute(select(answers).where(answers.c.watch_id.in_(ids)))
+    return {row.watch_id: row.body for row in rows}
+
+
+def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
+    """Return a watch's attempts, oldest first."""
+    rows = connection.execute(
+        select(attempts).where(attempts.c.watch_id == watch_id).order_by(attempts.c.number)
+    )
+    return [Attempt(**row) for row in rows.mappings()]
+
+
+def open_watches(connection: Connection, client: str) -> int:
+    """Return how many watches of a client are still watching or delivering."""
+    mine = select(func.count()).where(watches.c.client == client, watches.c.state.in_(OPEN))
+    return connection.execute(mine).scalar_one()

@@ -1,0 +1,235 @@
+"""The tables. `watches` is hot and narrow; HubSpot's bodies lie apart from it."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    literal_column,
+)
+from sqlalchemy.types import TypeDecorator
+
+from bridge.core.delivery import Trigger
+from bridge.core.watch import Outcome, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(column_0_label)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware instant in UTC. SQLite keeps no zone, so it is put back when a row is read."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn any aware instant into UTC."""
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read an instant as aware, in UTC."""
+        if not isinstance(value, datetime):
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _word(words: type[StrEnum]) -> Enum:
+    """Store an enum's value as plain text: a new member needs no migration."""
+    return Enum(words, native_enum=False, length=32, values_callable=lambda w: [m.value for m in w])
+
+
+def is_state(state: State) -> Any:
+    """Compare with a literal: a bound parameter would hide the partial indexes from the planner."""
+    return watches.c.state == literal_column(f"'{state}'")
+
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("client", String(64), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("task_id", String(255), nullable=False),
+    Column("callback_url", Text, nullable=False),
+    Column("callback_host", String(255), nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("deadline_at", Instant, nullable=False),
+    # A hash of what makes a registration the same; null once withdrawn, so that it may come again.
+    Column("registration_key", String(64), unique=True),
+    Column("state", _word(State), nullable=False),
+    Column("outcome", _word(Outcome)),
+    Column("due_at", Instant),
+    Column("claimed_by", String(64)),
+    Column("ended_at", Instant),
+    Column("settled_at", Instant),
+    Column("polls", Integer, nullable=False),
+    Column("last_polled_at", Instant),
+    Column("age_zero_at", Instant, nullable=False),
+    Column("status", String(64)),
+    Column("refusals", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text),
+    Column("last_error", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("manual", Boolean, nullable=False),
+    Column("last_attempt_at", Instant),
+    Column("last_status_code", Integer),
+    # Room on each page for the next version of a row: every step rewrites it.
+    postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
+)
+
+
+def _partial(name: str, *columns: str, where: Any) -> Index:
+    return Index(name, *(watches.c[c] for c in columns), postgresql_where=where, sqlite_where=where)
+
+
+_partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHING))
+_partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
+_partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
+_partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
+Index("ix_watches_of_client", watches.c.client, watches.c.id)
+Index("ix_watches_of_task", watches.c.task_id)
+
+
+def _watch_id() -> Column[str]:
+    key = ForeignKey("watches.id", ondelete="CASCADE")
+    return Column("watch_id", String(64), key, primary_key=True)
+
+
+answers = Table(
+    "answers",  # HubSpot's last answer that carried a status, as it came
+    metadata,
+    _watch_id(),
+    Column("body", Text, nullable=False),
+)
+
+attempts = Table(
+    "attempts",  # append-only
+    metadata,
+    _watch_id(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("trigger", _word(Trigger), nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("status_code", Integer),
+    Column("error", Text),
+    Column("response_excerpt", Text),
+)
+
+clients = Table(
+    "clients",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("admin", Boolean, nullable=False),
+    Column("key_hash", String(64), unique=True),  # null once revoked
+    Column("key_prefix", String(16)),
+    Column("created_at", Instant, nullable=False),
+    Column("last_used_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+signing_secrets = Table(
+    "signing_secrets",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("client", ForeignKey("clients.name"), nullable=False, index=True),
+    Column("secret", Text, nullable=False),  # encrypted
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),  # null: until the next rotation
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("credentials", Text, nullable=False),  # encrypted JSON
+    Column("base_url", Text),
+    Column("api_version", String(16)),
+    Column("rate_limit", String(32)),
+    Column("rate_share", Float),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+)
+
+oauth_tokens = Table(
+    "oauth_tokens",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("origin", String(64), nullable=False),  # a hash of the credentials that it came from
+    Column("access_token", Text),  # encrypted
+    Column("refresh_token", Text, nullable=False),  # encrypted
+    Column("expires_at", Instant),
+)
+
+
+def _gate_columns() -> list[Column[Any]]:
+    return [
+        Column("name", String(255), primary_key=True),
+        Column("failures", Integer, nullable=False),
+        Column("paused_at", Instant),
+        Column("paused_until", Instant),
+        Column("pause_seconds", Float, nullable=False),
+        Column("reason", Text),
+        Column("ramp", Integer),
+    ]
+
+
+host_gates = Table("host_gates", metadata, *_gate_columns())
+
+account_gates = Table(
+    "account_gates",
+    metadata,
+    *_gate_columns(),
+    Column("free_at", Instant),
+    Column("headroom", Float, nullable=False),
+    Column("daily_remaining", BigInteger),
+    Column("observed_at", Instant),
+)
+
+account_days = Table(
+    "account_days",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("errors", Integer, nullable=False),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("started_at", Instant, nullable=False),
+    Column("ticked_at", Instant, nullable=False),
+)
+
+canaries = Table(
+    "canaries",  # one row: can the secrets still be read with the keys that are set?
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("token", Text, nullable=False),
+)

@@ -1,0 +1,107 @@
+"""How log lines look: one line an event, from our code and from every library, on standard error."""
+
+import logging.config
+import re
+import sys
+from collections.abc import Mapping
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["console", "json"]
+
+# What fields are called that hold a secret. The first net is that nobody logs one.
+SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[_-])", re.IGNORECASE)
+
+# Libraries that tell of each step at INFO; Alembic stays, because a migration is news.
+QUIET = ("apscheduler", "sqlalchemy", "urllib3", "werkzeug")
+
+# gunicorn gives its loggers handlers of their own, and keeps their lines from the root.
+GUNICORN = ("gunicorn.error", "gunicorn.access")
+
+
+def configure(log_format: LogFormat | None = None) -> None:
+    """Send every log line of this process to standard error; safe to call again.
+
+    `log_format` None means `console` on a terminal, else `json`.
+    """
+    if log_format is None:
+        log_format = "console" if sys.stderr.isatty() else "json"
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(_stdlib(log_format))
+    logging.captureWarnings(capture=True)
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the value of each field that is named like a secret, however deep it lies."""
+    return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put what every line has before what only this one has."""
+    heads = {name: event[name] for name in ("timestamp", "level", "logger", "event")}
+    return {**heads, **event}
+
+
+def _redacted(name: object, value: object) -> object:
+    if SECRET_NAME.search(str(name)):
+        return "[redacted]"
+    if isinstance(value, Mapping):
+        return {inner: _redacted(inner, held) for inner, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted("", held) for held in value]
+    return value
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+    ]
+
+
+def _renderers(log_format: LogFormat) -> list[Processor]:
+    if log_format == "console":
+        # The default prints every frame's variables where rich is installed: a secret among them.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    return [
+        structlog.processors.format_exc_info,
+        head_first,
+        structlog.processors.JSONRenderer(default=str),
+    ]
+
+
+def _stdlib(log_format: LogFormat) -> dict[str, object]:
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "foreign_pre_chain": _shared(),
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            *_renderers(log_format),
+        ],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": "INFO", "handlers": ["stderr"]},
+        "loggers": {
+            **{name: {"level": "WARNING"} for name in QUIET},
+            **{name: {"level": "INFO", "propagate": True} for name in GUNICORN},
+        },
+    }

@@ -1,0 +1,90 @@
+"""Step 1: a request becomes a watch, once, however often it is sent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from bridge.core.polling import first_poll_at
+from bridge.core.watch import Watch
+from bridge.edges.ids import new_watch_id
+from bridge.edges.store import watches as store
+
+# A watch that stands in the way may be withdrawn between the insert and the look at it.
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """What a client asks for, checked; `metadata` is a JSON object as text."""
+
+    client: str
+    account: str
+    kind: str
+    task_id: str
+    callback_url: str
+    callback_host: str
+    metadata: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """The watch stands; `new` when this request made it."""
+
+    watch: Watch
+    new: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Differs:
+    """The client has registered the same with other `fields`: it must say which it means."""
+
+    watch: Watch
+    fields: tuple[str, ...]
+
+
+def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Registered | Differs]:
+    """Register all of `wanted` in one transaction; the results are in their order."""
+    made = [_new_watch(registration, now) for registration in wanted]
+    keys = [store.registration_key(watch) for watch in made]
+    # Of equal registrations in one batch the first counts.
+    standing: dict[str, Watch] = {}
+    new = dict(zip(reversed(keys), reversed(made), strict=True))
+    for _ in range(TRIES):
+        with engine.begin() as connection:
+            standing |= store.add(connection, {key: new[key] for key in new.keys() - standing.keys()})
+        if len(standing) == len(new):
+            return [_result(watch, standing[key]) for key, watch in zip(keys, made, strict=True)]
+    raise RuntimeError("watches were withdrawn as fast as they were registered")
+
+
+def _new_watch(wanted: Registration, now: datetime) -> Watch:
+    deadline_at = now + timedelta(seconds=wanted.timeout_seconds)
+    return Watch(
+        id=new_watch_id(now),
+        client=wanted.client,
+        account=wanted.account,
+        kind=wanted.kind,
+        task_id=wanted.task_id,
+        callback_url=wanted.callback_url,
+        callback_host=wanted.callback_host,
+        metadata=wanted.metadata,
+        created_at=now,
+        deadline_at=deadline_at,
+        due_at=first_poll_at(now, deadline_at),
+        age_zero_at=now,
+    )
+
+
+def _result(watch: Watch, standing: Watch) -> Registered | Differs:
+    if standing.id == watch.id:
+        return Registered(watch=watch, new=True)
+    differing = {
+        "metadata": standing.metadata != watch.metadata,
+        "timeout_seconds": standing.deadline_at - standing.created_at != watch.deadline_at - watch.created_at,
+    }
+    if fields := tuple(name for name, differs in differing.items() if differs):
+        return Differs(watch=standing, fields=fields)
+    return Registered(watch=standing, new=False)

@@ -1,0 +1,187 @@
+"""Faults: named answers that HubSpot, or the way to it, gives instead of the right one."""
+
+import gzip
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import count
+
+from bridge.sandbox.replies import (
+    HTML_TYPE,
+    JSON_TYPE,
+    Manner,
+    Reply,
+    envelope,
+    expired_authentication,
+    html_reply,
+    invalid_authentication,
+    malformed_id,
+    no_route,
+    rate_limit,
+    unknown_task,
+)
+
+BIG_BYTES = 10 * 1024 * 1024
+BOMB_BYTES = 50 * 1024 * 1024
+HANG_SECONDS = 60.0
+DRIP_SECONDS = 0.5
+# The broken answers claim an end, so that whoever believes half of one is seen.
+_COMPLETE = b'{"status":"COMPLETE","result":{"id":"17"},"links":{}}'
+SCOPES = ["files", "files.read", "files.ui_hidden.read"]
+
+
+def _missing_scopes() -> Reply:
+    detail = {
+        "message": "One or more of the following scopes are required.",
+        "context": {"requiredGranularScopes": SCOPES},
+    }
+    message = "This app hasn't been granted all required scopes to make this call."
+    return envelope(403, message, category="MISSING_SCOPES", errors=[detail])
+
+
+def _limited(policy_name: str, header: str) -> Reply:
+    reply = rate_limit(policy_name)
+    headers = {**reply.headers, header: "0"}
+    return Reply(status_code=reply.status_code, headers=headers, body=reply.body)
+
+
+def _redirect(status_code: int) -> Reply:
+    # Whoever follows it lands where no route is, and the ledger shows it.
+    return Reply(status_code=status_code, headers={"Location": "/redirected"})
+
+
+def _body(body: bytes, content_type: str = JSON_TYPE) -> Reply:
+    return Reply(headers={"Content-Type": content_type}, body=body)
+
+
+def _padded(size: int) -> bytes:
+    return b'{"status":"COMPLETE","result":{"id":"17"},"padding":"' + b"x" * size + b'"}'
+
+
+def _big() -> Reply:
+    return _body(_padded(BIG_BYTES))
+
+
+@cache
+def _gzip_bomb() -> Reply:
+    packed = gzip.compress(_padded(BOMB_BYTES))
+    return Reply(headers={"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, body=packed)
+
+
+def _travelling(manner: Manner, seconds: float = 0.0) -> Reply:
+    return Reply(headers={"Content-Type": JSON_TYPE}, body=_COMPLETE, manner=manner, seconds=seconds)
+
+
+_NAMED: Mapping[str, Callable[[], Reply]] = {
+    "400": malformed_id,
+    "401": invalid_authentication,
+    "401-expired": partial(expired_authentication, 60),
+    "403": partial(envelope, 403, "You do not have permission to do this.", category="FORBIDDEN"),
+    "403-scopes": _missing_scopes,
+    "403-ban": partial(envelope, 403, "This account was banned.", category="BANNED"),
+    "404": unknown_task,
+    "404-html": no_route,
+    "423": partial(envelope, 423, "This resource is locked.", category="LOCKED"),
+    "429": partial(_limited, "TEN_SECONDLY_ROLLING", "X-HubSpot-RateLimit-Remaining"),
+    "429-secondly": partial(_limited, "SECONDLY", "X-HubSpot-RateLimit-Remaining"),
+    "429-daily": partial(_limited, "DAILY", "X-HubSpot-RateLimit-Daily-Remaining"),
+    "477": partial(
+        envelope, 477, "This account is being migrated.", {"Retry-After": "60"}, category="MIGRATION"
+    ),
+    **{str(code): partial(_redirect, code) for code in (301, 302, 303, 307, 308)},
+    "500": partial(envelope, 500, "internal error", category="INTERNAL_ERROR"),
+    **{str(code): partial(html_reply, code, "HubSpot is unavailable") for code in (502, 503, 504)},
+    "html": partial(html_reply, 200, "Please sign in"),
+    "null": partial(_body, b"null"),
+    "empty": partial(_body, b""),
+    "not-json": partial(_body, b"COMPLETE", HTML_TYPE),
+    "not-an-object": partial(_body, b'["COMPLETE"]'),
+    "no-status": partial(_body, b'{"links":{}}'),
+    "unknown-status": partial(_body, b'{"status":"ARCHIVED","state":"ARCHIVED"}'),
+    "cut-short": partial(_body, b'{"status":"COMPLETE","result":{"id":"17'),
+    "invalid-utf-8": partial(_body, b'{"status":"COMPLETE","result":{"id":"17","name":"\xff\xfe"}}'),
+    "nul-bytes": partial(_body, _COMPLETE + b"\x00\x00"),
+    "nul-escape": partial(_body, b'{"status":"COMPLETE","result":{"id":"17","name":"a\\u0000b"}}'),
+    "big": _big,
+    "gzip-bomb": _gzip_bomb,
+    "hang": partial(_travelling, Manner.HANG, HANG_SECONDS),
+    "drip": partial(_travelling, Manner.DRIP, DRIP_SECONDS),
+    "drip-headers": partial(_travelling, Manner.DRIP_HEADERS, DRIP_SECONDS),
+    "short": partial(_travelling, Manner.SHORT),
+    "drop": partial(_travelling, Manner.DROP),
+}
+
+NAMES = frozenset(_NAMED)
+
+
+def maker(name: str) -> Callable[[], Reply]:
+    """What makes the fault of this name, anew for each answer; ValueError when there is none such."""
+    if name not in _NAMED:
+        raise ValueError(f"no fault is named {name}; there are {', '.join(sorted(NAMES))}")
+    return _NAMED[name]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """Which requests a fault is for: a task's, a token's, an endpoint's.
+
+    All None: all that carry a good token, but not those to the OAuth server.
+    """
+
+    task_id: str | None = None
+    token: str | None = None
+    endpoint: str | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class _Fault:
+    fault_id: str
+    make: Callable[[], Reply]
+    times: int | None
+
+
+class Faults:
+    """The faults that are set: those for a task come first, then a token's, an endpoint's, everyone's."""
+
+    def __init__(self) -> None:
+        self._ids = count(1)
+        self._set: dict[Target, deque[_Fault]] = {}
+
+    def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
+        """Answer the next `times` requests (None: all, until cleared) with what `make` gives; the fault's id."""
+        fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
+        self._set.setdefault(target, deque()).append(fault)
+        return fault.fault_id
+
+    def clear(self, fault_id: str) -> bool:
+        """Forget one fault; False when it is gone already."""
+        for target, faults in self._set.items():
+            for fault in faults:
+                if fault.fault_id == fault_id:
+                    self._forget(target, fault)
+                    return True
+        return False
+
+    def clear_all(self) -> None:
+        """Forget every fault."""
+        self._set.clear()
+
+    def pick(self, *targets: Target) -> Reply | None:
+        """The answer of the oldest fault set for the first target that has one, used up by one."""
+        for target in targets:
+            if target in self._set:
+                return self._use(target, self._set[target][0])
+        return None
+
+    def _use(self, target: Target, fault: _Fault) -> Reply:
+        if fault.times is not None:
+            fault.times -= 1
+            if fault.times == 0:
+                self._forget(target, fault)
+        return fault.make()
+
+    def _forget(self, target: Target, fault: _Fault) -> None:
+        self._set[target].remove(fault)
+        if not self._set[target]:
+            del self._set[target]

@@ -1,0 +1,62 @@
+"""What was asked of the sandbox, counted."""
+
+from array import array
+from collections import Counter, defaultdict, deque
+from typing import Any
+
+
+class Traffic:
+    """One account's requests, refused ones included, and the most within any rolling window."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.peak_requests = 0
+        self._seen_at: deque[float] = deque()
+
+    def saw(self, now: float, window_seconds: float) -> None:
+        self.requests += 1
+        self._seen_at.append(now)
+        while self._seen_at[0] <= now - window_seconds:
+            self._seen_at.popleft()
+        self.peak_requests = max(self.peak_requests, len(self._seen_at))
+
+
+class Ledger:
+    """Counts of requests by endpoint, status code, account and task; instants are epoch seconds."""
+
+    def __init__(self) -> None:
+        self.refreshes = 0
+        self._endpoints: Counter[str] = Counter()
+        self._status_codes: Counter[str] = Counter()
+        self._traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
+        # A float object takes 24 bytes; long runs ask a hundred thousand tasks many times.
+        self._asked_at: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+
+    def arrived(self, endpoint: str) -> None:
+        """A request came in."""
+        self._endpoints[endpoint] += 1
+
+    def asked(self, task_id: str, now: float) -> None:
+        """A request was about this task."""
+        self._asked_at[task_id].append(now)
+
+    def called(self, account: str, now: float, window_seconds: float) -> None:
+        """A request came with a token of this account."""
+        self._traffic[account].saw(now, window_seconds)
+
+    def answered(self, told: str) -> None:
+        """The request was answered with this status code, or `none`."""
+        self._status_codes[told] += 1
+
+    def report(self) -> dict[str, Any]:
+        """Everything, as JSON can hold it."""
+        return {
+            "endpoints": dict(self._endpoints),
+            "status_codes": dict(self._status_codes),
+            "accounts": {
+                account: {"requests": traffic.requests, "peak_requests": traffic.peak_requests}
+                for account, traffic in self._traffic.items()
+            },
+            "tasks": {task_id: list(times) for task_id, times in self._asked_at.items()},
+            "refreshes": self.refreshes,
+        }

@@ -1,0 +1,47 @@
+"""What can be set about the sandbox."""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Requests = Annotated[int, Field(ge=1)]
+
+
+class PendingBody(StrEnum):
+    """What a PENDING task tells; nobody has published what the real one does."""
+
+    DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
+    DATES_NULL = "dates-null"  # both are in the body, as null
+    NULL = "null"  # the whole body is `null`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, config=ConfigDict(extra="forbid"))
+class SandboxOptions:
+    """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
+
+    `tokens` are static access tokens, each an account of its own. Each of `refresh_tokens` is an
+    OAuth account. `burst_requests` per rolling `burst_seconds` and `daily_requests` per UTC day
+    hold for each account. `clock` gives epoch seconds and is the only clock of the sandbox.
+    """
+
+    tokens: tuple[str, ...] = ("sandbox-token",)
+    client_id: str = "sandbox-client"
+    client_secret: str = "sandbox-secret"  # noqa: S105  # it opens the sandbox alone
+    refresh_tokens: tuple[str, ...] = ("sandbox-refresh",)
+    # HubSpot's access tokens live for half an hour.
+    access_token_seconds: Annotated[int, Field(ge=1)] = 1800
+    rotate_refresh_token: bool = False
+    pending_seconds: Seconds = 1.0
+    processing_seconds: Seconds = 2.0
+    pending_body: PendingBody = PendingBody.DATES_MISSING
+    # Burst limit of a service key or private app of a free or starter account.
+    burst_requests: Requests = 100
+    burst_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    # Daily limit of a free or starter account.
+    daily_requests: Requests = 250_000
+    clock: Callable[[], float] = time.time

@@ -1,0 +1,60 @@
+"""HubSpot's request limits: a rolling window and a day, each account its own."""
+
+from collections import deque
+from enum import StrEnum
+
+from bridge.sandbox.options import SandboxOptions
+
+DAY_SECONDS = 86_400
+# Calls with an OAuth token are not told these.
+DAILY_HEADERS = frozenset({"X-HubSpot-RateLimit-Daily", "X-HubSpot-RateLimit-Daily-Remaining"})
+
+
+class Policy(StrEnum):
+    """The limit that refused, in HubSpot's words."""
+
+    SECONDLY = "SECONDLY"
+    TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"
+    DAILY = "DAILY"
+
+
+class Quota:
+    """What one account has used. A refused request uses nothing."""
+
+    def __init__(self) -> None:
+        self._taken_at: deque[float] = deque()
+        self._day = 0
+        self._today = 0
+
+    def take(self, options: SandboxOptions, now: float) -> Policy | None:
+        """Take one request; the policy that refuses it, or None."""
+        if self.daily_remaining(options, now) == 0:
+            return Policy.DAILY
+        if self.remaining(options, now) == 0:
+            return Policy.SECONDLY if options.burst_seconds == 1 else Policy.TEN_SECONDLY_ROLLING
+        self._taken_at.append(now)
+        self._today += 1
+        return None
+
+    def remaining(self, options: SandboxOptions, now: float) -> int:
+        """How many requests the window ending at `now` still lets through."""
+        while self._taken_at and self._taken_at[0] <= now - options.burst_seconds:
+            self._taken_at.popleft()
+        return max(0, options.burst_requests - len(self._taken_at))
+
+    def daily_remaining(self, options: SandboxOptions, now: float) -> int:
+        """How many requests are left until midnight UTC."""
+        day = int(now // DAY_SECONDS)
+        if day != self._day:
+            self._day, self._today = day, 0
+        return max(0, options.daily_requests - self._today)
+
+    def headers(self, options: SandboxOptions, now: float) -> dict[str, str]:
+        """The `X-HubSpot-RateLimit-*` headers."""
+        return {
+            "X-HubSpot-RateLimit-Max": str(options.burst_requests),
+            "X-HubSpot-RateLimit-Remaining": str(self.remaining(options, now)),
+            "X-HubSpot-RateLimit-Interval-Milliseconds": str(int(options.burst_seconds * 1000)),
+            "X-HubSpot-RateLimit-Daily": str(options.daily_requests),
+            "X-HubSpot-RateLimit-Daily-Remaining": str(self.daily_remaining(options, now)),
+        }

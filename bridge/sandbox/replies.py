@@ -1,0 +1,104 @@
+"""What the sandbox answers, as values; `wire` puts them on the socket."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+JSON_TYPE = "application/json;charset=utf-8"
+HTML_TYPE = "text/html;charset=utf-8"
+
+
+class Manner(StrEnum):
+    """How a reply travels."""
+
+    WHOLE = "whole"  # at once
+    DRIP = "drip"  # the body byte by byte, `seconds` apart
+    DRIP_HEADERS = "drip-headers"  # header after header, `seconds` apart, never a body
+    SHORT = "short"  # half of the promised body, then the connection is closed
+    HANG = "hang"  # nothing for `seconds`, then the connection is closed
+    DROP = "drop"  # the connection is closed at once
+
+
+UNANSWERED = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """One answer: status code, headers and body, and the manner in which they travel."""
+
+    status_code: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    manner: Manner = Manner.WHOLE
+    seconds: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """The status code as the ledger counts it; `none` when the caller never sees one."""
+        return "none" if self.manner in UNANSWERED else str(self.status_code)
+
+
+def json_reply(status_code: int, document: object, headers: Mapping[str, str] | None = None) -> Reply:
+    """A JSON answer."""
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return Reply(status_code=status_code, headers={"Content-Type": JSON_TYPE, **(headers or {})}, body=body)
+
+
+def envelope(status_code: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
+    """HubSpot's HTTP error body: `status`, `message`, `correlationId`, and what `more` adds."""
+    document = {"status": "error", "message": message, "correlationId": str(uuid.uuid4()), **more}
+    return json_reply(status_code, document, headers)
+
+
+def overlaid(headers: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+    """`headers` with `changes` in their place; names are compared as HTTP does, without case."""
+    changed = {name.lower() for name in changes}
+    return {name: value for name, value in headers.items() if name.lower() not in changed} | dict(changes)
+
+
+def html_reply(status_code: int, title: str) -> Reply:
+    """A page for people, as HubSpot's edge sends it."""
+    page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return Reply(status_code=status_code, headers={"Content-Type": HTML_TYPE}, body=page.encode())
+
+
+def no_route() -> Reply:
+    """No such route: the real API answers with a page, not with JSON."""
+    return html_reply(404, "Page not found")
+
+
+def unknown_task() -> Reply:
+    """A well-formed id that names no task; the real answer is not published."""
+    return envelope(404, "The requested task was not found.", category="OBJECT_NOT_FOUND")
+
+
+def malformed_id() -> Reply:
+    """An id that HubSpot cannot read."""
+    return envelope(400, "Provided ID could not be decoded.", category="VALIDATION_ERROR")
+
+
+def invalid_authentication() -> Reply:
+    """No token, or one that HubSpot never issued."""
+    message = "Authentication credentials not found. This API supports OAuth 2.0 authentication."
+    return envelope(401, message, category="INVALID_AUTHENTICATION")
+
+
+def expired_authentication(expired_seconds: int) -> Reply:
+    """A token that HubSpot issued, too long ago."""
+    message = f"The OAuth token used to make this call expired {expired_seconds} second(s) ago."
+    return envelope(401, message, category="EXPIRED_AUTHENTICATION")
+
+
+def unsupported_media_type() -> Reply:
+    """The body is of a type that the route does not read."""
+    return envelope(415, "HTTP 415 Unsupported Media Type")
+
+
+def rate_limit(policy_name: str) -> Reply:
+    """HubSpot's 429, which has no `category`."""
+    spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
+    message = f"You have reached your {spans[policy_name]} limit."
+    return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

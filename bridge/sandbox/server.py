@@ -1,0 +1,79 @@
+"""The sandbox as an application, as a server in a thread, and as a process."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event, Thread
+
+import structlog
+from flask import Flask, Response, request
+
+from bridge.sandbox import api, control
+from bridge.sandbox.options import SandboxOptions
+from bridge.sandbox.replies import no_route
+from bridge.sandbox.state import State
+from bridge.sandbox.wire import MAX_BODY_BYTES, Server, to_response
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.02  # How soon a server in a thread notices that it is to stop.
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sandbox:
+    """A running sandbox: where it listens, and its state for control within the process."""
+
+    url: str
+    state: State
+
+
+def create_app(options: SandboxOptions | None = None) -> Flask:
+    """The simulated HubSpot as a WSGI application; its `State` is `app.extensions["sandbox"]`."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    state = app.extensions["sandbox"] = State(options or SandboxOptions())
+    app.register_blueprint(api.blueprint(state))
+    app.register_blueprint(control.blueprint(state))
+
+    def stray(_problem: Exception) -> Response:
+        reply = no_route()
+        if not request.path.startswith("/sandbox/"):
+            state.stray(reply)
+        return to_response(reply, state.stopping)
+
+    app.register_error_handler(404, stray)
+    app.register_error_handler(405, stray)
+    return app
+
+
+@contextmanager
+def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sandbox]:
+    """Serve a sandbox on loopback from a thread of this process; port 0 takes a free one.
+
+    When the block ends, no connection stays open and every waiting answer is cut.
+    """
+    app = create_app(options)
+    state: State = app.extensions["sandbox"]
+    server = Server(HOST, port, app)
+    thread = Thread(target=server.serve_forever, args=(POLL_SECONDS,), name="sandbox", daemon=True)
+    thread.start()
+    try:
+        yield Sandbox(url=f"http://{HOST}:{server.port}", state=state)
+    finally:
+        state.stopping.set()
+        server.shutdown()
+        thread.join()
+        server.end_connections()
+
+
+def serve(port: int) -> None:
+    """Serve a sandbox on 127.0.0.1:`port` until SIGTERM or SIGINT; for the main thread."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with running(port=port) as sandbox:
+        log.info("sandbox_started", url=sandbox.url)
+        stop.wait()
+    log.info("sandbox_stopped")

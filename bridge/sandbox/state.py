@@ -1,0 +1,223 @@
+"""Everything the sandbox knows, under one lock; the routes and in-process tests call it alike."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+from bridge.sandbox import faults
+from bridge.sandbox.bodies import status_reply
+from bridge.sandbox.faults import Faults, Target
+from bridge.sandbox.imports import plan
+from bridge.sandbox.ledger import Ledger
+from bridge.sandbox.oauth import Caller, OAuthServer
+from bridge.sandbox.options import SandboxOptions
+from bridge.sandbox.quota import DAILY_HEADERS, Quota
+from bridge.sandbox.replies import (
+    Reply,
+    malformed_id,
+    overlaid,
+    rate_limit,
+    unknown_task,
+    unsupported_media_type,
+)
+from bridge.sandbox.tasks import ENDINGS, Kind, Outcome, Source, Task, number_of
+
+OAUTH_ENDPOINT = "oauth-token"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visit:
+    """One request to HubSpot's API."""
+
+    endpoint: str
+    token: str | None
+    task_id: str | None = None
+
+
+class State:
+    """The simulated HubSpot without its HTTP: tasks, tokens, quotas, faults and the ledger."""
+
+    def __init__(self, options: SandboxOptions) -> None:
+        self.stopping = threading.Event()
+        self._started_with = options
+        # Milliseconds: a sandbox started again never gives out an id that an older one gave.
+        self._numbers = count(int(options.clock() * 1000))
+        self._lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, and take the options of the start again; ids go on."""
+        with self._lock:
+            self.options = self._started_with
+            self._tasks: dict[str, Task] = {}
+            self._oauth = OAuthServer()
+            self._quotas: defaultdict[str, Quota] = defaultdict(Quota)
+            self._faults = Faults()
+            self._ledger = Ledger()
+
+    def change_options(self, changes: Mapping[str, Any]) -> None:
+        """Set some options from now on; ValidationError when a name or a value is wrong."""
+        with self._lock:
+            self.options = replace(self.options, **changes)
+
+    # What HubSpot's callers see.
+
+    def answer(self, visit: Visit, work: Callable[[], Reply]) -> Reply:
+        """Let the visit in, or refuse it: token, quota, faults, then `work`; all of it counted."""
+        with self._lock:
+            now = self._now()
+            self._ledger.arrived(visit.endpoint)
+            if visit.task_id is not None:
+                self._ledger.asked(visit.task_id, now)
+            caller = self._oauth.caller(self.options, visit.token, now)
+            reply = caller if isinstance(caller, Reply) else self._serve(visit, caller, now, work)
+            self._ledger.answered(reply.told)
+            return reply
+
+    def _serve(self, visit: Visit, caller: Caller, now: float, work: Callable[[], Reply]) -> Reply:
+        self._ledger.called(caller.account, now, self.options.burst_seconds)
+        quota = self._quotas[caller.account]
+        policy = quota.take(self.options, now)
+        reply = rate_limit(policy) if policy else self._faults.pick(*_targets(visit, caller)) or work()
+        headers = overlaid(quota.headers(self.options, now), reply.headers)
+        hidden = DAILY_HEADERS if caller.by_oauth else frozenset()
+        return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
+
+    def status(self, kind: Kind, task_id: str) -> Reply:
+        """The status answer of a task of this kind."""
+        if number_of(kind, task_id) is None:
+            return malformed_id()
+        task = self._tasks.get(task_id)
+        if task is None or task.kind is not kind or task.outcome is Outcome.REJECTED:
+            return unknown_task()
+        return status_reply(task, self._now(), self.options.pending_body)
+
+    def start_import(self, source: Source) -> str:
+        """Start the import of a file; the task's id. Its file name chooses outcome, pace and fault."""
+        wish = plan(source.url)
+        with self._lock:
+            [task_id] = self.add_tasks(
+                outcome=wish.outcome,
+                pending_seconds=self.options.pending_seconds * wish.pace,
+                processing_seconds=self.options.processing_seconds * wish.pace,
+                source=source,
+            )
+            if wish.fault is not None:
+                self.set_fault(wish.fault, Target(task_id=task_id), wish.fault_times)
+            return task_id
+
+    def refresh(self, form: Mapping[str, str] | None) -> Reply:
+        """The OAuth server's answer to a form, or to what is none; faults reach it by its endpoint alone."""
+        with self._lock:
+            self._ledger.arrived(OAUTH_ENDPOINT)
+            fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))
+            reply = fault or self._refreshed(form)
+            self._ledger.refreshes += fault is None and reply.status_code == 200
+            self._ledger.answered(reply.told)
+            return reply
+
+    def _refreshed(self, form: Mapping[str, str] | None) -> Reply:
+        if form is None:
+            return unsupported_media_type()
+        return self._oauth.refresh(self.options, form, self._now())
+
+    def stray(self, reply: Reply) -> Reply:
+        """Count a request that no route takes."""
+        with self._lock:
+            self._ledger.arrived("no-route")
+            self._ledger.answered(reply.told)
+            return reply
+
+    # What the test bench does.
+
+    def add_tasks(
+        self,
+        kind: Kind = Kind.FILE_IMPORT,
+        outcome: Outcome = Outcome.COMPLETED,
+        *,
+        pending_seconds: float | None = None,
+        processing_seconds: float | None = None,
+        pending_status: str | None = None,
+        source: Source | None = None,
+        tasks: int = 1,
+    ) -> list[str]:
+        """Start tasks that nobody asked for; their ids. ValueError when the kind cannot end so."""
+        if outcome not in ENDINGS[kind]:
+            raise ValueError(f"a {kind} cannot end as {outcome}")
+        with self._lock:
+            first = Task(
+                number=0,
+                kind=kind,
+                outcome=outcome,
+                requested_at=self._now(),
+                pending_seconds=_or(pending_seconds, self.options.pending_seconds),
+                processing_seconds=_or(processing_seconds, self.options.processing_seconds),
+                pending_status=pending_status,
+                source=source or Source(),
+            )
+            return [self._keep(replace(first, number=next(self._numbers))) for _ in range(tasks)]
+
+    def _keep(self, task: Task) -> str:
+        self._tasks[task.task_id] = task
+        return task.task_id
+
+    def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
+        """Give this fault instead of the next `times` answers (None: until cleared); its id.
+
+        `fault` is a name (ValueError when there is none such) or a reply of one's own.
+        """
+        make = (lambda: fault) if isinstance(fault, Reply) else faults.maker(fault)
+        with self._lock:
+            return self._faults.set(target or Target(), make, times)
+
+    def clear_fault(self, fault_id: str) -> bool:
+        """Forget one fault; False when it is gone already."""
+        with self._lock:
+            return self._faults.clear(fault_id)
+
+    def clear_faults(self) -> None:
+        """Forget every fault."""
+        with self._lock:
+            self._faults.clear_all()
+
+    def take_quota(self, token: str, requests: int) -> int:
+        """Use the quota behind a token as another app would, up to what is left; how many were taken.
+
+        ValueError when the token, or the account in its place, is not known.
+        """
+        with self._lock:
+            now = self._now()
+            quota = self._quotas[self._oauth.account(self.options, token)]
+            refused = (quota.take(self.options, now) for _ in range(requests))
+            return sum(policy is None for policy in refused)
+
+    def ledger(self) -> dict[str, Any]:
+        """What was asked so far; see `Ledger.report`."""
+        with self._lock:
+            return self._ledger.report()
+
+    def clear_ledger(self) -> None:
+        """Count from zero."""
+        with self._lock:
+            self._ledger = Ledger()
+
+    def _now(self) -> float:
+        return self.options.clock()
+
+
+def _targets(visit: Visit, caller: Caller) -> list[Target]:
+    task = [Target(task_id=visit.task_id)] if visit.task_id is not None else []
+    return [
+        *task,
+        Target(token=visit.token),
+        Target(token=caller.account),
+        Target(endpoint=visit.endpoint),
+        Target(),
+    ]
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value

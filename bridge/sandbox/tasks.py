@@ -1,0 +1,127 @@
+"""A task's life: PENDING, PROCESSING, end; by elapsed time alone."""
+
+import base64
+import binascii
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Which HubSpot endpoint answers for the task."""
+
+    FILE_IMPORT = "file-import"
+    FOLDER_UPDATE = "folder-update"
+    CRM_EXPORT = "crm-export"
+    CRM_IMPORT = "crm-import"
+    SOURCE_CODE_EXTRACT = "source-code-extract"
+
+
+class Outcome(StrEnum):
+    """How the task is to end."""
+
+    COMPLETED = "completed"
+    COMPLETED_WITH_ERRORS = "completed_with_errors"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    REVERTED = "reverted"  # crm-import only
+    STUCK = "stuck"  # PROCESSING for ever
+    REJECTED = "rejected"  # the id is well-formed and unknown from the start
+
+
+class Phase(StrEnum):
+    """Where a task stands."""
+
+    PENDING = "PENDING"
+    PROCESSING = "PROCESSING"
+    ENDED = "ENDED"
+
+
+_EVERYWHERE = {Outcome.STUCK: "", Outcome.REJECTED: ""}
+_ACTION = {Outcome.COMPLETED: "COMPLETE", Outcome.CANCELED: "CANCELED"}
+_WITH_RESULT = {**_ACTION, Outcome.COMPLETED_WITH_ERRORS: "COMPLETE", Outcome.FAILED: "COMPLETE"}
+
+# With which word each kind tells each outcome; where there is none, the kind cannot end so.
+ENDINGS: Mapping[Kind, Mapping[Outcome, str]] = {
+    Kind.FILE_IMPORT: {**_WITH_RESULT, **_EVERYWHERE},
+    Kind.FOLDER_UPDATE: {**_WITH_RESULT, **_EVERYWHERE},
+    Kind.CRM_EXPORT: {**_WITH_RESULT, **_EVERYWHERE},
+    Kind.CRM_IMPORT: {
+        Outcome.COMPLETED: "DONE",
+        Outcome.FAILED: "FAILED",
+        Outcome.CANCELED: "CANCELED",
+        Outcome.REVERTED: "REVERTED",
+        **_EVERYWHERE,
+    },
+    Kind.SOURCE_CODE_EXTRACT: {**_ACTION, **_EVERYWHERE},
+}
+
+# The official client types the ids of the other kinds as integers.
+_ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What was asked to be imported, as far as the result repeats it."""
+
+    url: str = "https://files.example.com/report.csv"
+    name: str = "report.csv"
+    folder_path: str = "/imports"
+    folder_id: str = "170000000001"
+    access: str = "PRIVATE"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One asynchronous job; `pending_status` is told instead of the kind's word for PENDING."""
+
+    number: int
+    kind: Kind
+    outcome: Outcome
+    requested_at: float
+    pending_seconds: float
+    processing_seconds: float
+    pending_status: str | None = None
+    source: Source = Source()
+
+    @property
+    def task_id(self) -> str:
+        return task_id_of(self.kind, self.number)
+
+    @property
+    def started_at(self) -> float:
+        return self.requested_at + self.pending_seconds
+
+    @property
+    def completed_at(self) -> float:
+        return self.started_at + self.processing_seconds
+
+    def phase(self, now: float) -> Phase:
+        """Where the task stands at `now` (epoch seconds)."""
+        if now < self.started_at:
+            return Phase.PENDING
+        if now < self.completed_at or self.outcome is Outcome.STUCK:
+            return Phase.PROCESSING
+        return Phase.ENDED
+
+
+def task_id_of(kind: Kind, number: int) -> str:
+    """The id of task `number`: unpadded base64url of an int64 (`AAAAEZ6whGI`), or digits."""
+    if kind not in _ENCODED_IDS:
+        return str(number)
+    return base64.urlsafe_b64encode(struct.pack(">q", number)).rstrip(b"=").decode()
+
+
+def number_of(kind: Kind, task_id: str) -> int | None:
+    """The number that `task_id` stands for; None when the id is malformed."""
+    try:
+        number = _decoded(task_id) if kind in _ENCODED_IDS else int(task_id)
+        return number if task_id_of(kind, number) == task_id else None
+    except (binascii.Error, struct.error, ValueError):
+        return None
+
+
+def _decoded(task_id: str) -> int:
+    (number,) = struct.unpack(">q", base64.urlsafe_b64decode(task_id.encode("ascii") + b"="))
+    return int(number)

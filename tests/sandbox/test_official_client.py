@@ -1,0 +1,134 @@
+"""The proof of faithfulness: HubSpot's own client takes the sandbox for the real thing.
+
+With `client_side_validation` on, the package's models refuse a body that lacks a required field or
+holds an unknown word; written back, they must give the body that came, field by field. The package
+knows v3 alone, and of OAuth only `/oauth/v1/token`, which the sandbox has not.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+import hubspot as official
+import pytest
+from hubspot import files
+from hubspot.cms import source_code
+from hubspot.crm import exports, imports
+
+from bridge.sandbox import Kind, Outcome, Reply, Target
+from tests.sandbox.caller import Caller, Clock
+
+APIS = {
+    Kind.FILE_IMPORT: ("files.files_api", "check_import"),
+    Kind.FOLDER_UPDATE: ("files.folders_api", "check_update_status"),
+    Kind.CRM_EXPORT: ("crm.exports.public_exports_api", "get_status"),
+    Kind.CRM_IMPORT: ("crm.imports.core_api", "get_by_id"),
+    Kind.SOURCE_CODE_EXTRACT: ("cms.source_code.extract_api", "get_async_status"),
+}
+ENDS = [
+    *[(kind, outcome) for kind in Kind for outcome in (Outcome.COMPLETED, Outcome.CANCELED)],
+    *[
+        (kind, outcome)
+        for kind in (Kind.FILE_IMPORT, Kind.FOLDER_UPDATE, Kind.CRM_EXPORT)
+        for outcome in (Outcome.COMPLETED_WITH_ERRORS, Outcome.FAILED)
+    ],
+    (Kind.CRM_IMPORT, Outcome.FAILED),
+    (Kind.CRM_IMPORT, Outcome.REVERTED),
+]
+ASYNCHRONOUS = [kind for kind in Kind if kind is not Kind.CRM_IMPORT]
+
+
+@contextmanager
+def official_api(hubspot: Caller, path: str, token: str = "sandbox-token") -> Iterator[Any]:
+    client = official.Client.create(access_token=token, host=hubspot.url, client_side_validation=True)
+    api = attrgetter(path)(client)
+    try:
+        yield api
+    finally:
+        api.api_client.rest_client.pool_manager.clear()
+
+
+def ask(hubspot: Caller, kind: Kind, task_id: str) -> tuple[Any, Any]:
+    """The model that the package made of the status answer, and what the model writes back."""
+    path, method = APIS[kind]
+    with official_api(hubspot, path) as api:
+        model = getattr(api, method)(task_id)
+        return model, api.api_client.sanitize_for_serialization(model)
+
+
+def comparable(document: Any) -> Any:
+    """The document with its instants read: the package writes them in another form."""
+    if isinstance(document, dict):
+        return {name: comparable(value) for name, value in document.items()}
+    if isinstance(document, list):
+        return [comparable(value) for value in document]
+    try:
+        return datetime.fromisoformat(document)
+    except (TypeError, ValueError):
+        return document
+
+
+@pytest.mark.parametrize(("kind", "outcome"), ENDS)
+def test_the_client_reads_every_field_of_every_end(
+    hubspot: Caller, clock: Clock, kind: Kind, outcome: Outcome
+) -> None:
+    [task_id] = hubspot.state.add_tasks(kind, outcome)
+    clock.passes(3)
+    _, written_back = ask(hubspot, kind, task_id)
+    assert comparable(written_back) == comparable(hubspot.status(task_id, kind).json())
+
+
+def test_the_client_starts_an_import_and_reads_its_result(hubspot: Caller, clock: Clock) -> None:
+    wish = files.ImportFromUrlInput(
+        access="PRIVATE", url="https://files.example.com/report.csv", folder_path="/reports", overwrite=True
+    )
+    with official_api(hubspot, "files.files_api") as api:
+        task_id = api.import_from_url(wish).id
+    clock.passes(3)
+    model, _ = ask(hubspot, Kind.FILE_IMPORT, task_id)
+    assert (model.status, model.task_id, model.result.path) == ("COMPLETE", task_id, "/reports/report.csv")
+
+
+@pytest.mark.parametrize("kind", ASYNCHRONOUS)
+def test_the_client_gives_nothing_for_a_task_that_still_runs(hubspot: Caller, kind: Kind) -> None:
+    [task_id] = hubspot.state.add_tasks(kind)
+    assert ask(hubspot, kind, task_id) == (None, None)
+
+
+@pytest.mark.parametrize("state", ["STARTED", "DEFERRED"])
+def test_the_client_reads_an_import_of_records_that_still_runs(hubspot: Caller, state: str) -> None:
+    [task_id] = hubspot.state.add_tasks(Kind.CRM_IMPORT, pending_status=state)
+    model, _ = ask(hubspot, Kind.CRM_IMPORT, task_id)
+    assert model.state == state
+
+
+@pytest.mark.parametrize("body", [b'{"status":"COMPLETE"}', b'{"status":"FAILED","taskId":"x"}'])
+def test_the_client_would_refuse_a_body_that_is_not_hubspots(hubspot: Caller, body: bytes) -> None:
+    task_id = hubspot.started()
+    hubspot.state.set_fault(Reply(body=body), Target(task_id=task_id))
+    with pytest.raises(ValueError, match="Invalid value for"):
+        ask(hubspot, Kind.FILE_IMPORT, task_id)
+
+
+@pytest.mark.parametrize(
+    ("package", "path", "method"),
+    [
+        (files, "files.files_api", "check_import"),
+        (exports, "crm.exports.public_exports_api", "get_status"),
+        (imports, "crm.imports.core_api", "get_by_id"),
+        (source_code, "cms.source_code.extract_api", "get_async_status"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["400", "401", "401-expired", "403-scopes", "403-ban", "404", "423", "500"])
+def test_the_client_reads_an_error_envelope(
+    hubspot: Caller, package: Any, path: str, method: str, fault: str
+) -> None:
+    hubspot.state.set_fault(fault)
+    with official_api(hubspot, path) as api:
+        with pytest.raises(package.ApiException) as caught:
+            getattr(api, method)("17")
+        assert caught.value.status == int(fault[:3])
+        caught.value.data = caught.value.body
+        assert api.api_client.deserialize(caught.value, "Error").category
