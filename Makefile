@@ -17,7 +17,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 demo: $(ready)
 	@echo "demo: a simulated HubSpot, the bridge and a receiver, on loopback"
-	@$(bin)/python -m bridge.sandbox.demo
+	@$(bin)/python -m demo
 
 test: $(ready)
 	@echo "test: the whole suite, with a real PostgreSQL"
@@ -25,7 +25,7 @@ test: $(ready)
 
 run: $(ready)
 	@echo "run: the bridge on http://127.0.0.1:8000, with SQLite"
-	@$(bin)/python -m bridge run
+	@$(bin)/python -m bridge serve --host 127.0.0.1
 
 check: $(ready)
 	@echo "check: style"
@@ -37,7 +37,7 @@ check: $(ready)
 	@$(bin)/lint-imports
 	@$(bin)/deptry .
 	@echo "check: the diagram and the migrations are in step with the code"
-	@$(bin)/python -m bridge.core.diagram --check ARCHITECTURE.md
+	@$(bin)/python -m bridge.diagram --check ARCHITECTURE.md
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export DATABASE_URL="sqlite:///$$folder/bridge.db" \
 		&& $(bin)/python -m bridge migrate && $(bin)/alembic check
 	@echo "check: tests, and what they cover"

@@ -4,7 +4,9 @@ The only banner is `Server: gunicorn`, without a version; gunicorn has no settin
 """
 
 import os
+import signal
 import sys
+from typing import Any
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
@@ -12,7 +14,10 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from bridge import logs
+from bridge.edges import database
+from bridge.edges.secrets import WrongSecretKey
 from bridge.settings import Settings
+from bridge.wiring import Bridge
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
 settings = Settings.load_or_exit(os.environ)
@@ -48,9 +53,28 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801 - gunicorn has n
         logs.configure(settings.log_format)
 
 
-def post_worker_init(_worker: Worker) -> None:
+def on_starting(server: Arbiter) -> None:
+    """Migrate once, before any worker is there; `serve` and a release phase have nothing left to do."""
+    try:
+        Bridge(settings).prepare()
+    except WrongSecretKey as wrong:
+        sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
+    except database.AWAY:
+        # The workers answer 503 until it is back; `/readyz` says why.
+        server.log.warning("the database does not answer yet")
+
+
+def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
-    sys.modules["app"].bridge.start_worker()
+    bridge = sys.modules["app"].bridge
+    bridge.start_worker()
+
+    def wind_down(*received: Any) -> None:
+        # Requests and callbacks share the 25 s: both begin to end at once.
+        bridge.wind_down_worker()
+        worker.handle_exit(*received)
+
+    signal.signal(signal.SIGTERM, wind_down)
 
 
 def worker_exit(_server: Arbiter, _worker: Worker) -> None:

@@ -71,7 +71,9 @@ class Deliveries:
         known = store.read_hosts(connection, due) if due else {}
         shut = {name for name, gate in known.items() if gate.paused_until and gate.paused_until > now}
         return {
-            name: (since, gates.limit(known.get(name), most)) for name, since in due.items() if name not in shut
+            name: (since, gates.limit(known.get(name), most))
+            for name, since in due.items()
+            if name not in shut
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
@@ -85,9 +87,13 @@ class Deliveries:
                 first = store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
                 allowed[name] = int(first)
         watches = claims.claim(connection, self.state, allowed, self._claimant, now)
-        return self.jobs(connection, watches, store_watches.answers_of(connection, [w.id for w in watches]), now)
+        return self.jobs(
+            connection, watches, store_watches.answers_of(connection, [w.id for w in watches]), now
+        )
 
-    def claimed(self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime) -> dict[str, Watch]:
+    def claimed(
+        self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
+    ) -> dict[str, Watch]:
         """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
 
         Only towards hosts that are well, and only as many as `shares` has seats for.
@@ -124,14 +130,20 @@ class Deliveries:
             self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=job.secrets, at=started_at
         )
         attempted = delivery.after_attempt(
-            job.watch, answer, started_at=started_at, now=self._clock(), policy=self._policy, jitter=self._jitter()
+            job.watch,
+            answer,
+            started_at=started_at,
+            now=self._clock(),
+            policy=self._policy,
+            jitter=self._jitter(),
         )
         return Done(job=job, attempted=attempted)
 
     def save(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[claims.Result]:
         """Save attempts, and what they tell about their hosts; return those that were still ours."""
         results = [
-            claims.Result(claimed=d.job.watch, watch=d.attempted.watch, attempt=d.attempted.attempt) for d in done
+            claims.Result(claimed=d.job.watch, watch=d.attempted.watch, attempt=d.attempted.attempt)
+            for d in done
         ]
         kept = claims.save(connection, results, self._claimant.worker)
         by_host: dict[str, list[Done]] = defaultdict(list)

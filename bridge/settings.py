@@ -246,11 +246,14 @@ def _told(fault: ErrorDetails) -> str:
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each name that looks like ours and is not: a typo must not be silent."""
-    for name in environ:
-        if name.startswith(("BRIDGE_", "HUBSPOT_")) and name not in NAMES:
-            near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
-            yield f"{name}: is no setting of the bridge" + (f"; did you mean {near[0]}?" if near else "")
+    """Yield a problem for each name that is nearly one of ours: a typo must not be silent.
+
+    Others that begin like ours are not: Kubernetes sets some for a service that is named `bridge`.
+    """
+    for name in environ.keys() - NAMES:
+        near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
+        if near and name.startswith(("BRIDGE_", "HUBSPOT_")):
+            yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

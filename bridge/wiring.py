@@ -24,6 +24,7 @@ from bridge.edges.secrets import Cipher
 from bridge.edges.store import canary
 from bridge.edges.store.claims import Claimant
 from bridge.edges.transport import Transport
+from bridge.errands import Errands
 from bridge.poll import Polls
 from bridge.scheduler import Clock
 from bridge.settings import Settings
@@ -49,9 +50,7 @@ class Bridge:
     @cached_property
     def engine(self) -> Engine:
         """The database."""
-        return database.open_engine(
-            self._settings.database_url.get_secret_value(), on_dyno=bool(self._settings.dyno)
-        )
+        return database.open_engine(self._settings.database_url.get_secret_value())
 
     @cached_property
     def cipher(self) -> Cipher:
@@ -89,6 +88,17 @@ class Bridge:
             proxy=_reveal(self._settings.hubspot_proxy),
         )
         return HubSpot(transport, StaticTokens())
+
+    @cached_property
+    def errands(self) -> Errands:
+        """What asks HubSpot outside the polls, within the same quota."""
+        return Errands(
+            engine=self.engine,
+            accounts=self.accounts,
+            hubspot=self.hubspot,
+            clock=now,
+            lease_seconds=self._settings.lease_seconds,
+        )
 
     @cached_property
     def clock(self) -> Clock:

@@ -124,7 +124,9 @@ class Worker:
         if not due:
             return []
         longest_first = sorted(due, key=lambda lane: due[lane][0])
-        shares = sharing.share(self._seats.free, self._seats.held, {lane: due[lane][1] for lane in longest_first})
+        shares = sharing.share(
+            self._seats.free, self._seats.held, {lane: due[lane][1] for lane in longest_first}
+        )
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
@@ -177,14 +179,19 @@ class Worker:
         ended = [d.polled.watch for d in polled if d.polled.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
             return polled
-        most = dict.fromkeys(((State.DELIVERING, w.callback_host) for w in ended), self._most[State.DELIVERING])
+        most = dict.fromkeys(
+            ((State.DELIVERING, w.callback_host) for w in ended), self._most[State.DELIVERING]
+        )
         shares = _of(State.DELIVERING, sharing.share(self._seats.free, self._seats.held, most))
         claimed = self._deliveries.claimed(connection, ended, shares, now)
         return [
-            replace(d, polled=replace(d.polled, watch=claimed.get(d.job.watch.id, d.polled.watch))) for d in polled
+            replace(d, polled=replace(d.polled, watch=claimed.get(d.job.watch.id, d.polled.watch)))
+            for d in polled
         ]
 
-    def _next_jobs(self, connection: Connection, kept: Sequence[claims.Result], now: datetime) -> Sequence[Job]:
+    def _next_jobs(
+        self, connection: Connection, kept: Sequence[claims.Result], now: datetime
+    ) -> Sequence[Job]:
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         hubspot = {r.watch.id: r.hubspot for r in mine if r.hubspot is not None}
         return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)

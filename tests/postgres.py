@@ -18,8 +18,8 @@ from typing import Any, Literal
 import psycopg
 from psycopg import sql
 
-# Tests need no more than a few; `-k` puts the socket into the server's own folder, so that any
-# number of servers run side by side without a port to quarrel about.
+# The socket lies in the server's own folder (-k), and nothing listens on a port: any number of servers
+# run side by side, and a restarted one has the same address.
 OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB -c fsync={fsync} -k {folder}"
 
 StopMode = Literal["smart", "fast", "immediate"]

@@ -190,7 +190,10 @@ def test_a_mistyped_name_is_a_problem_and_the_nearest_name_is_suggested() -> Non
     assert problems(BRIDGE_CALLBACK_PORT="443") == [
         "BRIDGE_CALLBACK_PORT: is no setting of the bridge; did you mean BRIDGE_CALLBACK_PORTS?"
     ]
-    assert problems(HUBSPOT_X="1") == ["HUBSPOT_X: is no setting of the bridge"]
+
+
+def test_a_name_that_only_begins_like_ours_belongs_to_somebody_else() -> None:
+    assert Settings.load({"HUBSPOT_PORTAL_ID": "1", "BRIDGE_SERVICE_HOST": "10.0.0.1"}) == Settings.load({})
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("HUBSPOT_TIMEOUT", "60"), ("BRIDGE_CALLBACK_TIMEOUT", "61")])

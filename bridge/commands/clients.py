@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from typing import Any
+import sys
+from typing import Any, TypeVar
 
 from bridge import clients
 from bridge.commands.output import Refusal, show_fields, show_json, show_table
@@ -10,6 +11,8 @@ from bridge.commands.processes import prepared
 from bridge.core.instants import rfc3339
 from bridge.edges.store.clients import Client
 from bridge.wiring import now
+
+Granted = TypeVar("Granted")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -25,17 +28,15 @@ def add_commands(commands: Any) -> None:
         "--overlap", type=_seconds, default="24h", help="how long the old one signs too: 90s, 15m, 24h, 7d"
     )
     _verb(verbs, "rotate-key", _rotate_key, "give a client a new API key; the old one stops at once")
-    _verb(verbs, "revoke", _revoke, "take a client's key away for good", json=False)
-    every = verbs.add_parser("list", help="show all clients")
-    every.add_argument("--json", action="store_true")
-    every.set_defaults(run=_list)
+    _verb(verbs, "revoke", _revoke, "take a client's key away for good")
+    _verb(verbs, "list", _list, "show all clients", named=False)
 
 
-def _verb(verbs: Any, name: str, run: Any, text: str, *, json: bool = True) -> Any:
+def _verb(verbs: Any, name: str, run: Any, text: str, *, named: bool = True) -> Any:
     verb = verbs.add_parser(name, help=text)
-    verb.add_argument("name", metavar="NAME")
-    if json:
-        verb.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    if named:
+        verb.add_argument("name", metavar="NAME")
+    verb.add_argument("--json", action="store_true", help="print JSON, and nothing else")
     verb.set_defaults(run=run)
     return verb
 
@@ -45,3 +46,66 @@ def _seconds(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError("write a number and a unit: 90s, 15m, 24h, 7d")
     return int(found[1]) * UNITS[found[2]]
+
+
+def _add(arguments: argparse.Namespace) -> None:
+    bridge = prepared()
+    try:
+        new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
+    except ValueError as problem:
+        raise Refusal(f"NAME: {problem}.") from None
+    if isinstance(new, clients.NameTaken):
+        raise Refusal(f"There is a client {new.name} already, perhaps a revoked one. Choose another name.")
+    _show(arguments, {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret})
+
+
+def _rotate_secret(arguments: argparse.Namespace) -> None:
+    bridge = prepared()
+    secret = clients.rotate_secret(
+        bridge.engine, bridge.cipher, arguments.name, overlap_seconds=arguments.overlap, now=now()
+    )
+    _show(arguments, {"name": arguments.name, "signing_secret": _granted(secret)})
+
+
+def _rotate_key(arguments: argparse.Namespace) -> None:
+    key = clients.rotate_key(prepared().engine, arguments.name)
+    _show(arguments, {"name": arguments.name, "api_key": _granted(key)})
+
+
+def _revoke(arguments: argparse.Namespace) -> None:
+    revoked = _granted(clients.revoke(prepared().engine, arguments.name, now=now()))
+    _show(arguments, _public(revoked))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    every = [_public(client) for client in clients.every(prepared().engine)]
+    if arguments.json:
+        show_json(every)
+    else:
+        show_table(every, empty="No clients yet. Make one: python -m bridge clients add NAME")
+
+
+def _granted(result: Granted | clients.Refused) -> Granted:
+    if isinstance(result, clients.Refused):
+        raise Refusal(result.reason)
+    return result
+
+
+def _show(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
+    if arguments.json:
+        show_json(fields)
+        return
+    show_fields(fields)
+    if "api_key" in fields or "signing_secret" in fields:
+        sys.stderr.write("Keep this safe: it is not shown again.\n")
+
+
+def _public(client: Client) -> dict[str, object]:
+    return {
+        "name": client.name,
+        "admin": client.admin,
+        "key_prefix": client.key_prefix,
+        "created_at": rfc3339(client.created_at),
+        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
+        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
+    }

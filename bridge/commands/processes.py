@@ -29,7 +29,9 @@ NO_CREDENTIALS = (
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this family."""
-    commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(run=_migrate)
+    commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(
+        run=_migrate
+    )
     commands.add_parser("worker", help="poll and deliver until SIGTERM").set_defaults(run=_worker)
     serve = commands.add_parser("serve", help="migrate, then serve the API on PORT under gunicorn")
     serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default

@@ -21,9 +21,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoAnswer:
-    """No status line and headers came: `reason` is a sentence for whoever reads the watch."""
+    """No status line and headers came: `reason` is a sentence for whoever reads the watch.
+
+    `sent` is true when the party may have received the request, and may have acted on it.
+    """
 
     reason: str
+    sent: bool = field(default=False, compare=False)  # equal reasons are the same failure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

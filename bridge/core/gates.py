@@ -6,6 +6,7 @@ success opens the gate, its failure pauses it for longer.
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,20 +107,22 @@ def after_signal(
     stale = gate.paused_at is not None and asked_at < gate.paused_at
     match signal:
         case Hold(seconds=seconds, reason=reason):
-            return _hold(gate, now + timedelta(seconds=seconds), reason, now=now)
+            until = now + timedelta(seconds=seconds)
+            # What a probe is told is the newest word; what others were told must not cut a pause short.
+            return _held(gate, max(until, gate.paused_until or until) if stale else until, reason, now=now)
         case _ if stale:
             return gate
         case Success():
             return _opened(gate, policy)
         case Failure(reason=reason):
             failed = replace(gate, failures=gate.failures + 1)
-            return (
-                failed
-                if failed.failures < policy.failures
-                else _paused(failed, reason, now=now, policy=policy)
-            )
+            if not gate.paused and failed.failures < policy.failures:
+                return failed
+            return _paused(failed, reason, now=now, policy=policy)
         case Fault(reason=reason):
             return _paused(gate, reason, now=now, policy=policy)
+        case never:
+            assert_never(never)
 
 
 def _opened(gate: Gate, policy: GatePolicy) -> Gate:
@@ -136,6 +139,5 @@ def _paused(gate: Gate, reason: str, *, now: datetime, policy: GatePolicy) -> Ga
     return replace(gate, paused_at=now, paused_until=until, pause_seconds=seconds, reason=reason, ramp=None)
 
 
-def _hold(gate: Gate, until: datetime, reason: str, *, now: datetime) -> Gate:
-    until = max(until, gate.paused_until or until)
+def _held(gate: Gate, until: datetime, reason: str, *, now: datetime) -> Gate:
     return replace(gate, paused_at=gate.paused_at or now, paused_until=until, reason=reason, ramp=None)

@@ -19,7 +19,7 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
         return float(text)
     try:
         instant = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)

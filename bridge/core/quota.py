@@ -7,6 +7,7 @@ may run ahead of the clock by a tolerance, which is the burst.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
+from math import floor
 
 # Bursts may run this far ahead: at least a tick of the clock and a little, or tokens are lost.
 TOLERANCE_SHARE = 0.05
@@ -33,7 +34,7 @@ class Rate:
 class Usage:
     """What an account has used, and what its newest answer's headers said is left.
 
-    `headroom` is 0.05 to 1; `daily_remaining` is None where HubSpot does not tell.
+    `headroom` is 0.05 to 1; `daily_remaining` is what `observed_at` saw, None where HubSpot does not tell.
     """
 
     free_at: datetime | None = None
@@ -50,7 +51,7 @@ def tolerance_seconds(rate: Rate) -> float:
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the seconds between two requests, such that no window ever holds more than the share."""
     span = rate.seconds * (1 + SLACK_SHARE) + tolerance_seconds(rate)
-    burst = span / max(rate.requests * rate.share, 1.0)
+    burst = span / max(floor(rate.requests * rate.share), 1)
     return max(burst, _daily_interval_seconds(usage, now=now)) / usage.headroom
 
 
@@ -87,7 +88,7 @@ def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage
     daily = _count(headers.get("x-hubspot-ratelimit-daily-remaining"))
     if most and remaining is not None:
         headroom = min(max((remaining / most - 0.1) / 0.3, 0.05), 1.0)
-        usage = replace(usage, headroom=headroom, observed_at=now)
+        usage = replace(usage, headroom=headroom)
     if daily is not None:
         usage = replace(usage, daily_remaining=daily, observed_at=now)
     return usage

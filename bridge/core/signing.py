@@ -2,7 +2,6 @@
 
 import hmac
 from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Sequence
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 -- what secrets begin with, in public
@@ -31,7 +30,7 @@ def secret_key(secret: str) -> bytes:
     """Return the key inside a `whsec_…` secret; ValueError says what is wrong with it."""
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
-    except NotBase64:
+    except ValueError:
         raise ValueError("a signing secret is base64 after 'whsec_'") from None
     if len(key) not in SECRET_BYTES:
         raise ValueError("a signing secret holds 24 to 64 bytes")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Select, delete, select
 from bridge.core.quota import Rate
 from bridge.edges import database
 from bridge.edges.secrets import Cipher
+from bridge.edges.store import oauth_tokens
 from bridge.edges.tables import accounts
 
 DEFAULT = "default"
@@ -40,6 +41,10 @@ class Account:
     base_url: str
     api_version: str
     rate: Rate
+
+    def url(self, path: str) -> str:
+        """Return the address of one of HubSpot's paths, which begins with a slash."""
+        return self.base_url.rstrip("/") + path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,5 +126,6 @@ class Accounts:
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:
-        """Forget a stored account; False when there is none."""
+        """Forget a stored account, and the tokens that were issued to it; False when there is none."""
+        oauth_tokens.remove(connection, name)
         return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

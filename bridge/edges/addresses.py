@@ -186,7 +186,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 def _problems_of_host(url: str, hostname: str) -> Iterator[str]:
     """Two parsers take part in sending: what they make of the host must be the same valid name."""
     try:
-        host = parse_url(url).host or ""
+        host = (parse_url(url).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host
     except LocationParseError:
         yield "the host name is not valid"

@@ -5,7 +5,8 @@ import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPResponse
+from http.client import HTTPResponse, RemoteDisconnected
+from io import BufferedReader
 from socket import socket
 from typing import Any, TypeAlias
 
@@ -21,8 +22,8 @@ from bridge.edges.deadline import Deadline, Resolver, SocketOptions, Unreachable
 #: Says why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-#: Hosts to which a thread keeps an idle connection: 32 threads stay far below 1,024 descriptors.
-HOSTS_PER_THREAD = 8
+#: Hosts to which a thread keeps an idle connection: 128 threads stay at half of 1,024 descriptors.
+HOSTS_PER_THREAD = 4
 
 #: A server that had closed a kept connection says so within a round trip, half a second at the most.
 STALE_WITHIN_SECONDS = 1.0
@@ -30,13 +31,17 @@ STALE_WITHIN_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Try:
-    """One try at a request, as its connection sees it."""
+    """One try at a request, as its connection sees it.
+
+    `sent` is true from when there is a connection that the request may have gone through.
+    """
 
     deadline: Deadline
     resolver: Resolver
     guard: Guard | None
     opened: bool = False
     reused: bool = False
+    sent: bool = False
     answered: bool = False
 
     def open(self, host: str, port: int, options: SocketOptions) -> socket:
@@ -48,11 +53,12 @@ class Try:
 
     def reuse(self, connection: socket) -> None:
         self.deadline.hold(connection)
-        self.reused = True
+        self.reused = self.sent = True
 
     def was_stale(self) -> bool:
         """Whether it failed because the server had closed a kept connection before it was used again."""
-        return self.reused and not self.answered and self.deadline.spent_seconds < STALE_WITHIN_SECONDS
+        at_once = self.deadline.spent_seconds < STALE_WITHIN_SECONDS and not self.deadline.passed
+        return self.reused and not self.answered and at_once
 
     def _allowed(self, addresses: Sequence[str]) -> Sequence[str]:
         if self.guard is None:
@@ -73,18 +79,40 @@ class _InProgress(threading.local):
 in_progress = _InProgress()
 
 
+class _Head:
+    """An answer's lines up to the body. http.client takes a cut among the headers for their end."""
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit:
+            raise RemoteDisconnected("The connection ended among the headers.")
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
 class _Response(HTTPResponse):
-    """Notes that an answer began, and skips every interim response, not only 100 (RFC 9110 §15.2).
+    """Notes that an answer began, and skips every interim answer, not only 100 (RFC 9110 §15.2).
 
     Taken for the answer, a 103 would leave the real one on the kept connection, for the next request.
     """
 
     def begin(self) -> None:
-        in_progress.attempt.answered = bool(self.fp.peek(1))
-        super().begin()
-        while self.status < 200:
-            self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
+        stream = self.fp
+        in_progress.attempt.answered = bool(stream.peek(1))
+        self.fp = _Head(stream)  # type: ignore[assignment]  # it has all that begin() calls
+        try:
             super().begin()
+            while self.status < 200:
+                self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
+                super().begin()
+        finally:
+            if self.fp is not None:  # A malformed status line closed it.
+                self.fp = stream
 
 
 class _Connection(HTTPConnection):
@@ -94,6 +122,10 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket:
         return in_progress.attempt.open(self._dns_host, self.port, self.socket_options or ())
+
+    def connect(self) -> None:
+        super().connect()
+        in_progress.attempt.sent = True
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
         if self.sock is not None and not in_progress.attempt.opened:

@@ -1,7 +1,7 @@
 """The engine: one way to open SQLite and PostgreSQL, each with what it needs to be safe."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,9 +16,9 @@ STATEMENT_TIMEOUT_MS = 15_000
 AWAY = (OperationalError, PoolTimeout)
 
 
-def open_engine(url: str, *, on_dyno: bool = False) -> Engine:
+def open_engine(url: str) -> Engine:
     """Return an engine for a `sqlite:///…` or `postgresql+psycopg://…` URL. Connects lazily."""
-    return _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url, on_dyno=on_dyno)
+    return _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url)
 
 
 def _sqlite(url: str) -> Engine:
@@ -41,13 +41,8 @@ def _sqlite(url: str) -> Engine:
     return engine
 
 
-def _postgresql(url: str, *, on_dyno: bool) -> Engine:
-    connect = {
-        "connect_timeout": 5,
-        "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
-    }
-    if on_dyno:
-        connect["sslmode"] = "require"
+def _postgresql(url: str) -> Engine:
+    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
     # Heroku's smallest plan has 20 connections, for all processes together.
     return create_engine(
         url,
@@ -56,7 +51,7 @@ def _postgresql(url: str, *, on_dyno: bool) -> Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=300,
-        connect_args=connect,
+        connect_args={"connect_timeout": 5, "options": options},
     )
 
 
@@ -69,7 +64,15 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def insert(connection: Connection, table: Any) -> Any:
     """Return the dialect's INSERT, the one that knows ON CONFLICT."""
-    return (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(table)
+    return _INSERTS[connection.dialect.name](table)
+
+
+def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
+    """Build a statement once for each dialect, from the dialect's INSERT; keyed by the dialect's name."""
+    return {name: build(insert) for name, insert in _INSERTS.items()}
+
+
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def is_away(error: DBAPIError) -> bool:

@@ -1,6 +1,8 @@
-"""HubSpot's API: one question about one task, asked in the account's name."""
+"""HubSpot's API: imports started and tasks asked about, in the account's name."""
 
-from typing import Protocol
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from bridge import __version__
 from bridge.core.answers import Answer, NoAnswer, NoToken
@@ -9,6 +11,7 @@ from bridge.edges.accounts import Account
 from bridge.edges.transport import Transport
 
 ANSWER_BYTES = 1024 * 1024  # a status is a few kilobytes; more is not one
+START_PATH = "/files/{v}/files/import-from-url/async"
 USER_AGENT = f"hubspot-import-bridge/{__version__}"
 NO_CREDENTIALS = (
     "The account {!r} has no HubSpot credentials. Set HUBSPOT_ACCESS_TOKEN for the account `default`, "
@@ -37,10 +40,15 @@ class HubSpot:
         """Ask how a task is. The URL is built here: HubSpot's own links point where tokens fail."""
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
+    def start_import(self, account: Account, document: Mapping[str, Any]) -> Answer | NoAnswer | NoToken:
+        """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body."""
+        path = START_PATH.format(v=account.api_version)
+        return self.request(account, "POST", path, json.dumps(document).encode())
+
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> Answer | NoAnswer | NoToken:
-        """Send one request; a 401 is worth one more, if there is a newer token."""
+        """Send one request; a 401, which did nothing, is worth one more, if there is a newer token."""
         token = self._tokens.current(account)
         answer = self._send(account, token, method, path, body)
         if not isinstance(answer, Answer) or answer.status_code != 401 or not isinstance(token, str):
@@ -56,7 +64,8 @@ class HubSpot:
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": USER_AGENT}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        return self._transport.send(method, account.base_url + path, headers, body)
+        # What changes something at HubSpot must never happen twice.
+        return self._transport.send(method, account.url(path), headers, body, repeatable=method == "GET")
 
 
 class StaticTokens:
@@ -69,3 +78,23 @@ class StaticTokens:
     def after_refusal(self, account: Account, token: str) -> str | NoToken | NoAnswer:
         """Return the same token: there is no other."""
         return token
+
+
+class AccountTokens:
+    """The tokens of all accounts, whatever their credentials are."""
+
+    def __init__(self, *, static: Tokens, oauth: Tokens) -> None:
+        """`static` also answers for accounts that have no credentials."""
+        self._static = static
+        self._oauth = oauth
+
+    def current(self, account: Account) -> str | NoToken | NoAnswer:
+        """Return the account's token, or say why there is none."""
+        return self._of(account).current(account)
+
+    def after_refusal(self, account: Account, token: str) -> str | NoToken | NoAnswer:
+        """Return what there is instead of a token that HubSpot refused."""
+        return self._of(account).after_refusal(account, token)
+
+    def _of(self, account: Account) -> Tokens:
+        return self._oauth if account.credentials.scheme == "oauth" else self._static

@@ -181,8 +181,13 @@ oauth_tokens = Table(
     Column("account", String(64), primary_key=True),
     Column("origin", String(64), nullable=False),  # a hash of the credentials that it came from
     Column("access_token", Text),  # encrypted
-    Column("refresh_token", Text, nullable=False),  # encrypted
+    Column("refresh_token", Text),  # encrypted; null, with the others, until the first refresh
+    Column("issued_at", Instant),
     Column("expires_at", Instant),
+    # Until then nobody refreshes: somebody is at it, or `failure` says why it has just failed.
+    Column("hold_until", Instant),
+    Column("failure", Text),
+    Column("at_fault", Boolean, nullable=False),  # the failure is the credentials', not the way's
 )
 
 

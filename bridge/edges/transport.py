@@ -6,10 +6,11 @@ applies, no redirect is followed, no cookie is kept, and it costs half of `Sessi
 
 import logging
 import os
+import re
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import (
     BadStatusLine,
     HTTPException,
@@ -18,9 +19,9 @@ from http.client import (
     RemoteDisconnected,
     UnknownProtocol,
 )
+from typing import Any
 
 from requests import PreparedRequest
-from requests.exceptions import ProxyError
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader
 
@@ -30,19 +31,6 @@ from bridge.edges.deadline import Deadline, Lookup, Resolver, Unreachable, syste
 
 _PIECE_BYTES = 16_384
 _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
-
-#: What a failure means; the first kind that fits decides. A bare HTTPException is about the headers' count.
-_WORDS: tuple[tuple[type[BaseException], str], ...] = (
-    (RemoteDisconnected, "the connection was closed without an answer"),
-    (ConnectionError, "the connection was reset"),
-    (LineTooLong, "the answer has a line of more than 65,536 bytes"),
-    (BadStatusLine, "the answer is not HTTP/1.1"),
-    (UnknownProtocol, "the answer is not HTTP/1.1"),
-    (InvalidHeader, "the answer has two lengths"),
-    (InvalidURL, "the URL is not valid"),
-    (HTTPException, "the answer has more than 100 headers"),
-    (ValueError, "the URL or a header of the request is not valid"),
-)
 
 # urllib3 logs the whole URL of an answer whose headers are malformed, and a URL may hold a secret.
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
@@ -75,21 +63,30 @@ class Transport:
         self._forget_parent()
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        repeatable: bool = True,
     ) -> Answer | NoAnswer:
         """Send one request and read its answer; what the other side does never raises.
 
         `headers` hold neither `Content-Length` nor `Accept-Encoding`. A request on a kept connection
-        that proves stale is sent once more, at once and within the same deadline.
+        that proves stale is sent once more, at once and within the same deadline. One that is not
+        `repeatable` gets a new connection, and is sent at most once.
         """
         if self._process_id != os.getpid():
             self._forget_parent()
+        if not repeatable:
+            self._adapter().close()
         request = _prepared(method, url, headers, body)
         with Deadline(self._timeout_seconds) as deadline:
             attempt = Try(deadline, self._resolver, self._guard)
             answer = self._try(request, attempt)
             if isinstance(answer, NoAnswer) and attempt.was_stale():
-                answer = self._try(request, Try(deadline, self._resolver, self._guard))
+                answer = self._try(request, Try(deadline, self._resolver, self._guard, sent=True))
         return answer
 
     def close(self) -> None:
@@ -122,10 +119,13 @@ class Transport:
                 request, stream=True, timeout=self._timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
-            at_proxy = self._proxies and isinstance(error, ProxyError | Unreachable)
-            why = _why(error, attempt.deadline)
-            return NoAnswer(reason=f"the proxy: {why}" if at_proxy else why)
+            return NoAnswer(reason=self._blame(error) + _why(error, attempt.deadline))
         return _answer(response.raw, self._body_limit, attempt.deadline)
+
+    def _blame(self, error: Exception) -> str:
+        if self._proxies is None:
+            return ""
+        return "the proxy: " if isinstance(error, Unreachable) else "through the proxy: "
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
@@ -160,21 +160,38 @@ def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
     return len(body) <= limit
 
 
+def _tls_words(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    return f"TLS: {(error.reason or 'the connection failed').replace('_', ' ').lower()}"
+
+
+#: What a failure means; the first kind that fits decides. A bare HTTPException is about the headers' count.
+_WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
+    (ssl.SSLError, _tls_words),
+    (RemoteDisconnected, "the server closed the connection without an answer"),
+    (ConnectionError, "the server reset the connection"),
+    (LineTooLong, "the server's answer has a line of more than 65,536 bytes"),
+    (BadStatusLine, "the server's answer is not HTTP/1.1"),
+    (UnknownProtocol, "the server's answer is not HTTP/1.1"),
+    (InvalidHeader, "the server's answer has two lengths"),
+    (InvalidURL, "the URL or a header of the request is not valid"),
+    (HTTPException, "the server's answer has more than 100 headers"),
+    (ValueError, "the URL or a header of the request is not valid"),
+)
+
+
 def _why(error: BaseException, deadline: Deadline) -> str:
     """What went wrong, in words of our own: an exception's text may hold a secret or an address."""
     if isinstance(error, Unreachable):
         return str(error)
     if deadline.passed:
         return str(deadline)
+    if tunnel := re.search(r"Tunnel connection failed: (\d{3})", str(error)):
+        return f"CONNECT was answered with {tunnel[1]}"
     causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    return next(filter(None, map(_words, reversed(causes))), "the request failed")
-
-
-def _words(cause: BaseException) -> str | None:
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"TLS: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS: {(cause.reason or 'the connection failed').replace('_', ' ').lower()}"
-    return next((words for kind, words in _WORDS if isinstance(cause, kind)), None)
+    found = ((words, cause) for kind, words in _WORDS for cause in causes if isinstance(cause, kind))
+    words, cause = next(found, ("the request failed", error))
+    return words if isinstance(words, str) else words(cause)

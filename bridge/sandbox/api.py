@@ -1,7 +1,6 @@
 """HubSpot's own routes."""
 
 from functools import partial
-from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -54,10 +53,7 @@ def _start(state: State, version: str) -> Response:
 def _started(state: State, version: str) -> Reply:
     if not request.is_json:
         return unsupported_media_type()
-    document: Any = request.get_json(silent=True)
-    if not isinstance(document, dict):
-        return imports.invalid("Invalid input JSON on line 1, column 1: Cannot read a JSON object")
-    source = imports.parsed(document)
+    source = imports.parsed(request.get_json(silent=True))
     return source if isinstance(source, Reply) else _located(version, state.start_import(source))
 
 

@@ -98,20 +98,19 @@ def plan(url: str) -> Plan:
 
 
 def parsed(document: Any) -> Source | Reply:
-    """What to import, or the 400 with which HubSpot refuses `document`."""
+    """What to import, or the 400 with which HubSpot refuses `document`, which may be anything."""
     try:
         body = ImportFromUrl.model_validate(document)
     except ValidationError as problem:
-        return invalid(_message(problem))
+        return _invalid(_message(problem))
     if body.folder_path is None and body.folder_id is None:
-        return invalid("One of folderPath or folderId is required.")
+        return _invalid("One of folderPath or folderId is required.")
     if not _fetchable(body.url):
-        return invalid(f"Invalid URL: {body.url[:200]}")
+        return _invalid(f"Invalid URL: {body.url[:200]}")
     return _source(body)
 
 
-def invalid(message: str) -> Reply:
-    """HubSpot's refusal of a body."""
+def _invalid(message: str) -> Reply:
     return envelope(400, message, category="VALIDATION_ERROR")
 
 

@@ -1,7 +1,7 @@
 """A peer on a real socket that does exactly what a test tells it, however rude."""
 
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import itertools
 import socket
@@ -35,7 +35,9 @@ class Visit:
             if not piece:
                 return b""
         head, _, body = data.partition(b"\r\n\r\n")
-        length = next((int(h[15:]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length:")), 0)
+        length = next(
+            (int(h[15:]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length:")), 0
+        )
         while len(body) < length:
             body += self.connection.recv(65_536)
         return head + b"\r\n\r\n" + body
@@ -198,11 +200,11 @@ class Authority:
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, days: int
     ) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
+        now = dt.datetime.now(dt.UTC)
         return (
             x509.CertificateBuilder(subject_name=subject, issuer_name=self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=30))
-            .not_valid_after(now + datetime.timedelta(days=days))
+            .not_valid_before(now - dt.timedelta(days=30))
+            .not_valid_after(now + dt.timedelta(days=days))
         )

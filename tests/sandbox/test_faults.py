@@ -188,6 +188,13 @@ def test_a_fault_of_a_token_leaves_the_others_alone(hubspot: Caller) -> None:
     assert answers == [401, 404]
 
 
+def test_a_fault_of_one_access_token_leaves_the_account_alone(hubspot: Caller) -> None:
+    first, second = (hubspot.refresh().json()["access_token"] for _ in range(2))
+    hubspot.state.set_fault("401", Target(token=first))
+    answers = [hubspot.status("AAAAEZ6whGI", token=token).status_code for token in (first, second)]
+    assert answers == [401, 404]
+
+
 def test_a_fault_of_an_oauth_account_outlives_its_access_tokens(hubspot: Caller) -> None:
     hubspot.state.set_fault("403-ban", Target(token="oauth:sandbox-refresh"))
     for _ in range(2):

@@ -66,11 +66,12 @@ def test_a_body_in_chunks_is_read(hubspot: Caller) -> None:
     assert answer.status_code == 202
 
 
-def test_a_body_over_a_mebibyte_is_refused(hubspot: Caller) -> None:
+def test_a_body_over_a_mebibyte_is_refused_and_the_connection_closed(hubspot: Caller) -> None:
     headers = {**HEADERS, "Content-Type": "application/json", "Content-Length": str(2 * 1024 * 1024)}
     with closing(connection_to(hubspot.url)) as connection:
         connection.request("POST", START_PATH, headers=headers)
-        assert connection.getresponse().status == 413
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (413, "close")
 
 
 def test_a_caller_that_asks_for_leave_to_send_its_body_gets_it(hubspot: Caller) -> None:
@@ -97,7 +98,7 @@ def test_a_stopped_sandbox_answers_nobody_not_even_on_open_connections() -> None
 
 @pytest.mark.parametrize("fault", ["hang", "drip", "drip-headers"])
 def test_a_slow_answer_holds_up_neither_other_callers_nor_the_stop(fault: str) -> None:
-    ended = threading.Event()
+    ended, before = threading.Event(), set(threading.enumerate())
     with sandbox.running() as running, closing(connection_to(running.url)) as connection:
         running.state.set_fault(fault, times=1)
         caller = threading.Thread(target=_wait_for_the_end, args=(running.url, ended))
@@ -107,7 +108,9 @@ def test_a_slow_answer_holds_up_neither_other_callers_nor_the_stop(fault: str) -
         assert ask(connection) == 404
         assert not ended.is_set()
     assert ended.wait(10)
-    caller.join()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def _wait_for_the_end(url: str, ended: threading.Event) -> None:

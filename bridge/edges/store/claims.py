@@ -5,13 +5,14 @@ worker that was too slow loses, and knows it. No transaction is open while anybo
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Integer,
     Select,
     bindparam,
     case,
@@ -19,11 +20,11 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float
 
@@ -31,7 +32,7 @@ from bridge.core.delivery import Attempt
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.edges import database
-from bridge.edges.store.rows import CHANGING, COLUMNS, to_changes, to_watch
+from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
@@ -47,6 +48,14 @@ class Claimant:
 
     worker: str
     lease_seconds: float
+
+    def terms(self, now: datetime) -> dict[str, Any]:
+        """Return a claim's parameters: who, from when, until when."""
+        return {
+            "worker": self.worker,
+            "now": now,
+            "lease_ends_at": now + timedelta(seconds=self.lease_seconds),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,11 +98,13 @@ def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
     """Claim up to `shares` due watches of each lane, those that have waited longest first."""
-    lanes = [_longest_due(state, lane, count, now) for lane, count in shares.items() if count > 0]
-    if not lanes:
-        return []
-    ids = lanes[0] if len(lanes) == 1 else union_all(*(select(lane.subquery()) for lane in lanes))
-    return _take(connection, state, ids, claimant, now)
+    claimed: list[Watch] = []
+    for lane, count in shares.items():
+        if count > 0:
+            wanted = {"lane": lane, "count": count}
+            rows = connection.execute(_CLAIM_LONGEST_DUE[state], wanted | claimant.terms(now))
+            claimed += map(to_watch, rows)
+    return claimed
 
 
 def claim_urgent(
@@ -104,64 +115,73 @@ def claim_urgent(
     Half go to the most urgent young watches, half to the most urgent of all. The caller holds
     the account's gate, so nobody else claims here.
     """
-    due = select(watches.c.id).where(
-        is_state(State.WATCHING), watches.c.account == account, watches.c.due_at <= now
+    due = {"lane": account, "count": count, "now": now}
+    young_since = now - timedelta(seconds=YOUNG_SECONDS)
+    young = connection.scalars(_MOST_URGENT_YOUNG, due | {"young_since": young_since}).all()
+    every = connection.scalars(_MOST_URGENT, due).all()
+    chosen = mix(young, every, count=count, odd_to_young=odd_to_young)
+    rows = connection.execute(_CLAIM_CHOSEN, {"ids": chosen} | claimant.terms(now))
+    return [to_watch(row) for row in rows]
+
+
+# Statements are built once: to build one costs more than to run it.
+_NOW = bindparam("now", type_=Instant)
+
+
+def _due(state: State) -> Select[Any]:
+    return select(watches.c.id).where(
+        is_state(state), LANES[state] == bindparam("lane"), watches.c.due_at <= _NOW
     )
-    urgent = due.order_by(_urgency(now).desc()).limit(count)
-    young = urgent.where(watches.c.age_zero_at > now - timedelta(seconds=YOUNG_SECONDS))
-    chosen = mix(
-        connection.scalars(young).all(),
-        connection.scalars(urgent).all(),
-        count=count,
-        odd_to_young=odd_to_young,
+
+
+def _claim_statement(state: State, ids: Any) -> ReturningUpdate[Any]:
+    take = update(watches).where(watches.c.id.in_(ids), is_state(state), watches.c.due_at <= _NOW)
+    lease = {"due_at": bindparam("lease_ends_at", type_=Instant), "claimed_by": bindparam("worker")}
+    return take.values(lease).returning(*COLUMNS)
+
+
+_LIMIT = bindparam("count", type_=Integer)
+_CLAIM_LONGEST_DUE = {
+    state: _claim_statement(
+        state, _due(state).order_by(watches.c.due_at).limit(_LIMIT).with_for_update(skip_locked=True)
     )
-    return _take(connection, State.WATCHING, chosen, claimant, now)
+    for state in LANES
+}
+_CLAIM_CHOSEN = _claim_statement(State.WATCHING, bindparam("ids", expanding=True))
 
 
-def _longest_due(state: State, lane: str, count: int, now: datetime) -> Select[Any]:
-    due = select(watches.c.id).where(is_state(state), LANES[state] == lane, watches.c.due_at <= now)
-    return due.order_by(watches.c.due_at).limit(count).with_for_update(skip_locked=True)
-
-
-def _take(connection: Connection, state: State, ids: Any, claimant: Claimant, now: datetime) -> list[Watch]:
-    lease_ends_at = now + timedelta(seconds=claimant.lease_seconds)
-    take = (
-        update(watches)
-        .where(watches.c.id.in_(ids), is_state(state), watches.c.due_at <= now)
-        .values(due_at=lease_ends_at, claimed_by=claimant.worker)
-        .returning(*COLUMNS)
-    )
-    return [to_watch(row) for row in connection.execute(take)]
-
-
-def _urgency(now: datetime) -> ColumnElement[float]:
+def _urgency() -> ColumnElement[float]:
     """Order like `polling.urgency`: (now - last poll)^2 / max(age + 4, age^2 / 900)."""
-    waited = _SecondsUntil(now, func.coalesce(watches.c.last_polled_at, watches.c.created_at))
-    age = _SecondsUntil(now, watches.c.age_zero_at)
+    waited = _SecondsSince(func.coalesce(watches.c.last_polled_at, watches.c.created_at))
+    age = _SecondsSince(watches.c.age_zero_at)
     expected = case((age * age / 900 > age + 4, age * age / 900), else_=age + 4)
     return waited * waited / expected
 
 
-class _SecondsUntil(FunctionElement[float]):
+class _SecondsSince(FunctionElement[float]):
     """The seconds from a column's instant until `now`."""
 
     type = Float()
     inherit_cache = True
 
-    def __init__(self, now: datetime, since: ColumnElement[Any]) -> None:
-        super().__init__(bindparam(None, now, Instant()), since)
+    def __init__(self, since: ColumnElement[Any]) -> None:
+        super().__init__(_NOW, since)
 
 
-@compiles(_SecondsUntil, "postgresql")
-def _on_postgresql(element: _SecondsUntil, compiler: SQLCompiler, **kwargs: Any) -> str:
-    now, since = element.clauses
-    return f"EXTRACT(EPOCH FROM ({compiler.process(now, **kwargs)} - {compiler.process(since, **kwargs)}))"
+@compiles(_SecondsSince, "postgresql")
+def _on_postgresql(element: _SecondsSince, compiler: SQLCompiler, **kwargs: Any) -> str:
+    now, since = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"EXTRACT(EPOCH FROM ({now} - {since}))"
 
 
-@compiles(_SecondsUntil, "sqlite")
-def _on_sqlite(element: _SecondsUntil, compiler: SQLCompiler, **kwargs: Any) -> str:
-    now, since = element.clauses
-    return f"(julianday({compiler.process(now, **kwargs)}) - julianday({compiler.process(since, **kwargs)})) * 86400.0"
+@compiles(_SecondsSince, "sqlite")
+def _on_sqlite(element: _SecondsSince, compiler: SQLCompiler, **kwargs: Any) -> str:
+    now, since = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"(julianday({now}) - julianday({since})) * 86400.0"
+
+
+_MOST_URGENT = _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT)
+_MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young_since", type_=Instant))
 
 
 def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
@@ -174,9 +194,9 @@ def save(connection: Connection, results: Sequence[Result], worker: str) -> list
     if kept:
         connection.execute(_SAVE, [{"saved_id": r.watch.id} | to_changes(r.watch) for r in kept])
     if bodies := [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]:
-        connection.execute(_keep_answers(connection), bodies)
-    if made := [asdict(r.attempt) for r in kept if r.attempt is not None]:
-        connection.execute(insert(attempts), made)
+        connection.execute(_KEEP_ANSWERS[connection.dialect.name], bodies)
+    if made := [to_attempt_row(r.attempt) for r in kept if r.attempt is not None]:
+        connection.execute(_ADD_ATTEMPTS, made)
     return kept
 
 
@@ -187,19 +207,27 @@ _SAVE = (
 )
 
 
-def _keep_answers(connection: Connection) -> Any:
-    add = database.insert(connection, answers)
-    return add.on_conflict_do_update(index_elements=["watch_id"], set_={"body": add.excluded.body})
+_ADD_ATTEMPTS = insert(attempts)
+_KEEP_ANSWERS = database.for_each_dialect(
+    lambda add: add(answers).on_conflict_do_update(
+        index_elements=["watch_id"], set_={"body": add(answers).excluded.body}
+    )
+)
 
 
 def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -> set[str]:
     leases = {watch.id: watch.due_at for watch in claimed}
-    held = select(watches.c.id, watches.c.due_at).where(
-        watches.c.id.in_(leases), watches.c.claimed_by == worker
-    )
-    # In one order everywhere, so that two savers never wait for each other in a circle.
-    rows = connection.execute(held.order_by(watches.c.id).with_for_update())
+    rows = connection.execute(_HELD, {"ids": list(leases), "worker": worker})
     return {row.id for row in rows if row.due_at == leases[row.id]}
+
+
+# In one order everywhere, so that two savers never wait for each other in a circle.
+_HELD = (
+    select(watches.c.id, watches.c.due_at)
+    .where(watches.c.id.in_(bindparam("ids", expanding=True)), watches.c.claimed_by == bindparam("worker"))
+    .order_by(watches.c.id)
+    .with_for_update()
+)
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:

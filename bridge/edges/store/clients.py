@@ -23,7 +23,8 @@ class Client:
     revoked_at: datetime | None
 
 
-_SELECT = select(*(clients.c[field.name] for field in fields(Client)))
+_NAMES = tuple(field.name for field in fields(Client))
+_SELECT = select(*(clients.c[name] for name in _NAMES))
 
 
 def key_hash(api_key: str) -> str:
@@ -38,15 +39,25 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
     return connection.execute(new).rowcount == 1
 
 
-def by_key(connection: Connection, api_key: str) -> Client | None:
-    """Return the client that owns an API key."""
-    row = connection.execute(_SELECT.where(clients.c.key_hash == key_hash(api_key))).mappings().first()
-    return Client(**row) if row else None
+def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
+    """Return the clients that own these API keys, those that exist.
+
+    Nobody can guess a key byte by byte from how long this takes: what is compared is its hash.
+    """
+    keys = {key_hash(api_key): api_key for api_key in api_keys}
+    rows = connection.execute(_SELECT.add_columns(clients.c.key_hash).where(clients.c.key_hash.in_(keys)))
+    return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
 
 
 def get(connection: Connection, name: str) -> Client | None:
     """Return one client, revoked or not."""
     row = connection.execute(_SELECT.where(clients.c.name == name)).mappings().first()
+    return Client(**row) if row else None
+
+
+def lock(connection: Connection, name: str) -> Client | None:
+    """Return one client, locked until the transaction ends: one change at a time."""
+    row = connection.execute(_SELECT.where(clients.c.name == name).with_for_update()).mappings().first()
     return Client(**row) if row else None
 
 

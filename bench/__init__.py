@@ -1,0 +1,1 @@
+"""Benchmarks: the bridge against its bounds, as ratios from one run. `make bench`."""

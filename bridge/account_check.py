@@ -1,0 +1,118 @@
+"""Does HubSpot take an account's credentials? One harmless request, and what its answer means in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from bridge.core import findings
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import (
+    AccountAtFault,
+    Ended,
+    Finding,
+    NoNews,
+    Refused,
+    Throttled,
+    Trouble,
+    Unfinished,
+    parse_json,
+)
+from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.edges.accounts import Account
+from bridge.errands import Errands
+
+# A well-formed id that nobody has: base64url of the 64-bit integer 0.
+NOBODYS_TASK = "AAAAAAAAAAA"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuotaLeft:
+    """What HubSpot's rate-limit headers say is left; None where they say nothing.
+
+    OAuth apps are not told about the day.
+    """
+
+    burst: int | None
+    burst_remaining: int | None
+    daily: int | None
+    daily_remaining: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountCheck:
+    """Whether the credentials work; `summary` says it to the operator, and what to do about it."""
+
+    ok: bool
+    summary: str
+    status_code: int | None
+    quota: QuotaLeft | None
+
+
+def check(errands: Errands, name: str) -> AccountCheck:
+    """Ask HubSpot once in the account's name, even while it is paused; a success ends the pause."""
+    account = errands.turn_at_once(name)
+    asked_at = errands.clock()
+    answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
+    errands.learn(name, answer, asked_at=asked_at)
+    finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
+    if not isinstance(answer, Answer):
+        return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
+    ok, summary = _judged(account, answer, finding)
+    quota = _quota_left(answer.headers)
+    return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
+
+
+def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:
+    if isinstance(answer, NoToken):
+        return answer.reason
+    return f"HubSpot did not answer at {account.base_url}: {answer.reason}."
+
+
+def _judged(account: Account, answer: Answer, finding: Finding) -> tuple[bool, str]:
+    if answer.status_code < 500 and not _is_json(answer):
+        return False, (
+            f"{account.base_url} answered {answer.status_code}, and not in JSON: that is not HubSpot's API, "
+            "or something on the way answers in its place. Check the base URL and the proxy."
+        )
+    match finding:
+        case Refused(reason=reason) if answer.status_code == 403:
+            return False, f"{reason}."
+        case Unfinished() | Ended() | NoNews() | Refused():
+            return True, f"HubSpot takes the credentials.{_told(_quota_left(answer.headers))}"
+        case Throttled(seconds=seconds, reason=reason):
+            return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
+        case AccountAtFault(reason=reason):
+            return False, reason
+        case Trouble(reason=reason):
+            return False, f"{reason}. HubSpot is out of order, or the way to it."
+        case never:
+            assert_never(never)
+
+
+def _is_json(answer: Answer) -> bool:
+    return "json" in answer.headers.get("content-type", "") or isinstance(parse_json(answer), Mapping)
+
+
+def _quota_left(headers: Mapping[str, str]) -> QuotaLeft | None:
+    named = {name: _number(headers.get(f"x-hubspot-ratelimit-{header}")) for name, header in _HEADERS.items()}
+    return QuotaLeft(**named) if any(number is not None for number in named.values()) else None
+
+
+_HEADERS = {
+    "burst": "max",
+    "burst_remaining": "remaining",
+    "daily": "daily",
+    "daily_remaining": "daily-remaining",
+}
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _told(left: QuotaLeft | None) -> str:
+    if left is None:
+        return ""
+    spans = (left.burst_remaining, left.burst, "now"), (left.daily_remaining, left.daily, "today")
+    known = [(rest, most, span) for rest, most, span in spans if rest is not None and most is not None]
+    return "".join(f" {rest:,} of {most:,} requests are left {span}." for rest, most, span in known)

@@ -1,0 +1,98 @@
+"""HubSpot accounts: set, list, remove, check."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from bridge import account_check, accounts
+from bridge.clients import NAME
+from bridge.commands.output import Refusal, show_fields, show_json, show_table
+from bridge.commands.processes import prepared
+from bridge.web.fields import validated
+from bridge.web.problems import Problem
+from bridge.web.resources.accounts import AccountSettings
+from bridge.wiring import now
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands of this family."""
+    family = commands.add_parser("accounts", help="the HubSpot accounts whose tasks may be watched")
+    verbs = family.add_subparsers(required=True, metavar="VERB")
+    put = _verb(verbs, "set", _set, "set an account from the JSON on standard input")
+    put.description = (
+        'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
+        "input, and optionally base_url, api_version, rate_limit, rate_share. Arguments could be seen by others."
+    )
+    _verb(verbs, "list", _list, "show all accounts, without their secrets", named=False)
+    _verb(verbs, "remove", _remove, "forget a stored account")
+    _verb(verbs, "check", _check, "make one harmless call, and say what HubSpot answered")
+
+
+def _verb(verbs: Any, name: str, run: Any, text: str, *, named: bool = True) -> Any:
+    verb = verbs.add_parser(name, help=text)
+    if named:
+        verb.add_argument("name", metavar="NAME", type=_name)
+    verb.add_argument("--json", action="store_true", help="print JSON, and nothing else")
+    verb.set_defaults(run=run)
+    return verb
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            "an account's name has 1 to 64 letters, digits, dots, dashes and underscores"
+        )
+    return text
+
+
+def _set(arguments: argparse.Namespace) -> None:
+    settings = _settings(sys.stdin.read())
+    bridge = prepared()
+    standing, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
+    _show(arguments, accounts.public(standing))
+
+
+def _settings(text: str) -> AccountSettings:
+    try:
+        given = json.loads(text)
+    except ValueError:
+        # Never quoted: it may hold a secret.
+        raise Refusal("Standard input is not JSON.") from None
+    settings = validated(AccountSettings, given)
+    if isinstance(settings, Problem):
+        faults = (f"{fault.pointer or 'the object'}: {fault.detail}" for fault in settings.faults)
+        raise Refusal("The account cannot be set so:\n" + "\n".join(faults))
+    return settings
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    bridge = prepared()
+    every = [accounts.public(standing) for standing in accounts.every(bridge.engine, bridge.accounts)]
+    if arguments.json:
+        show_json(every)
+    else:
+        show_table(every, empty="")
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    bridge = prepared()
+    removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name)
+    if isinstance(removed, accounts.Refused):
+        raise Refusal(removed.reason)
+    _show(arguments, accounts.public(removed))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    found = account_check.check(prepared().errands, arguments.name)
+    _show(arguments, asdict(found))
+    if not found.ok:
+        raise Refusal("The account does not work.")
+
+
+def _show(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
+    if arguments.json:
+        show_json(fields)
+    else:
+        show_fields(fields)

@@ -1,0 +1,102 @@
+"""Access tokens of OAuth accounts: when they are to be refreshed, and what the token server's answer means."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import parse_json
+
+# A token is refreshed when less than the greater of these is left of it, but never in its first half.
+AHEAD_SECONDS = 60.0
+AHEAD_SHARE = 0.1
+
+# HubSpot's tokens live for 1,800 s; RFC 6749, 5.1 lets a server leave that out.
+LIFE_SECONDS = 1800.0
+LONGEST_LIFE_SECONDS = 86_400.0
+
+_HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
+_CODE = re.compile(r"[A-Za-z_]{1,64}")
+
+_BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
+#: What the operator must do, by HubSpot's word or RFC 6749's (5.2).
+_REMEDIES = {
+    "BAD_REFRESH_TOKEN": "HubSpot takes the refresh token no more: install the app again, and set the new one",
+    "invalid_grant": "HubSpot takes the refresh token no more: install the app again, and set the new one",
+    "BAD_CLIENT_ID": _BAD_CLIENT,
+    "BAD_CLIENT_SECRET": _BAD_CLIENT,
+    "invalid_client": _BAD_CLIENT,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Issued:
+    """What the token server issued: an access token, and the refresh token for the next one."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    issued_at: datetime
+    expires_at: datetime
+
+    def serves(self, refused: str | None, now: datetime) -> bool:
+        """Tell whether HubSpot should take the access token: it has not ended, nor is it the `refused` one."""
+        return now < self.expires_at and self.access_token != refused
+
+    def is_due(self, now: datetime) -> bool:
+        """Tell whether it is time to refresh."""
+        life = self.expires_at - self.issued_at
+        ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
+        return now >= self.expires_at - ahead
+
+
+def read(answer: Answer | NoAnswer, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken | NoAnswer:
+    """Tell what the token server said to `refresh_token`.
+
+    NoToken is for the operator to mend; NoAnswer means trouble that may pass. No reason holds a token.
+    """
+    if isinstance(answer, NoAnswer):
+        return _trouble(answer.reason)
+    said = parse_json(answer)
+    if not isinstance(said, Mapping):
+        return _trouble(f"the token server answered {answer.status_code}, without a JSON object")
+    match answer.status_code:
+        case 200 | 201:
+            return _issued(said, refresh_token, asked_at)
+        case 400 | 401 | 403:
+            return NoToken(reason=_remedy(answer.status_code, said))
+        case status_code:
+            return _trouble(f"the token server answered {status_code}")
+
+
+def _trouble(what: str) -> NoAnswer:
+    return NoAnswer(reason=f"the OAuth token could not be refreshed: {what}")
+
+
+def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoAnswer:
+    access_token = said.get("access_token")
+    if not isinstance(access_token, str) or not _HEADER_SAFE.fullmatch(access_token):
+        return _trouble("the token server's answer holds no access token")
+    rotated = said.get("refresh_token")
+    return Issued(
+        access_token=access_token,
+        refresh_token=rotated if isinstance(rotated, str) and rotated else refresh_token,
+        issued_at=asked_at,
+        expires_at=asked_at + timedelta(seconds=_life_seconds(said.get("expires_in"))),
+    )
+
+
+def _life_seconds(told: object) -> float:
+    if isinstance(told, bool) or not isinstance(told, int | float):
+        return LIFE_SECONDS
+    return min(max(told, 1.0), LONGEST_LIFE_SECONDS)
+
+
+def _remedy(status_code: int, said: Mapping[str, Any]) -> str:
+    # HubSpot's message is left out: it could repeat what was sent.
+    words = (said.get(name) for name in ("status", "error"))
+    codes = [word for word in words if isinstance(word, str) and _CODE.fullmatch(word)]
+    named = f" ({codes[0]})" if codes else ""
+    remedy = next((_REMEDIES[code] for code in codes if code in _REMEDIES), None)
+    return f"{remedy or f'HubSpot answered {status_code} to the refresh of the OAuth token'}{named}."

@@ -1,0 +1,50 @@
+"""Whether work is moving: what is long overdue, though nobody keeps it waiting."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Table, select
+
+from bridge.core.watch import State
+from bridge.edges.store.claims import LANES, due_lanes
+from bridge.edges.tables import account_gates, host_gates, is_state, watches
+
+# A worker that serves an account spends its quota, however slowly; one that does not has stopped.
+SERVED = timedelta(seconds=60)
+
+
+def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
+    """Return the accounts with a poll due since before `since`: the oldest `due_at` of each.
+
+    Left out are those that are paused, and those that are being polled, as fast as their quota allows.
+    """
+    late = _late(connection, State.WATCHING, account_gates, since)
+    served = account_gates.c.free_at > now - SERVED
+    busy = set(connection.scalars(select(account_gates.c.name).where(served)))
+    return {name: due_at for name, due_at in late.items() if name not in busy}
+
+
+def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
+    """Return the hosts with a callback due since before `since`: the oldest `due_at` of each.
+
+    Left out are those that are paused, and those that have an attempt on the way: they are slow.
+    """
+    late = _late(connection, State.DELIVERING, host_gates, since)
+    return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}
+
+
+def _late(connection: Connection, state: State, gates: Table, since: datetime) -> dict[str, datetime]:
+    late = due_lanes(connection, state, since)
+    paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
+    waiting = set(connection.scalars(paused)) if late else set()
+    return {name: due_at for name, due_at in late.items() if name not in waiting}
+
+
+def _is_attempted(connection: Connection, host: str, now: datetime) -> bool:
+    """While a watch is claimed, it is due at the end of its lease."""
+    claimed = select(watches.c.id).where(
+        is_state(State.DELIVERING),
+        LANES[State.DELIVERING] == host,
+        watches.c.due_at > now,
+        watches.c.claimed_by.is_not(None),
+    )
+    return connection.execute(claimed.limit(1)).first() is not None

@@ -1,0 +1,164 @@
+"""Starts an import at HubSpot and watches it: asked once, never repeated, and never lost without a word."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import clean, parse_json
+from bridge.core.kinds import DEFAULT_KIND
+from bridge.edges.accounts import Account
+from bridge.errands import Errands, NotNow
+from bridge.register import Differs, Registered, Registration, register
+
+log = structlog.get_logger()
+
+# Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
+PATIENCE_SECONDS = 2.0
+SHORTEST_WAIT_SECONDS = 0.01
+
+LONGEST_TASK_ID = 255
+EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can be long
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewImport:
+    """An import to start, and how to watch it.
+
+    `document` is HubSpot's own body, sent as it is; `metadata` is a JSON object as text.
+    """
+
+    client: str
+    account: str
+    document: Mapping[str, Any] = field(repr=False)  # its URL may hold a secret
+    callback_url: str
+    callback_host: str
+    metadata: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotStarted:
+    """HubSpot has not heard of the import; it may be asked for again, after `retry_at` where that is known."""
+
+    reason: str
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """HubSpot's answer is no task that could be watched: `hubspot` is its body, text when it is not JSON."""
+
+    status_code: int
+    hubspot: Any
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """The request was sent and no answer came: HubSpot may have started the import, or not."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unwatched:
+    """HubSpot has started the import, and the bridge could not register it: the client can, by its `task_id`."""
+
+    task_id: str
+    reason: str
+
+
+Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
+
+
+def start(errands: Errands, new: NewImport) -> Started:
+    """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
+
+    Raises when the database is away before HubSpot is asked, and never after.
+    """
+    account = _turn(errands, new.account)
+    if isinstance(account, NotNow):
+        return NotStarted(reason=account.reason, retry_at=account.retry_at)
+    asked_at = errands.clock()
+    answer = errands.hubspot.start_import(account, new.document)
+    started = _started(errands, new, answer)
+    errands.learn(account.name, answer, asked_at=asked_at)
+    return started
+
+
+def _turn(errands: Errands, name: str) -> Account | NotNow:
+    waited_seconds = 0.0
+    while isinstance(turn := errands.turn(name), NotNow):
+        wait_seconds = max((turn.retry_at - errands.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
+        waited_seconds += wait_seconds
+        if waited_seconds > PATIENCE_SECONDS:
+            break
+        time.sleep(wait_seconds)
+    return turn
+
+
+def _started(errands: Errands, new: NewImport, answer: Answer | NoAnswer | NoToken) -> Started:
+    match answer:
+        case NoToken(reason=reason):
+            return NotStarted(reason=reason)
+        case NoAnswer(reason=reason, sent=False):
+            return NotStarted(reason=f"HubSpot could not be asked: {reason}.")
+        case NoAnswer(reason=reason):
+            return Lost(
+                reason=f"HubSpot did not answer: {reason}. The import may have been started or not; "
+                "the bridge does not repeat it. Look for the file at HubSpot before you do."
+            )
+        case Answer():
+            task_id = _task_id(answer)
+            return _refusal(answer) if task_id is None else _watched(errands, new, task_id)
+
+
+def _task_id(answer: Answer) -> str | None:
+    said = parse_json(answer)
+    task_id = said.get("id") if isinstance(said, Mapping) and 200 <= answer.status_code < 300 else None
+    if not isinstance(task_id, str) or not 1 <= len(task_id) <= LONGEST_TASK_ID:
+        return None
+    return task_id if task_id.isprintable() and " " not in task_id else None
+
+
+def _refusal(answer: Answer) -> Refusal:
+    hubspot = parse_json(answer)
+    if hubspot is None and answer.body:
+        hubspot = clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS)
+    if 400 <= answer.status_code < 500:
+        reason = f"HubSpot answered {answer.status_code}; the import was not started."
+    else:
+        reason = (
+            f"HubSpot answered {answer.status_code}, and no task id that could be watched; the import may "
+            "have been started or not."
+        )
+    return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
+
+
+def _watched(errands: Errands, new: NewImport, task_id: str) -> Started:
+    wanted = Registration(
+        client=new.client,
+        account=new.account,
+        kind=DEFAULT_KIND,
+        task_id=task_id,
+        callback_url=new.callback_url,
+        callback_host=new.callback_host,
+        metadata=new.metadata,
+        timeout_seconds=new.timeout_seconds,
+    )
+    try:
+        [registered] = register(errands.engine, [wanted], now=errands.clock())
+    except SQLAlchemyError as error:
+        log.warning("import_unwatched", client=new.client, task_id=task_id, error=type(error).__name__)
+        return Unwatched(
+            task_id=task_id,
+            reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "
+            "take the watch. Register the task by this id; the import itself goes on.",
+        )
+    return registered

@@ -1,0 +1,92 @@
+"""Builds the Flask application out of the operations."""
+
+import re
+
+from flask import Flask, Response
+from werkzeug.routing import BaseConverter
+
+from bridge.clients import NAME
+from bridge.web.auth import Door
+from bridge.web.bodies import LARGEST_BYTES
+from bridge.web.docs import add_docs
+from bridge.web.errors import add_handlers
+from bridge.web.operations import Operation
+from bridge.web.parts import Parts
+from bridge.web.registrar import Registrar
+from bridge.web.resources import (
+    accounts,
+    changes,
+    clients,
+    health,
+    registrations,
+    summary,
+    trials,
+    watches,
+)
+from bridge.web.serving import Server
+
+RESOURCES = (
+    registrations.resource,
+    watches.resource,
+    changes.resource,
+    trials.resource,
+    summary.resource,
+    accounts.resource,
+    clients.resource,
+    health.resource,
+)
+
+# For what a browser might make of an answer. A page sets its own policy, and what may be cached says so.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class _WatchId(BaseConverter):
+    """What is no id at all cannot be found, and never reaches the database."""
+
+    regex = "[A-Za-z0-9_]{8,64}"
+
+
+class _Name(BaseConverter):
+    regex = NAME.pattern
+
+
+def create_app(parts: Parts) -> Flask:
+    """Return the application. It opens no connection and starts no thread before the first request."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BYTES
+    app.url_map.merge_slashes = False
+    app.url_map.converters |= {"watch_id": _WatchId, "name": _Name}
+    server = Server(
+        parts=parts,
+        door=Door(parts.engine, parts.admin_key),
+        registrar=Registrar(parts.engine, parts.open_watch_limit, parts.clock),
+    )
+    operations = [operation for resource in RESOURCES for operation in resource.operations]
+    for operation in operations:
+        _route(app, server, operation)
+    add_docs(app, operations, parts.public_url)
+    add_handlers(app)
+    app.after_request(_with_headers)
+    return app
+
+
+def _route(app: Flask, server: Server, operation: Operation) -> None:
+    app.add_url_rule(
+        re.sub(r"\{(\w+)\}", r"<\1:\1>", operation.path),
+        endpoint=operation.name,
+        view_func=server.view(operation),
+        methods=[operation.method],
+        provide_automatic_options=False,
+    )
+
+
+def _with_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,89 @@
+"""Who is calling: API keys, and what happens to wrong ones."""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
+
+from sqlalchemy import Engine
+
+from bridge.clients import ADMIN
+from bridge.edges import database
+from bridge.edges.database import reading
+from bridge.edges.store import clients as store
+from bridge.edges.store.clients import Client
+from bridge.web.failures import Failures
+from bridge.web.problems import Problem
+from bridge.web.together import Together
+
+USED_EVERY = timedelta(minutes=1)
+
+_KEY = re.compile(r"[!-~]{1,512}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key."""
+
+    name: str
+    admin: bool
+    from_environment: bool = False
+
+    def sees(self, client: str) -> bool:
+        """Tell whether a watch of that client exists, as far as the caller is concerned."""
+        return self.admin or self.name == client
+
+
+class Door:
+    """Tells callers by their keys. Thread-safe."""
+
+    def __init__(self, engine: Engine, admin_key: str | None) -> None:
+        self._engine = engine
+        self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
+        self._failures = Failures()
+        self._owner = Together(self._owners)
+
+    def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
+        """Return who sent this Authorization header from this address."""
+        scheme, _, key = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
+        return self._known(key.strip(), now) or self._refused(address, now)
+
+    def _known(self, key: str, now: datetime) -> Caller | None:
+        if not _KEY.fullmatch(key):
+            return None
+        if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
+            return Caller(name=ADMIN, admin=True, from_environment=True)
+        client = self._owner(key)
+        if client is None:
+            return None
+        if client.last_used_at is None or client.last_used_at <= now - USED_EVERY:
+            self._note_use(client, now)
+        return Caller(name=client.name, admin=client.admin)
+
+    def _owners(self, keys: Sequence[str]) -> list[Client | None]:
+        with reading(self._engine) as connection:
+            found = store.by_keys(connection, keys)
+        return [found.get(key) for key in keys]
+
+    def _note_use(self, client: Client, now: datetime) -> None:
+        # A database that can only be read, or is busy, must not keep anybody from reading.
+        with suppress(*database.AWAY), self._engine.begin() as connection:
+            store.used(connection, client.name, now)
+
+    def _refused(self, address: str, now: datetime) -> Problem:
+        if seconds := self._failures.wait_seconds(address, now):
+            return Problem(
+                status=429,
+                detail="Too many wrong API keys came from this address; a valid one still works.",
+                headers={"Retry-After": str(seconds)},
+            )
+        return _unauthenticated("This API key is not valid.", 'Bearer error="invalid_token"')
+
+
+def _unauthenticated(detail: str, challenge: str) -> Problem:
+    return Problem(status=401, detail=detail, headers={"WWW-Authenticate": challenge})

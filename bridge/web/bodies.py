@@ -1,0 +1,67 @@
+"""Reads a request's body as strict JSON (RFC 8259, and no name twice: RFC 7493)."""
+
+import json
+from typing import Any, NoReturn
+
+from flask import Request
+
+from bridge.web.problems import Problem
+
+LARGEST_BYTES = 1024 * 1024
+
+
+class _NotStrict(ValueError):
+    """Python would take it for JSON, and others would not."""
+
+
+def read(request: Request) -> Any:
+    """Return the body as Python objects, or the Problem with it; werkzeug's own for one too large."""
+    if problem := _problem_with_type(request):
+        return problem
+    try:
+        return _decoder.decode(request.get_data().decode())
+    except RecursionError:
+        return _malformed("The JSON is nested too deeply")
+    except UnicodeDecodeError:
+        return _malformed("The body is not UTF-8")
+    except json.JSONDecodeError as error:
+        return _malformed(f"The body is not JSON: {error.msg}, in line {error.lineno}, column {error.colno}")
+    except _NotStrict as error:
+        return _malformed(str(error))
+    except ValueError:
+        return _malformed("A number has too many digits")
+
+
+def _problem_with_type(request: Request) -> Problem | None:
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if request.mimetype == "application/json" and charset in ("utf-8", "utf8") and encoding == "identity":
+        return None
+    return Problem(status=415, detail="The body must be application/json, in UTF-8, not compressed.")
+
+
+def _malformed(what: str) -> Problem:
+    return Problem(status=400, detail=f"{what}.")
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise _NotStrict(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise _NotStrict("A number is too large")
+    return number
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _NotStrict("An object has the same name twice")
+    return members
+
+
+_decoder = json.JSONDecoder(
+    parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_name_twice
+)

@@ -1,0 +1,56 @@
+"""What nobody answered, answered as a problem: no route, a database that is away, a fault of ours."""
+
+import structlog
+from flask import Flask, Response
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from bridge.edges.database import is_away
+from bridge.web.problems import Problem
+from bridge.web.serving import respond
+
+log = structlog.get_logger()
+
+# What the databases say, and what it means to a client; in this order.
+_WHY = (
+    (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
+    (("locked", "timeout", "too many"), "The database is busy."),
+)
+
+_DETAILS = {
+    404: "There is no such path.",
+    405: "This path does not know the method.",
+    413: "The body is larger than 1 MiB.",
+}
+
+
+def add_handlers(app: Flask) -> None:
+    """See that every error of a request becomes a problem."""
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(DBAPIError, _database)
+    app.register_error_handler(PoolTimeout, _away)
+    app.register_error_handler(Exception, _fault)
+
+
+def _http(error: HTTPException) -> Response:
+    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
+    detail = _DETAILS.get(error.code or 500) or error.description or "The request cannot be served."
+    return respond(Problem(status=error.code or 500, detail=detail, headers=headers))
+
+
+def _database(error: DBAPIError) -> Response:
+    return _away(error) if is_away(error) else _fault(error)
+
+
+def _away(error: Exception) -> Response:
+    said = str(error).lower()
+    why = next((meaning for words, meaning in _WHY if any(word in said for word in words)), None)
+    log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
+    detail = why or "The database cannot be reached."
+    return respond(Problem(status=503, detail=detail, headers={"Retry-After": "5"}))
+
+
+def _fault(error: Exception) -> Response:
+    log.error("request_failed", exc_info=error)
+    return respond(Problem(status=500, detail="The bridge failed; its log says why."))

@@ -1,0 +1,160 @@
+"""The types of fields in bodies and queries: what they accept, and what the OpenAPI document says of it."""
+
+import json
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import ErrorDetails
+
+from bridge.clients import NAME
+from bridge.core.kinds import KINDS
+from bridge.edges.store import listing
+from bridge.web.problems import Fault, Problem, invalid
+
+LARGEST_METADATA_BYTES = 4096
+DEEPEST_METADATA = 100  # whatever reads it later, in any language, can recurse that far
+MOST_FAULTS = 50
+LONGEST_POINTER = 200
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+class Body(BaseModel):
+    """A JSON object that a client sends: strict, because a typo must not be silent."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """The parameters after the question mark: all of them text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(model: type[Model], given: object) -> Model | Problem:
+    """Return what was given as the model's instance, or what is wrong with it, without its values."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        return invalid(*map(_fault, details[:MOST_FAULTS]))
+
+
+def _fault(error: ErrorDetails) -> Fault:
+    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error["loc"])
+    return Fault(pointer=pointer[:LONGEST_POINTER], detail=_WORDS.get(error["type"]) or _plain(error["msg"]))
+
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "model_type": "must be a JSON object",
+    "string_unicode": "must be text without half of a surrogate pair",
+}
+
+
+def _plain(message: str) -> str:
+    return (
+        message.removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
+    )
+
+
+def _printable(text: str) -> str:
+    if " " in text or not text.isprintable():
+        raise ValueError("must have printable characters alone, and no white space")
+    return text
+
+
+def _cursor(text: str) -> str:
+    before = listing.id_of(text)
+    if before is None:
+        raise ValueError("must be a cursor that came with a page")
+    return before
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return kind
+
+
+def _instant(text: object) -> datetime:
+    try:
+        if isinstance(text, str) and _RFC3339.fullmatch(text):
+            return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be an instant like 2026-11-05T13:00:00Z (RFC 3339), a + in a query written as %2B")
+
+
+def _metadata(given: object) -> str:
+    """Return the object as JSON text, as it will be stored: ASCII, so that any text survives any database."""
+    if not isinstance(given, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
+    if _is_deep(given):
+        raise ValueError(f"must be nested at most {DEEPEST_METADATA} deep")
+    text = json.dumps(given, separators=(",", ":"))
+    # Escapes are never shorter than UTF-8, so that most need no second look.
+    if len(text) > LARGEST_METADATA_BYTES and _utf8_bytes(given) > LARGEST_METADATA_BYTES:
+        raise ValueError("must be at most 4 KiB as compact JSON in UTF-8")
+    return text
+
+
+def _utf8_bytes(given: object) -> int:
+    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _is_deep(value: object) -> bool:
+    """Level by level: recursion could fail where a deeper stack than the reader's is left."""
+    level = [value]
+    for _ in range(DEEPEST_METADATA + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _digits(text: object) -> int:
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+TaskId = Annotated[
+    str,
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
+    AfterValidator(_printable),
+]
+Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
+Host = Annotated[
+    str, Field(min_length=1, max_length=253), AfterValidator(_printable), AfterValidator(str.lower)
+]
+Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra={"format": "uri"})]
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "object"})]
+Number = Annotated[int, BeforeValidator(_digits)]
+Cursor = Annotated[str, Field(max_length=128), AfterValidator(_cursor)]  # as the id that it holds
+TimeoutSeconds = Annotated[float, Field(ge=10, le=2_592_000)]

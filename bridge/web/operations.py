@@ -1,0 +1,154 @@
+"""Operations: each a function, with what it takes, what it answers, and who may call it."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from inspect import getdoc
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from bridge import clients
+from bridge.web.auth import Caller
+from bridge.web.fields import Body, Query
+from bridge.web.parts import Parts
+from bridge.web.problems import Problem
+from bridge.web.registrar import Registrar
+
+
+class Access(StrEnum):
+    """Who may call an operation."""
+
+    OPEN = "open"  # anybody, without a key
+    CLIENT = "client"  # any client
+    ADMIN = "admin"  # an admin
+
+
+class NoParameters(Query):
+    """An operation without parameters."""
+
+
+class NoFields(Body):
+    """An operation that needs no body: none, or an empty object."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One request, as an operation sees it."""
+
+    parts: Parts
+    registrar: Registrar
+    caller: Caller
+    now: datetime
+
+    def url(self, path: str) -> str:
+        """Return how the client reaches a path of the bridge."""
+        return f"{self.parts.public_url or ''}{path}"
+
+    def ensure_client(self) -> None:
+        """See that the caller has a secret which its callbacks can be signed with."""
+        if self.caller.from_environment:
+            clients.ensure_admin(self.parts.engine, self.parts.cipher, now=self.now)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """What an operation answers; `text` is JSON."""
+
+    text: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def reply(value: Any, *, status: int = 200) -> Reply:
+    """Answer with a value as JSON."""
+    return Reply(text=json.dumps(value), status=status)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answered:
+    """One way in which an operation answers well, for the OpenAPI document."""
+
+    what: str
+    model: type[BaseModel]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """One method of one path; its name, summary and description are the function's."""
+
+    method: str
+    path: str
+    run: Callable[..., Reply | Problem]
+    tag: str
+    access: Access
+    body: type[Body] | None
+    query: type[Query] | None
+    answers: Mapping[int, Answered]
+    problems: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        """The operation's id in the OpenAPI document."""
+        return self.run.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of what the function says of itself."""
+        return (getdoc(self.run) or "").partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """The rest of it."""
+        return (getdoc(self.run) or "").partition("\n")[2].strip()
+
+    @property
+    def path_parameters(self) -> list[str]:
+        """The names in the path's braces."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
+
+Run = TypeVar("Run", bound=Callable[..., Reply | Problem])
+
+
+class Resource:
+    """The operations on one thing, in the order in which they are written down."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+        self.operations: list[Operation] = []
+
+    def operation(
+        self,
+        method_and_path: str,
+        *,
+        answers: Mapping[int, Answered],
+        access: Access = Access.CLIENT,
+        body: type[Body] | None = None,
+        query: type[Query] | None = None,
+        problems: Sequence[int] = (),
+    ) -> Callable[[Run], Run]:
+        """Add the decorated function: it takes the Call, the path's names, and `body` or `query` if any."""
+        method, _, path = method_and_path.partition(" ")
+
+        def add(run: Run) -> Run:
+            self.operations.append(
+                Operation(
+                    method=method,
+                    path=path,
+                    run=run,
+                    tag=self.tag,
+                    access=access,
+                    body=body,
+                    query=query,
+                    answers=answers,
+                    problems=problems,
+                )
+            )
+            return run
+
+        return add

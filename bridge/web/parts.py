@@ -1,0 +1,37 @@
+"""What the web needs of the rest of the bridge, as plain values and ready parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from bridge.edges.accounts import Accounts
+from bridge.edges.addresses import Network
+from bridge.edges.callbacks import CallbackSender
+from bridge.edges.secrets import Cipher
+
+OPEN_WATCH_LIMIT = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
+
+    `https_only`, `callback_ports` (any when empty) and `callback_allow` judge callback URLs.
+    `open_watch_limit` bounds how many watches of one client may be open at a time.
+    """
+
+    engine: Engine
+    cipher: Cipher
+    accounts: Accounts
+    callbacks: CallbackSender
+    clock: Callable[[], datetime]
+    is_migrated: Callable[[Connection], bool]
+    watch_timeout_seconds: float
+    admin_key: str | None = field(repr=False)
+    public_url: str | None
+    https_only: bool
+    callback_ports: frozenset[int]
+    callback_allow: tuple[Network, ...]
+    open_watch_limit: int = OPEN_WATCH_LIMIT

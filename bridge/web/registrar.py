@@ -1,0 +1,78 @@
+"""Registers watches for clients: with a bound on how many are open, and many threads' at a time."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from bridge.edges.database import reading
+from bridge.edges.store.watches import open_watches
+from bridge.register import Differs, Registered, Registration, register
+from bridge.web.together import Together
+
+# To count a client's open watches costs milliseconds when they are many: not on every request.
+COUNTED_EVERY = timedelta(seconds=60)
+# A client that is at its limit may try often; its watches settle one by one.
+RECOUNTED_EVERY = timedelta(seconds=1)
+
+
+@dataclass(slots=True)
+class _Count:
+    """How many watches of a client were open at an instant, and how many this process added since."""
+
+    open: int
+    counted_at: datetime
+    added: int = 0
+
+
+class Registrar:
+    """Registers watches. Thread-safe.
+
+    The limit is on a client's open watches; while several processes register, it may be
+    overshot by what the others add within a minute.
+    """
+
+    def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime]) -> None:
+        self.limit = limit
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: dict[str, _Count] = {}
+        self._one = Together(self._register)
+
+    def has_room(self, client: str, wanted: int, now: datetime) -> bool:
+        """Tell whether a client may register as many watches as it wants to."""
+        count = self._counts.get(client)
+        if count and count.open + count.added + wanted <= self.limit:
+            fresh = now < count.counted_at + COUNTED_EVERY
+        else:
+            fresh = bool(count and now < count.counted_at + RECOUNTED_EVERY)
+        if count is None or not fresh:
+            count = self._count(client, now)
+        return count.open + count.added + wanted <= self.limit
+
+    def _count(self, client: str, now: datetime) -> _Count:
+        with reading(self._engine) as connection:
+            count = _Count(open=open_watches(connection, client), counted_at=now)
+        with self._lock:
+            self._counts[client] = count
+        return count
+
+    def one(self, wanted: Registration) -> Registered | Differs:
+        """Register one watch, in one transaction with those that other threads register now."""
+        return self._one(wanted)
+
+    def many(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
+        """Register watches in a transaction of their own."""
+        return self._register(wanted) if wanted else []
+
+    def _register(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
+        results = register(self._engine, wanted, now=self._clock())
+        with self._lock:
+            for registration, result in zip(wanted, results, strict=True):
+                count = self._counts.get(registration.client)
+                if count and isinstance(result, Registered) and result.new:
+                    count.added += 1
+        return results

@@ -1,0 +1,214 @@
+"""HubSpot accounts over REST: for admins alone; secrets go in, and never out."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
+from sqlalchemy import Connection
+
+from bridge.core.gates import Gate
+from bridge.core.instants import rfc3339
+from bridge.edges.accounts import DEFAULT, Account, AccountChange, Credentials
+from bridge.edges.database import reading
+from bridge.edges.store import gates
+from bridge.edges.store import watches as store
+from bridge.edges.store.gates import AccountGate
+from bridge.web.fields import Body
+from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.problems import Problem, not_found
+from bridge.web.shown import Shown
+
+log = structlog.get_logger()
+
+resource = Resource("Accounts")
+
+# RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
+_HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
+_RATE_LIMIT = r"^[1-9][0-9]{0,5}/[1-9][0-9]{0,4}$"
+
+
+def _secret(given: SecretStr) -> SecretStr:
+    if not _HEADER_SAFE.fullmatch(given.get_secret_value()):
+        raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
+    return given
+
+
+def _base_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        well_formed = False
+    else:
+        well_formed = well_formed and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not (well_formed and _HEADER_SAFE.fullmatch(text)):
+        raise ValueError("must be an http:// or https:// address without user, query and fragment")
+    return text.rstrip("/")
+
+
+Secret = Annotated[
+    SecretStr,
+    AfterValidator(_secret),
+    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True, "maxLength": 4096}),
+]
+
+
+class AccountSettings(Body):
+    """An account as it shall be: what is left out has the bridge's own default, whatever it was before."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"access_token": "pat-na1-11111111-2222-3333-4444-555555555555", "rate_limit": "190/10"}
+            ]
+        }
+    )
+
+    access_token: Secret | None = Field(default=None, description="A service key or private app's token.")
+    client_id: Secret | None = Field(default=None, description="With OAuth: these three, and no token.")
+    client_secret: Secret | None = None
+    refresh_token: Secret | None = None
+    base_url: Annotated[str, Field(max_length=2048), AfterValidator(_base_url)] | None = None
+    api_version: Annotated[str, Field(pattern=r"^(v3|20[0-9]{2}-(0[1-9]|1[0-2]))$")] | None = None
+    rate_limit: Annotated[str, Field(pattern=_RATE_LIMIT)] | None = Field(
+        default=None, description="HubSpot's burst limit, in requests / seconds."
+    )
+    rate_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        default=None, description="The share of it that the bridge may use."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        oauth = [self.client_id, self.client_secret, self.refresh_token]
+        if all(oauth) if self.access_token is None else not any(oauth):
+            return self
+        raise ValueError("must have either access_token, or client_id, client_secret and refresh_token")
+
+    def change(self) -> AccountChange:
+        """Return what is to be stored."""
+        requests, _, seconds = (self.rate_limit or "").partition("/")
+        return AccountChange(
+            credentials=Credentials(
+                access_token=_revealed(self.access_token),
+                client_id=_revealed(self.client_id),
+                client_secret=_revealed(self.client_secret),
+                refresh_token=_revealed(self.refresh_token),
+            ),
+            base_url=self.base_url,
+            api_version=self.api_version,
+            rate_limit=(int(requests), float(seconds)) if self.rate_limit else None,
+            rate_share=self.rate_share,
+        )
+
+
+class ShownAccount(Shown):
+    """A HubSpot account, without its secrets."""
+
+    name: str
+    source: Literal["environment", "stored"]
+    auth: Literal["token", "oauth", "none"] = Field(description="How it proves who it is.")
+    base_url: str
+    api_version: str
+    rate_limit: str = Field(description="HubSpot's burst limit, in requests / seconds.")
+    rate_share: float = Field(description="The share of it that the bridge may use.")
+    paused_until: datetime | None = Field(description="When the bridge asks again.")
+    paused_reason: str | None
+
+
+class ShownAccounts(Shown):
+    """All accounts, by name."""
+
+    accounts: list[ShownAccount]
+
+
+@resource.operation(
+    "GET /v1/accounts",
+    access=Access.ADMIN,
+    answers={200: Answered(what="All accounts.", model=ShownAccounts)},
+)
+def list_accounts(call: Call) -> Reply:
+    """List the HubSpot accounts."""
+    with reading(call.parts.engine) as connection:
+        stored = call.parts.accounts.stored(connection)
+        held = gates.read_accounts(connection)
+        every = call.parts.accounts.every(connection)
+    shown = [
+        _members(account, held.get(name, AccountGate()).gate, "stored" if name in stored else "environment")
+        for name, account in sorted(every.items())
+    ]
+    return reply({"accounts": shown})
+
+
+@resource.operation(
+    "PUT /v1/accounts/{name}",
+    access=Access.ADMIN,
+    body=AccountSettings,
+    answers={
+        200: Answered(what="The account, changed.", model=ShownAccount),
+        201: Answered(what="The account, new.", model=ShownAccount),
+    },
+)
+def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
+    """Set a HubSpot account.
+
+    The whole of it is replaced. An account that was paused is tried again at once.
+    """
+    accounts = call.parts.accounts
+    with call.parts.engine.begin() as connection:
+        new = accounts.put(connection, name, body.change(), call.now)
+        # What the old credentials were paused for may be mended.
+        gates.retry_account(connection, name, call.now)
+        members = _stored(call, connection, name)
+    log.info("account_set", account=name, auth=members["auth"], by=call.caller.name)
+    return reply(members, status=201 if new else 200)
+
+
+@resource.operation(
+    "DELETE /v1/accounts/{name}",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The account, as it was.", model=ShownAccount)},
+    problems=(404, 409),
+)
+def remove_account(call: Call, name: str) -> Reply | Problem:
+    """Remove a stored HubSpot account.
+
+    While some task in it is being watched, this is a 409: withdraw the watches first. `default` can always be
+    removed: what the environment says of it holds again.
+    """
+    with call.parts.engine.begin() as connection:
+        if name not in call.parts.accounts.stored(connection):
+            return not_found("stored account")
+        if name != DEFAULT and store.is_watched(connection, name):
+            return Problem(
+                status=409, detail=f"Tasks in {name} are being watched: withdraw their watches first."
+            )
+        members = _stored(call, connection, name)
+        call.parts.accounts.remove(connection, name)
+    log.info("account_removed", account=name, by=call.caller.name)
+    return reply(members)
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _stored(call: Call, connection: Connection, name: str) -> dict[str, Any]:
+    account = call.parts.accounts.load(connection, [name])[name]
+    return _members(account, gates.read_accounts(connection).get(name, AccountGate()).gate, "stored")
+
+
+def _members(account: Account, gate: Gate, source: str) -> dict[str, Any]:
+    return {
+        "name": account.name,
+        "source": source,
+        "auth": account.credentials.scheme,
+        "base_url": account.base_url,
+        "api_version": account.api_version,
+        "rate_limit": f"{account.rate.requests}/{account.rate.seconds:g}",
+        "rate_share": account.rate.share,
+        "paused_until": rfc3339(gate.paused_until) if gate.paused_until else None,
+        "paused_reason": gate.reason,
+    }

@@ -1,0 +1,152 @@
+"""Changing watches by hand: taking them back, asking HubSpot now, sending callbacks again."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from pydantic import ConfigDict, Field
+from sqlalchemy import Connection
+
+from bridge.core.watch import IllegalTransition, Watch, recheck, redeliver, withdraw
+from bridge.edges.database import reading
+from bridge.edges.store import claims, listing
+from bridge.edges.store import watches as store
+from bridge.edges.store.listing import Filters
+from bridge.web.fields import Body
+from bridge.web.filters import FilterFields
+from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.problems import Fault, Problem, invalid, not_found
+from bridge.web.shown import Shown, ShownWatch, watch_text
+
+log = structlog.get_logger()
+
+resource = Resource("Watches")
+
+# Rows that a transaction holds locked: few enough that workers hardly wait for them.
+BATCH = 1000
+
+
+class Redelivery(FilterFields, Body):
+    """Which watches to redeliver: at least one filter."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"state": "undelivered", "callback_host": "app.example.com"}]}
+    )
+
+    dry_run: bool = Field(default=False, description="Only count them.")
+
+
+class ShownCount(Shown):
+    """How many watches."""
+
+    count: int
+
+
+@resource.operation(
+    "DELETE /v1/watches/{watch_id}",
+    answers={200: Answered(what="The watch, now withdrawn.", model=ShownWatch)},
+    problems=(404, 409),
+)
+def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
+    """Withdraw a watch.
+
+    Nothing more is asked or sent; a callback that is on its way cannot be called back. The same may be
+    registered again. What is settled or withdrawn already is a 409.
+    """
+    return _changed(call, watch_id, withdraw, store.withdrawn, status=200)
+
+
+@resource.operation(
+    "POST /v1/watches/{watch_id}/redeliver",
+    answers={202: Answered(what="The watch, delivering again.", model=ShownWatch)},
+    problems=(404, 409),
+)
+def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
+    """Send a watch's callback again.
+
+    Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
+    schedule starts anew.
+    """
+    return _changed(call, watch_id, redeliver, _put, status=202)
+
+
+@resource.operation(
+    "POST /v1/watches/{watch_id}/recheck",
+    answers={202: Answered(what="The watch, due now.", model=ShownWatch)},
+    problems=(404, 409),
+)
+def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
+    """Ask HubSpot about a watch now, instead of when it is due.
+
+    Only while it is `watching`.
+    """
+    return _changed(call, watch_id, _recheck, _put, status=202)
+
+
+@resource.operation(
+    "POST /v1/watches/redeliver",
+    body=Redelivery,
+    answers={
+        202: Answered(what="How many are being delivered again.", model=ShownCount),
+        200: Answered(what="With `dry_run`: how many would be.", model=ShownCount),
+    },
+)
+def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
+    """Send the callbacks of many watches again.
+
+    Of those that the filters mean, the `delivered` and `undelivered` ones; an admin's filters mean all
+    clients' watches. At least one filter must be given: nobody redelivers everything by a slip.
+    """
+    filters = body.filters(call.caller)
+    if isinstance(filters, Problem):
+        return filters
+    if not body.any_given:
+        return invalid(Fault(pointer="", detail="must have at least one filter"))
+    if body.dry_run:
+        with reading(call.parts.engine) as connection:
+            return reply({"count": listing.count_redeliverable(connection, filters)})
+    count = _redeliver(call, filters)
+    log.info("watches_redelivered", by=call.caller.name, count=count)
+    return reply({"count": count}, status=202)
+
+
+def _redeliver(call: Call, filters: Filters) -> int:
+    count, before = 0, None
+    while True:
+        with call.parts.engine.begin() as connection:
+            done = listing.redeliver(connection, filters, before=before, limit=BATCH, now=call.now)
+        count, before = count + done.count, done.before
+        if before is None:
+            return count
+
+
+def _changed(
+    call: Call,
+    watch_id: str,
+    change: Callable[..., Watch],
+    save: Callable[[Connection, Watch], None],
+    *,
+    status: int,
+) -> Reply | Problem:
+    with call.parts.engine.begin() as connection:
+        watch = next(iter(store.lock(connection, [watch_id])), None)
+        if watch is None or not call.caller.sees(watch.client):
+            return not_found("watch")
+        try:
+            changed = change(watch, now=call.now)
+        except IllegalTransition as illegal:
+            return Problem(status=409, detail=f"{watch_id} stays as it is: {illegal}.")
+        save(connection, changed)
+        answers = store.answers_of(connection, [watch_id])
+    return Reply(text=watch_text(changed, answers.get(watch_id)), status=status)
+
+
+def _put(connection: Connection, watch: Watch) -> None:
+    claims.put(connection, [watch])
+
+
+def _recheck(watch: Watch, *, now: datetime) -> Watch:
+    rechecked = recheck(watch, now=now)
+    # A worker that holds the lease is asking at this very moment: to take it away would lose the answer.
+    held = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
+    return watch if held else rechecked

@@ -1,0 +1,206 @@
+"""Registering watches: one, or up to 1,000 in a batch."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict, Field, SkipValidation
+
+from bridge.core.kinds import DEFAULT_KIND
+from bridge.edges.accounts import DEFAULT
+from bridge.edges.database import reading
+from bridge.edges.store import watches as store
+from bridge.register import Differs, Registered, Registration
+from bridge.web.callback_urls import host_of
+from bridge.web.fields import Body, Kind, Metadata, Name, TaskId, TimeoutSeconds, Url, validated
+from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.shown import Shown, ShownProblem, ShownWatch, watch_text
+
+resource = Resource("Watches")
+
+UNKNOWN_ACCOUNT = Fault(pointer="/account", detail="is not an account of this bridge")
+
+
+class NewWatch(Body):
+    """What a client registers. The first two are required."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "task_id": "AAAAEZ6whGI",
+                    "callback_url": "https://app.example.com/hooks/hubspot",
+                    "account": "default",
+                    "kind": "file-import",
+                    "metadata": {"order": 17},
+                    "timeout_seconds": 86400,
+                }
+            ]
+        }
+    )
+
+    task_id: TaskId = Field(description="HubSpot's id of the task: printable characters, no white space.")
+    callback_url: Url = Field(description="Where the callback goes: http(s), no user, no fragment.")
+    account: Name = Field(default=DEFAULT, description="The HubSpot account that the task runs in.")
+    kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
+    metadata: Metadata = Field(
+        default_factory=lambda: "{}",
+        description="A JSON object of at most 4 KiB, `{}` when absent, which the callback returns.",
+    )
+    timeout_seconds: TimeoutSeconds | None = Field(
+        default=None, description="When the watch ends as `timed_out`; the bridge's own default otherwise."
+    )
+
+
+class NewWatches(Body):
+    """Registrations that are taken or refused each on its own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "watches": [
+                        {"task_id": "AAAAEZ6whGI", "callback_url": "https://app.example.com/hooks/hubspot"}
+                    ]
+                }
+            ]
+        }
+    )
+
+    watches: list[SkipValidation[NewWatch]] = Field(min_length=1, max_length=1000)
+
+
+class ShownResult(Shown):
+    """What became of one registration: its watch, or the problem with it."""
+
+    status: Literal[200, 201, 409, 422]
+    watch: ShownWatch | None = None
+    problem: ShownProblem | None = None
+
+
+class ShownResults(Shown):
+    """What became of each registration of a batch, in its order."""
+
+    results: list[ShownResult]
+
+
+@resource.operation(
+    "POST /v1/watches",
+    body=NewWatch,
+    answers={
+        201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
+        200: Answered(what="The watch that this client had registered already.", model=ShownWatch),
+    },
+    problems=(409, 429),
+)
+def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
+    """Register a watch.
+
+    A request that is sent again is answered 200, with the same watch: the `kind`, `account`, `task_id` and
+    `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
+    A client may have a limited number of watches open at a time; one more is a 429.
+    """
+    wanted = _checked(call, body, _accounts(call, {body.account}))
+    if isinstance(wanted, Problem):
+        return wanted
+    if problem := _no_room(call, 1):
+        return problem
+    call.ensure_client()
+    result = call.registrar.one(wanted)
+    if isinstance(result, Differs):
+        return _differs(result)
+    text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
+    if not result.new:
+        return Reply(text=text)
+    return Reply(text=text, status=201, headers={"Location": call.url(f"/v1/watches/{result.watch.id}")})
+
+
+@resource.operation(
+    "POST /v1/watches/batch",
+    body=NewWatches,
+    answers={200: Answered(what="What became of each, in order.", model=ShownResults)},
+    problems=(429,),
+)
+def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
+    """Register up to 1,000 watches at once.
+
+    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. The whole body
+    may have at most 1 MiB.
+    """
+    items = [validated(NewWatch, item) for item in body.watches]
+    accounts = _accounts(call, {item.account for item in items if isinstance(item, NewWatch)})
+    checked = [item if isinstance(item, Problem) else _checked(call, item, accounts) for item in items]
+    wanted = [item for item in checked if isinstance(item, Registration)]
+    if problem := _no_room(call, len(wanted)):
+        return problem
+    call.ensure_client()
+    results = iter(registered := call.registrar.many(wanted))
+    answers = _answers(call, registered)
+    outcomes = [item if isinstance(item, Problem) else next(results) for item in checked]
+    texts = ", ".join(_result_text(outcome, answers) for outcome in outcomes)
+    return Reply(text=f'{{"results": [{texts}]}}')
+
+
+def _result_text(outcome: Registered | Differs | Problem, answers: Mapping[str, str]) -> str:
+    if isinstance(outcome, Differs):
+        outcome = _differs(outcome)
+    if isinstance(outcome, Problem):
+        return json.dumps({"status": outcome.status, "problem": outcome.members()})
+    text = watch_text(outcome.watch, answers.get(outcome.watch.id))
+    return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
+
+
+def _checked(call: Call, given: NewWatch, accounts: Collection[str]) -> Registration | Problem:
+    host = host_of(given.callback_url, call.parts)
+    faults = [] if given.account in accounts else [UNKNOWN_ACCOUNT]
+    if isinstance(host, Fault):
+        return invalid(host, *faults)
+    if faults:
+        return invalid(*faults)
+    return Registration(
+        client=call.caller.name,
+        account=given.account,
+        kind=given.kind,
+        task_id=given.task_id,
+        callback_url=given.callback_url,
+        callback_host=host,
+        metadata=given.metadata,
+        timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
+    )
+
+
+def _accounts(call: Call, named: Collection[str]) -> Collection[str]:
+    """Return the accounts that exist; `default` does, whether or not its credentials are set."""
+    if set(named) <= {DEFAULT}:
+        return named
+    with reading(call.parts.engine) as connection:
+        return call.parts.accounts.stored(connection) | {DEFAULT}
+
+
+def _no_room(call: Call, wanted: int) -> Problem | None:
+    if call.registrar.has_room(call.caller.name, wanted, call.now):
+        return None
+    return Problem(
+        status=429,
+        detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
+        headers={"Retry-After": "60"},
+    )
+
+
+def _differs(result: Differs) -> Problem:
+    faults = [Fault(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
+    return Problem(
+        status=409,
+        detail=f"The same is registered as {result.watch.id}, with other {' and '.join(result.fields)}.",
+        faults=faults,
+    )
+
+
+def _answers(call: Call, results: Sequence[Registered | Differs]) -> Mapping[str, str]:
+    """Return HubSpot's answers about the watches that are not new: those can have one."""
+    older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
+    if not older:
+        return {}
+    with reading(call.parts.engine) as connection:
+        return store.answers_of(connection, older)

@@ -1,0 +1,87 @@
+"""Serves operations: reads the request, calls the function, writes what it answers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import Request, Response, request
+
+from bridge.web.auth import Caller, Door
+from bridge.web.bodies import read
+from bridge.web.fields import Query, validated
+from bridge.web.operations import Access, Call, NoFields, NoParameters, Operation, Reply
+from bridge.web.parts import Parts
+from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
+from bridge.web.registrar import Registrar
+
+_NOBODY = Caller(name="", admin=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """What all requests share."""
+
+    parts: Parts
+    door: Door
+    registrar: Registrar
+
+    def view(self, operation: Operation) -> Callable[..., Response]:
+        """Return the function that Flask calls for an operation."""
+
+        def serve(**names: str) -> Response:
+            return respond(self._answer(operation, names))
+
+        return serve
+
+    def _answer(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
+        now = self.parts.clock()
+        caller = self._admitted(operation.access, request, now)
+        if isinstance(caller, Problem):
+            return caller
+        # Whoever checks the bridge's health may add what keeps caches away.
+        given = {} if operation.access is Access.OPEN else _given(operation, request)
+        if isinstance(given, Problem):
+            return given
+        call = Call(parts=self.parts, registrar=self.registrar, caller=caller, now=now)
+        return operation.run(call, **names, **given)
+
+    def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
+        if access is Access.OPEN:
+            return _NOBODY
+        header = request.headers.get("Authorization")
+        caller = self.door.caller(header, request.remote_addr or "", now)
+        if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
+            return Problem(status=403, detail="Only an admin's API key may do this.")
+        return caller
+
+
+def respond(answer: Reply | Problem) -> Response:
+    """Write an answer."""
+    if isinstance(answer, Problem):
+        return Response(answer.text(), answer.status, answer.headers, content_type=MEDIA_TYPE)
+    return Response(answer.text, answer.status, answer.headers, content_type="application/json")
+
+
+def _given(operation: Operation, request: Request) -> dict[str, Any] | Problem:
+    """Return the arguments of the function that come from the query and the body."""
+    arguments: dict[str, Any] = {}
+    if operation.query or request.query_string:
+        query = _query(operation.query or NoParameters, request)
+        if isinstance(query, Problem):
+            return query
+        arguments |= {"query": query} if operation.query else {}
+    if operation.body or (operation.method != "GET" and request.get_data()):
+        body = read(request)
+        body = body if isinstance(body, Problem) else validated(operation.body or NoFields, body)
+        if isinstance(body, Problem):
+            return body
+        arguments |= {"body": body} if operation.body else {}
+    return arguments
+
+
+def _query(model: type[Query], request: Request) -> Query | Problem:
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        return invalid(*(Fault(pointer=f"/{name}", detail="is given twice") for name in repeated))
+    return validated(model, request.args.to_dict())

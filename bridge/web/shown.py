@@ -1,0 +1,129 @@
+"""What the bridge shows, as the OpenAPI document tells it: nothing is validated on the way out."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bridge.core.delivery import with_verbatim
+from bridge.core.instants import rfc3339
+from bridge.core.watch import Outcome, State, Watch
+
+
+def shown_name(name: str) -> str:
+    """Return a model's name as clients see it: our own has a prefix, to keep it apart from the core's."""
+    return name.removeprefix("Shown")
+
+
+class Shown(BaseModel):
+    """An answer, or a part of one. It holds no other fields than these."""
+
+    model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: shown_name(model.__name__))
+
+
+class ShownFault(Shown):
+    """What is wrong with one field."""
+
+    pointer: str = Field(description="A JSON pointer into the body, or a slash and a parameter's name.")
+    detail: str
+
+
+class ShownProblem(Shown):
+    """Why a request was not carried out (RFC 9457)."""
+
+    type: str = Field(description="A page that tells what this status means.")
+    title: str
+    status: int
+    detail: str
+    errors: list[ShownFault] = Field(default=[], description="With 422 and some 409: every field at fault.")
+
+
+EXAMPLE: dict[str, Any] = {
+    "id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
+    "task_id": "AAAAEZ6whGI",
+    "kind": "file-import",
+    "account": "default",
+    "client": "cms",
+    "callback_url": "https://app.example.com/hooks/hubspot",
+    "metadata": {"order": 17},
+    "state": "watching",
+    "outcome": None,
+    "created_at": "2026-11-05T13:00:00.000000Z",
+    "deadline_at": "2026-11-06T13:00:00.000000Z",
+    "due_at": "2026-11-05T13:00:09.400000Z",
+    "ended_at": None,
+    "settled_at": None,
+    "polls": 3,
+    "last_polled_at": "2026-11-05T13:00:06.200000Z",
+    "status": "PROCESSING",
+    "last_error": None,
+    "attempts": 0,
+    "last_attempt_at": None,
+    "last_status_code": None,
+    "hubspot": {"status": "PROCESSING"},
+}
+
+
+class ShownWatch(Shown):
+    """One task followed for one callback URL, on behalf of one client."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_]{8,64}$")
+    task_id: str = Field(description="HubSpot's id of the task.")
+    kind: str = Field(description="Which HubSpot endpoint answers for the task.")
+    account: str = Field(description="The HubSpot account.")
+    client: str = Field(description="Who registered it.")
+    callback_url: str
+    metadata: dict[str, Any] = Field(description="As the client gave it.")
+    state: State = Field(description="What the bridge is doing about it.")
+    outcome: Outcome | None = Field(description="How the task ended.")
+    created_at: datetime
+    deadline_at: datetime = Field(description="When it ends as `timed_out`.")
+    due_at: datetime | None = Field(description="Its next poll or attempt; null when nothing is left to do.")
+    ended_at: datetime | None = Field(description="When the bridge saw the task end.")
+    settled_at: datetime | None = Field(description="When nothing was left to do.")
+    polls: int = Field(description="How often HubSpot was asked.")
+    last_polled_at: datetime | None
+    status: str | None = Field(description="HubSpot's last word.")
+    last_error: str | None = Field(description="The newest trouble with HubSpot or the receiver.")
+    attempts: int = Field(description="How often the callback was sent.")
+    last_attempt_at: datetime | None
+    last_status_code: int | None = Field(description="What the receiver answered last.")
+    hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")
+
+
+def watch_text(watch: Watch, hubspot: str | None) -> str:
+    """Return a watch as JSON. `hubspot` is HubSpot's JSON text, which stays as it is."""
+    return with_verbatim(
+        {
+            "id": watch.id,
+            "task_id": watch.task_id,
+            "kind": watch.kind,
+            "account": watch.account,
+            "client": watch.client,
+            "callback_url": watch.callback_url,
+            "metadata": json.loads(watch.metadata),
+            "state": watch.state,
+            "outcome": watch.outcome,
+            "created_at": rfc3339(watch.created_at),
+            "deadline_at": rfc3339(watch.deadline_at),
+            "due_at": _instant(watch.due_at),
+            "ended_at": _instant(watch.ended_at),
+            "settled_at": _instant(watch.settled_at),
+            "polls": watch.polls,
+            "last_polled_at": _instant(watch.last_polled_at),
+            "status": watch.status,
+            "last_error": watch.last_error,
+            "attempts": watch.attempts,
+            "last_attempt_at": _instant(watch.last_attempt_at),
+            "last_status_code": watch.last_status_code,
+        },
+        "hubspot",
+        hubspot,
+    )
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return rfc3339(instant) if instant else None

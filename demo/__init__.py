@@ -1,0 +1,1 @@
+"""The whole job in under a minute, on loopback: `make demo`."""

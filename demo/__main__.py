@@ -1,0 +1,164 @@
+"""Starts an import of every outcome at a simulated HubSpot, and follows each to its callback."""
+
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from demo import services
+from demo.printer import Printer
+from demo.receiver import Receiver
+
+PATIENCE_SECONDS = 60
+LOOK_SECONDS = 0.2
+HUBSPOT = {"Authorization": "Bearer sandbox-token"}
+
+# What the sandbox makes of a file of this name, and what the bridge must say of it.
+IMPORTS = {
+    "report.csv": "completed",
+    "errors.csv": "completed_with_errors",
+    "fail.csv": "failed",
+    "cancel.csv": "canceled",
+    "stuck.csv": "timed_out",
+    "reject.csv": "rejected",
+    "flaky-receiver.csv": "completed",
+}
+
+
+class Demo:
+    """The demo's own app: starts imports, registers them, and hears of their ends."""
+
+    def __init__(self, bridge_url: str, hubspot_url: str, client: dict[str, str], printer: Printer) -> None:
+        self._bridge_url = bridge_url
+        self._hubspot_url = hubspot_url
+        self._printer = printer
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {client['api_key']}"
+        self._receiver = Receiver(client["signing_secret"], self._called_back)
+        self._names: dict[str, str] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._ended: set[str] = set()
+        self.callbacks: dict[str, str] = {}
+        self.forged = 0
+
+    def start(self, file_name: str) -> None:
+        """Import a file at HubSpot, and ask the bridge to say when that has ended."""
+        task_id = self._import(file_name)
+        path = "/flaky" if file_name.startswith("flaky") else ""
+        watch = {
+            "task_id": task_id,
+            "callback_url": f"{self._receiver.url}/hooks/{file_name}{path}",
+            "metadata": {"file": file_name},
+            # The shortest there is, for the import that never ends; the others have a day.
+            "timeout_seconds": 10 if file_name == "stuck.csv" else 86_400,
+        }
+        answer = self._session.post(f"{self._bridge_url}/v1/watches", json=watch, timeout=10)
+        answer.raise_for_status()
+        self._names[answer.json()["id"]] = file_name
+        self._printer.event("registered", file_name, f"task {task_id}, {answer.json()['id']}")
+
+    def _import(self, file_name: str) -> str:
+        body = {
+            "url": f"https://files.example.com/{file_name}",
+            "access": "PRIVATE",
+            "folderPath": "/imports",
+        }
+        url = f"{self._hubspot_url}/files/v3/files/import-from-url/async"
+        answer = requests.post(url, json=body, headers=HUBSPOT, timeout=10)
+        answer.raise_for_status()
+        task_id: str = answer.json()["id"]
+        return task_id
+
+    def look(self) -> None:
+        """Print what has changed since the last look."""
+        answer = self._session.get(f"{self._bridge_url}/v1/watches", timeout=10)
+        for watch in answer.json()["watches"]:
+            before = self._seen.get(watch["id"], {"polls": 0, "attempts": 0})
+            self._seen[watch["id"]] = watch
+            self._tell(self._names[watch["id"]], before, watch)
+
+    def _tell(self, name: str, before: dict[str, Any], watch: dict[str, Any]) -> None:
+        if watch["polls"] > before["polls"]:
+            self._printer.event("polled", name, watch["status"] or watch["last_error"])
+        if watch["outcome"]:
+            self._tell_end(name, watch["outcome"])
+        if watch["attempts"] > before["attempts"] and watch["state"] == "delivering":
+            self._printer.event("retrying", name, watch["last_error"])
+
+    def _tell_end(self, name: str, outcome: str) -> None:
+        """Print it once: the callback may come before the next look."""
+        if name not in self._ended:
+            self._ended.add(name)
+            self._printer.event("ended", name, outcome)
+
+    def _called_back(self, event: dict[str, Any] | None) -> None:
+        if event is None:
+            self.forged += 1
+            self._printer.event("problem", "?", "a signature does not verify")
+            return
+        name = event["data"]["metadata"]["file"]
+        self._tell_end(name, event["data"]["outcome"])
+        self.callbacks[name] = event["data"]["outcome"]
+        self._printer.event("called back", name, f"{event['type']}, signature verified")
+
+    @property
+    def settled(self) -> bool:
+        """Whether the bridge has nothing left to do."""
+        return len(self._seen) == len(IMPORTS) and all(w["state"] == "delivered" for w in self._seen.values())
+
+    def rows(self) -> list[list[str]]:
+        """Return the summary, a row an import."""
+        return [
+            [
+                self._names[watch["id"]],
+                IMPORTS[self._names[watch["id"]]],
+                self.callbacks.get(self._names[watch["id"]], "nothing"),
+                watch["state"],
+                str(watch["polls"]),
+                str(watch["attempts"]),
+            ]
+            for watch in sorted(self._seen.values(), key=lambda watch: watch["created_at"])
+        ]
+
+
+def main() -> int:
+    """Return 0 when every import was called back as it should be."""
+    printer = Printer()
+    with tempfile.TemporaryDirectory(prefix="bridge-demo-") as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        hubspot_url, port = f"http://127.0.0.1:{services.free_port()}", services.free_port()
+        env = services.environment(folder, hubspot_url, port)
+        printer.say(f"HubSpot (simulated) on {hubspot_url}, the bridge on http://127.0.0.1:{port}\n")
+        simulated = ["sandbox", "--port", hubspot_url.rpartition(":")[2]]
+        ledger = f"{hubspot_url}/sandbox/ledger"
+        stack.enter_context(services.running(simulated, ledger, env, folder / "sandbox.log"))
+        client = services.add_client(env, "demo")
+        bridge_url = f"http://127.0.0.1:{port}"
+        serve = ["serve", "--host", "127.0.0.1"]
+        stack.enter_context(services.running(serve, f"{bridge_url}/readyz", env, folder / "bridge.log"))
+        demo = Demo(bridge_url, hubspot_url, client, printer)
+        return _follow(demo, printer)
+
+
+def _follow(demo: Demo, printer: Printer) -> int:
+    for file_name in IMPORTS:
+        demo.start(file_name)
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not demo.settled and time.monotonic() < give_up_at:
+        time.sleep(LOOK_SECONDS)
+        demo.look()
+    printer.say("")
+    printer.table(["import", "expected", "called back", "state", "polls", "attempts"], demo.rows())
+    good = demo.callbacks == IMPORTS and demo.settled and not demo.forged
+    printer.say(
+        "\nEvery import was called back, and every signature verified." if good else "\nNot all arrived."
+    )
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,7 @@
+"""How the core is tried with drawn values."""
+
+from hypothesis import settings
+
+# How long one example takes says how loaded the machine is, and nothing about the code.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")

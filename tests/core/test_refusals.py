@@ -1,0 +1,248 @@
+"""What HubSpot's other answers lead to: whose fault each is, and when to ask again."""
+
+import pytest
+
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.gates import Failure, Fault, Hold, Success
+from bridge.core.kinds import KINDS
+from bridge.core.polling import after_answer, time_out
+from bridge.core.watch import Outcome, State, Watch
+from tests.makers import NOW, a_watch, an_answer, asked, later
+
+RATE_LIMIT = {"status": "error", "errorType": "RATE_LIMIT", "message": "You have reached your limit."}
+HTML = b"<html><body>Not found</body></html>"
+NO_NEWS = "HubSpot's 200 answer is not a JSON object; still watching"
+INTERVAL = "x_hubspot_ratelimit_interval_milliseconds"
+
+UNKNOWN_TASK = [
+    pytest.param(an_answer(400, {"message": "Provided ID could not be decoded."}), id="400"),
+    pytest.param(Answer(status_code=400, body=HTML), id="400 HTML"),
+    pytest.param(an_answer(404, {"message": "No such task"}), id="404 with a JSON body"),
+    pytest.param(an_answer(404, {}), id="404 with an empty JSON body"),
+    pytest.param(an_answer(403, {"category": "OBJECT_FORBIDDEN"}), id="403 about something else"),
+    pytest.param(Answer(status_code=403, body=HTML), id="403 HTML"),
+]
+
+
+@pytest.mark.parametrize("answer", UNKNOWN_TASK)
+def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer: Answer) -> None:
+    watch, now = a_watch(created_at=later(-60)), NOW
+    for refusals in (1, 2):
+        polled = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=1)
+        watch = polled.watch
+        assert (watch.state, watch.refusals) == (State.WATCHING, refusals)
+        assert watch.due_at == later(11, now)
+        assert (polled.signal, polled.hubspot) == (Success(), None)
+        now = watch.due_at
+    rejected = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=-1).watch
+    assert (rejected.state, rejected.outcome) == (State.DELIVERING, Outcome.REJECTED)
+    assert rejected.error is not None
+    assert rejected.error.endswith("(3 times in a row).")
+    assert str(answer.status_code) in rejected.error
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(an_answer(200, {"status": "PENDING"}), id="a task that goes on"),
+        pytest.param(an_answer(200), id="no news"),
+        pytest.param(an_answer(500), id="trouble"),
+    ],
+)
+def test_refusals_that_are_not_in_a_row_do_not_add_up(between: Answer) -> None:
+    assert asked(between, refusals=2).watch.refusals == 0
+
+
+ACCOUNT_AT_FAULT = [
+    pytest.param(an_answer(401, {"category": "INVALID_AUTHENTICATION"}), id="401"),
+    pytest.param(an_answer(401, {"category": "EXPIRED_AUTHENTICATION"}), id="401 expired"),
+    pytest.param(Answer(status_code=401, body=HTML), id="401 HTML"),
+    pytest.param(an_answer(403, {"category": "MISSING_SCOPES"}), id="403 scopes"),
+    pytest.param(an_answer(403, {"category": "BANNED"}), id="403 ban"),
+    pytest.param(an_answer(403, {"errorType": "BANNED"}), id="403 ban, in the other envelope"),
+    pytest.param(NoToken(reason="No token: set one."), id="no token"),
+]
+
+
+@pytest.mark.parametrize("answer", ACCOUNT_AT_FAULT)
+def test_a_fault_of_the_account_is_not_the_task_s(answer: Answer | NoToken) -> None:
+    polled = asked(answer, refusals=2, failures=1)
+    watch = polled.watch
+    assert isinstance(polled.signal, Fault)
+    assert (watch.state, watch.outcome, watch.due_at) == (State.WATCHING, None, NOW)
+    assert (watch.refusals, watch.failures) == (2, 1)
+    assert watch.last_error == polled.signal.reason
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        pytest.param(
+            an_answer(401, {"message": "This token expired 20543 day(s) ago."}),
+            "HubSpot answered 401: This token expired 20543 day(s) ago. Give the account a valid token.",
+            id="401",
+        ),
+        pytest.param(
+            an_answer(403, {"category": "MISSING_SCOPES"}),
+            "HubSpot answered 403. Give the token the missing scopes.",
+            id="scopes that HubSpot does not name",
+        ),
+        pytest.param(
+            an_answer(
+                403,
+                {
+                    "category": "MISSING_SCOPES",
+                    "errors": [{"context": {"requiredGranularScopes": ["files", 7, "files.read"]}}],
+                },
+            ),
+            "HubSpot answered 403. Give the token one of the scopes files, files.read.",
+            id="scopes that HubSpot names",
+        ),
+        pytest.param(
+            an_answer(
+                403, {"category": "MISSING_SCOPES", "errors": [{"context": {"requiredGranularScopes": "x"}}]}
+            ),
+            "HubSpot answered 403. Give the token the missing scopes.",
+            id="scopes in a new form",
+        ),
+        pytest.param(
+            an_answer(403, {"category": "BANNED", "message": "No"}),
+            "HubSpot answered 403: No. HubSpot has banned the account's app.",
+            id="ban",
+        ),
+    ],
+)
+def test_a_fault_says_what_to_do(answer: Answer, advice: str) -> None:
+    assert asked(answer).signal == Fault(reason=advice)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        pytest.param(an_answer(429, RATE_LIMIT), 10, id="429"),
+        pytest.param(Answer(status_code=429, body=HTML), 10, id="429 HTML"),
+        pytest.param(an_answer(429, RATE_LIMIT, retry_after="7"), 7, id="429 Retry-After"),
+        pytest.param(
+            an_answer(429, RATE_LIMIT, retry_after="7", **{INTERVAL: "20000"}),
+            7,
+            id="429 Retry-After before the interval",
+        ),
+        pytest.param(an_answer(429, RATE_LIMIT, **{INTERVAL: "20000"}), 20, id="429 interval"),
+        pytest.param(an_answer(429, RATE_LIMIT, **{INTERVAL: "soon"}), 10, id="429 interval of no number"),
+        pytest.param(an_answer(429, RATE_LIMIT, **{INTERVAL: ""}), 10, id="429 interval empty"),
+        pytest.param(
+            an_answer(429, RATE_LIMIT, retry_after="soon", **{INTERVAL: "20000"}),
+            20,
+            id="429 Retry-After that cannot be read",
+        ),
+        pytest.param(an_answer(429, {"policyName": "TEN_SECONDLY_ROLLING"}), 10, id="429 ten-secondly"),
+        pytest.param(an_answer(429, {"policyName": "DAILY"}), 900, id="429 daily"),
+        pytest.param(
+            an_answer(429, {"policyName": "DAILY"}, retry_after="7", **{INTERVAL: "10000"}),
+            900,
+            id="429 daily, whatever the headers say",
+        ),
+        pytest.param(an_answer(429, RATE_LIMIT, retry_after="0"), 1, id="429 never at once"),
+        pytest.param(an_answer(429, RATE_LIMIT, retry_after="9" * 400), 86_400, id="429 never for ever"),
+        pytest.param(an_answer(477, {}, retry_after="14400"), 14_400, id="477 hours"),
+        pytest.param(an_answer(477, {}), 60, id="477 without a time"),
+        pytest.param(
+            an_answer(477, {}, retry_after="Sat, 21 Nov 2026 12:01:30 GMT"), 90, id="477 until a date"
+        ),
+    ],
+)
+def test_hubspot_may_ask_the_whole_account_to_wait(answer: Answer, seconds: float) -> None:
+    polled = asked(answer, refusals=2, failures=1)
+    assert isinstance(polled.signal, Hold)
+    assert polled.signal.seconds == seconds
+    assert (polled.watch.state, polled.watch.due_at) == (State.WATCHING, NOW)
+    assert polled.watch.last_error == polled.signal.reason
+    assert (polled.watch.refusals, polled.watch.failures) == (2, 1)
+
+
+TROUBLE = [
+    pytest.param(Answer(status_code=404, body=HTML), id="404 HTML"),
+    pytest.param(Answer(status_code=404), id="404 empty"),
+    pytest.param(an_answer(404, ["not an object"]), id="404 with a JSON list"),
+    pytest.param(Answer(status_code=404, body=b'{"message": "x"}', complete=False), id="404 cut short"),
+    *(pytest.param(an_answer(code, {}), id=str(code)) for code in (301, 302, 304, 307, 308)),
+    *(pytest.param(an_answer(code, {}), id=str(code)) for code in (423, 500, 502, 503, 504, 522, 599)),
+    *(pytest.param(an_answer(code, {}), id=str(code)) for code in (402, 405, 408, 410, 414, 418)),
+    pytest.param(NoAnswer(reason="timed out after 10 s"), id="time-out"),
+    pytest.param(NoAnswer(reason="the connection was refused"), id="no connection"),
+]
+
+
+@pytest.mark.parametrize("answer", TROUBLE)
+def test_trouble_makes_one_watch_back_off_and_is_noted_against_the_account(answer: Answer | NoAnswer) -> None:
+    polled = asked(answer, refusals=2)
+    watch = polled.watch
+    assert isinstance(polled.signal, Failure)
+    assert (watch.state, watch.failures, watch.refusals) == (State.WATCHING, 1, 0)
+    assert watch.due_at == later(2)
+    assert watch.last_error == polled.signal.reason
+    assert polled.hubspot is None
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32), (5, 60), (6, 60), (100_000, 60)],
+    ids=str,
+)
+@pytest.mark.parametrize(("jitter", "share"), [(-1, 0.8), (0, 1), (1, 1.2)], ids=["early", "even", "late"])
+def test_the_back_off_doubles_from_two_seconds_to_sixty(
+    failures: int, seconds: float, jitter: float, share: float
+) -> None:
+    watch = asked(an_answer(503), jitter=jitter, failures=failures).watch
+    assert watch.due_at == later(seconds * share)
+    assert watch.failures == failures + 1
+
+
+@pytest.mark.parametrize("answer", [*TROUBLE, *ACCOUNT_AT_FAULT, *UNKNOWN_TASK])
+def test_every_poll_is_counted_whatever_came_of_it(answer: Answer | NoAnswer | NoToken) -> None:
+    watch = asked(answer, polls=3).watch
+    assert (watch.polls, watch.last_polled_at) == (4, NOW)
+
+
+def at_its_deadline(answer: Answer | NoAnswer | NoToken) -> Watch:
+    return asked(answer, timeout_seconds=60, status="PENDING").watch
+
+
+@pytest.mark.parametrize("answer", [*TROUBLE, *ACCOUNT_AT_FAULT, *UNKNOWN_TASK])
+def test_what_ends_not_by_its_deadline_has_timed_out(answer: Answer | NoAnswer | NoToken) -> None:
+    watch = at_its_deadline(answer)
+    assert (watch.state, watch.outcome) == (State.DELIVERING, Outcome.TIMED_OUT)
+    assert watch.ended_at == watch.due_at == NOW
+    assert watch.error is not None
+    assert watch.error.startswith(
+        "The task did not end within 60 s; its last status was PENDING. The last answer: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (
+            an_answer(200, {"status": "PROCESSING"}),
+            "The task did not end within 60 s; its last status was PROCESSING.",
+        ),
+        (
+            an_answer(200),
+            "The task did not end within 60 s; its last status was PENDING. The last answer: " + NO_NEWS,
+        ),
+    ],
+    ids=["goes on", "no news"],
+)
+def test_the_last_poll_is_the_one_at_the_deadline(answer: Answer, error: str) -> None:
+    watch = at_its_deadline(answer)
+    assert (watch.outcome, watch.error) == (Outcome.TIMED_OUT, error)
+
+
+def test_what_ends_in_its_last_poll_has_ended_well() -> None:
+    answer = an_answer(200, {"status": "COMPLETE", "result": {"id": "1"}})
+    assert at_its_deadline(answer).outcome is Outcome.COMPLETED
+
+
+def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
+    timed_out = time_out(a_watch(timeout_seconds=10), now=later(10))
+    assert timed_out.error == "The task did not end within 10 s; no status was seen."
