@@ -89,7 +89,7 @@ def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
     `allow` holds blocks that are exempt. Anything that is not an IP address is refused.
     """
     try:
-        why = _why_refused(ip_address(address.partition("%")[0]), allow)
+        why = _why_refused(ip_address(address), allow)
     except ValueError:
         why = "it is not an IP address"
     return why and f"the address is not allowed: {why}"

@@ -15,7 +15,7 @@ FILE_LIFE_SECONDS = 90 * 86_400
 
 
 def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
-    """The status answer at `now`: 202 while an action runs, 200 at its end; an import of records is always 200."""
+    """The status answer at `now`: 202 while an action runs, else 200; always 200 for an import of records."""
     phase = task.phase(now)
     if task.kind is Kind.CRM_IMPORT:
         return json_reply(200, _crm_import(task, phase))

@@ -149,7 +149,7 @@ class Faults:
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Answer the next `times` requests (None: all, until cleared) with what `make` gives; the fault's id."""
+        """Answer the next `times` requests (None: all) with what `make` gives; the fault's id."""
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)
         return fault.fault_id

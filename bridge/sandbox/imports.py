@@ -26,6 +26,7 @@ OUTCOMES: Mapping[str, Outcome] = {
 }
 # By how much the durations of such a file are multiplied.
 PACES: Mapping[str, float] = {"slow": 10.0, "fast": 0.0}
+_UNREADABLE = "Invalid input JSON on line 1, column 1"
 _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 
 
@@ -136,10 +137,6 @@ def _message(problem: ValidationError) -> str:
     details = problem.errors(include_url=False, include_input=False)
     missing = [str(detail["loc"][0]) for detail in details if detail["type"] == "missing"]
     if missing:
-        return f"Invalid input JSON on line 1, column 1: Some required fields were not set: [{', '.join(missing)}]"
-    return f"Invalid input JSON on line 1, column 1: {_sentence(dict(details[0]))}"
-
-
-def _sentence(detail: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "body"
-    return f"Cannot deserialize value of `{where}`: {detail['msg']}"
+        return f"{_UNREADABLE}: Some required fields were not set: [{', '.join(missing)}]"
+    where = ".".join(str(part) for part in details[0]["loc"]) or "body"
+    return f"{_UNREADABLE}: Cannot deserialize value of `{where}`: {details[0]['msg']}"

@@ -43,8 +43,8 @@ class State:
     def __init__(self, options: SandboxOptions) -> None:
         self.stopping = threading.Event()
         self._started_with = options
-        # Milliseconds: a sandbox started again never gives out an id that an older one gave.
-        self._numbers = count(int(options.clock() * 1000))
+        # Microseconds pass faster than tasks are made, so a sandbox started again gives new ids.
+        self._numbers = count(int(options.clock() * 1_000_000))
         self._lock = threading.RLock()
         self.reset()
 
