@@ -41,6 +41,13 @@ class Done:
     job: Job
     attempted: delivery.Attempted
 
+    @property
+    def result(self) -> claims.Result:
+        """What is to be saved of the watch."""
+        return claims.Result(
+            claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
+        )
+
 
 class Deliveries:
     """Sends the callbacks of ended watches."""
@@ -139,13 +146,8 @@ class Deliveries:
         )
         return Done(job=job, attempted=attempted)
 
-    def save(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[claims.Result]:
-        """Save attempts, and what they tell about their hosts; return those that were still ours."""
-        results = [
-            claims.Result(claimed=d.job.watch, watch=d.attempted.watch, attempt=d.attempted.attempt)
-            for d in done
-        ]
-        kept = claims.save(connection, results, self._claimant.worker)
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
+        """Save what attempts tell about their hosts, whoever the watches belong to by now."""
         by_host: dict[str, list[Done]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
@@ -153,7 +155,6 @@ class Deliveries:
         failed = {d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, gates.Failure)}
         held = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
         store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
-        return kept
 
 
 def send(

@@ -41,6 +41,11 @@ class Done:
     answer: Answer | NoAnswer | NoToken
     polled: polling.Polled
 
+    @property
+    def result(self) -> claims.Result:
+        """What is to be saved of the watch."""
+        return claims.Result(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
+
 
 class Polls:
     """Polls HubSpot for watches whose task has not ended."""
@@ -119,12 +124,8 @@ class Polls:
         polled = polling.after_answer(kind, job.watch, answer, now=now, jitter=self._jitter())
         return Done(job=job, answer=answer, polled=polled)
 
-    def save(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[claims.Result]:
-        """Save polls, and what they tell about their accounts; return those that were still ours."""
-        results = [
-            claims.Result(claimed=d.job.watch, watch=d.polled.watch, hubspot=d.polled.hubspot) for d in done
-        ]
-        kept = claims.save(connection, results, self._claimant.worker)
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
+        """Save what polls tell about their accounts, whoever the watches belong to by now."""
         by_account: dict[str, list[Done]] = defaultdict(list)
         for d in done:
             by_account[d.job.account.name].append(d)
@@ -133,7 +134,6 @@ class Polls:
             connection, {name: _learnt(name, held[name], by_account[name], now) for name in held}
         )
         store.count(connection, now.date(), {name: _counted(d) for name, d in by_account.items()})
-        return kept
 
 
 def _learnt(name: str, held: store.AccountGate, done: Sequence[Done], now: datetime) -> store.AccountGate:

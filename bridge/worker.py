@@ -162,15 +162,15 @@ class Worker:
         polled = [d for d in done if isinstance(d, poll.Done)]
         attempted = [d for d in done if isinstance(d, deliver.Done)]
         now = self._clock()
-        jobs: Sequence[Job] = []
         with self._engine.begin() as connection:
-            kept: list[claims.Result] = []
+            polled = self._with_claims(connection, polled, now)
+            results = [*(d.result for d in polled), *(d.result for d in attempted)]
+            kept = claims.save(connection, results, self.id)
             if polled:
-                polled = self._with_claims(connection, polled, now)
-                kept += self._polls.save(connection, polled, now)
-                jobs = self._next_jobs(connection, kept, now)
+                self._polls.learn(connection, polled, now)
             if attempted:
-                kept += self._deliveries.save(connection, attempted, now)
+                self._deliveries.learn(connection, attempted, now)
+            jobs = self._next_jobs(connection, kept, now)
         _tell(done, kept)
         return list(jobs)
 

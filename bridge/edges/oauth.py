@@ -44,7 +44,7 @@ AT_FAULT_HOLD_SECONDS = 20.0
 TROUBLE_HOLD_SECONDS = 5.0
 
 # A refresh takes HubSpot some tenths of a second; who waits for one occupies a seat.
-WAIT_SECONDS = 5.0
+WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
 STILL_REFRESHING = NoAnswer(reason="the OAuth token has ended, and its refresh takes long")

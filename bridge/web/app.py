@@ -2,7 +2,7 @@
 
 import re
 
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from bridge.clients import NAME
@@ -10,6 +10,7 @@ from bridge.web.auth import Door
 from bridge.web.bodies import LARGEST_BYTES
 from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
+from bridge.web.headers import guarded
 from bridge.web.operations import Operation
 from bridge.web.parts import Parts
 from bridge.web.registrar import Registrar
@@ -35,16 +36,6 @@ RESOURCES = (
     clients.resource,
     health.resource,
 )
-
-# For what a browser might make of an answer. A page sets its own policy, and what may be cached says so.
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
 
 class _WatchId(BaseConverter):
     """What is no id at all cannot be found, and never reaches the database."""
@@ -72,7 +63,7 @@ def create_app(parts: Parts) -> Flask:
         _route(app, server, operation)
     add_docs(app, operations, parts.public_url)
     add_handlers(app)
-    app.after_request(_with_headers)
+    app.after_request(guarded)
     return app
 
 
@@ -84,9 +75,3 @@ def _route(app: Flask, server: Server, operation: Operation) -> None:
         methods=[operation.method],
         provide_automatic_options=False,
     )
-
-
-def _with_headers(response: Response) -> Response:
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response

@@ -34,8 +34,8 @@ def read(request: Request) -> Any:
 
 def _problem_with_type(request: Request) -> Problem | None:
     charset = request.mimetype_params.get("charset", "utf-8").lower()
-    encoding = request.headers.get("Content-Encoding", "identity").lower()
-    if request.mimetype == "application/json" and charset in ("utf-8", "utf8") and encoding == "identity":
+    readable = request.mimetype == "application/json" and charset in ("utf-8", "utf8")
+    if readable and request.headers.get("Content-Encoding", "identity").lower() == "identity":
         return None
     return Problem(status=415, detail="The body must be application/json, in UTF-8, not compressed.")
 

@@ -125,7 +125,9 @@ def _is_deep(value: object) -> bool:
     level = [value]
     for _ in range(DEEPEST_METADATA + 1):
         level = [inner for outer in level for inner in _inside(outer)]
-    return bool(level)
+        if not level:
+            return False
+    return True
 
 
 def _inside(value: object) -> Iterable[object]:

@@ -10,6 +10,7 @@ from flask import Request, Response, request
 from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read
 from bridge.web.fields import Query, validated
+from bridge.web.headers import HEADERS
 from bridge.web.operations import Access, Call, NoFields, NoParameters, Operation, Reply
 from bridge.web.parts import Parts
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
@@ -59,8 +60,10 @@ class Server:
 def respond(answer: Reply | Problem) -> Response:
     """Write an answer."""
     if isinstance(answer, Problem):
-        return Response(answer.text(), answer.status, answer.headers, content_type=MEDIA_TYPE)
-    return Response(answer.text, answer.status, answer.headers, content_type="application/json")
+        text, media_type = answer.text(), MEDIA_TYPE
+    else:
+        text, media_type = answer.text, "application/json"
+    return Response(text, answer.status, {**HEADERS, **answer.headers}, content_type=media_type)
 
 
 def _given(operation: Operation, request: Request) -> dict[str, Any] | Problem:

@@ -11,6 +11,8 @@ from bridge.core.oauth import Issued, read
 from tests.makers import an_answer
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NEW_REFRESH_TOKEN = "HubSpot takes the refresh token no more: install the app again, and set the new one"
+NEW_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
 SECRETS = ("at-secret", "rt-secret", "rt-old")
 
 
@@ -93,19 +95,17 @@ def test_an_access_token_that_no_header_can_hold_is_none(access_token: object) -
         (
             400,
             {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN", "message": "rt-old is bad"},
-            "HubSpot takes the refresh token no more: install the app again, and set the new one "
-            "(BAD_REFRESH_TOKEN).",
+            f"{NEW_REFRESH_TOKEN} (BAD_REFRESH_TOKEN).",
         ),
         (
             400,
             {"error": "invalid_grant"},
-            "HubSpot takes the refresh token no more: install the app again, and set the new one (invalid_grant).",
+            f"{NEW_REFRESH_TOKEN} (invalid_grant).",
         ),
         (
             401,
             {"error": "invalid_client", "status": 17},
-            "HubSpot does not know the app: set the client id and the client secret of the account's app "
-            "(invalid_client).",
+            f"{NEW_CLIENT} (invalid_client).",
         ),
         (403, {"status": "BANNED"}, "HubSpot answered 403 to the refresh of the OAuth token (BANNED)."),
         (400, {"status": "rt-old is bad"}, "HubSpot answered 400 to the refresh of the OAuth token."),

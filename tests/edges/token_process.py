@@ -10,14 +10,16 @@ from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
 
+from bridge import logs
 from bridge.core.answers import NoAnswer, NoToken
 from bridge.edges.database import open_engine
 from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
-from tests.hubspot_accounts import OAUTH, an_account, a_transport
+from tests.hubspot_accounts import OAUTH, a_transport, an_account
 
 
 def main() -> None:
+    logs.configure()
     order: dict[str, Any] = json.loads(sys.stdin.readline())
     ahead = timedelta(seconds=order["clock_ahead_seconds"])
     tokens = OAuthTokens(

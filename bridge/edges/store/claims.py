@@ -38,9 +38,6 @@ from bridge.edges.tables import Instant, account_gates, answers, attempts, is_st
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
 
-# What a step belongs to, and is counted by: an account's polls, a host's callbacks.
-LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
@@ -134,20 +131,22 @@ def _due(state: State) -> Select[Any]:
     )
 
 
-def _claim_statement(state: State, ids: Any) -> ReturningUpdate[Any]:
-    take = update(watches).where(watches.c.id.in_(ids), is_state(state), watches.c.due_at <= _NOW)
+def _claim_statement(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     lease = {"due_at": bindparam("lease_ends_at", type_=Instant), "claimed_by": bindparam("worker")}
-    return take.values(lease).returning(*COLUMNS)
+    return update(watches).where(*which).values(lease).returning(*COLUMNS)
+
+
+def _longest_due(state: State) -> Select[Any]:
+    # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
+    due = _due(state).order_by(watches.c.due_at).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
+    return select(due.c.id)
 
 
 _LIMIT = bindparam("count", type_=Integer)
-_CLAIM_LONGEST_DUE = {
-    state: _claim_statement(
-        state, _due(state).order_by(watches.c.due_at).limit(_LIMIT).with_for_update(skip_locked=True)
-    )
-    for state in LANES
-}
-_CLAIM_CHOSEN = _claim_statement(State.WATCHING, bindparam("ids", expanding=True))
+_CLAIM_LONGEST_DUE = {state: _claim_statement(watches.c.id.in_(_longest_due(state))) for state in LANES}
+_CLAIM_CHOSEN = _claim_statement(
+    watches.c.id.in_(bindparam("ids", expanding=True)), is_state(State.WATCHING), watches.c.due_at <= _NOW
+)
 
 
 def _urgency() -> ColumnElement[float]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from hashlib import sha256
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from bridge.edges import database
 from bridge.edges.tables import clients, signing_secrets
@@ -25,6 +25,10 @@ class Client:
 
 _NAMES = tuple(field.name for field in fields(Client))
 _SELECT = select(*(clients.c[name] for name in _NAMES))
+# Made once: every request asks this.
+_BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(
+    clients.c.key_hash.in_(bindparam("hashes", expanding=True))
+)
 
 
 def key_hash(api_key: str) -> str:
@@ -36,7 +40,8 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
     """Add a client; False when the name is taken. One without a key cannot call the API."""
     row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
     new = database.insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
-    return connection.execute(new).rowcount == 1
+    # How many rows an INSERT made is not told by every driver.
+    return connection.execute(new.returning(clients.c.name)).first() is not None
 
 
 def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
@@ -45,7 +50,7 @@ def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Clie
     Nobody can guess a key byte by byte from how long this takes: what is compared is its hash.
     """
     keys = {key_hash(api_key): api_key for api_key in api_keys}
-    rows = connection.execute(_SELECT.add_columns(clients.c.key_hash).where(clients.c.key_hash.in_(keys)))
+    rows = connection.execute(_BY_HASHES, {"hashes": list(keys)})
     return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
 
 
@@ -101,9 +106,16 @@ def add_secret(connection: Connection, name: str, token: str, now: datetime, *, 
 
 def secrets_of(connection: Connection, names: Collection[str], now: datetime) -> dict[str, list[str]]:
     """Return each client's valid signing secrets, still encrypted, newest first."""
-    valid = or_(signing_secrets.c.expires_at.is_(None), signing_secrets.c.expires_at > now)
-    found = select(signing_secrets).where(signing_secrets.c.client.in_(names), valid)
     secrets: dict[str, list[str]] = {}
-    for row in connection.execute(found.order_by(signing_secrets.c.id.desc())):
+    for row in connection.execute(_VALID_SECRETS, {"names": list(names), "now": now}):
         secrets.setdefault(row.client, []).append(row.secret)
     return secrets
+
+
+# Built once: every batch of callbacks asks.
+_VALID_SECRETS = (
+    select(signing_secrets.c.client, signing_secrets.c.secret)
+    .where(signing_secrets.c.client.in_(bindparam("names", expanding=True)))
+    .where(or_(signing_secrets.c.expires_at.is_(None), signing_secrets.c.expires_at > bindparam("now")))
+    .order_by(signing_secrets.c.id.desc())
+)

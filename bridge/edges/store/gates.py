@@ -38,14 +38,25 @@ def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, A
 def _locked(
     connection: Connection, table: Table, names: Collection[str], new: dict[str, Any]
 ) -> list[Row[Any]]:
-    # In one order everywhere, so that no two transactions wait for each other in a circle.
-    wanted = select(table).where(table.c.name.in_(names)).order_by(table.c.name).with_for_update()
-    rows = list(connection.execute(wanted))
+    if not names:
+        return []
+    wanted = {"names": list(names)}
+    rows = list(connection.execute(_LOCKED[table], wanted))
     if missing := set(names) - {row.name for row in rows}:
         add = database.insert(connection, table).on_conflict_do_nothing()
         connection.execute(add, [{"name": name, **new} for name in sorted(missing)])
-        rows = list(connection.execute(wanted))
+        rows = list(connection.execute(_LOCKED[table], wanted))
     return rows
+
+
+# In one order everywhere, so that no two transactions wait for each other in a circle.
+_LOCKED = {
+    table: select(table)
+    .where(table.c.name.in_(bindparam("names", expanding=True)))
+    .order_by(table.c.name)
+    .with_for_update()
+    for table in (account_gates, host_gates)
+}
 
 
 def read_accounts(connection: Connection) -> dict[str, AccountGate]:
@@ -77,8 +88,11 @@ def retry_account(connection: Connection, name: str, now: datetime) -> None:
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
     """Return the gates of hosts that are not simply well: most have none."""
-    rows = connection.execute(select(host_gates).where(host_gates.c.name.in_(names)))
+    rows = connection.execute(_HOSTS, {"names": list(names)})
     return {row.name: _to_gate(row) for row in rows}
+
+
+_HOSTS = select(host_gates).where(host_gates.c.name.in_(bindparam("names", expanding=True)))
 
 
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:

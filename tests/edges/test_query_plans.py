@@ -1,0 +1,69 @@
+"""What runs all the time goes by the indexes that were made for it, on both databases."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from bridge.core.watch import State
+from bridge.edges.store import claims
+from tests.edges.claiming import ONE, added, due
+from tests.makers import NOW
+
+HOT: dict[str, list[Callable[[Connection], object]]] = {
+    "ix_watches_to_poll": [
+        lambda c: claims.due_lanes(c, State.WATCHING, NOW),
+        lambda c: claims.claim(c, State.WATCHING, {"lane-3": 9}, ONE, NOW),
+        lambda c: claims.claim_urgent(c, "lane-3", 9, ONE, NOW, odd_to_young=True),
+    ],
+    "ix_watches_to_deliver": [
+        lambda c: claims.due_lanes(c, State.DELIVERING, NOW),
+        lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
+    ],
+    "ix_watches_to_time_out": [lambda c: claims.overdue(c, NOW, grace_seconds=60, limit=9)],
+}
+
+
+@pytest.mark.parametrize("index", HOT)
+def test_what_runs_all_the_time_goes_by_its_partial_index(engine: Engine, index: str) -> None:
+    settled = [replace(due(n), state=State.DELIVERED, due_at=None, settled_at=NOW) for n in range(3_000)]
+    waiting = [
+        due(n, list(State)[n % 2], lane=f"lane-{n // 2 % 20}", at=n - 4_000) for n in range(3_000, 5_000)
+    ]
+    added(engine, *settled, *waiting)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        for act in HOT[index]:
+            plan = _plan_of(connection, act)
+            assert index in plan
+            assert "Seq Scan on watches" not in plan
+            assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
+
+
+def _plan_of(connection: Connection, act: Callable[[Connection], Any]) -> str:
+    """How the database carries out every statement of `act`."""
+    ran: list[tuple[str, Any]] = []
+
+    @event.listens_for(connection, "before_cursor_execute")
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        ran.append((statement, parameters))
+
+    act(connection)
+    event.remove(connection, "before_cursor_execute", note)
+    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+    lines = [
+        str(row[-1])
+        for statement, parameters in ran
+        for row in connection.exec_driver_sql(explain + statement, parameters)
+    ]
+    return "\n".join(lines)
+
+
+def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> None:
+    added(engine, *(due(number, at=-number) for number in range(500)))
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plan = _plan_of(connection, lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW))
+    assert "TEMP B-TREE" not in plan

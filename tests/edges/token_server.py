@@ -1,0 +1,55 @@
+"""A token server that answers when a test lets it: a refresh stays under way for as long as is wanted."""
+
+import json
+import threading
+import time
+from typing import Self
+
+from bridge.edges.accounts import Account
+from tests.edges.receiver import Receiver, Visit
+from tests.hubspot_accounts import OAUTH, an_account
+
+
+def answer(status_line: str, said: dict[str, object]) -> bytes:
+    body = json.dumps(said).encode()
+    return f"HTTP/1.1 {status_line}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+NEW = answer("200 OK", {"access_token": "new", "refresh_token": "rotated", "expires_in": 1800})
+SPENT = answer("400 Bad Request", {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN"})
+
+
+class HeldServer:
+    """Holds its first request until it is let go; gives each request the next of `answers`."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self._answers = answers
+        self._let_go = threading.Event()
+        self._receiver = Receiver(self._serve)
+        self.account: Account = an_account(self._receiver.url(path=""), OAUTH)
+
+    def __enter__(self) -> Self:
+        self._receiver.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.let_go()
+        self._receiver.__exit__()
+
+    @property
+    def requests(self) -> int:
+        return len(self._receiver.requests)
+
+    def await_request(self) -> None:
+        while not self.requests:
+            time.sleep(0.01)
+
+    def let_go(self) -> None:
+        self._let_go.set()
+
+    def _serve(self, receiver: Receiver, visit: Visit) -> None:
+        while receiver.read(visit):
+            number = self.requests
+            if number == 1:
+                self._let_go.wait()
+            visit.send(self._answers[number - 1])
