@@ -1,14 +1,21 @@
-"""HubSpot accounts for tests, and a clock that passes only when told to."""
+"""HubSpot accounts for tests, what asks HubSpot for them, and a clock that passes only when told to."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet
+from sqlalchemy import Engine
 
 from bridge.core.quota import Rate
-from bridge.edges.accounts import Account, Credentials
+from bridge.edges.accounts import Account, Accounts, Credentials
+from bridge.edges.hubspot import AccountTokens, HubSpot, StaticTokens
+from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
+from bridge.edges.store import gates
+from bridge.edges.store.gates import AccountGate
 from bridge.edges.transport import Transport
+from bridge.errands import Errands
 
 # What a sandbox without options takes.
 STATIC = Credentials(access_token="sandbox-token")
@@ -47,3 +54,29 @@ def a_cipher() -> Cipher:
 def a_transport(timeout_seconds: float = 10) -> Transport:
     """The deadline only keeps a broken test from hanging, unless a test wants it short."""
     return Transport(timeout_seconds=timeout_seconds, body_limit=1024 * 1024)
+
+
+def errands(
+    engine: Engine, clock: Callable[[], datetime], account: Account, *, timeout_seconds: float = 10
+) -> Errands:
+    """What asks HubSpot for one account, `default`."""
+    transport = a_transport(timeout_seconds)
+    oauth = OAuthTokens(engine=engine, cipher=a_cipher(), transport=transport, clock=clock, lease_seconds=15)
+    return Errands(
+        engine=engine,
+        accounts=Accounts(account, a_cipher()),
+        hubspot=HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth)),
+        clock=clock,
+        lease_seconds=60,
+    )
+
+
+def gate_of_default(engine: Engine) -> AccountGate:
+    with engine.connect() as connection:
+        return gates.read_accounts(connection)["default"]
+
+
+def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:
+    """Requests and errors."""
+    with engine.connect() as connection:
+        return gates.counts(connection, day).get("default", (0, 0))

@@ -119,7 +119,8 @@ class Transport:
                 request, stream=True, timeout=self._timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
-            return NoAnswer(reason=self._blame(error) + _why(error, attempt.deadline))
+            reason = self._blame(error) + _why(error, attempt.deadline)
+            return NoAnswer(reason=reason, sent=attempt.sent)
         return _answer(response.raw, self._body_limit, attempt.deadline)
 
     def _blame(self, error: Exception) -> str:

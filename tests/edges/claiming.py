@@ -12,7 +12,7 @@ from bridge.core.polling import after_answer
 from bridge.core.watch import State, Watch
 from bridge.edges.store import claims, watches
 from bridge.edges.store.claims import Claimant, Result
-from bridge.edges.store.rows import to_row
+from bridge.edges.store.rows import to_changes, to_row
 from bridge.edges.tables import watches as table
 from tests.makers import NOW, a_watch, an_answer, an_ended_watch, later
 
@@ -23,7 +23,7 @@ ONE_TRY = RetryPolicy(schedule_seconds=(), jitter_share=0)
 
 def added(engine: Engine, *new: Watch) -> Sequence[Watch]:
     with engine.begin() as connection:
-        connection.execute(insert(table), [to_row(watch) for watch in new])
+        connection.execute(insert(table), [to_row(watch) | to_changes(watch) for watch in new])
     return new
 
 

@@ -30,11 +30,13 @@ from bridge.edges.oauth import AT_FAULT_HOLD_SECONDS, TROUBLE_HOLD_SECONDS, OAut
 from bridge.edges.store import oauth_tokens as store
 from bridge.edges.tables import oauth_tokens
 from bridge.sandbox import Reply, Sandbox, Target
-from tests.edges.token_server import NEW, SPENT, HeldServer
+from tests.edges.held_server import HeldServer, response
 from tests.hubspot_accounts import KEY, OAUTH, Clock, a_cipher, a_transport, an_account
 from tests.postgres import PostgresServer
 
 TOKEN_SERVER = Target(endpoint="oauth-token")
+NEW = response("200 OK", {"access_token": "new", "refresh_token": "rotated", "expires_in": 1800})
+SPENT = response("400 Bad Request", {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN"})
 LIFE_SECONDS = 1800
 DUE_AFTER_SECONDS = 1620  # a tenth of its life before its end
 BAD_REFRESH_TOKEN = (
@@ -190,13 +192,13 @@ def test_while_one_refreshes_the_others_go_on_with_the_old_token(
     one = new_tokens(engine, clock)
     others = one if same_process else new_tokens(engine, clock)
     with HeldServer(NEW) as server, ThreadPoolExecutor(1) as pool:
-        store_token(engine, server.account, old)
-        refresh = pool.submit(one.current, server.account)
+        store_token(engine, an_account(server.url, OAUTH), old)
+        refresh = pool.submit(one.current, an_account(server.url, OAUTH))
         server.await_request()
-        assert [others.current(server.account) for _ in range(3)] == ["old"] * 3
+        assert [others.current(an_account(server.url, OAUTH)) for _ in range(3)] == ["old"] * 3
         server.let_go()
         assert refresh.result() == "new"
-    assert others.current(server.account) == "new"
+    assert others.current(an_account(server.url, OAUTH)) == "new"
     assert server.requests == 1
 
 
@@ -207,9 +209,9 @@ def test_without_an_old_token_the_others_wait_for_the_new_one(
     one = new_tokens(engine, clock)
     others = one if same_process else new_tokens(engine, clock)
     with HeldServer(NEW) as server, ThreadPoolExecutor(5) as pool:
-        first = pool.submit(one.current, server.account)
+        first = pool.submit(one.current, an_account(server.url, OAUTH))
         server.await_request()
-        waiting = [pool.submit(others.current, server.account) for _ in range(4)]
+        waiting = [pool.submit(others.current, an_account(server.url, OAUTH)) for _ in range(4)]
         assert not futures.wait(waiting, timeout=0.2).done
         server.let_go()
         assert [each.result() for each in (first, *waiting)] == ["new"] * 5
@@ -319,7 +321,7 @@ def test_a_rotated_refresh_token_survives_a_blink_of_the_database(
     upgrade(engine)
     tokens = new_tokens(engine, clock)
     with HeldServer(NEW) as server, ThreadPoolExecutor(1) as pool, capture_logs() as lines:
-        account = server.account
+        account = an_account(server.url, OAUTH)
         refresh = pool.submit(tokens.current, account)
         server.await_request()
         own_postgres_server.stop("immediate")
@@ -339,12 +341,12 @@ def test_a_refresh_that_outlived_its_lease_is_kept(engine: Engine, clock: Clock)
     """It has used up the old refresh token: what it got is all that there is."""
     slow, hasty = new_tokens(engine, clock), new_tokens(engine, ahead_of(clock, 60))
     with HeldServer(NEW, SPENT) as server, ThreadPoolExecutor(1) as pool:
-        late = pool.submit(slow.current, server.account)
+        late = pool.submit(slow.current, an_account(server.url, OAUTH))
         server.await_request()
-        assert isinstance(hasty.current(server.account), NoToken)
+        assert isinstance(hasty.current(an_account(server.url, OAUTH)), NoToken)
         server.let_go()
         assert late.result() == "new"
-    assert new_tokens(engine, clock).current(server.account) == "new"
+    assert new_tokens(engine, clock).current(an_account(server.url, OAUTH)) == "new"
 
 
 def test_other_credentials_replace_the_stored_tokens(

@@ -1,22 +1,16 @@
-"""A token server that answers when a test lets it: a refresh stays under way for as long as is wanted."""
+"""A HubSpot that answers when a test lets it: a request stays under way for as long as is wanted."""
 
 import json
 import threading
 import time
 from typing import Self
 
-from bridge.edges.accounts import Account
 from tests.edges.receiver import Receiver, Visit
-from tests.hubspot_accounts import OAUTH, an_account
 
 
-def answer(status_line: str, said: dict[str, object]) -> bytes:
+def response(status_line: str, said: dict[str, object]) -> bytes:
     body = json.dumps(said).encode()
     return f"HTTP/1.1 {status_line}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-NEW = answer("200 OK", {"access_token": "new", "refresh_token": "rotated", "expires_in": 1800})
-SPENT = answer("400 Bad Request", {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN"})
 
 
 class HeldServer:
@@ -26,7 +20,7 @@ class HeldServer:
         self._answers = answers
         self._let_go = threading.Event()
         self._receiver = Receiver(self._serve)
-        self.account: Account = an_account(self._receiver.url(path=""), OAUTH)
+        self.url = self._receiver.url(path="")
 
     def __enter__(self) -> Self:
         self._receiver.__enter__()

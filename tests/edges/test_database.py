@@ -1,0 +1,192 @@
+"""The engines and the migrations: what each database needs to be safe under many processes."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import OperationalError
+
+from bridge.edges import database
+from bridge.edges.database import open_engine, reading
+from bridge.edges.migrations import is_migrated, upgrade
+from bridge.edges.tables import metadata
+from tests.postgres import PostgresServer
+from tests.together import at_once
+
+UPGRADE = "import sys; from bridge.edges import database, migrations; {}"
+UPGRADE = UPGRADE.format("print(migrations.upgrade(database.open_engine(sys.argv[1])))")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
+) -> Iterator[str]:
+    """The address of a database without tables, of each kind in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    name = f"empty_{uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty(empty_url: str) -> Iterator[Engine]:
+    engine = open_engine(empty_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite(sqlite_url: str) -> Iterator[Engine]:
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+def tables(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names()) - {"alembic_version"}
+
+
+def test_an_upgrade_makes_every_table(empty: Engine) -> None:
+    assert not tables(empty)
+    revision = upgrade(empty)
+    assert revision
+    assert tables(empty) == set(metadata.tables)
+    with empty.connect() as connection:
+        assert is_migrated(connection)
+
+
+def test_an_upgrade_may_be_run_twice(empty: Engine) -> None:
+    assert upgrade(empty) == upgrade(empty)
+
+
+def test_a_database_without_tables_is_not_migrated(empty: Engine) -> None:
+    with empty.connect() as connection:
+        assert not is_migrated(connection)
+
+
+def test_eight_upgrades_at_once_all_end_well(empty_url: str) -> None:
+    def run(_: int) -> str:
+        engine = open_engine(empty_url)
+        try:
+            return upgrade(engine)
+        finally:
+            engine.dispose()
+
+    assert len(set(at_once(8, run))) == 1
+
+
+def test_processes_that_upgrade_at_once_all_end_well(empty_url: str) -> None:
+    command = [sys.executable, "-c", UPGRADE, empty_url]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    revisions = {process.communicate(timeout=60)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 3
+    assert len(revisions) == 1
+
+
+def test_a_database_that_is_ahead_of_the_code_is_left_alone(empty: Engine) -> None:
+    upgrade(empty)
+    with empty.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("DROP TABLE canaries"))
+    assert upgrade(empty) == "9999"
+    assert "canaries" not in tables(empty)
+    with empty.connect() as connection:
+        assert is_migrated(connection)
+
+
+def test_an_upgrade_that_fails_leaves_nothing_half_done(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("CREATE TABLE workers (id INTEGER)"))
+    with pytest.raises(Exception, match="workers"):
+        upgrade(empty)
+    assert tables(empty) == {"workers"}
+
+
+def test_two_writers_on_sqlite_never_find_it_locked(sqlite: Engine) -> None:
+    with sqlite.begin() as connection:
+        connection.execute(text("CREATE TABLE sums (total INTEGER)"))
+        connection.execute(text("INSERT INTO sums VALUES (0)"))
+
+    def add(_: int) -> None:
+        for _ in range(20):
+            with sqlite.begin() as connection:
+                total = connection.execute(text("SELECT total FROM sums")).scalar_one()
+                connection.execute(text("UPDATE sums SET total = :new"), {"new": total + 1})
+
+    at_once(8, add)
+    with reading(sqlite) as connection:
+        assert connection.execute(text("SELECT total FROM sums")).scalar_one() == 160
+
+
+def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite: Engine) -> None:
+    written, read = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with sqlite.begin() as connection:
+            connection.execute(text("INSERT INTO canaries VALUES (1, 'x')"))
+            written.set()
+            assert read.wait(5), "the reader waited for the writer"
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert written.wait(5)
+    with reading(sqlite) as connection:
+        assert connection.execute(text("SELECT count(*) FROM canaries")).scalar_one() == 0
+    read.set()
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
+)
+def test_sqlite_is_set_to_keep_what_it_promised(sqlite: Engine, pragma: str, value: object) -> None:
+    with sqlite.connect() as connection:
+        assert connection.execute(text(f"PRAGMA {pragma}")).scalar_one() == value
+
+
+def test_postgresql_speaks_utc_and_gives_up_statements_that_hang(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW timezone")).scalar_one() == "UTC"
+        assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "15s"
+    engine.dispose()
+
+
+def test_postgresql_s_connections_are_few_enough_for_the_smallest_plan(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    held = [engine.connect() for _ in range(6)]
+    count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+    assert held[0].execute(count).scalar_one() == 6
+    for connection in held:
+        connection.close()
+    engine.dispose()
+
+
+def test_a_database_that_restarts_is_away_and_then_back(own_postgres_server: PostgresServer) -> None:
+    engine = open_engine(own_postgres_server.url())
+    with engine.connect() as connection:
+        own_postgres_server.stop("immediate")
+        with pytest.raises(database.AWAY):
+            connection.execute(text("SELECT 1"))
+    with pytest.raises(database.AWAY):
+        engine.connect()
+    own_postgres_server.start()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    engine.dispose()
+
+
+def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/no/such/folder/bridge.db")
+    with pytest.raises(OperationalError) as away:
+        engine.connect()
+    assert isinstance(away.value, database.AWAY)

@@ -1,0 +1,33 @@
+"""The REST API as a client uses it that does not give up: what got no answer is sent again."""
+
+import requests
+
+from tests.reliability.site import Site
+from tests.reliability.waiting import until
+
+
+class Api:
+    """Calls a web process of a site."""
+
+    def __init__(self, site: Site, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+        self._headers = {"Authorization": f"Bearer {site.api_key}"}
+
+    def call(self, method: str, path: str, body: object = None) -> requests.Response | None:
+        """Return the answer; None when none came."""
+        try:
+            return requests.request(
+                method, f"{self._url}{path}", json=body, headers=self._headers, timeout=30
+            )
+        except (requests.ConnectionError, requests.Timeout):
+            return None
+
+    def register(self, task_id: str, callback_url: str, **others: object) -> requests.Response:
+        """Register a watch, again and again until it is answered; return that answer."""
+        body = {"task_id": task_id, "callback_url": callback_url, **others}
+
+        def answered() -> requests.Response | None:
+            answer = self.call("POST", "/v1/watches", body)
+            return answer if answer is not None and answer.status_code != 503 else None
+
+        return until(answered)  # type: ignore[return-value]  # it waits for one

@@ -1,0 +1,114 @@
+"""A real command that is struck by a signal at a named boundary of its own code.
+
+`python -m tests.reliability.dying BOUNDARY NTH SIGNAL worker` (or `web`): when the boundary is reached for
+the nth time, the process sends itself the signal. Nothing else about the command is changed.
+"""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from gunicorn.app import wsgiapp
+
+from bridge import cli, deliver, poll, worker
+from bridge.edges import connections
+from bridge.edges.store import watches
+from bridge.web import registrar
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boundary:
+    """Before or after a call of `owner.name`; `where` tells from the arguments, and the result, which calls."""
+
+    owner: Any
+    name: str
+    after: bool = False
+    where: Callable[..., bool] = lambda *_: True
+
+
+def _before(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) -> Boundary:
+    return Boundary(owner=owner, name=name, where=where)
+
+
+def _after(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) -> Boundary:
+    return Boundary(owner=owner, name=name, after=True, where=where)
+
+
+def _has_shares(_step: Any, _connection: Any, shares: Any, _now: Any) -> bool:
+    return bool(shares)
+
+
+def _sent_by(method: str) -> Callable[..., bool]:
+    # The request has left; of the answer nothing is read yet.
+    return lambda response: response._method == method
+
+
+def _saved(kind: type, *, and_handed_on: bool = False) -> Callable[..., bool]:
+    def where(jobs: Any, _worker: Any, done: Any) -> bool:
+        return any(isinstance(d, kind) for d in done) and bool(jobs) is and_handed_on
+
+    return where
+
+
+REGISTER = {
+    "register: before the commit": _after(watches, "add"),
+    "register: after the commit": _after(registrar, "register"),
+}
+POLL = {
+    "poll: before the claim": _before(poll.Polls, "claim", _has_shares),
+    "poll: claimed": _before(poll.Polls, "work"),
+    "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
+    "poll: answered": _after(poll.Polls, "work"),
+    "poll: before the commit": _after(poll.Polls, "save"),
+    "poll: saved": _after(worker.Worker, "_save", _saved(poll.Done)),
+    "poll: saved and handed on": _after(worker.Worker, "_save", _saved(poll.Done, and_handed_on=True)),
+}
+DELIVER = {
+    "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
+    "deliver: claimed": _before(deliver.Deliveries, "work"),
+    "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
+    "deliver: answered": _after(deliver.Deliveries, "work"),
+    "deliver: before the commit": _after(deliver.Deliveries, "save"),
+    "deliver: saved": _after(worker.Worker, "_save", _saved(deliver.Done)),
+}
+BOUNDARIES = REGISTER | POLL | DELIVER
+
+
+def strike(name: str, nth: int, number: signal.Signals) -> None:
+    """Arm a boundary in this process."""
+    boundary = BOUNDARIES[name]
+    real = getattr(boundary.owner, boundary.name)
+    reached = count(1)
+
+    def hit(*arguments: Any) -> None:
+        if boundary.where(*arguments) and next(reached) == nth:
+            os.kill(os.getpid(), number)
+
+    @functools.wraps(real)
+    def armed(*arguments: Any, **others: Any) -> Any:
+        if not boundary.after:
+            hit(*arguments)
+        result = real(*arguments, **others)
+        if boundary.after:
+            hit(result, *arguments)
+        return result
+
+    setattr(boundary.owner, boundary.name, armed)
+
+
+def run(name: str, nth: str, number: str, command: str) -> int:
+    """Run the command until the boundary strikes."""
+    strike(name, int(nth), signal.Signals[number])
+    if command == "web":
+        sys.argv = ["gunicorn", "app:app"]
+        wsgiapp.run()
+    return cli.main([command])
+
+
+if __name__ == "__main__":
+    sys.exit(run(*sys.argv[1:]))

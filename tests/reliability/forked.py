@@ -1,0 +1,41 @@
+"""Many commands at once: forks of one process that has imported the bridge, which takes a second each."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from bridge import cli
+from tests.reliability import dying
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.reliability.dying"])
+
+
+def start(env: Mapping[str, str], log: Path, *boundary: str) -> BaseProcess:
+    """Start a worker, or what `boundary` names as the command line of `dying` would."""
+    child = _FORKS.Process(target=_run, args=(dict(env), log, boundary))
+    child.start()
+    return child
+
+
+def end(child: BaseProcess) -> None:
+    """Leave nothing of it, nor of its children."""
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid or 0, signal.SIGKILL)
+    child.join()
+    child.close()
+
+
+def _run(env: Mapping[str, str], log: Path, boundary: Sequence[str]) -> None:
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(env)
+    with log.open("ab") as output:
+        for standard in (1, 2):
+            os.dup2(output.fileno(), standard)
+    sys.exit(dying.run(*boundary) if boundary else cli.main(["worker"]))

@@ -1,0 +1,149 @@
+"""The real commands as processes of a test: started, watched, stopped, and surely ended."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.reliability.waiting import until
+
+ROOT = Path(__file__).parents[2]
+WORKER = ("-m", "bridge", "worker")
+WEB = ("-m", "gunicorn", "app:app")
+# A worker may take 25 s to stop; what takes longer hangs.
+STOP_SECONDS = 40.0
+
+
+class Running:
+    """A Python command in a process group of its own, with its log lines in a file."""
+
+    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the command itself."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Return the exit status; one that was killed has minus the signal's number."""
+        return self._process.wait(seconds)
+
+    def stop(self) -> int:
+        """Stop it as an operator does; returns the exit status."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def end(self) -> None:
+        """Leave nothing of it, whatever state it is in."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Return the log lines of one event."""
+        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
+        return [line for line in lines if line["event"] == event]
+
+    def has_logged(self, event: str) -> Callable[[], bool]:
+        """Return a question for `until`; it fails at once when the process has died."""
+
+        def seen() -> bool:
+            assert self.alive, self.log()
+            return bool(self.lines(event))
+
+        return seen
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that it has used so far; its children's is not in it."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """Return how much memory it has in use now."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Processes:
+    """Starts commands with one environment, each with a log of its own in `folder`."""
+
+    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+        self._env = env
+        self._folder = folder
+        self.started: list[Running] = []
+
+    def start(self, *arguments: str, **changes: str) -> Running:
+        """Start a command, with some changes to the environment; returns at once."""
+        log = self._folder / f"{len(self.started)}.log"
+        running = Running(arguments, {**self._env, **changes}, log)
+        self.started.append(running)
+        return running
+
+    def worker(self, **changes: str) -> Running:
+        """Start `python -m bridge worker`; returns when it works."""
+        worker = self.start(*WORKER, **changes)
+        until(worker.has_logged("worker_started"))
+        return worker
+
+    def web(self, port: int, **changes: str) -> Running:
+        """Start `gunicorn app:app`; returns when it answers."""
+        web = self.start(*WEB, **{"PORT": str(port), **changes})
+        until(lambda: answers(web, port))
+        return web
+
+    def end(self) -> None:
+        for running in self.started:
+            running.end()
+
+
+def answers(web: Running, port: int) -> bool:
+    """Tell whether a web process serves; fails at once when it has died."""
+    assert web.alive, web.log()
+    with contextlib.suppress(requests.ConnectionError):
+        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
+    return False
+
+
+@contextmanager
+def processes(env: Mapping[str, str], folder: Path) -> Iterator[Processes]:
+    """Processes that are all gone when the block ends."""
+    started = Processes(env, folder)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
