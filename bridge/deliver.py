@@ -30,7 +30,7 @@ class Job:
 
     watch: Watch
     hubspot: str | None
-    secrets: tuple[str, ...]
+    encrypted_secrets: tuple[str, ...]
     claimed_at: datetime
 
 
@@ -122,10 +122,14 @@ class Deliveries:
         """Return claimed watches with what their callbacks take."""
         if not watches:
             return []
-        tokens = clients.secrets_of(connection, {watch.client for watch in watches}, now)
-        secrets = {name: tuple(map(self._cipher.decrypt, theirs)) for name, theirs in tokens.items()}
+        secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
         return [
-            Job(watch=watch, hubspot=hubspot.get(watch.id), secrets=secrets[watch.client], claimed_at=now)
+            Job(
+                watch=watch,
+                hubspot=hubspot.get(watch.id),
+                encrypted_secrets=tuple(secrets.get(watch.client, ())),
+                claimed_at=now,
+            )
             for watch in watches
         ]
 
@@ -133,8 +137,10 @@ class Deliveries:
         """Sign, POST, and decide. Runs in a seat of its own; no transaction is open."""
         started_at = self._clock()
         body = delivery.payload(job.watch, job.hubspot)
+        # Decrypted here, so that a secret that cannot be read costs its own watch a step, and nobody else.
+        secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
         answer = send(
-            self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=job.secrets, at=started_at
+            self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=started_at
         )
         attempted = delivery.after_attempt(
             job.watch,

@@ -22,8 +22,8 @@ QUIET = ("apscheduler", "sqlalchemy", "urllib3", "werkzeug")
 GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
-def configure(log_format: LogFormat | None = None) -> None:
-    """Send every log line of this process to standard error; safe to call again.
+def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
+    """Send every log line of this process, from `level` up, to standard error; safe to call again.
 
     `log_format` None means `console` on a terminal, else `json`.
     """
@@ -33,10 +33,10 @@ def configure(log_format: LogFormat | None = None) -> None:
     structlog.configure(
         processors=[_name_ours, *_shared(), *_renderers(log_format)],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(_stdlib(log_format))
+    logging.config.dictConfig(_stdlib(log_format, level))
     logging.captureWarnings(capture=True)
 
 
@@ -86,7 +86,7 @@ def _renderers(log_format: LogFormat) -> list[Processor]:
     ]
 
 
-def _stdlib(log_format: LogFormat) -> dict[str, object]:
+def _stdlib(log_format: LogFormat, level: int) -> dict[str, object]:
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_shared()],
@@ -100,7 +100,7 @@ def _stdlib(log_format: LogFormat) -> dict[str, object]:
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "root": {"level": "INFO", "handlers": ["stderr"]},
+        "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             **{name: {"level": "WARNING"} for name in QUIET},
             **{name: {"level": "INFO", "propagate": True} for name in GUNICORN},

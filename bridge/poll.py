@@ -67,7 +67,8 @@ class Polls:
         self._claimant = claimant
         self._clock = clock
         self._jitter = jitter
-        self._odd_to_young = False  # the odd one goes to either side in turn
+        # Of an account's odd ones, each goes to the other side than the one before.
+        self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, most: int, now: datetime) -> dict[str, tuple[datetime, int]]:
         """Return the accounts with due watches: since when, and how many may be polled at a time."""
@@ -100,10 +101,11 @@ class Polls:
         plenty = {name: count for name, count in granted.items() if count == shares[name]}
         watches = claims.claim(connection, self.state, plenty, self._claimant, now)
         for name in granted.keys() - plenty.keys():
-            self._odd_to_young = not self._odd_to_young
-            watches += claims.claim_urgent(
-                connection, name, granted[name], self._claimant, now, odd_to_young=self._odd_to_young
-            )
+            if count := granted[name]:
+                odd_to_young = self._odd_to_young[name] = not self._odd_to_young[name]
+                watches += claims.claim_urgent(
+                    connection, name, count, self._claimant, now, odd_to_young=odd_to_young
+                )
         return watches
 
     def _spend(

@@ -108,7 +108,11 @@ class Worker:
         log.warning("database_away", error=type(error).__name__, retry_in_seconds=wait)
         self._stopping.wait(wait)
 
-    def _work(self, job: Job) -> Done:
+    def _work(self, job: Job) -> Done | None:
+        """Do a job, unless its lease is over: a process that was stopped comes back to what others do now."""
+        if job.watch.due_at is None or job.watch.due_at <= self._clock():
+            log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
+            return None
         return self._polls.work(job) if isinstance(job, poll.Job) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:

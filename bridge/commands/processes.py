@@ -1,6 +1,7 @@
 """The processes: migrate, worker, serve, sandbox."""
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -41,10 +42,13 @@ def add_commands(commands: Any) -> None:
     simulated.set_defaults(run=_sandbox)
 
 
-def prepared() -> Bridge:
-    """Return the parts of this process over a migrated database whose secrets can be read."""
+def prepared(level: int = logging.WARNING) -> Bridge:
+    """Return the parts of this process over a migrated database whose secrets can be read.
+
+    Log lines from `level` up: who runs a command wants to read its answer alone.
+    """
     settings = Settings.load_or_exit(os.environ)
-    logs.configure(settings.log_format)
+    logs.configure(settings.log_format, level=level)
     bridge = Bridge(settings)
     try:
         revision = bridge.prepare()
@@ -57,11 +61,11 @@ def prepared() -> Bridge:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    prepared()
+    prepared(logging.INFO)
 
 
 def _worker(_: argparse.Namespace) -> None:
-    bridge = prepared()
+    bridge = prepared(logging.INFO)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -71,7 +75,7 @@ def _worker(_: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    bridge = prepared()
+    bridge = prepared(logging.INFO)
     with database.reading(bridge.engine) as connection:
         known = bridge.accounts.every(connection).values()
     if all(account.credentials.scheme == "none" for account in known):

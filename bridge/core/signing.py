@@ -12,8 +12,10 @@ def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -
     """Return the three headers for exactly these `body` bytes.
 
     `timestamp` is in Unix seconds; `secrets` are `whsec_…` strings, at least one, and each
-    contributes one signature, so that a rotation can overlap.
+    contributes one signature, so that a rotation can overlap. ValueError when there is none, or one is malformed.
     """
+    if not secrets:
+        raise ValueError("there is no secret to sign with")
     signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
     return {
         "webhook-id": message_id,

@@ -37,6 +37,7 @@ RESOURCES = (
     health.resource,
 )
 
+
 class _WatchId(BaseConverter):
     """What is no id at all cannot be found, and never reaches the database."""
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
@@ -26,11 +26,15 @@ _KEY = re.compile(r"[!-~]{1,512}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key."""
+    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key.
+
+    `presumed_key` is the key when nobody has looked yet whether it still stands.
+    """
 
     name: str
     admin: bool
     from_environment: bool = False
+    presumed_key: str | None = field(default=None, repr=False)
 
     def sees(self, client: str) -> bool:
         """Tell whether a watch of that client exists, as far as the caller is concerned."""
@@ -44,25 +48,35 @@ class Door:
         self._engine = engine
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = Failures()
-        self._owner = Together(self._owners)
+        self._look_up = Together(self._owners)
+        # The owners of keys, when these were last looked up: as many as there are clients.
+        self._remembered: dict[str, Client] = {}
 
-    def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
-        """Return who sent this Authorization header from this address."""
+    def caller(
+        self, authorization: str | None, address: str, now: datetime, *, presume: bool = False
+    ) -> Caller | Problem:
+        """Return who sent this Authorization header from this address.
+
+        With `presume`, a key that has been looked up before is taken as it was then.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
-        return self._known(key.strip(), now) or self._refused(address, now)
+        return self._known(key.strip(), now, presume=presume) or self._refused(address, now)
 
-    def _known(self, key: str, now: datetime) -> Caller | None:
+    def _known(self, key: str, now: datetime, *, presume: bool) -> Caller | None:
         if not _KEY.fullmatch(key):
             return None
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
             return Caller(name=ADMIN, admin=True, from_environment=True)
-        client = self._owner(key)
+        client = self._remembered.get(key)
+        if presume and client and not _is_unnoted(client, now):
+            return Caller(name=client.name, admin=client.admin, presumed_key=key)
+        client = self._look_up(key)
         if client is None:
+            self._remembered.pop(key, None)
             return None
-        if client.last_used_at is None or client.last_used_at <= now - USED_EVERY:
-            self._note_use(client, now)
+        self._remembered[key] = self._noted(client, now) if _is_unnoted(client, now) else client
         return Caller(name=client.name, admin=client.admin)
 
     def _owners(self, keys: Sequence[str]) -> list[Client | None]:
@@ -70,10 +84,11 @@ class Door:
             found = store.by_keys(connection, keys)
         return [found.get(key) for key in keys]
 
-    def _note_use(self, client: Client, now: datetime) -> None:
+    def _noted(self, client: Client, now: datetime) -> Client:
         # A database that can only be read, or is busy, must not keep anybody from reading.
         with suppress(*database.AWAY), self._engine.begin() as connection:
             store.used(connection, client.name, now)
+        return replace(client, last_used_at=now)
 
     def _refused(self, address: str, now: datetime) -> Problem:
         if seconds := self._failures.wait_seconds(address, now):
@@ -82,8 +97,15 @@ class Door:
                 detail="Too many wrong API keys came from this address; a valid one still works.",
                 headers={"Retry-After": str(seconds)},
             )
-        return _unauthenticated("This API key is not valid.", 'Bearer error="invalid_token"')
+        return UNKNOWN_KEY
+
+
+def _is_unnoted(client: Client, now: datetime) -> bool:
+    return client.last_used_at is None or client.last_used_at <= now - USED_EVERY
 
 
 def _unauthenticated(detail: str, challenge: str) -> Problem:
     return Problem(status=401, detail=detail, headers={"WWW-Authenticate": challenge})
+
+
+UNKNOWN_KEY = _unauthenticated("This API key is not valid.", 'Bearer error="invalid_token"')

@@ -1,9 +1,11 @@
 """Reads a request's body as strict JSON (RFC 8259, and no name twice: RFC 7493)."""
 
 import json
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from flask import Request
+from werkzeug.http import parse_options_header
 
 from bridge.web.problems import Problem
 
@@ -33,11 +35,17 @@ def read(request: Request) -> Any:
 
 
 def _problem_with_type(request: Request) -> Problem | None:
-    charset = request.mimetype_params.get("charset", "utf-8").lower()
-    readable = request.mimetype == "application/json" and charset in ("utf-8", "utf8")
-    if readable and request.headers.get("Content-Encoding", "identity").lower() == "identity":
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if _is_json(request.headers.get("Content-Type", "")) and encoding.lower() == "identity":
         return None
     return Problem(status=415, detail="The body must be application/json, in UTF-8, not compressed.")
+
+
+@lru_cache(maxsize=64)  # nearly all requests have the same few words here
+def _is_json(content_type: str) -> bool:
+    media_type, parameters = parse_options_header(content_type)
+    charset = parameters.get("charset", "utf-8").lower()
+    return media_type.lower() == "application/json" and charset in ("utf-8", "utf8")
 
 
 def _malformed(what: str) -> Problem:

@@ -1,13 +1,14 @@
 """Registers watches for clients: with a bound on how many are open, and many threads' at a time."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
 from bridge.edges.database import reading
+from bridge.edges.store.clients import by_keys
 from bridge.edges.store.watches import open_watches
 from bridge.register import Differs, Registered, Registration, register
 from bridge.web.together import Together
@@ -16,6 +17,14 @@ from bridge.web.together import Together
 COUNTED_EVERY = timedelta(seconds=60)
 # A client that is at its limit may try often; its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyGone:
+    """The presumed key does not stand any more: nothing was registered."""
+
+
+_Wish = tuple[Registration, str | None]
 
 
 @dataclass(slots=True)
@@ -40,7 +49,7 @@ class Registrar:
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
-        self._one = Together(self._register)
+        self._one = Together(self._register_presumed)
 
     def has_room(self, client: str, wanted: int, now: datetime) -> bool:
         """Tell whether a client may register as many watches as it wants to."""
@@ -60,13 +69,29 @@ class Registrar:
             self._counts[client] = count
         return count
 
-    def one(self, wanted: Registration) -> Registered | Differs:
-        """Register one watch, in one transaction with those that other threads register now."""
-        return self._one(wanted)
+    def one(self, wanted: Registration, presumed_key: str | None) -> Registered | Differs | KeyGone:
+        """Register one watch, in one transaction with those that other threads register now.
+
+        A presumed key is looked up first, with theirs.
+        """
+        return self._one((wanted, presumed_key))
 
     def many(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
+
+    def _register_presumed(self, wishes: Sequence[_Wish]) -> list[Registered | Differs | KeyGone]:
+        keys = {key for _, key in wishes if key}
+        standing = self._standing(keys) if keys else {}
+        welcome = [key is None or key in standing for _, key in wishes]
+        results = iter(
+            self.many([wanted for (wanted, _), is_welcome in zip(wishes, welcome, strict=True) if is_welcome])
+        )
+        return [next(results) if is_welcome else KeyGone() for is_welcome in welcome]
+
+    def _standing(self, keys: Collection[str]) -> Collection[str]:
+        with reading(self._engine) as connection:
+            return by_keys(connection, keys)
 
     def _register(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
         results = register(self._engine, wanted, now=self._clock())

@@ -51,7 +51,8 @@ class Server:
         if access is Access.OPEN:
             return _NOBODY
         header = request.headers.get("Authorization")
-        caller = self.door.caller(header, request.remote_addr or "", now)
+        presume = access is Access.PRESUMED
+        caller = self.door.caller(header, request.remote_addr or "", now, presume=presume)
         if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
             return Problem(status=403, detail="Only an admin's API key may do this.")
         return caller

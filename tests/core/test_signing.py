@@ -45,6 +45,11 @@ def test_while_a_rotation_overlaps_both_secrets_verify() -> None:
     assert not verified(OTHER, headers)
 
 
+def test_nothing_is_ever_sent_unsigned() -> None:
+    with pytest.raises(ValueError, match="no secret to sign with"):
+        sign("wat_1", now(), BODY, [])
+
+
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_no_header_can_be_changed(name: str) -> None:
     headers = sign("wat_1", now(), BODY, [NEW])

@@ -14,10 +14,11 @@ def response(status_line: str, said: dict[str, object]) -> bytes:
 
 
 class HeldServer:
-    """Holds its first request until it is let go; gives each request the next of `answers`."""
+    """Holds request number `held` until it is let go; gives each request the next of `answers`."""
 
-    def __init__(self, *answers: bytes) -> None:
+    def __init__(self, *answers: bytes, held: int = 1) -> None:
         self._answers = answers
+        self._held = held
         self._let_go = threading.Event()
         self._receiver = Receiver(self._serve)
         self.url = self._receiver.url(path="")
@@ -34,8 +35,8 @@ class HeldServer:
     def requests(self) -> int:
         return len(self._receiver.requests)
 
-    def await_request(self) -> None:
-        while not self.requests:
+    def await_requests(self, number: int) -> None:
+        while self.requests < number:
             time.sleep(0.01)
 
     def let_go(self) -> None:
@@ -44,6 +45,6 @@ class HeldServer:
     def _serve(self, receiver: Receiver, visit: Visit) -> None:
         while receiver.read(visit):
             number = self.requests
-            if number == 1:
+            if number == self._held:
                 self._let_go.wait()
             visit.send(self._answers[number - 1])

@@ -192,13 +192,14 @@ def test_while_one_refreshes_the_others_go_on_with_the_old_token(
     one = new_tokens(engine, clock)
     others = one if same_process else new_tokens(engine, clock)
     with HeldServer(NEW) as server, ThreadPoolExecutor(1) as pool:
-        store_token(engine, an_account(server.url, OAUTH), old)
-        refresh = pool.submit(one.current, an_account(server.url, OAUTH))
-        server.await_request()
-        assert [others.current(an_account(server.url, OAUTH)) for _ in range(3)] == ["old"] * 3
+        account = an_account(server.url, OAUTH)
+        store_token(engine, account, old)
+        refresh = pool.submit(one.current, account)
+        server.await_requests(1)
+        assert [others.current(account) for _ in range(3)] == ["old"] * 3
         server.let_go()
         assert refresh.result() == "new"
-    assert others.current(an_account(server.url, OAUTH)) == "new"
+    assert others.current(account) == "new"
     assert server.requests == 1
 
 
@@ -209,9 +210,10 @@ def test_without_an_old_token_the_others_wait_for_the_new_one(
     one = new_tokens(engine, clock)
     others = one if same_process else new_tokens(engine, clock)
     with HeldServer(NEW) as server, ThreadPoolExecutor(5) as pool:
-        first = pool.submit(one.current, an_account(server.url, OAUTH))
-        server.await_request()
-        waiting = [pool.submit(others.current, an_account(server.url, OAUTH)) for _ in range(4)]
+        account = an_account(server.url, OAUTH)
+        first = pool.submit(one.current, account)
+        server.await_requests(1)
+        waiting = [pool.submit(others.current, account) for _ in range(4)]
         assert not futures.wait(waiting, timeout=0.2).done
         server.let_go()
         assert [each.result() for each in (first, *waiting)] == ["new"] * 5
@@ -274,7 +276,7 @@ def test_when_the_one_who_refreshes_is_killed_another_takes_over(
     hubspot: Sandbox, database_url: str, engine: Engine, account: Account
 ) -> None:
     hubspot.state.set_fault("hang", TOKEN_SERVER, times=1)
-    child = Child(database_url, hubspot, threads=1, lease_seconds=2)
+    child = Child(database_url, hubspot, threads=1, lease_seconds=1)
     child.await_ready()
     child.go()
     await_asked(hubspot, 1)
@@ -323,7 +325,7 @@ def test_a_rotated_refresh_token_survives_a_blink_of_the_database(
     with HeldServer(NEW) as server, ThreadPoolExecutor(1) as pool, capture_logs() as lines:
         account = an_account(server.url, OAUTH)
         refresh = pool.submit(tokens.current, account)
-        server.await_request()
+        server.await_requests(1)
         own_postgres_server.stop("immediate")
         server.let_go()
         assert refresh.result() == "new"
@@ -341,12 +343,13 @@ def test_a_refresh_that_outlived_its_lease_is_kept(engine: Engine, clock: Clock)
     """It has used up the old refresh token: what it got is all that there is."""
     slow, hasty = new_tokens(engine, clock), new_tokens(engine, ahead_of(clock, 60))
     with HeldServer(NEW, SPENT) as server, ThreadPoolExecutor(1) as pool:
-        late = pool.submit(slow.current, an_account(server.url, OAUTH))
-        server.await_request()
-        assert isinstance(hasty.current(an_account(server.url, OAUTH)), NoToken)
+        account = an_account(server.url, OAUTH)
+        late = pool.submit(slow.current, account)
+        server.await_requests(1)
+        assert isinstance(hasty.current(account), NoToken)
         server.let_go()
         assert late.result() == "new"
-    assert new_tokens(engine, clock).current(an_account(server.url, OAUTH)) == "new"
+    assert new_tokens(engine, clock).current(account) == "new"
 
 
 def test_other_credentials_replace_the_stored_tokens(

@@ -12,12 +12,16 @@ from bridge import sandbox
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests.postgres import PostgresServer
 from tests.reliability.receiver import Receiver
+from tests.reliability.scenes import Scene
 from tests.reliability.site import Site, site
 
 # HubSpot's quota has tests of its own.
 PLENTY = 1_000_000
 
+KINDS = ("sqlite", "postgresql")
+
 NewSite = Callable[[str], Site]
+NewScene = Callable[[str], Scene]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,14 @@ def new_site(
         yield new
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def on_each(request: pytest.FixtureRequest, new_site: NewSite) -> Site:
-    """A site on each kind of database in turn."""
-    return new_site(request.param)
+@pytest.fixture(scope="module")
+def new_scene(
+    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> NewScene:
+    """Make a scene on a new site, on this kind of database."""
+
+    def new(kind: str) -> Scene:
+        folder = tmp_path_factory.mktemp("scene")
+        return Scene(site=new_site(kind), hubspot=hubspot, receiver=receiver, folder=folder)
+
+    return new

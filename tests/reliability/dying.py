@@ -5,19 +5,23 @@ the nth time, the process sends itself the signal. Nothing else about the comman
 """
 
 import functools
-import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from gunicorn.app import wsgiapp
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from bridge import cli, deliver, poll, worker
+from bridge.core.watch import State
 from bridge.edges import connections
-from bridge.edges.store import watches
+from bridge.edges.store import claims, watches
 from bridge.web import registrar
 
 
@@ -48,11 +52,24 @@ def _sent_by(method: str) -> Callable[..., bool]:
     return lambda response: response._method == method
 
 
-def _saved(kind: type, *, and_handed_on: bool = False) -> Callable[..., bool]:
-    def where(jobs: Any, _worker: Any, done: Any) -> bool:
-        return any(isinstance(d, kind) for d in done) and bool(jobs) is and_handed_on
+def _polls(_kept: Any, _connection: Any, results: Any, _worker: Any) -> bool:
+    return any(result.attempt is None for result in results)
 
-    return where
+
+def _attempts(_kept: Any, _connection: Any, results: Any, _worker: Any) -> bool:
+    return any(result.attempt is not None for result in results)
+
+
+def _handed_on(jobs: Any, _worker: Any, _done: Any) -> bool:
+    return bool(jobs)
+
+
+def _goes_on(_jobs: Any, _worker: Any, done: Any) -> bool:
+    return any(isinstance(d, poll.Done) and d.polled.watch.state is State.WATCHING for d in done)
+
+
+def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:
+    return any(isinstance(d, deliver.Done) for d in done)
 
 
 REGISTER = {
@@ -64,19 +81,40 @@ POLL = {
     "poll: claimed": _before(poll.Polls, "work"),
     "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
     "poll: answered": _after(poll.Polls, "work"),
-    "poll: before the commit": _after(poll.Polls, "save"),
-    "poll: saved": _after(worker.Worker, "_save", _saved(poll.Done)),
-    "poll: saved and handed on": _after(worker.Worker, "_save", _saved(poll.Done, and_handed_on=True)),
+    "poll: before the commit": _after(claims, "save", _polls),
+    "poll: saved": _after(worker.Worker, "_save", _goes_on),
+    "poll: saved and handed on": _after(worker.Worker, "_save", _handed_on),
 }
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
     "deliver: claimed": _before(deliver.Deliveries, "work"),
     "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
     "deliver: answered": _after(deliver.Deliveries, "work"),
-    "deliver: before the commit": _after(deliver.Deliveries, "save"),
-    "deliver: saved": _after(worker.Worker, "_save", _saved(deliver.Done)),
+    "deliver: before the commit": _after(claims, "save", _attempts),
+    "deliver: saved": _after(worker.Worker, "_save", _attempted),
 }
 BOUNDARIES = REGISTER | POLL | DELIVER
+
+
+class _Transactions:
+    """Knows how many connections are in use: whoever is stopped with one would keep SQLite's lock."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._open = 0
+        event.listen(Pool, "checkout", lambda *_: self._count(1))
+        event.listen(Pool, "checkin", lambda *_: self._count(-1))
+
+    def _count(self, change: int) -> None:
+        with self._change:
+            self._open += change
+            self._change.notify_all()
+
+    @contextmanager
+    def none_open(self) -> Iterator[None]:
+        with self._change:
+            self._change.wait_for(lambda: self._open == 0)
+            yield
 
 
 def strike(name: str, nth: int, number: signal.Signals) -> None:
@@ -84,10 +122,13 @@ def strike(name: str, nth: int, number: signal.Signals) -> None:
     boundary = BOUNDARIES[name]
     real = getattr(boundary.owner, boundary.name)
     reached = count(1)
+    quiet = _Transactions().none_open if number is signal.SIGSTOP else nullcontext
 
     def hit(*arguments: Any) -> None:
         if boundary.where(*arguments) and next(reached) == nth:
-            os.kill(os.getpid(), number)
+            with quiet():
+                # To this thread: another would let it go on for a moment.
+                signal.pthread_kill(threading.get_ident(), number)
 
     @functools.wraps(real)
     def armed(*arguments: Any, **others: Any) -> Any:

@@ -4,8 +4,8 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,22 +16,22 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.reliability.dying"])
 
 
-def start(env: Mapping[str, str], log: Path, *boundary: str) -> BaseProcess:
-    """Start a worker, or what `boundary` names as the command line of `dying` would."""
+@contextmanager
+def running(env: Mapping[str, str], log: Path, *boundary: str) -> Iterator[BaseProcess]:
+    """Run a worker, or what `boundary` names as the command line of `dying` would, until the block ends."""
     child = _FORKS.Process(target=_run, args=(dict(env), log, boundary))
     child.start()
-    return child
-
-
-def end(child: BaseProcess) -> None:
-    """Leave nothing of it, nor of its children."""
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid or 0, signal.SIGKILL)
-    child.join()
-    child.close()
+    try:
+        yield child
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid or 0, signal.SIGKILL)
+        child.kill()
+        child.join()
 
 
 def _run(env: Mapping[str, str], log: Path, boundary: Sequence[str]) -> None:
+    # gunicorn's own children end with it.
     os.setsid()
     os.environ.clear()
     os.environ.update(env)

@@ -27,7 +27,7 @@ class Running:
     """A Python command in a process group of its own, with its log lines in a file."""
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> None:
-        self._log = log
+        self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, *arguments],
@@ -63,32 +63,40 @@ class Running:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """Return the log lines of one event."""
-        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
-        return [line for line in lines if line["event"] == event]
-
     def has_logged(self, event: str) -> Callable[[], bool]:
         """Return a question for `until`; it fails at once when the process has died."""
 
         def seen() -> bool:
-            assert self.alive, self.log()
-            return bool(self.lines(event))
+            assert self.alive, self.log.read_text()
+            return bool(lines(self.log, event))
 
         return seen
 
     def cpu_seconds(self) -> float:
         """Return the processor time that it has used so far; its children's is not in it."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(self.pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory_bytes(self) -> int:
         """Return how much memory it has in use now."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def lines(log: Path, event: str) -> list[dict[str, Any]]:
+    """Return the lines of one event in a process's log."""
+    told = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
+    return [line for line in told if line["event"] == event]
+
+
+def process_state(pid: int) -> str:
+    """Return one letter: R running, S sleeping, T stopped, Z dead (proc_pid_stat(5))."""
+    return _stat(pid)[0]
+
+
+def _stat(pid: int) -> list[str]:
+    # The name in front is in brackets, and may hold anything.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 class Processes:
@@ -125,7 +133,7 @@ class Processes:
 
 def answers(web: Running, port: int) -> bool:
     """Tell whether a web process serves; fails at once when it has died."""
-    assert web.alive, web.log()
+    assert web.alive, web.log.read_text()
     with contextlib.suppress(requests.ConnectionError):
         return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).ok
     return False

@@ -1,118 +1,72 @@
-"""A process may die between any two steps: nothing is lost, and what is told again is told alike.
+"""A process may die between any two steps: nothing is lost, and what is told again is told alike."""
 
-All boundaries are tried at the same time, each on a database of its own: leases have to run out.
-"""
-
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from bridge.sandbox import Sandbox
-from tests.reliability import forked
+from bridge.sandbox import Target
 from tests.reliability.api import Api
-from tests.reliability.conftest import NewSite
+from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.dying import DELIVER, POLL, REGISTER
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import free_port
-from tests.reliability.receiver import Receiver
-from tests.reliability.site import LEASE_SECONDS, Site
-from tests.reliability.waiting import until
+from tests.reliability.scenes import Scene, followed, played
 
-KINDS = ("sqlite", "postgresql")
 KILLED = -9
-# The second time: what comes first has gone well.
-NTH = "2"
-# What would be sent again after all is told would come when a forgotten lease runs out.
-QUIET_SECONDS = LEASE_SECONDS + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Aftermath:
-    """How the process that was struck ended, and what does not add up in the end."""
+    """Whether the process died where it should, and what does not add up in the end."""
 
     died: bool
     problems: list[str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scene:
-    """Where a process dies, and others go on."""
-
-    site: Site
-    hubspot: Sandbox
-    receiver: Receiver
-    folder: Path
-
-    def worker_dies(self, boundary: str) -> Aftermath:
-        ledger = Ledger(self.site, self.receiver)
-        ended = self.hubspot.state.add_tasks(tasks=2)
-        going_on = self.hubspot.state.add_tasks(processing_seconds=1.0, tasks=2)
-        ledger.promise(*self.site.register([*ended, *going_on], self.receiver.url(self.site, "flaky")))
-        env = self.site.env(self.hubspot.url)
-        with self._running(env, boundary, NTH, "SIGKILL", "worker") as struck:
-            struck.join(60)
-            died = struck.exitcode == KILLED
-        with self._running(env):
-            return Aftermath(died=died, problems=_followed(ledger))
-
-    def web_dies(self, boundary: str) -> Aftermath:
-        """gunicorn replaces the process that dies; the client sends again what got no answer."""
-        ledger = Ledger(self.site, self.receiver)
-        port = free_port()
-        env = self.site.env(self.hubspot.url, PORT=str(port))
-        with self._running(env, boundary, NTH, "SIGKILL", "web"):
-            api = Api(self.site, port)
-            answers = [
-                api.register(task_id, self.receiver.url(self.site))
-                for task_id in self.hubspot.state.add_tasks(tasks=2)
-            ]
-            ledger.promise(*(answer.json()["id"] for answer in answers))
-            problems = _followed(ledger)
-        log = (self.folder / "log").read_text()
-        return Aftermath(died="SIGKILL" in log, problems=problems)
-
-    @contextmanager
-    def _running(self, env: dict[str, str], *boundary: str) -> Iterator[BaseProcess]:
-        child = forked.start(env, self.folder / "log", *boundary)
-        try:
-            yield child
-        finally:
-            forked.end(child)
+def worker_dies(scene: Scene, boundary: str) -> Aftermath:
+    """Let a worker die at the boundary, and another go on."""
+    ledger = Ledger(scene.site, scene.receiver)
+    tasks = scene.hubspot.state.add_tasks(tasks=4)
+    for task_id in tasks[2:]:
+        scene.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
+    ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site, "flaky")))
+    with scene.struck(boundary, 1, "SIGKILL", "worker") as worker:
+        worker.join(60)
+        died = worker.exitcode == KILLED
+    with scene.healthy_worker():
+        return Aftermath(died=died, problems=followed(ledger))
 
 
-def _followed(ledger: Ledger) -> list[str]:
-    until(ledger.settled)
-    time.sleep(QUIET_SECONDS)
-    return ledger.problems()
+def web_dies(scene: Scene, boundary: str) -> Aftermath:
+    """Let a web process die: gunicorn replaces it, and the client sends again what got no answer."""
+    ledger = Ledger(scene.site, scene.receiver)
+    port = free_port()
+    # The first registration goes well, so that the process that replaces it lives to take the second.
+    with scene.struck(boundary, 2, "SIGKILL", "web", PORT=str(port)):
+        api = Api(scene.site, port)
+        for task_id in scene.hubspot.state.add_tasks(tasks=2):
+            ledger.promise(api.register(task_id, scene.receiver.url(scene.site)).json()["id"])
+        problems = followed(ledger)
+    return Aftermath(died="SIGKILL" in scene.log.read_text(), problems=problems)
 
 
-Aftermaths = dict[tuple[str, str], Future[Aftermath]]
+Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
 
 
 @pytest.fixture(scope="module")
-def aftermaths(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Aftermaths]:
-    """What came of each boundary on each kind of database."""
-    played: Aftermaths = {}
-    with ThreadPoolExecutor(len(KINDS) * len(REGISTER | POLL | DELIVER)) as stage:
-        for kind in KINDS:
-            for boundary in REGISTER | POLL | DELIVER:
-                scene = Scene(
-                    site=new_site(kind),
-                    hubspot=hubspot,
-                    receiver=receiver,
-                    folder=tmp_path_factory.mktemp("scene"),
-                )
-                play = scene.web_dies if boundary in REGISTER else scene.worker_dies
-                played[kind, boundary] = stage.submit(play, boundary)
-        yield played
+def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
+    """What came of each boundary, on each kind of database."""
+    plays = {
+        (kind, boundary): partial(play, new_scene(kind), boundary)
+        for kind in KINDS
+        for play, boundaries in {web_dies: REGISTER, worker_dies: POLL | DELIVER}.items()
+        for boundary in boundaries
+    }
+    with played(plays) as came:
+        yield came
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -129,7 +129,8 @@ class Peer:
                 self.end_headers()
                 self.wfile.write(reply.body)
 
-            do_GET = do_POST
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: object) -> None:
                 """Say nothing."""

@@ -2,23 +2,17 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
-from sqlalchemy import Connection
 
-from bridge.core.gates import Gate
-from bridge.core.instants import rfc3339
-from bridge.edges.accounts import DEFAULT, Account, AccountChange, Credentials
-from bridge.edges.database import reading
-from bridge.edges.store import gates
-from bridge.edges.store import watches as store
-from bridge.edges.store.gates import AccountGate
+from bridge import accounts
+from bridge.edges.accounts import AccountChange, Credentials
 from bridge.web.fields import Body
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Problem, not_found
+from bridge.web.problems import Problem
 from bridge.web.shown import Shown
 
 log = structlog.get_logger()
@@ -131,15 +125,8 @@ class ShownAccounts(Shown):
 )
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
-    with reading(call.parts.engine) as connection:
-        stored = call.parts.accounts.stored(connection)
-        held = gates.read_accounts(connection)
-        every = call.parts.accounts.every(connection)
-    shown = [
-        _members(account, held.get(name, AccountGate()).gate, "stored" if name in stored else "environment")
-        for name, account in sorted(every.items())
-    ]
-    return reply({"accounts": shown})
+    every = accounts.every(call.parts.engine, call.parts.accounts)
+    return reply({"accounts": [accounts.public(standing) for standing in every]})
 
 
 @resource.operation(
@@ -156,14 +143,10 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
 
     The whole of it is replaced. An account that was paused is tried again at once.
     """
-    accounts = call.parts.accounts
-    with call.parts.engine.begin() as connection:
-        new = accounts.put(connection, name, body.change(), call.now)
-        # What the old credentials were paused for may be mended.
-        gates.retry_account(connection, name, call.now)
-        members = _stored(call, connection, name)
-    log.info("account_set", account=name, auth=members["auth"], by=call.caller.name)
-    return reply(members, status=201 if new else 200)
+    parts = call.parts
+    standing, new = accounts.put(parts.engine, parts.accounts, name, body.change(), now=call.now)
+    log.info("account_set", account=name, auth=standing.account.credentials.scheme, by=call.caller.name)
+    return reply(accounts.public(standing), status=201 if new else 200)
 
 
 @resource.operation(
@@ -178,37 +161,12 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
     While some task in it is being watched, this is a 409: withdraw the watches first. `default` can always be
     removed: what the environment says of it holds again.
     """
-    with call.parts.engine.begin() as connection:
-        if name not in call.parts.accounts.stored(connection):
-            return not_found("stored account")
-        if name != DEFAULT and store.is_watched(connection, name):
-            return Problem(
-                status=409, detail=f"Tasks in {name} are being watched: withdraw their watches first."
-            )
-        members = _stored(call, connection, name)
-        call.parts.accounts.remove(connection, name)
+    removed = accounts.remove(call.parts.engine, call.parts.accounts, name)
+    if isinstance(removed, accounts.Refused):
+        return Problem(status=409 if removed.known else 404, detail=removed.reason)
     log.info("account_removed", account=name, by=call.caller.name)
-    return reply(members)
+    return reply(accounts.public(removed))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def _stored(call: Call, connection: Connection, name: str) -> dict[str, Any]:
-    account = call.parts.accounts.load(connection, [name])[name]
-    return _members(account, gates.read_accounts(connection).get(name, AccountGate()).gate, "stored")
-
-
-def _members(account: Account, gate: Gate, source: str) -> dict[str, Any]:
-    return {
-        "name": account.name,
-        "source": source,
-        "auth": account.credentials.scheme,
-        "base_url": account.base_url,
-        "api_version": account.api_version,
-        "rate_limit": f"{account.rate.requests}/{account.rate.seconds:g}",
-        "rate_share": account.rate.share,
-        "paused_until": rfc3339(gate.paused_until) if gate.paused_until else None,
-        "paused_reason": gate.reason,
-    }

@@ -11,10 +11,12 @@ from bridge.edges.accounts import DEFAULT
 from bridge.edges.database import reading
 from bridge.edges.store import watches as store
 from bridge.register import Differs, Registered, Registration
+from bridge.web.auth import UNKNOWN_KEY
 from bridge.web.callback_urls import host_of
 from bridge.web.fields import Body, Kind, Metadata, Name, TaskId, TimeoutSeconds, Url, validated
-from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.operations import Access, Answered, Call, Reply, Resource
 from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.registrar import KeyGone
 from bridge.web.shown import Shown, ShownProblem, ShownWatch, watch_text
 
 resource = Resource("Watches")
@@ -87,6 +89,7 @@ class ShownResults(Shown):
 
 @resource.operation(
     "POST /v1/watches",
+    access=Access.PRESUMED,
     body=NewWatch,
     answers={
         201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
@@ -107,7 +110,9 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     if problem := _no_room(call, 1):
         return problem
     call.ensure_client()
-    result = call.registrar.one(wanted)
+    result = call.registrar.one(wanted, call.caller.presumed_key)
+    if isinstance(result, KeyGone):
+        return UNKNOWN_KEY
     if isinstance(result, Differs):
         return _differs(result)
     text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))

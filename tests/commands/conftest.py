@@ -1,0 +1,83 @@
+"""The real commands, each in a process of its own, over a fresh database of each kind.
+
+The processes are forks of one that has imported the bridge: the imports alone take a second.
+"""
+
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from bridge import cli
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.commands.conftest"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """What a command left."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+class Commands:
+    """Runs `python -m bridge …` with an environment of its own."""
+
+    def __init__(self, **env: str) -> None:
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        self.env = inherited | env
+
+    def run(self, *arguments: str, given: str = "") -> Ran:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            (folder / "0").write_text(given)
+            process = _FORKS.Process(target=_run, args=(arguments, self.env, folder))
+            process.start()
+            process.join(PATIENCE_SECONDS)
+            process.kill()
+            process.join()
+            said = [(folder / name).read_text() for name in ("1", "2")]
+        return Ran(returncode=process.exitcode, stdout=said[0], stderr=said[1])
+
+    def said(self, *arguments: str, given: str = "") -> str:
+        done = self.run(*arguments, given=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str, given: str = "") -> Any:
+        return json.loads(self.said(*arguments, "--json", given=given))
+
+
+def _run(arguments: Sequence[str], env: Mapping[str, str], folder: Path) -> None:
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.stdin = (folder / "0").open()
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        stream.flush()
+        os.dup2(os.open(folder / str(number), os.O_WRONLY | os.O_CREAT), number)
+    sys.exit(cli.main(arguments))
+
+
+@pytest.fixture
+def commands(database_url: str) -> Commands:
+    return Commands(DATABASE_URL=database_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode())
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str) -> Callable[..., Commands]:
+    return lambda **env: Commands(DATABASE_URL=sqlite_url, **env)

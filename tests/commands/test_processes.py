@@ -1,0 +1,115 @@
+"""`python -m bridge migrate | worker | serve | sandbox`: how they start, and how they refuse to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from cryptography.fernet import Fernet
+
+from tests.commands.conftest import ROOT, Commands
+from tests.reliability.processes import free_port
+
+START_SECONDS = 30
+
+
+@contextmanager
+def started(commands: Commands, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "bridge", *arguments]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=commands.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def answer(url: str) -> requests.Response:
+    give_up_at = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return requests.get(url, timeout=10)
+        except requests.ConnectionError:
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.1)
+
+
+def test_migrate_may_run_twice(commands: Commands) -> None:
+    for _ in range(2):
+        assert commands.run("migrate").returncode == 0
+
+
+def test_a_wrong_setting_stops_every_command_with_status_2(on_sqlite: Callable[..., Commands]) -> None:
+    wrong = on_sqlite(BRIDGE_CONCURRENCY="none", HUBSPOT_TIMEOUT="-1")
+    for command in (["migrate"], ["worker"], ["serve"], ["clients", "list"]):
+        stopped = wrong.run(*command)
+        assert stopped.returncode == 2
+        assert "BRIDGE_CONCURRENCY" in stopped.stderr
+        assert "HUBSPOT_TIMEOUT" in stopped.stderr
+
+
+def test_the_wrong_secret_key_is_told_at_the_start(commands: Commands) -> None:
+    commands.said("clients", "add", "cms")
+    commands.env["BRIDGE_SECRET_KEY"] = Fernet.generate_key().decode()
+    for command in ("migrate", "worker", "serve"):
+        refused = commands.run(command)
+        assert refused.returncode == 1
+        assert "BRIDGE_SECRET_KEY" in refused.stderr
+
+
+def test_a_database_that_does_not_answer_is_told_with_what_to_do() -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    key = Fernet.generate_key().decode()
+    refused = Commands(DATABASE_URL=nowhere, BRIDGE_SECRET_KEY=key).run("migrate")
+    assert refused.returncode == 1
+    assert "The database at DATABASE_URL does not answer" in refused.stderr
+
+
+def test_on_sqlite_the_key_lies_beside_the_database_for_its_owner_alone(
+    on_sqlite: Callable[..., Commands], tmp_path: Path
+) -> None:
+    on_sqlite().said("clients", "add", "cms")
+    [key] = tmp_path.glob("*.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_serve_without_credentials_says_how_to_set_them_and_serves(
+    on_sqlite: Callable[..., Commands],
+) -> None:
+    port = free_port()
+    with started(on_sqlite(PORT=str(port)), "serve", "--host", "127.0.0.1") as process:
+        assert answer(f"http://127.0.0.1:{port}/healthz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert "HUBSPOT_ACCESS_TOKEN" in said
+    assert f"http://127.0.0.1:{port}" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_stops_with_status_0(commands: Commands, number: signal.Signals) -> None:
+    with started(commands, "worker") as process:
+        assert process.stderr
+        while "worker_started" not in process.stderr.readline():
+            assert process.poll() is None
+        os.kill(process.pid, number)
+        process.communicate(timeout=40)
+    assert process.returncode == 0
+
+
+def test_the_sandbox_answers_like_hubspot() -> None:
+    port = free_port()
+    with started(Commands(), "sandbox", "--port", str(port)):
+        url = f"http://127.0.0.1:{port}/files/v3/files/import-from-url/async/tasks/AAAAEZ6whGI/status"
+        refused = answer(url)
+    assert refused.status_code == 401
+    assert refused.json()["category"] == "INVALID_AUTHENTICATION"

@@ -1,0 +1,76 @@
+"""A worker that is stopped past its lease comes back too late: it may neither save nor send any more."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+from tests.reliability.conftest import KINDS, NewScene
+from tests.reliability.ledger import Ledger
+from tests.reliability.processes import lines, process_state
+from tests.reliability.scenes import Scene, played
+from tests.reliability.waiting import until
+
+STOPPED = "T"
+# Where it is stopped, and how often the callback arrives then.
+ARRIVALS = {"poll: asked": 1, "poll: answered": 1, "deliver: claimed": 1, "deliver: answered": 2}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Aftermath:
+    """What arrived, and what does not add up in the end."""
+
+    arrivals: int
+    lost: list[str]
+    problems: list[str]
+
+
+def worker_stops(scene: Scene, boundary: str) -> Aftermath:
+    """Stop a worker at the boundary until another has done its work; then let it go on."""
+    ledger = Ledger(scene.site, scene.receiver)
+    [watch_id] = scene.site.register(scene.hubspot.state.add_tasks(), scene.receiver.url(scene.site))
+    ledger.promise(watch_id)
+    with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
+        assert stopped.pid
+        until(lambda: process_state(stopped.pid) == STOPPED)
+        with scene.healthy_worker():
+            until(ledger.settled)
+            os.kill(stopped.pid, signal.SIGCONT)
+            lost = until(lambda: lines(scene.log, "lease_lost"))
+            # Long enough to see the watch move back, or a callback go out, if they did.
+            time.sleep(1)
+    return Aftermath(
+        arrivals=len(scene.receiver.arrivals(scene.site)),
+        lost=[line["watch"] for line in lost],
+        problems=ledger.problems(),
+    )
+
+
+Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
+
+
+@pytest.fixture(scope="module")
+def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
+    plays = {
+        (kind, boundary): partial(worker_stops, new_scene(kind), boundary)
+        for kind in KINDS
+        for boundary in ARRIVALS
+    }
+    with played(plays) as came:
+        yield came
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("boundary", ARRIVALS)
+def test_whoever_comes_back_too_late_changes_nothing(
+    aftermaths: Aftermaths, kind: str, boundary: str
+) -> None:
+    aftermath = aftermaths[kind, boundary].result()
+    assert not aftermath.problems
+    assert len(aftermath.lost) == 1
+    assert aftermath.arrivals == ARRIVALS[boundary]

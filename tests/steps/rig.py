@@ -1,0 +1,238 @@
+"""The steps with all their real parts, between a HubSpot and a receiver on loopback."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine
+from structlog.testing import LogCapture
+
+from bridge import clients
+from bridge.core.delivery import Attempt, RetryPolicy
+from bridge.core.quota import Rate
+from bridge.core.watch import Watch
+from bridge.deliver import Deliveries
+from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
+from bridge.edges.callbacks import CallbackSender
+from bridge.edges.database import open_engine
+from bridge.edges.hubspot import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.edges.secrets import Cipher
+from bridge.edges.store import gates, watches
+from bridge.edges.store.claims import Claimant
+from bridge.edges.transport import Transport
+from bridge.poll import Polls
+from bridge.register import Registered, Registration, register
+from bridge.worker import Worker
+from tests.makers import NOW
+from tests.steps.peers import PATIENCE_SECONDS, Peer, Reply, Scripts, saying
+
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+LEASE_SECONDS = 60.0
+POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
+PLENTY = Rate(requests=100_000, seconds=1, share=1)
+COMPLETE = saying({"status": "COMPLETE", "result": {"id": "1"}})
+PENDING = saying({"status": "PENDING"}, 202)
+
+
+class SteppedClock:
+    """A clock that goes on by a millisecond whenever somebody looks, and further when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = NOW
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        with self._lock:
+            self._now += timedelta(milliseconds=1)
+            return self._now
+
+    def passes(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+
+
+def real_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rig:
+    """A bridge's parts, a HubSpot and a receiver. `tasks` and `hooks` say what the two answer."""
+
+    engine: Engine
+    cipher: Cipher
+    clock: SteppedClock
+    hubspot: Peer
+    receiver: Peer
+    tasks: Scripts
+    hooks: Scripts
+    secret: str
+    logged: LogCapture
+    closing: ExitStack
+
+    def worker(
+        self,
+        *,
+        concurrency: int = 8,
+        name: str = "worker-1",
+        rate: Rate = PLENTY,
+        timeout_seconds: float = 10.0,
+        token: str | None = "pat-test",
+        allow: Any = LOOPBACK,
+        clock: Callable[[], datetime] | None = None,
+        deliveries: type[Deliveries] = Deliveries,
+    ) -> Worker:
+        """A worker of this bridge, with settings of its own."""
+        claimant, now = Claimant(worker=name, lease_seconds=LEASE_SECONDS), clock or self.clock
+        transport = Transport(timeout_seconds=timeout_seconds, body_limit=ANSWER_BYTES)
+        callbacks = CallbackSender(
+            timeout_seconds=timeout_seconds,
+            allow=allow,
+            ports=frozenset(),
+            https_only=False,
+            proxy=None,
+            lookup=lambda _: ["127.0.0.1"],
+        )
+        self.closing.callback(transport.close)
+        self.closing.callback(callbacks.close)
+        return Worker(
+            engine=self.engine,
+            polls=Polls(
+                accounts=self.accounts(rate, token),
+                hubspot=HubSpot(transport, StaticTokens()),
+                claimant=claimant,
+                clock=now,
+                jitter=lambda: 0.0,
+            ),
+            deliveries=deliveries(
+                callbacks=callbacks,
+                cipher=self.cipher,
+                policy=POLICY,
+                claimant=claimant,
+                clock=now,
+                jitter=lambda: 0.0,
+            ),
+            worker_id=name,
+            concurrency=concurrency,
+            clock=now,
+        )
+
+    def accounts(self, rate: Rate = PLENTY, token: str | None = "pat-test") -> Accounts:
+        credentials = Credentials(access_token=token)
+        default = Account(
+            name="default",
+            credentials=credentials,
+            base_url=self.hubspot.base_url,
+            api_version="v3",
+            rate=rate,
+        )
+        return Accounts(default, self.cipher)
+
+    def add_account(self, name: str) -> None:
+        change = AccountChange(credentials=Credentials(access_token=f"pat-{name}"))
+        with self.engine.begin() as connection:
+            self.accounts().put(connection, name, change, self.clock())
+
+    def other_client(self, name: str, *, readable: bool = True) -> str:
+        """Another client; unless it is readable, its secret was encrypted with a key that is gone."""
+        cipher = self.cipher if readable else Cipher([Fernet.generate_key().decode()])
+        clients.add(self.engine, cipher, name, admin=False, now=self.clock())
+        return name
+
+    def registered(
+        self, task_id: str, *, clock: Callable[[], datetime] | None = None, **others: Any
+    ) -> Watch:
+        """Register a task, for the receiver unless `callback_url` says otherwise."""
+        fields: dict[str, Any] = {
+            "client": "cms",
+            "account": "default",
+            "kind": "file-import",
+            "callback_url": self.receiver.url(path=f"/{task_id}"),
+            "metadata": f'{{"task": "{task_id}"}}',
+            "timeout_seconds": 3_600.0,
+        } | others
+        host = urlsplit(fields["callback_url"]).hostname
+        wanted = Registration(task_id=task_id, callback_host=host or "", **fields)
+        [result] = register(self.engine, [wanted], now=(clock or self.clock)())
+        assert isinstance(result, Registered)
+        return result.watch
+
+    def now(self, watch: Watch) -> Watch:
+        """The watch as it stands."""
+        with self.engine.begin() as connection:
+            found = watches.get(connection, watch.id)
+        assert found is not None
+        return found
+
+    def attempts(self, watch: Watch) -> list[Attempt]:
+        with self.engine.begin() as connection:
+            return watches.attempts_of(connection, watch.id)
+
+    def account(self, name: str = "default") -> gates.AccountGate:
+        with self.engine.begin() as connection:
+            return gates.read_accounts(connection)[name]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        return [dict(line) for line in self.logged.entries if line["event"] == name]
+
+
+@contextmanager
+def set_up(url: str, logged: LogCapture) -> Iterator[Rig]:
+    """A bridge on this migrated database."""
+    tasks, hooks = Scripts(PENDING), Scripts(Reply(status_code=200))
+    hubspot = Peer(lambda request: tasks.next(request.path.split("/")[-2]))
+    receiver = Peer(lambda request: hooks.next(request.path.removeprefix("/")))
+    engine, cipher, clock = open_engine(url), Cipher([Fernet.generate_key().decode()]), SteppedClock()
+    client = clients.add(engine, cipher, "cms", admin=False, now=NOW)
+    assert isinstance(client, clients.NewClient)
+    with ExitStack() as closing:
+        closing.callback(engine.dispose)
+        closing.enter_context(hubspot.listening())
+        closing.enter_context(receiver.listening())
+        yield Rig(
+            engine=engine,
+            cipher=cipher,
+            clock=clock,
+            hubspot=hubspot,
+            receiver=receiver,
+            tasks=tasks,
+            hooks=hooks,
+            secret=client.signing_secret,
+            logged=logged,
+            closing=closing,
+        )
+
+
+@contextmanager
+def at_work(worker: Worker) -> Iterator[Worker]:
+    """The worker, working in a thread of its own as the scheduler drives it."""
+    over = threading.Event()
+
+    def shifts() -> None:
+        while not over.wait(0.02):
+            worker.shift()
+
+    thread = threading.Thread(target=shifts)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        over.set()
+        worker.wind_down(5)
+        thread.join()
+
+
+def eventually(holds: Callable[[], object]) -> None:
+    """Wait until it holds; give up only when it never will."""
+    gives_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < gives_up_at, "it never came about"
+        time.sleep(0.02)

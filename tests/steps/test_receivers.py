@@ -1,0 +1,220 @@
+"""What receivers answer, and what each answer leads to: on real sockets, saved and tried again."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.gates import Gate
+from bridge.core.watch import State, Watch
+from bridge.edges.store import gates
+from tests.steps.peers import Reply, Request
+from tests.steps.rig import COMPLETE, Rig, at_work, eventually, real_clock
+
+
+def reply(status_code: int, **headers: str) -> Reply:
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status_code=status_code, body=b"said so\x00", headers=names)
+
+
+def ended(rig: Rig, task_id: str = "T1", *, host: str = "app.example.com") -> Watch:
+    """A watch whose task is complete as soon as HubSpot is asked."""
+    rig.tasks.set(task_id, COMPLETE)
+    return rig.registered(task_id, callback_url=rig.receiver.url(host, f"/{task_id}"))
+
+
+def seconds_to_go(rig: Rig, watch: Watch) -> float:
+    """How long after its last attempt a watch is due again."""
+    after = rig.now(watch)
+    assert after.due_at is not None
+    [*_, last] = rig.attempts(watch)
+    return (after.due_at - last.started_at - timedelta(milliseconds=last.duration_ms)).total_seconds()
+
+
+@pytest.mark.parametrize("status_code", [200, 201, 202, 204])
+def test_a_2xx_is_a_delivery(rig: Rig, status_code: int) -> None:
+    rig.hooks.set("T1", Reply(status_code=status_code))
+    watch = ended(rig)
+    rig.clock.passes(2)
+    rig.worker().shift()
+    assert (rig.now(watch).state, rig.now(watch).last_status_code) == (State.DELIVERED, status_code)
+    assert len(rig.receiver.requests) == 1
+
+
+def test_a_410_is_the_end(rig: Rig) -> None:
+    rig.hooks.set("T1", reply(410))
+    watch, worker = ended(rig), rig.worker()
+    rig.clock.passes(2)
+    worker.shift()
+    rig.clock.passes(999_999)
+    worker.shift()
+    after = rig.now(watch)
+    assert (after.state, after.attempts, after.due_at) == (State.UNDELIVERED, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        pytest.param(reply(500), 5, id="500"),
+        pytest.param(reply(404), 5, id="404"),
+        pytest.param(reply(302, location="/elsewhere"), 5, id="redirect"),
+        pytest.param(reply(307, location="/elsewhere"), 5, id="redirect that keeps the method"),
+        pytest.param(reply(429, retry_after="120"), 120, id="429 that asks for time"),
+        pytest.param(reply(503, retry_after="120"), 120, id="503 that asks for time"),
+        pytest.param(reply(503, retry_after="99999999"), 86_400, id="503 that asks for ever"),
+        pytest.param(
+            reply(503, retry_after="Mon, 1 Jan 2024 00:00:00 +99999999999999"), 5, id="503 nonsense"
+        ),
+    ],
+)
+def test_anything_else_comes_again(rig: Rig, answer: Reply, seconds: float) -> None:
+    rig.hooks.set("T1", answer, Reply(status_code=200))
+    watch, worker = ended(rig), rig.worker()
+    rig.clock.passes(2)
+    worker.shift()
+    after = rig.now(watch)
+    assert (after.state, after.attempts, after.last_status_code) == (State.DELIVERING, 1, answer.status_code)
+    assert seconds_to_go(rig, watch) == pytest.approx(seconds, abs=1)
+    [attempt] = rig.attempts(watch)
+    assert attempt.response_excerpt == "said so·"
+    rig.clock.passes(seconds + 1)
+    worker.shift()
+    assert rig.now(watch).state is State.DELIVERED
+    assert {request.path for request in rig.receiver.requests} == {"/T1"}
+    assert len({request.headers["webhook-id"] for request in rig.receiver.requests}) == 1
+    assert len({request.headers["webhook-timestamp"] for request in rig.receiver.requests}) == 2
+
+
+def test_after_the_last_wait_of_the_schedule_the_bridge_gives_up(rig: Rig) -> None:
+    rig.hooks.set("T1", reply(500))
+    watch, worker = ended(rig), rig.worker()
+    for _ in range(5):
+        rig.clock.passes(40)
+        worker.shift()
+    after = rig.now(watch)
+    assert (after.state, after.attempts, after.due_at) == (State.UNDELIVERED, 3, None)
+    assert [attempt.number for attempt in rig.attempts(watch)] == [1, 2, 3]
+
+
+def test_a_receiver_that_hangs_is_cut_off(rig: Rig) -> None:
+    over = threading.Event()
+
+    def hang(_: Request) -> Reply:
+        over.wait(30)
+        return Reply()
+
+    rig.receiver.answer = hang
+    watch = ended(rig)
+    rig.clock.passes(2)
+    rig.worker(timeout_seconds=0.4).shift()
+    over.set()
+    [attempt] = rig.attempts(watch)
+    assert attempt.status_code is None
+    assert attempt.error == "The receiver did not answer: timed out after 0.4 s"
+    assert rig.now(watch).state is State.DELIVERING
+
+
+def test_a_receiver_that_is_not_there_is_tried_again(rig: Rig) -> None:
+    watch = ended(rig)
+    rig.receiver.stop_listening()
+    rig.clock.passes(2)
+    rig.worker().shift()
+    [attempt] = rig.attempts(watch)
+    assert (attempt.status_code, attempt.response_excerpt) == (None, None)
+    assert attempt.error is not None
+    assert attempt.error.startswith("The receiver did not answer: ")
+
+
+def test_an_address_that_is_not_allowed_is_never_dialled(rig: Rig) -> None:
+    watch = ended(rig)
+    rig.clock.passes(2)
+    rig.worker(allow=()).shift()
+    assert not rig.receiver.requests
+    [attempt] = rig.attempts(watch)
+    assert attempt.error is not None
+    assert "not allowed" in attempt.error
+    assert rig.now(watch).state is State.DELIVERING
+
+
+def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_seats(rig: Rig) -> None:
+    over = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if request.headers["host"].startswith("slow"):
+            over.wait(30)
+        return Reply()
+
+    rig.receiver.answer = answer
+    for number in range(12):
+        rig.tasks.set(f"S{number}", COMPLETE)
+        rig.tasks.set(f"W{number}", COMPLETE)
+        rig.registered(f"S{number}", callback_url=rig.receiver.url("slow.example.com"), clock=real_clock)
+        rig.registered(f"W{number}", callback_url=rig.receiver.url("well.example.com"), clock=real_clock)
+    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
+        eventually(lambda: to(rig, "well") == 12)
+        assert to(rig, "slow") == 2
+        over.set()
+        eventually(lambda: to(rig, "slow") == 12)
+
+
+def to(rig: Rig, name: str) -> int:
+    """How many callbacks came for hosts of this name."""
+    return sum(request.headers["host"].startswith(name) for request in tuple(rig.receiver.requests))
+
+
+def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answers(rig: Rig) -> None:
+    ill = True
+
+    def answer(_: Request) -> Reply:
+        return reply(500) if ill else Reply()
+
+    rig.receiver.answer = answer
+    watches = [ended(rig, f"T{number}") for number in range(24)]
+    worker = rig.worker(concurrency=8)
+    rig.clock.passes(2)
+    worker.shift()
+    before = len(rig.receiver.requests)
+    assert 5 <= before <= 6, "two were on the way when the fifth failed"
+    assert gate_of(rig).paused
+    for probes, pause in enumerate((0.25, 0.5, 1.0, 2.0), start=1):
+        rig.clock.passes(pause)
+        worker.shift()
+        assert len(rig.receiver.requests) == before + probes
+    ill = False
+    rig.clock.passes(4)
+    worker.shift()
+    rig.clock.passes(40)
+    worker.shift()
+    assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
+    assert rig.receiver.most_at_once <= 2
+    assert len(rig.events("host_resumed")) == 1
+
+
+def gate_of(rig: Rig) -> Gate:
+    with rig.engine.begin() as connection:
+        return gates.read_hosts(connection, ["app.example.com"])["app.example.com"]
+
+
+def test_a_paused_host_holds_up_no_other(rig: Rig) -> None:
+    def answer(request: Request) -> Reply:
+        return reply(503) if request.headers["host"].startswith("ill") else Reply()
+
+    rig.receiver.answer = answer
+    for number in range(10):
+        ended(rig, f"I{number}", host="ill.example.com")
+    well = [ended(rig, f"W{number}", host="well.example.com") for number in range(10)]
+    rig.clock.passes(2)
+    rig.worker(concurrency=8).shift()
+    assert all(rig.now(watch).state is State.DELIVERED for watch in well)
+
+
+def test_a_client_whose_secret_cannot_be_read_holds_up_no_other(rig: Rig) -> None:
+    broken = rig.other_client("broken", readable=False)
+    rig.tasks.set("B1", COMPLETE)
+    lost = rig.registered("B1", client=broken, callback_url=rig.receiver.url(path="/B1"))
+    fine = ended(rig)
+    rig.clock.passes(2)
+    worker = rig.worker()
+    worker.shift()
+    assert rig.now(fine).state is State.DELIVERED
+    assert rig.now(lost).state is State.DELIVERING
