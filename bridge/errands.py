@@ -16,6 +16,7 @@ from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
+from bridge.edges.store import days
 from bridge.edges.store import gates as store
 from bridge.edges.store.gates import AccountGate
 
@@ -88,7 +89,7 @@ class Errands:
                 held = store.lock_accounts(connection, [name])[name]
                 store.save_accounts(connection, {name: _learnt(name, held, answer, asked_at, now)})
                 if not isinstance(answer, NoToken):
-                    store.count(connection, now.date(), {name: (1, int(_is_error(answer)))})
+                    days.count(connection, now.date(), {name: (1, int(_is_error(answer)))})
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=name, error=type(error).__name__)
 

@@ -14,7 +14,7 @@ from bridge.core.kinds import KINDS
 from bridge.core.watch import State, Watch
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
-from bridge.edges.store import claims
+from bridge.edges.store import claims, days
 from bridge.edges.store import gates as store
 from bridge.edges.tables import account_gates
 
@@ -135,7 +135,8 @@ class Polls:
         store.save_accounts(
             connection, {name: _learnt(name, held[name], by_account[name], now) for name in held}
         )
-        store.count(connection, now.date(), {name: _counted(d) for name, d in by_account.items()})
+        days.count(connection, now.date(), {name: _counted(d) for name, d in by_account.items()})
+        days.note_delays(connection, now.date(), {name: _delays(d) for name, d in by_account.items()})
 
 
 def _learnt(name: str, held: store.AccountGate, done: Sequence[Done], now: datetime) -> store.AccountGate:
@@ -158,6 +159,10 @@ def _counted(done: Sequence[Done]) -> tuple[int, int]:
     asked = [d.answer for d in done if not isinstance(d.answer, NoToken)]
     errors = [a for a in asked if isinstance(a, NoAnswer) or not 200 <= a.status_code < 300]
     return len(asked), len(errors)
+
+
+def _delays(done: Sequence[Done]) -> list[float]:
+    return [d.polled.delay_seconds for d in done if d.polled.delay_seconds is not None]
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:

@@ -11,7 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from bridge.edges import database
-from bridge.edges.store import housekeeping
+from bridge.edges.store import days, housekeeping
 from bridge.poll import time_out_overdue
 from bridge.worker import TICK_SECONDS, Worker
 
@@ -21,6 +21,7 @@ STOP_SECONDS = 22.0  # gunicorn kills its workers 25 s after SIGTERM, Heroku 30 
 OVERDUE_SECONDS = 1
 HEARTBEAT_SECONDS = 10
 PRUNE_SECONDS = 600
+DAYS_KEPT = timedelta(days=90)
 PRUNE_BATCH = 500  # a long transaction would hold up the others
 
 
@@ -103,4 +104,4 @@ class Clock:
                     connection, self._now(), retention=self._retention, limit=PRUNE_BATCH
                 )
         with self._engine.begin() as connection:
-            housekeeping.prune_days(connection, self._now())
+            days.prune(connection, (self._now() - DAYS_KEPT).date())

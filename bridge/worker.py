@@ -106,7 +106,9 @@ class Worker:
         wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
         self._failures += 1
         log.warning("database_away", error=type(error).__name__, retry_in_seconds=wait)
-        self._stopping.wait(wait)
+        if self._stopping.wait(wait):
+            # A worker that stops has no time for long waits, and still must not ask without any.
+            time.sleep(AWAY_SECONDS[0])
 
     def _work(self, job: Job) -> Done | None:
         """Do a job, unless its lease is over: a process that was stopped comes back to what others do now."""

@@ -12,7 +12,7 @@ from bridge.edges.accounts import Account, Accounts, Credentials
 from bridge.edges.hubspot import AccountTokens, HubSpot, StaticTokens
 from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
-from bridge.edges.store import gates
+from bridge.edges.store import days, gates
 from bridge.edges.store.gates import AccountGate
 from bridge.edges.transport import Transport
 from bridge.errands import Errands
@@ -79,4 +79,4 @@ def gate_of_default(engine: Engine) -> AccountGate:
 def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:
     """Requests and errors."""
     with engine.connect() as connection:
-        return gates.counts(connection, day).get("default", (0, 0))
+        return days.counts(connection, day).get("default", (0, 0))

@@ -1,6 +1,7 @@
 """Watches and answers for tests, with sensible values for whatever a test does not speak of."""
 
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,3 +52,20 @@ def asked(answer: Answer | NoAnswer | NoToken, *, jitter: float = 0.0, **others:
     """What an answer leads to for a watch that was registered a minute before NOW."""
     watch = a_watch(created_at=later(-60), **others)
     return after_answer(KINDS[watch.kind], watch, answer, now=NOW, jitter=jitter)
+
+
+class SteppedClock:
+    """A clock that goes on by a millisecond whenever somebody looks, and further when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = NOW
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        with self._lock:
+            self._now += timedelta(milliseconds=1)
+            return self._now
+
+    def passes(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)

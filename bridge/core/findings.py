@@ -31,12 +31,13 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The task has ended; `error` is a sentence unless it completed."""
+    """The task has ended; `error` is a sentence unless it completed. `completed_at` if HubSpot says."""
 
     status: str
     outcome: Outcome
     error: str | None
     body: str
+    completed_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +103,18 @@ def _read_body(kind: Kind, answer: Answer) -> Finding:
         return Unfinished(status=word, body=text)
     if judge := kind.ends.get(word):
         outcome = judge(body)
-        return Ended(status=word, outcome=outcome, error=_error(outcome, word, body), body=text)
+        error = _error(outcome, word, body)
+        return Ended(status=word, outcome=outcome, error=error, body=text, completed_at=_completed_at(body))
     short = clean(word, STATUS_LENGTH)
     return NoNews(reason=_no_news(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text)
+
+
+def _completed_at(body: Mapping[str, Any]) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(body["completedAt"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return instant if instant.tzinfo else None
 
 
 def _no_news(answer: Answer, what: str) -> str:

@@ -24,11 +24,15 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Polled:
-    """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account."""
+    """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account.
+
+    `delay_seconds` is how long the task had been over, where HubSpot says.
+    """
 
     watch: Watch
     hubspot: str | None
     signal: Signal
+    delay_seconds: float | None = None
 
 
 REFUSALS = 3  # HubSpot may need a moment to know a task that it has just made
@@ -76,9 +80,10 @@ def after_answer(
     """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1."""
     watch = replace(watch, polls=watch.polls + 1, last_polled_at=now)
     match read(kind, answer, now=now):
-        case Ended(status=status, outcome=outcome, error=error, body=body):
+        case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             ended = end(replace(watch, status=status), outcome, error, now=now)
-            return Polled(watch=ended, hubspot=body, signal=Success())
+            delay = max((now - completed_at).total_seconds(), 0.0) if completed_at else None
+            return Polled(watch=ended, hubspot=body, signal=Success(), delay_seconds=delay)
         case Unfinished(status=status, body=body):
             watch = _seen(watch, status, now=now)
             going = _go_on(

@@ -123,6 +123,7 @@ class Accounts:
         }
         add = database.insert(connection, accounts).values(name=name, created_at=now, **row)
         connection.execute(add.on_conflict_do_update(index_elements=["name"], set_=row))
+        oauth_tokens.forget_failure(connection, name)
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:

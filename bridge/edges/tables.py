@@ -224,6 +224,16 @@ account_days = Table(
     Column("errors", Integer, nullable=False),
 )
 
+account_delays = Table(
+    "account_delays",  # how late ends were noticed: a histogram a day
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("bound_seconds", Float, primary_key=True),
+    Column("detections", Integer, nullable=False),
+    Column("delay_seconds", Float, nullable=False),  # their sum
+)
+
 workers = Table(
     "workers",
     metadata,

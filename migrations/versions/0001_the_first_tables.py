@@ -1,4 +1,4 @@
-"""The first tables"""
+"""The first tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,15 @@ def upgrade() -> None:
         sa.Column("requests", sa.Integer(), nullable=False),
         sa.Column("errors", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("account", "day", name=op.f("pk_account_days")),
+    )
+    op.create_table(
+        "account_delays",
+        sa.Column("account", sa.String(length=64), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("bound_seconds", sa.Float(), nullable=False),
+        sa.Column("detections", sa.Integer(), nullable=False),
+        sa.Column("delay_seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("account", "day", "bound_seconds", name=op.f("pk_account_delays")),
     )
     op.create_table(
         "account_gates",
@@ -80,8 +89,12 @@ def upgrade() -> None:
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("origin", sa.String(length=64), nullable=False),
         sa.Column("access_token", sa.Text(), nullable=True),
-        sa.Column("refresh_token", sa.Text(), nullable=False),
+        sa.Column("refresh_token", sa.Text(), nullable=True),
+        sa.Column("issued_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("hold_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failure", sa.Text(), nullable=True),
+        sa.Column("at_fault", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("account", name=op.f("pk_oauth_tokens")),
     )
     op.create_table(
@@ -269,4 +282,5 @@ def downgrade() -> None:
     op.drop_table("canaries")
     op.drop_table("accounts")
     op.drop_table("account_gates")
+    op.drop_table("account_delays")
     op.drop_table("account_days")

@@ -1,9 +1,9 @@
 """What all processes know together: no signal, no request and no count is lost between them."""
 
-import time
 from bisect import bisect_right
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
+from itertools import chain
 
 import pytest
 from sqlalchemy import Engine
@@ -12,10 +12,11 @@ from bridge.core import quota
 from bridge.core.gates import HOST_POLICY, Failure, Gate, Success, after_signal
 from bridge.core.quota import Rate, Usage
 from bridge.edges.database import open_engine
+from bridge.edges.store import days
 from bridge.edges.store import gates as store
 from bridge.edges.store.gates import AccountGate
 from bridge.edges.tables import account_gates, host_gates
-from tests.makers import NOW, later
+from tests.makers import NOW, SteppedClock, later
 from tests.together import at_once
 
 PAUSED = Gate(failures=5, paused_at=NOW, paused_until=later(8), pause_seconds=8, reason="no answer")
@@ -116,7 +117,7 @@ def test_nothing_is_saved_when_there_is_nothing_to_save(engine: Engine) -> None:
     with engine.begin() as connection:
         store.save_accounts(connection, {})
         store.save_hosts(connection, {})
-        store.count(connection, DAY, {})
+        days.count(connection, DAY, {})
         assert store.read_accounts(connection) == {}
 
 
@@ -137,38 +138,36 @@ def test_twenty_workers_at_once_lose_no_request_of_the_day(engine: Engine) -> No
         names = ["a", "b"] if number % 2 else ["b", "a"]
         for _ in range(5):
             with engine.begin() as connection:
-                store.count(connection, DAY, dict.fromkeys(names, (3, 1)))
+                days.count(connection, DAY, dict.fromkeys(names, (3, 1)))
 
     at_once(20, count)
     with engine.begin() as connection:
-        assert store.counts(connection, DAY) == {"a": (300, 100), "b": (300, 100)}
-        assert store.counts(connection, date(2026, 11, 22)) == {}
+        assert days.counts(connection, DAY) == {"a": (300, 100), "b": (300, 100)}
+        assert days.counts(connection, date(2026, 11, 22)) == {}
 
 
 def test_three_processes_together_never_use_more_than_the_share(database_url: str) -> None:
-    rate = Rate(requests=40, seconds=1, share=0.5)
-    ends_at = time.monotonic() + 2.2
+    rate, clock = Rate(requests=40, seconds=1, share=0.5), SteppedClock()
 
     def process(_: int) -> list[datetime]:
         engine, mine = open_engine(database_url), list[datetime]()
-        while time.monotonic() < ends_at:
+        for _ in range(150):
+            clock.passes(0.005)
+            now = clock()
             with engine.begin() as connection:
                 held = store.lock_accounts(connection, ["default"])["default"]
-                now = datetime.now(UTC)
                 count = quota.grant(rate, held.usage, wanted=8, now=now)
                 usage = quota.spend(rate, held.usage, requests=count, now=now)
                 store.save_accounts(connection, {"default": replace(held, usage=usage)})
             mine += [now] * count
-            time.sleep(0.01)
         engine.dispose()
         return mine
 
-    each = at_once(3, process)
-    granted = sorted(instant for mine in each for instant in mine)
+    granted = sorted(chain.from_iterable(at_once(3, process)))
     window = timedelta(seconds=rate.seconds)
     fullest = max(bisect_right(granted, first + window) - place for place, first in enumerate(granted))
     assert fullest <= 20
-    assert len(granted) >= 10
+    assert len(granted) >= 0.6 * 20 * (clock() - NOW).total_seconds()
 
 
 def test_signals_of_many_workers_pause_a_host_once(engine: Engine) -> None:

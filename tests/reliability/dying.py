@@ -18,7 +18,7 @@ from gunicorn.app import wsgiapp
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
-from bridge import cli, deliver, poll, worker
+from bridge import cli, deliver, poll, seats, worker
 from bridge.core.watch import State
 from bridge.edges import connections
 from bridge.edges.store import claims, watches
@@ -45,6 +45,10 @@ def _after(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) 
 
 def _has_shares(_step: Any, _connection: Any, shares: Any, _now: Any) -> bool:
     return bool(shares)
+
+
+def _is(kind: type) -> Callable[..., bool]:
+    return lambda _seats, job: isinstance(job, kind)
 
 
 def _sent_by(method: str) -> Callable[..., bool]:
@@ -78,7 +82,7 @@ REGISTER = {
 }
 POLL = {
     "poll: before the claim": _before(poll.Polls, "claim", _has_shares),
-    "poll: claimed": _before(poll.Polls, "work"),
+    "poll: claimed": _before(seats.Seats, "seat", _is(poll.Job)),
     "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
     "poll: answered": _after(poll.Polls, "work"),
     "poll: before the commit": _after(claims, "save", _polls),
@@ -87,7 +91,7 @@ POLL = {
 }
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
-    "deliver: claimed": _before(deliver.Deliveries, "work"),
+    "deliver: claimed": _before(seats.Seats, "seat", _is(deliver.Job)),
     "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
     "deliver: answered": _after(deliver.Deliveries, "work"),
     "deliver: before the commit": _after(claims, "save", _attempts),

@@ -72,7 +72,7 @@ class Ledger:
         for watch_id, promise in self.promises.items():
             if row := rows.get(watch_id):
                 told = [*_of_state(row, promise), *_of_attempts(row, saved[watch_id], arrived[watch_id])]
-                told += _of_arrivals(row, promise, arrived[watch_id], self._final.get(watch_id))
+                told += _of_arrivals(row, arrived[watch_id], self._final.get(watch_id))
             else:
                 told = ["is gone"]
             problems += [f"{watch_id}: {problem}" for problem in told]
@@ -112,9 +112,7 @@ def _of_attempts(row: Row[Any], saved: list[Any], arrived: list[Arrival]) -> lis
     return problems
 
 
-def _of_arrivals(
-    row: Row[Any], promise: Promise, arrived: list[Arrival], final: tuple[str, float] | None
-) -> list[str]:
+def _of_arrivals(row: Row[Any], arrived: list[Arrival], final: tuple[str, float] | None) -> list[str]:
     problems = []
     if row.state == "delivered" and not any(arrival.accepted for arrival in arrived):
         problems.append("is delivered, and no receiver accepted it")

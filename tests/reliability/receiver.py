@@ -1,8 +1,6 @@
 """A receiver that keeps a ledger: what arrived, whether its signature verifies, what was answered."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -39,18 +37,17 @@ class Arrival:
     accepted: bool  # it was answered with a 2xx, unless the sender hung up first
 
 
-# How a path answers, from the number of the watch's attempt as the receiver counts: 1, 2, 3, …
-BEHAVIOURS: dict[str, Callable[[int], Reaction]] = {
-    "ok": lambda number: Reaction(),
-    "slow": lambda number: Reaction(seconds=1.2),
-    "flaky": lambda number: Reaction(status_code=500 if number == 1 else ACCEPTED),
-    "silent-first": lambda number: Reaction(status_code=None if number == 1 else ACCEPTED),
-    "hangs-first": lambda number: Reaction(seconds=30 if number == 1 else 0),
-    "later": lambda number: Reaction(
-        status_code=503 if number == 1 else ACCEPTED, headers=(("Retry-After", "2"),)
-    ),
-    "gone": lambda number: Reaction(status_code=410),
-    "down": lambda number: Reaction(status_code=502),
+# How a path answers a watch's first attempt, as the receiver counts, and the later ones.
+GOOD = Reaction()
+BEHAVIOURS = {
+    "ok": (GOOD, GOOD),
+    "slow": (Reaction(seconds=1.2), Reaction(seconds=1.2)),
+    "flaky": (Reaction(status_code=500), GOOD),
+    "silent-first": (Reaction(status_code=None), GOOD),
+    "hangs-first": (Reaction(seconds=30), GOOD),
+    "later": (Reaction(status_code=503, headers=(("Retry-After", "2"),)), GOOD),
+    "gone": (Reaction(status_code=410), Reaction(status_code=410)),
+    "down": (Reaction(status_code=502), Reaction(status_code=502)),
 }
 
 
@@ -62,7 +59,7 @@ class Receiver:
         self._secrets: dict[str, Webhook] = {}
         self._lock = threading.Lock()
         self._arrivals: list[Arrival] = []
-        self._counts: Counter[str] = Counter()
+        self._met: set[str] = set()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
@@ -91,8 +88,9 @@ class Receiver:
         _, behaviour, client = path.split("/")[:3]
         watch_id, outcome, verified = self._read(client, body, headers)
         with self._lock:
-            self._counts[watch_id] += 1
-            reaction = BEHAVIOURS[behaviour](self._counts[watch_id])
+            first, later = BEHAVIOURS[behaviour]
+            reaction = later if watch_id in self._met else first
+            self._met.add(watch_id)
             self._arrivals.append(
                 Arrival(
                     client=client,

@@ -40,7 +40,9 @@ class Scene:
         """The log of the process that is struck."""
         return self.folder / "struck.log"
 
-    def struck(self, boundary: str, nth: int, number: str, command: str, **changes: str) -> AbstractContextManager[BaseProcess]:
+    def struck(
+        self, boundary: str, nth: int, number: str, command: str, **changes: str
+    ) -> AbstractContextManager[BaseProcess]:
         """Run a command that gets a signal when it reaches a boundary for the nth time."""
         env = self.site.env(self.hubspot.url, **changes)
         return forked.running(env, self.log, boundary, str(nth), number, command)

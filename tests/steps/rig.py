@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,7 +30,7 @@ from bridge.edges.transport import Transport
 from bridge.poll import Polls
 from bridge.register import Registered, Registration, register
 from bridge.worker import Worker
-from tests.makers import NOW
+from tests.makers import NOW, SteppedClock
 from tests.steps.peers import PATIENCE_SECONDS, Peer, Reply, Scripts, saying
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)
@@ -39,23 +39,6 @@ POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
 PLENTY = Rate(requests=100_000, seconds=1, share=1)
 COMPLETE = saying({"status": "COMPLETE", "result": {"id": "1"}})
 PENDING = saying({"status": "PENDING"}, 202)
-
-
-class SteppedClock:
-    """A clock that goes on by a millisecond whenever somebody looks, and further when a test says so."""
-
-    def __init__(self) -> None:
-        self._now = NOW
-        self._lock = threading.Lock()
-
-    def __call__(self) -> datetime:
-        with self._lock:
-            self._now += timedelta(milliseconds=1)
-            return self._now
-
-    def passes(self, seconds: float) -> None:
-        with self._lock:
-            self._now += timedelta(seconds=seconds)
 
 
 def real_clock() -> datetime:

@@ -5,10 +5,11 @@ import pytest
 from bridge.core.gates import Gate
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import gates
+from bridge.edges.store import days
 from bridge.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
+from tests.together import at_once
 
 EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
 BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}, 429)
@@ -161,7 +162,7 @@ def test_hubspot_that_is_not_there_is_trouble_and_is_counted_as_an_error(rig: Ri
     assert (after.state, after.failures, after.polls) == (State.WATCHING, 1, 1)
     assert (after.last_error or "").startswith("HubSpot did not answer: ")
     with rig.engine.begin() as connection:
-        assert gates.counts(connection, rig.clock().date()) == {"default": (1, 1)}
+        assert days.counts(connection, rig.clock().date()) == {"default": (1, 1)}
 
 
 def test_a_deadline_that_passes_while_the_account_is_paused_is_told(rig: Rig) -> None:
@@ -213,3 +214,17 @@ def test_what_hubspot_s_headers_say_is_left_slows_the_account_down(rig: Rig) -> 
     usage = rig.account().usage
     assert usage.headroom == pytest.approx(0.5)
     assert usage.daily_remaining == 5_000
+
+
+def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
+    rate = Rate(requests=10, seconds=10, share=0.5)
+    for number in range(30):
+        rig.registered(f"T{number}")
+    rig.clock.passes(3)
+    before = rig.clock()
+    workers = [rig.worker(name=f"worker-{number}", rate=rate) for number in range(3)]
+    for _ in range(10):
+        rig.clock.passes(3)
+        at_once(3, lambda number: workers[number].shift())
+    seconds = (rig.clock() - before).total_seconds()
+    assert 0.35 * seconds <= len(rig.hubspot.requests) <= 0.5 * seconds + 1

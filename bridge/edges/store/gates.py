@@ -1,8 +1,8 @@
-"""What all processes know together about accounts and hosts: pauses, quotas, the day's counts."""
+"""What all processes know together about accounts and hosts: pauses and quotas."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, select, update
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, select, update
 from bridge.core.gates import Gate
 from bridge.core.quota import Usage
 from bridge.edges import database
-from bridge.edges.tables import account_days, account_gates, host_gates
+from bridge.edges.tables import account_gates, host_gates
 
 _GATE = tuple(f.name for f in fields(Gate))
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -119,25 +119,6 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
     """Be the one who probes a paused host; False when another process was first."""
     unchanged = host_gates.c.name == name, host_gates.c.paused_until == seen
     return connection.execute(update(host_gates).where(*unchanged).values(paused_until=until)).rowcount == 1
-
-
-def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
-    """Add (requests, errors) to each account's day."""
-    if not made:
-        return
-    add = database.insert(connection, account_days)
-    sums = {name: account_days.c[name] + add.excluded[name] for name in ("requests", "errors")}
-    rows = [
-        {"account": account, "day": day, "requests": requests, "errors": errors}
-        for account, (requests, errors) in sorted(made.items())
-    ]
-    connection.execute(add.on_conflict_do_update(index_elements=["account", "day"], set_=sums), rows)
-
-
-def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
-    """Return each account's (requests, errors) of the day."""
-    rows = connection.execute(select(account_days).where(account_days.c.day == day))
-    return {row.account: (row.requests, row.errors) for row in rows}
 
 
 def _to_gate(row: Row[Any]) -> Gate:

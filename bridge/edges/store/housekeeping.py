@@ -6,11 +6,10 @@ from sqlalchemy import Connection, delete, func, or_, select
 
 from bridge.core.watch import State
 from bridge.edges import database
-from bridge.edges.tables import account_days, watches, workers
+from bridge.edges.tables import watches, workers
 
 # An undelivered callback may still be wanted when somebody at last looks.
 UNDELIVERED_TIMES = 3
-DAYS_KEPT = timedelta(days=90)
 WORKERS_KEPT = timedelta(days=1)
 
 
@@ -39,8 +38,3 @@ def prune(connection: Connection, now: datetime, *, retention: timedelta, limit:
     over = select(watches.c.id).where(watches.c.settled_at < now - retention, long_over)
     batch = over.order_by(watches.c.settled_at).limit(limit)
     return connection.execute(delete(watches).where(watches.c.id.in_(batch))).rowcount
-
-
-def prune_days(connection: Connection, now: datetime) -> None:
-    """Delete the accounts' old daily counts."""
-    connection.execute(delete(account_days).where(account_days.c.day < (now - DAYS_KEPT).date()))

@@ -11,7 +11,7 @@ from bridge.core.quota import interval_seconds
 from bridge.core.watch import Outcome, State
 from bridge.edges.accounts import Account
 from bridge.edges.database import reading
-from bridge.edges.store import gates, listing
+from bridge.edges.store import days, gates, listing
 from bridge.edges.store.gates import AccountGate
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.shown import Shown
@@ -81,7 +81,7 @@ def _late_seconds(due_at: datetime | None, now: datetime) -> float | None:
 
 def _accounts(connection: Connection, call: Call) -> list[dict[str, Any]]:
     held = gates.read_accounts(connection)
-    made = gates.counts(connection, call.now.date())
+    made = days.counts(connection, call.now.date())
     return [
         _account(account, held.get(name, AccountGate()), made.get(name, (0, 0)), call.now)
         for name, account in call.parts.accounts.every(connection).items()

@@ -1,0 +1,70 @@
+"""The clock: it drives a worker and its chores, and stops when it is told to."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from bridge.core.watch import Outcome, State
+from bridge.edges.store import housekeeping
+from bridge.edges.tables import watches as table
+from bridge.scheduler import Clock
+from bridge.worker import Worker
+from tests.edges.claiming import added, due
+from tests.steps.rig import COMPLETE, Rig, eventually, real_clock
+
+
+@contextmanager
+def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
+    clock = Clock(worker=worker, engine=rig.engine, now=real_clock, retention_days=30)
+    clock.start()
+    try:
+        yield clock
+    finally:
+        clock.stop()
+
+
+def rows(rig: Rig) -> int:
+    with rig.engine.begin() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def is_alive(rig: Rig) -> bool:
+    with rig.engine.begin() as connection:
+        return housekeeping.last_tick(connection) is not None
+
+
+def test_a_clock_polls_delivers_and_says_that_it_is_alive_until_it_is_stopped(rig: Rig) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    watch = rig.registered("T1", clock=real_clock)
+    with ticking(rig, rig.worker(clock=real_clock)):
+        eventually(lambda: rig.now(watch).state is State.DELIVERED)
+        eventually(lambda: is_alive(rig))
+    assert not is_alive(rig)
+    assert [line["event"] for line in rig.logged.entries if line["event"].startswith("worker_")] == [
+        "worker_started",
+        "worker_stopped",
+    ]
+
+
+def test_a_clock_does_the_chores(rig: Rig) -> None:
+    long_ago = real_clock() - timedelta(days=31)
+    over = [replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago) for n in range(3)]
+    added(rig.engine, *over)
+    late = rig.registered("T1", clock=lambda: long_ago, timeout_seconds=10)
+    with ticking(rig, rig.worker(clock=real_clock, token=None)):
+        eventually(lambda: rig.now(late).state is State.DELIVERED)
+        eventually(lambda: rows(rig) == 1)
+    assert rig.now(late).outcome is Outcome.TIMED_OUT
+
+
+def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    with ticking(rig, rig.worker(clock=real_clock)) as clock:
+        clock.wind_down()
+        watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
+        threading.Event().wait(0.6)
+        assert rig.now(watch).polls == 0
