@@ -19,7 +19,8 @@ from bridge.deliver import Deliveries
 from bridge.edges import database, keyfile, migrations
 from bridge.edges.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.edges.callbacks import CallbackSender
-from bridge.edges.hubspot import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.edges.hubspot import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
+from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
 from bridge.edges.store import canary
 from bridge.edges.store.claims import Claimant
@@ -82,12 +83,20 @@ class Bridge:
     @cached_property
     def hubspot(self) -> HubSpot:
         """What asks HubSpot."""
+        settings = self._settings
         transport = Transport(
-            timeout_seconds=self._settings.hubspot_timeout_seconds,
+            timeout_seconds=settings.hubspot_timeout_seconds,
             body_limit=ANSWER_BYTES,
-            proxy=_reveal(self._settings.hubspot_proxy),
+            proxy=_reveal(settings.hubspot_proxy),
         )
-        return HubSpot(transport, StaticTokens())
+        oauth = OAuthTokens(
+            engine=self.engine,
+            cipher=self.cipher,
+            transport=transport,
+            clock=now,
+            lease_seconds=settings.lease_seconds,
+        )
+        return HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth))
 
     @cached_property
     def errands(self) -> Errands:

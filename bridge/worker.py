@@ -105,7 +105,8 @@ class Worker:
     def _wait_for_database(self, error: Exception) -> None:
         wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
         self._failures += 1
-        log.warning("database_away", error=type(error).__name__, retry_in_seconds=wait)
+        # Its first line is the driver's own; the SQL with its parameters follows below.
+        log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
         if self._stopping.wait(wait):
             # A worker that stops has no time for long waits, and still must not ask without any.
             time.sleep(AWAY_SECONDS[0])

@@ -132,6 +132,7 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> Stored:
+        """Return the account's row, begun or brought up to what is remembered where need be."""
         name, origin = key = _key(account)
         with database.reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)

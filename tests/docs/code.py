@@ -13,7 +13,6 @@ from pydantic import BaseModel
 from bridge import cli
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES
-from bridge.web.operations import Operation
 from bridge.web.shown import ShownProblem, shown_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
@@ -45,7 +44,7 @@ def log_events() -> dict[str, LogEvent]:
 
 
 def commands() -> set[str]:
-    """Return every command without its arguments: `clients add`, `serve`, …"""
+    """Return every command without its arguments: `clients add`, `serve` and so on."""
     return set(_leaves(cli._parser()))
 
 
@@ -58,16 +57,13 @@ def _leaves(parser: argparse.ArgumentParser, path: str = "") -> Iterator[str]:
         yield path
 
 
-def operations() -> list[Operation]:
-    """Return every operation of the API."""
-    return [operation for resource in RESOURCES for operation in resource.operations]
-
-
 def models() -> dict[str, type[BaseModel]]:
     """Return the models that the OpenAPI document is made from, by the names that it has for them."""
-    taken = [operation.body for operation in operations() if operation.body]
-    shown = [answered.model for operation in operations() for answered in operation.answers.values()]
-    return {shown_name(model.__name__): model for model in [ShownProblem, *taken, *shown]}
+    every: list[type[BaseModel]] = [ShownProblem]
+    for operation in (operation for resource in RESOURCES for operation in resource.operations):
+        every += [operation.body] if operation.body else []
+        every += [answered.model for answered in operation.answers.values()]
+    return {shown_name(model.__name__): model for model in every}
 
 
 def routes() -> set[tuple[str, str]]:

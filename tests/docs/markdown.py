@@ -58,8 +58,8 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[0].splitlines()[2:]]
 
 
-def code(cell: str) -> list[str]:
-    """Return what is set as code in a cell."""
+def codes(cell: str) -> list[str]:
+    """Return what is set as code."""
     return re.findall(r"`([^`]+)`", cell)
 
 

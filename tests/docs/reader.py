@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,16 @@ import requests
 
 from demo.services import ROOT, free_port
 
+BASH = ("/bin/bash", "-ec")
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.2
-# Theirs would be the bridge's settings, or make's own.
+# Settings of the bridge that somebody else has set, and make's own.
 FOREIGN = ("BRIDGE_", "HUBSPOT_", "MAKE", "MFLAGS")
+
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, less what would change what the commands do."""
+    return {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)}
 
 
 class Reader:
@@ -31,9 +37,8 @@ class Reader:
             "bridge sandbox": f"bridge sandbox --port {self.ports['8001']}",
             "make run": "make -o .venv/.ready run",
         }
-        mine = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)}
         database = f"sqlite:///{folder}/bridge.db"
-        self.environment = mine | {"DATABASE_URL": database, "PORT": self.ports["8000"]}
+        self.environment = environment() | {"DATABASE_URL": database, "PORT": self.ports["8000"]}
 
     def url(self, port: str) -> str:
         """Return what the README calls 127.0.0.1 with this port."""
@@ -47,16 +52,7 @@ class Reader:
 
     def run(self, commands: str) -> str:
         """Run commands to their end; return what they print."""
-        ran = subprocess.run(
-            ["bash", "-ec", self.filled(commands)],
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE_SECONDS,
-            check=True,
-        )
-        return ran.stdout
+        return printed(self.filled(commands), self.environment)
 
     @contextmanager
     def terminal(self, commands: str, ready_url: str) -> Iterator[Path]:
@@ -66,7 +62,7 @@ class Reader:
         output = self.folder / f"terminal-{free_port()}"
         with output.open("w") as file:
             process = subprocess.Popen(
-                ["bash", "-ec", script], cwd=ROOT, env=self.environment, stdout=file, stderr=file
+                [*BASH, script], cwd=ROOT, env=self.environment, stdout=file, stderr=file
             )
         with ExitStack() as stack:
             stack.callback(_end, process)
@@ -75,7 +71,21 @@ class Reader:
             yield output
 
 
-def until(happened: Any, told_by: Path) -> None:
+def printed(script: str, environment: Mapping[str, str]) -> str:
+    """Run a script of commands to its end; return what it prints."""
+    ran = subprocess.run(
+        [*BASH, script],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    return ran.stdout
+
+
+def until(happened: Callable[[], bool], told_by: Path) -> None:
     """Wait until something has happened; what the file tells is shown when it does not."""
     give_up_at = time.monotonic() + PATIENCE_SECONDS
     while not happened():

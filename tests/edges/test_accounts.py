@@ -1,6 +1,5 @@
 """HubSpot accounts: the environment's, the table's, and what each lends the other."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +10,6 @@ from sqlalchemy import Engine, select
 from bridge.core.oauth import Issued
 from bridge.core.quota import Rate
 from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.database import open_engine
 from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import oauth_tokens as store
 from bridge.edges.tables import accounts as table
@@ -22,13 +20,6 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ENVIRONMENT = an_account("https://api.hubapi.com", Credentials(access_token="pat-environment"))
 ISSUED = Issued(access_token="at", refresh_token="rt", issued_at=NOW, expires_at=NOW + timedelta(hours=1))
 SECRETS = ("pat-environment", "sandbox-token", "sandbox-secret", "sandbox-refresh")
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

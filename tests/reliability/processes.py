@@ -85,8 +85,16 @@ class Running:
 
 def lines(log: Path, event: str) -> list[dict[str, Any]]:
     """Return the lines of one event in a process's log."""
-    told = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
-    return [line for line in told if line["event"] == event]
+    return [line for line in _lines(log) if line["event"] == event]
+
+
+def errors(log: Path) -> list[dict[str, Any]]:
+    """Return what a process has logged as an error."""
+    return [line for line in _lines(log) if line["level"] in {"error", "critical"}]
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
 def process_state(pid: int) -> str:
@@ -122,7 +130,7 @@ class Processes:
 
     def web(self, port: int, **changes: str) -> Running:
         """Start `gunicorn app:app`; returns when it answers."""
-        web = self.start(*WEB, **{"PORT": str(port), **changes})
+        web = self.start(*WEB, PORT=str(port), **changes)
         until(lambda: answers(web, port))
         return web
 

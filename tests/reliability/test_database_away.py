@@ -1,12 +1,12 @@
 """The database goes away under load and comes back: nobody is restarted, nobody spins, nothing is lost."""
 
-import contextlib
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,17 @@ from bridge.edges.migrations import upgrade
 from bridge.sandbox import Sandbox
 from bridge.settings import PSYCOPG
 from tests.postgres import PostgresServer, temporary_server
-from tests.reliability.api import Api
 from tests.reliability.conftest import NewSite
-from tests.reliability.ledger import Ledger
-from tests.reliability.processes import Processes, Running, free_port, lines, processes
+from tests.reliability.houses import House, cpu_share, house
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import followed, played
+from tests.reliability.scenes import played
 from tests.reliability.site import Site, site
 from tests.reliability.waiting import until
 
 AWAY_SECONDS = 8.0
-# A process that asked without a pause would use most of the time.
+STOPPING_SECONDS = 3.0
+LOCKED_SECONDS = BUSY_SECONDS + 2
+# A process that asks without a pause uses all of a processor, or half of one on a busy machine.
 MOST_CPU_SHARE = 0.25
 
 
@@ -37,25 +37,155 @@ MOST_CPU_SHARE = 0.25
 class Outage:
     """What was seen while the database was away, and what does not add up after it."""
 
-    refusal: requests.Response
-    readiness: requests.Response
     cpu_share: float
     problems: list[str]
-    repeated: int
     errors: list[dict[str, Any]]
+    twice: int
+    answers: dict[str, requests.Response | None] = field(default_factory=dict)
+    exit_status: int | None = None
 
 
-class House:
-    """A worker and a web process on one site, with watches in every stage."""
+def seen(bridge: House, cpu_share: float, **others: Any) -> Outage:
+    """Wait until all is told, and judge."""
+    until(bridge.ledger.settled)
+    return Outage(
+        cpu_share=cpu_share,
+        problems=bridge.ledger.problems(),
+        errors=bridge.errors(),
+        twice=bridge.arrivals() - len(bridge.ledger.promises),
+        **others,
+    )
 
-    def __init__(self, site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> None:
-        self.site = site
-        self.ledger = Ledger(site, receiver)
-        self._hubspot = hubspot
-        self._receiver = receiver
-        self._port = free_port()
-        env = site.env(hubspot.url, PORT=str(self._port), BRIDGE_EMBEDDED_WORKER="false")
-        self.processes = Processes(env, folder)
-        self.worker = self.processes.worker()
-        self.web = self.processes.web(self._port)
-        self.api = Api(site, self._port)
+
+def asked(bridge: House) -> dict[str, requests.Response | None]:
+    """Call the web process as clients and operators do."""
+    body = {"task_id": "AAAAEZ6whGI", "callback_url": bridge.receiver.url(bridge.site)}
+    return {
+        "register": bridge.api.call("POST", "/v1/watches", body),
+        "readyz": bridge.api.call("GET", "/readyz"),
+        "healthz": bridge.api.call("GET", "/healthz"),
+    }
+
+
+@contextmanager
+def own_server() -> Iterator[tuple[PostgresServer, Site]]:
+    """A PostgreSQL that may be stopped, and a site on it."""
+    with temporary_server() as server:
+        url = server.create_database("bridge")
+        engine = open_engine(url.replace("postgresql:", f"{PSYCOPG}:"))
+        upgrade(engine)
+        engine.dispose()
+        with site(url) as place:
+            yield server, place
+
+
+def postgresql_goes_away(
+    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+) -> Outage:
+    with house(place, hubspot, receiver, folder) as bridge:
+        bridge.fill()
+        server.stop()
+        share = cpu_share(bridge.worker, AWAY_SECONDS)
+        answers = asked(bridge)
+        server.start()
+        bridge.register()
+        return seen(bridge, share, answers=answers)
+
+
+def worker_is_stopped_meanwhile(
+    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+) -> Outage:
+    with house(place, hubspot, receiver, folder) as bridge:
+        bridge.fill()
+        server.stop("immediate")
+        bridge.worker.send(signal.SIGTERM)
+        share = cpu_share(bridge.worker, STOPPING_SECONDS)
+        server.start()
+        exit_status = bridge.worker.wait()
+        bridge.processes.worker()
+        return seen(bridge, share, exit_status=exit_status)
+
+
+def sqlite_is_locked(place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Outage:
+    with house(place, hubspot, receiver, folder) as bridge:
+        bridge.fill()
+        path = place.url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            locked_at = time.monotonic()
+            answers = asked(bridge)
+            share = cpu_share(bridge.worker, max(0.1, locked_at + LOCKED_SECONDS - time.monotonic()))
+            other.execute("ROLLBACK")
+        bridge.register()
+        return seen(bridge, share, answers=answers)
+
+
+Outages = Mapping[str, Future[Outage]]
+
+
+@pytest.fixture(scope="module")
+def outages(
+    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outages]:
+    """All outages, at the same time."""
+
+    def on(play: Any, *where: Any) -> Any:
+        return partial(play, *where, hubspot, receiver, tmp_path_factory.mktemp("house"))
+
+    with own_server() as one, own_server() as other:
+        plays = {
+            "postgresql": on(postgresql_goes_away, *one),
+            "postgresql, stopping": on(worker_is_stopped_meanwhile, *other),
+            "sqlite": on(sqlite_is_locked, new_site("sqlite")),
+        }
+        with played(plays) as came:
+            yield came
+
+
+EVERY = pytest.mark.parametrize("where", ["postgresql", "postgresql, stopping", "sqlite"])
+
+
+@EVERY
+def test_nothing_is_lost_and_nothing_is_told_twice(outages: Outages, where: str) -> None:
+    outage = outages[where].result()
+    assert not outage.problems
+    assert not outage.twice
+
+
+@EVERY
+def test_nobody_asks_without_a_pause(outages: Outages, where: str) -> None:
+    assert outages[where].result().cpu_share < MOST_CPU_SHARE
+
+
+@EVERY
+def test_an_outage_is_no_error_of_ours(outages: Outages, where: str) -> None:
+    assert not outages[where].result().errors
+
+
+def test_a_worker_that_is_stopped_meanwhile_saves_what_it_has_and_ends_well(outages: Outages) -> None:
+    assert outages["postgresql, stopping"].result().exit_status == 0
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [("postgresql", "The database cannot be reached."), ("sqlite", "The database is busy.")],
+)
+def test_the_api_asks_to_come_again(outages: Outages, where: str, why: str) -> None:
+    answer = outages[where].result().answers["register"]
+    assert answer is not None
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert answer.json()["detail"] == why
+
+
+def test_readyz_says_why(outages: Outages) -> None:
+    answer = outages["postgresql"].result().answers["readyz"]
+    assert answer is not None
+    assert answer.status_code == 503
+    assert answer.json()["problems"] == ["The database does not answer."]
+
+
+def test_healthz_stays_well(outages: Outages) -> None:
+    answer = outages["postgresql"].result().answers["healthz"]
+    assert answer is not None
+    assert answer.ok

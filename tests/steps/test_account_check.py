@@ -15,6 +15,7 @@ from bridge.core.quota import interval_seconds
 from bridge.edges.accounts import Account, Credentials
 from bridge.edges.database import open_engine
 from bridge.sandbox import Reply, Sandbox, Target
+from tests.edges.held_server import HeldServer, response
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
 
 Check = Callable[[Account], AccountCheck]
@@ -68,6 +69,13 @@ def test_an_oauth_app_is_told_nothing_of_the_day(hubspot: Sandbox, check: Check)
     found = check(an_account(hubspot.url, OAUTH))
     assert found.ok
     assert found.summary == "HubSpot takes the credentials. 99 of 100 requests are left now."
+
+
+def test_without_hubspot_s_headers_nothing_is_said_of_the_quota(check: Check) -> None:
+    with HeldServer(response("404 Not Found", {"message": "no such task"})) as server:
+        server.let_go()
+        found = check(an_account(server.url))
+    assert (found.summary, found.quota) == ("HubSpot takes the credentials.", None)
 
 
 @pytest.mark.parametrize(

@@ -217,14 +217,14 @@ def test_what_hubspot_s_headers_say_is_left_slows_the_account_down(rig: Rig) -> 
 
 
 def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
-    rate = Rate(requests=10, seconds=10, share=0.5)
-    for number in range(30):
+    rate = Rate(requests=100, seconds=10, share=0.5)
+    for number in range(40):
         rig.registered(f"T{number}")
     rig.clock.passes(3)
     before = rig.clock()
     workers = [rig.worker(name=f"worker-{number}", rate=rate) for number in range(3)]
-    for _ in range(10):
-        rig.clock.passes(3)
+    for _ in range(15):
+        rig.clock.passes(0.4)
         at_once(3, lambda number: workers[number].shift())
-    seconds = (rig.clock() - before).total_seconds()
-    assert 0.35 * seconds <= len(rig.hubspot.requests) <= 0.5 * seconds + 1
+    share = 5 * (rig.clock() - before).total_seconds()
+    assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1

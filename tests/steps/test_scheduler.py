@@ -1,6 +1,6 @@
 """The clock: it drives a worker and its chores, and stops when it is told to."""
 
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +12,7 @@ from bridge.core.watch import Outcome, State
 from bridge.edges.store import housekeeping
 from bridge.edges.tables import watches as table
 from bridge.scheduler import Clock
-from bridge.worker import Worker
+from bridge.worker import TICK_SECONDS, Worker
 from tests.edges.claiming import added, due
 from tests.steps.rig import COMPLETE, Rig, eventually, real_clock
 
@@ -63,8 +63,10 @@ def test_a_clock_does_the_chores(rig: Rig) -> None:
 
 def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
     rig.tasks.set("T1", COMPLETE)
-    with ticking(rig, rig.worker(clock=real_clock)) as clock:
+    worker = rig.worker(clock=real_clock)
+    with ticking(rig, worker) as clock:
         clock.wind_down()
+        worker.shift()  # returns when a shift that had begun is over
         watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
-        threading.Event().wait(0.6)
+        time.sleep(3 * TICK_SECONDS)
         assert rig.now(watch).polls == 0

@@ -1,0 +1,231 @@
+"""What the pages tell to run is run: the demo, the README's session, both receivers, the examples."""
+
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from bridge.core.signing import make_secret, sign
+from bridge.settings import Settings
+from tests.docs.markdown import ROOT, blocks, page, section
+from tests.docs.reader import PATIENCE_SECONDS, Reader, environment, printed, until, values
+
+README = page("README.md")
+RECEIVING = page("docs/receiving.md")
+STEPS = [block.text for block in blocks(section(README, "Try it"), "sh")]
+
+BODY = b'{"type": "bridge.test", "data": {}}'
+STRANGERS = make_secret(b"s" * 32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def demo() -> Iterator[subprocess.Popen[str]]:
+    """The demo, begun before all else: it takes half a minute."""
+    command = [sys.executable, "-m", "demo"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        if process.poll() is None:
+            # It ends its own processes then; SIGTERM would leave them behind.
+            process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Somebody who has HubSpot's stand-in and the bridge running, and has made a client."""
+    sandbox, serve, add = STEPS[:3]
+    reader = Reader(tmp_path_factory.mktemp("reader"))
+    with (
+        reader.terminal(sandbox, f"{reader.url('8001')}/sandbox/ledger"),
+        reader.terminal(serve, f"{reader.url('8000')}/readyz"),
+    ):
+        client = dict(line.split() for line in reader.run(add).splitlines())
+        reader.known |= {"hib_…": client["api_key"], "whsec_…": client["signing_secret"]}
+        yield reader
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("python", id="python"),
+        pytest.param(
+            "js",
+            id="node",
+            marks=pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+        ),
+    ],
+)
+def receiver(request: pytest.FixtureRequest, reader: Reader) -> Iterator[Path]:
+    """A receiver of the README, running as it says; yields the file of what it prints."""
+    [block] = blocks(section(README, "Receive the callback"), request.param)
+    name, program = {"python": ("receiver.py", ".venv/bin/python"), "js": ("receiver.mjs", "node")}[
+        request.param
+    ]
+    file = reader.folder / name
+    file.write_text(reader.filled(block.text), encoding="utf-8")
+    command = STEPS[3].replace(".venv/bin/python receiver.py", f"{program} {file}")
+    with reader.terminal(command, reader.url("9000")) as output:
+        yield output
+
+
+def test_the_readme_is_true_from_the_import_to_the_second_delivery(reader: Reader, receiver: Path) -> None:
+    start, register, look, again = STEPS[4:]
+    [task] = values(reader.run(start))
+    reader.known["AAAAEZ6whGI"] = task["id"]
+    [watch], [same] = (values(reader.run(register)) for _ in range(2))
+    assert same["id"] == watch["id"]
+    reader.known["wat_…"] = watch["id"]
+    until(lambda: values(reader.run(look))[0]["state"] == "delivered", receiver)
+    assert "import.completed" in receiver.read_text()
+    listing, redeliver, attempts = again.splitlines()
+    assert values(reader.run(listing))[0]["watches"][0]["id"] == watch["id"]
+    assert values(reader.run(redeliver))[0]["state"] == "delivering"
+    until(lambda: len(values(reader.run(attempts))[0]["attempts"]) == 2, receiver)
+    assert [a["trigger"] for a in values(reader.run(attempts))[0]["attempts"]] == ["schedule", "manual"]
+    until(lambda: receiver.read_text().count("import.completed") == 2, receiver)
+
+
+def test_the_watch_that_the_readme_shows_has_the_fields_of_a_real_one(reader: Reader) -> None:
+    [shown] = values(blocks(section(README, "Try it"), "json")[0].text)
+    url = f"{reader.url('8000')}/v1/watches"
+    task = {"task_id": "AAAAEZ6whGI", "callback_url": f"{reader.url('9000')}/hooks/hubspot"}
+    real = requests.post(url, json=task, headers=key_of(reader), timeout=30)
+    assert list(real.json()) == list(shown)
+
+
+def key_of(reader: Reader) -> dict[str, str]:
+    return {"Authorization": f"Bearer {reader.known['hib_…']}"}
+
+
+def test_a_receiver_takes_a_real_callback(reader: Reader, receiver: Path) -> None:
+    trial = {"callback_url": f"{reader.url('9000')}/hooks/hubspot"}
+    url = f"{reader.url('8000')}/v1/test-callback"
+    attempt = requests.post(url, json=trial, headers=key_of(reader), timeout=30).json()
+    assert (attempt["status_code"], attempt["error"]) == (204, None)
+    until(lambda: "bridge.test" in receiver.read_text(), receiver)
+
+
+def posted(reader: Reader, headers: dict[str, str], body: bytes = BODY) -> int:
+    url = f"{reader.url('9000')}/hooks/hubspot"
+    return requests.post(url, body, headers=headers, timeout=30).status_code
+
+
+def signed(*secrets: str, age_seconds: int = 0) -> dict[str, str]:
+    return sign("wat_12345678", int(time.time()) - age_seconds, BODY, secrets)
+
+
+@pytest.mark.usefixtures("receiver")
+def test_a_receiver_takes_a_callback_with_two_signatures_while_a_secret_is_rotated(reader: Reader) -> None:
+    assert posted(reader, signed(STRANGERS, reader.known["whsec_…"])) == 204
+    assert posted(reader, signed(reader.known["whsec_…"], STRANGERS)) == 204
+
+
+@pytest.mark.usefixtures("receiver")
+@pytest.mark.parametrize("age_seconds", [600, -600], ids=["old", "from the future"])
+def test_a_receiver_refuses_a_genuine_callback_of_another_time(reader: Reader, age_seconds: int) -> None:
+    assert posted(reader, signed(reader.known["whsec_…"], age_seconds=age_seconds)) == 400
+
+
+@pytest.mark.usefixtures("receiver")
+def test_a_receiver_refuses_a_body_that_was_changed_on_the_way(reader: Reader) -> None:
+    assert posted(reader, signed(reader.known["whsec_…"]), BODY.replace(b"}", b" }")) == 400
+
+
+@pytest.mark.usefixtures("receiver")
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="unsigned"),
+        pytest.param(signed(STRANGERS), id="a stranger's secret"),
+        pytest.param({"webhook-signature": ""}, id="an empty signature"),
+        pytest.param({"webhook-signature": "v1,"}, id="a signature of nothing"),
+        pytest.param({"webhook-signature": "garbage"}, id="no signature"),
+        pytest.param({"webhook-signature": "v1,*"}, id="no base64"),
+        pytest.param({"webhook-timestamp": "soon"}, id="no time"),
+    ],
+)
+def test_a_receiver_refuses_what_is_not_signed_by_the_secret(reader: Reader, headers: dict[str, str]) -> None:
+    own = signed(reader.known["whsec_…"]) if 0 < len(headers) < 3 else {}
+    assert posted(reader, own | headers) == 400
+
+
+def test_the_example_for_integrators_own_tests_passes(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = blocks(section(RECEIVING, "In your own tests"), "python")
+    monkeypatch.setenv("SANDBOX", reader.url("8001"))
+    monkeypatch.setenv("BRIDGE", reader.url("8000"))
+    monkeypatch.setenv("API_KEY", reader.known["hib_…"])
+    monkeypatch.setenv("SIGNING_SECRET", reader.known["whsec_…"])
+    namespace = run_code(block.text)
+    namespace["test_we_hear_of_an_import_that_failed"]()
+
+
+def run_code(text: str, **known: Any) -> dict[str, Any]:
+    exec(compile(text, "example", "exec"), known)  # noqa: S102 -- the page's own example is what is tested
+    return known
+
+
+def test_the_example_that_notes_events_takes_each_once() -> None:
+    [block] = blocks(section(RECEIVING, "Answer fast, and expect it twice"), "python")
+    note = run_code(block.text, sqlite3=sqlite3)["note"]
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE events (webhook_id TEXT PRIMARY KEY, body BLOB)")
+    assert [note(database, watch_id, b"{}") for watch_id in ("wat_1", "wat_1", "wat_2")] == [
+        True,
+        False,
+        True,
+    ]
+    database.close()
+
+
+def test_the_commands_for_heroku_make_settings_that_the_bridge_takes() -> None:
+    # In place of the real one: it prints what is set, and leaves the rest.
+    stand_in = 'heroku() { [ "$1" != config:set ] || printf "%s\\n" "${@:2}"; }\ngit() { :; }\n'
+    script = "\n".join([stand_in, *(block.text for block in blocks(section(README, "Deploy"), "sh"))])
+    made = printed(script.replace("…", "x"), environment())
+    environ = dict(line.split("=", 1) for line in made.splitlines())
+    settings = Settings.load(environ | {"DATABASE_URL": "postgres://host/name", "DYNO": "web.1"})
+    assert {
+        "BRIDGE_SECRET_KEY",
+        "BRIDGE_ADMIN_KEY",
+        "HUBSPOT_ACCESS_TOKEN",
+        "BRIDGE_PUBLIC_URL",
+    } <= environ.keys()
+    assert settings.embedded_worker is False
+
+
+def test_the_make_targets_of_the_readme_are_there() -> None:
+    [block] = blocks(section(README, "Two commands"), "sh")
+    for line in block.text.splitlines():
+        command = line.partition("#")[0].replace("make", "make --dry-run")
+        assert printed(command, environment())
+
+
+def test_every_command_of_the_readme_is_in_a_part_that_is_tested() -> None:
+    parts = [
+        block
+        for name in ("Two commands", "Try it", "Deploy")
+        for block in blocks(section(README, name), "sh")
+    ]
+    assert parts == blocks(README, "sh")
+
+
+def test_the_demo_prints_what_the_readme_shows(demo: subprocess.Popen[str]) -> None:
+    output, _ = demo.communicate(timeout=PATIENCE_SECONDS)
+    assert demo.returncode == 0, output
+    [excerpt] = blocks(section(README, "Two commands"), "text")
+    assert set(map(timeless, excerpt.text.splitlines())) <= set(map(timeless, output.splitlines()))
+
+
+def timeless(line: str) -> str:
+    """Leave out what differs from run to run."""
+    return re.sub(r"^ *[\d.]+ s|(?<=task )\S+|wat_\S+", "", line)

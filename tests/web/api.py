@@ -1,0 +1,198 @@
+"""The REST API over Flask's test client, on a real database, as its callers see it."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
+
+from cryptography.fernet import Fernet
+from flask import Flask
+from sqlalchemy import Connection, insert, update
+from werkzeug.test import TestResponse
+
+from bridge import clients, web
+from bridge.core.quota import Rate
+from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
+from bridge.edges.callbacks import CallbackSender
+from bridge.edges.database import open_engine
+from bridge.edges.secrets import Cipher
+from bridge.edges.tables import watches
+
+ADMIN_KEY = "an-admin-key-from-the-environment"
+URL = "https://app.example.com/hooks/hubspot"
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+
+class Clock:
+    """Goes on by a millisecond whenever somebody looks, and further when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = START
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        with self._lock:
+            self._now += timedelta(milliseconds=1)
+            return self._now
+
+    def passes(self, seconds: float) -> None:
+        with self._lock:
+            self._now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Somebody who sends requests; without a `key` they have no Authorization header."""
+
+    app: Flask
+    key: str | None
+
+    def send(self, method: str, path: str, body: Any = None, **options: Any) -> TestResponse:
+        """Send a request, with `body` as JSON if there is one."""
+        headers = dict(options.pop("headers", {}))
+        if self.key is not None:
+            headers.setdefault("Authorization", f"Bearer {self.key}")
+        if body is not None:
+            options |= {"data": json.dumps(body), "content_type": "application/json"}
+        return self.app.test_client().open(path, method=method, headers=headers, **options)
+
+    def get(self, path: str, **query: Any) -> TestResponse:
+        # The test client would drop a query that is part of the path.
+        return self.send("GET", path, **({"query_string": query} if query else {}))
+
+    def post(self, path: str, body: Any = None) -> TestResponse:
+        return self.send("POST", path, body)
+
+    def put(self, path: str, body: Any) -> TestResponse:
+        return self.send("PUT", path, body)
+
+    def delete(self, path: str) -> TestResponse:
+        return self.send("DELETE", path)
+
+    def registers(self, task_id: str = "AAAAEZ6whGI", **others: Any) -> dict[str, Any]:
+        """Register a watch that is new, and return it."""
+        response = self.post("/v1/watches", {"task_id": task_id, "callback_url": URL} | others)
+        assert response.status_code == 201, response.text
+        return members(response)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """The application, and what a test needs to set its scene."""
+
+    parts: web.Parts
+    app: Flask
+    clock: Clock
+
+    @property
+    def admin(self) -> Caller:
+        return Caller(app=self.app, key=ADMIN_KEY)
+
+    @property
+    def nobody(self) -> Caller:
+        return Caller(app=self.app, key=None)
+
+    def client(self, name: str = "cms", *, admin: bool = False) -> Caller:
+        """A new client."""
+        return Caller(app=self.app, key=self.new_client(name, admin=admin).api_key)
+
+    def new_client(self, name: str = "cms", *, admin: bool = False) -> clients.NewClient:
+        made = clients.add(self.parts.engine, self.parts.cipher, name, admin=admin, now=self.clock())
+        assert isinstance(made, clients.NewClient)
+        return made
+
+    def add_account(self, name: str) -> None:
+        change = AccountChange(credentials=Credentials(access_token="pat-test"))
+        with self.parts.engine.begin() as connection:
+            self.parts.accounts.put(connection, name, change, self.clock())
+
+    def change(self, watch_id: str, **columns: Any) -> None:
+        """Make a row what it could have become."""
+        self.execute(update(watches).where(watches.c.id == watch_id).values(**columns))
+
+    def execute(self, statement: Any) -> None:
+        with self.parts.engine.begin() as connection:
+            connection.execute(statement)
+
+    def insert(self, table: Any, **row: Any) -> None:
+        self.execute(insert(table).values(**row))
+
+
+def members(response: TestResponse) -> dict[str, Any]:
+    """The JSON object that was answered."""
+    assert response.content_type in ("application/json", "application/problem+json")
+    found: dict[str, Any] = json.loads(response.data)
+    return found
+
+
+def problem(response: TestResponse, status: int) -> dict[str, Any]:
+    """The problem that was answered, which must be well-formed (RFC 9457)."""
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/problem+json"
+    told = members(response)
+    assert told.keys() - {"errors"} == {"type", "title", "status", "detail"}
+    assert told["type"] == f"/docs#problem-{status}"
+    assert told["status"] == status
+    assert told["detail"].endswith(".")
+    return told
+
+
+def pointers(response: TestResponse, status: int = 422) -> list[str]:
+    """Where the input is at fault."""
+    return [fault["pointer"] for fault in problem(response, status)["errors"]]
+
+
+@contextmanager
+def serving(database_url: str, **parts: Any) -> Iterator[Api]:
+    """The API on a migrated database, with `parts` that differ from the usual ones."""
+    engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
+    loopback = (ip_network("127.0.0.0/8"),)
+    callbacks = CallbackSender(
+        timeout_seconds=10,
+        allow=loopback,
+        ports=frozenset(),
+        https_only=False,
+        proxy=None,
+        lookup=lambda _: ["127.0.0.1"],
+    )
+    usual: dict[str, Any] = {
+        "engine": engine,
+        "cipher": cipher,
+        "accounts": Accounts(_environment(), cipher),
+        "callbacks": callbacks,
+        "clock": clock,
+        "is_migrated": _is_migrated,
+        "watch_timeout_seconds": 86_400,
+        "admin_key": ADMIN_KEY,
+        "public_url": None,
+        "https_only": False,
+        "callback_ports": frozenset(),
+        "callback_allow": loopback,
+    }
+    made = web.Parts(**usual | parts)
+    try:
+        yield Api(parts=made, app=web.create_app(made), clock=clock)
+    finally:
+        callbacks.close()
+        engine.dispose()
+
+
+def _is_migrated(_: Connection) -> bool:
+    return True
+
+
+def _environment() -> Account:
+    return Account(
+        name="default",
+        credentials=Credentials(),
+        base_url="https://api.hubapi.com",
+        api_version="v3",
+        rate=Rate(requests=100, seconds=10.0, share=0.5),
+    )
+
+
+Serve = Callable[..., Api]

@@ -1,0 +1,78 @@
+"""Fixtures for the tests of the REST API."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.edges.database import open_engine
+from bridge.edges.tables import metadata
+from tests.postgres import PostgresServer
+from tests.web.api import Api, Caller, Serve, serving
+
+
+@pytest.fixture(scope="session")
+def web_postgres_url(postgres_server: PostgresServer, postgres_template: str) -> str:
+    """One PostgreSQL database for all tests here: to empty it takes a tenth of the time of a new one."""
+    return postgres_server.create_database("bridge_web", template=postgres_template)
+
+
+@pytest.fixture
+def emptied_postgres_url(web_postgres_url: str) -> Iterator[str]:
+    yield web_postgres_url
+    engine = open_engine(web_postgres_url)
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+    """Makes the API on a database of each kind in turn, with parts that the test chooses."""
+    fixture = {"sqlite": "sqlite_url", "postgresql": "emptied_postgres_url"}[request.param]
+    yield from _serve(request.getfixturevalue(fixture))
+
+
+@pytest.fixture
+def api(serve: Serve) -> Api:
+    """The API on a database of each kind in turn."""
+    return serve()
+
+
+@pytest.fixture
+def serve_sqlite(sqlite_url: str) -> Iterator[Serve]:
+    """Makes the API on SQLite, for what has to do with no database."""
+    yield from _serve(sqlite_url)
+
+
+@pytest.fixture
+def sqlite_api(serve_sqlite: Serve) -> Api:
+    """The API on SQLite."""
+    return serve_sqlite()
+
+
+@pytest.fixture(scope="session")
+def refusing_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One API for all tests that send what must be refused: nothing that they do leaves a trace."""
+    path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("refusing"))
+    with serving(f"sqlite:///{path}") as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def refused(refusing_api: Api) -> Caller:
+    """A client of that API."""
+    return refusing_api.client("refused")
+
+
+def _serve(url: str) -> Iterator[Serve]:
+    with ExitStack() as stack:
+
+        def make(**parts: Any) -> Api:
+            return stack.enter_context(serving(url, **parts))
+
+        yield make

@@ -1,0 +1,135 @@
+"""`POST /v1/watches/redeliver`."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from bridge.core.watch import State
+from bridge.edges.tables import watches
+from tests.web.api import START, URL, Api, Caller, members, pointers, problem
+
+PATH = "/v1/watches/redeliver"
+
+
+def settled(api: Api, client: Caller, task_id: str, state: str = "undelivered", **others: Any) -> str:
+    """A watch whose callback was tried, and its id."""
+    watch_id: str = client.registers(task_id, **others)["id"]
+    api.change(watch_id, state=state, outcome="failed", due_at=None, settled_at=START, tries=3, attempts=3)
+    return watch_id
+
+
+def states(api: Api) -> dict[str, str]:
+    page = members(api.admin.get("/v1/watches", limit=250))["watches"]
+    return {watch["task_id"]: watch["state"] for watch in page}
+
+
+def test_what_the_filters_mean_is_delivered_again(api: Api) -> None:
+    client = api.client()
+    settled(api, client, "a")
+    settled(api, client, "b", state="delivered")
+    settled(api, client, "elsewhere", callback_url="https://other.example.com/")
+    client.registers("open")
+    response = client.post(PATH, {"callback_host": "app.example.com"})
+    assert (response.status_code, members(response)) == (202, {"count": 2})
+    assert states(api) == {
+        "a": "delivering",
+        "b": "delivering",
+        "elsewhere": "undelivered",
+        "open": "watching",
+    }
+
+
+def test_each_watch_is_changed_as_if_it_were_redelivered_alone(api: Api) -> None:
+    client = api.client()
+    alone, one_of_many = settled(api, client, "alone"), settled(api, client, "one-of-many")
+    client.post(f"/v1/watches/{alone}/redeliver")
+    client.post(PATH, {"task_id": "one-of-many"})
+    kept = [c for c in watches.c if c.name not in ("id", "task_id", "due_at", "registration_key")]
+    with api.parts.engine.begin() as connection:
+        rows = connection.execute(select(*kept).order_by(watches.c.id)).all()
+        due = connection.execute(select(func.count()).where(watches.c.due_at > START)).scalar_one()
+    assert due == 2
+    different = ("created_at", "age_zero_at", "deadline_at")
+    first, second = ({k: v for k, v in row._mapping.items() if k not in different} for row in rows)
+    assert first == second
+    assert first["manual"]
+    assert {alone, one_of_many} == {watch["id"] for watch in members(client.get("/v1/watches"))["watches"]}
+
+
+def test_a_dry_run_only_counts(api: Api) -> None:
+    client = api.client()
+    settled(api, client, "a")
+    client.registers("open")
+    response = client.post(PATH, {"kind": "file-import", "dry_run": True})
+    assert (response.status_code, members(response)) == (200, {"count": 1})
+    assert states(api)["a"] == "undelivered"
+
+
+def test_a_client_redelivers_its_own_watches_and_an_admin_anybodys(api: Api) -> None:
+    client, other = api.client("a"), api.client("b")
+    settled(api, client, "a")
+    settled(api, other, "b")
+    assert members(client.post(PATH, {"state": "undelivered", "dry_run": True})) == {"count": 1}
+    assert members(api.admin.post(PATH, {"state": "undelivered", "dry_run": True})) == {"count": 2}
+    assert members(api.admin.post(PATH, {"client": "b"})) == {"count": 1}
+    assert states(api) == {"a": "undelivered", "b": "delivering"}
+
+
+def test_only_an_admin_may_name_a_client(refused: Caller) -> None:
+    problem(refused.post(PATH, {"client": "refused"}), 403)
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING, State.WITHDRAWN])
+def test_a_filter_that_means_nothing_settled_redelivers_nothing(api: Api, state: State) -> None:
+    client = api.client()
+    client.registers()
+    assert members(client.post(PATH, {"state": state})) == {"count": 0}
+
+
+def test_the_instants_are_filters_too(api: Api) -> None:
+    client = api.client()
+    settled(api, client, "before")
+    api.clock.passes(60)
+    between = api.clock()
+    settled(api, client, "after")
+    assert members(client.post(PATH, {"created_after": between.isoformat()})) == {"count": 1}
+    assert states(api)["before"] == "undelivered"
+
+
+@pytest.mark.parametrize("body", [{}, {"dry_run": True}, {"state": None}])
+def test_without_any_filter_nothing_is_redelivered(refused: Caller, body: dict[str, Any]) -> None:
+    assert pointers(refused.post(PATH, body)) == [""]
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"state": "lost"}, "/state"),
+        ({"state": ["delivered"]}, "/state"),
+        ({"created_after": 17}, "/created_after"),
+        ({"created_after": "2026-11-21T12:00"}, "/created_after"),
+        ({"account": "\x00"}, "/account"),
+        ({"task_id": "\ud800"}, "/task_id"),
+        ({"callback_host": "\ud800"}, "/callback_host"),
+        ({"state": "delivered", "dry_run": "yes"}, "/dry_run"),
+        ({"state": "delivered", "dry_run": 1}, "/dry_run"),
+        ({"state": "delivered", "limit": 5}, "/limit"),
+        ({"state": "delivered", "dry-run": True}, "/dry-run"),
+    ],
+)
+def test_a_wrong_filter_is_named(refused: Caller, body: dict[str, Any], pointer: str) -> None:
+    assert pointers(refused.post(PATH, body)) == [pointer]
+
+
+def test_more_than_a_transactions_worth_is_redelivered_whole(api: Api) -> None:
+    client = api.client()
+    items = [{"task_id": f"task-{number}", "callback_url": URL} for number in range(1_000)]
+    client.post("/v1/watches/batch", {"watches": items})
+    later = [{"task_id": f"task-{number}", "callback_url": URL} for number in range(1_000, 1_500)]
+    client.post("/v1/watches/batch", {"watches": later})
+    api.execute(watches.update().values(state="delivered", due_at=None, settled_at=START - timedelta(days=1)))
+    assert members(client.post(PATH, {"state": "delivered"})) == {"count": 1_500}
+    summary = members(client.get("/v1/summary"))["states"]
+    assert (summary["delivering"], summary["delivered"]) == (1_500, 0)

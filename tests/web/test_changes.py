@@ -1,0 +1,144 @@
+"""Withdrawing, redelivering and rechecking a watch."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from bridge.edges.tables import answers, watches
+from tests.web.api import START, URL, Api, members, problem
+
+SETTLED = {"outcome": "failed", "due_at": None, "settled_at": START, "attempts": 3, "tries": 3}
+STATES: dict[str, dict[str, Any]] = {
+    "watching": {},
+    "delivering": {"outcome": "failed"},
+    "delivered": SETTLED,
+    "undelivered": SETTLED,
+    "withdrawn": {"due_at": None, "settled_at": START, "registration_key": None},
+}
+
+
+def in_state(api: Api, state: str) -> str:
+    """The path of a watch in this state, of the client `cms`."""
+    watch = api.client("cms").registers()
+    api.change(watch["id"], state=state, **STATES[state])
+    return f"/v1/watches/{watch['id']}"
+
+
+@pytest.mark.parametrize("state", ["watching", "delivering"])
+def test_an_open_watch_can_be_withdrawn(api: Api, state: str) -> None:
+    path = in_state(api, state)
+    response = api.admin.delete(path)
+    watch = members(response)
+    assert response.status_code == 200
+    assert (watch["state"], watch["due_at"]) == ("withdrawn", None)
+    assert watch["settled_at"]
+    assert members(api.admin.get(path)) == watch
+
+
+@pytest.mark.parametrize("state", ["delivered", "undelivered", "withdrawn"])
+def test_a_settled_or_withdrawn_watch_cannot_be_withdrawn(api: Api, state: str) -> None:
+    path = in_state(api, state)
+    before = members(api.admin.get(path))
+    assert f"a watch that is {state} cannot be withdrawn" in problem(api.admin.delete(path), 409)["detail"]
+    assert members(api.admin.get(path)) == before
+
+
+def test_a_claimed_watch_can_be_withdrawn_and_its_worker_loses_it(api: Api) -> None:
+    path = in_state(api, "watching")
+    api.change(path.rpartition("/")[2], claimed_by="worker-1")
+    assert api.admin.delete(path).status_code == 200
+    assert claimant(api, path) is None
+
+
+def claimant(api: Api, path: str) -> str | None:
+    with api.parts.engine.begin() as connection:
+        found = select(watches.c.claimed_by).where(watches.c.id == path.rpartition("/")[2])
+        return connection.execute(found).scalar_one()
+
+
+@pytest.mark.parametrize("state", ["delivered", "undelivered"])
+def test_a_settled_watch_can_be_redelivered_at_once(api: Api, state: str) -> None:
+    path = in_state(api, state)
+    response = api.admin.post(f"{path}/redeliver")
+    watch = members(response)
+    assert response.status_code == 202
+    assert (watch["state"], watch["settled_at"], watch["attempts"]) == ("delivering", None, 3)
+    assert watch["due_at"] <= members(api.admin.get("/v1/watches"))["watches"][0]["due_at"]
+    assert watch["due_at"] is not None
+
+
+@pytest.mark.parametrize("state", ["watching", "delivering", "withdrawn"])
+def test_what_is_not_settled_cannot_be_redelivered(api: Api, state: str) -> None:
+    path = in_state(api, state)
+    assert f"{state} cannot be redelivered" in problem(api.admin.post(f"{path}/redeliver"), 409)["detail"]
+
+
+def test_a_watch_can_be_rechecked_while_it_is_watching(api: Api) -> None:
+    path = in_state(api, "watching")
+    api.change(path.rpartition("/")[2], due_at=START + timedelta(hours=1))
+    response = api.admin.post(f"{path}/recheck")
+    assert response.status_code == 202
+    assert members(response)["due_at"] < "2026-11-21T12:01"
+
+
+@pytest.mark.parametrize("state", ["delivering", "delivered", "undelivered", "withdrawn"])
+def test_what_is_not_watching_cannot_be_rechecked(api: Api, state: str) -> None:
+    path = in_state(api, state)
+    assert f"{state} cannot be rechecked" in problem(api.admin.post(f"{path}/recheck"), 409)["detail"]
+
+
+def test_a_recheck_leaves_a_watch_to_the_worker_that_is_polling_it(api: Api) -> None:
+    path = in_state(api, "watching")
+    lease_ends_at = START + timedelta(hours=1)
+    api.change(path.rpartition("/")[2], claimed_by="worker-1", due_at=lease_ends_at)
+    response = api.admin.post(f"{path}/recheck")
+    assert response.status_code == 202
+    assert members(response)["due_at"] == "2026-11-21T13:00:00.000000Z"
+    assert claimant(api, path) == "worker-1"
+
+
+def test_a_recheck_takes_a_watch_from_a_worker_whose_lease_has_run_out(api: Api) -> None:
+    path = in_state(api, "watching")
+    api.change(path.rpartition("/")[2], claimed_by="worker-1", due_at=START - timedelta(hours=1))
+    assert api.admin.post(f"{path}/recheck").status_code == 202
+    assert claimant(api, path) is None
+
+
+@pytest.mark.parametrize(("method", "step"), [("DELETE", ""), ("POST", "/redeliver"), ("POST", "/recheck")])
+def test_another_clients_watch_cannot_be_changed(api: Api, method: str, step: str) -> None:
+    path = in_state(api, "undelivered" if step == "/redeliver" else "watching")
+    before = members(api.admin.get(path))
+    other = api.client("other")
+    unknown = problem(other.send(method, f"/v1/watches/wat_unknown{step}"), 404)
+    assert problem(other.send(method, f"{path}{step}"), 404) == unknown
+    assert members(api.admin.get(path)) == before
+
+
+def test_a_client_may_change_its_own_watches(api: Api) -> None:
+    client = api.client()
+    watch = client.registers()
+    assert client.post(f"/v1/watches/{watch['id']}/recheck").status_code == 202
+    assert client.delete(f"/v1/watches/{watch['id']}").status_code == 200
+
+
+def test_a_changed_watch_is_shown_with_what_hubspot_said(api: Api) -> None:
+    path = in_state(api, "undelivered")
+    api.insert(answers, watch_id=path.rpartition("/")[2], body='{"status": "COMPLETE"}')
+    assert members(api.admin.post(f"{path}/redeliver"))["hubspot"] == {"status": "COMPLETE"}
+
+
+@pytest.mark.parametrize("step", ["/redeliver", "/recheck"])
+def test_fields_that_an_operation_does_not_know_are_not_overlooked(api: Api, step: str) -> None:
+    path = in_state(api, "undelivered")
+    before = members(api.admin.get(path))
+    response = api.admin.post(f"{path}{step}", {"dry_run": True})
+    assert problem(response, 422)["errors"][0]["pointer"] == "/dry_run"
+    assert members(api.admin.get(path)) == before
+
+
+def test_an_empty_object_is_as_good_as_no_body(api: Api) -> None:
+    path = in_state(api, "undelivered")
+    assert api.admin.post(f"{path}/redeliver", {}).status_code == 202
+    assert members(api.admin.get(path))["callback_url"] == URL

@@ -1,0 +1,250 @@
+"""`GET /v1/watches`, `GET /v1/watches/{id}` and its attempts."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from bridge.edges.tables import answers, attempts
+from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
+
+
+def tasks(caller: Caller, **query: Any) -> list[str]:
+    """The task ids of a page."""
+    return [watch["task_id"] for watch in members(caller.get("/v1/watches", **query))["watches"]]
+
+
+def following(response: TestResponse) -> str | None:
+    """Where the Link header leads."""
+    found = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+    return found[1] if found else None
+
+
+def test_a_list_is_newest_first(api: Api) -> None:
+    client = api.client()
+    for number in range(3):
+        client.registers(f"task-{number}")
+    assert tasks(client) == ["task-2", "task-1", "task-0"]
+
+
+def test_a_list_without_anything_is_an_empty_page(api: Api) -> None:
+    response = api.client().get("/v1/watches")
+    assert members(response) == {"watches": [], "next_cursor": None}
+    assert following(response) is None
+
+
+def test_pages_follow_each_other_to_the_end(api: Api) -> None:
+    client = api.client()
+    for number in range(7):
+        client.registers(f"task-{number}")
+    path, found = "/v1/watches?limit=3", []
+    while path:
+        response = client.get(path)
+        found.append([watch["task_id"] for watch in members(response)["watches"]])
+        path = following(response) or ""
+    assert found == [["task-6", "task-5", "task-4"], ["task-3", "task-2", "task-1"], ["task-0"]]
+
+
+def test_a_full_last_page_leads_nowhere(api: Api) -> None:
+    client = api.client()
+    for number in range(3):
+        client.registers(f"task-{number}")
+    response = client.get("/v1/watches", limit=3)
+    assert members(response)["next_cursor"] is None
+    assert following(response) is None
+
+
+def test_pages_stay_stable_while_watches_are_added(api: Api) -> None:
+    client = api.client()
+    for number in range(4):
+        client.registers(f"old-{number}")
+    first = client.get("/v1/watches", limit=2)
+    for number in range(5):
+        client.registers(f"new-{number}")
+    assert tasks(client, limit=2, cursor=members(first)["next_cursor"]) == ["old-1", "old-0"]
+
+
+def test_pages_stay_stable_while_watches_are_settled_and_withdrawn(api: Api) -> None:
+    client = api.client()
+    for number in range(4):
+        client.registers(f"task-{number}")
+    first = members(client.get("/v1/watches", limit=2))
+    client.delete(f"/v1/watches/{first['watches'][-1]['id']}")
+    assert tasks(client, limit=2, cursor=first["next_cursor"]) == ["task-1", "task-0"]
+
+
+def test_the_link_keeps_the_filters_and_the_limit(serve_sqlite: Serve) -> None:
+    client = serve_sqlite(public_url="https://bridge.example.com").client()
+    client.registers("a b".replace(" ", "+"))
+    client.registers("a+b", callback_url=f"{URL}/2")
+    query = {"task_id": "a+b", "created_after": "2026-11-21T13:00:00+02:00", "state": "watching", "limit": 1}
+    link = following(client.get("/v1/watches", **query))
+    assert link
+    assert link.startswith("https://bridge.example.com/v1/watches?")
+    path = link.removeprefix("https://bridge.example.com")
+    assert "task_id=a%2Bb" in path
+    assert "created_after=2026-11-21T11%3A00%3A00Z" in path
+    assert "state=watching" in path
+    assert "limit=1" in path
+    assert [watch["callback_url"] for watch in members(client.get(path))["watches"]] == [URL]
+
+
+@pytest.fixture
+def varied(api: Api) -> Caller:
+    """An admin, and watches that differ from each other in one thing each."""
+    api.add_account("portal-2")
+    client, other = api.client("cms"), api.client("shop")
+    client.registers("plain")
+    client.registers("other-kind", kind="crm-export")
+    client.registers("other-account", account="portal-2")
+    client.registers("other-host", callback_url="https://OTHER.example.com:8443/hook")
+    ended = {"state": "delivered", "outcome": "completed", "due_at": None}
+    api.change(client.registers("ended")["id"], **ended)
+    other.registers("others")
+    return api.admin
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"state": "delivered"}, ["ended"]),
+        ({"state": "delivered", "outcome": "failed"}, []),
+        ({"outcome": "completed"}, ["ended"]),
+        ({"kind": "crm-export"}, ["other-kind"]),
+        ({"account": "portal-2"}, ["other-account"]),
+        ({"client": "shop"}, ["others"]),
+        ({"client": "nobody"}, []),
+        ({"task_id": "plain"}, ["plain"]),
+        ({"task_id": "PLAIN"}, []),
+        ({"callback_host": "other.example.com"}, ["other-host"]),
+        ({"callback_host": "Other.Example.Com"}, ["other-host"]),
+        ({"state": "watching", "client": "cms", "kind": "file-import", "account": "default"}, ["other-host", "plain"]),
+    ],
+)
+def test_filters_choose_what_has_all_of_them(varied: Caller, query: dict[str, str], found: list[str]) -> None:
+    assert tasks(varied, **query) == found
+
+
+def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
+    client = api.client()
+    instants = [client.registers(f"task-{number}")["created_at"] for number in range(3)]
+    assert tasks(client, created_after=instants[0]) == ["task-2", "task-1"]
+    assert tasks(client, created_before=instants[2]) == ["task-1", "task-0"]
+    assert tasks(client, created_after=instants[0], created_before=instants[2]) == ["task-1"]
+    hour = timedelta(hours=1)
+    assert tasks(client, created_after=(START - hour).isoformat().replace("+00:00", "-00:00"), limit=1)
+
+
+def test_a_client_sees_its_own_watches_and_an_admin_sees_all(api: Api) -> None:
+    client, other = api.client("a"), api.client("b")
+    client.registers("a-1")
+    other.registers("b-1")
+    assert tasks(client) == ["a-1"]
+    assert tasks(other) == ["b-1"]
+    assert tasks(api.admin) == ["b-1", "a-1"]
+    assert tasks(api.client("c", admin=True)) == ["b-1", "a-1"]
+
+
+def test_only_an_admin_may_filter_by_client(sqlite_api: Api) -> None:
+    problem(sqlite_api.client("cms").get("/v1/watches", client="cms"), 403)
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("limit=0", "/limit"),
+        ("limit=251", "/limit"),
+        ("limit=-1", "/limit"),
+        ("limit=ten", "/limit"),
+        ("limit=1.0", "/limit"),
+        ("limit=%2B1", "/limit"),
+        ("limit=1_0", "/limit"),
+        ("limit=%D9%A1", "/limit"),
+        ("limit=99999999999999999999", "/limit"),
+        ("limit=", "/limit"),
+        ("limit=1&limit=2", "/limit"),
+        ("state=asleep", "/state"),
+        ("state=", "/state"),
+        ("outcome=COMPLETED", "/outcome"),
+        ("kind=folder", "/kind"),
+        ("account=a%20b", "/account"),
+        ("client=%00", "/client"),
+        ("task_id=a%20b", "/task_id"),
+        ("task_id=%00", "/task_id"),
+        ("callback_host=%00", "/callback_host"),
+        ("created_after=yesterday", "/created_after"),
+        ("created_after=2026-11-21", "/created_after"),
+        ("created_after=2026-11-21T12:00:00", "/created_after"),
+        ("created_after=2026-11-21T12:00:00+02:00", "/created_after"),
+        ("created_after=2026-13-21T12:00:00Z", "/created_after"),
+        ("created_before=0001-01-01T00:00:00%2B14:00", "/created_before"),
+        ("created_before=9999-12-31T23:59:59-14:00", "/created_before"),
+        ("cursor=", "/cursor"),
+        ("cursor=garbage", "/cursor"),
+        ("cursor=d2F0", "/cursor"),
+        ("cursor=%00", "/cursor"),
+        ("cursor=%F0%9F%92%A9", "/cursor"),
+        ("cursor=" + "d2F0XzEx" * 20, "/cursor"),
+        ("status=watching", "/status"),
+        ("state=watching&State=watching", "/State"),
+    ],
+)
+def test_a_wrong_parameter_is_named(refused: Caller, query: str, pointer: str) -> None:
+    response = refused.get(f"/v1/watches?{query}")
+    assert pointers(response) == [pointer]
+
+
+def test_a_page_shows_what_hubspot_said_of_each_watch(api: Api) -> None:
+    client = api.client()
+    for number in range(3):
+        watch = client.registers(f"task-{number}")
+        if number != 1:
+            api.insert(answers, watch_id=watch["id"], body=f'{{"n":  {number}.0}}')
+    page = members(client.get("/v1/watches"))["watches"]
+    assert [watch["hubspot"] for watch in page] == [{"n": 2.0}, None, {"n": 0.0}]
+    assert '"hubspot": {"n":  2.0}' in client.get("/v1/watches").text
+
+
+def test_another_clients_watch_does_not_exist(api: Api) -> None:
+    watch, other = api.client("a").registers(), api.client("b")
+    for path in (f"/v1/watches/{watch['id']}", f"/v1/watches/{watch['id']}/attempts"):
+        assert problem(other.get(path), 404) == problem(other.get("/v1/watches/wat_unknown"), 404)
+        assert api.admin.get(path).status_code == 200
+
+
+def test_attempts_are_listed_oldest_first_and_what_was_answered_is_for_admins(api: Api) -> None:
+    client = api.client()
+    watch = client.registers()
+    for number, trigger in ((2, "manual"), (1, "schedule")):
+        api.insert(
+            attempts,
+            watch_id=watch["id"],
+            number=number,
+            trigger=trigger,
+            started_at=START,
+            duration_ms=17,
+            status_code=500,
+            error="The receiver answered 500",
+            response_excerpt="a secret page",
+        )
+    path = f"/v1/watches/{watch['id']}/attempts"
+    attempt = {
+        "number": 1,
+        "trigger": "schedule",
+        "started_at": "2026-11-21T12:00:00.000000Z",
+        "duration_ms": 17,
+        "status_code": 500,
+        "error": "The receiver answered 500",
+    }
+    second = {"number": 2, "trigger": "manual"}
+    shown = members(client.get(path))["attempts"]
+    assert shown == [attempt | {"response_excerpt": None}, attempt | second | {"response_excerpt": None}]
+    assert [a["response_excerpt"] for a in members(api.admin.get(path))["attempts"]] == ["a secret page"] * 2
+
+
+def test_a_watch_that_was_never_delivered_has_no_attempts(api: Api) -> None:
+    client = api.client()
+    watch = client.registers()
+    assert members(client.get(f"/v1/watches/{watch['id']}/attempts")) == {"attempts": []}

@@ -1,0 +1,215 @@
+"""`POST /v1/watches`."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from bridge.edges.tables import answers, watches
+from bridge.web.shown import ShownWatch
+from tests.together import at_once
+from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
+
+BODY = {"task_id": "AAAAEZ6whGI", "callback_url": URL, "metadata": {"order": 17}}
+
+
+def test_a_registration_is_answered_with_the_watch_and_where_it_is(api: Api) -> None:
+    client = api.client("cms")
+    response = client.post("/v1/watches", BODY)
+    watch = members(response)
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/v1/watches/{watch['id']}"
+    assert list(watch) == list(ShownWatch.model_fields)
+    assert watch | {"state": "watching", "client": "cms", "account": "default", "kind": "file-import"} == watch
+    assert watch["metadata"] == {"order": 17}
+    assert watch["created_at"] < watch["due_at"] < watch["deadline_at"]
+    assert watch["created_at"].endswith("Z")
+    assert members(client.get(response.headers["Location"])) == watch
+
+
+def test_the_location_is_absolute_where_the_bridge_knows_how_it_is_reached(serve_sqlite: Serve) -> None:
+    api = serve_sqlite(public_url="https://bridge.example.com")
+    response = api.client().post("/v1/watches", BODY)
+    assert response.headers["Location"].startswith("https://bridge.example.com/v1/watches/wat_")
+
+
+def test_the_same_registration_again_is_answered_with_the_same_watch(api: Api) -> None:
+    client = api.client()
+    first = client.post("/v1/watches", BODY)
+    again = client.post("/v1/watches", BODY)
+    assert again.status_code == 200
+    assert members(again) == members(first)
+    assert "Location" not in again.headers
+
+
+def test_a_repeated_registration_shows_what_hubspot_has_said(api: Api) -> None:
+    client = api.client()
+    watch = client.registers()
+    api.insert(answers, watch_id=watch["id"], body='{"status": "PROCESSING", "number": 1.10}')
+    again = client.post("/v1/watches", {"task_id": watch["task_id"], "callback_url": URL})
+    assert '"hubspot": {"status": "PROCESSING", "number": 1.10}' in again.text
+
+
+@pytest.mark.parametrize(
+    ("other", "pointer"), [({"metadata": {}}, "/metadata"), ({"timeout_seconds": 60}, "/timeout_seconds")]
+)
+def test_the_same_with_other_details_is_a_conflict_that_names_them(
+    api: Api, other: dict[str, Any], pointer: str
+) -> None:
+    client = api.client()
+    watch = client.registers(metadata={"order": 17})
+    response = client.post("/v1/watches", BODY | other)
+    assert pointers(response, 409) == [pointer]
+    assert watch["id"] in problem(response, 409)["detail"]
+
+
+def test_two_clients_may_register_the_same_task(api: Api) -> None:
+    assert api.client("a").registers()["id"] != api.client("b").registers()["id"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"task_id": "aaaaEZ6whGI"}, {"kind": "crm-export"}, {"callback_url": f"{URL}/2"}]
+)
+def test_another_task_kind_or_callback_url_is_another_watch(sqlite_api: Api, other: dict[str, Any]) -> None:
+    client = sqlite_api.client()
+    client.registers()
+    client.registers(**{"task_id": "AAAAEZ6whGI"} | other)
+
+
+def test_twenty_identical_registrations_at_once_make_one_watch(api: Api) -> None:
+    client = api.client()
+    responses = at_once(20, lambda _: client.post("/v1/watches", BODY))
+    assert sorted(response.status_code for response in responses) == [200] * 19 + [201]
+    assert len({members(response)["id"] for response in responses}) == 1
+
+
+def test_registrations_at_once_each_get_their_own_watch(api: Api) -> None:
+    client = api.client()
+    found = at_once(20, lambda number: client.registers(f"task-{number}"))
+    assert [watch["task_id"] for watch in found] == [f"task-{number}" for number in range(20)]
+
+
+def test_a_withdrawn_watch_may_be_registered_again(api: Api) -> None:
+    client = api.client()
+    first = client.registers()
+    client.delete(f"/v1/watches/{first['id']}")
+    assert client.registers()["id"] != first["id"]
+
+
+def test_the_default_account_is_known_even_without_credentials(sqlite_api: Api) -> None:
+    assert sqlite_api.client().registers(account="default")["account"] == "default"
+
+
+def test_an_account_must_be_known(api: Api) -> None:
+    client = api.client()
+    assert pointers(client.post("/v1/watches", BODY | {"account": "portal-2"})) == ["/account"]
+    api.add_account("portal-2")
+    assert client.registers(account="portal-2")["account"] == "portal-2"
+
+
+def test_the_deadline_is_the_registrations_own_or_the_bridges(serve_sqlite: Serve) -> None:
+    client = serve_sqlite(watch_timeout_seconds=3_600).client()
+    usual, own = client.registers("a"), client.registers("b", timeout_seconds=90.5)
+    assert usual["deadline_at"][11:19] == "13:00:00"
+    assert own["deadline_at"][11:19] == "12:01:30"
+
+
+def test_all_faults_of_a_registration_are_named_at_once(sqlite_api: Api) -> None:
+    response = sqlite_api.client().post("/v1/watches", {"task_id": "a b", "kind": "nope", "extra": 1})
+    assert pointers(response) == ["/task_id", "/callback_url", "/kind", "/extra"]
+
+
+def test_the_account_and_the_callback_url_are_faulted_together(sqlite_api: Api) -> None:
+    body = BODY | {"callback_url": "http://10.0.0.1/", "account": "nope"}
+    assert pointers(sqlite_api.client().post("/v1/watches", body)) == ["/callback_url", "/account"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://app.example.com/",
+        "https://",
+        "https://user:password@app.example.com/",
+        "https://app.example.com/#part",
+        "https://app.example.com/\\",
+        "https://app.example.com/a b",
+        "https://app.example.com/\x00",
+        "https://app.example.com/\ud800",
+        "https://10.0.0.1/",
+        "https://[::1]/",
+        "https://169.254.169.254/latest",
+        "https://0x0a.1/",
+        "https://a.example:99999/",
+        "https://[",
+        "not a url",
+        "",
+        "https://a.example/" + "x" * 2048,
+    ],
+)
+def test_a_callback_url_that_could_not_be_called_is_refused(refused: Caller, url: str) -> None:
+    response = refused.post("/v1/watches", BODY | {"callback_url": url})
+    assert pointers(response) == ["/callback_url"]
+
+
+def test_the_rules_for_callback_urls_are_the_operators(serve_sqlite: Serve) -> None:
+    strict = {"https_only": True, "callback_ports": frozenset({443}), "callback_allow": ()}
+    client = serve_sqlite(**strict).client()
+    for url in ("http://app.example.com/", "https://app.example.com:8443/", "https://127.0.0.1/"):
+        assert pointers(client.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
+
+
+@pytest.mark.parametrize("seconds", [10, 2_592_000, 10.5])
+def test_a_timeout_is_ten_seconds_to_thirty_days(sqlite_api: Api, seconds: float) -> None:
+    sqlite_api.client().registers(timeout_seconds=seconds)
+
+
+@pytest.mark.parametrize("seconds", [9.999, 2_592_000.001, 0, -1, True, "60", 10**400, [60]])
+def test_any_other_timeout_is_refused(refused: Caller, seconds: Any) -> None:
+    response = refused.post("/v1/watches", BODY | {"timeout_seconds": seconds})
+    assert pointers(response) == ["/timeout_seconds"]
+
+
+@pytest.mark.parametrize("task_id", ["A", "x" * 255, "../../etc", "a%2Fb", "ä-ü", "..", "{id}", "';--"])
+def test_a_task_id_is_opaque_and_case_sensitive(api: Api, task_id: str) -> None:
+    assert api.client().registers(task_id)["task_id"] == task_id
+
+
+@pytest.mark.parametrize(
+    "task_id", ["", "x" * 256, "a b", "a\tb", "a\n", "\x00", "\u00a0", "\u200b", "\ud800", 17, None, True, ["a"]]
+)
+def test_a_task_id_is_printable_text_without_white_space(refused: Caller, task_id: Any) -> None:
+    assert pointers(refused.post("/v1/watches", BODY | {"task_id": task_id})) == ["/task_id"]
+
+
+def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
+    api = serve(open_watch_limit=3)
+    client, other = api.client("a"), api.client("b")
+    found = [client.registers(f"task-{number}") for number in range(3)]
+    response = client.post("/v1/watches", BODY)
+    assert "3 watches open" in problem(response, 429)["detail"]
+    assert int(response.headers["Retry-After"]) > 0
+    other.registers()
+    client.delete(f"/v1/watches/{found[0]['id']}")
+    api.clock.passes(2)
+    client.registers("one-more")
+
+
+def test_what_is_settled_does_not_count_as_open(serve: Serve) -> None:
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    for number in range(5):
+        watch = client.registers(f"task-{number}")
+        api.change(watch["id"], state="delivered", due_at=None, settled_at=api.clock())
+        api.clock.passes(2)
+
+
+def test_the_admin_key_registers_for_a_client_named_admin_that_can_be_called_back(api: Api) -> None:
+    assert api.admin.registers()["client"] == "admin"
+    [client] = members(api.admin.get("/v1/clients"))["clients"]
+    assert (client["name"], client["admin"], client["key_prefix"]) == ("admin", True, None)
+
+
+def test_a_problem_leaves_nothing_behind(api: Api) -> None:
+    api.client().post("/v1/watches", BODY | {"task_id": ""})
+    with api.parts.engine.begin() as connection:
+        assert connection.execute(select(func.count()).select_from(watches)).scalar_one() == 0
