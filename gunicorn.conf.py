@@ -55,13 +55,16 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801 - gunicorn has n
 
 def on_starting(server: Arbiter) -> None:
     """Migrate once, before any worker is there; `serve` and a release phase have nothing left to do."""
+    bridge = Bridge(settings)
     try:
-        Bridge(settings).prepare()
+        bridge.prepare()
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
     except database.AWAY:
         # The workers answer 503 until it is back; `/readyz` says why.
         server.log.warning("the database does not answer yet")
+    # The workers must not inherit a connection.
+    bridge.engine.dispose()
 
 
 def post_worker_init(worker: Worker) -> None:

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
+from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.instants import rfc3339
 from bridge.edges.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.edges.database import reading
 from bridge.edges.store import gates, watches
-from bridge.edges.store.gates import AccountGate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +34,7 @@ def every(engine: Engine, accounts: Accounts) -> list[Standing]:
     """Return all accounts, by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
-        held = gates.read_accounts(connection)
+        held = gates.every_account(connection)
         known = accounts.every(connection)
     return [
         Standing(account=account, stored=name in stored, gate=held.get(name, AccountGate()).gate)
@@ -67,7 +67,7 @@ def remove(engine: Engine, accounts: Accounts, name: str) -> Standing | Refused:
 
 
 def _stored(connection: Connection, accounts: Accounts, name: str) -> Standing:
-    gate = gates.read_accounts(connection).get(name, AccountGate()).gate
+    gate = gates.every_account(connection).get(name, AccountGate()).gate
     return Standing(account=accounts.load(connection, [name])[name], stored=True, gate=gate)
 
 

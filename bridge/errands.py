@@ -3,22 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import assert_never
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.core import findings, gates, quota
+from bridge.core import admission, findings, quota
+from bridge.core.admission import AccountGate, Heard, signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import AccountAtFault, Ended, NoNews, Refused, Throttled, Trouble, Unfinished
-from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
-from bridge.edges.store import days
 from bridge.edges.store import gates as store
-from bridge.edges.store.gates import AccountGate
+from bridge.edges.store import news
 
 log = structlog.get_logger()
 
@@ -64,17 +61,16 @@ class Errands:
             account, held = self._locked(connection, name)
             if not_now := _not_now(account, held, now):
                 return not_now
-            gate = held.gate
-            if gate.paused:
-                gate = gates.probing(gate, until=now + self._lease)
-            _spend(connection, account, replace(held, gate=gate), now)
+            spent = admission.spend(account.rate, held, requests=1, lease_ends_at=now + self._lease, now=now)
+            store.save_accounts(connection, {name: spent})
         return account
 
     def turn_at_once(self, name: str) -> Account:
         """Take one request from an account's quota, though it may be paused or the quota used up."""
         with self.engine.begin() as connection:
             account, held = self._locked(connection, name)
-            _spend(connection, account, held, self.clock())
+            usage = quota.spend(account.rate, held.usage, requests=1, now=self.clock())
+            store.save_accounts(connection, {name: replace(held, usage=usage)})
         return account
 
     def _locked(self, connection: Connection, name: str) -> tuple[Account, AccountGate]:
@@ -84,12 +80,11 @@ class Errands:
     def learn(self, name: str, answer: Answer | NoAnswer | NoToken, *, asked_at: datetime) -> None:
         """Note what an answer tells about the account. Never raises: the answer matters more than the note."""
         now = self.clock()
+        signal = signal_of(findings.read(KINDS[DEFAULT_KIND], answer, now=now))
+        heard = Heard(answer=answer, signal=signal, asked_at=asked_at)
         try:
             with self.engine.begin() as connection:
-                held = store.lock_accounts(connection, [name])[name]
-                store.save_accounts(connection, {name: _learnt(name, held, answer, asked_at, now)})
-                if not isinstance(answer, NoToken):
-                    days.count(connection, now.date(), {name: (1, int(_is_error(answer)))})
+                news.note(connection, {name: [heard]}, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=name, error=type(error).__name__)
 
@@ -102,44 +97,3 @@ def _not_now(account: Account, held: AccountGate, now: datetime) -> NotNow | Non
         return None
     early = timedelta(seconds=quota.tolerance_seconds(account.rate))
     return NotNow(retry_at=(held.usage.free_at or now) - early, reason=QUOTA_USED_UP)
-
-
-def _spend(connection: Connection, account: Account, held: AccountGate, now: datetime) -> None:
-    usage = quota.spend(account.rate, held.usage, requests=1, now=now)
-    store.save_accounts(connection, {account.name: replace(held, usage=usage)})
-
-
-def _learnt(
-    name: str, held: AccountGate, answer: Answer | NoAnswer | NoToken, asked_at: datetime, now: datetime
-) -> AccountGate:
-    signal = _signal(answer, now)
-    gate = gates.after_signal(held.gate, signal, asked_at=asked_at, now=now, policy=gates.ACCOUNT_POLICY)
-    if gate.paused_until != held.gate.paused_until:
-        _tell(name, gate)
-    usage = quota.observe(held.usage, answer.headers, now=now) if isinstance(answer, Answer) else held.usage
-    return AccountGate(gate=gate, usage=usage)
-
-
-def _tell(name: str, gate: Gate) -> None:
-    if gate.paused:
-        log.warning("account_paused", account=name, until=gate.paused_until, reason=gate.reason)
-    else:
-        log.info("account_resumed", account=name)
-
-
-def _signal(answer: Answer | NoAnswer | NoToken, now: datetime) -> Signal:
-    match findings.read(KINDS[DEFAULT_KIND], answer, now=now):
-        case Trouble(reason=reason):
-            return Failure(reason=reason)
-        case AccountAtFault(reason=reason):
-            return Fault(reason=reason)
-        case Throttled(seconds=seconds, reason=reason):
-            return Hold(seconds=seconds, reason=reason)
-        case Unfinished() | Ended() | NoNews() | Refused():
-            return Success()
-        case never:
-            assert_never(never)
-
-
-def _is_error(answer: Answer | NoAnswer) -> bool:
-    return isinstance(answer, NoAnswer) or not 200 <= answer.status_code < 300

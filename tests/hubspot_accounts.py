@@ -7,13 +7,13 @@ from typing import Any
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
+from bridge.core.admission import AccountGate
 from bridge.core.quota import Rate
 from bridge.edges.accounts import Account, Accounts, Credentials
 from bridge.edges.hubspot import AccountTokens, HubSpot, StaticTokens
 from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
 from bridge.edges.store import days, gates
-from bridge.edges.store.gates import AccountGate
 from bridge.edges.transport import Transport
 from bridge.errands import Errands
 
@@ -73,7 +73,7 @@ def errands(
 
 def gate_of_default(engine: Engine) -> AccountGate:
     with engine.connect() as connection:
-        return gates.read_accounts(connection)["default"]
+        return gates.every_account(connection)["default"]
 
 
 def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:

@@ -93,8 +93,8 @@ def test_the_readme_is_true_from_the_import_to_the_second_delivery(reader: Reade
     until(lambda: receiver.read_text().count("import.completed") == 2, receiver)
 
 
-def test_the_watch_that_the_readme_shows_has_the_fields_of_a_real_one(reader: Reader) -> None:
-    [shown] = values(blocks(section(README, "Try it"), "json")[0].text)
+def test_the_watch_that_integrators_are_shown_has_the_fields_of_a_real_one(reader: Reader) -> None:
+    [shown] = values(blocks(section(RECEIVING, "The watch"), "json")[0].text)
     url = f"{reader.url('8000')}/v1/watches"
     task = {"task_id": "AAAAEZ6whGI", "callback_url": f"{reader.url('9000')}/hooks/hubspot"}
     real = requests.post(url, json=task, headers=key_of(reader), timeout=30)

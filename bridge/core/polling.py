@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any, assert_never
 
+from bridge.core.admission import signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import (
     AccountAtFault,
@@ -17,7 +18,7 @@ from bridge.core.findings import (
     Unfinished,
     read,
 )
-from bridge.core.gates import Failure, Fault, Hold, Signal, Success
+from bridge.core.gates import Signal
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
 
@@ -79,35 +80,32 @@ def after_answer(
 ) -> Polled:
     """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1."""
     watch = replace(watch, polls=watch.polls + 1, last_polled_at=now)
-    match read(kind, answer, now=now):
+    finding = read(kind, answer, now=now)
+    signal = signal_of(finding)
+    match finding:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             ended = end(replace(watch, status=status), outcome, error, now=now)
             delay = max((now - completed_at).total_seconds(), 0.0) if completed_at else None
-            return Polled(watch=ended, hubspot=body, signal=Success(), delay_seconds=delay)
+            return Polled(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
         case Unfinished(status=status, body=body):
             watch = _seen(watch, status, now=now)
             going = _go_on(
                 watch, _gap_seconds(watch, now, jitter), now=now, refusals=0, failures=0, last_error=None
             )
-            return Polled(watch=going, hubspot=body, signal=Success())
+            return Polled(watch=going, hubspot=body, signal=signal)
         case NoNews(reason=reason, status=status, body=body):
             wait = _gap_seconds(watch, now, jitter)
             word = status or watch.status
             going = _go_on(watch, wait, now=now, refusals=0, failures=0, last_error=reason, status=word)
-            return Polled(watch=going, hubspot=body, signal=Success())
+            return Polled(watch=going, hubspot=body, signal=signal)
         case Refused(reason=reason):
-            return Polled(
-                watch=_refused(watch, reason, now=now, jitter=jitter), hubspot=None, signal=Success()
-            )
+            return Polled(watch=_refused(watch, reason, now=now, jitter=jitter), hubspot=None, signal=signal)
         case Trouble(reason=reason):
             going = _back_off(watch, reason, now=now, jitter=jitter)
-            return Polled(watch=going, hubspot=None, signal=Failure(reason=reason))
-        case AccountAtFault(reason=reason):
+            return Polled(watch=going, hubspot=None, signal=signal)
+        case AccountAtFault(reason=reason) | Throttled(reason=reason):
             going = _go_on(watch, 0, now=now, last_error=reason)
-            return Polled(watch=going, hubspot=None, signal=Fault(reason=reason))
-        case Throttled(seconds=seconds, reason=reason):
-            going = _go_on(watch, 0, now=now, last_error=reason)
-            return Polled(watch=going, hubspot=None, signal=Hold(seconds=seconds, reason=reason))
+            return Polled(watch=going, hubspot=None, signal=signal)
         case never:
             assert_never(never)
 

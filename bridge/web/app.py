@@ -7,7 +7,7 @@ from werkzeug.routing import BaseConverter
 
 from bridge.clients import NAME
 from bridge.web.auth import Door
-from bridge.web.bodies import LARGEST_BYTES
+from bridge.web.bodies import READ_BYTES
 from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
 from bridge.web.headers import guarded
@@ -51,7 +51,7 @@ class _Name(BaseConverter):
 def create_app(parts: Parts) -> Flask:
     """Return the application. It opens no connection and starts no thread before the first request."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
     app.url_map.converters |= {"watch_id": _WatchId, "name": _Name}
     server = Server(

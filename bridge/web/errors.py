@@ -7,6 +7,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.edges.database import is_away
+from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
 from bridge.web.serving import respond
 
@@ -21,7 +22,7 @@ _WHY = (
 _DETAILS = {
     404: "There is no such path.",
     405: "This path does not know the method.",
-    413: "The body is larger than 1 MiB.",
+    413: TOO_LARGE.detail,
 }
 
 

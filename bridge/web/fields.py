@@ -123,11 +123,11 @@ def _utf8_bytes(given: object) -> int:
 def _is_deep(value: object) -> bool:
     """Level by level: recursion could fail where a deeper stack than the reader's is left."""
     level = [value]
-    for _ in range(DEEPEST_METADATA + 1):
+    for _ in range(DEEPEST_METADATA):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return False
-    return True
+    return any(isinstance(value, dict | list) for value in level)
 
 
 def _inside(value: object) -> Iterable[object]:

@@ -10,6 +10,7 @@ from itertools import chain
 import pytest
 from sqlalchemy import Engine
 
+from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
 from bridge.core.watch import State, Watch
@@ -149,25 +150,27 @@ def test_an_empty_table_has_no_lanes(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paused", "ended_seconds_ago", "due_at", "found"),
+    ("pause", "ended_seconds_ago", "due_at", "found"),
     [
-        pytest.param(True, 0, -1, True, id="paused, at the deadline"),
-        pytest.param(True, -1, -1, False, id="paused, before the deadline"),
-        pytest.param(True, 5, 1, False, id="paused, and its probe is on the way"),
-        pytest.param(False, 59, -1, False, id="not paused, within the grace"),
-        pytest.param(False, 60, -1, True, id="not paused, after the grace"),
-        pytest.param(False, 60, 1, False, id="not paused, and claimed"),
+        pytest.param(99, 0, -1, True, id="paused, at the deadline"),
+        pytest.param(99, -1, -1, False, id="paused, before the deadline"),
+        pytest.param(99, 5, 1, False, id="paused, and its probe is on the way"),
+        pytest.param(-1, 59, -1, False, id="the pause is over, within the grace"),
+        pytest.param(-1, 60, -1, True, id="the pause is over, after the grace"),
+        pytest.param(None, 59, -1, False, id="not paused, within the grace"),
+        pytest.param(None, 60, -1, True, id="not paused, after the grace"),
+        pytest.param(None, 60, 1, False, id="not paused, and claimed"),
     ],
 )
 def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
-    engine: Engine, *, paused: bool, ended_seconds_ago: float, due_at: float, found: bool
+    engine: Engine, *, pause: float | None, ended_seconds_ago: float, due_at: float, found: bool
 ) -> None:
     watch = replace(due(1, at=due_at), deadline_at=later(-ended_seconds_ago))
     added(engine, watch, replace(due(2, State.DELIVERING, at=-1), deadline_at=later(-999)))
-    gate = Gate(paused_until=later(99) if paused else None)
+    gate = Gate() if pause is None else Gate(paused_at=later(-9), paused_until=later(pause))
     with engine.begin() as connection:
         gates.lock_accounts(connection, ["a"])
-        gates.save_accounts(connection, {"a": gates.AccountGate(gate=gate)})
+        gates.save_accounts(connection, {"a": AccountGate(gate=gate)})
         late = claims.overdue(connection, NOW, grace_seconds=60, limit=9)
     assert ids(late) == ([watch.id] if found else [])
 

@@ -9,13 +9,12 @@ import pytest
 from sqlalchemy import Engine
 
 from bridge.core import quota
+from bridge.core.admission import AccountGate
 from bridge.core.gates import HOST_POLICY, Failure, Gate, Success, after_signal
 from bridge.core.quota import Rate, Usage
 from bridge.edges.database import open_engine
 from bridge.edges.store import days
 from bridge.edges.store import gates as store
-from bridge.edges.store.gates import AccountGate
-from bridge.edges.tables import account_gates, host_gates
 from tests.makers import NOW, SteppedClock, later
 from tests.together import at_once
 
@@ -60,7 +59,7 @@ def test_twenty_workers_at_once_lose_no_request_of_an_account(engine: Engine) ->
 
     at_once(20, spend)
     with engine.begin() as connection:
-        usage = store.read_accounts(connection)["default"].usage
+        usage = store.every_account(connection)["default"].usage
     assert usage.free_at is not None
     spent = (usage.free_at - NOW).total_seconds() / quota.interval_seconds(rate, Usage(), now=NOW)
     assert spent == pytest.approx(100, abs=0.01)
@@ -110,7 +109,7 @@ def test_a_gate_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
     with engine.begin() as connection:
         store.lock_accounts(connection, ["default", "other"])
         store.save_accounts(connection, {"default": both})
-        assert store.read_accounts(connection) == {"default": both, "other": AccountGate()}
+        assert store.every_account(connection) == {"default": both, "other": AccountGate()}
 
 
 def test_nothing_is_saved_when_there_is_nothing_to_save(engine: Engine) -> None:
@@ -118,19 +117,7 @@ def test_nothing_is_saved_when_there_is_nothing_to_save(engine: Engine) -> None:
         store.save_accounts(connection, {})
         store.save_hosts(connection, {})
         days.count(connection, DAY, {})
-        assert store.read_accounts(connection) == {}
-
-
-def test_a_party_is_shut_until_its_pause_is_over(engine: Engine) -> None:
-    gates = {"paused": PAUSED, "well": Gate(failures=2), "over": replace(PAUSED, paused_until=NOW)}
-    with engine.begin() as connection:
-        store.lock_hosts(connection, gates)
-        store.save_hosts(connection, gates)
-        store.lock_accounts(connection, gates)
-        store.save_accounts(connection, {name: AccountGate(gate=gate) for name, gate in gates.items()})
-        for table in (host_gates, account_gates):
-            assert store.shut(connection, table, NOW) == {"paused"}
-            assert store.shut(connection, table, later(8)) == set()
+        assert store.every_account(connection) == {}
 
 
 def test_twenty_workers_at_once_lose_no_request_of_the_day(engine: Engine) -> None:

@@ -51,6 +51,26 @@ def test_the_same_worker_cannot_save_one_claim_twice(engine: Engine) -> None:
     assert saved(engine, delivered(claimed)) == []
 
 
+def test_a_worker_that_claimed_again_cannot_save_what_came_of_its_first_claim(engine: Engine) -> None:
+    added(engine, due(1))
+    [first] = claim(engine, {"a": 1})
+    [second] = claim(engine, {"a": 1}, now=later(60))
+    assert saved(engine, polled(first)) == []
+    assert standing(engine, first) == second
+    assert saved(engine, polled(second)) == [polled(second)]
+
+
+def test_a_lease_of_another_worker_s_that_ends_at_the_same_instant_is_not_one_s_own(engine: Engine) -> None:
+    added(engine, due(1))
+    [given_back] = claim(engine, {"a": 1})
+    with engine.begin() as connection:
+        claims.give_back(connection, [given_back], "worker-1", NOW)
+    [owner] = claim(engine, {"a": 1}, by=OTHER)
+    assert owner.due_at == given_back.due_at
+    assert saved(engine, polled(given_back)) == []
+    assert standing(engine, owner) == owner
+
+
 def test_fifty_results_are_saved_in_one_transaction(engine: Engine) -> None:
     added(engine, *(due(number) for number in range(25)))
     added(engine, *(due(number, State.DELIVERING) for number in range(25, 50)))

@@ -79,8 +79,11 @@ class Running:
 
     def memory_bytes(self) -> int:
         """Return how much memory it has in use now."""
-        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return _status_bytes(self.pid, "VmRSS")
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory that it ever had in use."""
+        return _status_bytes(self.pid, "VmHWM")
 
 
 def lines(log: Path, event: str) -> list[dict[str, Any]]:
@@ -107,6 +110,11 @@ def _stat(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def _status_bytes(pid: int, name: str) -> int:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields[name].split()[0]) * 1024
+
+
 class Processes:
     """Starts commands with one environment, each with a log of its own in `folder`."""
 
@@ -128,9 +136,9 @@ class Processes:
         until(worker.has_logged("worker_started"))
         return worker
 
-    def web(self, port: int, **changes: str) -> Running:
-        """Start `gunicorn app:app`; returns when it answers."""
-        web = self.start(*WEB, PORT=str(port), **changes)
+    def web(self, port: int, workers: int = 1) -> Running:
+        """Start `gunicorn app:app` with so many processes; returns when it answers."""
+        web = self.start(*WEB, PORT=str(port), WEB_CONCURRENCY=str(workers))
         until(lambda: answers(web, port))
         return web
 

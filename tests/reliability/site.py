@@ -45,7 +45,6 @@ class Site:
         }
         return inherited | {
             "DATABASE_URL": self.url,
-            "WEB_CONCURRENCY": "1",
             "BRIDGE_SECRET_KEY": KEY,
             "BRIDGE_LOG_FORMAT": "json",
             "BRIDGE_LEASE_SECONDS": f"{LEASE_SECONDS:g}",

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from sqlite3 import Connection
+from typing import Any
 
-import pytest
 from sqlalchemy import event
+from structlog.testing import capture_logs
 
 from bridge.sandbox import Sandbox
 from bridge.settings import Settings
@@ -53,36 +53,43 @@ def working(site: Site, hubspot: Sandbox) -> Iterator[Bridge]:
         bridge.engine.dispose()
 
 
+class Client:
+    """Registers over the REST API; what is promised is in its ledger."""
+
+    def __init__(self, bridge: Bridge, site: Site, hubspot: Sandbox, receiver: Receiver) -> None:
+        self.ledger = Ledger(site, receiver)
+        self._http = bridge.app.test_client()
+        self._headers = {"Authorization": f"Bearer {site.api_key}"}
+        self._hubspot = hubspot
+        self._url = receiver.url(site)
+
+    def register(self, tasks: int) -> tuple[int, Any]:
+        """Register a batch; returns the status and the document."""
+        watches = [
+            {"task_id": task_id, "callback_url": self._url, "metadata": LARGE}
+            for task_id in self._hubspot.state.add_tasks(tasks=tasks)
+        ]
+        answer = self._http.post("/v1/watches/batch", json={"watches": watches}, headers=self._headers)
+        document: Any = answer.get_json()
+        if answer.status_code == 200:
+            self.ledger.promise(*(result["watch"]["id"] for result in document["results"]))
+        return answer.status_code, document
+
+
 def test_a_full_disk_is_told_and_loses_nothing(
-    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+    new_site: NewSite, hubspot: Sandbox, receiver: Receiver
 ) -> None:
     site = new_site("sqlite")
-    ledger = Ledger(site, receiver)
-    with working(site, hubspot) as bridge:
+    with capture_logs() as logged, working(site, hubspot) as bridge:
         disk = Disk(bridge)
-        client = bridge.app.test_client()
-        headers = {"Authorization": f"Bearer {site.api_key}"}
-
-        def register(tasks: int) -> int:
-            """Register a batch; only what is promised is expected."""
-            watches = [
-                {"task_id": task_id, "callback_url": receiver.url(site), "metadata": LARGE}
-                for task_id in hubspot.state.add_tasks(tasks=tasks)
-            ]
-            answer = client.post("/v1/watches/batch", json={"watches": watches}, headers=headers)
-            if answer.status_code == 200:
-                ledger.promise(*(result["watch"]["id"] for result in answer.json["results"]))
-            told.append(answer.json)
-            return answer.status_code
-
-        told = []
-        assert register(100) == 200
+        client = Client(bridge, site, hubspot, receiver)
+        assert client.register(100)[0] == 200
         disk.fills()
-        assert register(100) == 503
-        assert told[-1]["detail"] == "The database's disk is full."
-        until(lambda: "database or disk is full" in capsys.readouterr().out)
+        status, document = client.register(100)
+        assert (status, document["detail"]) == (503, "The database's disk is full.")
+        until(lambda: [line for line in logged if "database or disk is full" in str(line.get("error"))])
         disk.has_room()
-        assert register(1) == 200
-        until(ledger.settled)
-    assert not ledger.problems()
-    assert len(receiver.arrivals(site)) == len(ledger.promises)
+        assert client.register(1)[0] == 200
+        until(client.ledger.settled)
+    assert not client.ledger.problems()
+    assert len(receiver.arrivals(site)) == len(client.ledger.promises)

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
 from bridge import clients
+from bridge.core.admission import AccountGate
 from bridge.core.delivery import Attempt, RetryPolicy
 from bridge.core.quota import Rate
 from bridge.core.watch import Watch
@@ -70,6 +71,7 @@ class Rig:
         token: str | None = "pat-test",
         allow: Any = LOOPBACK,
         clock: Callable[[], datetime] | None = None,
+        polls: type[Polls] = Polls,
         deliveries: type[Deliveries] = Deliveries,
     ) -> Worker:
         """A worker of this bridge, with settings of its own."""
@@ -87,7 +89,7 @@ class Rig:
         self.closing.callback(callbacks.close)
         return Worker(
             engine=self.engine,
-            polls=Polls(
+            polls=polls(
                 accounts=self.accounts(rate, token),
                 hubspot=HubSpot(transport, StaticTokens()),
                 claimant=claimant,
@@ -158,9 +160,9 @@ class Rig:
         with self.engine.begin() as connection:
             return watches.attempts_of(connection, watch.id)
 
-    def account(self, name: str = "default") -> gates.AccountGate:
+    def account(self, name: str = "default") -> AccountGate:
         with self.engine.begin() as connection:
-            return gates.read_accounts(connection)[name]
+            return gates.every_account(connection)[name]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of one event."""

@@ -3,16 +3,18 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import Connection, text, update
 from structlog.testing import LogCapture
 
 from bridge.core.watch import State, Watch
 from bridge.edges.database import open_engine
 from bridge.edges.migrations import upgrade
 from bridge.edges.tables import watches as table
+from bridge.poll import Job, Polls
 from tests.postgres import PostgresServer
 from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, eventually, real_clock, set_up
@@ -100,6 +102,25 @@ def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Ri
     worker.shift()
     assert messages(rig) == Counter({watch.id: 2})
     assert (rig.now(watch).state, rig.now(watch).attempts) == (State.DELIVERED, 1)
+
+
+def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) -> None:
+    """As when the process was stopped, and came back to what others do now."""
+    halts = list[datetime]()
+
+    class Halting(Polls):
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+            jobs = super().claim(connection, shares, now)
+            if not halts:
+                halts.append(now)
+                rig.clock.passes(LEASE_SECONDS)
+            return jobs
+
+    [watch] = completed(rig, "T1")
+    rig.worker(polls=Halting).shift()
+    assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
+    assert len(rig.hubspot.requests) == 1
+    assert rig.now(watch).state is State.DELIVERED
 
 
 def test_a_step_that_raises_costs_one_lease_and_not_a_seat(rig: Rig) -> None:

@@ -120,7 +120,10 @@ def varied(api: Api) -> Caller:
         ({"task_id": "PLAIN"}, []),
         ({"callback_host": "other.example.com"}, ["other-host"]),
         ({"callback_host": "Other.Example.Com"}, ["other-host"]),
-        ({"state": "watching", "client": "cms", "kind": "file-import", "account": "default"}, ["other-host", "plain"]),
+        (
+            {"state": "watching", "client": "cms", "kind": "file-import", "account": "default"},
+            ["other-host", "plain"],
+        ),
     ],
 )
 def test_filters_choose_what_has_all_of_them(varied: Caller, query: dict[str, str], found: list[str]) -> None:

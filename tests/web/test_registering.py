@@ -20,7 +20,9 @@ def test_a_registration_is_answered_with_the_watch_and_where_it_is(api: Api) -> 
     assert response.status_code == 201
     assert response.headers["Location"] == f"/v1/watches/{watch['id']}"
     assert list(watch) == list(ShownWatch.model_fields)
-    assert watch | {"state": "watching", "client": "cms", "account": "default", "kind": "file-import"} == watch
+    assert (
+        watch | {"state": "watching", "client": "cms", "account": "default", "kind": "file-import"} == watch
+    )
     assert watch["metadata"] == {"order": 17}
     assert watch["created_at"] < watch["due_at"] < watch["deadline_at"]
     assert watch["created_at"].endswith("Z")
@@ -175,7 +177,8 @@ def test_a_task_id_is_opaque_and_case_sensitive(api: Api, task_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "task_id", ["", "x" * 256, "a b", "a\tb", "a\n", "\x00", "\u00a0", "\u200b", "\ud800", 17, None, True, ["a"]]
+    "task_id",
+    ["", "x" * 256, "a b", "a\tb", "a\n", "\x00", "\u00a0", "\u200b", "\ud800", 17, None, True, ["a"]],
 )
 def test_a_task_id_is_printable_text_without_white_space(refused: Caller, task_id: Any) -> None:
     assert pointers(refused.post("/v1/watches", BODY | {"task_id": task_id})) == ["/task_id"]

@@ -241,7 +241,7 @@ def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limi
 
     Either their account is paused, or its quota has kept them waiting for longer than the grace.
     """
-    paused = select(account_gates.c.name).where(account_gates.c.paused_until.is_not(None))
+    paused = select(account_gates.c.name).where(account_gates.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)
     found = (
         select(*COLUMNS)

@@ -1,12 +1,13 @@
 """What all processes know together about accounts and hosts: pauses and quotas."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, select, update
 
+from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.quota import Usage
 from bridge.edges import database
@@ -14,19 +15,6 @@ from bridge.edges.tables import account_gates, host_gates
 
 _GATE = tuple(f.name for f in fields(Gate))
 _USAGE = tuple(f.name for f in fields(Usage))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AccountGate:
-    """An account's gate, and how much of its quota is used."""
-
-    gate: Gate = field(default_factory=Gate)
-    usage: Usage = field(default_factory=Usage)
-
-
-def shut(connection: Connection, table: Table, now: datetime) -> set[str]:
-    """Return the names of parties that may not be asked now."""
-    return set(connection.scalars(select(table.c.name).where(table.c.paused_until > now)))
 
 
 def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
@@ -59,9 +47,18 @@ _LOCKED = {
 }
 
 
-def read_accounts(connection: Connection) -> dict[str, AccountGate]:
+def every_account(connection: Connection) -> dict[str, AccountGate]:
     """Return the gates of every account that was ever asked."""
     return {row.name: _to_account_gate(row) for row in connection.execute(select(account_gates))}
+
+
+def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+    """Return the gates of those of the accounts that were ever asked."""
+    rows = connection.execute(_ACCOUNTS, {"names": list(names)})
+    return {row.name: _to_account_gate(row) for row in rows}
+
+
+_ACCOUNTS = select(account_gates).where(account_gates.c.name.in_(bindparam("names", expanding=True)))
 
 
 def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:

@@ -98,6 +98,6 @@ def _problems(connection: Connection, now: datetime) -> list[str]:
 def _paused(connection: Connection) -> list[dict[str, Any]]:
     return [
         {"name": name, "until": rfc3339(held.gate.paused_until), "reason": held.gate.reason}
-        for name, held in sorted(gates.read_accounts(connection).items())
+        for name, held in sorted(gates.every_account(connection).items())
         if held.gate.paused_until
     ]

@@ -6,13 +6,13 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import Connection
 
+from bridge.core.admission import AccountGate
 from bridge.core.instants import rfc3339
 from bridge.core.quota import interval_seconds
 from bridge.core.watch import Outcome, State
 from bridge.edges.accounts import Account
 from bridge.edges.database import reading
 from bridge.edges.store import days, gates, listing
-from bridge.edges.store.gates import AccountGate
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.shown import Shown
 
@@ -80,7 +80,7 @@ def _late_seconds(due_at: datetime | None, now: datetime) -> float | None:
 
 
 def _accounts(connection: Connection, call: Call) -> list[dict[str, Any]]:
-    held = gates.read_accounts(connection)
+    held = gates.every_account(connection)
     made = days.counts(connection, call.now.date())
     return [
         _account(account, held.get(name, AccountGate()), made.get(name, (0, 0)), call.now)

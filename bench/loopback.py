@@ -1,0 +1,147 @@
+"""A fast server on loopback that plays HubSpot and the receivers, and keeps a ledger of every call.
+
+`python -m bench.loopback` prints its port, and listens there on every address of HOSTS.
+
+    GET …/{task}/status   a task that is COMPLETE
+    POST /{task}          a receiver
+    PUT /reset            {"delays": {host: seconds}}: forget the ledger; these hosts answer late
+    GET /ledger?{n}       the ledger, once n callbacks have come, or GIVE_UP_SECONDS are over
+"""
+
+import asyncio
+import json
+import time
+from dataclasses import asdict, dataclass, field
+
+HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 17))
+GIVE_UP_SECONDS = 90.0
+LOOK_SECONDS = 0.005
+STATUS = (
+    b'{"status":"COMPLETE","result":{"id":"21842359870","url":"https://example.com/f.csv"},'
+    b'"startedAt":"2026-11-21T10:00:00Z","completedAt":null,"links":{}}'
+)
+
+
+def _response(body: bytes) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+COMPLETE = _response(STATUS)
+THANKS = _response(b"")
+
+
+@dataclass(kw_only=True, slots=True)
+class Ledger:
+    """How many calls came, and when each task was last answered and called back (monotonic clock)."""
+
+    polls: int = 0
+    callbacks: int = 0
+    signed: int = 0
+    polled_at: dict[str, float] = field(default_factory=dict)
+    called_back_at: dict[str, float] = field(default_factory=dict)
+
+
+class World:
+    """What all connections share."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.delays: dict[str, float] = {}
+
+    def reset(self, body: bytes) -> bytes:
+        """Forget the ledger; from now on the named hosts answer late."""
+        self.delays = json.loads(body)["delays"]
+        self.ledger = Ledger()
+        return _response(b"{}")
+
+    async def told(self, wanted: int) -> bytes:
+        """Return the ledger once `wanted` callbacks are in it."""
+        give_up_at = time.monotonic() + GIVE_UP_SECONDS
+        while self.ledger.callbacks < wanted and time.monotonic() < give_up_at:
+            await asyncio.sleep(LOOK_SECONDS)
+        return _response(json.dumps(asdict(self.ledger)).encode())
+
+
+class Peer(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._buffer = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, and the address that was called: hosts differ in it."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._host = transport.get_extra_info("sockname")[0]
+
+    def data_received(self, data: bytes) -> None:
+        """Answer every request that is whole."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end]
+            whole = end + 4 + _length(head)
+            if len(self._buffer) < whole:
+                return
+            body, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
+            self._answer(head, body)
+
+    def _answer(self, head: bytes, body: bytes) -> None:
+        method, target, _ = head.split(b" ", 2)
+        path = target.decode()
+        if method == b"POST":
+            self._note_callback(path[1:], head)
+            self._later(self._write, THANKS)
+        elif path.endswith("/status"):
+            self._world.ledger.polls += 1
+            self._later(self._write_status, path.split("/")[-2])
+        elif method == b"PUT":
+            self._write(self._world.reset(body))
+        else:
+            asyncio.ensure_future(self._tell(int(path.partition("?")[2])))  # noqa: RUF006 -- it lives as long as the loop waits on it
+
+    def _note_callback(self, task: str, head: bytes) -> None:
+        ledger = self._world.ledger
+        ledger.callbacks += 1
+        ledger.signed += b"webhook-signature: v1," in head
+        ledger.called_back_at[task] = time.monotonic()
+
+    def _later(self, act: object, argument: object) -> None:
+        delay = self._world.delays.get(self._host)
+        if delay:
+            asyncio.get_running_loop().call_later(delay, act, argument)  # type: ignore[arg-type]
+        else:
+            act(argument)  # type: ignore[operator]
+
+    def _write_status(self, task: str) -> None:
+        self._world.ledger.polled_at[task] = time.monotonic()
+        self._write(COMPLETE)
+
+    def _write(self, response: bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(response)
+
+    async def _tell(self, wanted: int) -> None:
+        self._write(await self._world.told(wanted))
+
+
+def _length(head: bytes) -> int:
+    lower = head.lower()
+    start = lower.find(b"content-length:")
+    return int(lower[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
+
+
+async def main() -> None:
+    """Serve until the process is ended."""
+    world = World()
+    loop = asyncio.get_running_loop()
+    first = await loop.create_server(lambda: Peer(world), HOSTS[0], 0, backlog=1024)
+    port = first.sockets[0].getsockname()[1]
+    await loop.create_server(lambda: Peer(world), HOSTS[1:], port, backlog=1024)
+    print(port, flush=True)
+    await first.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,86 @@
+"""How an account stands, its gate and its quota together: who may ask, and what the answers change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
+
+from bridge.core import gates, quota
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import (
+    AccountAtFault,
+    Ended,
+    Finding,
+    NoNews,
+    Refused,
+    Throttled,
+    Trouble,
+    Unfinished,
+)
+from bridge.core.gates import ACCOUNT_POLICY, Failure, Fault, Gate, Hold, Signal, Success
+from bridge.core.quota import Rate, Usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountGate:
+    """An account's gate, and how much of its quota is used."""
+
+    gate: Gate = field(default_factory=Gate)
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Heard:
+    """What came of one request, granted at `asked_at`, and what it says of the account."""
+
+    answer: Answer | NoAnswer | NoToken
+    signal: Signal
+    asked_at: datetime
+
+
+def signal_of(finding: Finding) -> Signal:
+    """Tell what a finding about one task says of its account."""
+    match finding:
+        case Unfinished() | Ended() | NoNews() | Refused():
+            return Success()
+        case Trouble(reason=reason):
+            return Failure(reason=reason)
+        case AccountAtFault(reason=reason):
+            return Fault(reason=reason)
+        case Throttled(seconds=seconds, reason=reason):
+            return Hold(seconds=seconds, reason=reason)
+        case never:
+            assert_never(never)
+
+
+def grant(rate: Rate, held: AccountGate, *, wanted: int, now: datetime) -> int:
+    """Return how many of the `wanted` requests may go now: none while it is paused, then one probe."""
+    until = held.gate.paused_until
+    if until is not None:
+        wanted = 0 if until > now else min(wanted, 1)
+    return quota.grant(rate, held.usage, wanted=wanted, now=now)
+
+
+def spend(
+    rate: Rate, held: AccountGate, *, requests: int, lease_ends_at: datetime, now: datetime
+) -> AccountGate:
+    """Return how the account stands after `requests` were granted; that of a paused one is its probe."""
+    gate = gates.probing(held.gate, until=lease_ends_at) if held.gate.paused else held.gate
+    return AccountGate(gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
+
+
+def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -> AccountGate:
+    """Return how the account stands after what was heard, in this order."""
+    gate, usage = held.gate, held.usage
+    for h in heard:
+        gate = gates.after_signal(gate, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+        if isinstance(h.answer, Answer):
+            usage = quota.observe(usage, h.answer.headers, now=now)
+    return AccountGate(gate=gate, usage=usage)
+
+
+def count(heard: Sequence[Heard]) -> tuple[int, int]:
+    """Return how many requests were sent, and how many of them HubSpot may count as errors."""
+    sent = [h.answer for h in heard if not isinstance(h.answer, NoToken)]
+    errors = [a for a in sent if isinstance(a, NoAnswer) or not 200 <= a.status_code < 300]
+    return len(sent), len(errors)

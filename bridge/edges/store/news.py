@@ -1,0 +1,31 @@
+"""What answers tell about their accounts, noted in one way, whoever asked."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection
+
+from bridge.core.admission import Heard, after_answers, count
+from bridge.core.gates import Gate
+from bridge.edges.store import days, gates
+
+log = structlog.get_logger()
+
+
+def note(connection: Connection, heard: Mapping[str, Sequence[Heard]], now: datetime) -> None:
+    """Save what was heard of each account, by name, and count it in the account's day."""
+    held = gates.lock_accounts(connection, heard)
+    after = {name: after_answers(before, heard[name], now=now) for name, before in held.items()}
+    gates.save_accounts(connection, after)
+    days.count(connection, now.date(), {name: count(answers) for name, answers in heard.items()})
+    for name, both in after.items():
+        if both.gate.paused_until != held[name].gate.paused_until:
+            _tell(name, both.gate)
+
+
+def _tell(name: str, gate: Gate) -> None:
+    if gate.paused:
+        log.warning("account_paused", account=name, until=gate.paused_until, reason=gate.reason)
+    else:
+        log.info("account_resumed", account=name)

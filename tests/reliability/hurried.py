@@ -1,0 +1,11 @@
+"""A real worker with little time to stop: `python -m tests.reliability.hurried`. The real 22 s are too long for a test."""
+
+import sys
+
+from bridge import cli, scheduler
+
+GRACE_SECONDS = 1.5
+
+if __name__ == "__main__":
+    scheduler.STOP_SECONDS = GRACE_SECONDS
+    sys.exit(cli.main(["worker"]))

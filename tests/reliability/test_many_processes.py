@@ -1,0 +1,59 @@
+"""Several processes share one PostgreSQL: each watch is told once, and at least once when one of them dies."""
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.sandbox import Sandbox
+from tests.reliability.conftest import NewSite
+from tests.reliability.houses import House, house
+from tests.reliability.processes import Running, errors, lines
+from tests.reliability.receiver import Receiver
+from tests.reliability.waiting import until
+
+WATCHES = 200
+SLOW_WATCHES = 20
+# What one worker has in flight at the most, and so what may be repeated when it dies.
+CONCURRENCY = 32
+
+
+@pytest.fixture(scope="module")
+def bridge(
+    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    with house(new_site("postgresql"), hubspot, receiver, tmp_path_factory.mktemp("house")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def second_worker(bridge: House) -> Running:
+    return bridge.processes.worker()
+
+
+def test_when_nothing_fails_each_is_told_exactly_once(bridge: House, second_worker: Running) -> None:
+    for pending_seconds in range(4):
+        bridge.register(tasks=WATCHES // 4, pending_seconds=pending_seconds)
+    until(bridge.ledger.settled)
+    assert not bridge.ledger.problems()
+    assert bridge.arrivals() == len(bridge.ledger.promises) == WATCHES
+    assert not [*bridge.errors(), *errors(second_worker.log)]
+
+
+def test_both_workers_took_part(bridge: House, second_worker: Running) -> None:
+    assert lines(bridge.worker.log, "task_ended")
+    assert lines(second_worker.log, "task_ended")
+
+
+def test_when_a_worker_dies_each_is_told_at_least_once(bridge: House, second_worker: Running) -> None:
+    told = bridge.arrivals()
+    bridge.register("slow", tasks=SLOW_WATCHES)
+    bridge.register(tasks=WATCHES - SLOW_WATCHES)
+    until(lambda: bridge.arrivals() >= told + WATCHES // 4)
+    second_worker.send(signal.SIGKILL)
+    until(bridge.ledger.settled)
+    assert not bridge.ledger.problems()
+    times = Counter(arrival.webhook_id for arrival in bridge.receiver.arrivals(bridge.site))
+    assert times.keys() == bridge.ledger.promises.keys()
+    assert times.total() - len(times) <= CONCURRENCY

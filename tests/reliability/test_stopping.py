@@ -1,0 +1,170 @@
+"""SIGTERM in the middle of requests: what is in flight is finished, nothing is done twice, leases go back."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Row, select
+
+from bridge.edges.database import reading
+from bridge.edges.tables import watches, workers
+from bridge.sandbox import Manner, Reply, Target
+from tests.reliability.conftest import NewScene
+from tests.reliability.ledger import Ledger
+from tests.reliability.poisons import COMPLETE
+from tests.reliability.processes import Running, errors, free_port, lines, processes
+from tests.reliability.scenes import Scene, played
+from tests.reliability.waiting import until
+
+# A right answer that takes a second: 42 bytes, one after the other.
+SLOW = Reply(body=COMPLETE, manner=Manner.DRIP, seconds=0.024)
+HANGING_SECONDS = 3.0
+# Nothing here takes its time-out but what hangs; and no lease runs out.
+ENV = {"BRIDGE_LEASE_SECONDS": "60", "BRIDGE_CALLBACK_TIMEOUT": "50", "HUBSPOT_TIMEOUT": "50"}
+IN_TIME_SECONDS = 20.0
+HURRIED = ("-m", "tests.reliability.hurried")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Farewell:
+    """How a process went, what it left in the tables, and what came of it in the end."""
+
+    exit_status: int
+    took_seconds: float
+    left: list[Row[Any]]
+    workers: list[Row[Any]]
+    given_back: list[dict[str, Any]]
+    errors: list[dict[str, Any]]
+    arrivals: int
+    problems: list[str]
+
+
+def farewell(scene: Scene, ledger: Ledger, leaving: Running) -> Farewell:
+    """Stop a process; note what it leaves; let another finish."""
+    stopped_at = time.monotonic()
+    exit_status = leaving.stop()
+    took_seconds = time.monotonic() - stopped_at
+    with reading(scene.site.engine) as connection:
+        left = list(connection.execute(select(watches)))
+        registered = list(connection.execute(select(workers)))
+    with scene.healthy_worker():
+        until(ledger.settled)
+    return Farewell(
+        exit_status=exit_status,
+        took_seconds=took_seconds,
+        left=left,
+        workers=registered,
+        given_back=lines(leaving.log, "leases_given_back"),
+        errors=errors(leaving.log),
+        arrivals=len(scene.receiver.arrivals(scene.site)),
+        problems=ledger.problems(),
+    )
+
+
+def asked(scene: Scene, task_id: str) -> bool:
+    return task_id in scene.hubspot.state.ledger()["tasks"]
+
+
+def with_work_in_flight(scene: Scene, web_processes: int = 0) -> Farewell:
+    """Stop a process while HubSpot and receivers are slow to answer."""
+    ledger = Ledger(scene.site, scene.receiver)
+    slow, quick = scene.hubspot.state.add_tasks(tasks=2), scene.hubspot.state.add_tasks(tasks=3)
+    for task_id in slow:
+        scene.hubspot.state.set_fault(SLOW, Target(task_id=task_id), times=1)
+    with processes(scene.site.env(scene.hubspot.url, **ENV), scene.folder) as started:
+        leaving = started.worker() if not web_processes else started.web(free_port(), web_processes)
+        ledger.promise(*scene.site.register(slow, scene.receiver.url(scene.site)))
+        ledger.promise(*scene.site.register(quick, scene.receiver.url(scene.site, "slow")))
+        until(lambda: len(scene.receiver.arrivals(scene.site)) == len(quick))
+        return farewell(scene, ledger, leaving)
+
+
+def while_hubspot_hangs(scene: Scene) -> Farewell:
+    """Stop a worker whose poll will time out."""
+    ledger = Ledger(scene.site, scene.receiver)
+    [task_id] = scene.hubspot.state.add_tasks()
+    scene.hubspot.state.set_fault("hang", Target(task_id=task_id), times=1)
+    env = scene.site.env(scene.hubspot.url, **ENV | {"HUBSPOT_TIMEOUT": f"{HANGING_SECONDS:g}"})
+    with processes(env, scene.folder) as started:
+        leaving = started.worker()
+        ledger.promise(*scene.site.register([task_id], scene.receiver.url(scene.site)))
+        until(lambda: asked(scene, task_id))
+        return farewell(scene, ledger, leaving)
+
+
+def with_no_time_to_finish(scene: Scene) -> Farewell:
+    """Stop a worker when neither HubSpot nor a receiver answers before its grace is over."""
+    ledger = Ledger(scene.site, scene.receiver)
+    hanging, ended = scene.hubspot.state.add_tasks(tasks=2)
+    scene.hubspot.state.set_fault("hang", Target(task_id=hanging), times=1)
+    with processes(scene.site.env(scene.hubspot.url, **ENV), scene.folder) as started:
+        leaving = started.start(*HURRIED)
+        until(leaving.has_logged("worker_started"))
+        ledger.promise(*scene.site.register([hanging], scene.receiver.url(scene.site)))
+        ledger.promise(*scene.site.register([ended], scene.receiver.url(scene.site, "hangs-first")))
+        until(lambda: asked(scene, hanging) and scene.receiver.arrivals(scene.site))
+        return farewell(scene, ledger, leaving)
+
+
+Play = Callable[[Scene], Farewell]
+
+IN_FLIGHT: dict[tuple[str, str], Play] = {
+    ("a worker", "sqlite"): with_work_in_flight,
+    ("a worker", "postgresql"): with_work_in_flight,
+    ("a web process", "sqlite"): partial(with_work_in_flight, web_processes=1),
+    ("two web processes", "postgresql"): partial(with_work_in_flight, web_processes=2),
+}
+HANGS: dict[tuple[str, str], Play] = {("HubSpot hangs", "postgresql"): while_hubspot_hangs}
+NO_TIME: dict[tuple[str, str], Play] = {
+    ("no time", "sqlite"): with_no_time_to_finish,
+    ("no time", "postgresql"): with_no_time_to_finish,
+}
+EVERY = IN_FLIGHT | HANGS | NO_TIME
+
+Farewells = Mapping[tuple[str, str], Future[Farewell]]
+
+
+@pytest.fixture(scope="module")
+def farewells(new_scene: NewScene) -> Iterator[Farewells]:
+    with played({(who, kind): partial(play, new_scene(kind)) for (who, kind), play in EVERY.items()}) as came:
+        yield came
+
+
+@pytest.mark.parametrize(("who", "kind"), EVERY)
+def test_it_goes_well_in_time_and_holds_nothing(farewells: Farewells, who: str, kind: str) -> None:
+    seen = farewells[who, kind].result()
+    assert seen.exit_status == 0
+    assert seen.took_seconds < IN_TIME_SECONDS
+    assert not any(row.claimed_by for row in seen.left)
+    assert not seen.workers
+    assert not seen.errors
+    assert not seen.problems
+
+
+@pytest.mark.parametrize(("who", "kind"), IN_FLIGHT)
+def test_what_is_in_flight_is_finished_and_never_repeated(farewells: Farewells, who: str, kind: str) -> None:
+    seen = farewells[who, kind].result()
+    assert not seen.given_back
+    assert {row.polls for row in seen.left} == {1}
+    assert seen.arrivals == len(seen.left)
+
+
+@pytest.mark.parametrize(("who", "kind"), HANGS)
+def test_a_poll_that_hangs_is_waited_for_and_saved(farewells: Farewells, who: str, kind: str) -> None:
+    [left] = farewells[who, kind].result().left
+    assert (left.polls, left.failures) == (1, 1)
+    assert "timed out" in left.last_error
+
+
+@pytest.mark.parametrize(("who", "kind"), NO_TIME)
+def test_what_cannot_be_finished_goes_back_and_is_taken_up_at_once(
+    farewells: Farewells, who: str, kind: str
+) -> None:
+    seen = farewells[who, kind].result()
+    assert [line["watches"] for line in seen.given_back] == [2]
+    # Of the watch whose receiver did not answer two: the one in flight, and the one sent instead of it.
+    assert seen.arrivals == 3

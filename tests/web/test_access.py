@@ -1,0 +1,150 @@
+"""Who may call what: every operation, with every kind of key."""
+
+from typing import Any
+
+import pytest
+
+from bridge import clients
+from bridge.web.app import RESOURCES
+from bridge.web.operations import Access, Operation
+from tests.web.api import ADMIN_KEY, URL, Api, Caller, members, problem
+
+OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
+OPEN = [operation for operation in OPERATIONS if operation.access is Access.OPEN]
+CLOSED = [operation for operation in OPERATIONS if operation.access is not Access.OPEN]
+FOR_ADMINS = [operation for operation in OPERATIONS if operation.access is Access.ADMIN]
+FOR_CLIENTS = [operation for operation in CLOSED if operation.access is not Access.ADMIN]
+OF_WATCHES = [operation for operation in OPERATIONS if "{watch_id}" in operation.path]
+
+
+def name_of(operation: Operation) -> str:
+    return operation.name
+
+
+def call(caller: Caller, operation: Operation, watch_id: str = "wat_unknown") -> Any:
+    path = operation.path.format(watch_id=watch_id, name="unknown")
+    body = None
+    if operation.body:
+        body = operation.body.model_json_schema()["examples"][0]
+        body = body | {"callback_url": URL} if "callback_url" in body else body
+    return caller.send(operation.method, path, body)
+
+
+@pytest.mark.parametrize("operation", OPEN, ids=name_of)
+def test_an_open_operation_needs_no_key(sqlite_api: Api, operation: Operation) -> None:
+    for caller in (sqlite_api.nobody, Caller(app=sqlite_api.app, key="wrong")):
+        assert call(caller, operation).status_code in operation.answers
+
+
+@pytest.mark.parametrize("operation", CLOSED, ids=name_of)
+def test_without_a_key_nobody_gets_in(refusing_api: Api, operation: Operation) -> None:
+    response = call(refusing_api.nobody, operation)
+    problem(response, 401)
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("operation", CLOSED, ids=name_of)
+@pytest.mark.parametrize("key", ["wrong", ADMIN_KEY[:-1], ADMIN_KEY + "x", ADMIN_KEY.upper()])
+def test_with_a_wrong_key_nobody_gets_in(api_of_its_own: Api, operation: Operation, key: str) -> None:
+    response = call(Caller(app=api_of_its_own.app, key=key), operation)
+    problem(response, 401)
+    assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+@pytest.fixture
+def api_of_its_own(refusing_api: Api) -> Api:
+    """Wrong keys count: the clock goes on, so that those of other tests are forgotten."""
+    refusing_api.clock.passes(120)
+    return refusing_api
+
+
+@pytest.mark.parametrize("operation", FOR_ADMINS, ids=name_of)
+def test_what_is_for_admins_is_refused_to_a_clients_key(refused: Caller, operation: Operation) -> None:
+    problem(call(refused, operation), 403)
+
+
+@pytest.mark.parametrize("operation", FOR_ADMINS, ids=name_of)
+def test_what_is_for_admins_is_open_to_both_kinds_of_admin(sqlite_api: Api, operation: Operation) -> None:
+    for caller in (sqlite_api.admin, sqlite_api.client("ops", admin=True)):
+        assert call(caller, operation).status_code in {*operation.answers, 404, 409}
+
+
+@pytest.mark.parametrize("operation", FOR_CLIENTS, ids=name_of)
+def test_what_is_for_clients_is_open_to_clients_and_admins(sqlite_api: Api, operation: Operation) -> None:
+    for caller in (sqlite_api.admin, sqlite_api.client("cms")):
+        assert call(caller, operation).status_code in {*operation.answers, 404}
+
+
+@pytest.mark.parametrize("operation", OF_WATCHES, ids=name_of)
+def test_another_clients_watch_is_not_found_whatever_is_asked(api: Api, operation: Operation) -> None:
+    watch_id = api.client("cms").registers()["id"]
+    if operation.name == "redeliver_watch":
+        api.change(watch_id, state="delivered", due_at=None)
+    other = api.client("other")
+    problem(call(other, operation, watch_id), 404)
+    assert call(api.admin, operation, watch_id).status_code in operation.answers
+
+
+def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sqlite_api: Api) -> None:
+    open_paths = {operation.path for operation in OPEN}
+    assert open_paths == {"/healthz", "/readyz"}
+    served = {rule.rule for rule in sqlite_api.app.url_map.iter_rules() if not rule.rule.startswith("/v1/")}
+    assert served == open_paths | {"/openapi.json", "/docs", "/static/<path:filename>"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        f"Basic {ADMIN_KEY}",
+        ADMIN_KEY,
+        f"Bearer: {ADMIN_KEY}",
+        f"Bearer {ADMIN_KEY} x",
+        f"Bearer {ADMIN_KEY},{ADMIN_KEY}",
+        "Bearer \u00fc\u00ff",
+        "Bearer " + "x" * 4000,
+        "Bearer a\tb",
+        "Bearer '; DROP TABLE clients; --",
+    ],
+)
+def test_a_header_that_holds_no_valid_key_is_refused(api_of_its_own: Api, header: str) -> None:
+    response = api_of_its_own.app.test_client().get("/v1/watches", headers={"Authorization": header})
+    problem(response, 401)
+
+
+@pytest.mark.parametrize("header", [f"bearer {ADMIN_KEY}", f"BEARER  {ADMIN_KEY} "])
+def test_the_schemes_case_and_the_space_around_the_key_do_not_matter(refusing_api: Api, header: str) -> None:
+    response = refusing_api.app.test_client().get("/v1/watches", headers={"Authorization": header})
+    assert response.status_code == 200
+
+
+def test_without_an_admin_key_nobody_is_the_environments_admin(serve_sqlite: Any) -> None:
+    api: Api = serve_sqlite(admin_key=None)
+    problem(api.admin.get("/v1/clients"), 401)
+    assert api.client("ops", admin=True).get("/v1/clients").status_code == 200
+
+
+def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite_api: Api) -> None:
+    wrong, valid = Caller(app=sqlite_api.app, key="hib_wrong"), sqlite_api.client()
+    for _ in range(30):
+        problem(wrong.get("/v1/watches"), 401)
+    response = wrong.get("/v1/watches")
+    problem(response, 429)
+    assert 1 <= int(response.headers["Retry-After"]) <= 60
+    assert valid.get("/v1/watches").status_code == 200
+    assert valid.registers()
+    elsewhere = {"environ_base": {"REMOTE_ADDR": "203.0.113.7"}}
+    problem(wrong.send("GET", "/v1/watches", **elsewhere), 401)
+    sqlite_api.clock.passes(61)
+    problem(wrong.get("/v1/watches"), 401)
+
+
+def test_a_key_that_another_process_has_revoked_registers_nothing_more(api: Api) -> None:
+    client = api.client("cms")
+    client.registers("before")
+    revoked = clients.revoke(api.parts.engine, "cms", now=api.clock())
+    assert not isinstance(revoked, clients.Refused)
+    problem(client.post("/v1/watches", {"task_id": "after", "callback_url": URL}), 401)
+    assert [w["task_id"] for w in members(api.admin.get("/v1/watches"))["watches"]] == ["before"]

@@ -1,0 +1,195 @@
+"""What a body must be: strict JSON, in UTF-8, of at most 1 MiB."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from tests.web.api import URL, Api, Caller, members, pointers, problem
+
+MIB = 1024 * 1024
+VALID = {"task_id": "AAAAEZ6whGI", "callback_url": URL}
+
+
+def post(
+    caller: Caller, data: bytes, content_type: str | None = "application/json", **options: Any
+) -> TestResponse:
+    headers = {"Content-Type": content_type} if content_type is not None else {}
+    return caller.send(
+        "POST", "/v1/watches", data=data, headers=headers | options.pop("headers", {}), **options
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b" ",
+        b"{",
+        b"}",
+        b"nul",
+        b'{"task_id": }',
+        b'{"task_id": "A",}',
+        b"{'task_id': 'A'}",
+        b'{"task_id": "A"} x',
+        b'{"task_id": "A"}{}',
+        b'{"task_id": "a\nb"}',
+        b'{"task_id": "\x00"}',
+        b'{"task_id": "\\x41"}',
+        b'{"timeout_seconds": NaN}',
+        b'{"timeout_seconds": Infinity}',
+        b'{"timeout_seconds": -Infinity}',
+        b'{"timeout_seconds": 1e400}',
+        b'{"metadata": {"a": -1e999}}',
+        b'{"timeout_seconds": 01}',
+        b'{"timeout_seconds": ' + b"9" * 5_000 + b"}",
+        b'{"task_id": "A", "task_id": "B"}',
+        b'{"metadata": {"a": 1, "a": 1}}',
+        b'\xef\xbb\xbf{"task_id": "A"}',
+        b'{"task_id": "\xff"}',
+        b'{"task_id": "\xed\xa0\x80"}',
+        '{"task_id": "A"}'.encode("utf-16"),
+        b"\x00",
+        b"[" * 100_000,
+        b"[" * 100_000 + b"]" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"metadata": ' + b'{"a":' * 5_000 + b"1" + b"}" * 5_001,
+        b"task_id=A&callback_url=B",
+        b"<watch/>",
+    ],
+    ids=lambda data: str(data[:30]),
+)
+def test_what_is_no_strict_json_is_malformed(refused: Caller, data: bytes) -> None:
+    problem(post(refused, data), 400)
+
+
+@pytest.mark.parametrize("data", [b"null", b"true", b"17", b'"text"', b"[]", b'[{"task_id": "A"}]', b'"{}"'])
+def test_a_body_that_is_no_object_is_refused_as_a_whole(refused: Caller, data: bytes) -> None:
+    assert pointers(post(refused, data)) == [""]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "text/json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "application/problem+json",
+        "application/json; charset=utf-16",
+        "application/json; charset=latin-1",
+        "application/json, text/plain",
+        "*/*",
+        ";",
+        "application/json\x7f",
+    ],
+)
+def test_another_content_type_than_json_is_refused(refused: Caller, content_type: str | None) -> None:
+    problem(post(refused, json.dumps(VALID).encode(), content_type), 415)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["application/json;charset=UTF-8", "Application/JSON", "application/json; charset=utf8; a=b"],
+)
+def test_parameters_of_the_content_type_do_not_matter(sqlite_api: Api, content_type: str) -> None:
+    assert post(sqlite_api.client(), json.dumps(VALID).encode(), content_type).status_code == 201
+
+
+def test_a_compressed_body_is_refused(refused: Caller) -> None:
+    response = post(refused, json.dumps(VALID).encode(), headers={"Content-Encoding": "gzip"})
+    problem(response, 415)
+
+
+def test_a_body_of_one_mebibyte_is_read_and_one_more_byte_is_too_much(refused: Caller) -> None:
+    start = b'{"task_id": "'
+    full = start + b"x" * (MIB - len(start) - 2) + b'"}'
+    assert len(full) == MIB
+    assert pointers(post(refused, full)) == ["/task_id", "/callback_url"]
+    problem(post(refused, full + b" "), 413)
+
+
+def test_a_body_whose_length_nobody_told_is_too_large_too(refused: Caller) -> None:
+    def chunked(size: int) -> TestResponse:
+        return refused.send(
+            "POST",
+            "/v1/watches",
+            headers={"Content-Type": "application/json"},
+            input_stream=io.BytesIO(b" " * size),
+            environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
+        )
+
+    problem(chunked(MIB), 400)
+    problem(chunked(MIB + 1), 413)
+
+
+def test_a_body_that_ends_early_is_refused(refused: Caller) -> None:
+    response = post(refused, b'{"task_id"', environ_overrides={"CONTENT_LENGTH": "100"})
+    problem(response, 400)
+
+
+def test_a_long_list_of_faults_is_cut_short(refused: Caller) -> None:
+    many = {f"unknown-{number}": 1 for number in range(5_000)}
+    response = refused.post("/v1/watches", VALID | many | {"x" * 5_000: 1})
+    assert len(pointers(response)) == 50
+    assert len(response.data) < 20_000
+
+
+@pytest.mark.parametrize(("name", "pointer"), [("a/b", "/a~1b"), ("a~b", "/a~0b"), ("", "/"), ("é", "/é")])
+def test_a_pointer_is_written_as_rfc_6901_wants_it(refused: Caller, name: str, pointer: str) -> None:
+    assert pointers(refused.post("/v1/watches", VALID | {name: 1})) == [pointer]
+
+
+def test_a_field_whose_name_is_no_text_is_refused(refused: Caller) -> None:
+    assert pointers(refused.post("/v1/watches", VALID | {"\ud800": 1})) == [""]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"order": 17},
+        {"z": 1, "a": [True, None, "text", 1.5, -0.0, {"deep": {}}]},
+        {"big": 2**4_000},
+        {"float": 1e308, "small": 5e-324},
+        {"nul": "\x00", "half": "\ud800", "pair": "\U0001f600", "é": "ü"},
+        {"": ""},
+        {"\ud800": "\udfff"},
+        {"half": "x" * 4_083},
+        {"two bytes each": "ü" * 2_037},
+        {"list": json.loads("[" * 99 + "]" * 99)},
+    ],
+    ids=lambda metadata: ascii(metadata)[:40],
+)
+def test_metadata_comes_back_untouched(api: Api, metadata: dict[str, Any]) -> None:
+    client = api.client()
+    watch = client.registers(metadata=metadata)
+    assert watch["metadata"] == metadata
+    found = members(client.get(f"/v1/watches/{watch['id']}"))["metadata"]
+    assert json.dumps(found) == json.dumps(metadata)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        [],
+        "text",
+        17,
+        True,
+        {"a": "x" * 4_096},
+        {"ü": "ü" * 2_100},
+        {"half": "\ud800" * 1_400},
+        {str(number): number for number in range(1_000)},
+        {"a": json.loads("[" * 100 + "]" * 100)},
+        json.loads('{"a":' * 101 + "1" + "}" * 101),
+    ],
+    ids=lambda metadata: ascii(metadata)[:40],
+)
+def test_metadata_is_an_object_that_is_small_and_not_too_deep(refused: Caller, metadata: Any) -> None:
+    assert pointers(refused.post("/v1/watches", VALID | {"metadata": metadata})) == ["/metadata"]

@@ -1,0 +1,118 @@
+"""What nobody expected, answered in the same form as everything else."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import event
+from structlog.testing import LogCapture
+
+from bridge.edges.secrets import WrongSecretKey
+from bridge.edges.tables import metadata
+from tests.postgres import PostgresServer
+from tests.web.api import URL, Api, members, problem, serving
+
+BODY = {"task_id": "AAAAEZ6whGI", "callback_url": URL}
+
+
+@pytest.fixture
+def logged() -> Iterator[LogCapture]:
+    """All log lines."""
+    capture = LogCapture()
+    before = structlog.get_config()
+    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
+    yield capture
+    structlog.configure(**before)
+
+
+def test_a_fault_of_ours_is_a_clean_problem_and_a_log_line(sqlite_api: Api, logged: LogCapture) -> None:
+    def broken(_: str) -> str:
+        raise WrongSecretKey
+
+    sqlite_api.parts.cipher.decrypt = broken  # type: ignore[assignment]  # a cache that behaves as a function
+    sqlite_api.add_account("portal-2")
+    told = problem(sqlite_api.admin.get("/v1/accounts"), 500)
+    assert told["detail"] == "The bridge failed; its log says why."
+    [line] = [entry for entry in logged.entries if entry["event"] == "request_failed"]
+    assert isinstance(line["exc_info"], WrongSecretKey)
+
+
+def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
+    own_postgres_server: PostgresServer, logged: LogCapture
+) -> None:
+    url = own_postgres_server.create_database("bridge")
+    with serving(url) as api:
+        metadata.create_all(api.parts.engine)
+        client = api.client()
+        client.registers("before")
+        own_postgres_server.stop()
+        for response in (
+            client.post("/v1/watches", BODY),
+            client.get("/v1/watches"),
+            api.admin.post("/v1/clients", {"name": "other"}),
+            api.admin.post("/v1/watches/redeliver", {"state": "delivered"}),
+        ):
+            assert problem(response, 503)["detail"] == "The database cannot be reached."
+            assert response.headers["Retry-After"] == "5"
+        assert api.nobody.get("/healthz").status_code == 200
+        assert api.nobody.get("/readyz").status_code == 503
+        own_postgres_server.start()
+        client.registers("after")
+    assert "database_away" in {entry["event"] for entry in logged.entries}
+
+
+@pytest.mark.parametrize(
+    ("why", "detail"),
+    [
+        ("database or disk is full", "The database's disk is full."),
+        ("database is locked", "The database is busy."),
+        ("unable to open database file", "The database cannot be reached."),
+    ],
+)
+def test_a_sqlite_that_cannot_work_is_told(sqlite_api: Api, why: str, detail: str) -> None:
+    client = sqlite_api.client()
+
+    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    def fail(_cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO watches"):
+            raise sqlite3.OperationalError(why)
+
+    response = client.post("/v1/watches", BODY)
+    assert problem(response, 503)["detail"] == detail
+    assert response.headers["Retry-After"] == "5"
+    assert members(client.get("/v1/watches"))["watches"] == []
+
+
+def test_a_key_still_works_where_nothing_can_be_written(sqlite_api: Api) -> None:
+    client = sqlite_api.client()
+
+    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    def fail(_cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("UPDATE clients"):
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    assert client.get("/v1/watches").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/watches", "/docs", "/openapi.json", "/healthz", "/nowhere", "/static/docs.css"]
+)
+def test_every_answer_tells_browsers_to_make_nothing_of_it(sqlite_api: Api, path: str) -> None:
+    for caller in (sqlite_api.nobody, sqlite_api.admin):
+        headers = caller.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert "Server" not in headers
+        if path.startswith("/v1/"):
+            assert headers["Cache-Control"] == "no-store"
+
+
+def test_the_app_opens_nothing_before_the_first_request(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path}/bridge.db"):
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,32 @@
+"""Wrong keys are counted for each address, in a sliding minute."""
+
+from datetime import timedelta
+
+from bridge.web import failures
+from bridge.web.failures import MOST, Failures
+from tests.web.api import START
+
+
+def test_the_first_failures_are_free_and_then_an_address_must_wait_out_the_oldest() -> None:
+    counted = Failures()
+    for second in range(MOST):
+        assert counted.wait_seconds("a", START + timedelta(seconds=second)) == 0
+    assert counted.wait_seconds("a", START + timedelta(seconds=40)) == 21
+    assert counted.wait_seconds("b", START + timedelta(seconds=40)) == 0
+    assert counted.wait_seconds("a", START + timedelta(seconds=60)) == 0
+    assert counted.wait_seconds("a", START + timedelta(seconds=60)) == 2
+
+
+def test_failures_during_the_wait_do_not_make_it_longer() -> None:
+    counted = Failures()
+    for _ in range(MOST + 100):
+        counted.wait_seconds("a", START)
+    assert counted.wait_seconds("a", START + timedelta(seconds=61)) == 0
+
+
+def test_however_many_addresses_fail_the_memory_is_bounded() -> None:
+    counted = Failures()
+    for number in range(failures.ADDRESSES + 50):
+        counted.wait_seconds(f"address-{number}", START)
+    assert len(counted._seen) == failures.ADDRESSES
+    assert "address-0" not in counted._seen

@@ -1,0 +1,120 @@
+"""`/healthz` and `/readyz`."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.edges.migrations import is_migrated
+from bridge.edges.tables import account_gates, host_gates, workers
+from tests.web.api import START, Api, Serve, members, serving
+
+GATE = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
+
+
+def works(api: Api) -> None:
+    """A worker is alive."""
+    api.insert(workers, id="worker-1", started_at=START, ticked_at=api.clock())
+
+
+def due(api: Api, *, minutes: float, task_id: str = "AAAA", **columns: Any) -> str:
+    """A watch whose next step has been due for that long."""
+    watch_id: str = api.admin.registers(task_id)["id"]
+    api.change(watch_id, due_at=START - timedelta(minutes=minutes), **columns)
+    return watch_id
+
+
+def ready(api: Api) -> tuple[int, list[str]]:
+    response = api.nobody.get("/readyz")
+    told = members(response)
+    assert told["status"] == ("ready" if response.status_code == 200 else "not ready")
+    assert bool(told["problems"]) == (response.status_code == 503)
+    return response.status_code, told["problems"]
+
+
+def test_the_process_lives_whatever_the_database_does(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path}/nowhere/bridge.db") as api:
+        response = api.nobody.get("/healthz")
+        assert (response.status_code, members(response)) == (200, {"status": "ok"})
+        assert ready(api) == (503, ["The database does not answer."])
+
+
+def test_a_bridge_with_a_worker_and_nothing_late_is_ready(serve: Serve) -> None:
+    api = serve(is_migrated=is_migrated)
+    works(api)
+    due(api, minutes=4)
+    assert ready(api) == (200, [])
+
+
+def test_health_checkers_may_add_what_they_like(sqlite_api: Api) -> None:
+    works(sqlite_api)
+    assert sqlite_api.nobody.get("/healthz?now=1&now=2").status_code == 200
+    assert sqlite_api.nobody.get("/readyz?now=1").status_code == 200
+
+
+def test_a_database_that_is_not_migrated_is_told(serve_sqlite: Serve) -> None:
+    api = serve_sqlite(is_migrated=lambda _: False)
+    works(api)
+    status, [told] = ready(api)
+    assert status == 503
+    assert "python -m bridge migrate" in told
+
+
+def test_without_a_worker_nothing_moves(api: Api) -> None:
+    asleep = (503, ["No worker was alive within the last 60 s."])
+    assert ready(api) == asleep
+    works(api)
+    assert ready(api) == (200, [])
+    api.clock.passes(61)
+    assert ready(api) == asleep
+
+
+def test_polls_that_are_long_overdue_are_told(api: Api) -> None:
+    works(api)
+    due(api, minutes=6)
+    assert ready(api) == (503, ["1 accounts have polls due since 2026-11-21T11:54:00.000000Z."])
+
+
+def test_callbacks_that_are_long_overdue_are_told(api: Api) -> None:
+    works(api)
+    due(api, minutes=6, state="delivering", outcome="failed")
+    assert ready(api) == (503, ["1 hosts have callbacks due since 2026-11-21T11:54:00.000000Z."])
+
+
+def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(api: Api) -> None:
+    works(api)
+    due(api, minutes=6)
+    until = START + timedelta(minutes=15)
+    api.insert(account_gates, name="default", paused_until=until, headroom=1.0, **GATE)
+    assert ready(api) == (200, [])
+    assert members(api.nobody.get("/readyz"))["paused_accounts"] == [
+        {"name": "default", "until": "2026-11-21T12:15:00.000000Z", "reason": "HubSpot answered 401"}
+    ]
+
+
+def test_what_waits_for_a_paused_host_is_not_late(api: Api) -> None:
+    works(api)
+    due(api, minutes=6, state="delivering", outcome="failed")
+    api.insert(host_gates, name="app.example.com", paused_until=START, **GATE)
+    assert ready(api) == (200, [])
+
+
+@pytest.mark.parametrize(("seconds_ago", "status"), [(30, 200), (-300, 200), (90, 503)])
+def test_what_the_quota_holds_back_is_not_late(api: Api, seconds_ago: int, status: int) -> None:
+    works(api)
+    due(api, minutes=6)
+    free_at = START - timedelta(seconds=seconds_ago)
+    gate = GATE | {"reason": None, "failures": 0}
+    api.insert(account_gates, name="default", free_at=free_at, headroom=1.0, **gate)
+    assert ready(api)[0] == status
+
+
+def test_callbacks_to_a_slow_host_are_not_late_while_one_is_on_its_way(api: Api) -> None:
+    works(api)
+    delivering = {"state": "delivering", "outcome": "failed"}
+    due(api, minutes=6, **delivering)
+    in_flight = due(api, minutes=-1, task_id="BBBB", claimed_by="worker-1", **delivering)
+    assert ready(api) == (200, [])
+    api.change(in_flight, due_at=START - timedelta(seconds=1))
+    assert ready(api)[0] == 503
