@@ -82,7 +82,8 @@ class Polls:
         accounts = self._accounts.load(connection, shares)
         # Granted again, now that nobody else can: others may have used the quota meanwhile.
         held = store.lock_accounts(connection, shares)
-        granted = _granted(accounts, held, shares, now)
+        # One more than there are seats for tells whether the quota leaves watches waiting.
+        granted = _granted(accounts, held, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._take(connection, granted, shares, now)
         spent = Counter(watch.account for watch in watches)
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -98,7 +99,7 @@ class Polls:
     def _take(
         self, connection: Connection, granted: Mapping[str, int], shares: Mapping[str, int], now: datetime
     ) -> list[Watch]:
-        plenty = {name: count for name, count in granted.items() if count == shares[name]}
+        plenty = {name: share for name, share in shares.items() if granted[name] > share}
         watches = claims.claim(connection, self.state, plenty, self._claimant, now)
         for name in granted.keys() - plenty.keys():
             if count := granted[name]:

@@ -31,7 +31,9 @@ STRANGERS = make_secret(b"s" * 32)
 def demo() -> Iterator[subprocess.Popen[str]]:
     """The demo, begun before all else: it takes half a minute."""
     command = [sys.executable, "-m", "demo"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         yield process
         if process.poll() is None:
             # It ends its own processes then; SIGTERM would leave them behind.

@@ -15,6 +15,7 @@ from bridge.commands.output import Refusal
 from bridge.edges import database
 from bridge.edges.migrations import ROOT
 from bridge.edges.secrets import WrongSecretKey
+from bridge.edges.store import vault
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 
@@ -33,6 +34,10 @@ def add_commands(commands: Any) -> None:
     commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(
         run=_migrate
     )
+    rotate = commands.add_parser(
+        "rotate-encryption", help="encrypt all stored secrets with the first key of BRIDGE_SECRET_KEY"
+    )
+    rotate.set_defaults(run=_rotate_encryption)
     commands.add_parser("worker", help="poll and deliver until SIGTERM").set_defaults(run=_worker)
     serve = commands.add_parser("serve", help="migrate, then serve the API on PORT under gunicorn")
     serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
@@ -62,6 +67,13 @@ def prepared(level: int = logging.WARNING) -> Bridge:
 
 def _migrate(_: argparse.Namespace) -> None:
     prepared(logging.INFO)
+
+
+def _rotate_encryption(_: argparse.Namespace) -> None:
+    bridge = prepared()
+    with bridge.engine.begin() as connection:
+        rotated = vault.rotate(connection, bridge.cipher)
+    sys.stdout.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
 
 
 def _worker(_: argparse.Namespace) -> None:

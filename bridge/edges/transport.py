@@ -19,6 +19,7 @@ from http.client import (
     RemoteDisconnected,
     UnknownProtocol,
 )
+from math import inf
 from typing import Any
 
 from requests import PreparedRequest
@@ -70,8 +71,11 @@ class Transport:
         body: bytes | None = None,
         *,
         repeatable: bool = True,
+        within_seconds: float = inf,
     ) -> Answer | NoAnswer:
         """Send one request and read its answer; what the other side does never raises.
+
+        It takes no longer than `within_seconds`, where that is less than the time-out.
 
         `headers` hold neither `Content-Length` nor `Accept-Encoding`. A request on a kept connection
         that proves stale is sent once more, at once and within the same deadline. One that is not
@@ -82,7 +86,7 @@ class Transport:
         if not repeatable:
             self._adapter().close()
         request = _prepared(method, url, headers, body)
-        with Deadline(self._timeout_seconds) as deadline:
+        with Deadline(min(self._timeout_seconds, within_seconds)) as deadline:
             attempt = Try(deadline, self._resolver, self._guard)
             answer = self._try(request, attempt)
             if isinstance(answer, NoAnswer) and attempt.was_stale():

@@ -113,3 +113,16 @@ def test_the_sandbox_answers_like_hubspot() -> None:
         refused = answer(url)
     assert refused.status_code == 401
     assert refused.json()["category"] == "INVALID_AUTHENTICATION"
+
+
+def test_stored_secrets_move_to_a_new_key_and_the_old_one_can_go(commands: Commands) -> None:
+    old, new = commands.env["BRIDGE_SECRET_KEY"], Fernet.generate_key().decode()
+    commands.said("clients", "add", "cms")
+    commands.said("accounts", "set", "shop", given='{"access_token": "pat-na1-x"}')
+    commands.env["BRIDGE_SECRET_KEY"] = f"{new},{old}"
+    # The client's secret, the account's credentials, and the canary.
+    assert commands.said("rotate-encryption").startswith("3 secrets")
+    commands.env["BRIDGE_SECRET_KEY"] = old
+    assert commands.run("migrate").returncode == 1
+    commands.env["BRIDGE_SECRET_KEY"] = new
+    assert commands.json("accounts", "list")[1]["auth"] == "token"

@@ -30,11 +30,11 @@ def page(name: str) -> str:
 
 def section(text: str, heading: str) -> str:
     """Return what is under one heading, with whatever its smaller headings hold."""
-    found = re.search(rf"^(#+) {re.escape(heading)}$", text, re.MULTILINE)
+    outline = prose(text)
+    found = re.search(rf"^(#+) {re.escape(heading)}$", outline, re.MULTILINE)
     assert found, f"no heading {heading!r}"
-    rest = text[found.end() :]
-    end = re.search(rf"^#{{1,{len(found[1])}}} ", rest, re.MULTILINE)
-    return rest[: end.start()] if end else rest
+    end = re.compile(rf"^#{{1,{len(found[1])}}} ", re.MULTILINE).search(outline, found.end())
+    return text[found.end() : end.start() if end else len(text)]
 
 
 def blocks(text: str, *languages: str) -> list[Block]:
@@ -47,8 +47,8 @@ def blocks(text: str, *languages: str) -> list[Block]:
 
 
 def prose(text: str) -> str:
-    """Return a page without its blocks: what looks like a heading or a link in there is none."""
-    return _BLOCK.sub("", text)
+    """Return a page with its blocks blanked out: what looks like a heading or a link in there is none."""
+    return _BLOCK.sub(lambda block: re.sub(r".", " ", block[0]), text)
 
 
 def rows(text: str) -> list[list[str]]:

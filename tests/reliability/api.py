@@ -14,11 +14,10 @@ class Api:
         self._headers = {"Authorization": f"Bearer {site.api_key}"}
 
     def call(self, method: str, path: str, body: object = None) -> requests.Response | None:
-        """Return the answer; None when none came."""
+        """Return the answer; None when none came, because the process is away or has died over it."""
+        url = f"{self._url}{path}"
         try:
-            return requests.request(
-                method, f"{self._url}{path}", json=body, headers=self._headers, timeout=30
-            )
+            return requests.request(method, url, json=body, headers=self._headers, timeout=30)
         except (requests.ConnectionError, requests.Timeout):
             return None
 
@@ -26,8 +25,9 @@ class Api:
         """Register a watch, again and again until it is answered; return that answer."""
         body = {"task_id": task_id, "callback_url": callback_url, **others}
 
-        def answered() -> requests.Response | None:
+        def answered() -> list[requests.Response]:
             answer = self.call("POST", "/v1/watches", body)
-            return answer if answer is not None and answer.status_code != 503 else None
+            return [answer] if answer is not None and answer.status_code != 503 else []
 
-        return until(answered)  # type: ignore[return-value]  # it waits for one
+        [answer] = until(answered)
+        return answer

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -10,16 +10,16 @@ from sqlalchemy import Row, select
 from bridge.edges.database import reading
 from bridge.edges.tables import attempts, watches
 from tests.reliability.receiver import Arrival, Receiver
-from tests.reliability.site import Site
+from tests.reliability.site import LEASE_SECONDS, Site
 
 FINAL = frozenset({"delivered", "undelivered", "withdrawn"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Promise:
-    """What must become of a watch that was answered 201."""
+    """What must become of a watch that was answered 201: its outcome, and one of these states."""
 
-    outcome: str | None = "completed"
+    outcome: str = "completed"
     states: frozenset[str] = frozenset({"delivered"})
 
 
@@ -33,13 +33,19 @@ class Ledger:
         self._final: dict[str, tuple[str, float]] = {}
         self._changed: list[str] = []
 
-    def promise(self, *watch_ids: str, outcome: str | None = "completed", state: str = "delivered") -> None:
+    def promise(self, *watch_ids: str, outcome: str = "completed", state: str = "delivered") -> None:
         """Expect these to end so."""
         for watch_id in watch_ids:
             self.promises[watch_id] = Promise(outcome=outcome, states=frozenset({state}))
 
+    def withdrawn(self, watch_id: str, *, surely: bool) -> None:
+        """Expect a watch to end as withdrawn; or, when the request got no answer, perhaps."""
+        before = self.promises[watch_id]
+        states = frozenset({"withdrawn"}) if surely else before.states | {"withdrawn"}
+        self.promises[watch_id] = replace(before, states=states)
+
     def reopened(self, watch_id: str) -> None:
-        """Somebody asked for a redelivery: the watch may move once more."""
+        """Expect a watch to move once more: somebody asked for a redelivery."""
         self._final.pop(watch_id, None)
 
     def look(self) -> None:
@@ -56,14 +62,18 @@ class Ledger:
         self.look()
         return self.promises.keys() <= self._final.keys()
 
-    def open(self) -> list[str]:
-        """Return the promised watches that are not final yet."""
-        return sorted(self.promises.keys() - self._final.keys())
+    def in_state(self, *states: str) -> list[str]:
+        """Return the promised watches that are in one of these states, as of now."""
+        return [row.id for row in self.rows() if row.state in states and row.id in self.promises]
+
+    def rows(self) -> list[Row[Any]]:
+        """Return the site's watches, oldest first."""
+        return self._rows(watches, order_by=watches.c.id)
 
     def problems(self) -> list[str]:
         """Return a sentence for everything that does not add up."""
         self.look()
-        rows = {row.id: row for row in self._rows(watches)}
+        rows = {row.id: row for row in self.rows()}
         saved = self._attempts()
         arrived: dict[str, list[Arrival]] = defaultdict(list)
         for arrival in self._receiver.arrivals(self._site):
@@ -78,9 +88,9 @@ class Ledger:
             problems += [f"{watch_id}: {problem}" for problem in told]
         return problems
 
-    def _rows(self, *columns: Any) -> list[Row[Any]]:
+    def _rows(self, *columns: Any, order_by: Any = None) -> list[Row[Any]]:
         with reading(self._site.engine) as connection:
-            return list(connection.execute(select(*columns)))
+            return list(connection.execute(select(*columns).order_by(order_by)))
 
     def _attempts(self) -> dict[str, list[Any]]:
         made: dict[str, list[Any]] = defaultdict(list)
@@ -95,7 +105,7 @@ def _of_state(row: Row[Any], promise: Promise) -> list[str]:
         problems.append(f"is {row.state} ({row.last_error}), not {' or '.join(sorted(promise.states))}")
     if row.state in FINAL and (row.due_at or row.claimed_by):
         problems.append(f"is {row.state}, and yet due or claimed")
-    if promise.outcome and row.outcome != promise.outcome and row.state != "withdrawn":
+    if row.outcome != promise.outcome and row.state != "withdrawn":
         problems.append(f"ended as {row.outcome} ({row.last_error}), not {promise.outcome}")
     return problems
 
@@ -124,7 +134,12 @@ def _of_arrivals(row: Row[Any], arrived: list[Arrival], final: tuple[str, float]
         problems.append("was told in several ways")
     if {arrival.outcome for arrival in arrived} - {row.outcome}:
         problems.append(f"was told as something else than {row.outcome}")
-    # Instants of signatures are whole seconds, rounded down.
-    if final and any(arrival.signed_at > final[1] for arrival in arrived):
+    if final and any(arrival.signed_at > _last_instant(*final) for arrival in arrived):
         problems.append(f"was sent again after it was {final[0]}")
     return problems
+
+
+def _last_instant(state: str, seen_at: float) -> float:
+    """Return when an attempt may have been signed at the latest; signatures are as of whole seconds."""
+    # What was claimed before is on its way, and cannot be called back.
+    return seen_at + LEASE_SECONDS if state == "withdrawn" else seen_at

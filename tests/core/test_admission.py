@@ -1,0 +1,89 @@
+"""How an account stands: who may ask, what a grant costs, and what the answers change."""
+
+from datetime import timedelta
+
+import pytest
+
+from bridge.core.admission import AccountGate, Heard, after_answers, count, grant, signal_of, spend
+from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import AccountAtFault, Finding, NoNews, Refused, Throttled, Trouble, Unfinished
+from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
+from bridge.core.quota import Rate, Usage, interval_seconds
+from tests.makers import NOW, an_answer, later
+
+RATE = Rate(requests=100, seconds=10.0, share=0.5)
+LEASE_ENDS_AT = later(60)
+
+
+def paused(until_seconds: float) -> AccountGate:
+    return AccountGate(gate=Gate(paused_at=later(-30), paused_until=later(until_seconds), reason="401"))
+
+
+def heard(answer: Answer | NoAnswer | NoToken, signal: Signal | None = None) -> Heard:
+    return Heard(answer=answer, signal=signal or Success(), asked_at=NOW)
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "granted"),
+    [
+        pytest.param(AccountGate(), 2, 2, id="well"),
+        pytest.param(AccountGate(), 1_000, 3, id="as the quota allows"),
+        pytest.param(paused(1), 2, 0, id="paused"),
+        pytest.param(paused(0), 2, 1, id="one probe when the pause is over"),
+        pytest.param(paused(0), 0, 0, id="no probe that nobody wants"),
+        pytest.param(AccountGate(usage=Usage(free_at=later(60))), 2, 0, id="the quota is used up"),
+    ],
+)
+def test_a_grant_asks_the_gate_and_the_quota(held: AccountGate, wanted: int, granted: int) -> None:
+    assert grant(RATE, held, wanted=wanted, now=NOW) == granted
+
+
+def test_what_was_granted_uses_up_the_quota_and_leaves_an_open_gate_open() -> None:
+    after = spend(RATE, AccountGate(), requests=3, lease_ends_at=LEASE_ENDS_AT, now=NOW)
+    interval = interval_seconds(RATE, Usage(), now=NOW)
+    assert after == AccountGate(usage=Usage(free_at=NOW + timedelta(seconds=3 * interval)))
+
+
+def test_while_a_probe_is_on_the_way_nobody_else_goes() -> None:
+    after = spend(RATE, paused(0), requests=1, lease_ends_at=LEASE_ENDS_AT, now=NOW)
+    assert after.gate.paused_until == LEASE_ENDS_AT
+    assert grant(RATE, after, wanted=2, now=later(59)) == 0
+    assert grant(RATE, after, wanted=2, now=LEASE_ENDS_AT) == 1
+
+
+def test_answers_change_the_gate_and_the_quota_in_their_order() -> None:
+    fault = heard(an_answer(401, x_hubspot_ratelimit_daily_remaining="8"), Fault(reason="401"))
+    well = heard(an_answer(200, x_hubspot_ratelimit_daily_remaining="9"))
+    silent = heard(NoAnswer(reason="timed out"), Failure(reason="timed out"))
+    assert after_answers(AccountGate(), [fault, well, silent], now=NOW) == AccountGate(
+        gate=Gate(failures=1), usage=Usage(daily_remaining=9, observed_at=NOW)
+    )
+    assert after_answers(AccountGate(), [well, fault], now=NOW).gate.paused_until == later(30)
+    assert after_answers(AccountGate(), [], now=NOW) == AccountGate()
+
+
+def test_what_was_granted_before_the_pause_does_not_end_it() -> None:
+    late = Heard(answer=an_answer(), signal=Success(), asked_at=later(-31))
+    assert after_answers(paused(30), [late], now=NOW).gate == paused(30).gate
+
+
+def test_any_answer_but_2xx_counts_as_an_error_and_what_was_not_sent_not_at_all() -> None:
+    answers = [heard(an_answer(status_code)) for status_code in (202, 404, 302)]
+    answers += [heard(NoAnswer(reason="timed out")), heard(NoToken(reason="no token"))]
+    assert count(answers) == (4, 3)
+    assert count([]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("finding", "signal"),
+    [
+        (Unfinished(status="PENDING", body="{}"), Success()),
+        (NoNews(reason="no status"), Success()),
+        (Refused(reason="404"), Success()),
+        (Trouble(reason="502"), Failure(reason="502")),
+        (AccountAtFault(reason="401"), Fault(reason="401")),
+        (Throttled(seconds=7, reason="429"), Hold(seconds=7, reason="429")),
+    ],
+)
+def test_a_finding_about_a_task_says_how_the_account_is(finding: Finding, signal: Signal) -> None:
+    assert signal_of(finding) == signal
