@@ -170,8 +170,7 @@ class Worker:
         attempted = [d for d in done if isinstance(d, deliver.Done)]
         now = self._clock()
         with self._engine.begin() as connection:
-            polled = self._with_claims(connection, polled, now)
-            results = [*(d.result for d in polled), *(d.result for d in attempted)]
+            results = [*self._handed_on(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
             if polled:
                 self._polls.learn(connection, polled, now)
@@ -181,20 +180,19 @@ class Worker:
         _tell(done, kept)
         return list(jobs)
 
-    def _with_claims(self, connection: Connection, polled: list[poll.Done], now: datetime) -> list[poll.Done]:
+    def _handed_on(
+        self, connection: Connection, polled: Sequence[poll.Done], now: datetime
+    ) -> list[claims.Result]:
         """Claim the callbacks of tasks that have just ended in the commit that says so."""
-        ended = [d.polled.watch for d in polled if d.polled.watch.state is State.DELIVERING]
+        results = [d.result for d in polled]
+        ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
-            return polled
-        most = dict.fromkeys(
-            ((State.DELIVERING, w.callback_host) for w in ended), self._most[State.DELIVERING]
-        )
+            return results
+        hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
+        most = dict.fromkeys(hosts, self._most[State.DELIVERING])
         shares = _of(State.DELIVERING, sharing.share(self._seats.free, self._seats.held, most))
         claimed = self._deliveries.claimed(connection, ended, shares, now)
-        return [
-            replace(d, polled=replace(d.polled, watch=claimed.get(d.job.watch.id, d.polled.watch)))
-            for d in polled
-        ]
+        return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.Result], now: datetime

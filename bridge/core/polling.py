@@ -79,50 +79,38 @@ def after_answer(
     kind: Kind, watch: Watch, answer: Answer | NoAnswer | NoToken, *, now: datetime, jitter: float
 ) -> Polled:
     """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1."""
-    watch = replace(watch, polls=watch.polls + 1, last_polled_at=now)
     finding = read(kind, answer, now=now)
     signal = signal_of(finding)
+    asked = {"polls": watch.polls + 1, "last_polled_at": now}
     match finding:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
-            ended = end(replace(watch, status=status), outcome, error, now=now)
             delay = max((now - completed_at).total_seconds(), 0.0) if completed_at else None
+            ended = end(watch, outcome, error, now=now, status=status, **asked)
             return Polled(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
         case Unfinished(status=status, body=body):
-            watch = _seen(watch, status, now=now)
-            going = _go_on(
-                watch, _gap_seconds(watch, now, jitter), now=now, refusals=0, failures=0, last_error=None
-            )
+            going = _unfinished(watch, status, asked, now=now, jitter=jitter)
             return Polled(watch=going, hubspot=body, signal=signal)
         case NoNews(reason=reason, status=status, body=body):
-            wait = _gap_seconds(watch, now, jitter)
-            word = status or watch.status
-            going = _go_on(watch, wait, now=now, refusals=0, failures=0, last_error=reason, status=word)
+            asked |= {"status": status or watch.status, "last_error": reason, "refusals": 0, "failures": 0}
+            going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), asked, now=now)
             return Polled(watch=going, hubspot=body, signal=signal)
         case Refused(reason=reason):
-            return Polled(watch=_refused(watch, reason, now=now, jitter=jitter), hubspot=None, signal=signal)
+            refused = _refused(watch, reason, asked, now=now, jitter=jitter)
+            return Polled(watch=refused, hubspot=None, signal=signal)
         case Trouble(reason=reason):
-            going = _back_off(watch, reason, now=now, jitter=jitter)
+            going = _back_off(watch, reason, asked, now=now, jitter=jitter)
             return Polled(watch=going, hubspot=None, signal=signal)
         case AccountAtFault(reason=reason) | Throttled(reason=reason):
-            going = _go_on(watch, 0, now=now, last_error=reason)
+            going = _go_on(watch, 0, asked | {"last_error": reason}, now=now)
             return Polled(watch=going, hubspot=None, signal=signal)
         case never:
             assert_never(never)
 
 
-def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime) -> Watch:
+def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
     """The task has ended: its callback is due at once."""
-    return advance(
-        watch,
-        Event.ENDED,
-        outcome=outcome,
-        error=error,
-        last_error=error,
-        ended_at=now,
-        due_at=now,
-        refusals=0,
-        failures=0,
-    )
+    over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
+    return advance(watch, Event.ENDED, **(changes | over | {"refusals": 0, "failures": 0}))
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
@@ -135,7 +123,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
     )
 
 
-def _go_on(watch: Watch, wait_seconds: float, *, now: datetime, **changes: Any) -> Watch:
+def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime) -> Watch:
     """Keep watching; the last poll comes exactly at the deadline, and then it is over."""
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
@@ -143,28 +131,32 @@ def _go_on(watch: Watch, wait_seconds: float, *, now: datetime, **changes: Any) 
     return advance(watch, Event.CHECKED, due_at=due_at, **changes)
 
 
-def _seen(watch: Watch, status: str, *, now: datetime) -> Watch:
+def _unfinished(watch: Watch, status: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
     """Count the age anew when the task is first seen at work: it is a new wait."""
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
-    return replace(watch, status=status, age_zero_at=now if first else watch.age_zero_at)
+    zero_at = now if first else watch.age_zero_at
+    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "refusals": 0, "failures": 0}
+    return _go_on(watch, _gap_seconds(zero_at, now, jitter), asked | seen, now=now)
 
 
-def _gap_seconds(watch: Watch, now: datetime, jitter: float) -> float:
+def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
     # A clock that was set back must not make a negative age.
-    age = max((now - watch.age_zero_at).total_seconds(), 0.0)
+    age = max((now - age_zero_at).total_seconds(), 0.0)
     return gap(age) * (1 + GAP_JITTER * jitter)
 
 
-def _refused(watch: Watch, reason: str, *, now: datetime, jitter: float) -> Watch:
+def _refused(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
     refusals = watch.refusals + 1
     if refusals >= REFUSALS:
-        return end(watch, Outcome.REJECTED, f"{reason} ({refusals} times in a row).", now=now)
+        why = f"{reason} ({refusals} times in a row)."
+        return end(watch, Outcome.REJECTED, why, now=now, **asked)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
-    return _go_on(watch, wait, now=now, refusals=refusals, failures=0, last_error=reason)
+    return _go_on(watch, wait, asked | {"refusals": refusals, "failures": 0, "last_error": reason}, now=now)
 
 
-def _back_off(watch: Watch, reason: str, *, now: datetime, jitter: float) -> Watch:
+def _back_off(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
     # The exponent is capped: 2 s doubles five times to 64 s, and 2.0**1024 would overflow.
     wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
     wait *= 1 + BACKOFF_JITTER * jitter
-    return _go_on(watch, wait, now=now, refusals=0, failures=watch.failures + 1, last_error=reason)
+    failed = {"refusals": 0, "failures": watch.failures + 1, "last_error": reason}
+    return _go_on(watch, wait, asked | failed, now=now)
