@@ -92,8 +92,9 @@ class Errands:
 def _not_now(account: Account, held: AccountGate, now: datetime) -> NotNow | None:
     until = held.gate.paused_until
     if until is not None and until > now:
-        return NotNow(retry_at=until, reason=f"The account is paused: {held.gate.reason}")
+        why = (held.gate.reason or "").rstrip(".")
+        return NotNow(retry_at=until, reason=f"The account is paused: {why}.")
     if quota.grant(account.rate, held.usage, wanted=1, now=now):
         return None
-    early = timedelta(seconds=quota.tolerance_seconds(account.rate))
-    return NotNow(retry_at=(held.usage.free_at or now) - early, reason=QUOTA_USED_UP)
+    wait_seconds = quota.wait_seconds(account.rate, held.usage, now=now)
+    return NotNow(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)

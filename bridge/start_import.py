@@ -1,7 +1,8 @@
 """Starts an import at HubSpot and watches it: asked once, never repeated, and never lost without a word."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from bridge.core.findings import clean, parse_json
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import Account
 from bridge.errands import Errands, NotNow
-from bridge.register import Differs, Registered, Registration, register
+from bridge.register import Differs, Registered, Registration
 
 log = structlog.get_logger()
 
@@ -52,10 +53,13 @@ class NotStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot's answer is no task that could be watched: `hubspot` is its body, text when it is not JSON."""
+    """HubSpot's answer is no task that could be watched.
+
+    `hubspot` is JSON: its body as it came, or the start of it as a string where it is something else.
+    """
 
     status_code: int
-    hubspot: Any
+    hubspot: str
     reason: str
 
 
@@ -74,10 +78,13 @@ class Unwatched:
     reason: str
 
 
+# How registrations become watches.
+Register: TypeAlias = Callable[[Sequence[Registration]], list[Registered | Differs]]
+
 Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
 
 
-def start(errands: Errands, new: NewImport) -> Started:
+def start(errands: Errands, new: NewImport, register: Register) -> Started:
     """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
 
     Raises when the database is away before HubSpot is asked, and never after.
@@ -87,7 +94,7 @@ def start(errands: Errands, new: NewImport) -> Started:
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
     asked_at = errands.clock()
     answer = errands.hubspot.start_import(account, new.document)
-    started = _started(errands, new, answer)
+    started = _started(register, new, answer)
     errands.learn(account.name, answer, asked_at=asked_at)
     return started
 
@@ -103,7 +110,7 @@ def _turn(errands: Errands, name: str) -> Account | NotNow:
     return turn
 
 
-def _started(errands: Errands, new: NewImport, answer: Answer | NoAnswer | NoToken) -> Started:
+def _started(register: Register, new: NewImport, answer: Answer | NoAnswer | NoToken) -> Started:
     match answer:
         case NoToken(reason=reason):
             return NotStarted(reason=reason)
@@ -116,7 +123,7 @@ def _started(errands: Errands, new: NewImport, answer: Answer | NoAnswer | NoTok
             )
         case Answer():
             task_id = _task_id(answer)
-            return _refusal(answer) if task_id is None else _watched(errands, new, task_id)
+            return _refusal(answer) if task_id is None else _watched(register, new, task_id)
 
 
 def _task_id(answer: Answer) -> str | None:
@@ -128,9 +135,8 @@ def _task_id(answer: Answer) -> str | None:
 
 
 def _refusal(answer: Answer) -> Refusal:
-    hubspot = parse_json(answer)
-    if hubspot is None and answer.body:
-        hubspot = clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS)
+    text = answer.body.decode(errors="replace")
+    hubspot = text if parse_json(answer) is not None else json.dumps(clean(text, EXCERPT_CHARACTERS) or None)
     if 400 <= answer.status_code < 500:
         reason = f"HubSpot answered {answer.status_code}; the import was not started."
     else:
@@ -141,7 +147,7 @@ def _refusal(answer: Answer) -> Refusal:
     return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def _watched(errands: Errands, new: NewImport, task_id: str) -> Started:
+def _watched(register: Register, new: NewImport, task_id: str) -> Started:
     wanted = Registration(
         client=new.client,
         account=new.account,
@@ -153,7 +159,7 @@ def _watched(errands: Errands, new: NewImport, task_id: str) -> Started:
         timeout_seconds=new.timeout_seconds,
     )
     try:
-        [registered] = register(errands.engine, [wanted], now=errands.clock())
+        [registered] = register([wanted])
     except SQLAlchemyError as error:
         log.warning("import_unwatched", client=new.client, task_id=task_id, error=type(error).__name__)
         return Unwatched(

@@ -31,6 +31,9 @@ from bridge.scheduler import Clock
 from bridge.settings import Settings
 from bridge.worker import Worker
 
+# What it takes to start a request and to save what came of it, on a machine that has much to do.
+MARGIN_SECONDS = 5.0
+
 
 def now() -> datetime:
     """Return the instant, the only one that anything in the bridge goes by."""
@@ -94,9 +97,11 @@ class Bridge:
             cipher=self.cipher,
             transport=transport,
             clock=now,
-            lease_seconds=settings.lease_seconds,
+            lease_seconds=settings.hubspot_timeout_seconds + MARGIN_SECONDS,
         )
-        return HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth))
+        # With OAuth a poll may take four time-outs: it must end before the claim's lease does.
+        ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
+        return HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth), ask_seconds=ask_seconds)
 
     @cached_property
     def errands(self) -> Errands:
@@ -150,6 +155,7 @@ class Bridge:
                 cipher=self.cipher,
                 accounts=self.accounts,
                 callbacks=self.callbacks,
+                errands=self.errands,
                 clock=now,
                 is_migrated=migrations.is_migrated,
                 watch_timeout_seconds=settings.watch_timeout_seconds,
@@ -157,7 +163,6 @@ class Bridge:
                 public_url=settings.public_url,
                 https_only=settings.callback_https_only,
                 callback_ports=settings.callback_ports,
-                callback_allow=settings.callback_allow,
             )
         )
 

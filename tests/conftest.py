@@ -6,6 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from bridge.edges.database import open_engine
 from bridge.edges.migrations import upgrade
@@ -64,6 +66,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture
+def logged() -> Iterator[LogCapture]:
+    """All log lines, from every thread."""
+    capture = LogCapture()
+    before = structlog.get_config()
+    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
+    yield capture
+    structlog.configure(**before)
 
 
 def _migrate(url: str) -> None:

@@ -69,16 +69,29 @@ def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
 
 def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may go now."""
-    interval = interval_seconds(rate, usage, now=now)
-    ahead = (max(usage.free_at or now, now) - now).total_seconds()
-    room = tolerance_seconds(rate) - ahead
-    return min(wanted, int(room / interval) + 1) if room >= 0 else 0
+    room = tolerance_seconds(rate) - _ahead_seconds(rate, usage, now=now)
+    return min(wanted, int(room / interval_seconds(rate, usage, now=now)) + 1) if room >= 0 else 0
+
+
+def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
+    """Return how long it takes until one request may go; 0 when one may go now."""
+    return max(_ahead_seconds(rate, usage, now=now) - tolerance_seconds(rate), 0.0)
 
 
 def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
     """Return the usage after `requests` were granted."""
     seconds = interval_seconds(rate, usage, now=now) * requests
-    return replace(usage, free_at=max(usage.free_at or now, now) + timedelta(seconds=seconds))
+    free_at = now + timedelta(seconds=_ahead_seconds(rate, usage, now=now) + seconds)
+    return replace(usage, free_at=free_at)
+
+
+def _ahead_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
+    """Return how far `free_at` runs ahead: at a steady pace never by more than the tolerance and an interval.
+
+    What it is more was spent at a slower pace, which is over: a renewed quota is not to wait for it.
+    """
+    ahead = (max(usage.free_at or now, now) - now).total_seconds()
+    return min(ahead, tolerance_seconds(rate) + interval_seconds(rate, usage, now=now))
 
 
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:

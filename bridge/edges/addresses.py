@@ -111,15 +111,21 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
     return None
 
 
-def problem_with(
-    url: str, *, https_only: bool, ports: frozenset[int], allow: Sequence[Network]
-) -> str | None:
+def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
     """What is wrong with `url` as a callback URL, as a sentence for the client; None when it is fine.
 
-    `ports` are those that may be used, any when empty. A host that is an address, in whatever
-    spelling, is judged by `refusal` here already; names are not looked up.
+    `ports` are those that may be used, any when empty. Where it leads is judged when it is dialled.
     """
-    return next(_problems(url, https_only=https_only, ports=ports, allow=allow), None)
+    return next(_problems(url, https_only=https_only, ports=ports), None)
+
+
+def literal_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
+    """Why the address that a fine URL has for a host, in whatever spelling, must not be dialled.
+
+    None when it may be, or when the host is a name.
+    """
+    address = _address(callback_host(url))
+    return refusal(address, allow=allow) if address else None
 
 
 def callback_host(url: str) -> str:
@@ -133,9 +139,7 @@ def callback_host(url: str) -> str:
     return host.strip("[]").rstrip(".").lower()
 
 
-def _problems(
-    url: str, *, https_only: bool, ports: frozenset[int], allow: Sequence[Network]
-) -> Iterator[str]:
+def _problems(url: str, *, https_only: bool, ports: frozenset[int]) -> Iterator[str]:
     yield from _problems_of_text(url)
     try:
         parts = urlsplit(url)
@@ -145,9 +149,6 @@ def _problems(
     yield from _problems_of_parts(parts, https_only=https_only)
     yield from _problems_of_port(parts, ports)
     yield from _problems_of_host(url, parts.hostname or "")
-    address = _address(callback_host(url))
-    if address and (why := refusal(address, allow=allow)):
-        yield why
 
 
 def _problems_of_text(url: str) -> Iterator[str]:

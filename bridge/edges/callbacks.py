@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from bridge.core.answers import Answer, NoAnswer
-from bridge.edges.addresses import Network, problem_with, refusal
+from bridge.edges.addresses import Network, literal_refusal, problem_with, refusal
 from bridge.edges.deadline import Lookup, system_lookup
 from bridge.edges.transport import Transport
 
@@ -32,7 +32,10 @@ class CallbackSender:
         proxy: str | None,
         lookup: Lookup = system_lookup,
     ) -> None:
-        check = functools.partial(problem_with, https_only=https_only, ports=ports, allow=tuple(allow))
+        def check(url: str) -> str | None:
+            problem = problem_with(url, https_only=https_only, ports=ports)
+            return problem or literal_refusal(url, allow=tuple(allow))
+
         self._problem_with = functools.lru_cache(_CHECKED_URLS)(check)
         self._transport = Transport(
             timeout_seconds=timeout_seconds,

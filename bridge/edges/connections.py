@@ -91,6 +91,9 @@ class _Head:
             raise RemoteDisconnected("The connection ended among the headers.")
         return line
 
+    def flush(self) -> None:
+        """Do nothing: whoever closes an answer flushes it first."""
+
     def close(self) -> None:
         self._stream.close()
 
@@ -101,18 +104,18 @@ class _Response(HTTPResponse):
     Taken for the answer, a 103 would leave the real one on the kept connection, for the next request.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._stream = self.fp
+        self.fp = _Head(self._stream)  # type: ignore[assignment]  # it has all that a head needs
+
     def begin(self) -> None:
-        stream = self.fp
-        in_progress.attempt.answered = bool(stream.peek(1))
-        self.fp = _Head(stream)  # type: ignore[assignment]  # it has all that begin() calls
-        try:
+        in_progress.attempt.answered = bool(self._stream.peek(1))
+        super().begin()
+        while self.status < 200:
+            self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
             super().begin()
-            while self.status < 200:
-                self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
-                super().begin()
-        finally:
-            if self.fp is not None:  # A malformed status line closed it.
-                self.fp = stream
+        self.fp = self._stream
 
 
 class _Connection(HTTPConnection):

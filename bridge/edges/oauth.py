@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
+from math import inf
 from typing import TypeAlias
 from urllib.parse import urlencode
 
@@ -74,21 +75,26 @@ class OAuthTokens:
         self._unsaved: set[_Key] = set()
         self._locks: dict[str, threading.Lock] = {}
 
-    def current(self, account: Account) -> Token:
-        """Return a token that should work now: from memory, until it is to be refreshed."""
-        return self._token(account, None)
+    def current(self, account: Account, within_seconds: float = inf) -> Token:
+        """Return a token that should work now: from memory, until it is to be refreshed.
 
-    def after_refusal(self, account: Account, token: str) -> Token:
+        What cannot be had within so many seconds, a whole refresh included, is not waited for.
+        """
+        return self._token(account, None, within_seconds)
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
         """Return a newer token; the same when it is so new that another would fare no better."""
-        return self._token(account, token)
+        return self._token(account, token, within_seconds)
 
-    def _token(self, account: Account, refused: str | None) -> Token:
+    def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:
         if fresh := self._fresh(account, refused):
             return fresh
         old = self._remembered(account, refused)
-        give_up_at = time.monotonic() + WAIT_SECONDS
+        # Whoever waits may have to refresh in the end: there must be time for both.
+        wait_seconds = min(WAIT_SECONDS, within_seconds - self._transport.timeout_seconds)
+        give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
-        if not lock.acquire(timeout=0 if old else WAIT_SECONDS):
+        if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
             return old.access_token if old else STILL_REFRESHING
         try:
             return self._awaited(account, refused, give_up_at)

@@ -55,7 +55,7 @@ class Transport:
         lookup: Lookup = system_lookup,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._body_limit = body_limit
         self._proxies = {"all": proxy} if proxy else None
         self._guard = None if proxy else guard
@@ -75,9 +75,7 @@ class Transport:
     ) -> Answer | NoAnswer:
         """Send one request and read its answer; what the other side does never raises.
 
-        It takes no longer than `within_seconds`, where that is less than the time-out.
-
-        `headers` hold neither `Content-Length` nor `Accept-Encoding`. A request on a kept connection
+        `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor `Accept-Encoding`. A request on a kept connection
         that proves stale is sent once more, at once and within the same deadline. One that is not
         `repeatable` gets a new connection, and is sent at most once.
         """
@@ -86,7 +84,7 @@ class Transport:
         if not repeatable:
             self._adapter().close()
         request = _prepared(method, url, headers, body)
-        with Deadline(min(self._timeout_seconds, within_seconds)) as deadline:
+        with Deadline(min(self.timeout_seconds, within_seconds)) as deadline:
             attempt = Try(deadline, self._resolver, self._guard)
             answer = self._try(request, attempt)
             if isinstance(answer, NoAnswer) and attempt.was_stale():
@@ -120,7 +118,7 @@ class Transport:
         in_progress.attempt = attempt
         try:
             response = self._adapter().send(
-                request, stream=True, timeout=self._timeout_seconds, proxies=self._proxies
+                request, stream=True, timeout=self.timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
             reason = self._blame(error) + _why(error, attempt.deadline)

@@ -15,10 +15,13 @@ from bridge.web.operations import Operation
 from bridge.web.parts import Parts
 from bridge.web.registrar import Registrar
 from bridge.web.resources import (
+    account_checks,
     accounts,
     changes,
     clients,
     health,
+    imports,
+    metrics,
     registrations,
     summary,
     trials,
@@ -28,13 +31,16 @@ from bridge.web.serving import Server
 
 RESOURCES = (
     registrations.resource,
+    imports.resource,
     watches.resource,
     changes.resource,
     trials.resource,
     summary.resource,
     accounts.resource,
+    account_checks.resource,
     clients.resource,
     health.resource,
+    metrics.resource,
 )
 
 

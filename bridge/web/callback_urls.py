@@ -9,7 +9,7 @@ from bridge.web.problems import Fault
 
 def host_of(url: str, parts: Parts) -> str | Fault:
     """Return the host of a callback URL that may be registered, or what is wrong with it."""
-    return _host_of(url, parts.https_only, parts.callback_ports, parts.callback_allow)
+    return _host_of(url, parts.https_only, parts.callback_ports)
 
 
 # A client's watches share a few URLs, and to judge one costs as much as all else about a registration.
@@ -18,9 +18,8 @@ def _host_of(
     url: str,
     https_only: bool,  # noqa: FBT001 -- lru_cache takes what it compares by position
     ports: frozenset[int],
-    allow: tuple[addresses.Network, ...],
 ) -> str | Fault:
-    problem = addresses.problem_with(url, https_only=https_only, ports=ports, allow=allow)
+    problem = addresses.problem_with(url, https_only=https_only, ports=ports)
     if problem:
         return Fault(pointer="/callback_url", detail=f"cannot be used: {problem}")
     return addresses.callback_host(url)

@@ -24,7 +24,8 @@ from bridge.edges.store import listing
 from bridge.web.problems import Fault, Problem, invalid
 
 LARGEST_METADATA_BYTES = 4096
-DEEPEST_METADATA = 100  # whatever reads it later, in any language, can recurse that far
+LARGEST_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
+DEEPEST_OBJECT = 100  # whatever reads it later, in any language, can recurse that far
 MOST_FAULTS = 50
 LONGEST_POINTER = 200
 
@@ -103,15 +104,25 @@ def _instant(text: object) -> datetime:
 
 
 def _metadata(given: object) -> str:
-    """Return the object as JSON text, as it will be stored: ASCII, so that any text survives any database."""
+    """Return the object as JSON text, as it will be stored."""
+    return _object_text(given, LARGEST_METADATA_BYTES)
+
+
+def _document(given: object) -> object:
+    _object_text(given, LARGEST_DOCUMENT_BYTES)
+    return given
+
+
+def _object_text(given: object, largest_bytes: int) -> str:
+    """Return the object as compact JSON: ASCII, so that any text survives any database."""
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
     if _is_deep(given):
-        raise ValueError(f"must be nested at most {DEEPEST_METADATA} deep")
+        raise ValueError(f"must be nested at most {DEEPEST_OBJECT} deep")
     text = json.dumps(given, separators=(",", ":"))
     # Escapes are never shorter than UTF-8, so that most need no second look.
-    if len(text) > LARGEST_METADATA_BYTES and _utf8_bytes(given) > LARGEST_METADATA_BYTES:
-        raise ValueError("must be at most 4 KiB as compact JSON in UTF-8")
+    if len(text) > largest_bytes and _utf8_bytes(given) > largest_bytes:
+        raise ValueError(f"must be at most {largest_bytes // 1024} KiB as compact JSON in UTF-8")
     return text
 
 
@@ -123,7 +134,7 @@ def _utf8_bytes(given: object) -> int:
 def _is_deep(value: object) -> bool:
     """Level by level: recursion could fail where a deeper stack than the reader's is left."""
     level = [value]
-    for _ in range(DEEPEST_METADATA):
+    for _ in range(DEEPEST_OBJECT):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return False
@@ -156,7 +167,9 @@ Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra={"fo
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+Document = Annotated[Any, PlainValidator(_document), WithJsonSchema({"type": "object"})]
 Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "object"})]
-Number = Annotated[int, BeforeValidator(_digits)]
+# The bounds come first, or the OpenAPI document would not tell them.
+PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 Cursor = Annotated[str, Field(max_length=128), AfterValidator(_cursor)]  # as the id that it holds
 TimeoutSeconds = Annotated[float, Field(ge=10, le=2_592_000)]

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bridge import __version__
 from bridge.clients import NAME
-from bridge.web.operations import Access, Answered, Operation
+from bridge.web.operations import JSON, Access, Answered, Operation
 from bridge.web.problems import MEANINGS, MEDIA_TYPE
 from bridge.web.shown import ShownProblem, shown_name
 
@@ -142,7 +142,8 @@ def _answer(answer: Answered, names: Models) -> dict[str, Any]:
     headers = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
     }
-    return {"description": answer.what, "headers": headers, "content": _content(answer.model, names)}
+    content = _content(answer.model, names, answer.media_type)
+    return {"description": answer.what, "headers": headers, "content": content}
 
 
 def _problem(status: int, names: Models) -> dict[str, Any]:
@@ -157,5 +158,5 @@ def _problem(status: int, names: Models) -> dict[str, Any]:
     }
 
 
-def _content(model: type[BaseModel], names: Models, media_type: str = "application/json") -> dict[str, Any]:
+def _content(model: type[BaseModel], names: Models, media_type: str = JSON) -> dict[str, Any]:
     return {media_type: {"schema": {"$ref": f"#/components/schemas/{names[model]}"}}}

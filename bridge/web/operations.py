@@ -18,6 +18,8 @@ from bridge.web.parts import Parts
 from bridge.web.problems import Problem
 from bridge.web.registrar import Registrar
 
+JSON = "application/json"
+
 
 class Access(StrEnum):
     """Who may call an operation."""
@@ -57,11 +59,12 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What an operation answers; `text` is JSON."""
+    """What an operation answers; `text` is JSON, unless the media type says otherwise."""
 
     text: str
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = JSON
 
 
 def reply(value: Any, *, status: int = 200) -> Reply:
@@ -76,6 +79,7 @@ class Answered:
     what: str
     model: type[BaseModel]
     headers: Mapping[str, str] = field(default_factory=dict)
+    media_type: str = JSON
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

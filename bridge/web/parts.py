@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from bridge.edges.accounts import Accounts
-from bridge.edges.addresses import Network
 from bridge.edges.callbacks import CallbackSender
 from bridge.edges.secrets import Cipher
+from bridge.errands import Errands
 
 OPEN_WATCH_LIMIT = 100_000
 
@@ -18,7 +18,7 @@ OPEN_WATCH_LIMIT = 100_000
 class Parts:
     """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
 
-    `https_only`, `callback_ports` (any when empty) and `callback_allow` judge callback URLs.
+    `https_only` and `callback_ports` (any when empty) judge callback URLs.
     `open_watch_limit` bounds how many watches of one client may be open at a time.
     """
 
@@ -26,6 +26,7 @@ class Parts:
     cipher: Cipher
     accounts: Accounts
     callbacks: CallbackSender
+    errands: Errands
     clock: Callable[[], datetime]
     is_migrated: Callable[[Connection], bool]
     watch_timeout_seconds: float
@@ -33,5 +34,4 @@ class Parts:
     public_url: str | None
     https_only: bool
     callback_ports: frozenset[int]
-    callback_allow: tuple[Network, ...]
     open_watch_limit: int = OPEN_WATCH_LIMIT

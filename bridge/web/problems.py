@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from bridge.core.delivery import with_verbatim
+
 MEDIA_TYPE = "application/problem+json"
 
 # Under `/docs#problem-<status>`, which is a problem's `type`, the page tells the same.
@@ -24,7 +26,18 @@ MEANINGS: Mapping[int, tuple[str, str]] = {
     ),
     429: ("Too many", "Wait for as many seconds as `Retry-After` says."),
     500: ("Internal error", "The bridge failed; its log says why. Nothing was wrong with the request."),
-    503: ("Database away", "The bridge cannot work without its database. Try again after `Retry-After`."),
+    502: (
+        "Refused by HubSpot",
+        "`hubspot_status_code` and `hubspot` are HubSpot's own answer; the detail says what it means.",
+    ),
+    503: (
+        "Not now",
+        "The detail says what is missing: mostly the database, or HubSpot's leave. `Retry-After` says when.",
+    ),
+    504: (
+        "No answer from HubSpot",
+        "HubSpot was asked, and may have done it or not. The bridge does not ask again; look before you do.",
+    ),
 }
 
 
@@ -44,6 +57,8 @@ class Problem:
     detail: str
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Any] = field(default_factory=dict)  # extension members (RFC 9457, 3.2)
+    hubspot: str | None = None  # HubSpot's own answer as JSON text, passed on as it came
 
     def members(self) -> dict[str, Any]:
         """Return the problem as it is written in JSON."""
@@ -57,8 +72,11 @@ class Problem:
         } | ({"errors": faults} if faults else {})
 
     def text(self) -> str:
-        """Return the problem as JSON."""
-        return json.dumps(self.members())
+        """Return the problem as JSON, with its extension members."""
+        members = self.members() | dict(self.more)
+        return (
+            json.dumps(members) if self.hubspot is None else with_verbatim(members, "hubspot", self.hubspot)
+        )
 
 
 def invalid(*faults: Fault) -> Problem:

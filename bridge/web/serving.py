@@ -63,7 +63,7 @@ def respond(answer: Reply | Problem) -> Response:
     if isinstance(answer, Problem):
         text, media_type = answer.text(), MEDIA_TYPE
     else:
-        text, media_type = answer.text, "application/json"
+        text, media_type = answer.text, answer.media_type
     return Response(text, answer.status, {**HEADERS, **answer.headers}, content_type=media_type)
 
 

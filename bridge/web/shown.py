@@ -37,6 +37,11 @@ class ShownProblem(Shown):
     status: int
     detail: str
     errors: list[ShownFault] = Field(default=[], description="With 422 and some 409: every field at fault.")
+    hubspot_status_code: int | None = Field(default=None, description="With 502: HubSpot's.")
+    hubspot: Any = Field(default=None, description="With 502: HubSpot's body; text when it is not JSON.")
+    task_id: str | None = Field(
+        default=None, description="With 503, when HubSpot has started a task that could not be registered."
+    )
 
 
 EXAMPLE: dict[str, Any] = {

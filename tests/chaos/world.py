@@ -1,39 +1,44 @@
-"""The world of one chaos run: a bridge of several processes, and everything that happens to it."""
+"""The world of a chaos run: a bridge of several processes, its database, its HubSpot and its receivers."""
 
-import signal
-import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
+from typing import Any
 
-from bridge import sandbox
-from bridge.edges.database import open_engine
-from bridge.edges.migrations import upgrade
-from bridge.sandbox import Sandbox, SandboxOptions
-from bridge.settings import PSYCOPG
-from tests.postgres import PostgresServer, temporary_server
+from bridge.edges.database import AWAY
+from bridge.sandbox import Sandbox
 from tests.reliability.api import Api
 from tests.reliability.ledger import Ledger
-from tests.reliability.processes import WEB, WORKER, Processes, Running, free_port, processes
+from tests.reliability.processes import WEB, WORKER, Processes, Running, errors
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import Site, site
+from tests.reliability.scenes import QUIET_SECONDS
+from tests.reliability.site import Site
+from tests.reliability.waiting import until
 
-PLENTY = 1_000_000
-# Who is dead is started again, as Heroku or systemd would do.
 COMMANDS = {"web": WEB, "worker 1": WORKER, "worker 2": WORKER}
-# A receiver that is always down gets all of these; one that is well again gets its callback.
-SCHEDULE = "1,1,1,1,2,2,2,2,3,3"
+# What takes longest are five minutes' pauses of an account; they need a hundred failures in a row.
+SETTLE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """A registration, and what must come of it."""
+
+    body: dict[str, object]
+    outcome: str
+    state: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """What the fates act on. `lock` keeps the database from everybody, for some seconds."""
+    """What fates act on, and what they have done.
+
+    `lock_database` keeps everybody from it for so many seconds, and returns at once.
+    """
 
     random: Random
     site: Site
@@ -42,8 +47,62 @@ class World:
     ledger: Ledger
     api: Api
     processes: Processes
-    lock_database: Callable[[float], None]
-    alive: dict[str, Running] = field(default_factory=dict)
-    unanswered: list[dict[str, object]] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
+    lock_database: Callable[["World", float], None]
+    running: dict[str, Running] = field(default_factory=dict)
+    unanswered: list[Wish] = field(default_factory=list)
     timers: list[threading.Timer] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    surprises: list[str] = field(default_factory=list)
+
+    def later(self, seconds: float, act: Callable[[], Any]) -> None:
+        """Do something after so long, whatever else happens meanwhile."""
+        timer = threading.Timer(seconds, act)
+        self.timers.append(timer)
+        timer.start()
+
+    def wait_for_timers(self) -> None:
+        for timer in self.timers:
+            timer.join()
+
+    def tend(self) -> None:
+        """Do what a platform does, and good clients: start who is dead, ask again what got no answer."""
+        for name, command in COMMANDS.items():
+            if name not in self.running or not self.running[name].alive:
+                self.running[name] = self.processes.start(*command)
+        for wish in tuple(self.unanswered):
+            if self.register(wish):
+                self.unanswered.remove(wish)
+        with suppress(*AWAY):
+            self.ledger.look()
+
+    def register(self, wish: Wish) -> bool:
+        """Tell whether the registration was answered; then it is promised."""
+        answer = self.api.call("POST", "/v1/watches", wish.body)
+        if answer is None or answer.status_code == 503:
+            return False
+        if answer.status_code in {200, 201}:
+            self.ledger.promise(answer.json()["id"], outcome=wish.outcome, state=wish.state)
+        else:
+            self.surprises.append(f"a registration was answered {answer.status_code}: {answer.text}")
+        return True
+
+    def settle(self) -> None:
+        """Let nothing more happen, until all is told that was promised."""
+        self.wait_for_timers()
+        self.hubspot.state.clear_faults()
+
+        def settled() -> bool:
+            self.tend()
+            return not self.unanswered and self.ledger.settled()
+
+        # What is open still when the time is over, the ledger names.
+        with suppress(AssertionError):
+            until(settled, within_seconds=SETTLE_SECONDS)
+        time.sleep(QUIET_SECONDS)
+
+    def problems(self) -> list[str]:
+        """Return what does not add up."""
+        logged = [line for started in self.processes.started for line in errors(started.log)]
+        # gunicorn tells as an error that its children were killed.
+        ours = [str(line) for line in logged if not line["logger"].startswith("gunicorn")]
+        return [*self.surprises, *self.ledger.problems(), *ours]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.fernet import Fernet
+from flask import Flask
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from bridge import cli
@@ -68,13 +70,31 @@ def models() -> dict[str, type[BaseModel]]:
 
 def routes() -> set[tuple[str, str]]:
     """Return the method and path of every route, its variables as `{}`."""
-    # With a key of its own, or a file for one would be made where the tests run.
-    app = Bridge(Settings.load({"BRIDGE_SECRET_KEY": Fernet.generate_key().decode()})).app
     return {
         (method, re.sub(r"<[^>]+>", "{}", rule.rule))
-        for rule in app.url_map.iter_rules()
+        for rule in _app().url_map.iter_rules()
         for method in rule.methods or ()
     }
+
+
+def metrics(database_url: str) -> dict[str, set[str]]:
+    """Return the labels of all metrics, by the names that Prometheus is told."""
+    key = "k" * 32
+    client = _app(DATABASE_URL=database_url, BRIDGE_ADMIN_KEY=key).test_client()
+    answer = client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    return {
+        f"{metric.name}_total" if metric.type == "counter" else metric.name: {
+            label for sample in metric.samples for label in sample.labels if label != "le"
+        }
+        for metric in text_string_to_metric_families(answer.text)
+    }
+
+
+def _app(**environ: str) -> Flask:
+    # With a key of its own, or a file for one would be made where the tests run.
+    own = {"BRIDGE_SECRET_KEY": Fernet.generate_key().decode()}
+    return Bridge(Settings.load(own | environ)).app
 
 
 def default_of(name: str) -> Any:

@@ -55,7 +55,7 @@ def rows(text: str) -> list[list[str]]:
     """Return the rows of the first table, without its head; cells as they are written."""
     lines = re.search(r"(?:^\|.*\|\n)+", f"{text}\n", re.MULTILINE)
     assert lines, "no table"
-    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines[0].splitlines()[2:]]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[0].splitlines()[2:]]
 
 
 def codes(cell: str) -> list[str]:

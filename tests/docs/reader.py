@@ -6,7 +6,8 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,18 @@ class Reader:
 
     def filled(self, text: str) -> str:
         """Return the README's text with the reader's own values."""
+        text = re.sub(r"\b(8000|8001|9000)\b", lambda found: self.ports[found[0]], text)
         for example, real in self.known.items():
             text = text.replace(example, real)
-        return re.sub(r"\b(8000|8001|9000)\b", lambda found: self.ports[found[0]], text)
+        return text
 
     def run(self, commands: str) -> str:
         """Run commands to their end; return what they print."""
         return printed(self.filled(commands), self.environment)
 
     @contextmanager
-    def terminal(self, commands: str, ready_url: str) -> Iterator[Path]:
-        """Run commands whose last one stays, until the block ends; yield the file of their output."""
+    def terminal(self, commands: str, url: str) -> Iterator["Terminal"]:
+        """Run commands whose last one stays until the block ends, and then answers at `url`."""
         *before, last = self.filled(commands).splitlines()
         script = "\n".join([*before, f"exec env {last}"])
         output = self.folder / f"terminal-{free_port()}"
@@ -64,11 +66,36 @@ class Reader:
             process = subprocess.Popen(
                 [*BASH, script], cwd=ROOT, env=self.environment, stdout=file, stderr=file
             )
-        with ExitStack() as stack:
-            stack.callback(_end, process)
-            until(lambda: process.poll() is not None or _answers(ready_url), output)
-            assert process.poll() is None, output.read_text()
-            yield output
+        try:
+            yield Terminal(process=process, output=output, url=url)
+        finally:
+            _end(process)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terminal:
+    """Where a command runs that stays."""
+
+    process: subprocess.Popen[bytes]
+    output: Path
+    url: str
+
+    def await_ready(self) -> None:
+        """Wait until the command answers."""
+        self.until(lambda: self.process.poll() is not None or _answers(self.url))
+        assert self.process.poll() is None, self.printed
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Wait until something has happened; what the command printed is shown when it does not."""
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while not happened():
+            assert time.monotonic() < give_up_at, self.printed
+            time.sleep(LOOK_SECONDS)
+
+    @property
+    def printed(self) -> str:
+        """What the command has printed by now."""
+        return self.output.read_text(encoding="utf-8")
 
 
 def printed(script: str, environment: Mapping[str, str]) -> str:
@@ -83,14 +110,6 @@ def printed(script: str, environment: Mapping[str, str]) -> str:
         check=True,
     )
     return ran.stdout
-
-
-def until(happened: Callable[[], bool], told_by: Path) -> None:
-    """Wait until something has happened; what the file tells is shown when it does not."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not happened():
-        assert time.monotonic() < give_up_at, told_by.read_text()
-        time.sleep(LOOK_SECONDS)
 
 
 def values(text: str) -> list[Any]:

@@ -58,6 +58,11 @@ def test_the_table_of_log_events_has_all_that_the_bridge_logs() -> None:
     assert told == logged
 
 
+def test_the_table_of_metrics_has_them_all_and_their_labels(sqlite_url: str) -> None:
+    told = {codes(name)[0]: set(codes(label)) for name, label, _ in rows(section(OPERATING, "Metrics"))}
+    assert told == code.metrics(sqlite_url)
+
+
 def test_the_table_of_commands_has_them_all() -> None:
     told = [codes(row[0])[0] for row in rows(section(OPERATING, "Commands"))]
     assert sorted(re.sub(r"python -m bridge | NAME", "", command) for command in told) == sorted(
@@ -121,6 +126,15 @@ def test_the_waits_that_receivers_are_told_are_the_schedule() -> None:
     units = {"s": 1, "min": 60, "h": 3600}
     waits = [int(count) * units[unit] for count, unit in re.findall(r"(\d+) (s|min|h)", f"{told[1]} h")]
     assert tuple(waits) == code.default_of("BRIDGE_RETRY_SCHEDULE")
+
+
+def test_the_map_shows_every_module_at_the_top() -> None:
+    [drawn] = blocks(section(ARCHITECTURE, "The map"), "text")[:1]
+    shown = set(re.findall(r"^  (?:\w+(?:\.py|/) )+", drawn.text, re.MULTILINE))
+    named = {name for names in shown for name in names.split()}
+    files = {path.name for path in ROOT.glob("bridge/*.py") if not path.name.startswith("__")}
+    folders = {f"{path.parent.name}/" for path in ROOT.glob("bridge/*/__init__.py")}
+    assert named == files | folders
 
 
 def test_the_table_of_columns_has_them_all() -> None:

@@ -11,6 +11,7 @@ from bridge.edges.addresses import (
     REFUSED,
     _problems_of_host,
     callback_host,
+    literal_refusal,
     problem_with,
     refusal,
 )
@@ -19,7 +20,7 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 def problem(url: str, *, https_only: bool = False, ports: frozenset[int] = frozenset()) -> str | None:
-    return problem_with(url, https_only=https_only, ports=ports, allow=())
+    return problem_with(url, https_only=https_only, ports=ports)
 
 
 def why(address: str) -> str | None:
@@ -218,16 +219,17 @@ def test_a_bad_callback_url_is_told_what_is_wrong(url: str, sentence: str) -> No
     "host",
     ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "127.0.0.%31", "[::1]", "0"],
 )
-def test_an_address_that_would_be_refused_is_told_early_in_any_spelling(host: str) -> None:
-    assert (problem(f"https://{host}/") or "").startswith("the address is not allowed: ")
+def test_an_address_for_a_host_is_known_in_any_spelling(host: str) -> None:
+    assert (literal_refusal(f"https://{host}/", allow=()) or "").startswith("the address is not allowed: ")
+    assert literal_refusal(f"https://{host}/", allow=(*LOOPBACK, ip_network("0.0.0.0/8"))) is None
+
+
+def test_a_name_is_judged_only_when_it_is_dialled() -> None:
+    assert literal_refusal("https://localhost/", allow=()) is None
 
 
 def test_a_host_that_two_parsers_read_differently_is_refused() -> None:
     assert list(_problems_of_host("http://a.example/", "b.example")) == ["the URL can be read in two ways"]
-
-
-def test_an_exempt_address_may_be_registered() -> None:
-    assert problem_with("http://127.1/", https_only=False, ports=frozenset(), allow=LOOPBACK) is None
 
 
 def test_http_is_refused_where_only_https_may_be_used() -> None:

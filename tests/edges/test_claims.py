@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
 from bridge.core.watch import State, Watch
+from bridge.edges.database import open_engine
 from bridge.edges.store import claims, gates
 from bridge.edges.store.claims import Claimant
 from tests.edges.claiming import ONE, OTHER, added, claim, due, ids, standing
@@ -37,6 +38,19 @@ def test_many_claimants_never_share_a_watch(engine: Engine, state: State) -> Non
     # A claimant stops too early where others are taking all that it sees; one more takes what is left.
     taken = [*chain.from_iterable(at_once(6, claim_all)), *claim_all(7)]
     assert sorted(taken) == [f"wat_{number:08}" for number in range(300)]
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+def test_no_plan_of_postgresql_s_makes_a_claim_take_more_than_its_share(
+    postgres_url: str, state: State
+) -> None:
+    engine = open_engine(postgres_url)
+    added(engine, *(due(number, state, lane="ab"[number % 2]) for number in range(100)))
+    with engine.begin() as connection:
+        for join in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
+            connection.execute(text(f"SET LOCAL enable_{join} = off"))
+        assert len(claims.claim(connection, state, {"a": 3}, ONE, NOW)) == 3
+    engine.dispose()
 
 
 def test_a_claim_takes_those_that_have_waited_longest_of_each_lane(engine: Engine) -> None:

@@ -178,10 +178,11 @@ from bridge.edges.transport import Transport
 transport = Transport(timeout_seconds=5, body_limit=100)
 assert isinstance(transport.send("GET", sys.argv[1], {}), Answer)
 child = os.fork()
-assert isinstance(transport.send("GET", sys.argv[1], {}), Answer)
 if child == 0:
-    os._exit(0)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    os._exit(0 if isinstance(transport.send("GET", sys.argv[1], {}), Answer) else 1)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+assert isinstance(transport.send("GET", sys.argv[1], {}), Answer)
+sys.exit(status)
 """
     with Receiver(answering(OK)) as receiver:
         done = subprocess.run(
@@ -334,9 +335,13 @@ def test_https_goes_through_a_tunnel_and_the_server_is_verified(authority: Autho
             "through the proxy: CONNECT was answered with 407",
         ),
         (answering_once(b""), "through the proxy: the server closed the connection without an answer"),
+        (
+            answering_once(b"HTTP/1.1 200 OK\r\nX: y\r\n"),
+            "through the proxy: the server closed the connection without an answer",
+        ),
         (dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), "through the proxy: timed out after 0.4 s"),
     ],
-    ids=["refusal", "silence", "drip"],
+    ids=["refusal", "silence", "half an answer", "drip"],
 )
 def test_a_proxy_that_fails_is_named(script: Callable[[Receiver, Visit], None], reason: str) -> None:
     with Receiver(script) as proxy:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from urllib.parse import unquote
@@ -12,7 +13,7 @@ from bridge import sandbox
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.kinds import KINDS
 from bridge.edges.accounts import Account, Credentials
-from bridge.edges.hubspot import USER_AGENT, AccountTokens, HubSpot, StaticTokens
+from bridge.edges.hubspot import OUT_OF_TIME, USER_AGENT, AccountTokens, HubSpot, StaticTokens
 from bridge.edges.transport import Transport
 from bridge.sandbox import Kind, Sandbox
 from tests.edges.receiver import OK, Receiver, Visit, answering
@@ -200,17 +201,21 @@ def test_without_credentials_nothing_is_sent(hubspot: HubSpot, running: Sandbox)
 
 
 class ListedTokens:
-    """Gives the tokens of a list; after a refusal the next."""
+    """Gives the tokens of a list; after a refusal the next. `takes_seconds` to give one."""
 
-    def __init__(self, *tokens: str | NoToken | NoAnswer) -> None:
+    def __init__(self, *tokens: str | NoToken | NoAnswer, takes_seconds: float = 0) -> None:
         self._tokens = list(tokens)
+        self._takes_seconds = takes_seconds
+        self.left_seconds: list[float] = []
 
-    def current(self, _account: Account) -> str | NoToken | NoAnswer:
+    def current(self, _account: Account, within_seconds: float) -> str | NoToken | NoAnswer:
+        self.left_seconds.append(within_seconds)
+        time.sleep(self._takes_seconds)
         return self._tokens[0]
 
-    def after_refusal(self, _account: Account, token: str) -> str | NoToken | NoAnswer:
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken | NoAnswer:
         assert self._tokens.pop(0) == token
-        return self._tokens[0]
+        return self.current(account, within_seconds)
 
 
 def test_after_a_401_a_newer_token_is_tried_once(running: Sandbox) -> None:
@@ -231,6 +236,24 @@ def test_where_there_is_no_token_its_reason_is_the_answer(
     assert running.state.ledger()["endpoints"] == {"file-import": 1}
 
 
+def test_a_question_with_its_tokens_and_both_requests_takes_no_longer_than_it_may(running: Sandbox) -> None:
+    tokens = ListedTokens("old", "sandbox-token", takes_seconds=0.2)
+    asking = HubSpot(a_transport(), tokens, ask_seconds=0.3)
+    assert asking.status(an_account(running.url), "file-import", "AAAAEZ6whGI") == OUT_OF_TIME
+    first, second = tokens.left_seconds
+    assert first == 0.3
+    assert second <= 0.1
+    assert running.state.ledger()["endpoints"] == {"file-import": 1}
+
+
+def test_a_request_gets_only_the_time_that_its_token_has_left(running: Sandbox) -> None:
+    running.state.set_fault("hang")
+    asking = HubSpot(a_transport(60), ListedTokens("sandbox-token", takes_seconds=0.1), ask_seconds=0.5)
+    answer = asking.status(an_account(running.url), "file-import", "AAAAEZ6whGI")
+    assert isinstance(answer, NoAnswer)
+    assert answer.reason.startswith("timed out after 0.")
+
+
 @pytest.mark.parametrize(
     ("credentials", "token"),
     [
@@ -243,7 +266,7 @@ def test_where_there_is_no_token_its_reason_is_the_answer(
 def test_each_account_has_the_tokens_of_its_credentials(credentials: Credentials, token: str | None) -> None:
     tokens = AccountTokens(static=StaticTokens(), oauth=ListedTokens("from oauth", "newer"))
     account = an_account("http://unused", credentials)
-    found = tokens.current(account)
+    found = tokens.current(account, 10)
     assert found == token or (token is None and isinstance(found, NoToken))
 
 
@@ -251,9 +274,9 @@ def test_each_account_has_the_tokens_of_its_credentials(credentials: Credentials
 def test_each_account_has_the_refusals_of_its_credentials(credentials: Credentials, token: str) -> None:
     tokens = AccountTokens(static=StaticTokens(), oauth=ListedTokens("from oauth", "newer"))
     account = an_account("http://unused", credentials)
-    current = tokens.current(account)
+    current = tokens.current(account, 10)
     assert isinstance(current, str)
-    assert tokens.after_refusal(account, current) == token
+    assert tokens.after_refusal(account, current, 10) == token
 
 
 # Starting an import

@@ -158,6 +158,21 @@ def test_a_401_that_stays_is_not_refreshed_over_and_over(
     assert refreshes(hubspot) == 2
 
 
+def test_no_refresh_is_begun_that_could_not_end_in_time(
+    hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
+) -> None:
+    """The transport may take ten seconds: a request that is cut off could lose a rotated refresh token."""
+    assert tokens.current(account, 9) == oauth.STILL_REFRESHING
+    assert asked(hubspot) == 0
+    old = tokens.current(account, 10)
+    assert isinstance(old, str)
+    clock.passes(DUE_AFTER_SECONDS)
+    assert tokens.current(account, 9) == old
+    assert tokens.after_refusal(account, old, 9) == oauth.STILL_REFRESHING
+    assert asked(hubspot) == 1
+    assert tokens.after_refusal(account, old, 10) != old
+
+
 # When there is no token to be had
 
 

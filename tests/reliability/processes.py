@@ -57,10 +57,14 @@ class Running:
         self.send(signal.SIGTERM)
         return self.wait()
 
+    def send_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to the command and its children."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
     def end(self) -> None:
         """Leave nothing of it, whatever state it is in."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.send_to_all(signal.SIGKILL)
         self._process.wait()
 
     def has_logged(self, event: str) -> Callable[[], bool]:

@@ -47,7 +47,7 @@ BEHAVIOURS = {
     "hangs-first": (Reaction(seconds=30), GOOD),
     "later": (Reaction(status_code=503, headers=(("Retry-After", "2"),)), GOOD),
     "gone": (Reaction(status_code=410), Reaction(status_code=410)),
-    "down": (Reaction(status_code=502), Reaction(status_code=502)),
+    "refuses": (Reaction(status_code=400), Reaction(status_code=400)),
 }
 
 

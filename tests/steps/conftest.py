@@ -3,20 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from structlog.testing import LogCapture
 
 from tests.steps.rig import Rig, set_up
-
-
-@pytest.fixture
-def logged() -> Iterator[LogCapture]:
-    """All log lines, from every thread."""
-    capture = LogCapture()
-    before = structlog.get_config()
-    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
-    yield capture
-    structlog.configure(**before)
 
 
 @pytest.fixture

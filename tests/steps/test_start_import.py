@@ -3,7 +3,7 @@
 import functools
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from bridge.edges.accounts import Account
 from bridge.edges.database import open_engine, reading
 from bridge.edges.migrations import upgrade
 from bridge.edges.store import watches
-from bridge.register import Differs, Registered
+from bridge.register import Differs, Registered, register
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.start_import import Lost, NewImport, NotStarted, Refusal, Started, Unwatched
 from tests.edges.held_server import HeldServer, response
@@ -87,8 +87,13 @@ def an_import(document: Mapping[str, Any] = DOCUMENT, **others: Any) -> NewImpor
     return NewImport(document=document, **fields | others)
 
 
-def started(engine: Engine, clock: Clock, account: Account, new: NewImport | None = None) -> Started:
-    return start_import.start(errands(engine, clock, account, timeout_seconds=2), new or an_import())
+def started(
+    engine: Engine, clock: Callable[[], datetime], account: Account, new: NewImport | None = None
+) -> Started:
+    asking = errands(engine, clock, account, timeout_seconds=2)
+    return start_import.start(
+        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock())
+    )
 
 
 def starts(hubspot: Sandbox) -> int:
@@ -174,8 +179,9 @@ def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock,
     result = started(sqlite_engine, clock, account, an_import({"access": "PRIVATE"}))
     assert isinstance(result, Refusal)
     assert result.status_code == 400
-    assert result.hubspot["category"] == "VALIDATION_ERROR"
-    assert "Some required fields were not set: [url]" in result.hubspot["message"]
+    hubspot = json.loads(result.hubspot)
+    assert hubspot["category"] == "VALIDATION_ERROR"
+    assert "Some required fields were not set: [url]" in hubspot["message"]
     assert result.reason == "HubSpot answered 400; the import was not started."
     assert gate_of_default(sqlite_engine).gate == Gate()
 
@@ -198,7 +204,7 @@ def test_a_refusal_of_the_account_pauses_it(
     result = started(sqlite_engine, clock, account)
     assert isinstance(result, Refusal)
     assert result.status_code == status_code
-    assert result.hubspot["status"] == "error"
+    assert json.loads(result.hubspot)["status"] == "error"
     paused_until = gate_of_default(sqlite_engine).gate.paused_until
     assert paused_until == clock() + timedelta(seconds=pause_seconds)
 
@@ -209,8 +215,9 @@ def test_a_page_is_told_as_text(
     hubspot.state.set_fault("503")
     result = started(sqlite_engine, clock, account)
     assert isinstance(result, Refusal)
-    assert isinstance(result.hubspot, str)
-    assert "<h1>HubSpot is unavailable</h1>" in result.hubspot
+    hubspot = json.loads(result.hubspot)
+    assert isinstance(hubspot, str)
+    assert "<h1>HubSpot is unavailable</h1>" in hubspot
     assert "may have been started or not" in result.reason
 
 
@@ -238,7 +245,7 @@ def test_an_answer_without_an_id_is_told_as_it_is(
     result = started(sqlite_engine, clock, account)
     assert isinstance(result, Refusal)
     assert result.status_code == 202
-    assert result.hubspot in (json_or_none(body), body.decode())
+    assert json.loads(result.hubspot) in (json_or_none(body), body.decode())
     assert "may have been started or not" in result.reason
 
 
@@ -253,8 +260,20 @@ def test_a_long_page_is_cut(hubspot: Sandbox, sqlite_engine: Engine, clock: Cloc
     hubspot.state.set_fault(Reply(status_code=500, body=b"\xff\x00" + b"x" * 100_000))
     result = started(sqlite_engine, clock, account)
     assert isinstance(result, Refusal)
-    assert result.hubspot.startswith("\ufffd\ufffdxxx")
-    assert len(result.hubspot) == 2000
+    told = json.loads(result.hubspot)
+    assert told.startswith("\ufffd\ufffdxxx")
+    assert len(told) == 2000
+
+
+def test_hubspot_s_json_is_passed_on_as_it_came(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
+) -> None:
+    """Read and written again, numbers could change, or become what is no JSON."""
+    body = b'{"status": "error", "n": 1.10, "huge": 1e400, "large": 12345678901234567890}'
+    hubspot.state.set_fault(Reply(status_code=400, headers=JSON, body=body))
+    result = started(sqlite_engine, clock, account)
+    assert isinstance(result, Refusal)
+    assert result.hubspot == body.decode()
 
 
 # Not started
@@ -355,7 +374,7 @@ def test_a_short_wait_for_the_quota_is_waited(
     hubspot: Sandbox, sqlite_engine: Engine, account: Account
 ) -> None:
     slow = replace(account, rate=Rate(requests=40, seconds=10.0, share=0.5))
-    start = functools.partial(start_import.start, errands(sqlite_engine, real_clock, slow), an_import())
+    start = functools.partial(started, sqlite_engine, real_clock, slow)
     assert all(isinstance(start(), Registered) for _ in range(4))
     assert starts(hubspot) == 4
 

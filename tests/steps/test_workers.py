@@ -128,7 +128,7 @@ def test_a_step_that_raises_costs_one_lease_and_not_a_seat(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         connection.execute(update(table).where(table.c.id == broken.id).values(kind="no-kind-of-ours"))
     worker = rig.worker(concurrency=1)
-    worker.shift()
+    at_once(1, lambda _: worker.shift())
     assert all(rig.now(watch).state is State.DELIVERED for watch in fine)
     crashed = rig.now(broken)
     assert (crashed.state, crashed.claimed_by, crashed.polls) == (State.WATCHING, "worker-1", 0)

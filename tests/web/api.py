@@ -19,8 +19,11 @@ from bridge.core.quota import Rate
 from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
 from bridge.edges.callbacks import CallbackSender
 from bridge.edges.database import open_engine
+from bridge.edges.hubspot import HubSpot, StaticTokens
 from bridge.edges.secrets import Cipher
 from bridge.edges.tables import watches
+from bridge.edges.transport import Transport
+from bridge.errands import Errands
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
 URL = "https://app.example.com/hooks/hubspot"
@@ -58,7 +61,7 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.key}")
         if body is not None:
             options |= {"data": json.dumps(body), "content_type": "application/json"}
-        return self.app.test_client().open(path, method=method, headers=headers, **options)
+        return self.app.test_client().open(path, method=method, headers=headers, buffered=True, **options)
 
     def get(self, path: str, **query: Any) -> TestResponse:
         # The test client would drop a query that is part of the path.
@@ -159,11 +162,21 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         proxy=None,
         lookup=lambda _: ["127.0.0.1"],
     )
+    accounts = Accounts(_environment(), cipher)
+    transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
+    errands = Errands(
+        engine=engine,
+        accounts=accounts,
+        hubspot=HubSpot(transport, StaticTokens()),
+        clock=clock,
+        lease_seconds=60,
+    )
     usual: dict[str, Any] = {
         "engine": engine,
         "cipher": cipher,
-        "accounts": Accounts(_environment(), cipher),
+        "accounts": accounts,
         "callbacks": callbacks,
+        "errands": errands,
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,
@@ -171,13 +184,13 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "public_url": None,
         "https_only": False,
         "callback_ports": frozenset(),
-        "callback_allow": loopback,
     }
     made = web.Parts(**usual | parts)
     try:
         yield Api(parts=made, app=web.create_app(made), clock=clock)
     finally:
         callbacks.close()
+        transport.close()
         engine.dispose()
 
 
@@ -186,6 +199,7 @@ def _is_migrated(_: Connection) -> bool:
 
 
 def _environment() -> Account:
+    """The account `default`, without credentials: HubSpot is never asked for it."""
     return Account(
         name="default",
         credentials=Credentials(),

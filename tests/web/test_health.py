@@ -118,3 +118,11 @@ def test_callbacks_to_a_slow_host_are_not_late_while_one_is_on_its_way(api: Api)
     assert ready(api) == (200, [])
     api.change(in_flight, due_at=START - timedelta(seconds=1))
     assert ready(api)[0] == 503
+
+
+def test_a_callback_that_waits_for_its_next_attempt_is_not_on_its_way(api: Api) -> None:
+    works(api)
+    delivering = {"state": "delivering", "outcome": "failed"}
+    due(api, minutes=6, **delivering)
+    due(api, minutes=-1, task_id="BBBB", **delivering)
+    assert ready(api)[0] == 503

@@ -154,10 +154,14 @@ def test_a_callback_url_that_could_not_be_called_is_refused(refused: Caller, url
 
 
 def test_the_rules_for_callback_urls_are_the_operators(serve_sqlite: Serve) -> None:
-    strict = {"https_only": True, "callback_ports": frozenset({443}), "callback_allow": ()}
+    strict = {"https_only": True, "callback_ports": frozenset({443})}
     client = serve_sqlite(**strict).client()
-    for url in ("http://app.example.com/", "https://app.example.com:8443/", "https://127.0.0.1/"):
+    for url in ("http://app.example.com/", "https://app.example.com:8443/"):
         assert pointers(client.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
+
+
+def test_where_a_url_leads_is_judged_when_it_is_dialled(sqlite_api: Api) -> None:
+    sqlite_api.client().registers(callback_url="https://10.0.0.1/hooks")
 
 
 @pytest.mark.parametrize("seconds", [10, 2_592_000, 10.5])

@@ -32,8 +32,6 @@ def test_what_waits_while_one_works_is_done_in_one_go() -> None:
     def wish(number: int) -> int:
         if number:
             working.wait(30)
-            if len(together._waiting) == 6:
-                others_wait.set()
         return together(number)
 
     def let_go() -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
 
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
@@ -90,6 +90,12 @@ def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate
 
 
 _HOSTS = select(host_gates).where(host_gates.c.name.in_(bindparam("names", expanding=True)))
+
+
+def paused_hosts(connection: Connection) -> int:
+    """Return how many hosts are paused, or being probed."""
+    found = select(func.count()).select_from(host_gates).where(host_gates.c.paused_until.is_not(None))
+    return connection.execute(found).scalar_one()
 
 
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:

@@ -30,6 +30,12 @@ def last_tick(connection: Connection) -> datetime | None:
     return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
 
 
+def alive(connection: Connection, *, since: datetime) -> int:
+    """Return how many workers gave a sign of life."""
+    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
+    return connection.execute(found).scalar_one()
+
+
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
     """Delete up to `limit` watches that were settled longer ago than the retention, oldest first."""
     long_over = or_(

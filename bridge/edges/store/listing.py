@@ -98,16 +98,22 @@ def _redelivered(now: datetime) -> dict[str, Any]:
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
     """Return how many watches are in each state, and have each outcome: a client's, or all."""
-    found = select(watches.c.state, watches.c.outcome, func.count())
-    if client is not None:
-        found = found.where(watches.c.client == client)
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
-    for state, outcome, count in connection.execute(found.group_by(watches.c.state, watches.c.outcome)):
+    for (state, outcome), count in tally(connection, client).items():
         states[state] += count
         if outcome is not None:
             outcomes[outcome] += count
     return states, outcomes
+
+
+def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outcome | None], int]:
+    """Return how many watches there are of each state and outcome together: a client's, or all."""
+    found = select(watches.c.state, watches.c.outcome, func.count())
+    if client is not None:
+        found = found.where(watches.c.client == client)
+    rows = connection.execute(found.group_by(watches.c.state, watches.c.outcome))
+    return {(state, outcome): count for state, outcome, count in rows}
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:

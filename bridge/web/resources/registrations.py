@@ -104,15 +104,18 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
     A client may have a limited number of watches open at a time; one more is a 429.
     """
-    wanted = _checked(call, body, _accounts(call, {body.account}))
+    wanted = _checked(call, body, accounts_among(call, {body.account}))
     if isinstance(wanted, Problem):
         return wanted
-    if problem := _no_room(call, 1):
+    if problem := no_room(call, 1):
         return problem
     call.ensure_client()
     result = call.registrar.one(wanted, call.caller.presumed_key)
-    if isinstance(result, KeyGone):
-        return UNKNOWN_KEY
+    return UNKNOWN_KEY if isinstance(result, KeyGone) else told(call, result)
+
+
+def told(call: Call, result: Registered | Differs) -> Reply | Problem:
+    """Answer with what came of one registration."""
     if isinstance(result, Differs):
         return _differs(result)
     text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
@@ -134,10 +137,10 @@ def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
     may have at most 1 MiB.
     """
     items = [validated(NewWatch, item) for item in body.watches]
-    accounts = _accounts(call, {item.account for item in items if isinstance(item, NewWatch)})
+    accounts = accounts_among(call, {item.account for item in items if isinstance(item, NewWatch)})
     checked = [item if isinstance(item, Problem) else _checked(call, item, accounts) for item in items]
     wanted = [item for item in checked if isinstance(item, Registration)]
-    if problem := _no_room(call, len(wanted)):
+    if problem := no_room(call, len(wanted)):
         return problem
     call.ensure_client()
     results = iter(registered := call.registrar.many(wanted))
@@ -157,12 +160,9 @@ def _result_text(outcome: Registered | Differs | Problem, answers: Mapping[str, 
 
 
 def _checked(call: Call, given: NewWatch, accounts: Collection[str]) -> Registration | Problem:
-    host = host_of(given.callback_url, call.parts)
-    faults = [] if given.account in accounts else [UNKNOWN_ACCOUNT]
-    if isinstance(host, Fault):
-        return invalid(host, *faults)
-    if faults:
-        return invalid(*faults)
+    host = callback_host(call, given.callback_url, given.account, accounts)
+    if isinstance(host, Problem):
+        return host
     return Registration(
         client=call.caller.name,
         account=given.account,
@@ -175,7 +175,16 @@ def _checked(call: Call, given: NewWatch, accounts: Collection[str]) -> Registra
     )
 
 
-def _accounts(call: Call, named: Collection[str]) -> Collection[str]:
+def callback_host(call: Call, url: str, account: str, accounts: Collection[str]) -> str | Problem:
+    """Return the host of the callback URL, unless that or the account cannot be used."""
+    host = host_of(url, call.parts)
+    faults = [] if account in accounts else [UNKNOWN_ACCOUNT]
+    if isinstance(host, Fault):
+        return invalid(host, *faults)
+    return invalid(*faults) if faults else host
+
+
+def accounts_among(call: Call, named: Collection[str]) -> Collection[str]:
     """Return the accounts that exist; `default` does, whether or not its credentials are set."""
     if set(named) <= {DEFAULT}:
         return named
@@ -183,7 +192,8 @@ def _accounts(call: Call, named: Collection[str]) -> Collection[str]:
         return call.parts.accounts.stored(connection) | {DEFAULT}
 
 
-def _no_room(call: Call, wanted: int) -> Problem | None:
+def no_room(call: Call, wanted: int) -> Problem | None:
+    """Say that the client may not have so many more watches open, if it may not."""
     if call.registrar.has_room(call.caller.name, wanted, call.now):
         return None
     return Problem(

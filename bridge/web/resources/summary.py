@@ -6,13 +6,11 @@ from typing import Any
 from pydantic import Field
 from sqlalchemy import Connection
 
-from bridge.core.admission import AccountGate
 from bridge.core.instants import rfc3339
-from bridge.core.quota import interval_seconds
 from bridge.core.watch import Outcome, State
-from bridge.edges.accounts import Account
 from bridge.edges.database import reading
-from bridge.edges.store import days, gates, listing
+from bridge.edges.store import listing
+from bridge.web.figures import AccountFigures, late_seconds, of_accounts
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.shown import Shown
 
@@ -26,6 +24,13 @@ class ShownDue(Shown):
     deliver: float | None
 
 
+class ShownDelay(Shown):
+    """How long tasks had been over when the bridge noticed, today; null when none has ended."""
+
+    p50: float | None = Field(description="Half were noticed within so many seconds.")
+    p95: float | None = Field(description="95 % were.")
+
+
 class ShownAccountState(Shown):
     """How an account is doing."""
 
@@ -37,6 +42,8 @@ class ShownAccountState(Shown):
         description="Since midnight UTC; HubSpot asks for less than 5 % of the requests."
     )
     requests_today: int
+    errors_share_today: float = Field(description="0 to 1.")
+    detection_delay_seconds: ShownDelay
 
 
 class ShownSummary(Shown):
@@ -58,44 +65,37 @@ def show_summary(call: Call) -> Reply:
     with reading(call.parts.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)
         if call.caller.admin:
-            members["accounts"] = _accounts(connection, call)
+            every = of_accounts(connection, call.parts.accounts, call.now)
+            members["accounts"] = [_account(figures) for figures in every]
     return reply(members)
 
 
 def _counts(connection: Connection, client: str | None, now: datetime) -> dict[str, Any]:
     states, outcomes = listing.counts(connection, client)
-    late = {
-        step: _late_seconds(listing.oldest_due_at(connection, state, client, now), now)
-        for step, state in (("poll", State.WATCHING), ("deliver", State.DELIVERING))
-    }
+    late = late_seconds(connection, client, now)
     return {
         "states": {state: states[state] for state in State},
         "outcomes": {outcome: outcomes[outcome] for outcome in Outcome},
-        "oldest_due_seconds": late,
+        "oldest_due_seconds": {step: _rounded(seconds) for step, seconds in late.items()},
     }
 
 
-def _late_seconds(due_at: datetime | None, now: datetime) -> float | None:
-    return round((now - due_at).total_seconds(), 3) if due_at else None
-
-
-def _accounts(connection: Connection, call: Call) -> list[dict[str, Any]]:
-    held = gates.every_account(connection)
-    made = days.counts(connection, call.now.date())
-    return [
-        _account(account, held.get(name, AccountGate()), made.get(name, (0, 0)), call.now)
-        for name, account in call.parts.accounts.every(connection).items()
-    ]
-
-
-def _account(account: Account, held: AccountGate, made: tuple[int, int], now: datetime) -> dict[str, Any]:
-    until = held.gate.paused_until
-    requests, errors = made
+def _account(figures: AccountFigures) -> dict[str, Any]:
+    until = figures.gate.paused_until
     return {
-        "name": account.name,
+        "name": figures.name,
         "paused_until": rfc3339(until) if until else None,
-        "paused_reason": held.gate.reason,
-        "requests_per_second": round(1 / interval_seconds(account.rate, held.usage, now=now), 3),
-        "errors_today": errors,
-        "requests_today": requests,
+        "paused_reason": figures.gate.reason,
+        "requests_per_second": _rounded(figures.requests_per_second),
+        "errors_today": figures.errors,
+        "requests_today": figures.requests,
+        "errors_share_today": round(figures.errors_share, 4),
+        "detection_delay_seconds": {
+            "p50": _rounded(figures.delay_seconds(0.5)),
+            "p95": _rounded(figures.delay_seconds(0.95)),
+        },
     }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

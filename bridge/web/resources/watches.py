@@ -1,7 +1,7 @@
 """Looking at watches: lists, single ones, and their attempts."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from bridge.edges.database import reading
 from bridge.edges.store import listing
 from bridge.edges.store import watches as store
 from bridge.web.auth import Caller
-from bridge.web.fields import Cursor, Number, Query
+from bridge.web.fields import Cursor, PageLimit, Query
 from bridge.web.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Problem, not_found
@@ -24,7 +24,7 @@ resource = Resource("Watches")
 class ListQuery(FilterFields, Query):
     """Which watches, and which page of them."""
 
-    limit: Annotated[Number, Field(ge=1, le=250)] = Field(default=50, description="At most so many.")
+    limit: PageLimit = Field(default=50, description="At most so many.")
     cursor: Cursor | None = Field(default=None, description="The `next_cursor` of the page before.")
 
 

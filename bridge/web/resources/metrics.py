@@ -1,0 +1,34 @@
+"""The bridge's figures, for Prometheus: for admins alone."""
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import ConfigDict, RootModel
+
+from bridge.web.metrics import Figures
+from bridge.web.operations import Access, Answered, Call, Reply, Resource
+
+resource = Resource("Operation")
+
+
+class ShownMetrics(RootModel[str]):
+    """Prometheus's text format, version 0.0.4."""
+
+    model_config = ConfigDict(title="Metrics")
+
+
+@resource.operation(
+    "GET /metrics",
+    access=Access.ADMIN,
+    answers={
+        200: Answered(what="The figures.", model=ShownMetrics, media_type=CONTENT_TYPE_PLAIN_0_0_4),
+    },
+)
+def show_metrics(call: Call) -> Reply:
+    """Tell Prometheus how the bridge is doing.
+
+    The figures are of all its processes together, whichever of them is asked.
+    """
+    # A registry of its own: the library's common one would tell of this one process.
+    registry = CollectorRegistry()
+    registry.register(Figures(call.parts, call.now))
+    return Reply(text=generate_latest(registry).decode(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,100 @@
+"""An OAuth account at work: tokens that end, one that is revoked, a refresh token that is no good."""
+
+from dataclasses import asdict, replace
+
+import pytest
+
+from bridge.sandbox import Target
+from tests.hubspot.conftest import NewStage
+from tests.hubspot.stage import Setting, Stage
+from tests.hubspot_accounts import OAUTH
+from tests.web.api import members
+
+REASON = (
+    "HubSpot takes the refresh token no more: install the app again, and set the new one (BAD_REFRESH_TOKEN)."
+)
+
+
+def registered(stage: Stage, tasks: int) -> list[str]:
+    """The watches of so many new tasks."""
+    return [stage.register(task_id)["id"] for task_id in stage.hubspot.state.add_tasks(tasks=tasks)]
+
+
+def test_tokens_that_end_during_the_work_cost_no_error(each_stage: NewStage) -> None:
+    stage = each_stage(Setting(credentials=OAUTH), pending_seconds=600, processing_seconds=4_000)
+    watches = registered(stage, 3)
+    stage.passes(5_400, steps=45)
+    assert {stage.watch(watch)["outcome"] for watch in watches} == {"completed"}
+    ledger = stage.hubspot.state.ledger()
+    # Tokens last for 1,800 s, and are refreshed when a tenth of that is left.
+    assert ledger["refreshes"] == ledger["endpoints"]["oauth-token"] == 3
+    assert not ledger["status_codes"].keys() - {"200", "202"}
+    assert not stage.lines("account_paused")
+
+
+def test_a_token_that_is_revoked_during_the_work_is_replaced_once_and_nobody_waits(
+    new_stage: NewStage,
+) -> None:
+    stage = new_stage(Setting(credentials=OAUTH), pending_seconds=0, processing_seconds=60)
+    watches = registered(stage, 3)
+    stage.passes(30, steps=10)
+    stage.hubspot.state.set_fault("401", times=1)
+    stage.passes(60, steps=10)
+    assert {stage.watch(watch)["outcome"] for watch in watches} == {"completed"}
+    ledger = stage.hubspot.state.ledger()
+    assert (ledger["refreshes"], ledger["status_codes"]["401"]) == (2, 1)
+    assert not stage.lines("account_paused")
+
+
+@pytest.mark.parametrize("when", ["from the start", "during the work"])
+def test_a_bad_refresh_token_pauses_the_account_and_is_told_wherever_somebody_looks(
+    new_stage: NewStage, when: str
+) -> None:
+    stage = new_stage(Setting(credentials=OAUTH), pending_seconds=0, processing_seconds=7_200)
+    watches = registered(stage, 10)
+    if when == "during the work":
+        stage.passes(60, steps=10)
+    stage.hubspot.state.change_options({"refresh_tokens": ()})
+    stage.passes(2_000, steps=20)
+    assert REASON in (stage.account()["paused_reason"] or "")
+    readiness = members(stage.admin.get("/readyz"))
+    assert [(p["name"], p["reason"]) for p in readiness["paused_accounts"]] == [("default", REASON)]
+    assert REASON in {stage.watch(watch)["last_error"] for watch in watches}
+    probes = stage.lines("account_paused")
+    assert {line["reason"] for line in probes} == {REASON}
+    # One line and one refresh for each probe: 30 s, 60 s and so on.
+    assert 3 <= len(probes) <= 8
+    assert len(stage.lines("oauth_refresh_failed")) <= len(probes) + 2
+
+
+def test_a_bad_refresh_token_is_logged_once_however_many_watches_there_are(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=replace(OAUTH, refresh_token="no-more")))
+    registered(stage, 50)
+    stage.passes(29, steps=10)
+    [paused] = stage.lines("account_paused")
+    assert (paused["account"], paused["reason"]) == ("default", REASON)
+    assert len(stage.lines("oauth_refresh_failed")) == 1
+    assert stage.hubspot.state.ledger()["endpoints"] == {"oauth-token": 1}
+    assert stage.account()["paused_reason"] == REASON
+
+
+def test_with_a_good_refresh_token_the_account_goes_on_at_once(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=replace(OAUTH, refresh_token="no-more")), pending_seconds=0)
+    watches = registered(stage, 5)
+    stage.passes(600, steps=10)
+    assert stage.pause_of() > 60
+    good = {name: value for name, value in asdict(OAUTH).items() if value}
+    assert stage.admin.put("/v1/accounts/default", good | {"base_url": stage.hubspot.url}).status_code == 201
+    stage.passes(5, steps=5)
+    assert {stage.watch(watch)["state"] for watch in watches} == {"delivered"}
+    assert stage.account()["paused_until"] is None
+    assert [line["account"] for line in stage.lines("account_resumed")] == ["default"]
+
+
+def test_a_token_server_in_trouble_is_no_fault_of_the_account(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=OAUTH), pending_seconds=0)
+    [watch] = registered(stage, 1)
+    stage.hubspot.state.set_fault("503", Target(endpoint="oauth-token"), times=2)
+    stage.passes(60, steps=30)
+    assert stage.watch(watch)["outcome"] == "completed"
+    assert not stage.lines("account_paused")
