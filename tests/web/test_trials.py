@@ -91,7 +91,12 @@ def test_a_receiver_that_is_not_there_is_an_attempt_too(sqlite_api: Api) -> None
     assert attempt["error"].startswith("The receiver did not answer: ")
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.1/", "ftp://a.example/", "https://a.example/\x00", ""])
+def test_an_address_that_must_not_be_called_is_a_failed_attempt(sqlite_api: Api) -> None:
+    attempt = members(sqlite_api.client().post(PATH, {"callback_url": "http://10.0.0.1/"}))
+    assert "the address is not allowed: private" in attempt["error"]
+
+
+@pytest.mark.parametrize("url", ["ftp://a.example/", "https://a.example/\x00", ""])
 def test_a_url_that_could_not_be_registered_is_refused(refused: Caller, url: str) -> None:
     assert pointers(refused.post(PATH, {"callback_url": url})) == ["/callback_url"]
 
