@@ -48,8 +48,8 @@ class Bound:
     def _work(self) -> None:
         with Session() as session:
             session.trust_env = False
-            adapter = session.get_adapter("http://")
-            assert isinstance(adapter, HTTPAdapter)
+            adapter = HTTPAdapter()
+            session.mount("http://", adapter)
             while (number := self._next()) is not None:
                 for request in (self._poll(number), self._callback(number)):
                     adapter.send(request, timeout=TIMEOUT_SECONDS).raise_for_status()

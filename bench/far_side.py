@@ -1,6 +1,7 @@
 """The loopback server as the scenarios see it: started, told how to behave, asked for its ledger."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,10 +59,11 @@ class FarSide:
 @contextmanager
 def far_side() -> Iterator[FarSide]:
     """The server, until the block ends."""
-    process = subprocess.Popen(python("-m", "bench.loopback"), cwd=ROOT, stdout=subprocess.PIPE)
-    with process:
+    reading, writing = os.pipe()
+    process = subprocess.Popen(python("-m", "bench.loopback"), cwd=ROOT, stdout=writing)
+    os.close(writing)
+    with os.fdopen(reading) as told:
         try:
-            assert process.stdout
-            yield FarSide(port=int(process.stdout.readline()), process=Process(process.pid))
+            yield FarSide(port=int(told.readline()), process=Process(process.pid))
         finally:
             end(process)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.fernet import Fernet
+from sqlalchemy import make_url
 
 from bench.far_side import FarSide, far_side
 from bench.system import CLIENT, System
@@ -43,6 +44,11 @@ class Bench:
         else:
             url = self.postgres.create_database(name, template=TEMPLATE)
         return self._system(url, settings)
+
+    def postgres_pid(self) -> int:
+        """Return the process that all of PostgreSQL's others are children of."""
+        folder = make_url(self.postgres.url()).query["host"]
+        return int(Path(f"{folder}/data/postmaster.pid").read_text().split()[0])
 
     def make_templates(self) -> None:
         """Migrate one database of each kind, and give it a client: the others are copies."""

@@ -11,11 +11,13 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from typing import cast
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 17))
 GIVE_UP_SECONDS = 90.0
-LOOK_SECONDS = 0.005
 STATUS = (
     b'{"status":"COMPLETE","result":{"id":"21842359870","url":"https://example.com/f.csv"},'
     b'"startedAt":"2026-11-21T10:00:00Z","completedAt":null,"links":{}}'
@@ -48,6 +50,17 @@ class World:
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.delays: dict[str, float] = {}
+        self._wanted = 0
+        self._enough = asyncio.Event()
+
+    def called_back(self, task: str, head: bytes) -> None:
+        """Note a callback."""
+        ledger = self.ledger
+        ledger.callbacks += 1
+        ledger.signed += b"webhook-signature: v1," in head
+        ledger.called_back_at[task] = time.monotonic()
+        if ledger.callbacks == self._wanted:
+            self._enough.set()
 
     def reset(self, body: bytes) -> bytes:
         """Forget the ledger; from now on the named hosts answer late."""
@@ -57,9 +70,11 @@ class World:
 
     async def told(self, wanted: int) -> bytes:
         """Return the ledger once `wanted` callbacks are in it."""
-        give_up_at = time.monotonic() + GIVE_UP_SECONDS
-        while self.ledger.callbacks < wanted and time.monotonic() < give_up_at:
-            await asyncio.sleep(LOOK_SECONDS)
+        self._wanted = wanted
+        self._enough.clear()
+        if self.ledger.callbacks < wanted:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._enough.wait(), GIVE_UP_SECONDS)
         return _response(json.dumps(asdict(self.ledger)).encode())
 
 
@@ -72,8 +87,7 @@ class Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and the address that was called: hosts differ in it."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._host = transport.get_extra_info("sockname")[0]
 
     def data_received(self, data: bytes) -> None:
@@ -91,8 +105,8 @@ class Peer(asyncio.Protocol):
         method, target, _ = head.split(b" ", 2)
         path = target.decode()
         if method == b"POST":
-            self._note_callback(path[1:], head)
-            self._later(self._write, THANKS)
+            self._world.called_back(path[1:], head)
+            self._later(self._write_thanks, path[1:])
         elif path.endswith("/status"):
             self._world.ledger.polls += 1
             self._later(self._write_status, path.split("/")[-2])
@@ -101,18 +115,15 @@ class Peer(asyncio.Protocol):
         else:
             asyncio.ensure_future(self._tell(int(path.partition("?")[2])))  # noqa: RUF006 -- it lives as long as the loop waits on it
 
-    def _note_callback(self, task: str, head: bytes) -> None:
-        ledger = self._world.ledger
-        ledger.callbacks += 1
-        ledger.signed += b"webhook-signature: v1," in head
-        ledger.called_back_at[task] = time.monotonic()
-
-    def _later(self, act: object, argument: object) -> None:
+    def _later(self, write: Callable[[str], None], task: str) -> None:
         delay = self._world.delays.get(self._host)
         if delay:
-            asyncio.get_running_loop().call_later(delay, act, argument)  # type: ignore[arg-type]
+            asyncio.get_running_loop().call_later(delay, write, task)
         else:
-            act(argument)  # type: ignore[operator]
+            write(task)
+
+    def _write_thanks(self, _: str) -> None:
+        self._write(THANKS)
 
     def _write_status(self, task: str) -> None:
         self._world.ledger.polled_at[task] = time.monotonic()

@@ -24,6 +24,7 @@ CLIENT = "bench"
 BATCH = 1000
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.02
+LOGGED_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,18 +77,27 @@ class System:
             self.until(lambda: self.count(workers) == count, "the workers did not start")
             yield processes
 
-    def register(self, tasks: int, *, prefix: str, receivers: Sequence[str] = RECEIVERS) -> None:
-        """Register tasks that are due at once, in batches, towards the receivers in turn."""
-        created_at = datetime.now(UTC) - timedelta(seconds=gap(0) + 1)
-        for start in range(0, tasks, BATCH):
-            numbers = range(start, min(start + BATCH, tasks))
-            wanted = [self._registration(f"{prefix}{n}", receivers[n % len(receivers)]) for n in numbers]
-            register(self.engine, wanted, now=created_at)
+    def register(
+        self,
+        tasks: Sequence[str],
+        *,
+        due_at: datetime | None = None,
+        receivers: Sequence[str] = RECEIVERS,
+        account: str = "default",
+    ) -> None:
+        """Register tasks in batches, towards the receivers in turn; they are due at once, or at an instant."""
+        created_at = (due_at or datetime.now(UTC)) - timedelta(seconds=gap(0))
+        wanted = [
+            self._registration(task, receivers[number % len(receivers)], account)
+            for number, task in enumerate(tasks)
+        ]
+        for start in range(0, len(wanted), BATCH):
+            register(self.engine, wanted[start : start + BATCH], now=created_at)
 
-    def _registration(self, task: str, host: str) -> Registration:
+    def _registration(self, task: str, host: str, account: str) -> Registration:
         return Registration(
             client=CLIENT,
-            account="default",
+            account=account,
             kind="file-import",
             task_id=task,
             callback_url=f"{self._far_side.url(host)}/{task}",
@@ -104,7 +114,7 @@ class System:
         self._far_side.reset(delays)
         before = self.delivered()
         began_at, cpu = time.monotonic(), _cpu_seconds(processes)
-        self.register(tasks, prefix=f"T{time.monotonic_ns()}-")
+        self.register(names(tasks))
         registering = time.process_time()
         self._far_side.once_each(tasks)
         asking = time.process_time() - registering
@@ -130,8 +140,17 @@ class System:
         give_up_at = time.monotonic() + PATIENCE_SECONDS
         while not done():
             if time.monotonic() > give_up_at:
-                raise RuntimeError(f"{problem}; see {self.log}")
+                raise RuntimeError(f"{problem}; the last that was logged:\n{self._last_logged()}")
             time.sleep(LOOK_SECONDS)
+
+    def _last_logged(self) -> str:
+        return "\n".join(self.log.read_text().splitlines()[-LOGGED_LINES:])
+
+
+def names(count: int) -> list[str]:
+    """Return names of tasks that no other run has."""
+    stem = f"T{time.monotonic_ns()}"
+    return [f"{stem}-{number}" for number in range(count)]
 
 
 def _cpu_seconds(processes: Sequence[Process]) -> float:

@@ -53,7 +53,7 @@ def check(errands: Errands, name: str) -> AccountCheck:
     account = errands.turn_at_once(name)
     asked_at = errands.clock()
     answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
-    errands.learn(name, answer, asked_at=asked_at)
+    errands.learn(account, answer, asked_at=asked_at)
     finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
     if not isinstance(answer, Answer):
         return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)

@@ -77,16 +77,16 @@ class Errands:
         account = self._accounts.load(connection, [name])[name]
         return account, store.lock_accounts(connection, [name])[name]
 
-    def learn(self, name: str, answer: Answer | NoAnswer | NoToken, *, asked_at: datetime) -> None:
+    def learn(self, account: Account, answer: Answer | NoAnswer | NoToken, *, asked_at: datetime) -> None:
         """Note what an answer tells about the account. Never raises: the answer matters more than the note."""
         now = self.clock()
         signal = signal_of(findings.read(KINDS[DEFAULT_KIND], answer, now=now))
-        heard = Heard(answer=answer, signal=signal, asked_at=asked_at)
+        heard = Heard(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
-                news.note(connection, {name: [heard]}, now)
+                news.note(connection, {account.name: [heard]}, now)
         except SQLAlchemyError as error:
-            log.warning("account_news_lost", account=name, error=type(error).__name__)
+            log.warning("account_news_lost", account=account.name, error=type(error).__name__)
 
 
 def _not_now(account: Account, held: AccountGate, now: datetime) -> NotNow | None:

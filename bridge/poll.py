@@ -115,7 +115,7 @@ class Polls:
         answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
         now = self._clock()
         polled = polling.after_answer(kind, job.watch, answer, now=now, jitter=self._jitter())
-        heard = Heard(answer=answer, signal=polled.signal, asked_at=job.claimed_at)
+        heard = Heard(answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate)
         return Done(job=job, heard=heard, polled=polled)
 
     def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:

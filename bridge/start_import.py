@@ -95,7 +95,7 @@ def start(errands: Errands, new: NewImport, register: Register) -> Started:
     asked_at = errands.clock()
     answer = errands.hubspot.start_import(account, new.document)
     started = _started(register, new, answer)
-    errands.learn(account.name, answer, asked_at=asked_at)
+    errands.learn(account, answer, asked_at=asked_at)
     return started
 
 

@@ -31,11 +31,12 @@ class AccountGate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heard:
-    """What came of one request, granted at `asked_at`, and what it says of the account."""
+    """What came of one request, granted at `asked_at` to an account of this rate, and what it says of that."""
 
     answer: Answer | NoAnswer | NoToken
     signal: Signal
     asked_at: datetime
+    rate: Rate
 
 
 def signal_of(finding: Finding) -> Signal:
@@ -73,9 +74,12 @@ def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -
     """Return how the account stands after what was heard, in this order."""
     gate, usage = held.gate, held.usage
     for h in heard:
-        gate = gates.after_signal(gate, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+        before = gate
+        gate = gates.after_signal(before, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
         if isinstance(h.answer, Answer):
             usage = quota.observe(usage, h.answer.headers, now=now)
+        if before.paused and not gate.paused:
+            usage = quota.relieved(h.rate, usage, now=now)
     return AccountGate(gate=gate, usage=usage)
 
 

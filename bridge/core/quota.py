@@ -17,7 +17,7 @@ TOLERANCE_SECONDS = 0.3
 # two grants at a window's edges could reach HubSpot inside one window.
 SLACK_SHARE = 0.05
 
-# A day's quota that is all gone still lets one request through now and then, to see the new one.
+# A quota that is all gone still lets one request through now and then, to see the new one.
 SLOWEST_SECONDS = 900.0
 
 
@@ -52,7 +52,8 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the seconds between two requests, such that no window ever holds more than the share."""
     span = rate.seconds * (1 + SLACK_SHARE) + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
-    return max(burst, _daily_interval_seconds(usage, now=now)) / usage.headroom
+    interval = max(burst, _daily_interval_seconds(usage, now=now)) / usage.headroom
+    return min(interval, max(burst, SLOWEST_SECONDS))
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
@@ -64,34 +65,40 @@ def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
         return 0.0
     midnight = datetime.combine(today + timedelta(days=1), time(), UTC)
     left = (midnight - now).total_seconds()
-    return min(left / max(usage.daily_remaining * 0.5, 1e-9), SLOWEST_SECONDS)
+    return left / max(usage.daily_remaining * 0.5, 1e-9)
 
 
 def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may go now."""
-    room = tolerance_seconds(rate) - _ahead_seconds(rate, usage, now=now)
+    room = tolerance_seconds(rate) - _ahead_seconds(usage, now=now)
     return min(wanted, int(room / interval_seconds(rate, usage, now=now)) + 1) if room >= 0 else 0
 
 
 def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return how long it takes until one request may go; 0 when one may go now."""
-    return max(_ahead_seconds(rate, usage, now=now) - tolerance_seconds(rate), 0.0)
+    return max(_ahead_seconds(usage, now=now) - tolerance_seconds(rate), 0.0)
 
 
 def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
     """Return the usage after `requests` were granted."""
     seconds = interval_seconds(rate, usage, now=now) * requests
-    free_at = now + timedelta(seconds=_ahead_seconds(rate, usage, now=now) + seconds)
+    free_at = now + timedelta(seconds=_ahead_seconds(usage, now=now) + seconds)
     return replace(usage, free_at=free_at)
 
 
-def _ahead_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return how far `free_at` runs ahead: at a steady pace never by more than the tolerance and an interval.
+def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
+    return max((usage.free_at - now).total_seconds(), 0.0) if usage.free_at else 0.0
 
-    What it is more was spent at a slower pace, which is over: a renewed quota is not to wait for it.
+
+def relieved(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
+    """Return the usage of an account that is back: what it spent at a slower pace is forgotten.
+
+    At the pace that it has now, `free_at` could not be further ahead than the tolerance and an interval.
     """
-    ahead = (max(usage.free_at or now, now) - now).total_seconds()
-    return min(ahead, tolerance_seconds(rate) + interval_seconds(rate, usage, now=now))
+    most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
+    if _ahead_seconds(usage, now=now) <= most:
+        return usage
+    return replace(usage, free_at=now + timedelta(seconds=most))
 
 
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:

@@ -8,7 +8,7 @@ from bridge.core.admission import AccountGate, Heard, after_answers, count, gran
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import AccountAtFault, Finding, NoNews, Refused, Throttled, Trouble, Unfinished
 from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
-from bridge.core.quota import Rate, Usage, interval_seconds
+from bridge.core.quota import Rate, Usage, interval_seconds, observe
 from tests.makers import NOW, an_answer, later
 
 RATE = Rate(requests=100, seconds=10.0, share=0.5)
@@ -20,7 +20,7 @@ def paused(until_seconds: float) -> AccountGate:
 
 
 def heard(answer: Answer | NoAnswer | NoToken, signal: Signal | None = None) -> Heard:
-    return Heard(answer=answer, signal=signal or Success(), asked_at=NOW)
+    return Heard(answer=answer, signal=signal or Success(), asked_at=NOW, rate=RATE)
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,25 @@ def test_answers_change_the_gate_and_the_quota_in_their_order() -> None:
     assert after_answers(AccountGate(), [], now=NOW) == AccountGate()
 
 
+def test_an_account_that_is_back_does_not_wait_for_what_it_spent_while_it_was_slow() -> None:
+    none_left = observe(Usage(), {"x-hubspot-ratelimit-daily-remaining": "0"}, now=NOW)
+    held = spend(
+        RATE,
+        AccountGate(gate=paused(0).gate, usage=none_left),
+        requests=1,
+        lease_ends_at=LEASE_ENDS_AT,
+        now=NOW,
+    )
+    assert held.usage.free_at == later(900)
+    renewed = an_answer(200, x_hubspot_ratelimit_daily_remaining="250000")
+    after = after_answers(held, [heard(renewed)], now=NOW)
+    assert grant(RATE, after, wanted=9, now=later(1)) == 3
+    # It is back, and yet has no more than its share.
+    assert grant(RATE, after, wanted=9, now=NOW) == 0
+
+
 def test_what_was_granted_before_the_pause_does_not_end_it() -> None:
-    late = Heard(answer=an_answer(), signal=Success(), asked_at=later(-31))
+    late = Heard(answer=an_answer(), signal=Success(), asked_at=later(-31), rate=RATE)
     assert after_answers(paused(30), [late], now=NOW).gate == paused(30).gate
 
 

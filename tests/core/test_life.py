@@ -44,8 +44,12 @@ bodies = st.one_of(
 codes = st.sampled_from(
     [200, 202, 204, 301, 302, 400, 401, 403, 404, 408, 410, 423, 429, 477, 500, 502, 503, 504]
 )
+ended = st.sampled_from(
+    [{"status": "COMPLETE", "result": {"id": "1"}}, {"status": "CANCELED"}, {"state": "DONE"}]
+).map(lambda said: an_answer(200, said))
 answers = st.one_of(
-    running,  # often, or no watch would live long
+    running,
+    ended,  # more often than chance would have it, or few watches got far
     st.builds(lambda code, said, told: an_answer(code, said, **told), codes, bodies, headers),
     st.builds(
         Answer, status_code=codes, headers=headers, body=st.binary(max_size=20), complete=st.booleans()
@@ -60,7 +64,10 @@ class Life(RuleBasedStateMachine):
 
     watch: Watch
 
-    @initialize(kind=st.sampled_from(sorted(KINDS)), timeout_seconds=st.integers(10, 30 * 86_400))
+    @initialize(
+        kind=st.sampled_from(sorted(KINDS)),
+        timeout_seconds=st.sampled_from([10, 60, 86_400]) | st.integers(10, 30 * 86_400),
+    )
     def register(self, kind: str, timeout_seconds: int) -> None:
         self.now = NOW
         self.watch = a_watch(kind=kind, timeout_seconds=timeout_seconds)
@@ -69,15 +76,19 @@ class Life(RuleBasedStateMachine):
     def the_clock_steps(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
 
-    @precondition(lambda self: self.watch.due_at is not None)
-    @rule()
     def time_passes_until_the_next_step(self) -> None:
         assert self.watch.due_at is not None
         self.now = max(self.now, self.watch.due_at)
 
     @precondition(lambda self: self.watch.state is State.WATCHING)
+    @rule(answer=running, jitter=jitters)
+    def the_task_goes_on(self, answer: Answer, jitter: float) -> None:
+        self.hubspot_answers(answer, jitter)
+
+    @precondition(lambda self: self.watch.state is State.WATCHING)
     @rule(answer=answers | st.just(NoToken(reason="No token.")), jitter=jitters)
     def hubspot_answers(self, answer: Answer | NoAnswer | NoToken, jitter: float) -> None:
+        self.time_passes_until_the_next_step()
         before = self.watch
         polled = after_answer(KINDS[before.kind], before, answer, now=self.now, jitter=jitter)
         self.becomes(polled.watch)
@@ -98,6 +109,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.watch.state is State.DELIVERING)
     @rule(answer=answers, jitter=jitters)
     def the_receiver_answers(self, answer: Answer | NoAnswer, jitter: float) -> None:
+        self.time_passes_until_the_next_step()
         before = self.watch
         attempted = after_attempt(
             before, answer, started_at=self.now, now=self.now, policy=POLICY, jitter=jitter
@@ -107,9 +119,10 @@ class Life(RuleBasedStateMachine):
         assert attempted.watch.tries <= len(POLICY.schedule_seconds) + 1
         assert payload(before, "{}") == payload(attempted.watch, "{}")
 
-    @rule()
-    def the_client_withdraws(self) -> None:
-        self.by_hand(withdraw, allowed=self.watch.state in OPEN)
+    @rule(now_and_then=st.sampled_from([False, False, False, True]))
+    def the_client_withdraws(self, *, now_and_then: bool) -> None:
+        if now_and_then or self.watch.state not in OPEN:
+            self.by_hand(withdraw, allowed=self.watch.state in OPEN)
 
     @rule()
     def somebody_redelivers(self) -> None:

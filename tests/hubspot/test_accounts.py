@@ -66,7 +66,7 @@ def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_pr
     for _ in range(8):
         assert grant(RATE, held, wanted=100, now=now) == (1 if pauses else 3)
         held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
-        asked = Heard(answer=an_answer(401), signal=Fault(reason="401"), asked_at=now)
+        asked = Heard(answer=an_answer(401), signal=Fault(reason="401"), asked_at=now, rate=RATE)
         held = after_answers(held, [asked], now=later(0.2, now))
         assert held.gate.paused_until is not None
         assert grant(RATE, held, wanted=100, now=later(-0.1, held.gate.paused_until)) == 0

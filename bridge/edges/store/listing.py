@@ -81,14 +81,14 @@ def redeliver(
 
     One statement for all of them does what `watch.redeliver` decides for one.
     """
-    wanted = select(watches.c.id).where(_settled(), *_conditions(filters), *_before(before))
-    ids = connection.scalars(wanted.order_by(watches.c.id.desc()).limit(limit)).all()
+    meant = [_settled(), *_conditions(filters), *_before(before)]
+    newest_first = select(watches.c.id).where(*meant).order_by(watches.c.id.desc())
+    last = connection.scalar(newest_first.offset(limit - 1).limit(1))
+    down_to = [] if last is None else [watches.c.id >= last]
     # In one order everywhere, so that no two redeliveries wait for each other in a circle.
-    ours = select(watches.c.id).where(watches.c.id.in_(ids), _settled()).order_by(watches.c.id)
-    locked = connection.scalars(ours.with_for_update()).all()
-    again = update(watches).where(watches.c.id.in_(locked)).values(_redelivered(now))
-    connection.execute(again)
-    return Redelivered(count=len(locked), before=ids[-1] if len(ids) == limit else None)
+    batch = select(watches.c.id).where(*meant, *down_to).order_by(watches.c.id).with_for_update()
+    done = connection.execute(update(watches).where(watches.c.id.in_(batch)).values(_redelivered(now)))
+    return Redelivered(count=done.rowcount, before=last)
 
 
 def _redelivered(now: datetime) -> dict[str, Any]:

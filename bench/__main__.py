@@ -1,0 +1,73 @@
+"""`python -m bench`: run the scenarios, print what they found, write it to bench/results."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from bench import chart, report
+from bench.far_side import LedgerDiffers
+from bench.harness import Bench, bench_of
+from bench.processes import machine
+from bench.scenarios import latency, neighbours, order, registration, scaling, seats, throughput
+
+Scenario = Callable[[Bench], report.Findings]
+
+SCENARIOS: dict[str, Scenario] = {
+    "throughput": throughput.run,
+    "seats": seats.run,
+    "registration": registration.run,
+    "latency": latency.run,
+    "neighbours": neighbours.run,
+    "scaling": scaling.run,
+    "order": order.run,
+}
+# What fits into a minute.
+SHORT = ("throughput", "registration", "latency", "order")
+
+
+def main() -> int:
+    """Run what the arguments ask for; 1 when a scenario fails, or a short run is beyond a floor."""
+    arguments = _arguments()
+    chosen = arguments.only or (SHORT if arguments.short else tuple(SCENARIOS))
+    about = machine()
+    findings = _found(chosen, short=arguments.short)
+    about["load average afterwards"] = machine()["load average"]
+    report.write(findings, about, chart.draw(findings))
+    print(f"\nwritten to {report.RESULTS}")
+    fallen = [row for found in findings for row in found.rows if row.fell] if arguments.short else []
+    for row in fallen:
+        print(f"beyond its floor of {report.number(row.goal.floor)}: {row.name}")
+    return 1 if fallen or len(findings) < len(chosen) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("--short", action="store_true", help="under a minute; fails when a ratio is far off")
+    parser.add_argument(
+        "--only", action="append", choices=SCENARIOS, help="run one scenario; may be repeated"
+    )
+    return parser.parse_args()
+
+
+def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:
+    findings = []
+    with bench_of(short=short) as bench:
+        for name in chosen:
+            began_at = time.monotonic()
+            try:
+                found = SCENARIOS[name](bench)
+            except (LedgerDiffers, RuntimeError) as error:
+                # What the other scenarios found is not lost with this one.
+                print(f"\n{name} failed: {error}")
+                continue
+            print(f"\n{name} ({time.monotonic() - began_at:.0f} s)")
+            for row in found.rows:
+                what, *cells = row.cells
+                print(f"  {what:<76} " + "  ".join(cells), flush=True)
+            findings.append(found)
+    return findings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

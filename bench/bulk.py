@@ -1,0 +1,89 @@
+"""Watches by the hundred thousand, made inside the database: to register them one by one would take hours."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import text
+
+from bench.system import CLIENT, System
+from bridge.core.watch import State
+
+# What SQLite and PostgreSQL say differently.
+_PADDED = {"sqlite": "printf('%012d', n)", "postgresql": "lpad(CAST(n AS text), 12, '0')"}
+_DUE_AT = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', :due_at, '+' || (n * :step) || ' seconds') || '000'",
+    "postgresql": "CAST(:due_at AS timestamptz) + n * CAST(:step AS float) * interval '1 second'",
+}
+_INSTANT = {"sqlite": "{}", "postgresql": "CAST({} AS timestamptz)"}
+
+_INSERT = """
+INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_host, metadata, created_at,
+    deadline_at, registration_key, state, outcome, due_at, ended_at, polls, age_zero_at, refusals, failures,
+    attempts, tries, manual)
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
+SELECT :stem || {padded}, '{client}', {account}, 'file-import', :stem || {padded},
+    :url || :stem || {padded}, :host, '{{"order": 17}}', {created_at}, {deadline_at},
+    :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, 3, {created_at}, 0, 0,
+    0, 0, false
+FROM numbers
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """So many watches, due one after another from an instant on, over some accounts in turn."""
+
+    stem: str
+    count: int
+    due_at: datetime
+    spread: timedelta = timedelta(0)
+    state: State = State.WATCHING
+    host: str = "app.example.com"
+    url: str = "https://app.example.com/hooks/"
+    accounts: int = 1
+
+
+def fill(system: System, load: Load) -> None:
+    """Add the watches."""
+    dialect = system.engine.dialect.name
+    delivering = load.state is State.DELIVERING
+    instant = _INSTANT[dialect]
+    # f-strings are safe here: all that they hold is written above.
+    statement = _INSERT.format(
+        padded=_PADDED[dialect],
+        client=CLIENT,
+        account=f"'account-' || (n % {load.accounts})" if load.accounts > 1 else "'default'",
+        created_at=instant.format(":created_at"),
+        deadline_at=instant.format(":deadline_at"),
+        due_at=_DUE_AT[dialect],
+        outcome="'completed'" if delivering else "NULL",
+        ended_at=instant.format(":created_at") if delivering else "NULL",
+    )
+    with system.engine.begin() as connection:
+        connection.execute(
+            text(statement),
+            {
+                "stem": f"wat_{load.stem}_",
+                "count": load.count,
+                "host": load.host,
+                "url": load.url,
+                "state": load.state.value,
+                "due_at": _written(load.due_at),
+                "step": load.spread.total_seconds() / load.count,
+                "created_at": _written(load.due_at - timedelta(hours=1)),
+                "deadline_at": _written(load.due_at + load.spread + timedelta(days=1)),
+            },
+        )
+    if dialect == "postgresql":
+        _analyze(system)
+
+
+def _analyze(system: System) -> None:
+    """Do now what autovacuum would do within a minute."""
+    with system.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("VACUUM ANALYZE watches"))
+
+
+def _written(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

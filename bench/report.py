@@ -1,0 +1,146 @@
+"""What was found: rows with a ratio and its goal, tables of raw figures; written as JSON and as a page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Sense(StrEnum):
+    """Which side of a goal is the good one."""
+
+    AT_LEAST = "≥"
+    AT_MOST = "≤"
+
+    def holds(self, measured: float, bound: float) -> bool:
+        """Tell whether a figure is on the good side."""
+        return measured >= bound if self is Sense.AT_LEAST else measured <= bound
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Goal:
+    """What a figure should reach; `floor` is what even a short run on a busy machine reaches."""
+
+    sense: Sense
+    bound: float
+    floor: float
+
+
+def at_least(bound: float, *, floor: float) -> Goal:
+    """A goal that more is better than."""
+    return Goal(sense=Sense.AT_LEAST, bound=bound, floor=floor)
+
+
+def at_most(bound: float, *, floor: float) -> Goal:
+    """A goal that less is better than."""
+    return Goal(sense=Sense.AT_MOST, bound=bound, floor=floor)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One figure for each run, and the goal of their median."""
+
+    name: str
+    figures: Sequence[float]
+    goal: Goal
+    unit: str = ""
+
+    @property
+    def measured(self) -> float:
+        """The median of the runs."""
+        return median(self.figures)
+
+    @property
+    def met(self) -> bool:
+        """Whether the median reaches the goal."""
+        return self.goal.sense.holds(self.measured, self.goal.bound)
+
+    @property
+    def fell(self) -> bool:
+        """Whether the median is even beyond the floor."""
+        return not self.goal.sense.holds(self.measured, self.goal.floor)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row as it is shown."""
+        span = f"{number(min(self.figures))} to {number(max(self.figures))}"
+        goal = f"{self.goal.sense} {number(self.goal.bound)}"
+        unit = f" {self.unit}" if self.unit else ""
+        met = "met" if self.met else "not met"
+        return self.name, f"{number(self.measured)}{unit}", span, f"{goal}{unit}", met
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Raw figures, for whoever wants to know what a ratio was made of."""
+
+    title: str
+    columns: tuple[str, ...]
+    lines: Sequence[Sequence[str | float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What one scenario found."""
+
+    rows: Sequence[Row]
+    tables: Sequence[Table] = ()
+
+
+def number(value: str | float) -> str:
+    """Write a figure with about three digits that mean something."""
+    if isinstance(value, str):
+        return value
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def percentile(figures: Sequence[float], share: float) -> float:
+    """Return the figure that `share` per cent of them are not above (nearest rank)."""
+    ordered = sorted(figures)
+    return ordered[max(ceil(len(ordered) * share / 100) - 1, 0)]
+
+
+def page(findings: Sequence[Findings], about: dict[str, str]) -> str:
+    """Return all findings as Markdown."""
+    rows = [row for found in findings for row in found.rows]
+    parts = [
+        "# Benchmarks",
+        "\n".join(f"- {name}: {value}" for name, value in about.items()),
+        _table(
+            ("what", "median", "runs", "goal", ""),
+            [row.cells for row in rows],
+        ),
+        "![throughput and latency](latest.svg)",
+    ]
+    for table in (table for found in findings for table in found.tables):
+        parts += [f"## {table.title}", _table(table.columns, table.lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(columns: Sequence[str], lines: Sequence[Sequence[str | float]]) -> str:
+    head = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    return "\n".join([*head, *(f"| {' | '.join(map(number, line))} |" for line in lines)])
+
+
+def write(findings: Sequence[Findings], about: dict[str, str], picture: str) -> None:
+    """Write `latest.json`, `latest.md` and `latest.svg` into RESULTS."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "latest.json").write_text(json.dumps(_values(findings, about), indent=1) + "\n")
+    (RESULTS / "latest.md").write_text(page(findings, about))
+    (RESULTS / "latest.svg").write_text(picture)
+
+
+def _values(findings: Sequence[Findings], about: dict[str, str]) -> dict[str, Any]:
+    rows = [
+        asdict(row) | {"measured": row.measured, "met": row.met} for found in findings for row in found.rows
+    ]
+    tables = [asdict(table) for found in findings for table in found.tables]
+    return {"machine": about, "rows": rows, "tables": tables}

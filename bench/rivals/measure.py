@@ -1,0 +1,97 @@
+"""Measures the rivals beside the bridge: the same tasks, the same loopback server, alternating runs."""
+
+import time
+from collections import defaultdict
+from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Mapping
+from statistics import median
+
+from bench.harness import Bench
+from bench.processes import family_cpu_seconds
+from bench.report import Findings, Goal, Row, Table, at_least, at_most
+from bench.rivals import tools
+from bench.rivals.tools import Missing, Started
+from bench.scenarios.throughput import CONCURRENCY, ratios, raw
+from bench.system import Run
+
+BRIDGE = "the bridge, two processes on PostgreSQL"
+TASKS = 2_000
+# It manages about a hundred a second.
+FEWER = {"APScheduler": 400}
+ROUNDS = 3
+
+RIVALS: Mapping[str, Callable[[Bench], AbstractContextManager[Started]]] = {
+    "Celery": tools.celery,
+    "BullMQ": tools.bullmq,
+    "pgqueuer": tools.pgqueuer,
+    "APScheduler": tools.apscheduler,
+}
+GOALS: Mapping[str, Goal] = {
+    "Celery": at_least(5, floor=1),
+    "BullMQ": at_least(1.5, floor=0.3),
+    "pgqueuer": at_least(1.5, floor=0.3),
+}
+
+
+def run(bench: Bench) -> Findings:
+    """Measure all that can run here; the others are named."""
+    runs: defaultdict[str, list[Run]] = defaultdict(list)
+    missing: list[tuple[str, str]] = []
+    with ExitStack() as stack:
+        rivals = {}
+        for name, start in RIVALS.items():
+            try:
+                rivals[name] = stack.enter_context(start(bench))
+            except Missing as reason:
+                missing.append((name, str(reason)))
+        for _ in range(ROUNDS):
+            runs[BRIDGE].append(_bridge(bench))
+            for name, rival in rivals.items():
+                runs[name].append(_rival(bench, rival, FEWER.get(name, TASKS)))
+    tables = [raw("The same job with other tools", runs)]
+    if missing:
+        tables.append(Table(title="Not measured", columns=("tool", "why"), lines=missing))
+    return Findings(rows=_rows(runs), tables=tables)
+
+
+def _rows(runs: Mapping[str, list[Run]]) -> list[Row]:
+    speed = {name: [run.tasks_per_second for run in of] for name, of in runs.items()}
+    rows = [
+        Row(
+            name=f"tasks/s, two processes on PostgreSQL, over {name}",
+            figures=ratios(speed[BRIDGE], speed[name]),
+            goal=goal,
+        )
+        for name, goal in GOALS.items()
+        if name in runs
+    ]
+    if "BullMQ" in runs:
+        cpu = [[run.cpu_seconds for run in runs[name]] for name in (BRIDGE, "BullMQ")]
+        goal = at_most(0.6, floor=2)
+        rows.append(Row(name="CPU per task over BullMQ's", figures=ratios(*cpu), goal=goal))
+    return rows
+
+
+def _bridge(bench: Bench) -> Run:
+    system = bench.system("postgresql", BRIDGE_CONCURRENCY=CONCURRENCY)
+    with system.workers(2) as workers:
+        system.run(TASKS // 10, workers)
+        measured = system.run(TASKS, workers)
+    system.engine.dispose()
+    return measured
+
+
+def _rival(bench: Bench, rival: Started, tasks: int) -> Run:
+    """Time a rival from the first task's being handed out to the last callback's arrival."""
+    bench.far_side.reset()
+    cpu = family_cpu_seconds(rival.pid)
+    began_at = time.monotonic()
+    rival.enqueue(f"R{time.monotonic_ns()}", tasks)
+    ledger = bench.far_side.once_each(tasks)
+    elapsed = max(ledger.called_back_at.values()) - began_at
+    # What the last jobs still write belongs to them.
+    time.sleep(1)
+    return Run(
+        tasks_per_second=tasks / elapsed,
+        cpu_seconds=(family_cpu_seconds(rival.pid) - cpu) / tasks * 1000,
+    )

@@ -1,0 +1,56 @@
+"""How long from HubSpot's saying that a task has ended until the callback arrives, on an idle system.
+
+Open loop: the tasks come at their own pace, whatever the bridge does.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from bench.harness import KINDS, Bench
+from bench.report import Findings, Row, Table, at_most, percentile
+from bench.system import System, names
+
+TASKS_PER_SECOND = 10
+
+
+def run(bench: Bench) -> Findings:
+    """Let tasks end one by one, over each kind of database."""
+    rounds = range(bench.pick(3, 1))
+    found = {kind: [_delays(bench, kind) for _ in rounds] for kind in KINDS}
+    rows = [
+        Row(
+            name=f"p95 from COMPLETE seen to the callback's arrival, {kind}",
+            figures=[percentile(delays, 95) for delays in runs],
+            goal=at_most(50, floor=300),
+            unit="ms",
+        )
+        for kind, runs in found.items()
+    ]
+    lines = [_line(kind, [delay for delays in runs for delay in delays]) for kind, runs in found.items()]
+    table = Table(
+        title="Milliseconds from COMPLETE seen to the callback's arrival",
+        columns=("database", "p50", "p95", "p99", "max"),
+        lines=lines,
+    )
+    return Findings(rows=rows, tables=[table])
+
+
+def _line(kind: str, delays: list[float]) -> tuple[str | float, ...]:
+    return (kind, *(percentile(delays, share) for share in (50, 95, 99, 100)))
+
+
+def _delays(bench: Bench, kind: str) -> list[float]:
+    system = bench.system(kind)
+    with system.workers():
+        bench.far_side.reset()
+        tasks = names(bench.pick(100, 30))
+        schedule(system, tasks, TASKS_PER_SECOND)
+        ledger = bench.far_side.once_each(len(tasks))
+    system.engine.dispose()
+    return [(ledger.called_back_at[task] - ledger.polled_at[task]) * 1000 for task in tasks]
+
+
+def schedule(system: System, tasks: list[str], per_second: float) -> None:
+    """Register tasks that fall due one by one, from two seconds hence."""
+    first_at = datetime.now(UTC) + timedelta(seconds=2)
+    for number, task in enumerate(tasks):
+        system.register([task], due_at=first_at + timedelta(seconds=number / per_second))

@@ -1,0 +1,101 @@
+"""Whether one who hangs, is paused or is slow makes the others wait.
+
+Tasks fall due one by one, open loop, alone and beside each bad neighbour; what is measured is the time
+from a task's being due to its callback's arrival, waits for a seat included. A tick of the clock, 0.25 s,
+is part of it.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from bench.harness import Bench
+from bench.loopback import HOSTS
+from bench.report import Findings, Row, Table, at_most, percentile
+from bench.system import System, names
+from bridge.core.admission import AccountGate
+from bridge.core.gates import Gate
+from bridge.edges.accounts import AccountChange, Credentials
+from bridge.edges.store import gates
+
+ALONE = "alone"
+PER_SECOND = 20
+NEIGHBOURS = 200
+HANGING, SLOW = HOSTS[12], HOSTS[13]
+HANGING_SECONDS, SLOW_SECONDS = 3600.0, 5.0
+
+
+def run(bench: Bench) -> Findings:
+    """Alternate being alone with each neighbour."""
+    scenes: dict[str, Callable[[Bench, System], None]] = {
+        ALONE: lambda *_: None,
+        "beside a host that hangs": _hanging_host,
+        "beside a paused account": _paused_account,
+        "beside an account that takes 5 s a call": _slow_account,
+    }
+    p95: defaultdict[str, list[float]] = defaultdict(list)
+    for _ in range(bench.pick(3, 1)):
+        for name, disturb in scenes.items():
+            p95[name].append(percentile(_waits(bench, disturb), 95))
+    rows = [
+        Row(
+            name=f"p95 from due to called back, {name}, over alone",
+            figures=[with_ / without for with_, without in zip(figures, p95[ALONE], strict=True)],
+            goal=at_most(1.5, floor=4),
+        )
+        for name, figures in p95.items()
+        if name != ALONE
+    ]
+    lines = [(name, percentile(of, 50) * 1000, max(of) * 1000) for name, of in p95.items()]
+    table = Table(
+        title="p95 from due to called back, 32 seats, PostgreSQL",
+        columns=("", "ms, median of the runs", "ms, the worst run"),
+        lines=lines,
+    )
+    return Findings(rows=rows, tables=[table])
+
+
+def _waits(bench: Bench, disturb: Callable[[Bench, System], None]) -> list[float]:
+    system = bench.system("postgresql")
+    bench.far_side.reset({HANGING: HANGING_SECONDS, SLOW: SLOW_SECONDS})
+    tasks = names(bench.pick(200, 60))
+    with system.workers():
+        disturb(bench, system)
+        first_at = datetime.now(UTC) + timedelta(seconds=3)
+        for number, task in enumerate(tasks):
+            system.register([task], due_at=first_at + timedelta(seconds=number / PER_SECOND))
+        last_at = first_at + timedelta(seconds=len(tasks) / PER_SECOND + 3)
+        time.sleep(max((last_at - datetime.now(UTC)).total_seconds(), 0))
+        arrived_at = bench.far_side.ledger().called_back_at
+    system.engine.dispose()
+    first = first_at.timestamp() - (time.time() - time.monotonic())
+    return [arrived_at.get(task, time.monotonic()) - first - n / PER_SECOND for n, task in enumerate(tasks)]
+
+
+def _hanging_host(_: Bench, system: System) -> None:
+    system.register(names(NEIGHBOURS), receivers=(HANGING,))
+
+
+def _paused_account(bench: Bench, system: System) -> None:
+    _account(bench, system, "paused", HOSTS[0])
+    with system.engine.begin() as connection:
+        held = gates.lock_accounts(connection, ["paused"])["paused"]
+        now = datetime.now(UTC)
+        paused = Gate(paused_at=now, paused_until=now + timedelta(hours=1), reason="for the benchmark")
+        gates.save_accounts(connection, {"paused": AccountGate(gate=paused, usage=held.usage)})
+    system.register(names(NEIGHBOURS), account="paused")
+
+
+def _slow_account(bench: Bench, system: System) -> None:
+    _account(bench, system, "slow", SLOW)
+    system.register(names(NEIGHBOURS), account="slow")
+
+
+def _account(bench: Bench, system: System, name: str, host: str) -> None:
+    change = AccountChange(
+        credentials=Credentials(access_token="pat-bench"),  # noqa: S106 -- opens nothing
+        base_url=bench.far_side.url(host),
+    )
+    with system.engine.begin() as connection:
+        system.bridge.accounts.put(connection, name, change, datetime.now(UTC))

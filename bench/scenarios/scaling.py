@@ -1,0 +1,236 @@
+"""What a claim, a page of the list and an idle worker cost when many other watches wait.
+
+The watches are made inside the database. The timed calls alternate among the databases; all but the
+idle worker are the store's own functions, called as the worker and the API call them.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+from bench.bulk import Load, fill
+from bench.far_side import RECEIVERS
+from bench.harness import KINDS, Bench
+from bench.processes import family_cpu_seconds
+from bench.report import Findings, Row, Table, at_most
+from bench.system import CLIENT, System
+from bridge.core.gates import Gate
+from bridge.core.watch import Outcome, State
+from bridge.edges import database
+from bridge.edges.accounts import AccountChange, Credentials
+from bridge.edges.store import claims, gates, listing
+
+CLAIMED = 100
+FEW = 1_000
+DEAD = "dead.example.com"
+CLAIMANT = claims.Claimant(worker="bench", lease_seconds=3600)
+
+Timings = Mapping[str, Sequence[float]]
+
+
+def run(bench: Bench) -> Findings:
+    """Measure all of it, for each kind of database."""
+    found = [_waiting(bench, kind) for kind in KINDS]
+    found += [_lanes(bench, kind) for kind in KINDS]
+    found.append(_memory(bench))
+    return Findings(
+        rows=[row for one in found for row in one.rows],
+        tables=[table for one in found for table in one.tables],
+    )
+
+
+def _waiting(bench: Bench, kind: str) -> Findings:
+    """Compare 1,000 waiting watches with more and more."""
+    rounds = bench.pick(21, 5)
+    sizes = [FEW, bench.pick(100_000, 10_000), bench.pick(1_000_000, 50_000)]
+    systems = {
+        f"{size:,} waiting": _filled(bench, kind, waiting=size, due=CLAIMED * rounds) for size in sizes
+    }
+    few, *_, many = systems
+    claimed = _timed(systems, _claim, rounds)
+    pages = _timed(systems, lambda system: _page(system, listing.Filters(client=CLIENT)), rounds)
+    rare = listing.Filters(client=CLIENT, outcome=Outcome.REJECTED)
+    rares = _timed(systems, lambda system: _page(system, rare), 3)
+    idle, server = _idle(bench, systems[many], seconds=bench.pick(10, 4))
+    for system in systems.values():
+        system.engine.dispose()
+    lines: list[Sequence[str | float]] = [
+        (kind, name, *(median(timings[name]) for timings in (claimed, pages, rares))) for name in systems
+    ]
+    return Findings(
+        rows=[
+            _row(f"claim of {CLAIMED} rows, {many} over {few}: {kind}", claimed, many, few),
+            Row(
+                name=f"idle worker, {many}: {kind}",
+                figures=[idle],
+                goal=at_most(2, floor=10),
+                unit="% of a core",
+            ),
+            _row(f"a page of the list, {many} over {few}: {kind}", pages, many, few),
+        ],
+        tables=[
+            Table(
+                title=f"Waiting watches, {kind}: milliseconds",
+                columns=(
+                    "database",
+                    "",
+                    f"claim of {CLAIMED}",
+                    "a page of 50",
+                    "a page of an outcome that is rare",
+                ),
+                lines=lines,
+            ),
+            Table(
+                title=f"An idle worker, {many}, {kind}",
+                columns=("worker, % of a core", "PostgreSQL beside it, % of a core"),
+                lines=[(idle, server)],
+            ),
+        ],
+    )
+
+
+def _lanes(bench: Bench, kind: str) -> Findings:
+    """Compare one account with many, and being alone with being beside a dead host."""
+    rounds = bench.pick(21, 5)
+    size = bench.pick(100_000, 10_000)
+    due = CLAIMED * rounds
+    systems = {
+        "1 account": _filled(bench, kind, waiting=size, due=due),
+        "1,000 accounts": _filled(bench, kind, waiting=size, due=due, accounts=1_000),
+        "a dead host": _filled(bench, kind, waiting=size, due=due),
+    }
+    for system in systems.values():
+        _add_callbacks(system, due)
+    _add_dead_host(systems["a dead host"], size)
+    polls = _timed(systems, _claim, rounds)
+    callbacks = _timed(
+        {name: systems[name] for name in ("1 account", "a dead host")}, _claim_callbacks, rounds
+    )
+    for system in systems.values():
+        system.engine.dispose()
+    title = f"Other accounts and a dead host, {size:,} waiting, {kind}: milliseconds"
+    lines = [
+        (name, median(polls[name]), median(callbacks[name]) if name in callbacks else "") for name in systems
+    ]
+    columns = ("beside", f"claim of {CLAIMED} polls", f"claim of {CLAIMED} callbacks")
+    return Findings(
+        rows=[
+            _row(f"claim with 1,000 accounts over 1: {kind}", polls, "1,000 accounts", "1 account"),
+            _row(f"claim beside {size:,} due of a dead host: {kind}", callbacks, "a dead host", "1 account"),
+        ],
+        tables=[Table(title=title, columns=columns, lines=lines)],
+    )
+
+
+def _row(name: str, timings: Timings, above: str, below: str) -> Row:
+    # Of the medians: one slow call of the disk says nothing about how the claim grows.
+    ratio = median(timings[above]) / median(timings[below])
+    return Row(name=name, figures=[ratio], goal=at_most(1.5, floor=4))
+
+
+def _filled(bench: Bench, kind: str, *, waiting: int, due: int, accounts: int = 1) -> System:
+    system = bench.system(kind)
+    now = datetime.now(UTC)
+    spread = timedelta(hours=12)
+    fill(system, Load(stem="w", count=waiting, due_at=now + spread, spread=spread, accounts=accounts))
+    ago = now - timedelta(minutes=1)
+    fill(system, Load(stem="d", count=due, due_at=ago, spread=timedelta(seconds=30)))
+    return system
+
+
+def _add_callbacks(system: System, due: int) -> None:
+    ago = datetime.now(UTC) - timedelta(minutes=1)
+    fill(system, Load(stem="c", count=due, due_at=ago, spread=timedelta(seconds=30), state=State.DELIVERING))
+
+
+def _add_dead_host(system: System, size: int) -> None:
+    now = datetime.now(UTC)
+    fill(
+        system, Load(stem="x", count=size, due_at=now - timedelta(hours=1), state=State.DELIVERING, host=DEAD)
+    )
+    with system.engine.begin() as connection:
+        gates.lock_hosts(connection, [DEAD])
+        paused = Gate(failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead")
+        gates.save_hosts(connection, {DEAD: paused})
+
+
+def _timed(
+    systems: Mapping[str, System], act: Callable[[System], None], rounds: int
+) -> dict[str, list[float]]:
+    """Return the milliseconds of each call, the systems in turn; the first round only warms up."""
+    timings: dict[str, list[float]] = {name: [] for name in systems}
+    for _ in range(rounds):
+        for name, system in systems.items():
+            began_at = time.perf_counter()
+            act(system)
+            timings[name].append((time.perf_counter() - began_at) * 1000)
+    return {name: of[1:] for name, of in timings.items()}
+
+
+def _claim(system: System) -> None:
+    _claim_from(system, State.WATCHING, "default")
+
+
+def _claim_callbacks(system: System) -> None:
+    _claim_from(system, State.DELIVERING, "app.example.com")
+
+
+def _claim_from(system: System, state: State, lane: str) -> None:
+    now = datetime.now(UTC)
+    with database.reading(system.engine) as connection:
+        due = claims.due_lanes(connection, state, now)
+        if state is State.DELIVERING:
+            gates.read_hosts(connection, due)
+    with system.engine.begin() as connection:
+        claimed = claims.claim(connection, state, {lane: CLAIMED}, CLAIMANT, now)
+    if len(claimed) != CLAIMED:
+        raise RuntimeError(f"{len(claimed)} were claimed instead of {CLAIMED}")
+
+
+def _page(system: System, filters: listing.Filters) -> None:
+    with database.reading(system.engine) as connection:
+        listing.page(connection, filters, before=None, limit=50)
+
+
+def _idle(bench: Bench, system: System, *, seconds: float) -> tuple[float, float | str]:
+    """Return what an idle worker takes of a core, and PostgreSQL beside it."""
+    with system.workers() as [worker]:
+        time.sleep(3)
+        server = bench.postgres_pid()
+        cpu, beside = worker.cpu_seconds, family_cpu_seconds(server)
+        time.sleep(seconds)
+        used = (worker.cpu_seconds - cpu) / seconds * 100
+        by_server = (family_cpu_seconds(server) - beside) / seconds * 100
+    return used, by_server if system.engine.dialect.name == "postgresql" else ""
+
+
+def _memory(bench: Bench) -> Findings:
+    """Let one worker take what it can of many due watches over many accounts, and see how large it grows."""
+    accounts, due = bench.pick(1_000, 100), bench.pick(100_000, 10_000)
+    system = bench.system("postgresql")
+    change = AccountChange(credentials=Credentials(access_token="pat-bench"))  # noqa: S106 -- opens nothing
+    now = datetime.now(UTC)
+    with system.engine.begin() as connection:
+        for number in range(accounts):
+            system.bridge.accounts.put(connection, f"account-{number}", change, now)
+    receiver = RECEIVERS[1]
+    load = Load(
+        stem="m",
+        count=due,
+        due_at=now - timedelta(minutes=5),
+        spread=timedelta(minutes=4),
+        host=receiver,
+        url=f"{bench.far_side.url(receiver)}/",
+        accounts=accounts,
+    )
+    fill(system, load)
+    bench.far_side.reset()
+    with system.workers() as [worker]:
+        time.sleep(bench.pick(20, 5))
+        peak, polls = worker.peak_mebibytes, bench.far_side.ledger().polls
+    system.engine.dispose()
+    if not polls:
+        raise RuntimeError("the worker did nothing")
+    name = f"peak memory of a worker, {due:,} due over {accounts:,} accounts"
+    return Findings(rows=[Row(name=name, figures=[peak], goal=at_most(150, floor=200), unit="MiB")])

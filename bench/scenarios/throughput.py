@@ -1,0 +1,101 @@
+"""How many tasks a second, end to end, against the bound: the same requests with no bridge around them.
+
+A task is registered in the store, polled once (it is COMPLETE), called back once with a signature, and
+all of its state is durable. The runs alternate, so that what else the machine does meets all alike.
+"""
+
+import json
+import subprocess
+from collections import defaultdict
+from collections.abc import Sequence
+from statistics import median
+
+from bench.harness import Bench
+from bench.processes import ROOT, python
+from bench.report import Findings, Row, Table, at_least, at_most
+from bench.system import Run
+
+# The best for peers that answer at once, as `seats` finds: what a round saves shares one transaction.
+CONCURRENCY = "128"
+BOUND = "two bare requests calls"
+ONE, TWO = "PostgreSQL, one process", "PostgreSQL, two processes"
+CASES = {"SQLite, one process": ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2)}
+
+
+def run(bench: Bench) -> Findings:
+    """Alternate the bound and the cases."""
+    tasks = bench.pick(2_000, 600)
+    runs: defaultdict[str, list[Run]] = defaultdict(list)
+    for _ in range(bench.pick(5, 1)):
+        runs[BOUND].append(bound(bench, tasks))
+        for name, (kind, processes) in CASES.items():
+            runs[name].append(_case(bench, kind, processes, tasks))
+    return Findings(rows=_rows(runs), tables=[raw("Tasks end to end", runs)])
+
+
+def bound(bench: Bench, tasks: int) -> Run:
+    """Make the requests of so many tasks without a bridge, in a process of its own."""
+    bench.far_side.reset()
+    command = python("-m", "bench.bound", str(bench.far_side.port), str(tasks))
+    told = json.loads(subprocess.check_output(command, cwd=ROOT))
+    return Run(tasks_per_second=told["tasks_per_second"], cpu_seconds=told["cpu_seconds"] / tasks * 1000)
+
+
+def _case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
+    system = bench.system(kind, BRIDGE_CONCURRENCY=CONCURRENCY)
+    with system.workers(processes) as workers:
+        system.run(tasks // 10, workers)
+        measured = system.run(tasks, workers)
+    system.engine.dispose()
+    return measured
+
+
+def _rows(runs: dict[str, list[Run]]) -> list[Row]:
+    speed = {name: [run.tasks_per_second for run in of] for name, of in runs.items()}
+    cpu = {name: [run.cpu_seconds for run in of] for name, of in runs.items()}
+    sqlite, one, two = CASES
+    return [
+        *(
+            Row(
+                name=f"tasks/s over the bound: {name}",
+                figures=ratios(speed[name], speed[BOUND]),
+                goal=at_least(0.85, floor=0.3),
+            )
+            for name in (sqlite, one)
+        ),
+        *(
+            Row(
+                name=f"CPU per task over the bound's: {name}",
+                figures=ratios(cpu[name], cpu[BOUND]),
+                goal=at_most(1.2, floor=4),
+            )
+            for name in CASES
+        ),
+        Row(
+            name="two worker processes over one, PostgreSQL",
+            figures=ratios(speed[two], speed[one]),
+            goal=at_least(1.6, floor=0.7),
+        ),
+    ]
+
+
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Divide run by run: those of one round met the same machine."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
+def raw(title: str, runs: dict[str, list[Run]]) -> Table:
+    """Return the runs as a table."""
+    lines = [
+        (
+            name,
+            median(run.tasks_per_second for run in of),
+            min(run.tasks_per_second for run in of),
+            max(run.tasks_per_second for run in of),
+            median(run.cpu_seconds for run in of),
+            max(run.peak_mebibytes for run in of) or "",
+        )
+        for name, of in runs.items()
+    ]
+    columns = ("", "tasks/s", "min", "max", "CPU s per 1,000", "peak MiB of a process")
+    return Table(title=title, columns=columns, lines=lines)
