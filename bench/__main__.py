@@ -9,10 +9,12 @@ from bench import chart, report
 from bench.far_side import LedgerDiffers
 from bench.harness import Bench, bench_of
 from bench.processes import machine
+from bench.rivals import measure
 from bench.scenarios import latency, neighbours, order, registration, scaling, seats, throughput
 
 Scenario = Callable[[Bench], report.Findings]
 
+PEERS = "peers"
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.run,
     "seats": seats.run,
@@ -21,6 +23,7 @@ SCENARIOS: dict[str, Scenario] = {
     "neighbours": neighbours.run,
     "scaling": scaling.run,
     "order": order.run,
+    PEERS: measure.run,
 }
 # What fits into a minute.
 SHORT = ("throughput", "registration", "latency", "order")
@@ -29,7 +32,7 @@ SHORT = ("throughput", "registration", "latency", "order")
 def main() -> int:
     """Run what the arguments ask for; 1 when a scenario fails, or a short run is beyond a floor."""
     arguments = _arguments()
-    chosen = arguments.only or (SHORT if arguments.short else tuple(SCENARIOS))
+    chosen = _chosen(arguments)
     about = machine()
     findings = _found(chosen, short=arguments.short)
     about["load average afterwards"] = machine()["load average"]
@@ -48,6 +51,14 @@ def _arguments() -> argparse.Namespace:
         "--only", action="append", choices=SCENARIOS, help="run one scenario; may be repeated"
     )
     return parser.parse_args()
+
+
+def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
+    if arguments.only:
+        return tuple(arguments.only)
+    if arguments.peers:
+        return (PEERS,)
+    return SHORT if arguments.short else tuple(name for name in SCENARIOS if name != PEERS)
 
 
 def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:

@@ -1,7 +1,7 @@
 """APScheduler with a job for each task, in a SQLAlchemy job store on PostgreSQL.
 
-`python -m bench.rivals.apscheduler work`, or `… STEM COUNT`, which enqueues. One process works: two would
-run each job twice. It looks for jobs that others have added every WAKE_SECONDS.
+`main` with the argument `work` works, in one process: two would run each job twice. With STEM and COUNT
+it enqueues. It is imported, never run: pickled jobs name this module.
 """
 
 import os
@@ -14,6 +14,8 @@ from apscheduler.jobstores.sqlalchemy import SQLAlchemyJobStore
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from bench.rivals import job
+
+LOOK_SECONDS = 0.25
 
 own = threading.local()
 scheduler = BackgroundScheduler(
@@ -45,8 +47,14 @@ def deliver(task: str, answer: dict[str, object]) -> None:
     session().post(url, data=body, headers=headers, timeout=job.TIMEOUT_SECONDS).raise_for_status()
 
 
-def run() -> None:
+def look() -> None:
+    """Do nothing: a job that is due wakes the scheduler, which then sees what others have added."""
+
+
+def work() -> None:
     """Work until the process is ended."""
+    scheduler.add_jobstore("memory", "own")
+    scheduler.add_job(look, "interval", seconds=LOOK_SECONDS, jobstore="own")
     scheduler.start()
     while True:
         time.sleep(1)
@@ -60,15 +68,10 @@ def enqueue(stem: str, count: int) -> None:
     scheduler.shutdown()
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Do what the command line says."""
-    match arguments:
+    match sys.argv[1:]:
         case ["work"]:
-            run()
+            work()
         case [stem, count]:
             enqueue(stem, int(count))
-
-
-if __name__ == "__main__":
-    # Pickled jobs must name this module, and not `__main__`.
-    apscheduler_app.main(sys.argv[1:])

@@ -2,9 +2,8 @@
 
 import time
 from collections import defaultdict
-from contextlib import AbstractContextManager, ExitStack
 from collections.abc import Callable, Mapping
-from statistics import median
+from contextlib import AbstractContextManager, ExitStack
 
 from bench.harness import Bench
 from bench.processes import family_cpu_seconds

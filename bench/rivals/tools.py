@@ -119,7 +119,7 @@ def apscheduler(bench: Bench) -> Iterator[Started]:
     shop = Workshop(bench, "apscheduler")
     url = make_url(bench.postgres.create_database("apscheduler")).set(drivername=PSYCOPG)
     shop.env["BENCH_POSTGRES"] = url.render_as_string()
-    command = python("-m", "bench.rivals.apscheduler_app")
+    command = python("-c", "from bench.rivals.apscheduler_app import main; main()")
     with shop.working([*command, "work"], *command) as at_work:
         yield at_work
 

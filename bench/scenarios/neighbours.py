@@ -59,7 +59,7 @@ def run(bench: Bench) -> Findings:
 def _waits(bench: Bench, disturb: Callable[[Bench, System], None]) -> list[float]:
     system = bench.system("postgresql")
     bench.far_side.reset({HANGING: HANGING_SECONDS, SLOW: SLOW_SECONDS})
-    tasks = names(bench.pick(200, 60))
+    tasks = names(bench.pick(120, 60))
     with system.workers():
         disturb(bench, system)
         first_at = datetime.now(UTC) + timedelta(seconds=3)

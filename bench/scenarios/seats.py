@@ -7,7 +7,7 @@ from bench.loopback import HOSTS
 from bench.report import Findings, Row, Table, at_least
 from bench.system import Run
 
-FAST_SEATS = (8, 16, 32, 64, 128, 256)
+FAST_SEATS = (8, 32, 64, 128, 256)
 SLOW_SEATS = (32, 64, 128)
 CALL_SECONDS = 0.1
 # So many tasks for each seat that the first and the last of them weigh little.
@@ -17,7 +17,7 @@ TASKS_A_SEAT = 25
 def run(bench: Bench) -> Findings:
     """Try numbers of seats with fast peers, then with slow ones."""
     fast = {(kind, seats): _fast(bench, kind, seats) for kind in KINDS for seats in FAST_SEATS}
-    slow = {seats: [_slow(bench, seats) for _ in range(bench.pick(3, 1))] for seats in SLOW_SEATS}
+    slow = {seats: [_slow(bench, seats) for _ in range(bench.pick(2, 1))] for seats in SLOW_SEATS}
     rows = [
         Row(
             name=f"calls of 100 ms: tasks/s over {seats} seats / 0.2 s",
@@ -33,7 +33,7 @@ def _fast(bench: Bench, kind: str, seats: int) -> list[Run]:
     system = bench.system(kind, BRIDGE_CONCURRENCY=str(seats))
     with system.workers() as workers:
         system.run(100, workers)
-        runs = [system.run(bench.pick(1_000, 300), workers) for _ in range(bench.pick(3, 1))]
+        runs = [system.run(bench.pick(1_000, 300), workers) for _ in range(bench.pick(2, 1))]
     system.engine.dispose()
     return runs
 
