@@ -10,7 +10,7 @@ from bench.far_side import LedgerDiffers
 from bench.harness import Bench, bench_of
 from bench.processes import machine
 from bench.rivals import measure
-from bench.scenarios import latency, neighbours, order, registration, scaling, seats, throughput
+from bench.scenarios import accounts, latency, neighbours, order, registration, scaling, seats, throughput
 
 Scenario = Callable[[Bench], report.Findings]
 
@@ -22,6 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
     "latency": latency.run,
     "neighbours": neighbours.run,
     "scaling": scaling.run,
+    "accounts": accounts.run,
     "order": order.run,
     PEERS: measure.run,
 }

@@ -19,7 +19,7 @@ LOOK_SECONDS = 0.25
 
 own = threading.local()
 scheduler = BackgroundScheduler(
-    jobstores={"default": SQLAlchemyJobStore(url=os.environ["BENCH_POSTGRES_SQLALCHEMY"])},
+    jobstores={"default": SQLAlchemyJobStore(url=os.environ["BENCH_POSTGRES"])},
     executors={"default": {"type": "threadpool", "max_workers": 32}},
     job_defaults={"misfire_grace_time": None},
     timezone="UTC",

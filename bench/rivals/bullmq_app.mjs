@@ -2,9 +2,10 @@
 // `node bullmq_app.mjs work`, or `… STEM COUNT`, which enqueues.
 import { createHmac } from "node:crypto";
 import { Queue, Worker } from "bullmq";
+import { Redis } from "ioredis";
 
 const port = process.env.BENCH_PORT;
-const connection = { host: "127.0.0.1", port: Number(process.env.BENCH_REDIS_PORT), maxRetriesPerRequest: null };
+const connection = new Redis({ port: Number(process.env.BENCH_REDIS_PORT), maxRetriesPerRequest: null });
 const options = { connection, concurrency: 50 };
 const defaults = { removeOnComplete: true, attempts: 5, backoff: { type: "exponential", delay: 1000 } };
 const polls = new Queue("polls", { connection, defaultJobOptions: defaults });

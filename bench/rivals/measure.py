@@ -81,13 +81,12 @@ def _bridge(bench: Bench) -> Run:
 
 
 def _rival(bench: Bench, rival: Started, tasks: int) -> Run:
-    """Time a rival from the first task's being handed out to the last callback's arrival."""
+    """Time a rival from its first poll to its last callback: the start of what enqueues is not counted."""
     bench.far_side.reset()
     cpu = family_cpu_seconds(rival.pid)
-    began_at = time.monotonic()
     rival.enqueue(f"R{time.monotonic_ns()}", tasks)
     ledger = bench.far_side.once_each(tasks)
-    elapsed = max(ledger.called_back_at.values()) - began_at
+    elapsed = max(ledger.called_back_at.values()) - min(ledger.polled_at.values())
     # What the last jobs still write belongs to them.
     time.sleep(1)
     return Run(

@@ -107,7 +107,7 @@ def bullmq(bench: Bench) -> Iterator[Started]:
     shutil.copy(Path(__file__).with_name("bullmq_app.mjs"), shop.folder)
     with _redis(shop) as port:
         shop.env["BENCH_REDIS_PORT"] = str(port)
-        shop.run(npm, "install", "--silent", "--no-audit", "--no-fund", "bullmq", cwd=shop.folder)
+        shop.run(npm, "install", "--silent", "--no-audit", "--no-fund", "bullmq", "ioredis", cwd=shop.folder)
         command = [node, f"{shop.folder}/bullmq_app.mjs"]
         with shop.working([*command, "work"], *command) as at_work:
             yield at_work

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 
 from bench.bulk import Load, fill
-from bench.far_side import RECEIVERS
 from bench.harness import KINDS, Bench
 from bench.processes import family_cpu_seconds
 from bench.report import Findings, Row, Table, at_most
@@ -18,7 +17,6 @@ from bench.system import CLIENT, System
 from bridge.core.gates import Gate
 from bridge.core.watch import Outcome, State
 from bridge.edges import database
-from bridge.edges.accounts import AccountChange, Credentials
 from bridge.edges.store import claims, gates, listing
 
 CLAIMED = 100
@@ -33,7 +31,6 @@ def run(bench: Bench) -> Findings:
     """Measure all of it, for each kind of database."""
     found = [_waiting(bench, kind) for kind in KINDS]
     found += [_lanes(bench, kind) for kind in KINDS]
-    found.append(_memory(bench))
     return Findings(
         rows=[row for one in found for row in one.rows],
         tables=[table for one in found for table in one.tables],
@@ -203,34 +200,3 @@ def _idle(bench: Bench, system: System, *, seconds: float) -> tuple[float, float
         used = (worker.cpu_seconds - cpu) / seconds * 100
         by_server = (family_cpu_seconds(server) - beside) / seconds * 100
     return used, by_server if system.engine.dialect.name == "postgresql" else ""
-
-
-def _memory(bench: Bench) -> Findings:
-    """Let one worker take what it can of many due watches over many accounts, and see how large it grows."""
-    accounts, due = bench.pick(1_000, 100), bench.pick(100_000, 10_000)
-    system = bench.system("postgresql")
-    change = AccountChange(credentials=Credentials(access_token="pat-bench"))  # noqa: S106 -- opens nothing
-    now = datetime.now(UTC)
-    with system.engine.begin() as connection:
-        for number in range(accounts):
-            system.bridge.accounts.put(connection, f"account-{number}", change, now)
-    receiver = RECEIVERS[1]
-    load = Load(
-        stem="m",
-        count=due,
-        due_at=now - timedelta(minutes=5),
-        spread=timedelta(minutes=4),
-        host=receiver,
-        url=f"{bench.far_side.url(receiver)}/",
-        accounts=accounts,
-    )
-    fill(system, load)
-    bench.far_side.reset()
-    with system.workers() as [worker]:
-        time.sleep(bench.pick(20, 5))
-        peak, polls = worker.peak_mebibytes, bench.far_side.ledger().polls
-    system.engine.dispose()
-    if not polls:
-        raise RuntimeError("the worker did nothing")
-    name = f"peak memory of a worker, {due:,} due over {accounts:,} accounts"
-    return Findings(rows=[Row(name=name, figures=[peak], goal=at_most(150, floor=200), unit="MiB")])

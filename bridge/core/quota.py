@@ -57,15 +57,15 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Spread half of what is left of the day's quota until midnight UTC."""
+    """Spread half of what was left of the day's quota from when it was seen until midnight UTC."""
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
     today = now.astimezone(UTC).date()
     if usage.observed_at.astimezone(UTC).date() != today:
         return 0.0
     midnight = datetime.combine(today + timedelta(days=1), time(), UTC)
-    left = (midnight - now).total_seconds()
-    return left / max(usage.daily_remaining * 0.5, 1e-9)
+    span = (midnight - usage.observed_at).total_seconds()
+    return span / max(usage.daily_remaining * 0.5, 1e-9)
 
 
 def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:

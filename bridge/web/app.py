@@ -47,7 +47,7 @@ RESOURCES = (
 class _WatchId(BaseConverter):
     """What is no id at all cannot be found, and never reaches the database."""
 
-    regex = "[A-Za-z0-9_]{8,64}"
+    regex = "wat_[A-Za-z0-9_]{4,60}"
 
 
 class _Name(BaseConverter):

@@ -16,6 +16,7 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
 from bridge.clients import NAME
@@ -163,7 +164,9 @@ Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "stri
 Host = Annotated[
     str, Field(min_length=1, max_length=253), AfterValidator(_printable), AfterValidator(str.lower)
 ]
-Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra={"format": "uri"})]
+# A hint for readers: `addresses.problem_with` decides.
+_URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
+Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA)]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
@@ -171,5 +174,8 @@ Document = Annotated[Any, PlainValidator(_document), WithJsonSchema({"type": "ob
 Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "object"})]
 # The bounds come first, or the OpenAPI document would not tell them.
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
-Cursor = Annotated[str, Field(max_length=128), AfterValidator(_cursor)]  # as the id that it holds
+_CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
+Cursor = Annotated[
+    str, Field(max_length=128, json_schema_extra=_CURSOR_SCHEMA), AfterValidator(_cursor)
+]  # as the id that it holds
 TimeoutSeconds = Annotated[float, Field(ge=10, le=2_592_000)]

@@ -26,7 +26,7 @@ PROBLEM_HEADERS = {
     503: {"Retry-After": "Seconds."},
 }
 
-PATTERNS = {"watch_id": r"^[A-Za-z0-9_]{8,64}$", "name": f"^{NAME.pattern}$"}
+PATTERNS = {"watch_id": r"^wat_[A-Za-z0-9_]{4,60}$", "name": f"^{NAME.pattern}$"}
 
 Models = dict[type[BaseModel], str]
 

@@ -6,6 +6,7 @@ every promise is compared with the tables and with what arrived. Exits 0 only wh
 
 import argparse
 import secrets
+import signal
 import sys
 import time
 from collections import Counter
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="how long things happen to each database")
     parser.add_argument("--database", choices=[*DATABASES, "both"], default="both")
     given = parser.parse_args(arguments)
+    # Unwinds the stack, as Ctrl-C does: nothing that was started may stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     databases = DATABASES if given.database == "both" else [given.database]
     return max(_run(database, given.seed, given.seconds) for database in databases)
 

@@ -1,10 +1,6 @@
-"""The real commands, each in a process of its own, over a fresh database of each kind.
-
-The processes are forks of one that has imported the bridge: the imports alone take a second.
-"""
+"""The real commands, each in a process of its own, over a fresh database of each kind."""
 
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
@@ -17,12 +13,10 @@ import pytest
 from cryptography.fernet import Fernet
 
 from bridge import cli
+from tests.forks import FORKS
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.commands.conftest"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +39,7 @@ class Commands:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             (folder / "0").write_text(given)
-            process = _FORKS.Process(target=_run, args=(arguments, self.env, folder))
+            process = FORKS.Process(target=_run, args=(arguments, self.env, folder))
             process.start()
             process.join(PATIENCE_SECONDS)
             process.kill()

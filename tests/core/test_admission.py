@@ -72,7 +72,7 @@ def test_an_account_that_is_back_does_not_wait_for_what_it_spent_while_it_was_sl
         now=NOW,
     )
     assert held.usage.free_at == later(900)
-    renewed = an_answer(200, x_hubspot_ratelimit_daily_remaining="250000")
+    renewed = an_answer(200, x_hubspot_ratelimit_daily_remaining="2500000")
     after = after_answers(held, [heard(renewed)], now=NOW)
     assert grant(RATE, after, wanted=9, now=later(1)) == 3
     # It is back, and yet has no more than its share.

@@ -165,5 +165,5 @@ class Life(RuleBasedStateMachine):
         assert not ended or self.watch.state is not State.WATCHING
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+Life.TestCase.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
 TestLife = Life.TestCase

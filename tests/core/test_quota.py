@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,8 +15,10 @@ from bridge.core.quota import (
     grant,
     interval_seconds,
     observe,
+    relieved,
     spend,
     tolerance_seconds,
+    wait_seconds,
 )
 from tests.makers import NOW, later
 
@@ -180,10 +183,72 @@ def test_yesterday_s_quota_does_not_bind_today() -> None:
 
 
 @given(rate=rates, daily=st.integers(0, 10**18 - 1), remaining=st.integers(0, 100), at=st.floats(0, 86_399))
-def test_every_interval_ends(rate: Rate, daily: int, remaining: int, at: float) -> None:
+def test_whatever_is_left_the_account_is_asked_every_15_minutes(
+    rate: Rate, daily: int, remaining: int, at: float
+) -> None:
     now = MIDNIGHT + timedelta(seconds=at)
     headers = {DAILY: str(daily), MAX: "100", REMAINING: str(remaining)}
     usage = observe(Usage(), headers, now=now)
-    assert 0 < interval_seconds(rate, usage, now=now) <= 20 * 900
+    assert 0 < interval_seconds(rate, usage, now=now) <= 900
     assert tolerance_seconds(rate) >= 0.3
     assert spend(rate, usage, requests=1, now=now).free_at is not None
+
+
+def test_the_wait_is_until_one_request_is_granted() -> None:
+    usage = spend(HALF_OF_100, Usage(), requests=5, now=NOW)
+    wait = wait_seconds(HALF_OF_100, usage, now=NOW)
+    assert 0 < wait < 1
+    assert grant(HALF_OF_100, usage, wanted=1, now=later(wait - 0.01)) == 0
+    assert grant(HALF_OF_100, usage, wanted=1, now=later(wait + 0.01)) == 1
+    assert wait_seconds(HALF_OF_100, usage, now=later(wait + 0.01)) == 0
+
+
+@given(rate=rates, moves=claims)
+def test_at_a_steady_pace_there_is_nothing_to_be_relieved_of(
+    rate: Rate, moves: list[tuple[float, int, int]]
+) -> None:
+    usage, seconds = Usage(), 0.0
+    for wait, wanted, _ in moves:
+        seconds += wait
+        count = grant(rate, usage, wanted=wanted, now=later(seconds))
+        usage = spend(rate, usage, requests=count, now=later(seconds))
+        eased = relieved(rate, usage, now=later(seconds))
+        assert eased.free_at == pytest.approx(usage.free_at, abs=timedelta(microseconds=10))
+
+
+def test_what_was_spent_at_a_slower_pace_is_forgotten_but_for_one_request() -> None:
+    slow = observe(Usage(), {DAILY: "0"}, now=NOW)
+    spent = observe(spend(HALF_OF_100, slow, requests=1, now=NOW), {DAILY: "5000000"}, now=NOW)
+    assert wait_seconds(HALF_OF_100, spent, now=NOW) > 890
+    eased = relieved(HALF_OF_100, spent, now=NOW)
+    even = interval_seconds(HALF_OF_100, Usage(), now=NOW)
+    assert wait_seconds(HALF_OF_100, eased, now=NOW) == pytest.approx(even)
+
+
+@pytest.mark.parametrize("other_apps_share", [0, 3])
+def test_each_request_leaves_time_for_as_many_of_the_other_apps_until_midnight(other_apps_share: int) -> None:
+    """While the bridge asks once, others may ask so often; what is left is told with each answer."""
+    now, left, asked = MIDNIGHT - timedelta(hours=10), 3_000, list[tuple[datetime, int]]()
+    usage = observe(Usage(), {DAILY: str(left)}, now=now)
+    while now < MIDNIGHT - timedelta(minutes=1) and left > 0:
+        if grant(HALF_OF_100, usage, wanted=1, now=now):
+            asked.append((now, left))
+            usage = spend(HALF_OF_100, usage, requests=1, now=now)
+            left -= 1 + other_apps_share
+            usage = observe(usage, {DAILY: str(left)}, now=now)
+        now += timedelta(seconds=1)
+    assert len(asked) > 500
+    for (since, left_then), (until, _) in pairwise(asked):
+        evenly = (MIDNIGHT - since) / left_then
+        assert until - since >= 2 * evenly - timedelta(seconds=tolerance_seconds(HALF_OF_100))
+
+
+def test_what_hubspot_said_once_is_never_used_by_more_than_half() -> None:
+    now, asked = MIDNIGHT - timedelta(hours=10), 0
+    usage = observe(Usage(), {DAILY: "3000"}, now=now)
+    while now < MIDNIGHT:
+        count = grant(HALF_OF_100, usage, wanted=64, now=now)
+        usage = spend(HALF_OF_100, usage, requests=count, now=now)
+        asked += count
+        now += timedelta(seconds=1)
+    assert 1_400 < asked <= 1_501

@@ -222,6 +222,11 @@ def test_every_link_within_the_project_leads_somewhere(name: str) -> None:
             assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+def test_the_readme_leads_to_every_page() -> None:
+    pages = {name for name in ALL if "decisions" not in name} - {"README.md"}
+    assert pages <= set(links(README))
+
+
 def test_every_decision_has_its_three_parts_and_is_linked() -> None:
     decisions = sorted(name for name in ALL if name.startswith("docs/decisions/"))
     assert decisions == links(section(ARCHITECTURE, "Decisions"))

@@ -1,6 +1,5 @@
 """Many commands at once: forks of one process that has imported the bridge, which takes a second each."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -10,16 +9,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from bridge import cli
+from tests.forks import FORKS
 from tests.reliability import dying
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.reliability.dying"])
 
 
 @contextmanager
 def running(env: Mapping[str, str], log: Path, *boundary: str) -> Iterator[BaseProcess]:
     """Run a worker, or what `boundary` names as the command line of `dying` would, until the block ends."""
-    child = _FORKS.Process(target=_run, args=(dict(env), log, boundary))
+    child = FORKS.Process(target=_run, args=(dict(env), log, boundary))
     child.start()
     try:
         yield child

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 
 from bridge import accounts
 from bridge.edges.accounts import AccountChange, Credentials
@@ -46,8 +47,24 @@ def _base_url(text: str) -> str:
 Secret = Annotated[
     SecretStr,
     AfterValidator(_secret),
-    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True, "maxLength": 4096}),
+    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True, "pattern": "^[!-~]{1,4096}$"}),
 ]
+
+BaseUrl = Annotated[
+    str,
+    Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": r"^https?://[^?#@\s]+$"}),
+    AfterValidator(_base_url),
+]
+
+_OAUTH = ("client_id", "client_secret", "refresh_token")
+
+
+def _exactly(*names: str) -> JsonDict:
+    """Return the schema of an object that has these secrets, and none of the others."""
+    others = {"access_token", *_OAUTH} - {*names}
+    given: JsonDict = {name: {"type": "string"} for name in names}
+    absent: JsonDict = {name: {"type": "null"} for name in sorted(others)}
+    return {"required": list(names), "properties": given | absent}
 
 
 class AccountSettings(Body):
@@ -55,9 +72,10 @@ class AccountSettings(Body):
 
     model_config = ConfigDict(
         json_schema_extra={
+            "oneOf": [_exactly("access_token"), _exactly(*_OAUTH)],
             "examples": [
                 {"access_token": "pat-na1-11111111-2222-3333-4444-555555555555", "rate_limit": "190/10"}
-            ]
+            ],
         }
     )
 
@@ -65,7 +83,7 @@ class AccountSettings(Body):
     client_id: Secret | None = Field(default=None, description="With OAuth: these three, and no token.")
     client_secret: Secret | None = None
     refresh_token: Secret | None = None
-    base_url: Annotated[str, Field(max_length=2048), AfterValidator(_base_url)] | None = None
+    base_url: BaseUrl | None = None
     api_version: Annotated[str, Field(pattern=r"^(v3|20[0-9]{2}-(0[1-9]|1[0-2]))$")] | None = None
     rate_limit: Annotated[str, Field(pattern=_RATE_LIMIT)] | None = Field(
         default=None, description="HubSpot's burst limit, in requests / seconds."

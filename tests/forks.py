@@ -1,0 +1,7 @@
+"""Commands as forks of one process that has imported the bridge: the imports alone take a second."""
+
+import multiprocessing
+
+# The fork server is one for the whole run, and so is the list of what it imports first.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["bridge.cli", "tests.commands.conftest", "tests.reliability.dying"])

@@ -1,0 +1,92 @@
+"""The quota among real processes: HubSpot's own count, while the client's app uses the rest in bursts."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge import sandbox
+from bridge.sandbox import Sandbox, SandboxOptions
+from tests.postgres import PostgresServer
+from tests.reliability import forked
+from tests.reliability.receiver import Receiver
+from tests.reliability.site import site
+
+WORKERS = 3
+SECONDS = 25.0
+# HubSpot's: so many requests in any ten seconds. Half is the bridge's.
+LIMIT, SHARE = 100, 50
+# The client's app asks for its half in bursts, and never for more of it in any ten seconds.
+BURST, BURST_SECONDS = 25, 5.05
+SETTINGS = {"HUBSPOT_RATE_LIMIT": f"{LIMIT}/10", "HUBSPOT_RATE_SHARE": "0.5", "BRIDGE_LEASE_SECONDS": "30"}
+
+
+class App:
+    """The client's own app: it uses what is its own of the quota, whatever the bridge does."""
+
+    def __init__(self, hubspot: Sandbox) -> None:
+        self.taken = self.refused = 0
+        self._hubspot = hubspot
+        self._over = threading.Event()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._work)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            thread.join()
+
+    def _work(self) -> None:
+        while not self._over.wait(BURST_SECONDS):
+            taken = self._hubspot.state.take_quota("sandbox-token", BURST)
+            self.taken += taken
+            self.refused += BURST - taken
+
+
+@pytest.fixture(scope="module")
+def ledger(
+    postgres_server: PostgresServer, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """What HubSpot has counted, after three workers had hundreds of due watches and half of the quota."""
+    folder = tmp_path_factory.mktemp("quota")
+    url = postgres_server.create_database("bridge_quota", template=postgres_template)
+    with ExitStack() as running:
+        hubspot = running.enter_context(sandbox.running(SandboxOptions(burst_requests=LIMIT)))
+        receiver, place = running.enter_context(Receiver()), running.enter_context(site(url))
+        tasks = hubspot.state.add_tasks(tasks=400, pending_seconds=0, processing_seconds=600)
+        place.register(tasks, receiver.url(place))
+        app = App(hubspot)
+        running.enter_context(app.at_work())
+        for number in range(WORKERS):
+            log = Path(folder) / f"{number}.log"
+            running.enter_context(forked.running(place.env(hubspot.url, **SETTINGS), log))
+        time.sleep(SECONDS)
+        yield {"app": app, "logs": sorted(folder.glob("*.log"))} | hubspot.state.ledger()
+    postgres_server.drop_database("bridge_quota")
+
+
+def test_no_ten_seconds_hold_more_than_the_share(ledger: dict[str, Any]) -> None:
+    assert 0 < ledger["accounts"]["sandbox-token"]["peak_requests"] <= SHARE
+
+
+def test_the_share_is_used_while_the_client_s_app_uses_the_rest(ledger: dict[str, Any]) -> None:
+    assert ledger["accounts"]["sandbox-token"]["requests"] >= SHARE * SECONDS / 10 * 0.4
+    assert ledger["app"].taken >= 3 * BURST
+    assert ledger["app"].refused == 0
+
+
+def test_hardly_a_request_is_one_too_many(ledger: dict[str, Any]) -> None:
+    answered = sum(ledger["status_codes"].values())
+    assert ledger["status_codes"].get("429", 0) <= answered * 0.01
+
+
+def test_every_worker_had_its_part(ledger: dict[str, Any]) -> None:
+    assert all("worker_started" in log.read_text() for log in ledger["logs"])
+    assert len(ledger["logs"]) == WORKERS
