@@ -10,6 +10,9 @@ ready := .venv/.ready
 compile := $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+# Many tests wait for real time-outs; a file's tests stay together, because they share what they started.
+parallel := --numprocesses 2 --dist loadfile
+
 # The set-up uses the Python that is here, and never fetches one.
 export UV_PYTHON_DOWNLOADS := never
 
@@ -21,7 +24,7 @@ demo: $(ready)
 
 test: $(ready)
 	@echo "test: the whole suite, with a real PostgreSQL"
-	@$(bin)/python -m pytest
+	@$(bin)/python -m pytest $(parallel)
 
 run: $(ready)
 	@echo "run: the bridge on http://127.0.0.1:8000, with SQLite"
@@ -41,7 +44,7 @@ check: $(ready)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export DATABASE_URL="sqlite:///$$folder/bridge.db" \
 		&& $(bin)/python -m bridge migrate && $(bin)/alembic check
 	@echo "check: tests, and what they cover"
-	@$(bin)/python -m pytest --cov --cov-report=
+	@$(bin)/python -m pytest $(parallel) --cov --cov-report=
 	@$(bin)/coverage report
 	@$(bin)/coverage report --include='bridge/core/*' --fail-under=100
 

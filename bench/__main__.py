@@ -1,6 +1,7 @@
 """`python -m bench`: run the scenarios, print what they found, write it to bench/results."""
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ SHORT = ("throughput", "registration", "latency", "order")
 def main() -> int:
     """Run what the arguments ask for; 1 when a scenario fails, or a short run is beyond a floor."""
     arguments = _arguments()
+    # As Ctrl-C does: what was started is ended, instead of being left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _chosen(arguments)
     about = machine()
     findings = _found(chosen, short=arguments.short)

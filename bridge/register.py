@@ -1,5 +1,6 @@
 """Step 1: a request becomes a watch, once, however often it is sent."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -82,9 +83,18 @@ def _result(watch: Watch, standing: Watch) -> Registered | Differs:
     if standing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {
-        "metadata": standing.metadata != watch.metadata,
+        "metadata": not _same_json(standing.metadata, watch.metadata),
         "timeout_seconds": standing.deadline_at - standing.created_at != watch.deadline_at - watch.created_at,
     }
     if fields := tuple(name for name, differs in differing.items() if differs):
         return Differs(watch=standing, fields=fields)
     return Registered(watch=standing, new=False)
+
+
+def _same_json(one: str, other: str) -> bool:
+    """Tell whether two JSON texts mean the same: the order of names does not count (RFC 8259, 4)."""
+    return one == other or _sorted(one) == _sorted(other)
+
+
+def _sorted(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)

@@ -22,7 +22,7 @@ def open_engine(url: str) -> Engine:
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:
@@ -51,6 +51,7 @@ def _postgresql(url: str) -> Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=300,
+        hide_parameters=True,  # an error's text goes to the log; a row may hold what does not belong there
         connect_args={"connect_timeout": 5, "options": options},
     )
 

@@ -53,13 +53,13 @@ class Registrar:
 
     def has_room(self, client: str, wanted: int, now: datetime) -> bool:
         """Tell whether a client may register as many watches as it wants to."""
-        count = self._counts.get(client)
-        if count and count.open + count.added + wanted <= self.limit:
-            fresh = now < count.counted_at + COUNTED_EVERY
-        else:
-            fresh = bool(count and now < count.counted_at + RECOUNTED_EVERY)
-        if count is None or not fresh:
+        count = self._counts.get(client) or self._count(client, now)
+        lasts = COUNTED_EVERY if self._fit(count, wanted) else RECOUNTED_EVERY
+        if now >= count.counted_at + lasts:
             count = self._count(client, now)
+        return self._fit(count, wanted)
+
+    def _fit(self, count: _Count, wanted: int) -> bool:
         return count.open + count.added + wanted <= self.limit
 
     def _count(self, client: str, now: datetime) -> _Count:

@@ -259,3 +259,14 @@ def test_a_worker_that_died_long_ago_is_forgotten(engine: Engine) -> None:
         housekeeping.beat(connection, "alive", later(86_401))
         housekeeping.leave(connection, "alive")
         assert housekeeping.last_tick(connection) is None
+
+
+@pytest.mark.parametrize(
+    ("again", "same"),
+    [('{"b": 2, "a": 1}', True), ('{"a": 1, "b": 2.0}', False), ('{"a": true, "b": 2}', False)],
+)
+def test_metadata_is_the_same_in_any_order_of_its_names(engine: Engine, again: str, *, same: bool) -> None:
+    first = wanted(metadata='{"a": 1, "b": 2}')
+    register(engine, [first], now=NOW)
+    [result] = register(engine, [replace(first, metadata=again)], now=NOW)
+    assert isinstance(result, Registered if same else Differs)

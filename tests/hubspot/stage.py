@@ -25,6 +25,7 @@ from bridge.edges.store.claims import Claimant
 from bridge.errands import Errands
 from bridge.poll import Polls
 from bridge.sandbox import Sandbox, SandboxOptions
+from bridge.web.parts import OPEN_WATCH_LIMIT
 from bridge.worker import Worker
 from tests.hubspot_accounts import STATIC, a_cipher, a_transport, an_account
 from tests.makers import SteppedClock
@@ -103,6 +104,7 @@ class Setting:
     rate: Rate = PLENTY
     base_url: str | None = None
     timeout_seconds: float = 10
+    open_watch_limit: int = OPEN_WATCH_LIMIT
 
 
 @contextmanager
@@ -133,7 +135,7 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
             hubspot=hubspot,
             receiver=receiver,
             worker=_worker(closing, **shared),
-            admin=_admin(closing, url, **shared),
+            admin=_admin(closing, url, open_watch_limit=setting.open_watch_limit, **shared),
             logged=logged,
         )
 
@@ -177,11 +179,27 @@ def _worker(
 
 
 def _admin(
-    closing: ExitStack, url: str, *, engine: Engine, accounts: Accounts, hubspot: HubSpot, clock: SteppedClock
+    closing: ExitStack,
+    url: str,
+    *,
+    open_watch_limit: int,
+    engine: Engine,
+    accounts: Accounts,
+    hubspot: HubSpot,
+    clock: SteppedClock,
 ) -> Caller:
     """Whoever holds the admin's key to a REST API over the same parts."""
     errands = Errands(
         engine=engine, accounts=accounts, hubspot=hubspot, clock=clock, lease_seconds=LEASE_SECONDS
     )
-    parts = {"engine": engine, "cipher": a_cipher(), "accounts": accounts, "errands": errands, "clock": clock}
-    return closing.enter_context(serving(url, **parts, is_migrated=is_migrated)).admin
+    api = serving(
+        url,
+        engine=engine,
+        cipher=a_cipher(),
+        accounts=accounts,
+        errands=errands,
+        clock=clock,
+        is_migrated=is_migrated,
+        open_watch_limit=open_watch_limit,
+    )
+    return closing.enter_context(api).admin

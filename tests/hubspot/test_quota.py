@@ -15,9 +15,11 @@ from tests.postgres import PostgresServer
 from tests.reliability import forked
 from tests.reliability.receiver import Receiver
 from tests.reliability.site import site
+from tests.reliability.waiting import until
 
 WORKERS = 3
-SECONDS = 25.0
+# More than HubSpot's window each: first the bridge alone, then beside the client's app.
+ALONE_SECONDS, TOGETHER_SECONDS = 12.0, 14.0
 # HubSpot's: so many requests in any ten seconds. Half is the bridge's.
 LIMIT, SHARE = 100, 50
 # The client's app asks for its half in bursts, and never for more of it in any ten seconds.
@@ -44,10 +46,11 @@ class App:
             thread.join()
 
     def _work(self) -> None:
-        while not self._over.wait(BURST_SECONDS):
+        while not self._over.is_set():
             taken = self._hubspot.state.take_quota("sandbox-token", BURST)
             self.taken += taken
             self.refused += BURST - taken
+            self._over.wait(BURST_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -62,23 +65,25 @@ def ledger(
         receiver, place = running.enter_context(Receiver()), running.enter_context(site(url))
         tasks = hubspot.state.add_tasks(tasks=400, pending_seconds=0, processing_seconds=600)
         place.register(tasks, receiver.url(place))
-        app = App(hubspot)
-        running.enter_context(app.at_work())
         for number in range(WORKERS):
             log = Path(folder) / f"{number}.log"
             running.enter_context(forked.running(place.env(hubspot.url, **SETTINGS), log))
-        time.sleep(SECONDS)
+        until(lambda: hubspot.state.ledger()["endpoints"])
+        time.sleep(ALONE_SECONDS)
+        app = App(hubspot)
+        with app.at_work():
+            time.sleep(TOGETHER_SECONDS)
         yield {"app": app, "logs": sorted(folder.glob("*.log"))} | hubspot.state.ledger()
     postgres_server.drop_database("bridge_quota")
 
 
 def test_no_ten_seconds_hold_more_than_the_share(ledger: dict[str, Any]) -> None:
-    assert 0 < ledger["accounts"]["sandbox-token"]["peak_requests"] <= SHARE
+    assert ledger["accounts"]["sandbox-token"]["peak_requests"] <= SHARE
 
 
-def test_the_share_is_used_while_the_client_s_app_uses_the_rest(ledger: dict[str, Any]) -> None:
-    assert ledger["accounts"]["sandbox-token"]["requests"] >= SHARE * SECONDS / 10 * 0.4
-    assert ledger["app"].taken >= 3 * BURST
+def test_the_share_is_used_and_yet_the_client_s_app_always_gets_its_own(ledger: dict[str, Any]) -> None:
+    assert ledger["accounts"]["sandbox-token"]["peak_requests"] >= SHARE * 0.7
+    assert ledger["app"].taken >= 2 * BURST
     assert ledger["app"].refused == 0
 
 

@@ -73,13 +73,19 @@ def test_without_a_worker_nothing_moves(api: Api) -> None:
 def test_polls_that_are_long_overdue_are_told(api: Api) -> None:
     works(api)
     due(api, minutes=6)
-    assert ready(api) == (503, ["1 accounts have polls due since 2026-11-21T11:54:00.000000Z."])
+    assert ready(api) == (
+        503,
+        ["Polls are overdue, the oldest since 2026-11-21T11:54:00.000000Z (accounts: 1)."],
+    )
 
 
 def test_callbacks_that_are_long_overdue_are_told(api: Api) -> None:
     works(api)
     due(api, minutes=6, state="delivering", outcome="failed")
-    assert ready(api) == (503, ["1 hosts have callbacks due since 2026-11-21T11:54:00.000000Z."])
+    assert ready(api) == (
+        503,
+        ["Callbacks are overdue, the oldest since 2026-11-21T11:54:00.000000Z (hosts: 1)."],
+    )
 
 
 def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(api: Api) -> None:

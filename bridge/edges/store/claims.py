@@ -179,7 +179,10 @@ def _on_sqlite(element: _SecondsSince, compiler: SQLCompiler, **kwargs: Any) -> 
     return f"(julianday({now}) - julianday({since})) * 86400.0"
 
 
-_MOST_URGENT = _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT)
+# What a late worker is just saving is left out: waiting for it while holding the gate could be for ever.
+_MOST_URGENT = (
+    _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
+)
 _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young_since", type_=Instant))
 
 

@@ -1,5 +1,6 @@
 """Whether the process lives, and whether work is moving."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -89,10 +90,15 @@ def _problems(connection: Connection, now: datetime) -> list[str]:
     if ticked_at is None or ticked_at < now - TICKED_WITHIN:
         problems.append("No worker was alive within the last 60 s.")
     if accounts:
-        problems.append(f"{len(accounts)} accounts have polls due since {rfc3339(min(accounts.values()))}.")
+        problems.append(_overdue("Polls", "accounts", accounts))
     if hosts:
-        problems.append(f"{len(hosts)} hosts have callbacks due since {rfc3339(min(hosts.values()))}.")
+        problems.append(_overdue("Callbacks", "hosts", hosts))
     return problems
+
+
+def _overdue(steps: str, lanes: str, due: Mapping[str, datetime]) -> str:
+    # Hosts are not named: everybody may ask, and they are the clients' own affair.
+    return f"{steps} are overdue, the oldest since {rfc3339(min(due.values()))} ({lanes}: {len(due)})."
 
 
 def _paused(connection: Connection) -> list[dict[str, Any]]:
