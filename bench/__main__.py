@@ -4,10 +4,10 @@ import argparse
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 from bench import chart, report
-from bench.far_side import LedgerDiffers
 from bench.harness import Bench, bench_of
 from bench.processes import machine
 from bench.rivals import measure
@@ -72,9 +72,8 @@ def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:
             began_at = time.monotonic()
             try:
                 found = SCENARIOS[name](bench)
-            except (LedgerDiffers, RuntimeError) as error:
-                # What the other scenarios found is not lost with this one.
-                print(f"\n{name} failed: {error}")
+            except Exception:  # noqa: BLE001 -- what the others find must not be lost with this one
+                print(f"\n{name} failed:\n{traceback.format_exc()}", flush=True)
                 continue
             print(f"\n{name} ({time.monotonic() - began_at:.0f} s)")
             for row in found.rows:

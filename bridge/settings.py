@@ -160,6 +160,8 @@ class Settings(BaseModel):
     )
     retention_days: int = Field(default=30, ge=1, le=3650, alias="BRIDGE_RETENTION_DAYS")
 
+    open_watch_limit: int = Field(default=100_000, ge=1, le=10_000_000, alias="BRIDGE_OPEN_WATCH_LIMIT")
+
     hubspot_access_token: Token | None = Field(default=None, alias="HUBSPOT_ACCESS_TOKEN")
     hubspot_client_id: Token | None = Field(default=None, alias="HUBSPOT_CLIENT_ID")
     hubspot_client_secret: Token | None = Field(default=None, alias="HUBSPOT_CLIENT_SECRET")

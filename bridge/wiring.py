@@ -163,6 +163,7 @@ class Bridge:
                 public_url=settings.public_url,
                 https_only=settings.callback_https_only,
                 callback_ports=settings.callback_ports,
+                open_watch_limit=settings.open_watch_limit,
             )
         )
 

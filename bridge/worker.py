@@ -172,10 +172,11 @@ class Worker:
         with self._engine.begin() as connection:
             results = [*self._handed_on(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
-            if polled:
-                self._polls.learn(connection, polled, now)
+            # Hosts before accounts, as in a claim: two workers must not wait for each other in a circle.
             if attempted:
                 self._deliveries.learn(connection, attempted, now)
+            if polled:
+                self._polls.learn(connection, polled, now)
             jobs = self._next_jobs(connection, kept, now)
         _tell(done, kept)
         return list(jobs)

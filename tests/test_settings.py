@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
 from ipaddress import ip_network
 from typing import Any
 
@@ -12,7 +13,8 @@ from pydantic import SecretStr, ValidationError
 
 from bridge.settings import NAMES, Settings, SettingsProblem
 
-KEY = Fernet.generate_key().decode()
+# Any 32 bytes: the same in every process of a run, because it names test cases.
+KEY = urlsafe_b64encode(bytes(range(32))).decode()
 OAUTH = {
     "HUBSPOT_CLIENT_ID": "id",
     "HUBSPOT_CLIENT_SECRET": "hush-client",
@@ -32,6 +34,7 @@ DEFAULTS = {
     "lease_seconds": 60,
     "watch_timeout_seconds": 86_400,
     "retention_days": 30,
+    "open_watch_limit": 100_000,
     "hubspot_access_token": None,
     "hubspot_client_id": None,
     "hubspot_client_secret": None,
@@ -145,6 +148,7 @@ def test_a_good_value_gets_its_type(name: str, text: str, field: str, value: Any
         ("BRIDGE_CALLBACK_PROXY", "socks5://proxy", "http"),
         ("BRIDGE_CALLBACK_TIMEOUT", "0", "greater"),
         ("BRIDGE_RETENTION_DAYS", "0", "greater"),
+        ("BRIDGE_OPEN_WATCH_LIMIT", "0", "greater"),
         ("BRIDGE_LOG_FORMAT", "xml", "'console' or 'json'"),
         ("HUBSPOT_ACCESS_TOKEN", "pat-é", "ASCII"),
         ("HUBSPOT_BASE_URL", "https://me:hush@api.example", "user"),

@@ -31,7 +31,7 @@ DOCUMENT = {"url": "https://files.example.com/report.csv", "access": "PRIVATE", 
 ACCEPTED = response("202 Accepted", {"id": "AAAAEZ6whGI"})
 
 
-def started(stage: Stage, document: Any = DOCUMENT, **others: Any) -> TestResponse:
+def started(stage: Stage, document: Any = DOCUMENT, /, **others: Any) -> TestResponse:
     body = {"import": document, "callback_url": stage.callback_url("imports")} | others
     return stage.admin.post("/v1/imports", body)
 
@@ -218,7 +218,8 @@ def test_only_a_few_imports_are_started_at_a_time_so_that_the_api_has_threads_le
 def test_what_is_no_import_is_refused_before_hubspot_is_asked(new_stage: NewStage) -> None:
     stage = new_stage()
     deep = json.loads('{"a":' * 101 + "{}" + "}" * 101)
-    for document in (None, [], "url", 17, True, {"url": "x" * 16_384}, deep):
+    wrong: list[Any] = [None, [], "url", 17, True, {"url": "x" * 16_384}, deep]
+    for document in wrong:
         assert pointers(started(stage, document)) == ["/import"]
     assert pointers(stage.admin.post("/v1/imports", {"callback_url": URL})) == ["/import"]
     assert starts(stage) == 0

@@ -1,0 +1,98 @@
+"""PostgreSQL's row locks are taken in one order by everybody, so that nobody waits for each other in a circle."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Table, select, text
+
+from bridge.core.polling import end
+from bridge.core.watch import Outcome, State
+from bridge.edges.store import claims, watches
+from bridge.edges.store import gates as store
+from bridge.edges.tables import account_gates
+from bridge.sandbox import Sandbox
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+from bridge.worker import Worker
+from tests.reliability.conftest import NewSite
+from tests.reliability.receiver import Receiver
+from tests.reliability.site import LEASE_SECONDS, Site
+from tests.reliability.waiting import until
+
+HOST = "127.0.0.1"
+CLAIMANT = claims.Claimant(worker="worker-1", lease_seconds=LEASE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def site(new_site: NewSite) -> Site:
+    return new_site("postgresql")
+
+
+@pytest.fixture
+def worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
+    """A worker that does nothing by itself."""
+    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    yield bridge.clock._worker
+    bridge.engine.dispose()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def ended(site: Site, watch_id: str) -> None:
+    """Have a callback be due."""
+    with site.engine.begin() as connection:
+        [watch] = watches.lock(connection, [watch_id])
+        claims.put(connection, [end(watch, Outcome.COMPLETED, None, now=now())])
+
+
+def is_free(connection: Connection, table: Table, name: str) -> bool:
+    """Tell whether nobody holds a row's lock."""
+    row = select(table.c.name).where(table.c.name == name).with_for_update(skip_locked=True)
+    return connection.execute(row).first() is not None
+
+
+def someone_waits(connection: Connection) -> bool:
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    return connection.execute(text(waiting)).first() is not None
+
+
+def test_whoever_waits_for_a_host_s_gate_holds_no_account_s(
+    site: Site, worker: Worker, hubspot: Sandbox, receiver: Receiver
+) -> None:
+    to_poll, to_deliver = hubspot.state.add_tasks(tasks=2)
+    site.register([to_poll], receiver.url(site))
+    [delivering] = site.register([to_deliver], receiver.url(site, "flaky"))
+    ended(site, delivering)
+    done: list[Any] = [worker._work(job) for job in worker._claim()]
+    assert len(done) == 2
+    with ThreadPoolExecutor(1) as saver, site.engine.begin() as holder:
+        store.lock_hosts(holder, {HOST})
+        saving = saver.submit(worker._save, done)
+        with site.engine.connect() as onlooker:
+            until(lambda: someone_waits(onlooker))
+            assert is_free(onlooker, account_gates, "default")
+        holder.rollback()
+        saving.result()
+
+
+def test_a_claim_never_waits_for_a_watch_that_is_being_saved(
+    site: Site, hubspot: Sandbox, receiver: Receiver
+) -> None:
+    held, free = site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site))
+    with site.engine.begin() as saver, site.engine.begin() as claimer:
+        watches.lock(saver, [held])
+        # A claim that waits fails, instead of hanging.
+        claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
+        urgent = claims.claim_urgent(claimer, "default", 2, CLAIMANT, now(), odd_to_young=True)
+        assert [watch.id for watch in urgent] == [free]
+        claimer.rollback()
+    with site.engine.begin() as saver, site.engine.begin() as claimer:
+        watches.lock(saver, [held])
+        claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
+        longest = claims.claim(claimer, State.WATCHING, {"default": 2}, CLAIMANT, now())
+        assert [watch.id for watch in longest] == [free]
