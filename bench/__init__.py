@@ -1,11 +1,12 @@
 """Benchmarks: the bridge against bounds, in one run on one machine, so that only the ratios matter.
 
-__main__     which scenarios run, and what is written
+__main__     which scenarios run, and what is printed
 scenarios/   what is measured, one module each: `run(bench) -> Findings`
-harness      what they share: the loopback server, databases, worker processes
-loopback     a process that plays HubSpot and the receivers, and keeps a ledger
-bound        a process that makes the same requests with no bridge around them
-simulation   the order of polls, in simulated time
-report       results as JSON, as a page, and as a picture (chart)
 rivals/      the same job done with other tools
+harness      what a scenario gets: the far side, databases, sizes
+system       one bridge to be measured, with its worker processes; bulk fills its table
+far_side     HubSpot and the receivers, as seen from here; loopback is their process, and keeps the ledger
+bound        the same requests with no bridge around them; bare: a Flask endpoint with none; wrk: its client
+simulation   the order of polls, in simulated time
+report       what was found, as JSON and as a page; chart: as a picture
 """

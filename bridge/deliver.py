@@ -89,10 +89,13 @@ class Deliveries:
             return []
         allowed = dict(shares)
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
-        for name, gate in store.read_hosts(connection, shares).items():
+        # In one order everywhere, as all rows are locked.
+        for name, gate in sorted(store.read_hosts(connection, shares).items()):
             if gate.paused_until is not None:
-                first = store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
-                allowed[name] = int(first)
+                over = gate.paused_until <= now
+                allowed[name] = int(
+                    over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
+                )
         watches = claims.claim(connection, self.state, allowed, self._claimant, now)
         return self.jobs(
             connection, watches, store_watches.answers_of(connection, [w.id for w in watches]), now

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from bridge.core import admission, polling
@@ -15,6 +16,8 @@ from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.store import claims, days, news
 from bridge.edges.store import gates as store
+
+log = structlog.get_logger()
 
 OVERDUE_GRACE_SECONDS = 60.0  # a last poll that the quota keeps waiting for longer is given up
 OVERDUE_BATCH = 500
@@ -67,7 +70,7 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, most: int, now: datetime) -> dict[str, tuple[datetime, int]]:
-        """Return the accounts with due watches that may be polled: since when, and how many at a time."""
+        """Return the accounts with due watches that may be polled: since when, and how many more now."""
         due = claims.due_lanes(connection, self.state, now)
         if not due:
             return {}
@@ -143,5 +146,8 @@ def time_out_overdue(engine: Engine, now: datetime) -> int:
     """End watches past their deadline whose last poll cannot be had; return how many."""
     with engine.begin() as connection:
         late = claims.overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
-        claims.put(connection, [polling.time_out(watch, now=now) for watch in late])
-    return len(late)
+        over = [polling.time_out(watch, now=now) for watch in late]
+        claims.put(connection, over)
+    for watch in over:
+        log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)
+    return len(over)

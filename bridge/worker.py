@@ -12,7 +12,6 @@ from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 
 from bridge import deliver, poll
 from bridge.core import seats as sharing
@@ -131,14 +130,17 @@ class Worker:
         if not due:
             return []
         longest_first = sorted(due, key=lambda lane: due[lane][0])
-        shares = sharing.share(
-            self._seats.free, self._seats.held, {lane: due[lane][1] for lane in longest_first}
-        )
+        most = {lane: self._limit(lane, due[lane][1]) for lane in longest_first}
+        shares = sharing.share(self._seats.free, self._seats.held, most)
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
                 *self._polls.claim(connection, _of(State.WATCHING, shares), now),
             ]
+
+    def _limit(self, lane: Lane, count: int) -> int:
+        """Return how many seats a lane may hold: an account's quota counts what is new, a host's limit all."""
+        return count + self._seats.held[lane] if lane[0] is State.WATCHING else count
 
     def _save_all(self) -> list[Job]:
         """Save all that is done in one transaction; return the callbacks that may start at once."""
@@ -148,20 +150,20 @@ class Worker:
             jobs = self._save(self._unsaved)
         except database.AWAY:
             raise
-        except DBAPIError:
+        except Exception:  # noqa: BLE001 -- told for the one result that causes it, below
             jobs = self._save_each()
         self._unsaved = []
         return jobs
 
     def _save_each(self) -> list[Job]:
-        """One result that the database refuses must not take the others with it."""
+        """One result that cannot be saved, for whatever reason, must not take the others with it."""
         jobs: list[Job] = []
         for done in self._unsaved:
             try:
                 jobs += self._save([done])
-            except DBAPIError as error:
-                if isinstance(error, database.AWAY):
-                    raise
+            except database.AWAY:
+                raise
+            except Exception:
                 log.exception("result_refused", watch=done.job.watch.id)
         return jobs
 

@@ -14,9 +14,9 @@ from bench.scenarios.throughput import CONCURRENCY, ratios, raw
 from bench.system import Run
 
 BRIDGE = "the bridge, two processes on PostgreSQL"
-TASKS = 2_000
+TASKS = 1_000
 # It manages about a hundred a second.
-FEWER = {"APScheduler": 400}
+FEWER = {"APScheduler": 300}
 ROUNDS = 3
 
 RIVALS: Mapping[str, Callable[[Bench], AbstractContextManager[Started]]] = {

@@ -44,7 +44,7 @@ def _memory(bench: Bench, *, accounts: int) -> float:
     system = bench.system("postgresql")
     _fill(bench, system, accounts)
     with system.workers() as [worker]:
-        time.sleep(bench.pick(20, 5))
+        time.sleep(bench.pick(15, 5))
         peak = worker.peak_mebibytes
     system.engine.dispose()
     return peak
@@ -54,7 +54,7 @@ def _at_quota(bench: Bench, accounts: int) -> tuple[float, float]:
     """Return the polls a second of one worker, and what it takes of a core."""
     system = bench.system("postgresql", HUBSPOT_RATE_LIMIT="100/10", HUBSPOT_RATE_SHARE="0.5")
     _fill(bench, system, accounts)
-    seconds = bench.pick(20, 5)
+    seconds = bench.pick(12, 5)
     with system.workers() as [worker]:
         time.sleep(WARM_SECONDS)
         bench.far_side.reset()

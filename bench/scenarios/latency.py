@@ -14,7 +14,7 @@ TASKS_PER_SECOND = 10
 
 def run(bench: Bench) -> Findings:
     """Let tasks end one by one, over each kind of database."""
-    rounds = range(bench.pick(3, 1))
+    rounds = range(bench.pick(2, 1))
     found = {kind: [_delays(bench, kind) for _ in rounds] for kind in KINDS}
     rows = [
         Row(

@@ -35,7 +35,7 @@ def run(bench: Bench) -> Findings:
         "beside an account that takes 5 s a call": _slow_account,
     }
     p95: defaultdict[str, list[float]] = defaultdict(list)
-    for _ in range(bench.pick(3, 1)):
+    for _ in range(bench.pick(2, 1)):
         for name, disturb in scenes.items():
             p95[name].append(percentile(_waits(bench, disturb), 95))
     rows = [

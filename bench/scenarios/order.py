@@ -75,7 +75,7 @@ class Regime:
 
 def run(bench: Bench) -> Findings:
     """Simulate all laws alone, then all regimes."""
-    number = bench.pick(12_000, 6_000)
+    number = bench.pick(12_000, 3_000)
     wide = {name: _alone(law, number) for name, law in WIDE.items()}
     narrow = {name: _alone(law, number) for name, law in NARROW.items()}
     regimes = _regimes()

@@ -1,4 +1,4 @@
-"""The processes: migrate, worker, serve, sandbox."""
+"""The processes: migrate, rotate-encryption, worker, serve, sandbox."""
 
 import argparse
 import logging
@@ -71,8 +71,11 @@ def _migrate(_: argparse.Namespace) -> None:
 
 def _rotate_encryption(_: argparse.Namespace) -> None:
     bridge = prepared()
-    with bridge.engine.begin() as connection:
-        rotated = vault.rotate(connection, bridge.cipher)
+    try:
+        with bridge.engine.begin() as connection:
+            rotated = vault.rotate(connection, bridge.cipher)
+    except WrongSecretKey as wrong:
+        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
     sys.stdout.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_SECONDS = 10
 STATEMENT_TIMEOUT_MS = 15_000
 
-AWAY = (OperationalError, PoolTimeout)
+# The middle one is PostgreSQL's word for a server that only reads, as one does before it takes over.
+AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
 def open_engine(url: str) -> Engine:
@@ -78,4 +79,4 @@ _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 def is_away(error: DBAPIError) -> bool:
     """Tell whether the database could not be reached or could not work, rather than refused."""
-    return isinstance(error, OperationalError) or error.connection_invalidated
+    return isinstance(error, AWAY) or error.connection_invalidated

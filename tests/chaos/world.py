@@ -104,5 +104,9 @@ class World:
         """Return what does not add up."""
         logged = [line for started in self.processes.started for line in errors(started.log)]
         # gunicorn tells as an error that its children were killed.
-        ours = [str(line) for line in logged if not line["logger"].startswith("gunicorn")]
+        ours = [
+            f"an error was logged: {line['event']} {line.get('watch', '')}"
+            for line in logged
+            if not line["logger"].startswith("gunicorn")
+        ]
         return [*self.surprises, *self.ledger.problems(), *ours]

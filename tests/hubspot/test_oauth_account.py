@@ -32,6 +32,18 @@ def test_tokens_that_end_during_the_work_cost_no_error(each_stage: NewStage) -> 
     assert not stage.lines("account_paused")
 
 
+def test_a_token_that_ended_while_nobody_asked_is_not_tried(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=OAUTH), pending_seconds=0, processing_seconds=0)
+    registered(stage, 1)
+    stage.passes(3)
+    stage.clock.passes(7_200)
+    registered(stage, 1)
+    stage.passes(3)
+    assert len(stage.events()) == 2
+    assert stage.hubspot.state.ledger()["status_codes"] == {"200": 4}
+    assert stage.hubspot.state.ledger()["refreshes"] == 2
+
+
 def test_a_token_that_is_revoked_during_the_work_is_replaced_once_and_nobody_waits(
     new_stage: NewStage,
 ) -> None:

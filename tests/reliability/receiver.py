@@ -127,7 +127,12 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            length = int(self.headers["Content-Length"])
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # Whoever sent it died in the middle: nothing has arrived.
+                self.close_connection = True
+                return
             reaction = receiver.receive(self.path, body, {n.lower(): v for n, v in self.headers.items()})
             if reaction.status_code is None:
                 self.close_connection = True

@@ -47,9 +47,9 @@ class Scene:
         env = self.site.env(self.hubspot.url, **changes)
         return forked.running(env, self.log, boundary, str(nth), number, command)
 
-    def healthy_worker(self) -> AbstractContextManager[BaseProcess]:
+    def healthy_worker(self, **changes: str) -> AbstractContextManager[BaseProcess]:
         """Run a worker to which nothing happens."""
-        return forked.running(self.site.env(self.hubspot.url), self.folder / "healthy.log")
+        return forked.running(self.site.env(self.hubspot.url, **changes), self.folder / "healthy.log")
 
 
 def followed(ledger: Ledger) -> list[str]:

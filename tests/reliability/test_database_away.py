@@ -9,8 +9,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 import requests
 
@@ -29,6 +30,7 @@ from tests.reliability.waiting import until
 
 AWAY_SECONDS = 8.0
 STOPPING_SECONDS = 3.0
+READING_SECONDS = 5.0
 LOCKED_SECONDS = BUSY_SECONDS + 2
 # A process that asks without a pause uses all of a processor, or half of one on a busy machine.
 MOST_CPU_SHARE = 0.25
@@ -111,6 +113,26 @@ def worker_is_stopped_meanwhile(
         return seen(bridge, share, exit_status=exit_status)
 
 
+def postgresql_only_reads(
+    server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
+) -> Outage:
+    """As it is for a moment when a follower is promoted, or a plan's limit is reached."""
+    with house(place, hubspot, receiver, folder) as bridge:
+        bridge.fill()
+        set_read_only(server, "on")
+        share = cpu_share(bridge.worker, READING_SECONDS)
+        answers = asked(bridge)
+        set_read_only(server, "off")
+        bridge.register()
+        return seen(bridge, share, answers=answers)
+
+
+def set_read_only(server: PostgresServer, setting: LiteralString) -> None:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("ALTER DATABASE bridge SET default_transaction_read_only = " + setting)
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'bridge'")
+
+
 def sqlite_is_locked(place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Outage:
     with house(place, hubspot, receiver, folder) as bridge:
         bridge.fill()
@@ -137,17 +159,20 @@ def outages(
     def on(play: Any, *where: Any) -> Any:
         return partial(play, *where, hubspot, receiver, tmp_path_factory.mktemp("house"))
 
-    with own_server() as one, own_server() as other:
+    with own_server() as one, own_server() as another, own_server() as third:
         plays = {
             "postgresql": on(postgresql_goes_away, *one),
-            "postgresql, stopping": on(worker_is_stopped_meanwhile, *other),
+            "postgresql, stopping": on(worker_is_stopped_meanwhile, *another),
+            "postgresql, read-only": on(postgresql_only_reads, *third),
             "sqlite": on(sqlite_is_locked, new_site("sqlite")),
         }
         with played(plays) as came:
             yield came
 
 
-EVERY = pytest.mark.parametrize("where", ["postgresql", "postgresql, stopping", "sqlite"])
+EVERY = pytest.mark.parametrize(
+    "where", ["postgresql", "postgresql, stopping", "postgresql, read-only", "sqlite"]
+)
 
 
 @EVERY
@@ -175,7 +200,11 @@ def test_a_worker_that_is_stopped_meanwhile_saves_what_it_has_and_ends_well(outa
 
 @pytest.mark.parametrize(
     ("where", "why"),
-    [("postgresql", "The database cannot be reached."), ("sqlite", "The database is busy.")],
+    [
+        ("postgresql", "The database cannot be reached."),
+        ("postgresql, read-only", "The database cannot be reached."),
+        ("sqlite", "The database is busy."),
+    ],
 )
 def test_the_api_asks_to_come_again(outages: Outages, where: str, why: str) -> None:
     answer = outages[where].result().answers["register"]

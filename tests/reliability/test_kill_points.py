@@ -14,15 +14,17 @@ from tests.reliability.dying import DELIVER, POLL, REGISTER
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import free_port
 from tests.reliability.scenes import Scene, followed, played
+from tests.reliability.waiting import PATIENCE_SECONDS
 
 KILLED = -9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Aftermath:
-    """Whether the process died where it should, and what does not add up in the end."""
+    """Whether the process died where it should, what it logged, and what does not add up in the end."""
 
     died: bool
+    log: str
     problems: list[str]
 
 
@@ -34,10 +36,10 @@ def worker_dies(scene: Scene, boundary: str) -> Aftermath:
         scene.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
     ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site, "flaky")))
     with scene.struck(boundary, 1, "SIGKILL", "worker") as worker:
-        worker.join(60)
+        worker.join(PATIENCE_SECONDS)
         died = worker.exitcode == KILLED
     with scene.healthy_worker():
-        return Aftermath(died=died, problems=followed(ledger))
+        return Aftermath(died=died, log=str(worker.exitcode)+scene.log.read_text(), problems=followed(ledger))
 
 
 def web_dies(scene: Scene, boundary: str) -> Aftermath:
@@ -50,7 +52,8 @@ def web_dies(scene: Scene, boundary: str) -> Aftermath:
         for task_id in scene.hubspot.state.add_tasks(tasks=2):
             ledger.promise(api.register(task_id, scene.receiver.url(scene.site)).json()["id"])
         problems = followed(ledger)
-    return Aftermath(died="SIGKILL" in scene.log.read_text(), problems=problems)
+    log = scene.log.read_text()
+    return Aftermath(died="SIGKILL" in log, log=log, problems=problems)
 
 
 Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
@@ -73,5 +76,5 @@ def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
 @pytest.mark.parametrize("boundary", REGISTER | POLL | DELIVER)
 def test_whoever_dies_there_loses_nothing(aftermaths: Aftermaths, kind: str, boundary: str) -> None:
     aftermath = aftermaths[kind, boundary].result()
-    assert aftermath.died, "the boundary was not reached"
+    assert aftermath.died, f"the boundary was not reached:\n{aftermath.log}"
     assert not aftermath.problems

@@ -51,7 +51,7 @@ def farewell(scene: Scene, ledger: Ledger, leaving: Running) -> Farewell:
     with reading(scene.site.engine) as connection:
         left = list(connection.execute(select(watches)))
         registered = list(connection.execute(select(workers)))
-    with scene.healthy_worker():
+    with scene.healthy_worker(**ENV):
         until(ledger.settled)
     return Farewell(
         exit_status=exit_status,

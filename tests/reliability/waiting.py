@@ -6,7 +6,7 @@ from typing import TypeVar
 
 LOOK_SECONDS = 0.05
 # Far beyond what a loaded machine takes; only a broken bridge waits so long.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 Seen = TypeVar("Seen")
 

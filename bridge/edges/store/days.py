@@ -93,6 +93,6 @@ def delays(connection: Connection, day: date) -> dict[str, Delays]:
 
 
 def prune(connection: Connection, before: date) -> None:
-    """Delete what is older than a day."""
+    """Delete the days before this one."""
     for table in (account_days, account_delays):
         connection.execute(delete(table).where(table.c.day < before))

@@ -80,7 +80,7 @@ _SAVE_ACCOUNT = (
 def retry_account(connection: Connection, name: str, now: datetime) -> None:
     """End an account's pause now: the next request is its probe."""
     paused = account_gates.c.name == name, account_gates.c.paused_until > now
-    connection.execute(update(account_gates).where(*paused).values(paused_until=now))
+    connection.execute(update(account_gates).where(*paused).values(paused_at=now, paused_until=now))
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
