@@ -39,7 +39,9 @@ def worker_dies(scene: Scene, boundary: str) -> Aftermath:
         worker.join(PATIENCE_SECONDS)
         died = worker.exitcode == KILLED
     with scene.healthy_worker():
-        return Aftermath(died=died, log=str(worker.exitcode)+scene.log.read_text(), problems=followed(ledger))
+        return Aftermath(
+            died=died, log=str(worker.exitcode) + scene.log.read_text(), problems=followed(ledger)
+        )
 
 
 def web_dies(scene: Scene, boundary: str) -> Aftermath:
