@@ -24,6 +24,9 @@ from bridge.edges import connections
 from bridge.edges.store import claims, watches
 from bridge.web import registrar
 
+# What it says last, for whoever cannot see how it ended.
+STRUCK = "the boundary is reached"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Boundary:
@@ -130,6 +133,7 @@ def strike(name: str, nth: int, number: signal.Signals) -> None:
 
     def hit(*arguments: Any) -> None:
         if boundary.where(*arguments) and next(reached) == nth:
+            sys.stderr.write(f"{STRUCK}\n")
             with quiet():
                 # To this thread: another would let it go on for a moment.
                 signal.pthread_kill(threading.get_ident(), number)

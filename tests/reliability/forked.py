@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def running(env: Mapping[str, str], log: Path, *boundary: str) -> Iterator[BaseP
             os.killpg(child.pid or 0, signal.SIGKILL)
         child.kill()
         child.join()
+
+
+def has_ended(child: BaseProcess, within_seconds: float) -> bool:
+    """Tell whether it ends within so long.
+
+    How it ended is not known: `multiprocessing` mixes up what it tells two threads that ask at once.
+    """
+    return bool(wait([child.sentinel], within_seconds))
 
 
 def _run(env: Mapping[str, str], log: Path, boundary: Sequence[str]) -> None:
