@@ -64,5 +64,8 @@ def followed(ledger: Ledger) -> list[str]:
 @contextmanager
 def played(plays: Mapping[Name, Callable[[], Came]]) -> Iterator[Mapping[Name, Future[Came]]]:
     """Play scenes, some at a time; what came of each."""
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as stage:
+    stage = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
         yield {name: stage.submit(play) for name, play in plays.items()}
+    finally:
+        stage.shutdown(cancel_futures=True)

@@ -1,0 +1,59 @@
+"""One result that cannot be saved, whatever is wrong with it, holds up no other."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge import deliver
+from bridge.edges.store import watches
+from bridge.sandbox import Sandbox
+from bridge.seats import Done, Job
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+from bridge.worker import Worker
+from tests.reliability.conftest import KINDS, NewSite
+from tests.reliability.receiver import Receiver
+from tests.reliability.site import Site
+
+# No encoding has half of a pair: the driver fails before the database sees it.
+HALF_A_CHARACTER = "\ud800"
+
+
+@contextmanager
+def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
+    """A worker that does nothing by itself."""
+    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    yield bridge.clock._worker
+    bridge.engine.dispose()
+
+
+def worked(worker: Worker, jobs: Sequence[Job]) -> list[Done]:
+    return [done for job in jobs if (done := worker._work(job))]
+
+
+def bad(done: deliver.Done) -> deliver.Done:
+    attempt = replace(done.attempted.attempt, response_excerpt=HALF_A_CHARACTER)
+    return replace(done, attempted=replace(done.attempted, attempt=attempt))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_result_that_no_database_takes_holds_up_no_other(
+    new_site: NewSite, hubspot: Sandbox, receiver: Receiver, kind: str
+) -> None:
+    site = new_site(kind)
+    ids = site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site))
+    with idle_worker(site, hubspot) as worker, capture_logs() as logged:
+        callbacks = worker._save(worked(worker, worker._claim()))
+        first, second = worked(worker, callbacks)
+        assert isinstance(first, deliver.Done)
+        worker._unsaved = [bad(first), second]
+        worker._save_all()
+        assert not worker._unsaved
+    refused = [line["watch"] for line in logged if line["event"] == "result_refused"]
+    assert refused == [first.job.watch.id]
+    with site.engine.connect() as connection:
+        states = {watch.id: watch.state for watch in watches.lock(connection, ids)}
+    assert states == {first.job.watch.id: "delivering", second.job.watch.id: "delivered"}

@@ -1,0 +1,26 @@
+"""SQLite's locks belong to a process: a connection that is carried over a fork loses what others write."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from bridge.sandbox import Sandbox
+from tests.reliability.conftest import NewSite
+from tests.reliability.processes import free_port, processes
+
+
+def open_files(pid: int) -> set[str]:
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be closed meanwhile.
+        with suppress(FileNotFoundError):
+            found.add(str(descriptor.readlink()))
+    return found
+
+
+def test_gunicorn_s_parent_has_closed_the_database_that_it_has_migrated(
+    new_site: NewSite, hubspot: Sandbox, tmp_path: Path
+) -> None:
+    site = new_site("sqlite")
+    with processes(site.env(hubspot.url), tmp_path) as started:
+        parent = started.web(free_port(), workers=2)
+        assert site.url.removeprefix("sqlite:///") not in open_files(parent.pid)
