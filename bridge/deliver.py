@@ -42,6 +42,11 @@ class Done:
     attempted: delivery.Attempted
 
     @property
+    def went_well(self) -> bool:
+        """Whether the other side has answered as it should."""
+        return isinstance(self.attempted.signal, gates.Success)
+
+    @property
     def result(self) -> claims.Result:
         """What is to be saved of the watch."""
         return claims.Result(
@@ -72,13 +77,15 @@ class Deliveries:
         self._clock = clock
         self._jitter = jitter
 
-    def lanes(self, connection: Connection, most: int, now: datetime) -> dict[str, tuple[datetime, int]]:
-        """Return the hosts with due callbacks: since when, and how many may be in flight to each."""
+    def lanes(
+        self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
+    ) -> dict[str, tuple[datetime, int]]:
+        """Return the hosts with due callbacks: since when, and how many a worker may hold of each."""
         due = claims.due_lanes(connection, self.state, now)
         known = store.read_hosts(connection, due) if due else {}
         shut = {name for name, gate in known.items() if gate.paused_until and gate.paused_until > now}
         return {
-            name: (since, gates.limit(known.get(name), most))
+            name: (since, gates.limit(known.get(name), most((self.state, name))))
             for name, since in due.items()
             if name not in shut
         }

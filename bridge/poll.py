@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection, Engine
 
-from bridge.core import admission, polling
+from bridge.core import admission, gates, polling
 from bridge.core.admission import AccountGate, Heard
 from bridge.core.kinds import KINDS
 from bridge.core.watch import State, Watch
@@ -41,6 +41,11 @@ class Done:
     polled: polling.Polled
 
     @property
+    def went_well(self) -> bool:
+        """Whether the other side has answered as it should."""
+        return isinstance(self.heard.signal, gates.Success)
+
+    @property
     def result(self) -> claims.Result:
         """What is to be saved of the watch."""
         return claims.Result(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
@@ -69,13 +74,15 @@ class Polls:
         # Of an account's odd ones, each goes to the other side than the one before.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
-    def lanes(self, connection: Connection, most: int, now: datetime) -> dict[str, tuple[datetime, int]]:
+    def lanes(
+        self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
+    ) -> dict[str, tuple[datetime, int]]:
         """Return the accounts with due watches that may be polled: since when, and how many more now."""
         due = claims.due_lanes(connection, self.state, now)
         if not due:
             return {}
         accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
-        granted = _granted(accounts, held, dict.fromkeys(due, most), now)
+        granted = _granted(accounts, held, {name: most((self.state, name)) for name in due}, now)
         return {name: (due[name], count) for name, count in granted.items() if count}
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:

@@ -1,6 +1,6 @@
 """A worker: fills its seats with due steps and saves what comes of them, in small batches.
 
-A seat is free before a row is claimed, so nothing is claimed that might not start. One thread
+Only what will start in a moment is claimed, and what does not start is given back. One thread
 claims and saves; the seats only talk, and no transaction is open while they do.
 """
 
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge import deliver, poll
 from bridge.core import seats as sharing
-from bridge.core.watch import State
+from bridge.core.watch import State, Watch
 from bridge.edges import database
 from bridge.edges.store import claims
 from bridge.seats import Done, Job, Lane, Seats
@@ -28,6 +28,9 @@ TICK_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may hold more than this share of the seats.
 HOST_SHARE = 4
+# What could not start in this time is given back: whoever has a seat may have it. It is less than
+# the slack of an account's quota, so that what has waited cannot burst.
+STALE_SECONDS = 0.4
 
 
 class Worker:
@@ -48,9 +51,10 @@ class Worker:
         self._polls = polls
         self._deliveries = deliveries
         self._clock = clock
-        self._seats = Seats(concurrency, self._work)
-        self._most = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
+        at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
+        self._seats = Seats(concurrency, self._work, at_once)
         self._unsaved: list[Done] = []
+        self._unstarted: list[Watch] = []
         self._failures = 0
         self._shift = threading.Lock()
         self._stopping = threading.Event()
@@ -79,23 +83,31 @@ class Worker:
         self.wind_down(grace_seconds)
         self.shift()
         self._seats.close()
-        if unfinished := [job.watch for job in self._seats.seated]:
-            with self._engine.begin() as connection:
-                given = claims.give_back(connection, unfinished, self.id, self._clock())
-            log.warning("leases_given_back", watches=given)
+        self._unstarted += [job.watch for job in self._seats.seated]
+        self._give_back()
 
     def _round(self) -> bool:
         """Collect, save, claim. False when there is nothing more to wait for."""
         self._round_at = time.monotonic()
         self._unsaved += self._seats.collect(TICK_SECONDS)
+        may_wait_seconds = 0 if self._stopping.is_set() else STALE_SECONDS
+        self._unstarted += [job.watch for job in self._seats.take_back(may_wait_seconds)]
         try:
+            self._give_back()
             self._seat(self._save_all())
             if not self._stopping.is_set():
                 self._seat(self._claim())
             self._failures = 0
         except database.AWAY as error:
             self._wait_for_database(error)
-        return bool(self._seats.seated or self._unsaved)
+        return bool(self._seats.seated or self._unsaved or self._unstarted)
+
+    def _give_back(self) -> None:
+        if self._unstarted:
+            with self._engine.begin() as connection:
+                given = claims.give_back(connection, self._unstarted, self.id, self._clock())
+            self._unstarted = []
+            log.info("leases_given_back", watches=given)
 
     def _seat(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -118,20 +130,20 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.Job) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        if not self._seats.free:
+        if self._seats.room <= 0:
             return []
         now = self._clock()
         with database.reading(self._engine) as connection:
             due = {
                 (step.state, name): lane
                 for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._most[step.state], now).items()
+                for name, lane in step.lanes(connection, self._seats.most, now).items()
             }
         if not due:
             return []
         longest_first = sorted(due, key=lambda lane: due[lane][0])
         most = {lane: self._limit(lane, due[lane][1]) for lane in longest_first}
-        shares = sharing.share(self._seats.free, self._seats.held, most)
+        shares = sharing.share(self._seats.room, self._seats.held, most)
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
@@ -192,8 +204,8 @@ class Worker:
         if not ended or self._stopping.is_set():
             return results
         hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
-        most = dict.fromkeys(hosts, self._most[State.DELIVERING])
-        shares = _of(State.DELIVERING, sharing.share(self._seats.free, self._seats.held, most))
+        most = {host: self._seats.most(host) for host in hosts}
+        shares = _of(State.DELIVERING, sharing.share(self._seats.room, self._seats.held, most))
         claimed = self._deliveries.claimed(connection, ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
