@@ -12,6 +12,20 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_SECONDS = 10
 STATEMENT_TIMEOUT_MS = 15_000
+# A process that is stopped, or cut off, in the middle of a transaction must not keep its locks for ever.
+# The first is not enough: it is disarmed by psycopg's `executemany`, which sends a Flush after its Sync.
+# PostgreSQL knows the second since version 17.
+IDLE_TIMEOUT_MS = 15_000
+TRANSACTION_TIMEOUT_MS = 20_000
+# How a connection finds out that the server's machine is gone: after 10 + 3 x 5 s of silence,
+# or 15 s after something was sent that nobody has acknowledged.
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 # The middle one is PostgreSQL's word for a server that only reads, as one does before it takes over.
 AWAY = (OperationalError, InternalError, PoolTimeout)
@@ -43,9 +57,12 @@ def _sqlite(url: str) -> Engine:
 
 
 def _postgresql(url: str) -> Engine:
-    options = f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC"
+    options = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+        f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC"
+    )
     # Heroku's smallest plan has 20 connections, for all processes together.
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=4,
         max_overflow=2,
@@ -53,8 +70,16 @@ def _postgresql(url: str) -> Engine:
         pool_pre_ping=True,
         pool_recycle=300,
         hide_parameters=True,  # an error's text goes to the log; a row may hold what does not belong there
-        connect_args={"connect_timeout": 5, "options": options},
+        connect_args={"connect_timeout": 5, "options": options, **_KEEPALIVE},
     )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _: Any) -> None:
+        if connection.info.server_version >= 170_000:
+            connection.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
+            connection.commit()
+
+    return engine
 
 
 @contextmanager

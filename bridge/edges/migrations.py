@@ -11,6 +11,11 @@ from sqlalchemy import Connection, Engine, text
 
 ROOT = Path(__file__).parents[2]
 LOCK = 5_119_347_231  # any number that is ours alone in this database
+# Until the transaction ends. PostgreSQL before version 17 has only the first.
+_TAKE_YOUR_TIME = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout')"
+)
 
 
 def upgrade(engine: Engine) -> str:
@@ -20,7 +25,7 @@ def upgrade(engine: Engine) -> str:
     """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(_TAKE_YOUR_TIME)
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         if not _is_ahead(connection):
             config = _config()

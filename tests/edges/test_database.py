@@ -5,10 +5,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import OperationalError
 
 from bridge.edges import database
@@ -158,7 +159,33 @@ def test_postgresql_speaks_utc_and_gives_up_statements_that_hang(postgres_url: s
     with engine.connect() as connection:
         assert connection.execute(text("SHOW timezone")).scalar_one() == "UTC"
         assert connection.execute(text("SHOW statement_timeout")).scalar_one() == "15s"
+        assert connection.execute(text("SHOW idle_in_transaction_session_timeout")).scalar_one() == "15s"
+        assert connection.execute(text("SHOW transaction_timeout")).scalar_one() == "20s"
     engine.dispose()
+
+
+@pytest.mark.parametrize("empty_url", ["postgresql"], indirect=True)
+def test_a_migration_on_postgresql_may_take_its_time(empty: Engine) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    @event.listens_for(empty, "commit")
+    def note(connection: Connection) -> None:
+        names = ("statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
+        seen.append(tuple(connection.execute(text(f"SHOW {name}")).scalar_one() for name in names))
+
+    upgrade(empty)
+    # Between its statements nothing takes long; one that is stopped there must not keep the others waiting.
+    assert seen == [("0", "0", "15s")]
+
+
+def test_postgresql_s_silence_is_noticed(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        used = driver.info.get_parameters()
+    engine.dispose()
+    names = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
+    assert [used[name] for name in names] == ["1", "10", "5", "3", "15000"]
 
 
 def test_postgresql_s_connections_are_few_enough_for_the_smallest_plan(postgres_url: str) -> None:

@@ -36,6 +36,7 @@ class Boundary:
     name: str
     after: bool = False
     where: Callable[..., bool] = lambda *_: True
+    in_transaction: bool = False
 
 
 def _before(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) -> Boundary:
@@ -46,8 +47,16 @@ def _after(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) 
     return Boundary(owner=owner, name=name, after=True, where=where)
 
 
+def _before_the_commit(owner: Any, name: str, where: Callable[..., bool] = lambda *_: True) -> Boundary:
+    return Boundary(owner=owner, name=name, after=True, where=where, in_transaction=True)
+
+
 def _has_shares(_step: Any, _connection: Any, shares: Any, _now: Any) -> bool:
     return bool(shares)
+
+
+def _has_jobs(jobs: Any, *_: Any) -> bool:
+    return bool(jobs)
 
 
 def _is(kind: type) -> Callable[..., bool]:
@@ -67,10 +76,6 @@ def _attempts(_kept: Any, _connection: Any, results: Any, _worker: Any) -> bool:
     return any(result.attempt is not None for result in results)
 
 
-def _handed_on(jobs: Any, _worker: Any, _done: Any) -> bool:
-    return bool(jobs)
-
-
 def _goes_on(_jobs: Any, _worker: Any, done: Any) -> bool:
     return any(isinstance(d, poll.Done) and d.polled.watch.state is State.WATCHING for d in done)
 
@@ -80,24 +85,26 @@ def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:
 
 
 REGISTER = {
-    "register: before the commit": _after(watches, "add"),
+    "register: before the commit": _before_the_commit(watches, "add"),
     "register: after the commit": _after(registrar, "register"),
 }
 POLL = {
     "poll: before the claim": _before(poll.Polls, "claim", _has_shares),
+    "poll: before the claim's commit": _before_the_commit(poll.Polls, "claim", _has_jobs),
     "poll: claimed": _before(seats.Seats, "seat", _is(poll.Job)),
     "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
     "poll: answered": _after(poll.Polls, "work"),
-    "poll: before the commit": _after(claims, "save", _polls),
+    "poll: before the commit": _before_the_commit(claims, "save", _polls),
     "poll: saved": _after(worker.Worker, "_save", _goes_on),
-    "poll: saved and handed on": _after(worker.Worker, "_save", _handed_on),
+    "poll: saved and handed on": _after(worker.Worker, "_save", _has_jobs),
 }
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
+    "deliver: before the claim's commit": _before_the_commit(deliver.Deliveries, "claim", _has_jobs),
     "deliver: claimed": _before(seats.Seats, "seat", _is(deliver.Job)),
     "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
     "deliver: answered": _after(deliver.Deliveries, "work"),
-    "deliver: before the commit": _after(claims, "save", _attempts),
+    "deliver: before the commit": _before_the_commit(claims, "save", _attempts),
     "deliver: saved": _after(worker.Worker, "_save", _attempted),
 }
 BOUNDARIES = REGISTER | POLL | DELIVER
@@ -129,7 +136,8 @@ def strike(name: str, nth: int, number: signal.Signals) -> None:
     boundary = BOUNDARIES[name]
     real = getattr(boundary.owner, boundary.name)
     reached = count(1)
-    quiet = _Transactions().none_open if number is signal.SIGSTOP else nullcontext
+    waits = number is signal.SIGSTOP and not boundary.in_transaction
+    quiet = _Transactions().none_open if waits else nullcontext
 
     def hit(*arguments: Any) -> None:
         if boundary.where(*arguments) and next(reached) == nth:
