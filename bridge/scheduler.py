@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
 from bridge.edges import database
-from bridge.edges.store import days, housekeeping
+from bridge.edges.store import days, housekeeping, losses
 from bridge.poll import time_out_overdue
 from bridge.worker import TICK_SECONDS, Worker
 
@@ -35,6 +36,7 @@ class Clock:
         self._engine = engine
         self._now = now
         self._retention = timedelta(days=retention_days)
+        self._stopping = False
         # A shift may outlast many ticks: APScheduler would warn of each one that it leaves out.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         # Each job has a thread of its own, so that none waits for another.
@@ -59,6 +61,8 @@ class Clock:
 
     def wind_down(self) -> None:
         """Take no new work; what is in flight goes on. Safe in a signal handler."""
+        # No event: its lock could be held by the very thread that the signal interrupts.
+        self._stopping = True
         self._worker.wind_down(STOP_SECONDS)
 
     def stop(self) -> None:
@@ -66,7 +70,7 @@ class Clock:
 
         Takes 22 s at the most, counted from the first call of `wind_down`.
         """
-        self._worker.wind_down(STOP_SECONDS)
+        self.wind_down()
         self._scheduler.shutdown(wait=False)
         try:
             self._worker.stop(STOP_SECONDS)
@@ -87,7 +91,7 @@ class Clock:
         return chore
 
     def _time_out(self) -> None:
-        while time_out_overdue(self._engine, self._now()):
+        while not self._stopping and time_out_overdue(self._engine, self._now()):
             pass
 
     def _beat(self) -> None:
@@ -97,11 +101,16 @@ class Clock:
                 housekeeping.beat(connection, self._worker.id, self._now())
 
     def _prune(self) -> None:
-        deleted = PRUNE_BATCH
-        while deleted == PRUNE_BATCH:
-            with self._engine.begin() as connection:
-                deleted = housekeeping.prune(
-                    connection, self._now(), retention=self._retention, limit=PRUNE_BATCH
-                )
+        self._in_batches(partial(housekeeping.prune, retention=self._retention))
+        self._in_batches(housekeeping.prune_gates)
         with self._engine.begin() as connection:
-            days.prune(connection, (self._now() - DAYS_KEPT).date())
+            before = (self._now() - DAYS_KEPT).date()
+            days.prune(connection, before)
+            losses.prune(connection, before)
+
+    def _in_batches(self, prune: Callable[..., int]) -> None:
+        """Prune until nothing is left to, or until the clock is to stop: the rest can wait."""
+        deleted = PRUNE_BATCH
+        while deleted == PRUNE_BATCH and not self._stopping:
+            with self._engine.begin() as connection:
+                deleted = prune(connection, self._now(), limit=PRUNE_BATCH)

@@ -17,7 +17,7 @@ from bridge import deliver, poll
 from bridge.core import seats as sharing
 from bridge.core.watch import State, Watch
 from bridge.edges import database
-from bridge.edges.store import claims
+from bridge.edges.store import claims, losses
 from bridge.seats import Done, Job, Lane, Seats
 
 log = structlog.get_logger()
@@ -191,6 +191,7 @@ class Worker:
                 self._deliveries.learn(connection, attempted, now)
             if polled:
                 self._polls.learn(connection, polled, now)
+            losses.count(connection, now.date(), len(results) - len(kept))
             jobs = self._next_jobs(connection, kept, now)
         _tell(done, kept)
         return list(jobs)

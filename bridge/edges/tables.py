@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     literal_column,
 )
 from sqlalchemy.types import TypeDecorator
@@ -62,6 +63,13 @@ def _word(words: type[StrEnum]) -> Enum:
 def is_state(state: State) -> Any:
     """Compare with a literal: a bound parameter would hide the partial indexes from the planner."""
     return watches.c.state == literal_column(f"'{state}'")
+
+
+def is_over() -> Any:
+    """Choose the settled watches that nobody will want any more, as the index does."""
+    return and_(
+        watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
+    )
 
 
 watches = Table(
@@ -111,6 +119,8 @@ _partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHIN
 _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
+# Undelivered watches are kept longer: among the others, nobody has to walk past them.
+_partial("ix_watches_over", "settled_at", where=is_over())
 Index("ix_watches_of_client", watches.c.client, watches.c.id)
 Index("ix_watches_of_task", watches.c.task_id)
 
@@ -240,6 +250,13 @@ workers = Table(
     Column("id", String(64), primary_key=True),
     Column("started_at", Instant, nullable=False),
     Column("ticked_at", Instant, nullable=False),
+)
+
+worker_days = Table(
+    "worker_days",  # what all workers together did in a day
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("leases_lost", Integer, nullable=False),
 )
 
 canaries = Table(

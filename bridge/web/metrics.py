@@ -18,7 +18,7 @@ from bridge import __version__
 from bridge.core.delays import BOUNDS_SECONDS
 from bridge.core.watch import SETTLED, Outcome, State
 from bridge.edges.database import reading
-from bridge.edges.store import gates, housekeeping, listing
+from bridge.edges.store import gates, housekeeping, listing, losses
 from bridge.web.figures import AccountFigures, late_seconds, of_accounts
 from bridge.web.parts import Parts
 
@@ -44,6 +44,7 @@ class Figures(Collector):
             yield _oldest_due(late_seconds(connection, None, self._now))
             yield _workers(connection, self._now)
             yield _hosts(connection)
+            yield _losses(connection, self._now)
             accounts = of_accounts(connection, self._parts.accounts, self._now)
         yield from _gauges(accounts)
         yield from _counters(accounts)
@@ -85,6 +86,11 @@ def _hosts(connection: Connection) -> Metric:
     return GaugeMetricFamily(
         "bridge_hosts_paused", "Receivers' hosts that fail, and are probed.", value=paused
     )
+
+
+def _losses(connection: Connection, now: datetime) -> Metric:
+    told = f"Results that came too late to be saved: another had taken over, or nobody wanted them. {COUNTED}"
+    return CounterMetricFamily("bridge_leases_lost_total", told, value=losses.counted(connection, now.date()))
 
 
 # What is told of each account: names, what they mean, and where the value comes from. No label but the account.

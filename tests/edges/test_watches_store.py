@@ -1,25 +1,20 @@
-"""Watches as clients know them: registered once, withdrawn, kept for as long as promised."""
+"""Watches as clients know them: registered once, withdrawn."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, func, select
 
 from bridge.core.delivery import Attempt, Trigger
-from bridge.core.watch import State, Watch, withdraw
-from bridge.edges.store import claims, housekeeping, watches
-from bridge.edges.tables import answers, attempts
+from bridge.core.watch import State, withdraw
+from bridge.edges.store import claims, watches
 from bridge.edges.tables import watches as table
 from bridge.register import Differs, Registered, Registration, register
-from tests.edges.claiming import added, claim, delivered, due, saved
+from tests.edges.claiming import added, claim, due, saved
 from tests.makers import NOW, a_watch, later
 from tests.together import at_once
-
-RETENTION = timedelta(days=30)
 
 
 def wanted(task_id: str = "AAAAEZ6whGI", **others: Any) -> Registration:
@@ -188,77 +183,6 @@ def test_attempts_come_oldest_first(engine: Engine) -> None:
         saved(engine, claims.Result(claimed=claimed, watch=replace(claimed, due_at=NOW), attempt=attempt))
     with engine.begin() as connection:
         assert watches.attempts_of(connection, watch.id) == made
-
-
-def settled(number: int, state: State, days: float) -> Watch:
-    at = None if days < 0 else NOW - timedelta(days=days)
-    return replace(due(number), state=state, due_at=NOW if at is None else None, settled_at=at)
-
-
-@pytest.mark.parametrize(
-    ("state", "days", "deleted"),
-    [
-        pytest.param(State.DELIVERED, 29.9, False, id="delivered lately"),
-        pytest.param(State.DELIVERED, 30.1, True, id="delivered long ago"),
-        pytest.param(State.WITHDRAWN, 29.9, False, id="withdrawn lately"),
-        pytest.param(State.WITHDRAWN, 30.1, True, id="withdrawn long ago"),
-        pytest.param(State.UNDELIVERED, 89.9, False, id="undelivered for a while"),
-        pytest.param(State.UNDELIVERED, 90.1, True, id="undelivered for three times as long"),
-        pytest.param(State.WATCHING, -1, False, id="still watching"),
-        pytest.param(State.DELIVERING, -1, False, id="still delivering"),
-    ],
-)
-def test_a_watch_is_kept_as_long_as_promised(
-    engine: Engine, state: State, days: float, *, deleted: bool
-) -> None:
-    added(engine, replace(settled(1, state, days), created_at=NOW - timedelta(days=365)))
-    with engine.begin() as connection:
-        assert housekeeping.prune(connection, NOW, retention=RETENTION, limit=9) == int(deleted)
-    assert in_table(engine) == int(not deleted)
-
-
-def test_what_is_long_over_goes_in_batches_the_oldest_first(engine: Engine) -> None:
-    kept, *over = added(
-        engine,
-        settled(99, State.UNDELIVERED, 80),
-        *(settled(number, State.DELIVERED, 40 + number) for number in range(7)),
-    )
-    for left in (over[:4], over[:1], [], []):
-        with engine.begin() as connection:
-            housekeeping.prune(connection, NOW, retention=RETENTION, limit=3)
-            standing = connection.scalars(select(table.c.id)).all()
-        assert sorted(standing) == sorted(watch.id for watch in (kept, *left))
-
-
-def test_with_a_watch_go_its_attempts_and_what_hubspot_said(engine: Engine) -> None:
-    added(engine, due(1, State.DELIVERING))
-    [claimed] = claim(engine, {"a": 1}, state=State.DELIVERING)
-    saved(engine, replace(delivered(claimed), hubspot="{}"))
-    with engine.begin() as connection:
-        housekeeping.prune(connection, NOW + RETENTION + timedelta(days=1), retention=RETENTION, limit=9)
-        for each in (table, attempts, answers):
-            assert connection.execute(select(func.count()).select_from(each)).scalar_one() == 0
-
-
-def test_a_worker_is_alive_while_it_beats(engine: Engine) -> None:
-    def ticked(act: Callable[..., None], *arguments: Any) -> Any:
-        with engine.begin() as connection:
-            act(connection, *arguments)
-            return housekeeping.last_tick(connection)
-
-    assert ticked(housekeeping.beat, "one", NOW) == NOW
-    assert ticked(housekeeping.beat, "two", later(10)) == later(10)
-    assert ticked(housekeeping.beat, "one", later(20)) == later(20)
-    assert ticked(housekeeping.leave, "one") == later(10)
-    assert ticked(housekeeping.leave, "two") is None
-
-
-def test_a_worker_that_died_long_ago_is_forgotten(engine: Engine) -> None:
-    with engine.begin() as connection:
-        housekeeping.beat(connection, "dead", NOW)
-        housekeeping.beat(connection, "alive", later(86_401))
-        housekeeping.leave(connection, "alive")
-        assert housekeeping.last_tick(connection) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import pytest
+from sqlalchemy import func, select
 
+from bridge.edges.database import reading
+from bridge.edges.tables import worker_days
 from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import lines, process_state
@@ -17,7 +20,16 @@ from tests.reliability.scenes import Scene, played
 from tests.reliability.waiting import until
 
 STOPPED = "T"
-BOUNDARIES = ("poll: claimed", "poll: asked", "poll: answered", "deliver: claimed", "deliver: answered")
+BOUNDARIES = (
+    "poll: claimed",
+    "poll: asked",
+    "poll: answered",
+    "deliver: claimed",
+    "deliver: sent",
+    "deliver: answered",
+)
+# Here it holds the locks of rows, which PostgreSQL takes away from it. SQLite's lock ends with the process alone.
+IN_TRANSACTIONS = ("poll: before the claim's commit", "poll: before the commit", "deliver: before the commit")
 # Long enough to see the watch move back, or a callback go out, if they did.
 QUIET_SECONDS = 1.0
 
@@ -28,7 +40,14 @@ class Aftermath:
 
     arrivals: int
     lost: list[str]
+    counted: int
     problems: list[str]
+
+
+def counted(scene: Scene) -> int:
+    """Return how many results were refused, as the metrics tell it."""
+    with reading(scene.site.engine) as connection:
+        return connection.execute(select(func.sum(worker_days.c.leases_lost))).scalar() or 0
 
 
 def worker_stops(scene: Scene, boundary: str) -> Aftermath:
@@ -48,8 +67,22 @@ def worker_stops(scene: Scene, boundary: str) -> Aftermath:
     return Aftermath(
         arrivals=len(scene.receiver.arrivals(scene.site)) - told,
         lost=[line["watch"] for line in lost],
+        counted=counted(scene),
         problems=ledger.problems(),
     )
+
+
+def worker_stops_in_a_transaction(scene: Scene, boundary: str) -> list[str]:
+    """Stop a worker between a statement and the commit; return what is wrong when another has gone on."""
+    ledger = Ledger(scene.site, scene.receiver)
+    tasks = scene.hubspot.state.add_tasks(tasks=3)
+    ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site)))
+    with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
+        until(lambda: process_state(stopped.pid or 0) == STOPPED)
+        with scene.healthy_worker():
+            until(ledger.settled)
+            assert process_state(stopped.pid or 0) == STOPPED
+    return ledger.problems()
 
 
 Aftermaths = Mapping[tuple[str, str], Future[Aftermath]]
@@ -66,12 +99,33 @@ def aftermaths(new_scene: NewScene) -> Iterator[Aftermaths]:
         yield came
 
 
+@pytest.fixture(scope="module")
+def problems(new_scene: NewScene) -> Iterator[Mapping[str, Future[list[str]]]]:
+    """What is wrong after a stop at each boundary; played beside the others, for most of it is waiting."""
+    plays = {
+        boundary: partial(worker_stops_in_a_transaction, new_scene("postgresql"), boundary)
+        for boundary in IN_TRANSACTIONS
+    }
+    with played(plays) as came:
+        yield came
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.usefixtures("problems")  # they begin at the same time
 def test_whoever_comes_back_too_late_changes_nothing(
     aftermaths: Aftermaths, kind: str, boundary: str
 ) -> None:
     aftermath = aftermaths[kind, boundary].result()
     assert not aftermath.problems
     assert len(aftermath.lost) == 1
+    # What was only claimed is not even begun: there is no result to refuse.
+    assert aftermath.counted == (0 if boundary.endswith("claimed") else 1)
     assert aftermath.arrivals == 0
+
+
+@pytest.mark.parametrize("boundary", IN_TRANSACTIONS)
+def test_whoever_is_stopped_in_a_transaction_holds_up_nobody(
+    problems: Mapping[str, Future[list[str]]], boundary: str
+) -> None:
+    assert not problems[boundary].result()

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import event, func, select
 
 from bridge.core.watch import Outcome, State
 from bridge.edges.store import housekeeping
 from bridge.edges.tables import watches as table
-from bridge.scheduler import Clock
+from bridge.poll import OVERDUE_BATCH
+from bridge.scheduler import PRUNE_BATCH, Clock
 from bridge.worker import TICK_SECONDS, Worker
 from tests.edges.claiming import added, due
 from tests.steps.rig import COMPLETE, Rig, eventually, real_clock
@@ -30,6 +32,11 @@ def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
 def rows(rig: Rig) -> int:
     with rig.engine.begin() as connection:
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def left(rig: Rig, state: State) -> int:
+    with rig.engine.begin() as connection:
+        return connection.execute(select(func.count()).where(table.c.state == state)).scalar_one()
 
 
 def is_alive(rig: Rig) -> bool:
@@ -70,3 +77,26 @@ def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
         watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
         time.sleep(3 * TICK_SECONDS)
         assert rig.now(watch).polls == 0
+
+
+@pytest.mark.parametrize("chore", ["_prune", "_time_out"])
+def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
+    long_ago = real_clock() - timedelta(days=31)
+    over = [
+        replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago)
+        if chore == "_prune"
+        else replace(due(n), due_at=long_ago, deadline_at=long_ago)
+        for n in range(PRUNE_BATCH + OVERDUE_BATCH)
+    ]
+    added(rig.engine, *over)
+    clock = Clock(worker=rig.worker(), engine=rig.engine, now=real_clock, retention_days=30)
+
+    @event.listens_for(rig.engine, "commit")
+    def stop(_: object) -> None:
+        clock.wind_down()
+
+    getattr(clock, chore)()
+    assert left(rig, over[0].state) == len(over) // 2
+    # Even one that begins only now.
+    getattr(clock, chore)()
+    assert left(rig, over[0].state) == len(over) // 2

@@ -2,15 +2,16 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bridge.core.watch import State
 from bridge.edges import database
-from bridge.edges.tables import watches, workers
+from bridge.edges.tables import host_gates, is_over, is_state, watches, workers
 
 # An undelivered callback may still be wanted when somebody at last looks.
 UNDELIVERED_TIMES = 3
 WORKERS_KEPT = timedelta(days=1)
+GATES_KEPT = timedelta(days=1)
 
 
 def beat(connection: Connection, worker: str, now: datetime) -> None:
@@ -38,11 +39,34 @@ def alive(connection: Connection, *, since: datetime) -> int:
 
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
     """Delete up to `limit` watches that were settled longer ago than the retention, oldest first."""
-    long_over = or_(
-        watches.c.state != State.UNDELIVERED, watches.c.settled_at < now - UNDELIVERED_TIMES * retention
-    )
-    over = select(watches.c.id).where(watches.c.settled_at < now - retention, long_over)
-    batch = over.order_by(watches.c.settled_at).limit(limit)
+    over = is_over() & (watches.c.settled_at < now - retention)
+    deleted = _delete(connection, over, limit)
+    # All that is left of that time are undelivered ones.
+    long_over = watches.c.settled_at < now - UNDELIVERED_TIMES * retention
+    return deleted + _delete(connection, long_over, limit - deleted)
+
+
+def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> int:
+    batch = select(watches.c.id).where(over).order_by(watches.c.settled_at).limit(limit)
     # Said again outside: PostgreSQL looks once more at a row that was redelivered meanwhile, not at the choice.
-    still_over = watches.c.settled_at < now - retention
-    return connection.execute(delete(watches).where(watches.c.id.in_(batch), still_over)).rowcount
+    return connection.execute(delete(watches).where(watches.c.id.in_(batch), over)).rowcount
+
+
+def prune_gates(connection: Connection, now: datetime, *, limit: int) -> int:
+    """Delete up to `limit` gates of hosts to which no callback is on its way.
+
+    One that is paused is kept for a day: what it has learnt may soon be of use again.
+    """
+    wanted = select(watches.c.id).where(
+        is_state(State.DELIVERING), watches.c.callback_host == host_gates.c.name
+    )
+    paused_until = host_gates.c.paused_until
+    idle = (
+        select(host_gates.c.name)
+        .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - GATES_KEPT))
+        .order_by(host_gates.c.name)
+        .limit(limit)
+        # What somebody is just learning of a host is not waited for.
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(delete(host_gates).where(host_gates.c.name.in_(idle))).rowcount

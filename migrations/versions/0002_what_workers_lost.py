@@ -1,0 +1,38 @@
+"""Count what workers lost, and find what is over."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Count what workers lost, and find what is over."""
+    op.create_table(
+        "worker_days",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("leases_lost", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("day", name=op.f("pk_worker_days")),
+    )
+    op.create_index(
+        "ix_watches_over",
+        "watches",
+        ["settled_at"],
+        unique=False,
+        postgresql_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
+        sqlite_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
+    )
+
+
+def downgrade() -> None:
+    """Undo it."""
+    op.drop_index(
+        "ix_watches_over",
+        table_name="watches",
+        postgresql_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
+        sqlite_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
+    )
+    op.drop_table("worker_days")
