@@ -1,7 +1,4 @@
-"""How gunicorn serves the bridge; `gunicorn app:app` finds this file by its name.
-
-The only banner is `Server: gunicorn`, without a version; gunicorn has no setting that drops it.
-"""
+"""How gunicorn serves the bridge; `gunicorn app:app` finds this file by its name."""
 
 import os
 import signal
@@ -17,6 +14,7 @@ from bridge import logs
 from bridge.edges import database
 from bridge.edges.secrets import WrongSecretKey
 from bridge.settings import Settings
+from bridge.web.patience import PatientWorker
 from bridge.wiring import Bridge
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
@@ -24,7 +22,7 @@ settings = Settings.load_or_exit(os.environ)
 
 bind = f"0.0.0.0:{settings.port}"
 workers = settings.web_concurrency
-worker_class = "gthread"
+worker_class = PatientWorker
 # Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
 threads = 8
 # A preloaded app would start its threads in the parent, and no thread survives the fork: nothing would run.

@@ -176,6 +176,7 @@ class Bridge:
         with self.engine.begin() as connection:
             canary.check(connection, self.cipher)
         return revision
+                behind_router=bool(settings.dyno),
 
     def start_worker(self) -> None:
         """Start the embedded worker, if the settings want one."""

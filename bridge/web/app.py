@@ -12,6 +12,7 @@ from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
 from bridge.web.headers import guarded
 from bridge.web.operations import Operation
+from bridge.web.origin import trust_front
 from bridge.web.parts import Parts
 from bridge.web.registrar import Registrar
 from bridge.web.resources import (
@@ -71,6 +72,7 @@ def create_app(parts: Parts) -> Flask:
     add_docs(app, operations, parts.public_url)
     add_handlers(app)
     app.after_request(guarded)
+    trust_front(app, behind_router=parts.behind_router)
     return app
 
 

@@ -3,11 +3,14 @@
 import threading
 from collections import OrderedDict, deque
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
 
 MOST = 30
 WINDOW = timedelta(seconds=60)
 # A table for more addresses than attack at a time; the one that was quiet for longest is forgotten.
 ADDRESSES = 10_000
+# What one customer of a network gets at least (RFC 6177): each has 2**64 addresses to send from.
+PREFIX = 64
 
 
 class Failures:
@@ -18,10 +21,11 @@ class Failures:
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def wait_seconds(self, address: str, now: datetime) -> int:
-        """Note one more failure of an address: 0, or how long it must wait because it had too many."""
+        """Note one more failure of an address, of IPv6 of its network: 0, or how long it must wait."""
+        sender = _sender(address)
         with self._lock:
-            seen = self._seen.setdefault(address, deque())
-            self._seen.move_to_end(address)
+            seen = self._seen.setdefault(sender, deque())
+            self._seen.move_to_end(sender)
             if len(self._seen) > ADDRESSES:
                 self._seen.popitem(last=False)
             while seen and seen[0] <= now - WINDOW:
@@ -30,3 +34,15 @@ class Failures:
                 return int((seen[0] + WINDOW - now).total_seconds()) + 1
             seen.append(now)
             return 0
+
+
+def _sender(address: str) -> str:
+    try:
+        known = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(known, IPv6Address):
+        return address
+    if known.ipv4_mapped:
+        return str(known.ipv4_mapped)
+    return str(IPv6Network((int(known), PREFIX), strict=False))

@@ -20,6 +20,7 @@ class Parts:
 
     `https_only` and `callback_ports` (any when empty) judge callback URLs.
     `open_watch_limit` bounds how many watches of one client may be open at a time.
+    `behind_router` says that every request comes by Heroku's router.
     """
 
     engine: Engine
@@ -35,3 +36,4 @@ class Parts:
     https_only: bool
     callback_ports: frozenset[int]
     open_watch_limit: int = OPEN_WATCH_LIMIT
+    behind_router: bool = False

@@ -30,3 +30,19 @@ def test_however_many_addresses_fail_the_memory_is_bounded() -> None:
         counted.wait_seconds(f"address-{number}", START)
     assert len(counted._seen) == failures.ADDRESSES
     assert "address-0" not in counted._seen
+
+
+def test_the_addresses_of_one_ipv6_network_are_one_sender() -> None:
+    counted = Failures()
+    for number in range(MOST):
+        assert counted.wait_seconds(f"2001:db8:0:1::{number:x}", START) == 0
+    assert counted.wait_seconds("2001:db8:0:1:ffff:ffff:ffff:ffff", START) > 0
+    assert counted.wait_seconds("2001:db8:0:2::1", START) == 0
+
+
+def test_an_ipv4_address_is_the_same_in_both_spellings_and_not_its_neighbour() -> None:
+    counted = Failures()
+    for _ in range(MOST):
+        counted.wait_seconds("203.0.113.7", START)
+    assert counted.wait_seconds("::ffff:203.0.113.7", START) > 0
+    assert counted.wait_seconds("::ffff:203.0.113.8", START) == 0

@@ -1,0 +1,80 @@
+"""Where a request ends, in whatever pieces it comes."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.web.bodies import READ_BYTES
+from bridge.web.gathering import BODY_BYTES, HEAD_BYTES, Gathering, TooMuch
+
+HEAD = b"POST / HTTP/1.1\r\nHost: b\r\n"
+CHUNKED = HEAD + b"transfer-encoding : Chunked\r\n\r\n"
+WHOLE = [
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"\r\nGET / HTTP/1.1\r\nHost: b\r\n\r\n",
+    HEAD + b"Content-Length: 0\r\n\r\n",
+    HEAD + b"content-LENGTH:7\r\n\r\n\r\n\r\nabc",
+    CHUNKED + b"0\r\n\r\n",
+    CHUNKED + b"A;name=value\r\n0\r\n\r\n01234\r\n3 \r\nabc\r\n00\r\n\r\n",
+    CHUNKED + b"1\r\na\r\n0\r\nTrailer: 0\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", WHOLE)
+@given(cuts=st.sets(st.integers(0, 100)))
+def test_a_request_is_whole_with_its_last_byte(request_: bytes, cuts: set[int]) -> None:
+    gathering = Gathering()
+    edges = [0, *sorted(cut for cut in cuts if 0 < cut < len(request_)), len(request_)]
+    for start, end in pairwise(edges):
+        assert not gathering.is_whole
+        gathering.add(request_[start:end])
+    assert gathering.is_whole
+    assert gathering.data == request_
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 1, 1\r\n\r\n",
+        HEAD + f"Content-Length: {READ_BYTES + 1}\r\n\r\n".encode(),
+        CHUNKED + b"no size\r\n",
+        CHUNKED + b"-1\r\n",
+        CHUNKED + b"123456789\r\n",
+    ],
+)
+def test_what_is_refused_anyhow_is_not_waited_for(wrong: bytes) -> None:
+    gathering = Gathering()
+    gathering.add(wrong)
+    assert gathering.is_whole
+
+
+def test_a_chunked_body_is_gathered_until_it_is_too_large() -> None:
+    gathering = Gathering()
+    gathering.add(CHUNKED + b"800000\r\n" + b" " * (READ_BYTES - 1))
+    assert not gathering.is_whole
+    gathering.add(b" ")
+    assert gathering.is_whole
+
+
+@pytest.mark.parametrize(
+    ("start", "filler", "most"),
+    [(HEAD, b"x", HEAD_BYTES), (CHUNKED + b"1", b"0", HEAD_BYTES + BODY_BYTES)],
+    ids=["head", "chunk"],
+)
+def test_what_has_no_end_is_too_much(start: bytes, filler: bytes, most: int) -> None:
+    gathering = Gathering()
+    gathering.add(start + filler * (most - len(start)))
+    assert not gathering.is_whole
+    with pytest.raises(TooMuch):
+        gathering.add(filler)
+
+
+@pytest.mark.parametrize(("expect", "awaits"), [(b"100-Continue", True), (b"100-continues", False)])
+def test_a_client_may_wait_for_leave_to_send_the_body(expect: bytes, awaits: bool) -> None:  # noqa: FBT001 -- a case
+    gathering = Gathering()
+    gathering.add(HEAD + b"Expect: " + expect + b"\r\nContent-Length: 2\r\n\r\n")
+    assert gathering.awaits_leave is awaits
+    assert not gathering.is_whole
