@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from bridge.core import findings
+from bridge.core.admission import signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import (
     AccountAtFault,
@@ -17,6 +18,7 @@ from bridge.core.findings import (
     Unfinished,
     parse_json,
 )
+from bridge.core.gates import Signal, Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.edges.accounts import Account
 from bridge.errands import Errands
@@ -48,18 +50,30 @@ class AccountCheck:
     quota: QuotaLeft | None
 
 
-def check(errands: Errands, name: str) -> AccountCheck:
-    """Ask HubSpot once in the account's name, even while it is paused; a success ends the pause."""
+def check(errands: Errands, name: str) -> AccountCheck | None:
+    """Ask HubSpot once in the account's name, even while it is paused; a success ends the pause.
+
+    None when there is no such account.
+    """
     account = errands.turn_at_once(name)
+    if account is None:
+        return None
     asked_at = errands.clock()
     answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
-    errands.learn(account, answer, asked_at=asked_at)
     finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
+    signal = _signal(finding)
+    errands.learn(account, answer, signal, asked_at=asked_at, retry=isinstance(signal, Success))
     if not isinstance(answer, Answer):
         return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
     ok, summary = _judged(account, answer, finding)
     quota = _quota_left(answer.headers)
     return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
+
+
+def _signal(finding: Finding) -> Signal | None:
+    """What only this sort of request may not do says nothing of the account: others may be all that it follows."""
+    is_scopes = isinstance(finding, AccountAtFault) and finding.scopes
+    return None if is_scopes else signal_of(finding)
 
 
 def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:
@@ -81,6 +95,8 @@ def _judged(account: Account, answer: Answer, finding: Finding) -> tuple[bool, s
             return True, f"HubSpot takes the credentials.{_told(_quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
+        case AccountAtFault(reason=reason, scopes=True):
+            return False, f"{reason.rstrip('.')} for file imports."
         case AccountAtFault(reason=reason):
             return False, reason
         case Trouble(reason=reason):

@@ -5,17 +5,17 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 
-from bridge.core.admission import AccountGate
+from bridge.core import admission
 from bridge.core.gates import Gate
 from bridge.core.instants import rfc3339
 from bridge.edges.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.edges.database import reading
-from bridge.edges.store import gates, watches
+from bridge.edges.store import gates, news, readiness, watches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Standing:
-    """An account, whether it is in the table or from the environment, and whether it is paused."""
+    """An account, whether it is in the table or from the environment, and its gate while that is paused."""
 
     account: Account
     stored: bool
@@ -30,14 +30,14 @@ class Refused:
     known: bool  # whether there is such an account at all
 
 
-def every(engine: Engine, accounts: Accounts) -> list[Standing]:
+def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[Standing]:
     """Return all accounts, by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
-        held = gates.every_account(connection)
+        paused = readiness.paused_accounts(connection, now)
         known = accounts.every(connection)
     return [
-        Standing(account=account, stored=name in stored, gate=held.get(name, AccountGate()).gate)
+        Standing(account=account, stored=name in stored, gate=paused.get(name, Gate()))
         for name, account in sorted(known.items())
     ]
 
@@ -48,12 +48,15 @@ def put(
     """Set an account, the whole of it; return it, and whether it is new. One that was paused is tried at once."""
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
-        # What the old credentials were paused for may be mended.
-        gates.retry_account(connection, name, now)
-        return _stored(connection, accounts, name), new
+        rate = accounts.load(connection, [name])[name].rate
+        # What the old credentials were paused for may be mended, and the old rate is no more.
+        held = gates.lock_accounts(connection, [name])[name]
+        gates.save_accounts(connection, {name: admission.renewed(rate, held, now=now)})
+        news.retry(connection, name, now)
+        return _stored(connection, accounts, name, now), new
 
 
-def remove(engine: Engine, accounts: Accounts, name: str) -> Standing | Refused:
+def remove(engine: Engine, accounts: Accounts, name: str, *, now: datetime) -> Standing | Refused:
     """Forget a stored account; what the environment says of `default` then holds again."""
     with engine.begin() as connection:
         if name not in accounts.stored(connection):
@@ -61,13 +64,14 @@ def remove(engine: Engine, accounts: Accounts, name: str) -> Standing | Refused:
         if name != DEFAULT and watches.is_watched(connection, name):
             why = f"Tasks in {name} are being watched: withdraw their watches first."
             return Refused(known=True, reason=why)
-        removed = _stored(connection, accounts, name)
+        removed = _stored(connection, accounts, name, now)
         accounts.remove(connection, name)
+        gates.forget_account(connection, name)
     return removed
 
 
-def _stored(connection: Connection, accounts: Accounts, name: str) -> Standing:
-    gate = gates.every_account(connection).get(name, AccountGate()).gate
+def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> Standing:
+    gate = readiness.paused_accounts(connection, now).get(name, Gate())
     return Standing(account=accounts.load(connection, [name])[name], stored=True, gate=gate)
 
 

@@ -1,17 +1,17 @@
 """Errands: single requests to HubSpot that are no polls, within an account's quota and counted like polls."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.core import admission, findings, quota
-from bridge.core.admission import AccountGate, Heard, signal_of
+from bridge.core import admission, quota
+from bridge.core.admission import AccountGate, Heard
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.core.gates import Signal
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.store import gates as store
@@ -65,26 +65,43 @@ class Errands:
             store.save_accounts(connection, {name: spent})
         return account
 
-    def turn_at_once(self, name: str) -> Account:
-        """Take one request from an account's quota, though it may be paused or the quota used up."""
+    def turn_at_once(self, name: str) -> Account | None:
+        """Take one request from an account's quota, though it may be paused or the quota used up.
+
+        None when there is no such account.
+        """
         with self.engine.begin() as connection:
+            if not self._accounts.exists(connection, name):
+                return None
             account, held = self._locked(connection, name)
-            usage = quota.spend(account.rate, held.usage, requests=1, now=self.clock())
-            store.save_accounts(connection, {name: replace(held, usage=usage)})
+            spent = admission.spend_at_once(account.rate, held, now=self.clock())
+            store.save_accounts(connection, {name: spent})
         return account
 
     def _locked(self, connection: Connection, name: str) -> tuple[Account, AccountGate]:
         account = self._accounts.load(connection, [name])[name]
         return account, store.lock_accounts(connection, [name])[name]
 
-    def learn(self, account: Account, answer: Answer | NoAnswer | NoToken, *, asked_at: datetime) -> None:
-        """Note what an answer tells about the account. Never raises: the answer matters more than the note."""
+    def learn(
+        self,
+        account: Account,
+        answer: Answer | NoAnswer | NoToken,
+        signal: Signal | None,
+        *,
+        asked_at: datetime,
+        retry: bool = False,
+    ) -> None:
+        """Note what an answer tells about the account. Never raises: the answer matters more than the note.
+
+        `retry`: the account is well, so that its watches which back off are due.
+        """
         now = self.clock()
-        signal = signal_of(findings.read(KINDS[DEFAULT_KIND], answer, now=now))
         heard = Heard(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
                 news.note(connection, {account.name: [heard]}, now)
+                if retry:
+                    news.retry(connection, account.name, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
 

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from bridge.core.admission import signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import clean, parse_json
+from bridge.core.findings import MAY_HAVE_BEGUN, clean, parse_json, read_start, text_of
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import Account
 from bridge.errands import Errands, NotNow
@@ -95,7 +96,8 @@ def start(errands: Errands, new: NewImport, register: Register) -> Started:
     asked_at = errands.clock()
     answer = errands.hubspot.start_import(account, new.document)
     started = _started(register, new, answer)
-    errands.learn(account, answer, asked_at=asked_at)
+    signal = signal_of(read_start(answer, now=errands.clock()))
+    errands.learn(account, answer, signal, asked_at=asked_at)
     return started
 
 
@@ -135,9 +137,11 @@ def _task_id(answer: Answer) -> str | None:
 
 
 def _refusal(answer: Answer) -> Refusal:
-    text = answer.body.decode(errors="replace")
-    hubspot = text if parse_json(answer) is not None else json.dumps(clean(text, EXCERPT_CHARACTERS) or None)
-    if 400 <= answer.status_code < 500:
+    if parse_json(answer) is not None:
+        hubspot = text_of(answer)
+    else:
+        hubspot = json.dumps(clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS) or None)
+    if 400 <= answer.status_code < 500 and answer.status_code not in MAY_HAVE_BEGUN:
         reason = f"HubSpot answered {answer.status_code}; the import was not started."
     else:
         reason = (

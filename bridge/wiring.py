@@ -34,6 +34,9 @@ from bridge.worker import Worker
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
 MARGIN_SECONDS = 5.0
 
+# What a client waits for while the bridge asks HubSpot: Heroku cuts every request after 30 s.
+ERRAND_SECONDS = 20.0
+
 
 def now() -> datetime:
     """Return the instant, the only one that anything in the bridge goes by."""
@@ -86,22 +89,31 @@ class Bridge:
     @cached_property
     def hubspot(self) -> HubSpot:
         """What asks HubSpot."""
-        settings = self._settings
-        transport = Transport(
-            timeout_seconds=settings.hubspot_timeout_seconds,
+        # With OAuth a poll may take four time-outs: it must end before the claim's lease does.
+        return self._asking(self._settings.lease_seconds - MARGIN_SECONDS)
+
+    def _asking(self, ask_seconds: float) -> HubSpot:
+        ask_seconds = max(self._settings.hubspot_timeout_seconds, ask_seconds)
+        return HubSpot(self._transport, self._tokens, ask_seconds=ask_seconds)
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(
+            timeout_seconds=self._settings.hubspot_timeout_seconds,
             body_limit=ANSWER_BYTES,
-            proxy=_reveal(settings.hubspot_proxy),
+            proxy=_reveal(self._settings.hubspot_proxy),
         )
+
+    @cached_property
+    def _tokens(self) -> AccountTokens:
         oauth = OAuthTokens(
             engine=self.engine,
             cipher=self.cipher,
-            transport=transport,
+            transport=self._transport,
             clock=now,
-            lease_seconds=settings.hubspot_timeout_seconds + MARGIN_SECONDS,
+            lease_seconds=self._settings.hubspot_timeout_seconds + MARGIN_SECONDS,
         )
-        # With OAuth a poll may take four time-outs: it must end before the claim's lease does.
-        ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
-        return HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth), ask_seconds=ask_seconds)
+        return AccountTokens(static=StaticTokens(), oauth=oauth)
 
     @cached_property
     def errands(self) -> Errands:
@@ -109,7 +121,7 @@ class Bridge:
         return Errands(
             engine=self.engine,
             accounts=self.accounts,
-            hubspot=self.hubspot,
+            hubspot=self._asking(ERRAND_SECONDS),
             clock=now,
             lease_seconds=self._settings.lease_seconds,
         )
@@ -164,6 +176,7 @@ class Bridge:
                 https_only=settings.callback_https_only,
                 callback_ports=settings.callback_ports,
                 open_watch_limit=settings.open_watch_limit,
+                behind_router=bool(settings.dyno),
             )
         )
 
@@ -176,7 +189,6 @@ class Bridge:
         with self.engine.begin() as connection:
             canary.check(connection, self.cipher)
         return revision
-                behind_router=bool(settings.dyno),
 
     def start_worker(self) -> None:
         """Start the embedded worker, if the settings want one."""

@@ -69,7 +69,8 @@ def _settings(text: str) -> AccountSettings:
 
 def _list(arguments: argparse.Namespace) -> None:
     bridge = prepared()
-    every = [accounts.public(standing) for standing in accounts.every(bridge.engine, bridge.accounts)]
+    standings = accounts.every(bridge.engine, bridge.accounts, now=now())
+    every = [accounts.public(standing) for standing in standings]
     if arguments.json:
         show_json(every)
     else:
@@ -78,7 +79,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _remove(arguments: argparse.Namespace) -> None:
     bridge = prepared()
-    removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name)
+    removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
     if isinstance(removed, accounts.Refused):
         raise Refusal(removed.reason)
     _show(arguments, accounts.public(removed))
@@ -86,6 +87,8 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     found = account_check.check(prepared().errands, arguments.name)
+    if found is None:
+        raise Refusal(f"There is no account {arguments.name}.")
     _show(arguments, asdict(found))
     if not found.ok:
         raise Refusal("The account does not work.")

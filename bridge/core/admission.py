@@ -1,7 +1,7 @@
 """How an account stands, its gate and its quota together: who may ask, and what the answers change."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -31,12 +31,26 @@ class AccountGate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Heard:
-    """What came of one request, granted at `asked_at` to an account of this rate, and what it says of that."""
+    """What came of one request, granted at `asked_at` to an account of this rate, and what it says of that.
+
+    `signal` is None when it says nothing of the account.
+    """
 
     answer: Answer | NoAnswer | NoToken
-    signal: Signal
+    signal: Signal | None
     asked_at: datetime
     rate: Rate
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent for it."""
+        return self.answer.refused + (not isinstance(self.answer, NoToken))
+
+    @property
+    def errors(self) -> int:
+        """How many of them HubSpot may count as errors."""
+        went_well = isinstance(self.answer, Answer) and 200 <= self.answer.status_code < 300
+        return self.requests - went_well
 
 
 def signal_of(finding: Finding) -> Signal:
@@ -70,12 +84,33 @@ def spend(
     return AccountGate(gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
 
 
+def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
+    """Return how an account stands that somebody has just set: its next request is due, as a probe if it was paused.
+
+    What its quota and its pace were before says nothing of it now.
+    """
+    gate, until = held.gate, held.gate.paused_until
+    if until is not None and until > now:
+        gate = replace(gate, paused_at=now, paused_until=now)
+    return AccountGate(gate=gate, usage=quota.relieved(rate, Usage(free_at=held.usage.free_at), now=now))
+
+
+def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
+    """Return how the account stands after a request that nobody granted: others wait for one turn at the most."""
+    usage = quota.relieved(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
+    return replace(held, usage=usage)
+
+
 def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -> AccountGate:
     """Return how the account stands after what was heard, in this order."""
     gate, usage = held.gate, held.usage
     for h in heard:
         before = gate
-        gate = gates.after_signal(before, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+        if h.signal is not None:
+            gate = gates.after_signal(before, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+        # One was granted; with a newer token there were two.
+        if more := max(h.requests - 1, 0):
+            usage = quota.spend(h.rate, usage, requests=more, now=now)
         if isinstance(h.answer, Answer):
             usage = quota.observe(usage, h.answer.headers, now=now)
         if before.paused and not gate.paused:
@@ -85,6 +120,4 @@ def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -
 
 def count(heard: Sequence[Heard]) -> tuple[int, int]:
     """Return how many requests were sent, and how many of them HubSpot may count as errors."""
-    sent = [h.answer for h in heard if not isinstance(h.answer, NoToken)]
-    errors = [a for a in sent if isinstance(a, NoAnswer) or not 200 <= a.status_code < 300]
-    return len(sent), len(errors)
+    return sum(h.requests for h in heard), sum(h.errors for h in heard)

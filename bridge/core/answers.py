@@ -10,28 +10,37 @@ class Answer:
 
     `headers` has lower-case names; the last of several equal names wins. `body` holds the raw
     bytes that were read within the cap, undecoded. `complete` is false when the body was cut
-    short: by the cap, the deadline or a dropped connection.
+    short: by the cap, the deadline or a dropped connection. `refused` counts the requests that came
+    before and were refused for their token.
     """
 
     status_code: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     complete: bool = True
+    refused: int = field(default=0, compare=False)  # equal words are the same answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoAnswer:
     """No status line and headers came: `reason` is a sentence for whoever reads the watch.
 
-    `sent` is true when the party may have received the request, and may have acted on it.
+    `sent` is true when the party may have received the request, and may have acted on it. `refused` is as
+    an Answer's.
     """
 
     reason: str
     sent: bool = field(default=False, compare=False)  # equal reasons are the same failure
+    refused: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """The request was not sent: the account has no token that works. `reason` says what to do."""
+    """The request was not sent: the account has no token that works. `reason` says what to do.
+
+    `passing` is true when nobody has to do anything: there may be one soon. `refused` is as an Answer's.
+    """
 
     reason: str
+    passing: bool = False
+    refused: int = field(default=0, compare=False)

@@ -11,13 +11,16 @@ from typing import Any
 
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.instants import retry_after_seconds
-from bridge.core.kinds import Kind
+from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.watch import Outcome
 
 THROTTLED_SECONDS = 10.0  # HubSpot's own rolling window, when a 429 names no time
 DAILY_SECONDS = 900.0  # the day's quota is gone: look again four times an hour
 MIGRATING_SECONDS = 60.0  # a 477 should name its time; this one did not
 LONGEST_HOLD_SECONDS = 86_400.0
+TOKENLESS_SECONDS = 5.0  # the token server is in trouble: one of all that wait asks it again
+MAY_HAVE_BEGUN = frozenset({408, 499})  # somebody on the way gave up; what was asked for may happen
+TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx that tell nothing of what was asked for
 STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of them
 
 
@@ -58,9 +61,13 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountAtFault:
-    """The credentials do not work: no task of the account can be followed."""
+    """The credentials do not work: no task of the account can be followed.
+
+    `scopes` is true when they work, and lack a scope: tasks of other kinds may be followed.
+    """
 
     reason: str
+    scopes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +91,8 @@ Finding = Unfinished | Ended | NoNews | Refused | AccountAtFault | Throttled | T
 def read(kind: Kind, answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
     """Tell what HubSpot's answer about a task of this kind means."""
     if isinstance(answer, NoToken):
+        if answer.passing:
+            return Throttled(seconds=TOKENLESS_SECONDS, reason=answer.reason)
         return AccountAtFault(reason=answer.reason)
     if isinstance(answer, NoAnswer):
         return Trouble(reason=f"HubSpot did not answer: {answer.reason}")
@@ -92,11 +101,27 @@ def read(kind: Kind, answer: Answer | NoAnswer | NoToken, *, now: datetime) -> F
     return _read_refusal(answer, now=now)
 
 
+def read_start(answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
+    """Tell what HubSpot's answer to the start of an import means for the account.
+
+    What HubSpot refuses in JSON is the import's own fault, and no trouble of HubSpot's.
+    """
+    finding = read(KINDS[DEFAULT_KIND], answer, now=now)
+    if isinstance(finding, Trouble) and isinstance(answer, Answer) and _is_refused(answer):
+        return Refused(reason=finding.reason)
+    return finding
+
+
+def _is_refused(answer: Answer) -> bool:
+    is_theirs = 400 <= answer.status_code < 500 and answer.status_code not in TROUBLES
+    return is_theirs and isinstance(parse_json(answer), Mapping)
+
+
 def _read_body(kind: Kind, answer: Answer) -> Finding:
     body = parse_json(answer)
     if not isinstance(body, Mapping):
         return NoNews(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
-    word, text = body.get(kind.field), answer.body.decode()
+    word, text = body.get(kind.field), text_of(answer)
     if not isinstance(word, str) or not word:
         return NoNews(reason=_no_news(answer, f"has no `{kind.field}`"))
     if word in kind.running:
@@ -149,7 +174,7 @@ def _read_refusal(answer: Answer, *, now: datetime) -> Finding:
         case 401:
             return AccountAtFault(reason=f"{reason}. Give the account a valid token.")
         case 403 if _names(said, "MISSING_SCOPES"):
-            return AccountAtFault(reason=f"{reason}. Give the token {_scopes(said)}.")
+            return AccountAtFault(reason=f"{reason}. Give the token {_scopes(said)}.", scopes=True)
         case 403 if _names(said, "BANNED"):
             return AccountAtFault(reason=f"{reason}. HubSpot has banned the account's app.")
         case 429:
@@ -202,12 +227,20 @@ def clean(text: str, length: int) -> str:
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 
+def text_of(answer: Answer) -> str:
+    """Return the body as text; a byte order mark at its start is no part of it (RFC 8259, 8.1).
+
+    Raises UnicodeDecodeError when the body is not UTF-8.
+    """
+    return answer.body.decode("utf-8-sig")
+
+
 def parse_json(answer: Answer) -> Any:
     """Return the body as JSON, or None when it is not strictly that (RFC 8259) or was cut short."""
     if not answer.complete:
         return None
     try:
-        return json.loads(answer.body.decode(), parse_constant=_not_json)
+        return json.loads(text_of(answer), parse_constant=_not_json)
     except (ValueError, RecursionError):
         return None
 

@@ -51,10 +51,10 @@ class Issued:
         return now >= self.expires_at - ahead
 
 
-def read(answer: Answer | NoAnswer, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken | NoAnswer:
+def read(answer: Answer | NoAnswer, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
     """Tell what the token server said to `refresh_token`.
 
-    NoToken is for the operator to mend; NoAnswer means trouble that may pass. No reason holds a token.
+    What is not `passing` is for the operator to mend. No reason holds a token.
     """
     if isinstance(answer, NoAnswer):
         return _trouble(answer.reason)
@@ -70,11 +70,11 @@ def read(answer: Answer | NoAnswer, *, refresh_token: str, asked_at: datetime) -
             return _trouble(f"the token server answered {status_code}")
 
 
-def _trouble(what: str) -> NoAnswer:
-    return NoAnswer(reason=f"the OAuth token could not be refreshed: {what}")
+def _trouble(what: str) -> NoToken:
+    return NoToken(reason=f"The OAuth token could not be refreshed: {what}.", passing=True)
 
 
-def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoAnswer:
+def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoToken:
     access_token = said.get("access_token")
     if not isinstance(access_token, str) or not _HEADER_SAFE.fullmatch(access_token):
         return _trouble("the token server's answer holds no access token")

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 
 from bridge.core.admission import signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.delays import delay_seconds
 from bridge.core.findings import (
     AccountAtFault,
     Ended,
@@ -18,7 +19,7 @@ from bridge.core.findings import (
     Unfinished,
     read,
 )
-from bridge.core.gates import Signal
+from bridge.core.gates import ACCOUNT_POLICY, Signal
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
 
@@ -84,7 +85,7 @@ def after_answer(
     asked = {"polls": watch.polls + 1, "last_polled_at": now}
     match finding:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
-            delay = max((now - completed_at).total_seconds(), 0.0) if completed_at else None
+            delay = delay_seconds(completed_at, now=now)
             ended = end(watch, outcome, error, now=now, status=status, **asked)
             return Polled(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
         case Unfinished(status=status, body=body):
@@ -100,7 +101,10 @@ def after_answer(
         case Trouble(reason=reason):
             going = _back_off(watch, reason, asked, now=now, jitter=jitter)
             return Polled(watch=going, hubspot=None, signal=signal)
-        case AccountAtFault(reason=reason) | Throttled(reason=reason):
+        case AccountAtFault(reason=reason):
+            going = _stand_back(watch, reason, asked, now=now)
+            return Polled(watch=going, hubspot=None, signal=signal)
+        case Throttled(reason=reason):
             going = _go_on(watch, 0, asked | {"last_error": reason}, now=now)
             return Polled(watch=going, hubspot=None, signal=signal)
         case never:
@@ -152,6 +156,13 @@ def _refused(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime,
         return end(watch, Outcome.REJECTED, why, now=now, **asked)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
     return _go_on(watch, wait, asked | {"refusals": refusals, "failures": 0, "last_error": reason}, now=now)
+
+
+def _stand_back(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime) -> Watch:
+    """Wait as the account does: another watch probes next, and may be of a kind that is allowed."""
+    policy = ACCOUNT_POLICY
+    wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
+    return _go_on(watch, wait, asked | {"failures": watch.failures + 1, "last_error": reason}, now=now)
 
 
 def _back_off(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:

@@ -34,7 +34,7 @@ class Rate:
 class Usage:
     """What an account has used, and what its newest answer's headers said is left.
 
-    `headroom` is 0.05 to 1; `daily_remaining` is what `observed_at` saw, None where HubSpot does not tell.
+    `headroom`, 0.05 to 1, and `daily_remaining`, None where HubSpot does not tell, are what `observed_at` saw.
     """
 
     free_at: datetime | None = None
@@ -52,20 +52,31 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the seconds between two requests, such that no window ever holds more than the share."""
     span = rate.seconds * (1 + SLACK_SHARE) + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
-    interval = max(burst, _daily_interval_seconds(usage, now=now)) / usage.headroom
+    interval = max(burst, _daily_interval_seconds(usage, now=now)) / _headroom(rate, usage, now=now)
     return min(interval, max(burst, SLOWEST_SECONDS))
+
+
+def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
+    """What was seen of a window says nothing once that is over."""
+    seen_at = usage.observed_at
+    if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
+        return 1.0
+    return usage.headroom
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
     """Spread half of what was left of the day's quota from when it was seen until midnight UTC."""
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
-    today = now.astimezone(UTC).date()
-    if usage.observed_at.astimezone(UTC).date() != today:
+    if _midnight(usage.observed_at) != _midnight(now):
         return 0.0
-    midnight = datetime.combine(today + timedelta(days=1), time(), UTC)
-    span = (midnight - usage.observed_at).total_seconds()
+    span = (_midnight(now) - usage.observed_at).total_seconds()
     return span / max(usage.daily_remaining * 0.5, 1e-9)
+
+
+def _midnight(now: datetime) -> datetime:
+    """Return when the day ends."""
+    return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
 
 
 def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:
@@ -81,9 +92,15 @@ def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
     """Return the usage after `requests` were granted."""
+    free_at = _spent_until(rate, usage, requests=requests, now=now)
+    # Nobody waits for the day's quota longer than until it is renewed.
+    even = _spent_until(rate, replace(usage, daily_remaining=None), requests=requests, now=now)
+    return replace(usage, free_at=min(free_at, max(_midnight(now), even)))
+
+
+def _spent_until(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> datetime:
     seconds = interval_seconds(rate, usage, now=now) * requests
-    free_at = now + timedelta(seconds=_ahead_seconds(usage, now=now) + seconds)
-    return replace(usage, free_at=free_at)
+    return now + timedelta(seconds=_ahead_seconds(usage, now=now) + seconds)
 
 
 def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
@@ -102,15 +119,18 @@ def relieved(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 
 
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
-    """Return the usage after an answer's rate-limit `headers` (lower-case names)."""
+    """Return the usage after an answer's rate-limit `headers` (lower-case names).
+
+    An answer that tells of the window alone leaves nothing known of the day.
+    """
     most = _count(headers.get("x-hubspot-ratelimit-max"))
     remaining = _count(headers.get("x-hubspot-ratelimit-remaining"))
     daily = _count(headers.get("x-hubspot-ratelimit-daily-remaining"))
     if most and remaining is not None:
         headroom = min(max((remaining / most - 0.1) / 0.3, 0.05), 1.0)
-        usage = replace(usage, headroom=headroom)
+        return replace(usage, headroom=headroom, daily_remaining=daily, observed_at=now)
     if daily is not None:
-        usage = replace(usage, daily_remaining=daily, observed_at=now)
+        return replace(usage, headroom=1.0, daily_remaining=daily, observed_at=now)
     return usage
 
 

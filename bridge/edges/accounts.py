@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, Select, delete, select
 
 from bridge.core.quota import Rate
 from bridge.edges import database
-from bridge.edges.secrets import Cipher
+from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import oauth_tokens
 from bridge.edges.tables import accounts
 
@@ -34,13 +34,17 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """A HubSpot account as it is asked."""
+    """A HubSpot account as it is asked.
+
+    `unreadable` is true when its credentials cannot be had: they were stored under a key that is gone.
+    """
 
     name: str
     credentials: Credentials
     base_url: str
     api_version: str
     rate: Rate
+    unreadable: bool = False
 
     def url(self, path: str) -> str:
         """Return the address of one of HubSpot's paths, which begins with a slash."""
@@ -99,13 +103,22 @@ class Accounts:
             fallback.rate.seconds,
         )
         share = fallback.rate.share if row.rate_share is None else row.rate_share
+        credentials = self._credentials(row)
         return Account(
             name=row.name,
-            credentials=Credentials(**json.loads(self._cipher.decrypt(row.credentials))),
+            credentials=credentials or Credentials(),
+            unreadable=credentials is None,
             base_url=row.base_url or fallback.base_url,
             api_version=row.api_version or fallback.api_version,
             rate=Rate(requests=requests, seconds=seconds, share=share),
         )
+
+    def _credentials(self, row: Row[Any]) -> Credentials | None:
+        """Return what is stored, or None when it is not for these keys: one row must not stop all accounts."""
+        try:
+            return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
+        except WrongSecretKey:
+            return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
         """Set an account; True when it is new."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import Any, Protocol
@@ -20,16 +21,20 @@ NO_CREDENTIALS = (
     "or run `python -m bridge accounts set NAME`."
 )
 # To get a token took so long that the request itself was not sent.
-OUT_OF_TIME = NoAnswer(reason="the account's token came too late")
+OUT_OF_TIME = NoToken(reason="The account's token came too late.", passing=True)
+UNREADABLE = (
+    "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
+    "stored with, or set the account again."
+)
 
 
 class Tokens(Protocol):
     """Where an account's access token comes from, within so many seconds."""
 
-    def current(self, account: Account, within_seconds: float) -> str | NoToken | NoAnswer:
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
         """Return a token that should work now."""
 
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken | NoAnswer:
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
         """Return a newer token than the one that HubSpot refused, the same if there is none."""
 
 
@@ -66,12 +71,12 @@ class HubSpot:
         another = self._tokens.after_refusal(account, token, ends_at - monotonic())
         if another == token:
             return answer
-        return self._send(account, another, method, path, body, ends_at=ends_at)
+        return replace(self._send(account, another, method, path, body, ends_at=ends_at), refused=1)
 
     def _send(
         self,
         account: Account,
-        token: str | NoToken | NoAnswer,
+        token: str | NoToken,
         method: str,
         path: str,
         body: bytes | None,
@@ -100,11 +105,13 @@ class HubSpot:
 class StaticTokens:
     """The tokens of accounts that have one given to them."""
 
-    def current(self, account: Account, within_seconds: float) -> str | NoToken | NoAnswer:
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
         """Return the account's token, or say how to give it one."""
+        if account.unreadable:
+            return NoToken(reason=UNREADABLE.format(account.name))
         return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))
 
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken | NoAnswer:
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
         """Return the same token: there is no other."""
         return token
 
@@ -117,11 +124,11 @@ class AccountTokens:
         self._static = static
         self._oauth = oauth
 
-    def current(self, account: Account, within_seconds: float) -> str | NoToken | NoAnswer:
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
         """Return the account's token, or say why there is none."""
         return self._of(account).current(account, within_seconds)
 
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken | NoAnswer:
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
         """Return what there is instead of a token that HubSpot refused."""
         return self._of(account).after_refusal(account, token, within_seconds)
 

@@ -18,19 +18,19 @@ from urllib.parse import urlencode
 import structlog
 from sqlalchemy import Engine
 
-from bridge.core.answers import NoAnswer, NoToken
+from bridge.core.answers import NoToken
 from bridge.core.oauth import Issued, read
 from bridge.edges import database
 from bridge.edges.accounts import Account
 from bridge.edges.hubspot import USER_AGENT
-from bridge.edges.secrets import Cipher
+from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import oauth_tokens as store
 from bridge.edges.store.oauth_tokens import Stored
 from bridge.edges.transport import Transport
 
 log = structlog.get_logger()
 
-Token: TypeAlias = str | NoToken | NoAnswer
+Token: TypeAlias = str | NoToken
 _Key: TypeAlias = tuple[str, str]  # an account's name, and the origin of its tokens
 
 TOKEN_PATH = "/oauth/2026-03/token"  # noqa: S105 -- a path; HubSpot's /oauth/v1 ends on 2027-02-16
@@ -48,7 +48,14 @@ TROUBLE_HOLD_SECONDS = 5.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
-STILL_REFRESHING = NoAnswer(reason="the OAuth token has ended, and its refresh takes long")
+STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", passing=True)
+DATABASE_AWAY = NoToken(
+    reason="The OAuth token could not be read: the database does not answer.", passing=True
+)
+UNREADABLE = (
+    "The OAuth tokens of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
+    "stored with, or remove the account and set it again."
+)
 
 
 class OAuthTokens:
@@ -99,9 +106,9 @@ class OAuthTokens:
         try:
             return self._awaited(account, refused, give_up_at)
         except database.AWAY:
-            if old is None:
-                raise
-            return old.access_token
+            return old.access_token if old else DATABASE_AWAY
+        except WrongSecretKey:
+            return NoToken(reason=UNREADABLE.format(account.name))
         finally:
             lock.release()
 
@@ -170,9 +177,13 @@ class OAuthTokens:
         self._save(_key(account), row, new)
         return new.access_token
 
-    def _note_failure(self, account: Account, row: Stored, failure: NoToken | NoAnswer) -> None:
-        at_fault = isinstance(failure, NoToken)
-        log.warning("oauth_refresh_failed", account=account.name, reason=failure.reason)
+    def _note_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
+        at_fault = not failure.passing
+        # Whoever reads the log is told once, not after each pause.
+        if row.failure == failure.reason:
+            log.debug("oauth_refresh_failed", account=account.name, reason=failure.reason)
+        else:
+            log.warning("oauth_refresh_failed", account=account.name, reason=failure.reason)
         seconds = AT_FAULT_HOLD_SECONDS if at_fault else TROUBLE_HOLD_SECONDS
         until = self._clock() + timedelta(seconds=seconds)
         with self._engine.begin() as connection:
@@ -222,7 +233,7 @@ def _standing(row: Stored, refused: str | None, now: datetime) -> Token | None:
     if issued and issued.access_token == refused and _is_newborn(issued, now):
         return refused
     if is_held and row.failure:
-        return NoToken(reason=row.failure) if row.at_fault else NoAnswer(reason=row.failure)
+        return NoToken(reason=row.failure, passing=not row.at_fault)
     return None
 
 

@@ -38,6 +38,7 @@ Faults are given instead of the right answer:
     unknown-status               200 with the status ARCHIVED
     cut-short                    200 with half of a JSON document, in a whole answer
     invalid-utf-8 nul-bytes      200 and COMPLETE, with such bytes: no valid JSON
+    bom                          200 and COMPLETE, after a byte order mark that JSON need not have
     nul-escape                   200 and COMPLETE, with \u0000 in a string: valid JSON
     big gzip-bomb                10 MiB; 50 kB that unpack to 50 MiB
     hang                         no answer for 60 s, then a closed connection

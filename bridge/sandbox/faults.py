@@ -102,6 +102,7 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "cut-short": partial(_body, b'{"status":"COMPLETE","result":{"id":"17'),
     "invalid-utf-8": partial(_body, b'{"status":"COMPLETE","result":{"id":"17","name":"\xff\xfe"}}'),
     "nul-bytes": partial(_body, _COMPLETE + b"\x00\x00"),
+    "bom": partial(_body, b"\xef\xbb\xbf" + _COMPLETE),
     "nul-escape": partial(_body, b'{"status":"COMPLETE","result":{"id":"17","name":"a\\u0000b"}}'),
     "big": _big,
     "gzip-bomb": _gzip_bomb,

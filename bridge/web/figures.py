@@ -12,7 +12,7 @@ from bridge.core.gates import Gate
 from bridge.core.quota import interval_seconds
 from bridge.core.watch import State
 from bridge.edges.accounts import Accounts
-from bridge.edges.store import days, gates, listing
+from bridge.edges.store import days, gates, listing, readiness
 from bridge.edges.store.days import Delays
 
 STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
@@ -41,17 +41,17 @@ class AccountFigures:
 
 def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountFigures]:
     """Return the figures of every account that is set."""
-    held = gates.every_account(connection)
+    held, paused = gates.every_account(connection), readiness.paused_accounts(connection, now)
     counted, delays = days.counts(connection, now.date()), days.delays(connection, now.date())
     figures = []
     for name, account in accounts.every(connection).items():
-        both = held.get(name, AccountGate())
+        usage = held.get(name, AccountGate()).usage
         requests, errors = counted.get(name, (0, 0))
         figures.append(
             AccountFigures(
                 name=name,
-                gate=both.gate,
-                requests_per_second=1 / interval_seconds(account.rate, both.usage, now=now),
+                gate=paused.get(name, Gate()),
+                requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
                 requests=requests,
                 errors=errors,
                 delays=delays.get(name, Delays(detections={}, delay_seconds=0.0)),

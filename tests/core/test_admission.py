@@ -1,10 +1,21 @@
 """How an account stands: who may ask, what a grant costs, and what the answers change."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from bridge.core.admission import AccountGate, Heard, after_answers, count, grant, signal_of, spend
+from bridge.core.admission import (
+    AccountGate,
+    Heard,
+    after_answers,
+    count,
+    grant,
+    renewed,
+    signal_of,
+    spend,
+    spend_at_once,
+)
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import AccountAtFault, Finding, NoNews, Refused, Throttled, Trouble, Unfinished
 from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
@@ -89,6 +100,51 @@ def test_any_answer_but_2xx_counts_as_an_error_and_what_was_not_sent_not_at_all(
     answers += [heard(NoAnswer(reason="timed out")), heard(NoToken(reason="no token"))]
     assert count(answers) == (4, 3)
     assert count([]) == (0, 0)
+
+
+def test_a_token_that_was_refused_before_is_counted_and_spent_too() -> None:
+    answers = [
+        heard(replace(an_answer(202), refused=1)),
+        heard(replace(an_answer(401), refused=1)),
+        heard(NoAnswer(reason="timed out", refused=1)),
+        heard(NoToken(reason="no token", refused=1)),
+    ]
+    assert [count([h]) for h in answers] == [(2, 1), (2, 2), (2, 2), (1, 1)]
+    interval = interval_seconds(RATE, Usage(), now=NOW)
+    spent = [after_answers(AccountGate(), [h], now=NOW).usage.free_at for h in answers]
+    assert spent == [NOW + timedelta(seconds=interval)] * 3 + [None]
+
+
+def test_an_answer_that_says_nothing_of_the_account_leaves_its_gate() -> None:
+    for gate in (Gate(failures=3), paused(30).gate):
+        silent = Heard(answer=an_answer(403), signal=None, asked_at=NOW, rate=RATE)
+        assert after_answers(AccountGate(gate=gate), [silent], now=NOW).gate == gate
+
+
+def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None:
+    slow = Rate(requests=1, seconds=86_400, share=1)
+    usage = Usage(headroom=0.05, daily_remaining=0, observed_at=NOW)
+    held = AccountGate(gate=paused(600).gate, usage=usage)
+    held = AccountGate(
+        gate=held.gate, usage=spend(slow, held, requests=1, lease_ends_at=later(60), now=NOW).usage
+    )
+    after = renewed(RATE, held, now=NOW)
+    assert (after.gate.paused_at, after.gate.paused_until, after.gate.reason) == (NOW, NOW, "401")
+    assert (after.usage.headroom, after.usage.daily_remaining) == (1.0, None)
+    assert grant(RATE, after, wanted=9, now=later(1)) == 1
+
+
+@pytest.mark.parametrize("gate", [Gate(failures=3), paused(-5).gate])
+def test_a_gate_that_pauses_nobody_stays_as_it_is(gate: Gate) -> None:
+    assert renewed(RATE, AccountGate(gate=gate), now=NOW) == AccountGate(gate=gate)
+
+
+def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
+    held = AccountGate(usage=Usage(daily_remaining=1, observed_at=NOW))
+    for _ in range(20):
+        held = spend_at_once(RATE, held, now=NOW)
+    assert grant(RATE, held, wanted=1, now=NOW) == 0
+    assert grant(RATE, held, wanted=1, now=later(900)) == 1
 
 
 @pytest.mark.parametrize(

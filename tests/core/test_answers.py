@@ -160,6 +160,12 @@ def test_a_status_of_any_length_and_kind_fits_the_column() -> None:
     assert asked(an_answer(200, {"status": "\x00" * 500})).watch.status == "�" * 64
 
 
+def test_a_byte_order_mark_before_the_json_is_no_part_of_it() -> None:
+    polled = asked(Answer(status_code=200, body=b'\xef\xbb\xbf{"status": "PENDING"}'))
+    assert (polled.watch.status, polled.watch.last_error) == ("PENDING", None)
+    assert polled.hubspot == '{"status": "PENDING"}'
+
+
 def test_hubspot_s_words_are_kept_as_they_came() -> None:
     text = '{ "status":"COMPLETE",\n "n": 123456789012345678901234567890, "f": 1.10, "result": {"id":"é"} }'
     assert asked(Answer(status_code=200, body=text.encode())).hubspot == text

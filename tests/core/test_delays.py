@@ -59,6 +59,9 @@ def test_quantiles_grow_with_the_share_and_stay_within_the_buckets(
         ("2026-11-21T11:59:56.500Z", 3.5),
         ("2026-11-21T12:59:57+01:00", 3),
         ("2026-11-21T12:00:09Z", 0),  # HubSpot's clock may be ahead of ours
+        ("2026-10-22T12:00:00Z", 30 * 86_400),
+        ("2026-10-22T11:59:59Z", None),  # before any watch of today's began
+        ("0001-01-01T00:00:00Z", None),
         ("2026-11-21T11:59:56", None),  # of some time zone
         ("yesterday", None),
         (1_795_262_396_500, None),

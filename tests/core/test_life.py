@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.delivery import RetryPolicy, after_attempt, payload
+from bridge.core.gates import ACCOUNT_POLICY, Fault
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, gap, time_out
 from bridge.core.watch import OPEN, SETTLED, IllegalTransition, State, Watch, recheck, redeliver, withdraw
@@ -96,7 +97,9 @@ class Life(RuleBasedStateMachine):
         if polled.watch.state is State.WATCHING:
             assert polled.watch.due_at is not None
             age_seconds = max((self.now - polled.watch.age_zero_at).total_seconds(), 0)
-            longest = max(gap(age_seconds) * 1.1, LONGEST_BACKOFF_SECONDS) + 0.001
+            at_fault = isinstance(polled.signal, Fault)
+            longest = ACCOUNT_POLICY.most_seconds if at_fault else LONGEST_BACKOFF_SECONDS
+            longest = max(gap(age_seconds) * 1.1, longest) + 0.001
             assert 0 <= (polled.watch.due_at - self.now).total_seconds() <= longest
             assert polled.watch.due_at <= polled.watch.deadline_at
             assert self.now < polled.watch.deadline_at

@@ -122,6 +122,33 @@ def test_the_client_s_own_app_always_has_room(remaining: str, headroom: float) -
     assert interval_seconds(HALF_OF_100, usage, now=NOW) == pytest.approx(even / headroom)
 
 
+def test_what_was_seen_of_a_window_counts_until_that_is_over() -> None:
+    usage = observe(Usage(), {MAX: "100", REMAINING: "0"}, now=NOW)
+    even = interval_seconds(HALF_OF_100, Usage(), now=NOW)
+    assert interval_seconds(HALF_OF_100, usage, now=later(10)) == pytest.approx(even / 0.05)
+    assert interval_seconds(HALF_OF_100, usage, now=later(10.1)) == even
+
+
+def test_what_an_answer_does_not_tell_is_not_known() -> None:
+    both = observe(Usage(), {DAILY: "24000", MAX: "100", REMAINING: "25"}, now=NOW)
+    burst = observe(both, {MAX: "100", REMAINING: "25"}, now=later(1))
+    assert burst.headroom == pytest.approx(0.5)
+    assert burst.daily_remaining is None
+    day = observe(both, {DAILY: "23000"}, now=later(1))
+    assert (day.headroom, day.daily_remaining) == (1.0, 23_000)
+
+
+def test_nobody_waits_for_the_day_s_quota_past_the_midnight_that_renews_it() -> None:
+    now = MIDNIGHT - timedelta(minutes=5)
+    usage = observe(Usage(), {DAILY: "0"}, now=now)
+    assert spend(HALF_OF_100, usage, requests=1, now=now).free_at == MIDNIGHT
+    slow = Rate(requests=1, seconds=3_600.0, share=1.0)
+    even = spend(slow, Usage(), requests=1, now=now).free_at
+    assert even is not None
+    assert even > MIDNIGHT
+    assert spend(slow, usage, requests=1, now=now).free_at == even
+
+
 def test_the_newest_answer_counts() -> None:
     tight = observe(Usage(), {MAX: "100", REMAINING: "0"}, now=NOW)
     assert observe(tight, {MAX: "100", REMAINING: "90"}, now=NOW).headroom == 1

@@ -2,7 +2,9 @@
 
 import pytest
 
+from bridge.core.admission import signal_of
 from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.findings import read, read_start
 from bridge.core.gates import Failure, Fault, Hold, Success
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, time_out
@@ -69,9 +71,19 @@ def test_a_fault_of_the_account_is_not_the_task_s(answer: Answer | NoToken) -> N
     polled = asked(answer, refusals=2, failures=1)
     watch = polled.watch
     assert isinstance(polled.signal, Fault)
-    assert (watch.state, watch.outcome, watch.due_at) == (State.WATCHING, None, NOW)
-    assert (watch.refusals, watch.failures) == (2, 1)
+    assert (watch.state, watch.outcome) == (State.WATCHING, None)
+    assert (watch.refusals, watch.failures) == (2, 2)
     assert watch.last_error == polled.signal.reason
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"), [(0, 30), (1, 60), (2, 120), (4, 480), (5, 900), (6, 900), (10_000, 900)]
+)
+def test_whoever_found_the_account_at_fault_stands_back_so_that_another_probes(
+    failures: int, seconds: float
+) -> None:
+    watch = asked(an_answer(401), failures=failures, jitter=1.0).watch
+    assert (watch.due_at, watch.failures) == (later(seconds), failures + 1)
 
 
 @pytest.mark.parametrize(
@@ -246,3 +258,39 @@ def test_what_ends_in_its_last_poll_has_ended_well() -> None:
 def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
     timed_out = time_out(a_watch(timeout_seconds=10), now=later(10))
     assert timed_out.error == "The task did not end within 10 s; no status was seen."
+
+
+# What an answer to the start of an import says of the account
+
+
+@pytest.mark.parametrize("status_code", [400, 403, 404, 409, 413, 415, 422])
+def test_an_import_that_hubspot_refuses_in_json_says_nothing_bad_of_the_account(status_code: int) -> None:
+    finding = read_start(an_answer(status_code, {"message": "No."}), now=NOW)
+    assert signal_of(finding) == Success()
+
+
+@pytest.mark.parametrize("status_code", [404, 409, 413, 422])
+def test_a_page_in_place_of_the_api_is_trouble_all_the_same(status_code: int) -> None:
+    finding = read_start(Answer(status_code=status_code, body=HTML), now=NOW)
+    assert isinstance(signal_of(finding), Failure)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        an_answer(202, {"id": "AAAAEZ6whGI"}),
+        *(an_answer(status_code, {}) for status_code in (302, 401, 408, 423, 429, 477, 499, 500, 503)),
+        an_answer(403, {"category": "MISSING_SCOPES"}),
+        an_answer(403, {"category": "BANNED"}),
+        NoAnswer(reason="timed out"),
+        NoToken(reason="No token: set one."),
+    ],
+)
+def test_any_other_answer_to_a_start_is_read_as_a_poll_s(answer: Answer | NoAnswer | NoToken) -> None:
+    assert read_start(answer, now=NOW) == read(KINDS["file-import"], answer, now=NOW)
+
+
+def test_a_token_that_may_come_soon_lets_the_account_wait_a_moment() -> None:
+    polled = asked(NoToken(reason="The token server answered 503.", passing=True), failures=1)
+    assert polled.signal == Hold(seconds=5, reason="The token server answered 503.")
+    assert (polled.watch.due_at, polled.watch.failures) == (NOW, 1)

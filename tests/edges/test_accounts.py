@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from bridge.core.oauth import Issued
 from bridge.core.quota import Rate
 from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.secrets import Cipher, WrongSecretKey
+from bridge.edges.secrets import Cipher
 from bridge.edges.store import oauth_tokens as store
 from bridge.edges.tables import accounts as table
 from bridge.edges.tables import oauth_tokens
@@ -157,11 +157,15 @@ def test_secrets_are_not_shown(engine: Engine, accounts: Accounts) -> None:
     assert not any(secret in shown for secret in SECRETS)
 
 
-def test_with_another_key_the_credentials_cannot_be_read(engine: Engine, accounts: Accounts) -> None:
-    put(engine, accounts, "shop", AccountChange(credentials=STATIC))
-    stranger = Accounts(ENVIRONMENT, Cipher([Fernet.generate_key().decode()]))
-    with pytest.raises(WrongSecretKey):
-        load(engine, stranger, "shop")
+@pytest.mark.parametrize("credentials", [STATIC, OAUTH])
+def test_credentials_of_another_key_cannot_be_read_and_are_no_one_else_s_trouble(
+    engine: Engine, accounts: Accounts, credentials: Credentials
+) -> None:
+    put(engine, accounts, "shop", AccountChange(credentials=credentials))
+    account = load(engine, Accounts(ENVIRONMENT, Cipher([Fernet.generate_key().decode()])), "shop")
+    assert account.unreadable
+    assert account.credentials == Credentials()
+    assert not load(engine, accounts, "shop").unreadable
 
 
 @pytest.mark.parametrize("base_url", ["https://api.hubapi.com", "https://api.hubapi.com/"])

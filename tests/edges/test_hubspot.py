@@ -203,36 +203,46 @@ def test_without_credentials_nothing_is_sent(hubspot: HubSpot, running: Sandbox)
 class ListedTokens:
     """Gives the tokens of a list; after a refusal the next. `takes_seconds` to give one."""
 
-    def __init__(self, *tokens: str | NoToken | NoAnswer, takes_seconds: float = 0) -> None:
+    def __init__(self, *tokens: str | NoToken, takes_seconds: float = 0) -> None:
         self._tokens = list(tokens)
         self._takes_seconds = takes_seconds
         self.left_seconds: list[float] = []
 
-    def current(self, _account: Account, within_seconds: float) -> str | NoToken | NoAnswer:
+    def current(self, _account: Account, within_seconds: float) -> str | NoToken:
         self.left_seconds.append(within_seconds)
         time.sleep(self._takes_seconds)
         return self._tokens[0]
 
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken | NoAnswer:
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
         assert self._tokens.pop(0) == token
         return self.current(account, within_seconds)
+
+
+def test_an_account_whose_credentials_cannot_be_read_asks_nothing_and_says_why(
+    hubspot: HubSpot, running: Sandbox
+) -> None:
+    account = an_account(running.url, NONE, name="shop", unreadable=True)
+    answer = hubspot.status(account, "file-import", "AAAAEZ6whGI")
+    assert isinstance(answer, NoToken)
+    assert "'shop' are not encrypted with BRIDGE_SECRET_KEY" in answer.reason
+    assert running.state.ledger()["endpoints"] == {}
 
 
 def test_after_a_401_a_newer_token_is_tried_once(running: Sandbox) -> None:
     hubspot = HubSpot(a_transport(), ListedTokens("old", "new", "sandbox-token"))
     answer = hubspot.status(an_account(running.url), "file-import", "AAAAEZ6whGI")
     assert isinstance(answer, Answer)
-    assert answer.status_code == 401
+    assert (answer.status_code, answer.refused) == (401, 1)
     assert running.state.ledger()["endpoints"] == {"file-import": 2}
 
 
-@pytest.mark.parametrize("failure", [NoToken(reason="set it"), NoAnswer(reason="connection refused")])
-def test_where_there_is_no_token_its_reason_is_the_answer(
-    running: Sandbox, failure: NoToken | NoAnswer
-) -> None:
-    account = an_account(running.url)
-    assert HubSpot(a_transport(), ListedTokens(failure)).status(account, "file-import", "x") == failure
-    assert HubSpot(a_transport(), ListedTokens("old", failure)).status(account, "file-import", "x") == failure
+@pytest.mark.parametrize("passing", [True, False])
+def test_where_there_is_no_token_its_reason_is_the_answer(running: Sandbox, *, passing: bool) -> None:
+    account, failure = an_account(running.url), NoToken(reason="set it", passing=passing)
+    first = HubSpot(a_transport(), ListedTokens(failure)).status(account, "file-import", "x")
+    second = HubSpot(a_transport(), ListedTokens("old", failure)).status(account, "file-import", "x")
+    assert first == second == failure
+    assert (first.refused, second.refused) == (0, 1)
     assert running.state.ledger()["endpoints"] == {"file-import": 1}
 
 

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from bridge import sandbox
-from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.answers import Answer, NoToken
 from bridge.core.gates import ACCOUNT_POLICY
 from bridge.edges import oauth
 from bridge.edges.accounts import Account
@@ -19,6 +19,7 @@ from bridge.edges.database import open_engine
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.migrations import upgrade
 from bridge.edges.oauth import AT_FAULT_HOLD_SECONDS, TROUBLE_HOLD_SECONDS, OAuthTokens
+from bridge.edges.secrets import Cipher
 from bridge.edges.store import oauth_tokens as store
 from bridge.sandbox import Reply, Sandbox
 from tests.edges.oauth_parts import (
@@ -201,8 +202,9 @@ def test_trouble_at_the_token_server_passes(
 ) -> None:
     hubspot.state.set_fault(fault, TOKEN_SERVER, times=1)
     trouble = tokens.current(account)
-    assert isinstance(trouble, NoAnswer)
-    assert trouble.reason.startswith("the OAuth token could not be refreshed: ")
+    assert isinstance(trouble, NoToken)
+    assert trouble.passing
+    assert trouble.reason.startswith("The OAuth token could not be refreshed: ")
     assert tokens.current(account) == trouble
     assert asked(hubspot) == 1
     clock.passes(TROUBLE_HOLD_SECONDS)
@@ -213,7 +215,8 @@ def test_a_token_server_that_is_away_is_trouble(tokens: OAuthTokens) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     trouble = tokens.current(an_account(f"http://127.0.0.1:{port}", OAUTH))
-    assert trouble == NoAnswer(reason="the OAuth token could not be refreshed: connection refused")
+    reason = "The OAuth token could not be refreshed: connection refused."
+    assert trouble == NoToken(reason=reason, passing=True)
 
 
 @pytest.mark.parametrize("fault", ["500", "400"])
@@ -226,7 +229,7 @@ def test_when_a_refresh_fails_the_old_token_goes_on_to_its_end(
     assert [tokens.current(account) for _ in range(3)] == [old] * 3
     assert asked(hubspot) == 2
     clock.passes(LIFE_SECONDS - DUE_AFTER_SECONDS)
-    assert isinstance(tokens.current(account), NoAnswer | NoToken)
+    assert isinstance(tokens.current(account), NoToken)
 
 
 def test_without_the_database_an_old_token_goes_on(
@@ -236,13 +239,44 @@ def test_without_the_database_an_old_token_goes_on(
     upgrade(engine)
     tokens = new_tokens(engine, clock)
     old = tokens.current(account)
+    assert isinstance(old, str)
     own_postgres_server.stop("immediate")
     clock.passes(DUE_AFTER_SECONDS)
     assert tokens.current(account) == old
     clock.passes(LIFE_SECONDS)
-    with pytest.raises(OperationalError):
-        tokens.current(account)
+    assert tokens.current(account) == oauth.DATABASE_AWAY
+    assert tokens.after_refusal(account, old) == oauth.DATABASE_AWAY
     engine.dispose()
+
+
+def test_tokens_of_another_key_are_the_operator_s_to_mend(
+    engine: Engine, clock: Clock, account: Account
+) -> None:
+    new_tokens(engine, clock).current(account)
+    other = Cipher([Fernet.generate_key().decode()])
+    stranger = OAuthTokens(
+        engine=engine, cipher=other, transport=a_transport(), clock=clock, lease_seconds=15
+    )
+    found = stranger.current(account)
+    assert isinstance(found, NoToken)
+    assert not found.passing
+    assert found.reason.startswith("The OAuth tokens of the account 'default' are not encrypted with")
+
+
+def test_a_failure_is_told_once_and_a_new_one_again(
+    hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
+) -> None:
+    reasons = []
+    for fault in ("500", "429"):
+        hubspot.state.clear_faults()
+        hubspot.state.set_fault(fault, TOKEN_SERVER)
+        with capture_logs() as lines:
+            for _ in range(5):
+                clock.passes(TROUBLE_HOLD_SECONDS)
+                tokens.current(account)
+        reasons += [line["reason"] for line in lines if line["log_level"] == "warning"]
+    assert [reason[-4:] for reason in reasons] == ["500.", "429."]
+    assert asked(hubspot) == 10
 
 
 # Secrets

@@ -11,7 +11,7 @@ from threading import Barrier
 from typing import Any
 
 from bridge import logs
-from bridge.core.answers import NoAnswer, NoToken
+from bridge.core.answers import NoToken
 from bridge.edges.database import open_engine
 from bridge.edges.oauth import OAuthTokens
 from bridge.edges.secrets import Cipher
@@ -35,7 +35,7 @@ def main() -> None:
     def want(_: int) -> str:
         barrier.wait()
         token = tokens.current(account)
-        return token.reason if isinstance(token, NoToken | NoAnswer) else token
+        return token.reason if isinstance(token, NoToken) else token
 
     print("ready", flush=True)  # noqa: T201 -- it speaks to the test that started it
     sys.stdin.readline()

@@ -1,14 +1,25 @@
 """Accounts that HubSpot refuses: how long they wait, whom they do not hold up, and how they go on."""
 
+from math import ceil
+
 import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import update
 
 from bridge.core.admission import AccountGate, Heard, after_answers, grant, spend
 from bridge.core.gates import Fault
+from bridge.core.polling import gap
 from bridge.core.quota import Rate
+from bridge.edges.database import reading
+from bridge.edges.secrets import Cipher
+from bridge.edges.store import gates
+from bridge.edges.tables import accounts
 from bridge.sandbox import Reply, Target
+from bridge.sandbox.tasks import Kind
 from tests.hubspot.conftest import NewStage
 from tests.hubspot.stage import Setting, Stage
 from tests.makers import NOW, an_answer, later
+from tests.web.api import members
 
 RATE = Rate(requests=100, seconds=10.0, share=0.5)
 TOKENS = ("sandbox-token", "eu-token")
@@ -16,7 +27,7 @@ TOKENS = ("sandbox-token", "eu-token")
 
 def two_accounts(stage: Stage, token: str = "eu-token") -> None:
     body = {"access_token": token, "base_url": stage.hubspot.url, "rate_limit": "100/10", "rate_share": 0.5}
-    assert stage.admin.put("/v1/accounts/eu", body).status_code == 201
+    assert stage.admin.put("/v1/accounts/eu", body).status_code in {200, 201}
 
 
 def registered(stage: Stage, tasks: int, account: str) -> list[str]:
@@ -115,3 +126,123 @@ def test_a_day_s_quota_that_is_gone_is_looked_for_four_times_an_hour(new_stage: 
     stage.passes(11.1 * 3_600, steps=60)
     stage.passes(1_000, steps=10)
     assert delivered(stage, watches) == 5
+
+
+def polls_of(task_seconds: float, step_seconds: float) -> int:
+    """How often a task is polled in so many seconds when nothing is in the way but the worker's steps."""
+    polls, age = 0, step_seconds
+    while age < task_seconds:
+        polls += 1
+        age += ceil(gap(age) / step_seconds) * step_seconds
+    return polls
+
+
+def test_one_kind_without_its_scope_slows_the_others_down_for_a_moment_only(new_stage: NewStage) -> None:
+    stage = new_stage(pending_seconds=0, processing_seconds=100_000)
+    registered(stage, 20, "default")
+    [export] = stage.hubspot.state.add_tasks(kind=Kind.CRM_EXPORT)
+    stage.register(export, kind="crm-export")
+    stage.hubspot.state.set_fault("403-scopes", Target(endpoint="crm-export"))
+    stage.passes(1_800, steps=360)
+    asked = stage.hubspot.state.ledger()["endpoints"]
+    assert asked["file-import"] > 0.8 * 20 * polls_of(1_800, 5)
+    assert 4 <= asked["crm-export"] <= 8
+
+
+def test_a_mended_rate_limit_is_in_force_at_once(each_stage: NewStage) -> None:
+    stage = each_stage(pending_seconds=0, processing_seconds=100_000, tokens=TOKENS)
+    body = {"access_token": "eu-token", "base_url": stage.hubspot.url, "rate_limit": "1/86400"}
+    assert stage.admin.put("/v1/accounts/eu", body).status_code == 201
+    registered(stage, 3, "eu")
+    stage.passes(600, steps=3)
+    assert stage.asked("eu-token") == 1
+    ready = members(stage.admin.get("/readyz"))
+    assert [problem.split(",")[0] for problem in ready["problems"]] == ["Polls are overdue"]
+    assert stage.admin.put("/v1/accounts/eu", body | {"rate_limit": "100/10"}).status_code == 200
+    stage.passes(2, steps=4)
+    assert stage.asked("eu-token") >= 3
+    assert members(stage.admin.get("/readyz"))["problems"] == []
+
+
+def test_an_account_that_cannot_be_read_pauses_alone_and_says_why(each_stage: NewStage) -> None:
+    stage = each_stage(pending_seconds=0, processing_seconds=0, tokens=TOKENS)
+    two_accounts(stage)
+    stranger = Cipher([Fernet.generate_key().decode()])
+    with stage.engine.begin() as connection:
+        lost = {"credentials": stranger.encrypt("{}")}
+        connection.execute(update(accounts).where(accounts.c.name == "eu").values(lost))
+    bad, good = registered(stage, 2, "eu"), registered(stage, 2, "default")
+    stage.passes(4, steps=4)
+    assert (delivered(stage, good), delivered(stage, bad)) == (2, 0)
+    assert "'eu' are not encrypted with BRIDGE_SECRET_KEY" in stage.account("eu")["paused_reason"]
+    summary = stage.admin.get("/v1/summary")
+    assert [account["name"] for account in members(summary)["accounts"]] == ["default", "eu"]
+    two_accounts(stage)
+    stage.passes(4, steps=4)
+    assert delivered(stage, bad) == 2
+
+
+def test_a_check_that_goes_well_lets_the_watches_go_on_at_once(new_stage: NewStage) -> None:
+    stage = new_stage(pending_seconds=0, processing_seconds=0)
+    stage.hubspot.state.set_fault("401")
+    watches = registered(stage, 1, "default")
+    stage.passes(600, steps=60)
+    assert stage.pause_of() > 60
+    stage.hubspot.state.clear_faults()
+    assert members(stage.admin.post("/v1/accounts/default/check"))["ok"]
+    stage.passes(1, steps=2)
+    assert delivered(stage, watches) == 1
+
+
+def shown_as_paused(stage: Stage) -> set[str]:
+    """Where the account eu is shown as paused."""
+    ready = members(stage.admin.get("/readyz"))["paused_accounts"]
+    summary = members(stage.admin.get("/v1/summary"))["accounts"]
+    listed = members(stage.admin.get("/v1/accounts"))["accounts"]
+    metrics = stage.admin.get("/metrics").text
+    found = {
+        "readyz": any(account["name"] == "eu" for account in ready),
+        "summary": any(account["name"] == "eu" and account["paused_until"] for account in summary),
+        "list": any(account["name"] == "eu" and account["paused_until"] for account in listed),
+        "metrics": 'bridge_account_paused{account="eu"} 1.0' in metrics,
+    }
+    return {place for place, shown in found.items() if shown}
+
+
+EVERYWHERE = {"readyz", "summary", "list", "metrics"}
+
+
+def test_an_account_is_shown_as_paused_while_a_watch_waits_for_it_and_no_longer(
+    each_stage: NewStage,
+) -> None:
+    stage = each_stage(pending_seconds=0, processing_seconds=0, tokens=TOKENS)
+    two_accounts(stage, token="revoked")
+    [watch] = registered(stage, 1, "eu")
+    stage.passes(3)
+    assert shown_as_paused(stage) == EVERYWHERE
+    stage.clock.passes(3_600)
+    assert shown_as_paused(stage) == EVERYWHERE
+    assert stage.admin.delete(f"/v1/watches/{watch}").status_code == 200
+    assert shown_as_paused(stage) == set()
+
+
+def test_a_pause_that_was_asked_for_is_over_when_its_time_is(new_stage: NewStage) -> None:
+    stage = new_stage(pending_seconds=0, processing_seconds=0, tokens=TOKENS)
+    two_accounts(stage)
+    stage.hubspot.state.set_fault("429", times=1)
+    registered(stage, 1, "eu")
+    stage.passes(3)
+    assert shown_as_paused(stage) == EVERYWHERE
+    stage.clock.passes(11)
+    assert shown_as_paused(stage) == set()
+
+
+def test_a_removed_account_leaves_no_pause_behind(each_stage: NewStage) -> None:
+    stage = each_stage(tokens=TOKENS)
+    two_accounts(stage, token="revoked")
+    assert not members(stage.admin.post("/v1/accounts/eu/check"))["ok"]
+    assert shown_as_paused(stage) == EVERYWHERE
+    assert stage.admin.delete("/v1/accounts/eu").status_code == 200
+    assert shown_as_paused(stage) == set()
+    with reading(stage.engine) as connection:
+        assert "eu" not in gates.every_account(connection)

@@ -114,6 +114,29 @@ def test_an_answer_without_a_task_may_have_started_the_import(new_stage: NewStag
     assert told["hubspot_status_code"] == 202
 
 
+@pytest.mark.parametrize("status_code", [409, 413, 415, 422])
+def test_bad_imports_of_one_client_do_not_pause_the_account_for_everybody(
+    new_stage: NewStage, status_code: int
+) -> None:
+    stage = new_stage()
+    stage.hubspot.state.set_fault(
+        Reply(status_code=status_code, headers=JSON, body=b'{"status":"error"}'), START
+    )
+    for _ in range(12):
+        assert problem(started(stage), 502)["hubspot_status_code"] == status_code
+    assert stage.pause_of() == 0
+    assert starts(stage) == 12
+
+
+@pytest.mark.parametrize("status_code", [408, 499])
+def test_when_somebody_on_the_way_gave_up_the_import_may_have_been_started(
+    new_stage: NewStage, status_code: int
+) -> None:
+    stage = new_stage()
+    stage.hubspot.state.set_fault(Reply(status_code=status_code, headers=JSON, body=b"{}"), START)
+    assert "may have been started or not" in problem(started(stage), 502)["detail"]
+
+
 # Not started
 
 

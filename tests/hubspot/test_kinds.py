@@ -74,6 +74,17 @@ def test_a_task_that_goes_on_is_watched_until_it_ends(new_stage: NewStage, kind:
     assert stage.watch(watch["id"])["outcome"] == "completed"
 
 
+def test_the_url_of_an_export_goes_out_in_the_shift_that_finds_it(each_stage: NewStage) -> None:
+    """It lives for minutes."""
+    stage = each_stage(pending_seconds=0, processing_seconds=0)
+    [task_id] = stage.hubspot.state.add_tasks(SandboxKind.CRM_EXPORT)
+    watch = stage.register(task_id, kind="crm-export")
+    stage.passes(2.5)
+    [event] = stage.events()
+    assert event["data"]["hubspot"]["result"].startswith("https://")
+    assert stage.watch(watch["id"])["polls"] == 1
+
+
 def test_the_table_of_ends_has_all_that_hubspot_and_the_bridge_know() -> None:
     assert {kind for kind, _ in ENDS} == set(KINDS) == {kind.value for kind in SandboxKind}
     ways = set(Outcome) - {Outcome.TIMED_OUT}

@@ -1,10 +1,11 @@
 """An OAuth account at work: tokens that end, one that is revoked, a refresh token that is no good."""
 
+import json
 from dataclasses import asdict, replace
 
 import pytest
 
-from bridge.sandbox import Target
+from bridge.sandbox import Reply, Target
 from tests.hubspot.conftest import NewStage
 from tests.hubspot.stage import Setting, Stage
 from tests.hubspot_accounts import OAUTH
@@ -109,4 +110,59 @@ def test_a_token_server_in_trouble_is_no_fault_of_the_account(new_stage: NewStag
     stage.hubspot.state.set_fault("503", Target(endpoint="oauth-token"), times=2)
     stage.passes(60, steps=30)
     assert stage.watch(watch)["outcome"] == "completed"
-    assert not stage.lines("account_paused")
+    assert counted(stage) == (1, 0)
+
+
+def counted(stage: Stage) -> tuple[int, int]:
+    """The requests and errors of the day, as the summary tells them."""
+    [account] = members(stage.admin.get("/v1/summary"))["accounts"]
+    return account["requests_today"], account["errors_today"]
+
+
+def test_what_waits_for_a_token_neither_multiplies_its_trouble_nor_counts(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=OAUTH), pending_seconds=0)
+    registered(stage, 40)
+    stage.hubspot.state.set_fault("503", Target(endpoint="oauth-token"), times=1)
+    stage.passes(2.5)
+    assert 0 < stage.pause_of() <= 5
+    assert counted(stage) == (0, 0)
+    assert stage.hubspot.state.ledger()["endpoints"] == {"oauth-token": 1}
+    stage.passes(8, steps=8)
+    assert len(stage.events()) == 40
+    assert len([line for line in stage.lines("account_paused") if line["log_level"] == "warning"]) == 1
+
+
+def test_the_day_counts_what_hubspot_counts_when_a_token_is_revoked(each_stage: NewStage) -> None:
+    stage = each_stage(Setting(credentials=OAUTH), pending_seconds=0, processing_seconds=60)
+    registered(stage, 20)
+    stage.passes(20, steps=10)
+    stage.hubspot.state.set_fault("401", times=5)
+    stage.passes(20, steps=10)
+    ledger = stage.hubspot.state.ledger()
+    requests = sum(n for endpoint, n in ledger["endpoints"].items() if endpoint != "oauth-token")
+    assert ledger["status_codes"]["401"] == 5
+    assert counted(stage) == (requests, 5)
+
+
+def test_in_a_day_each_trouble_is_told_once(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=replace(OAUTH, refresh_token="no-more")))
+    registered(stage, 5)
+    stage.passes(43_200, steps=100)
+    stage.hubspot.state.set_fault(Reply(status_code=401, body=b"{}"), Target(endpoint="oauth-token"))
+    stage.passes(42_000, steps=100)
+    for event in ("account_paused", "oauth_refresh_failed"):
+        told = [line["reason"] for line in stage.lines(event) if line["log_level"] == "warning"]
+        assert told == [REASON, "HubSpot answered 401 to the refresh of the OAuth token."]
+    assert stage.hubspot.state.ledger()["endpoints"]["oauth-token"] > 50
+
+
+def test_a_token_that_was_over_for_longer_is_no_new_reason(new_stage: NewStage) -> None:
+    stage = new_stage()
+    registered(stage, 2)
+    for seconds in (60, 90, 150):
+        body = json.dumps({"message": f"The token expired {seconds} second(s) ago."}).encode()
+        stage.hubspot.state.clear_faults()
+        stage.hubspot.state.set_fault(Reply(status_code=401, body=body))
+        stage.passes(1_000)
+    lines = stage.lines("account_paused")
+    assert [line["log_level"] for line in lines] == ["warning", "debug", "debug"]

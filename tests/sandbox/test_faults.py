@@ -103,6 +103,12 @@ def test_an_odd_body_is_json_all_the_same(hubspot: Caller, fault: str, document:
     assert (answer.status_code, answer.json()) == (200, document)
 
 
+def test_a_byte_order_mark_goes_before_good_json(hubspot: Caller) -> None:
+    answer = faulty(hubspot, "bom")
+    assert answer.content.startswith(b"\xef\xbb\xbf{")
+    assert json.loads(answer.content.decode("utf-8-sig"))["status"] == "COMPLETE"
+
+
 def test_a_big_body_is_over_ten_megabytes(hubspot: Caller) -> None:
     assert len(faulty(hubspot, "big").content) > 10 * 1024 * 1024
 

@@ -10,11 +10,13 @@ from sqlalchemy import Engine
 
 from bridge import account_check, sandbox
 from bridge.account_check import AccountCheck, QuotaLeft
+from bridge.core import quota
 from bridge.core.gates import Gate
 from bridge.core.quota import interval_seconds
 from bridge.edges.accounts import Account, Credentials
 from bridge.edges.database import open_engine
-from bridge.sandbox import Reply, Sandbox, Target
+from bridge.edges.store import gates
+from bridge.sandbox import Reply, Sandbox, SandboxOptions, Target
 from tests.edges.held_server import HeldServer, response
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
 
@@ -41,7 +43,9 @@ def clock() -> Clock:
 
 
 def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
-    return account_check.check(errands(engine, clock, account, timeout_seconds=2), "default")
+    found = account_check.check(errands(engine, clock, account, timeout_seconds=2), "default")
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -108,7 +112,7 @@ def test_a_wrong_token_is_named(hubspot: Sandbox, check: Check) -> None:
     ("fault", "status_code", "words"),
     [
         ("401-expired", 401, "expired 60 second(s) ago. Give the account a valid token."),
-        ("403-scopes", 403, "Give the token one of the scopes files, files.read, files.ui_hidden.read."),
+        ("403-scopes", 403, "one of the scopes files, files.read, files.ui_hidden.read for file imports."),
         ("403-ban", 403, "This account was banned. HubSpot has banned the account's app."),
         ("403", 403, "HubSpot answered 403: You do not have permission to do this."),
         ("429", 429, "You have reached your ten_secondly_rolling limit. HubSpot wants no request for 10 s."),
@@ -219,9 +223,37 @@ def test_a_success_ends_a_pause(hubspot: Sandbox, engine: Engine, clock: Clock) 
 def test_it_goes_out_though_the_quota_is_used_up(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     account = an_account(hubspot.url)
     assert all(checked(engine, clock, account).ok for _ in range(6))
-    free_at = gate_of_default(engine).usage.free_at
-    assert free_at is not None
-    assert free_at > clock() + timedelta(seconds=1)
+    assert quota.grant(account.rate, gate_of_default(engine).usage, wanted=1, now=clock()) == 0
+
+
+@pytest.mark.parametrize("daily_requests", [250_000, 21])
+def test_however_many_there_are_the_polls_wait_for_one_turn(
+    engine: Engine, clock: Clock, daily_requests: int
+) -> None:
+    with sandbox.running(SandboxOptions(daily_requests=daily_requests)) as hubspot:
+        account = an_account(hubspot.url)
+        assert all(checked(engine, clock, account).ok for _ in range(20))
+    usage = gate_of_default(engine).usage
+    wait = quota.wait_seconds(account.rate, usage, now=clock())
+    assert 0 < wait <= interval_seconds(account.rate, usage, now=clock()) <= 900
+
+
+def test_a_token_without_the_scope_of_file_imports_may_be_good_for_others(
+    hubspot: Sandbox, engine: Engine, clock: Clock
+) -> None:
+    hubspot.state.set_fault("403-scopes")
+    assert not checked(engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(engine).gate == Gate()
+    assert counts_of_default(engine, clock().date()) == (1, 1)
+
+
+def test_an_account_that_nobody_has_set_is_not_asked_and_leaves_no_trace(
+    hubspot: Sandbox, engine: Engine, clock: Clock
+) -> None:
+    asking = errands(engine, clock, an_account(hubspot.url))
+    assert account_check.check(asking, "typo") is None
+    with engine.connect() as connection:
+        assert gates.every_account(connection) == {}
 
 
 def test_it_can_be_told_as_json(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:

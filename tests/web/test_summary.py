@@ -77,7 +77,7 @@ def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
 def test_an_admin_sees_how_the_accounts_are(api: Api) -> None:
     api.add_account("portal-2")
     until = START + timedelta(minutes=15)
-    api.insert(account_gates, name="portal-2", paused_until=until, headroom=0.5, **GATE)
+    api.insert(account_gates, name="portal-2", paused_until=until, headroom=0.5, observed_at=START, **GATE)
     for day, requests in ((START.date(), 40), (START.date() - timedelta(days=1), 1_000)):
         api.insert(account_days, account="portal-2", day=day, requests=requests, errors=2)
     default, other = summary(api.admin)["accounts"]

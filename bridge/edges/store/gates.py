@@ -77,10 +77,9 @@ _SAVE_ACCOUNT = (
 )
 
 
-def retry_account(connection: Connection, name: str, now: datetime) -> None:
-    """End an account's pause now: the next request is its probe."""
-    paused = account_gates.c.name == name, account_gates.c.paused_until > now
-    connection.execute(update(account_gates).where(*paused).values(paused_at=now, paused_until=now))
+def forget_account(connection: Connection, name: str) -> None:
+    """Forget the gate of an account that is no more."""
+    connection.execute(delete(account_gates).where(account_gates.c.name == name))
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:

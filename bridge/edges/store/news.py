@@ -1,14 +1,17 @@
 """What answers tell about their accounts, noted in one way, whoever asked."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from bridge.core.admission import Heard, after_answers, count
 from bridge.core.gates import Gate
+from bridge.core.watch import State
 from bridge.edges.store import days, gates
+from bridge.edges.tables import is_state, watches
 
 log = structlog.get_logger()
 
@@ -21,11 +24,26 @@ def note(connection: Connection, heard: Mapping[str, Sequence[Heard]], now: date
     days.count(connection, now.date(), {name: count(answers) for name, answers in heard.items()})
     for name, both in after.items():
         if both.gate.paused_until != held[name].gate.paused_until:
-            _tell(name, both.gate)
+            _tell(name, held[name].gate, both.gate)
 
 
-def _tell(name: str, gate: Gate) -> None:
-    if gate.paused:
-        log.warning("account_paused", account=name, until=gate.paused_until, reason=gate.reason)
-    else:
+def retry(connection: Connection, account: str, now: datetime) -> None:
+    """Make those of an account's watches due that back off: what they failed of may be mended."""
+    waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
+    mine = watches.c.account == account, watches.c.due_at > now
+    connection.execute(update(watches).where(*waiting, *mine).values(due_at=now))
+
+
+def _tell(name: str, before: Gate, gate: Gate) -> None:
+    if not gate.paused:
         log.info("account_resumed", account=name)
+    elif before.paused and _gist(before.reason) == _gist(gate.reason):
+        # A probe has found what is known already.
+        log.debug("account_paused", account=name, until=gate.paused_until, reason=gate.reason)
+    else:
+        log.warning("account_paused", account=name, until=gate.paused_until, reason=gate.reason)
+
+
+def _gist(reason: str | None) -> str:
+    """Return a reason without its figures: HubSpot says for how many seconds a token has been over."""
+    return re.sub(r"\d+", "", reason or "")

@@ -4,12 +4,33 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, select
 
+from bridge.core.gates import Gate
+from bridge.core.quota import SLOWEST_SECONDS
 from bridge.core.watch import State
 from bridge.edges.store.claims import LANES, due_lanes
+from bridge.edges.store.gates import every_account
+from bridge.edges.store.watches import is_watched
 from bridge.edges.tables import account_gates, host_gates, is_state, watches
 
 # A worker that serves an account spends its quota, however slowly; one that does not has stopped.
 SERVED = timedelta(seconds=60)
+# Whoever has spent more than this ahead is not being served slowly, but not at all.
+SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
+
+
+def paused_accounts(connection: Connection, now: datetime) -> dict[str, Gate]:
+    """Return the gates of the accounts that are to be shown as paused.
+
+    Their pause goes on, or is over and a watch waits to probe whether the fault is mended.
+    """
+    gates = {name: held.gate for name, held in every_account(connection).items()}
+    return {name: gate for name, gate in gates.items() if _is_paused(connection, name, gate, now)}
+
+
+def _is_paused(connection: Connection, name: str, gate: Gate, now: datetime) -> bool:
+    if gate.paused_until is None or gate.paused_until > now:
+        return gate.paused
+    return gate.pause_seconds > 0 and is_watched(connection, name)
 
 
 def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
@@ -18,7 +39,7 @@ def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) 
     Left out are those that are paused, and those that are being polled, as fast as their quota allows.
     """
     late = _late(connection, State.WATCHING, account_gates, since)
-    served = account_gates.c.free_at > now - SERVED
+    served = account_gates.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
     busy = set(connection.scalars(select(account_gates.c.name).where(served)))
     return {name: due_at for name, due_at in late.items() if name not in busy}
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pydantic import Field
 
 from bridge.account_check import check
-from bridge.edges.database import reading
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Problem, not_found
 from bridge.web.shown import Shown
@@ -43,6 +42,5 @@ def check_account(call: Call, name: str) -> Reply | Problem:
     It is one harmless request, and counts in the quota. It is made even while the account is paused; a success
     ends the pause.
     """
-    with reading(call.parts.engine) as connection:
-        known = call.parts.accounts.exists(connection, name)
-    return reply(asdict(check(call.parts.errands, name))) if known else not_found("account")
+    found = check(call.parts.errands, name)
+    return reply(asdict(found)) if found else not_found("account")

@@ -143,7 +143,7 @@ class ShownAccounts(Shown):
 )
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
-    every = accounts.every(call.parts.engine, call.parts.accounts)
+    every = accounts.every(call.parts.engine, call.parts.accounts, now=call.now)
     return reply({"accounts": [accounts.public(standing) for standing in every]})
 
 
@@ -179,7 +179,7 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
     While some task in it is being watched, this is a 409: withdraw the watches first. `default` can always be
     removed: what the environment says of it holds again.
     """
-    removed = accounts.remove(call.parts.engine, call.parts.accounts, name)
+    removed = accounts.remove(call.parts.engine, call.parts.accounts, name, now=call.now)
     if isinstance(removed, accounts.Refused):
         return Problem(status=409 if removed.known else 404, detail=removed.reason)
     log.info("account_removed", account=name, by=call.caller.name)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from bridge.core.instants import rfc3339
 from bridge.edges import database
 from bridge.edges.database import reading
-from bridge.edges.store import gates, housekeeping, readiness
+from bridge.edges.store import housekeeping, readiness
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.shown import Shown
 
@@ -70,7 +70,7 @@ def show_readiness(call: Call) -> Reply:
         with reading(call.parts.engine) as connection:
             if not call.parts.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
-            return _readiness(_problems(connection, call.now), _paused(connection))
+            return _readiness(_problems(connection, call.now), _paused(connection, call.now))
     except database.AWAY:
         return _readiness(["The database does not answer."], [])
 
@@ -101,9 +101,9 @@ def _overdue(steps: str, lanes: str, due: Mapping[str, datetime]) -> str:
     return f"{steps} are overdue, the oldest since {rfc3339(min(due.values()))} ({lanes}: {len(due)})."
 
 
-def _paused(connection: Connection) -> list[dict[str, Any]]:
+def _paused(connection: Connection, now: datetime) -> list[dict[str, Any]]:
     return [
-        {"name": name, "until": rfc3339(held.gate.paused_until), "reason": held.gate.reason}
-        for name, held in sorted(gates.every_account(connection).items())
-        if held.gate.paused_until
+        {"name": name, "until": rfc3339(gate.paused_until), "reason": gate.reason}
+        for name, gate in sorted(readiness.paused_accounts(connection, now).items())
+        if gate.paused_until
     ]
