@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator
 
 from bridge.core.delivery import Trigger
-from bridge.core.watch import Outcome, State
+from bridge.core.watch import OPEN, Outcome, State
 
 metadata = MetaData(
     naming_convention={
@@ -63,6 +63,11 @@ def _word(words: type[StrEnum]) -> Enum:
 def is_state(state: State) -> Any:
     """Compare with a literal: a bound parameter would hide the partial indexes from the planner."""
     return watches.c.state == literal_column(f"'{state}'")
+
+
+def is_open() -> Any:
+    """Choose the watches with something left to do, as the index does."""
+    return watches.c.state.in_([literal_column(f"'{state}'") for state in sorted(OPEN)])
 
 
 def is_over() -> Any:
@@ -118,6 +123,7 @@ def _partial(name: str, *columns: str, where: Any) -> Index:
 _partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHING))
 _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
+_partial("ix_watches_open", "client", where=is_open())
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
 # Undelivered watches are kept longer: among the others, nobody has to walk past them.
 _partial("ix_watches_over", "settled_at", where=is_over())

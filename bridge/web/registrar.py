@@ -59,6 +59,12 @@ class Registrar:
             count = self._count(client, now)
         return self._fit(count, wanted)
 
+    def reopened(self, client: str, watches: int) -> None:
+        """Count watches that are open again."""
+        with self._lock:
+            if count := self._counts.get(client):
+                count.added += watches
+
     def _fit(self, count: _Count, wanted: int) -> bool:
         return count.open + count.added + wanted <= self.limit
 

@@ -40,6 +40,16 @@ class Server:
         caller = self._admitted(operation.access, request, now)
         if isinstance(caller, Problem):
             return caller
+        answer = self._carried_out(operation, names, caller, now)
+        if caller.presumed_key and isinstance(answer, Problem):
+            # What is wrong is told to a key that still stands; another is refused, and counted.
+            standing = self._admitted(Access.CLIENT, request, now)
+            return standing if isinstance(standing, Problem) else answer
+        return answer
+
+    def _carried_out(
+        self, operation: Operation, names: dict[str, str], caller: Caller, now: datetime
+    ) -> Reply | Problem:
         # Whoever checks the bridge's health may add what keeps caches away.
         given = {} if operation.access is Access.OPEN else _given(operation, request)
         if isinstance(given, Problem):

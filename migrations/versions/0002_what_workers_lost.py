@@ -1,4 +1,4 @@
-"""Count what workers lost, and find what is over."""
+"""Count what workers lost, find what is over, and count what a client has open."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Count what workers lost, and find what is over."""
+    """Count what workers lost, find what is over, and count what a client has open."""
     op.create_table(
         "worker_days",
         sa.Column("day", sa.Date(), nullable=False),
@@ -25,10 +25,24 @@ def upgrade() -> None:
         postgresql_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
         sqlite_where=sa.text("settled_at IS NOT NULL AND state != 'undelivered'"),
     )
+    op.create_index(
+        "ix_watches_open",
+        "watches",
+        ["client"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('delivering', 'watching')"),
+        sqlite_where=sa.text("state IN ('delivering', 'watching')"),
+    )
 
 
 def downgrade() -> None:
     """Undo it."""
+    op.drop_index(
+        "ix_watches_open",
+        table_name="watches",
+        postgresql_where=sa.text("state IN ('delivering', 'watching')"),
+        sqlite_where=sa.text("state IN ('delivering', 'watching')"),
+    )
     op.drop_index(
         "ix_watches_over",
         table_name="watches",

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, Row, event, text
 
 from bridge.core.watch import State
 from bridge.edges.store import claims, housekeeping
+from bridge.edges.store import watches as store
 from tests.edges.claiming import ONE, added, due
 from tests.makers import NOW
 
@@ -23,6 +24,7 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
         lambda c: claims.due_lanes(c, State.DELIVERING, NOW),
         lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
     ],
+    "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_to_time_out": [lambda c: claims.overdue(c, NOW, grace_seconds=60, limit=9)],

@@ -7,7 +7,7 @@ import pytest
 from bridge import clients
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
-from tests.web.api import ADMIN_KEY, URL, Api, Caller, members, problem
+from tests.web.api import ADMIN_KEY, URL, Api, Caller, Serve, members, problem
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 OPEN = [operation for operation in OPERATIONS if operation.access is Access.OPEN]
@@ -148,3 +148,46 @@ def test_a_key_that_another_process_has_revoked_registers_nothing_more(api: Api)
     assert not isinstance(revoked, clients.Refused)
     problem(client.post("/v1/watches", {"task_id": "after", "callback_url": URL}), 401)
     assert [w["task_id"] for w in members(api.admin.get("/v1/watches"))["watches"]] == ["before"]
+
+
+def revoke(api: Api, name: str) -> None:
+    assert not isinstance(clients.revoke(api.parts.engine, name, now=api.clock()), clients.Refused)
+
+
+def rotate(api: Api, name: str) -> None:
+    assert isinstance(clients.rotate_key(api.parts.engine, name), str)
+
+
+@pytest.mark.parametrize("take_away", [revoke, rotate])
+@pytest.mark.parametrize("operation", CLOSED, ids=name_of)
+def test_a_key_that_was_good_and_is_taken_away_opens_nothing(
+    sqlite_api: Api, operation: Operation, take_away: Any
+) -> None:
+    client = sqlite_api.client("ops", admin=operation.access is Access.ADMIN)
+    assert call(client, operation).status_code not in (401, 403)
+    take_away(sqlite_api, "ops")
+    problem(call(client, operation), 401)
+
+
+@pytest.mark.parametrize("take_away", [revoke, rotate])
+def test_a_key_that_is_taken_away_learns_nothing_more_by_registering(serve: Serve, take_away: Any) -> None:
+    api, body = serve(open_watch_limit=1), {"task_id": "a", "callback_url": URL}
+    others: list[dict[str, Any]] = [
+        {"metadata": {"b": 1}},
+        {"task_id": "b"},
+        {"account": "none"},
+        {"typo": 1},
+    ]
+    for number, other in enumerate([{}, *others]):
+        client = api.client(name := f"client-{number}")
+        client.registers("a")
+        take_away(api, name)
+        problem(client.post("/v1/watches", body | other), 401)
+
+
+def test_a_key_that_is_taken_away_counts_as_a_wrong_one(sqlite_api: Api) -> None:
+    client = sqlite_api.client("cms")
+    client.registers("a")
+    revoke(sqlite_api, "cms")
+    body = {"task_id": "b", "callback_url": URL}
+    assert [client.post("/v1/watches", body).status_code for _ in range(31)] == [401] * 30 + [429]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
+from tests.web.api import URL, Api, Caller, Serve, members, pointers
 
 
 def item(number: int = 0, **others: Any) -> dict[str, Any]:
@@ -93,11 +93,19 @@ def test_a_batch_of_nothing_valid_registers_nothing(api: Api) -> None:
     assert members(client.get("/v1/watches"))["watches"] == []
 
 
-def test_a_batch_that_would_exceed_the_limit_is_refused_as_a_whole(serve_sqlite: Serve) -> None:
-    client = serve_sqlite(open_watch_limit=2).client()
-    problem(client.post("/v1/watches/batch", {"watches": [item(n) for n in range(3)]}), 429)
+def test_when_the_new_ones_of_a_batch_exceed_the_limit_these_are_refused_and_the_others_not(
+    serve: Serve,
+) -> None:
+    client = serve(open_watch_limit=2).client()
+
+    def statuses(*items: Any) -> list[int]:
+        return [result["status"] for result in results(client, *items)]
+
+    assert statuses(item(0), item(1), item(2)) == [429, 429, 429]
     assert members(client.get("/v1/watches"))["watches"] == []
-    results(client, item(0), item(1), {})
+    assert statuses(item(0), item(1), {}, item(1)) == [201, 201, 422, 200]
+    assert statuses(item(1), item(2), {}, item(0)) == [200, 429, 422, 200]
+    assert len(members(client.get("/v1/watches"))["watches"]) == 2
 
 
 def test_the_admin_key_may_register_a_batch(api: Api) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from bridge.core.watch import State
 from bridge.edges.tables import watches
-from tests.web.api import START, URL, Api, Caller, members, pointers, problem
+from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
 
 PATH = "/v1/watches/redeliver"
 
@@ -133,3 +133,18 @@ def test_more_than_a_transactions_worth_is_redelivered_whole(api: Api) -> None:
     assert members(client.post(PATH, {"state": "delivered"})) == {"count": 1_500}
     summary = members(client.get("/v1/summary"))["states"]
     assert (summary["delivering"], summary["delivered"]) == (1_500, 0)
+
+
+def test_a_client_may_not_redeliver_more_than_it_may_have_open_and_an_admin_may(serve: Serve) -> None:
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    for number in range(3):
+        settled(api, client, f"task-{number}")
+        api.clock.passes(2)
+    wanted = {"state": "undelivered"}
+    problem(client.post("/v1/watches/redeliver", wanted), 429)
+    assert members(client.post("/v1/watches/redeliver", wanted | {"dry_run": True})) == {"count": 3}
+    some = client.post("/v1/watches/redeliver", wanted | {"task_id": "task-0"})
+    assert (some.status_code, members(some)) == (202, {"count": 1})
+    problem(client.post("/v1/watches/redeliver", wanted), 429)
+    assert members(api.admin.post("/v1/watches/redeliver", wanted)) == {"count": 2}

@@ -4,10 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
-from bridge.edges.tables import answers, watches
-from tests.web.api import START, URL, Api, members, problem
+from bridge.edges.tables import answers, attempts, watches
+from tests.web.api import START, URL, Api, Caller, Serve, members, problem
 
 SETTLED = {"outcome": "failed", "due_at": None, "settled_at": START, "attempts": 3, "tries": 3}
 STATES: dict[str, dict[str, Any]] = {
@@ -143,3 +143,32 @@ def test_an_empty_object_is_as_good_as_no_body(api: Api) -> None:
     path = in_state(api, "undelivered")
     assert api.admin.post(f"{path}/redeliver", {}).status_code == 202
     assert members(api.admin.get(path))["callback_url"] == URL
+
+
+def test_a_redelivery_opens_a_watch_and_may_not_exceed_the_limit(serve: Serve) -> None:
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    settled = [_settled(api, client, f"settled-{number}") for number in range(2)]
+    client.registers("open")
+    assert client.post(f"/v1/watches/{settled[0]}/redeliver").status_code == 202
+    problem(client.post(f"/v1/watches/{settled[1]}/redeliver"), 429)
+    problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)
+    assert members(client.get(f"/v1/watches/{settled[1]}"))["state"] == "delivered"
+    assert api.admin.post(f"/v1/watches/{settled[1]}/redeliver").status_code == 202
+
+
+def test_of_very_many_attempts_the_newest_are_listed(api: Api) -> None:
+    client = api.client()
+    watch = client.registers()["id"]
+    made = {"watch_id": watch, "trigger": "manual", "started_at": api.clock(), "duration_ms": 1}
+    rows = [made | {"number": number} for number in range(1, 1003)]
+    api.execute(insert(attempts).values(rows))
+    listed = members(client.get(f"/v1/watches/{watch}/attempts"))["attempts"]
+    assert [attempt["number"] for attempt in listed] == list(range(3, 1003))
+
+
+def _settled(api: Api, client: Caller, task_id: str) -> str:
+    watch_id: str = client.registers(task_id)["id"]
+    api.change(watch_id, state="delivered", due_at=None, settled_at=api.clock())
+    api.clock.passes(2)
+    return watch_id

@@ -197,6 +197,15 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     client.registers("one-more")
 
 
+def test_at_the_limit_what_is_registered_already_is_answered_as_ever(serve: Serve) -> None:
+    client = serve(open_watch_limit=1).client()
+    watch = members(client.post("/v1/watches", BODY))
+    problem(client.post("/v1/watches", BODY | {"task_id": "one-more"}), 429)
+    again = client.post("/v1/watches", BODY)
+    assert (again.status_code, members(again)["id"]) == (200, watch["id"])
+    problem(client.post("/v1/watches", BODY | {"metadata": {"other": 1}}), 409)
+
+
 def test_what_is_settled_does_not_count_as_open(serve: Serve) -> None:
     api = serve(open_watch_limit=2)
     client = api.client()

@@ -16,6 +16,7 @@ from bridge.web.fields import Body
 from bridge.web.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem, invalid, not_found
+from bridge.web.resources.registrations import no_room
 from bridge.web.shown import Shown, ShownWatch, watch_text
 
 log = structlog.get_logger()
@@ -59,15 +60,20 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
 @resource.operation(
     "POST /v1/watches/{watch_id}/redeliver",
     answers={202: Answered(what="The watch, delivering again.", model=ShownWatch)},
-    problems=(404, 409),
+    problems=(404, 409, 429),
 )
 def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
     Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
-    schedule starts anew.
+    schedule starts anew. The watch is open again: beyond the limit of a client it is a 429, but not to an admin.
     """
-    return _changed(call, watch_id, redeliver, _put, status=202)
+    if problem := _no_room(call, 1):
+        return problem
+    changed = _changed(call, watch_id, redeliver, _put, status=202)
+    if isinstance(changed, Reply):
+        call.registrar.reopened(call.caller.name, 1)
+    return changed
 
 
 @resource.operation(
@@ -90,12 +96,14 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
         202: Answered(what="How many are being delivered again.", model=ShownCount),
         200: Answered(what="With `dry_run`: how many would be.", model=ShownCount),
     },
+    problems=(429,),
 )
 def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
     Of those that the filters mean, the `delivered` and `undelivered` ones; an admin's filters mean all
-    clients' watches. At least one filter must be given: nobody redelivers everything by a slip.
+    clients' watches. At least one filter must be given: nobody redelivers everything by a slip. When a client
+    may not have so many more watches open, none is redelivered, and it is a 429.
     """
     filters = body.filters(call.caller)
     if isinstance(filters, Problem):
@@ -103,11 +111,22 @@ def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
     if not body.any_given:
         return invalid(Fault(pointer="", detail="must have at least one filter"))
     if body.dry_run:
-        with reading(call.parts.engine) as connection:
-            return reply({"count": listing.count_redeliverable(connection, filters)})
+        return reply({"count": _count(call, filters)})
+    if not call.caller.admin and (problem := _no_room(call, _count(call, filters))):
+        return problem
     count = _redeliver(call, filters)
+    call.registrar.reopened(call.caller.name, count)
     log.info("watches_redelivered", by=call.caller.name, count=count)
     return reply({"count": count}, status=202)
+
+
+def _no_room(call: Call, wanted: int) -> Problem | None:
+    return None if call.caller.admin else no_room(call, call.caller.name, wanted)
+
+
+def _count(call: Call, filters: Filters) -> int:
+    with reading(call.parts.engine) as connection:
+        return listing.count_redeliverable(connection, filters)
 
 
 def _redeliver(call: Call, filters: Filters) -> int:

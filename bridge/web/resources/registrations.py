@@ -76,7 +76,7 @@ class NewWatches(Body):
 class ShownResult(Shown):
     """What became of one registration: its watch, or the problem with it."""
 
-    status: Literal[200, 201, 409, 422]
+    status: Literal[200, 201, 409, 422, 429]
     watch: ShownWatch | None = None
     problem: ShownProblem | None = None
 
@@ -102,13 +102,13 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
 
     A request that is sent again is answered 200, with the same watch: the `kind`, `account`, `task_id` and
     `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
-    A client may have a limited number of watches open at a time; one more is a 429.
+    A client may have a limited number of watches open at a time; a new one more is a 429.
     """
     wanted = _checked(call, body, accounts_among(call, {body.account}))
     if isinstance(wanted, Problem):
         return wanted
-    if problem := no_room(call, 1):
-        return problem
+    if _without_room(call, [wanted]):
+        return _full(call)
     call.ensure_client()
     result = call.registrar.one(wanted, call.caller.presumed_key)
     return UNKNOWN_KEY if isinstance(result, KeyGone) else told(call, result)
@@ -128,20 +128,21 @@ def told(call: Call, result: Registered | Differs) -> Reply | Problem:
     "POST /v1/watches/batch",
     body=NewWatches,
     answers={200: Answered(what="What became of each, in order.", model=ShownResults)},
-    problems=(429,),
 )
 def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
-    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. The whole body
-    may have at most 1 MiB.
+    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. But when the
+    client may not have all of the new ones open, each of these is a 429. The whole body may have at most 1 MiB.
     """
     items = [validated(NewWatch, item) for item in body.watches]
     accounts = accounts_among(call, {item.account for item in items if isinstance(item, NewWatch)})
     checked = [item if isinstance(item, Problem) else _checked(call, item, accounts) for item in items]
+    refused = _without_room(call, [item for item in checked if isinstance(item, Registration)])
+    checked = [
+        _full(call) if isinstance(item, Registration) and item in refused else item for item in checked
+    ]
     wanted = [item for item in checked if isinstance(item, Registration)]
-    if problem := no_room(call, len(wanted)):
-        return problem
     call.ensure_client()
     results = iter(registered := call.registrar.many(wanted))
     answers = _answers(call, registered)
@@ -192,10 +193,25 @@ def accounts_among(call: Call, named: Collection[str]) -> Collection[str]:
         return call.parts.accounts.stored(connection) | {DEFAULT}
 
 
-def no_room(call: Call, wanted: int) -> Problem | None:
-    """Say that the client may not have so many more watches open, if it may not."""
-    if call.registrar.has_room(call.caller.name, wanted, call.now):
-        return None
+def no_room(call: Call, client: str, wanted: int) -> Problem | None:
+    """Say that a client may not have so many more watches open, if it may not."""
+    return None if call.registrar.has_room(client, wanted, call.now) else _full(call)
+
+
+def _without_room(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
+    """Return those registrations that are new, if the client may not have so many more watches open."""
+    client = call.caller.name
+    if not wanted or call.registrar.has_room(client, len(wanted), call.now):
+        return ()
+    keys = {each: store.registration_key(each) for each in wanted}
+    with reading(call.parts.engine) as connection:
+        standing = store.registered(connection, set(keys.values()))
+    new = {each: key for each, key in keys.items() if key not in standing}
+    has_room = call.registrar.has_room(client, len(set(new.values())), call.now)
+    return () if has_room else new.keys()
+
+
+def _full(call: Call) -> Problem:
     return Problem(
         status=429,
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",

@@ -48,7 +48,7 @@ class ShownAttempt(Shown):
 
 
 class ShownAttempts(Shown):
-    """A watch's attempts, oldest first."""
+    """A watch's newest attempts, oldest first."""
 
     attempts: list[ShownAttempt]
 
@@ -97,7 +97,7 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "GET /v1/watches/{watch_id}/attempts",
-    answers={200: Answered(what="The attempts, oldest first.", model=ShownAttempts)},
+    answers={200: Answered(what="The newest 1,000 attempts, oldest first.", model=ShownAttempts)},
     problems=(404,),
 )
 def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
