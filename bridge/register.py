@@ -28,6 +28,7 @@ class Registration:
     callback_host: str
     metadata: str
     timeout_seconds: float
+    names_timeout: bool = True  # else it is the bridge's own, which the operator may have changed since
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +58,10 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
         with engine.begin() as connection:
             standing |= store.add(connection, {key: new[key] for key in new.keys() - standing.keys()})
         if len(standing) == len(new):
-            return [_result(watch, standing[key]) for key, watch in zip(keys, made, strict=True)]
+            return [
+                _result(registration, watch, standing[key])
+                for registration, watch, key in zip(wanted, made, keys, strict=True)
+            ]
     raise RuntimeError("watches were withdrawn as fast as they were registered")
 
 
@@ -79,16 +83,20 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(watch: Watch, standing: Watch) -> Registered | Differs:
+def _result(wanted: Registration, watch: Watch, standing: Watch) -> Registered | Differs:
     if standing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {
         "metadata": not _same_json(standing.metadata, watch.metadata),
-        "timeout_seconds": standing.deadline_at - standing.created_at != watch.deadline_at - watch.created_at,
+        "timeout_seconds": wanted.names_timeout and _timeout(standing) != _timeout(watch),
     }
     if fields := tuple(name for name, differs in differing.items() if differs):
         return Differs(watch=standing, fields=fields)
     return Registered(watch=standing, new=False)
+
+
+def _timeout(watch: Watch) -> timedelta:
+    return watch.deadline_at - watch.created_at
 
 
 def _same_json(one: str, other: str) -> bool:

@@ -39,6 +39,7 @@ class Polled:
 
 REFUSALS = 3  # HubSpot may need a moment to know a task that it has just made
 REFUSAL_SECONDS = 10.0
+SOONEST_REFUSAL_SECONDS = 8.0  # the shortest wait that the jitter leaves, and the time that an answer takes
 BACKOFF_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
@@ -150,12 +151,19 @@ def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
 
 
 def _refused(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    refusals = watch.refusals + 1
+    refusals = watch.refusals + (not _is_hasty(watch, now))
     if refusals >= REFUSALS:
         why = f"{reason} ({refusals} times in a row)."
         return end(watch, Outcome.REJECTED, why, now=now, **asked)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
     return _go_on(watch, wait, asked | {"refusals": refusals, "failures": 0, "last_error": reason}, now=now)
+
+
+def _is_hasty(watch: Watch, now: datetime) -> bool:
+    """Tell whether a recheck asks so soon after a refusal that another one says nothing new."""
+    if not watch.refusals or watch.last_polled_at is None:
+        return False
+    return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
 def _stand_back(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime) -> Watch:

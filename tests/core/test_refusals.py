@@ -43,6 +43,17 @@ def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer:
     assert str(answer.status_code) in rejected.error
 
 
+def test_refusals_that_come_sooner_because_somebody_rechecks_count_once() -> None:
+    refused, watch = an_answer(404, {}), a_watch(created_at=later(-60))
+    counted = []
+    for seconds in (0, 1, 7.9, 15.8, 24, 32):
+        watch = after_answer(KINDS[watch.kind], watch, refused, now=later(seconds), jitter=0).watch
+        counted.append(watch.refusals)
+        assert watch.outcome or watch.due_at == later(seconds + 10)
+    assert counted == [1, 1, 1, 1, 2, 0]
+    assert watch.outcome is Outcome.REJECTED
+
+
 @pytest.mark.parametrize(
     "between",
     [

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from bridge import clients
 from bridge.core.delivery import Trigger
-from bridge.core.watch import Outcome, State, Watch, redeliver, withdraw
+from bridge.core.watch import Outcome, State, Watch, recheck, redeliver, withdraw
 from bridge.deliver import Deliveries, Job
 from bridge.edges.store import claims, watches
 from bridge.edges.tables import watches as table
@@ -116,6 +116,26 @@ def test_every_outcome_is_told(rig: Rig, reply: Reply, event: str) -> None:
     [told] = rig.receiver.requests
     assert (told.json["type"], told.json["data"]["error"]) == (event, rig.now(watch).error)
     assert rig.now(watch).state is State.DELIVERED
+
+
+def test_a_task_that_hubspot_does_not_know_yet_is_not_rejected_by_rechecks(rig: Rig) -> None:
+    unknown = saying({"message": "No such task"}, 404)
+    rig.tasks.set("T1", *[unknown] * 4, COMPLETE)
+    watch, worker = rig.registered("T1"), rig.worker()
+    for _ in range(4):
+        rig.clock.passes(2)
+        _rechecked(rig, watch)
+        worker.shift()
+    assert (rig.now(watch).polls, rig.now(watch).refusals, rig.now(watch).outcome) == (4, 1, None)
+    rig.clock.passes(10)
+    worker.shift()
+    assert rig.now(watch).outcome is Outcome.COMPLETED
+
+
+def _rechecked(rig: Rig, watch: Watch) -> None:
+    with rig.engine.begin() as connection:
+        [locked] = watches.lock(connection, [watch.id])
+        claims.put(connection, [recheck(locked, now=rig.clock())])
 
 
 def test_a_deadline_that_passes_is_told_after_one_last_poll_exactly_then(rig: Rig) -> None:

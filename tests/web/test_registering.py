@@ -1,10 +1,12 @@
 """`POST /v1/watches`."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from bridge import web
 from bridge.edges.tables import answers, watches
 from bridge.web.shown import ShownWatch
 from tests.together import at_once
@@ -195,6 +197,19 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     client.delete(f"/v1/watches/{found[0]['id']}")
     api.clock.passes(2)
     client.registers("one-more")
+
+
+def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(serve: Serve) -> None:
+    before = serve(watch_timeout_seconds=3600)
+    client = before.client()
+    watch = members(client.post("/v1/watches", BODY))
+    after = Caller(app=web.create_app(replace(before.parts, watch_timeout_seconds=7200)), key=client.key)
+    again = after.post("/v1/watches", BODY)
+    assert (again.status_code, members(again)["deadline_at"]) == (200, watch["deadline_at"])
+    assert after.post("/v1/watches", BODY | {"timeout_seconds": 3600}).status_code == 200
+    assert pointers(after.post("/v1/watches", BODY | {"timeout_seconds": 7200}), 409) == ["/timeout_seconds"]
+    [result] = members(after.post("/v1/watches/batch", {"watches": [BODY]}))["results"]
+    assert result["status"] == 200
 
 
 def test_at_the_limit_what_is_registered_already_is_answered_as_ever(serve: Serve) -> None:

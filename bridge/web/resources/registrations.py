@@ -173,6 +173,7 @@ def _checked(call: Call, given: NewWatch, accounts: Collection[str]) -> Registra
         callback_host=host,
         metadata=given.metadata,
         timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
+        names_timeout=given.timeout_seconds is not None,
     )
 
 
