@@ -7,7 +7,7 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection, Engine
 
-from bridge.core.signing import make_secret, secret_key
+from bridge.core.signing import SECRET_PREFIX, make_secret, secret_key
 from bridge.edges.database import reading
 from bridge.edges.secrets import Cipher
 from bridge.edges.store import clients as store
@@ -74,11 +74,13 @@ def rotate_secret(
     secret: str | None = None,
 ) -> str | Refused:
     """Give a client a new signing secret, or this `secret`; the old one signs too while the overlap runs."""
-    new = secret or _new_secret()
+    new = _new_secret() if secret is None else secret
     try:
         secret_key(new)
     except ValueError as problem:
         return Refused(reason=f"The secret cannot be used: {problem}.")
+    if not new.startswith(SECRET_PREFIX):
+        return Refused(reason=f"The secret cannot be used: it does not begin with {SECRET_PREFIX}.")
     with engine.begin() as connection:
         if isinstance(standing := _standing(connection, name), Refused):
             return standing

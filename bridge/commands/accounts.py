@@ -8,7 +8,8 @@ from typing import Any
 
 from bridge import account_check, accounts
 from bridge.clients import NAME
-from bridge.commands.output import Refusal, show_fields, show_json, show_table
+from bridge.commands.families import add_verb, show_all, show_one
+from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
 from bridge.web.fields import validated
 from bridge.web.problems import Problem
@@ -20,23 +21,14 @@ def add_commands(commands: Any) -> None:
     """Add the commands of this family."""
     family = commands.add_parser("accounts", help="the HubSpot accounts whose tasks may be watched")
     verbs = family.add_subparsers(required=True, metavar="VERB")
-    put = _verb(verbs, "set", _set, "set an account from the JSON on standard input")
+    put = add_verb(verbs, "set", _set, "set an account from the JSON on standard input", named=_name)
     put.description = (
         'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
         "input, and optionally base_url, api_version, rate_limit, rate_share. Arguments could be seen by others."
     )
-    _verb(verbs, "list", _list, "show all accounts, without their secrets", named=False)
-    _verb(verbs, "remove", _remove, "forget a stored account")
-    _verb(verbs, "check", _check, "make one harmless call, and say what HubSpot answered")
-
-
-def _verb(verbs: Any, name: str, run: Any, text: str, *, named: bool = True) -> Any:
-    verb = verbs.add_parser(name, help=text)
-    if named:
-        verb.add_argument("name", metavar="NAME", type=_name)
-    verb.add_argument("--json", action="store_true", help="print JSON, and nothing else")
-    verb.set_defaults(run=run)
-    return verb
+    add_verb(verbs, "list", _list, "show all accounts, without their secrets", named=None)
+    add_verb(verbs, "remove", _remove, "forget a stored account", named=_name)
+    add_verb(verbs, "check", _check, "make one harmless call, and say what HubSpot answered", named=_name)
 
 
 def _name(text: str) -> str:
@@ -51,7 +43,7 @@ def _set(arguments: argparse.Namespace) -> None:
     settings = _settings(sys.stdin.read())
     bridge = prepared()
     standing, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
-    _show(arguments, accounts.public(standing))
+    show_one(arguments, accounts.public(standing))
 
 
 def _settings(text: str) -> AccountSettings:
@@ -71,10 +63,7 @@ def _list(arguments: argparse.Namespace) -> None:
     bridge = prepared()
     standings = accounts.every(bridge.engine, bridge.accounts, now=now())
     every = [accounts.public(standing) for standing in standings]
-    if arguments.json:
-        show_json(every)
-    else:
-        show_table(every, empty="")
+    show_all(arguments, every)
 
 
 def _remove(arguments: argparse.Namespace) -> None:
@@ -82,20 +71,13 @@ def _remove(arguments: argparse.Namespace) -> None:
     removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
     if isinstance(removed, accounts.Refused):
         raise Refusal(removed.reason)
-    _show(arguments, accounts.public(removed))
+    show_one(arguments, accounts.public(removed))
 
 
 def _check(arguments: argparse.Namespace) -> None:
     found = account_check.check(prepared().errands, arguments.name)
     if found is None:
         raise Refusal(f"There is no account {arguments.name}.")
-    _show(arguments, asdict(found))
+    show_one(arguments, asdict(found))
     if not found.ok:
         raise Refusal("The account does not work.")
-
-
-def _show(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
-    if arguments.json:
-        show_json(fields)
-    else:
-        show_fields(fields)

@@ -6,7 +6,8 @@ import sys
 from typing import Any, TypeVar
 
 from bridge import clients
-from bridge.commands.output import Refusal, show_fields, show_json, show_table
+from bridge.commands.families import add_verb, show_all, show_one
+from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
 from bridge.core.instants import rfc3339
 from bridge.edges.store.clients import Client
@@ -21,24 +22,18 @@ def add_commands(commands: Any) -> None:
     """Add the commands of this family."""
     family = commands.add_parser("clients", help="the applications that may call the API")
     verbs = family.add_subparsers(required=True, metavar="VERB")
-    add = _verb(verbs, "add", _add, "make a client; its key and secret are shown once")
+    add = add_verb(verbs, "add", _add, "make a client; its key and secret are shown once")
     add.add_argument("--admin", action="store_true", help="may see and change everything")
-    rotate = _verb(verbs, "rotate-secret", _rotate_secret, "give a client a new signing secret")
+    rotate = add_verb(verbs, "rotate-secret", _rotate_secret, "give a client a new signing secret")
     rotate.add_argument(
         "--overlap", type=_seconds, default="24h", help="how long the old one signs too: 90s, 15m, 24h, 7d"
     )
-    _verb(verbs, "rotate-key", _rotate_key, "give a client a new API key; the old one stops at once")
-    _verb(verbs, "revoke", _revoke, "take a client's key away for good")
-    _verb(verbs, "list", _list, "show all clients", named=False)
-
-
-def _verb(verbs: Any, name: str, run: Any, text: str, *, named: bool = True) -> Any:
-    verb = verbs.add_parser(name, help=text)
-    if named:
-        verb.add_argument("name", metavar="NAME")
-    verb.add_argument("--json", action="store_true", help="print JSON, and nothing else")
-    verb.set_defaults(run=run)
-    return verb
+    rotate.add_argument(
+        "--from-stdin", action="store_true", help="read it, as whsec_…, from standard input; else it is made"
+    )
+    add_verb(verbs, "rotate-key", _rotate_key, "give a client a new API key; the old one stops at once")
+    add_verb(verbs, "revoke", _revoke, "take a client's key away for good")
+    add_verb(verbs, "list", _list, "show all clients", named=None)
 
 
 def _seconds(text: str) -> int:
@@ -56,33 +51,40 @@ def _add(arguments: argparse.Namespace) -> None:
         raise Refusal(f"NAME: {problem}.") from None
     if isinstance(new, clients.NameTaken):
         raise Refusal(f"There is a client {new.name} already, perhaps a revoked one. Choose another name.")
-    _show(arguments, {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret})
+    _show_secrets(arguments, {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret})
 
 
 def _rotate_secret(arguments: argparse.Namespace) -> None:
+    given = sys.stdin.read().strip() if arguments.from_stdin else None
     bridge = prepared()
     secret = clients.rotate_secret(
-        bridge.engine, bridge.cipher, arguments.name, overlap_seconds=arguments.overlap, now=now()
+        bridge.engine,
+        bridge.cipher,
+        arguments.name,
+        overlap_seconds=arguments.overlap,
+        now=now(),
+        secret=given,
     )
-    _show(arguments, {"name": arguments.name, "signing_secret": _granted(secret)})
+    granted = _granted(secret)
+    if arguments.from_stdin:
+        show_one(arguments, {"name": arguments.name})
+    else:
+        _show_secrets(arguments, {"name": arguments.name, "signing_secret": granted})
 
 
 def _rotate_key(arguments: argparse.Namespace) -> None:
     key = clients.rotate_key(prepared().engine, arguments.name)
-    _show(arguments, {"name": arguments.name, "api_key": _granted(key)})
+    _show_secrets(arguments, {"name": arguments.name, "api_key": _granted(key)})
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
     revoked = _granted(clients.revoke(prepared().engine, arguments.name, now=now()))
-    _show(arguments, _public(revoked))
+    show_one(arguments, _public(revoked))
 
 
 def _list(arguments: argparse.Namespace) -> None:
     every = [_public(client) for client in clients.every(prepared().engine)]
-    if arguments.json:
-        show_json(every)
-    else:
-        show_table(every, empty="No clients yet. Make one: python -m bridge clients add NAME")
+    show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 
 def _granted(result: Granted | clients.Refused) -> Granted:
@@ -91,12 +93,9 @@ def _granted(result: Granted | clients.Refused) -> Granted:
     return result
 
 
-def _show(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
-    if arguments.json:
-        show_json(fields)
-        return
-    show_fields(fields)
-    if "api_key" in fields or "signing_secret" in fields:
+def _show_secrets(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
+    show_one(arguments, fields)
+    if not arguments.json:
         sys.stderr.write("Keep this safe: it is not shown again.\n")
 
 

@@ -52,7 +52,10 @@ def prepared(level: int = logging.WARNING) -> Bridge:
 
     Log lines from `level` up: who runs a command wants to read its answer alone.
     """
-    settings = Settings.load_or_exit(os.environ)
+    return _prepared(Settings.load_or_exit(os.environ), level)
+
+
+def _prepared(settings: Settings, level: int) -> Bridge:
     logs.configure(settings.log_format, level=level)
     bridge = Bridge(settings)
     try:
@@ -90,17 +93,18 @@ def _worker(_: argparse.Namespace) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    bridge = prepared(logging.INFO)
+    settings = Settings.load_or_exit(os.environ)
+    bridge = _prepared(settings, logging.INFO)
     with database.reading(bridge.engine) as connection:
         known = bridge.accounts.every(connection).values()
     if all(account.credentials.scheme == "none" for account in known):
         sys.stderr.write(NO_CREDENTIALS)
-    port = Settings.load_or_exit(os.environ).port
-    sys.stderr.write(f"The bridge listens on http://{arguments.host}:{port}\n")
+    sys.stderr.write(f"The bridge listens on http://{arguments.host}:{settings.port}\n")
     sys.stdout.flush()
     bridge.engine.dispose()
-    command = [sys.executable, "-m", "gunicorn", "--chdir", str(ROOT), "--bind", f"{arguments.host}:{port}"]
-    os.execv(sys.executable, [*command, "app:app"])  # noqa: S606 -- gunicorn takes this process's place
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(ROOT), "--bind"]
+    bound = f"{arguments.host}:{settings.port}"
+    os.execv(sys.executable, [*command, bound, "app:app"])  # noqa: S606 -- gunicorn takes this process's place
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:

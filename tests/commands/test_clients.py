@@ -1,10 +1,16 @@
 """`python -m bridge clients …`."""
 
+import json
+from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
 from standardwebhooks import Webhook
 
+from bridge.core.signing import make_secret
+from bridge.edges.store.clients import secrets_of
+from bridge.settings import Settings
+from bridge.wiring import Bridge, now
 from tests.commands.conftest import Commands
 
 
@@ -48,6 +54,37 @@ def test_rotated_keys_and_secrets_are_new(on_sqlite: Callable[..., Commands]) ->
     assert set(secret) == {"name", "signing_secret"}
     assert key["api_key"] != made["api_key"]
     assert secret["signing_secret"] != made["signing_secret"]
+
+
+@pytest.mark.parametrize("size", [24, 64])
+def test_a_secret_may_come_from_standard_input_and_is_not_repeated(commands: Commands, size: int) -> None:
+    commands.said("clients", "add", "cms")
+    secret = make_secret(b"s" * size)
+    done = commands.run("clients", "rotate-secret", "cms", "--from-stdin", "--json", given=f"{secret}\n")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"name": "cms"})
+    assert secret not in done.stdout + done.stderr
+    bridge = Bridge(Settings.load(commands.env))
+    with bridge.engine.begin() as connection:
+        kept = secrets_of(connection, ["cms"], now())["cms"]
+    bridge.engine.dispose()
+    assert bridge.cipher.decrypt(kept[0]) == secret
+    assert len(kept) == 2
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [make_secret(b"s" * 23), make_secret(b"s" * 65), b64encode(b"s" * 32).decode(), "whsec_no base64", ""],
+    ids=["23 bytes", "65 bytes", "no prefix", "no base64", "nothing"],
+)
+def test_a_secret_that_cannot_be_used_is_refused_and_not_repeated(
+    on_sqlite: Callable[..., Commands], secret: str
+) -> None:
+    commands = on_sqlite()
+    commands.said("clients", "add", "cms")
+    refused = commands.run("clients", "rotate-secret", "cms", "--from-stdin", given=secret)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The secret cannot be used: " in refused.stderr
+    assert not secret or secret not in refused.stderr
 
 
 @pytest.mark.parametrize("overlap", ["", "1", "h", "1.5h", "-1h", "1w"])
