@@ -16,7 +16,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from cryptography.fernet import Fernet
-from sqlalchemy import Connection, Engine, bindparam, text
+from sqlalchemy import Connection, CursorResult, Engine, bindparam, text
 from sqlalchemy.types import Date, DateTime
 
 from bridge.core.delivery import Attempt, Trigger
@@ -186,13 +186,51 @@ def the_rows() -> Rows:
     }
 
 
+# What release 1.0.0 says when it registers, claims and saves: while a new release is rolled out, it still does.
+REGISTER_1_0_0 = """
+    INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_host, metadata, created_at,
+        deadline_at, registration_key, state, due_at, polls, age_zero_at, refusals, failures, attempts, tries,
+        manual)
+    VALUES (:id, :client, :account, :kind, :task_id, :callback_url, :callback_host, :metadata, :created_at,
+        :deadline_at, :registration_key, :state, :due_at, :polls, :age_zero_at, :refusals, :failures, :attempts,
+        :tries, :manual)
+    ON CONFLICT (registration_key) DO NOTHING RETURNING registration_key
+"""
+CLAIM_1_0_0 = """
+    UPDATE watches SET due_at = :lease_ends_at, claimed_by = 'old-worker'
+    WHERE id IN (SELECT id FROM watches WHERE state = 'watching' AND account = 'old' AND due_at <= :now_at
+        ORDER BY due_at LIMIT 9)
+    RETURNING id
+"""
+SAVE_1_0_0 = """
+    UPDATE watches SET state = :state, outcome = :outcome, due_at = :due_at, claimed_by = :claimed_by,
+        ended_at = :ended_at, settled_at = :settled_at, polls = :polls, last_polled_at = :last_polled_at,
+        age_zero_at = :age_zero_at, status = :status, refusals = :refusals, failures = :failures,
+        error = :error, last_error = :last_error, attempts = :attempts, tries = :tries, manual = :manual,
+        last_attempt_at = :last_attempt_at, last_status_code = :last_status_code
+    WHERE id = :id
+"""
+KEEP_ANSWER_1_0_0 = """
+    INSERT INTO answers (watch_id, body) VALUES (:watch_id, :body)
+    ON CONFLICT (watch_id) DO UPDATE SET body = excluded.body
+"""
+
+
 def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
     names, places = ", ".join(row), ", ".join(f":{name}" for name in row)
+    run(connection, f"INSERT INTO {table} ({names}) VALUES ({places})", row)  # noqa: S608 -- the test's own names
+
+
+def run(connection: Connection, statement: str, values: Mapping[str, Any]) -> CursorResult[Any]:
     # SQLite keeps instants as text without a zone: the plain types write what 1.0.0 wrote.
     kinds = {"_at": DateTime, "_until": DateTime, "day": Date}
-    typed = [bindparam(n, type_=kind()) for n in row for end, kind in kinds.items() if n.endswith(end)]
-    statement = text(f"INSERT INTO {table} ({names}) VALUES ({places})")  # noqa: S608 -- the test's own names
-    connection.execute(statement.bindparams(*typed), row)
+    typed = [
+        bindparam(name, type_=kind())
+        for name in values
+        for end, kind in kinds.items()
+        if name.endswith(end) and f":{name}" in statement
+    ]
+    return connection.execute(text(statement).bindparams(*typed), values)
 
 
 def install_first_release(url: str) -> None:
@@ -333,3 +371,23 @@ def test_the_secrets_still_open(upgraded: Engine) -> None:
 def test_a_pause_goes_on(upgraded: Engine) -> None:
     with upgraded.begin() as connection:
         assert gates.every_account(connection)["shop"].gate.paused_until == NOW + timedelta(seconds=30)
+
+
+def test_the_release_before_goes_on_working_on_the_new_tables(upgraded: Engine) -> None:
+    old = a_row(99, "watching", account="old", due_at=NOW)
+    with upgraded.begin() as connection:
+        assert run(connection, REGISTER_1_0_0, old).all() == [(old["registration_key"],)]
+        assert run(connection, REGISTER_1_0_0, old).all() == []
+        terms = {"now_at": NOW, "lease_ends_at": later(60)}
+        assert run(connection, CLAIM_1_0_0, terms).all() == [(old["id"],)]
+        ended = a_row(99, "delivering", account="old", due_at=later(5), **ENDED)
+        assert run(connection, SAVE_1_0_0, ended).rowcount == 1
+        for body in ("{}", '{"status": "COMPLETE"}'):
+            run(connection, KEEP_ANSWER_1_0_0, {"watch_id": old["id"], "body": body})
+        insert(
+            connection, "attempts", {"watch_id": old["id"], "trigger": "manual", "status_code": 1, **ATTEMPT}
+        )
+        found = watches.get(connection, old["id"])
+        assert found is not None
+        assert (found.state, found.outcome, found.due_at) == ("delivering", "completed", later(5))
+        assert len(watches.attempts_of(connection, old["id"])) == 1

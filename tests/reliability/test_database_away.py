@@ -28,7 +28,8 @@ from tests.reliability.scenes import played
 from tests.reliability.site import Site, site
 from tests.reliability.waiting import until
 
-AWAY_SECONDS = 8.0
+# Longer than the longest pause between two questions, and than a lease.
+AWAY_SECONDS = 30.0
 STOPPING_SECONDS = 3.0
 READING_SECONDS = 5.0
 LOCKED_SECONDS = BUSY_SECONDS + 2
