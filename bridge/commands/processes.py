@@ -12,7 +12,7 @@ import structlog
 
 from bridge import logs, sandbox
 from bridge.commands.output import Refusal
-from bridge.edges import database
+from bridge.edges import cores, database
 from bridge.edges.migrations import ROOT
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import vault
@@ -87,6 +87,7 @@ def _worker(_: argparse.Namespace) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    cores.keep_to_one()
     bridge.clock.start()
     stop.wait()
     bridge.clock.stop()
