@@ -57,6 +57,7 @@ class System:
             # The bridge's own speed is measured, so HubSpot's limit must not be in the way.
             "HUBSPOT_RATE_LIMIT": "900000/1",
             "HUBSPOT_RATE_SHARE": "1",
+            "BRIDGE_OPEN_WATCH_LIMIT": "10000000",
             **settings,
         }
         self.bridge = Bridge(Settings.load(self.env))
