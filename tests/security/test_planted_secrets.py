@@ -4,6 +4,7 @@ import subprocess
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -11,9 +12,11 @@ from urllib.parse import quote
 
 import pytest
 import requests
-from sqlalchemy import make_url
+from cryptography.fernet import Fernet
+from sqlalchemy import make_url, text
 
-from bridge import sandbox
+from bridge import clients, sandbox
+from bridge.edges.secrets import Cipher
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests import postgres
 from tests.reliability.processes import Running, free_port, processes
@@ -36,6 +39,7 @@ class World:
     receiver: Receiver
     url: str
     web: Running
+    worker: Running
     secrets: Mapping[str, str]
 
     def send(self, method: str, path: str, key: str = "admin key", **options: Any) -> requests.Response:
@@ -87,7 +91,7 @@ def forms(secret: str) -> set[bytes]:
 def found(secrets: Mapping[str, str], places: Places) -> list[tuple[str, str]]:
     """Return which secret is in which place."""
     wanted = [(name, form) for name, secret in secrets.items() for form in forms(secret)]
-    return sorted({(name, place) for place, text in places.items() for name, form in wanted if form in text})
+    return sorted({(name, place) for place, held in places.items() for name, form in wanted if form in held})
 
 
 def hubspot_options(secrets: Mapping[str, str]) -> SandboxOptions:
@@ -128,6 +132,31 @@ def work(world: World) -> str:
     return min(ended)
 
 
+def _set_outcome(world: World, watch_id: str, outcome: str) -> None:
+    with world.site.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE watches SET outcome = :outcome WHERE id = :id"), {"outcome": outcome, "id": watch_id}
+        )
+
+
+def crash(world: World, task_id: str) -> str:
+    """Let a request and a step fail as nobody expected; returns the other client's secret."""
+    # As if a later release had written it: this one does not know the word.
+    odd = world.watches()[task_id]["id"]
+    _set_outcome(world, odd, "unheard_of")
+    failed = world.send("GET", f"/v1/watches/{odd}", "API key")
+    _set_outcome(world, odd, "completed")
+    assert failed.status_code == 500
+    # As if this client's secret came from another bridge: it cannot be read.
+    gone = Cipher([Fernet.generate_key().decode()])
+    new = clients.add(world.site.engine, gone, "unreadable", admin=False, now=datetime.now(UTC))
+    assert isinstance(new, clients.NewClient)
+    tasks = world.hubspot.state.add_tasks(tasks=1)
+    world.site.register(tasks, world.receiver.url(world.site, "ok"), client="unreadable")
+    until(world.worker.has_logged("step_crashed"))
+    return new.signing_secret
+
+
 def wrong_answers(world: World) -> Places:
     """Send secrets to where they do not belong; what is answered."""
     secret, token = world.secrets["client secret"], world.secrets["token"]
@@ -154,8 +183,10 @@ def shown(world: World) -> Places:
     opened = {path: written(requests.get(world.url + path, timeout=30)) for path in OPEN_PATHS}
     asked = {path: written(world.send("GET", path)) for path in ADMIN_PATHS}
     children = Path(f"/proc/{world.web.pid}/task/{world.web.pid}/children").read_text().split()
-    titles = {f"title {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (world.web.pid, *children)}
+    processes = (world.web.pid, *children, world.worker.pid)
+    titles = {f"title {pid}": Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes}
     assert children
+    assert b"worker" in titles[f"title {world.worker.pid}"]
     return opened | asked | titles
 
 
@@ -173,6 +204,7 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
         secrets, port = new_secrets(home), free_port()
         with sandbox.running(hubspot_options(secrets)) as hubspot:
             changes = {"BRIDGE_ADMIN_KEY": secrets["admin key"], "HUBSPOT_ACCESS_TOKEN": secrets["token"]}
+            changes |= {"BRIDGE_EMBEDDED_WORKER": "false"}
             with processes(home.env(hubspot.url, **changes), tmp_path) as started:
                 world = World(
                     site=home,
@@ -180,21 +212,29 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
                     receiver=receiver,
                     url=f"http://127.0.0.1:{port}",
                     web=started.web(port),
+                    worker=started.worker(),
                     secrets=secrets,
                 )
                 set_accounts(world)
                 task_id = work(world)
+                secrets["unreadable secret"] = crash(world, task_id)
                 places = wrong_answers(world) | shown(world)
                 places |= {f"{name} at work": text for name, text in stored(database_url).items()}
-                assert world.web.stop() == 0
+                assert (world.web.stop(), world.worker.stop()) == (0, 0)
             issued = {f"issued {n}": token for n, token in enumerate(hubspot.state._oauth._grants)}
-        places |= stored(database_url) | {"log": world.web.log.read_bytes()}
+        logs = {"web log": world.web.log.read_bytes(), "worker log": world.worker.log.read_bytes()}
+        places |= stored(database_url) | logs
     assert issued
     assert found({**secrets, **issued}, places) == []
     # What is known to be there is found in the same way.
     in_places = {place for _, place in found({"task": task_id}, places)}
     assert {"/v1/watches", *(p for p in places if p in {"bridge.db", "dump"})} <= in_places
-    assert {place for _, place in found({"account": "refused"}, places)} >= {"log", "/v1/accounts", "/readyz"}
+    shown_in = {place for _, place in found({"account": "refused"}, places)}
+    assert shown_in >= {"worker log", "/v1/accounts", "/readyz"}
+    # Both wrote down how they failed, and that was searched too.
+    for log, event in (("web log", "request_failed"), ("worker log", "step_crashed")):
+        [line, *_] = [line for line in logs[log].splitlines() if b'"%s"' % event.encode() in line]
+        assert b"Traceback" in line
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])

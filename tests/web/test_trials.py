@@ -2,13 +2,16 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from standardwebhooks import Webhook
 
-from bridge import clients
+from bridge import clients, web
+from bridge.edges.secrets import Cipher
 from tests.edges.receiver import OK, Receiver, Visit, answering, answering_once
 from tests.web.api import Api, Caller, Serve, members, pointers, problem
 
@@ -106,6 +109,19 @@ def test_a_url_that_could_not_be_registered_is_refused(refused: Caller, url: str
 )
 def test_a_test_has_nothing_but_its_url(refused: Caller, body: dict[str, Any], pointer: str) -> None:
     assert pointers(refused.post(PATH, body)) == [pointer]
+
+
+def test_a_secret_that_cannot_be_read_is_told_with_what_the_operator_must_do(serve: Serve) -> None:
+    api = serve()
+    client = api.client("cms")
+    changed = replace(api.parts, cipher=Cipher([Fernet.generate_key().decode()]))
+    with Receiver(answering(OK)) as receiver:
+        trial = {"callback_url": receiver.url()}
+        for _ in range(3):  # more than may be on their way at a time
+            response = Caller(app=web.create_app(changed), key=client.key).post(PATH, trial)
+            assert "BRIDGE_SECRET_KEY" in problem(response, 503)["detail"]
+        assert not receiver.requests
+        assert client.post(PATH, trial).status_code == 200
 
 
 def test_receivers_that_hang_cannot_take_all_threads_of_the_api(sqlite_api: Api) -> None:

@@ -11,6 +11,7 @@ from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
 from bridge.core.instants import rfc3339
 from bridge.deliver import send
 from bridge.edges.database import reading
+from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import clients as store
 from bridge.web.callback_urls import host_of
 from bridge.web.fields import Body, Url
@@ -22,6 +23,12 @@ resource = Resource("Callbacks")
 
 # A receiver may hang for the whole time-out, and the API has few threads.
 AT_A_TIME = 2
+
+UNREADABLE = Problem(
+    status=503,
+    detail="The client's signing secret was encrypted with another BRIDGE_SECRET_KEY. The operator must add that "
+    "key behind the present one, or run `python -m bridge clients rotate-secret`.",
+)
 
 _seats = threading.BoundedSemaphore(AT_A_TIME)
 
@@ -40,7 +47,7 @@ class Trial(Body):
     "POST /v1/test-callback",
     body=Trial,
     answers={200: Answered(what="The attempt, however it went.", model=ShownAttempt)},
-    problems=(429,),
+    problems=(429, 503),
 )
 def test_callback(call: Call, body: Trial) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
@@ -56,6 +63,8 @@ def test_callback(call: Call, body: Trial) -> Reply | Problem:
         return Problem(status=429, detail=detail, headers={"Retry-After": "5"})
     try:
         attempt = _attempt(call, body.callback_url)
+    except WrongSecretKey:
+        return UNREADABLE
     finally:
         _seats.release()
     return reply(attempt_members(attempt, call.caller))
