@@ -7,17 +7,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.edges.database import is_away
+from bridge.web import outages
 from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
 from bridge.web.serving import respond
 
 log = structlog.get_logger()
-
-# What the databases say, and what it means to a client; in this order.
-_WHY = (
-    (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
-    (("locked", "timeout", "too many"), "The database is busy."),
-)
 
 _DETAILS = {
     404: "There is no such path.",
@@ -45,8 +40,7 @@ def _database(error: DBAPIError) -> Response:
 
 
 def _away(error: Exception) -> Response:
-    said = str(error).lower()
-    why = next((meaning for words, meaning in _WHY if any(word in said for word in words)), None)
+    why = outages.why(error)
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."
     return respond(Problem(status=503, detail=detail, headers={"Retry-After": "5"}))

@@ -22,7 +22,7 @@ from bridge import cli, deliver, poll, seats, worker
 from bridge.core.watch import State
 from bridge.edges import connections
 from bridge.edges.store import claims, watches
-from bridge.web import registrar
+from bridge.web import registrar, serving
 
 # What it says last, for whoever cannot see how it ended.
 STRUCK = "the boundary is reached"
@@ -85,8 +85,10 @@ def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:
 
 
 REGISTER = {
+    "register: read": _before(registrar.Registrar, "one"),
     "register: before the commit": _before_the_commit(watches, "add"),
     "register: after the commit": _after(registrar, "register"),
+    "register: answered": _after(serving, "respond"),
 }
 POLL = {
     "poll: before the claim": _before(poll.Polls, "claim", _has_shares),

@@ -203,7 +203,7 @@ def test_a_worker_that_is_stopped_meanwhile_saves_what_it_has_and_ends_well(outa
     ("where", "why"),
     [
         ("postgresql", "The database cannot be reached."),
-        ("postgresql, read-only", "The database cannot be reached."),
+        ("postgresql, read-only", "The database can only be read at the moment."),
         ("sqlite", "The database is busy."),
     ],
 )

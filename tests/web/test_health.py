@@ -1,10 +1,12 @@
 """`/healthz` and `/readyz`."""
 
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bridge.edges.migrations import is_migrated
 from bridge.edges.tables import account_gates, host_gates, workers
@@ -38,6 +40,22 @@ def test_the_process_lives_whatever_the_database_does(tmp_path: Path) -> None:
         response = api.nobody.get("/healthz")
         assert (response.status_code, members(response)) == (200, {"status": "ok"})
         assert ready(api) == (503, ["The database does not answer."])
+
+
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [
+        ("database or disk is full", "The database's disk is full."),
+        ("database is locked", "The database is busy."),
+        ("unable to open database file", "The database does not answer."),
+    ],
+)
+def test_a_database_that_cannot_work_is_told_as_what_it_is(sqlite_api: Api, why: str, told: str) -> None:
+    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    def fail(*_: Any) -> None:
+        raise sqlite3.OperationalError(why)
+
+    assert ready(sqlite_api) == (503, [told])
 
 
 def test_a_bridge_with_a_worker_and_nothing_late_is_ready(serve: Serve) -> None:

@@ -11,6 +11,7 @@ from bridge.core.instants import rfc3339
 from bridge.edges import database
 from bridge.edges.database import reading
 from bridge.edges.store import housekeeping, readiness
+from bridge.web import outages
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.shown import Shown
 
@@ -71,8 +72,8 @@ def show_readiness(call: Call) -> Reply:
             if not call.parts.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
-    except database.AWAY:
-        return _readiness(["The database does not answer."], [])
+    except database.AWAY as away:
+        return _readiness([outages.why(away) or "The database does not answer."], [])
 
 
 def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
