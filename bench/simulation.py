@@ -42,10 +42,9 @@ class Task:
     polls: int = 0
     noticed_at: float | None = None
 
-    @property
-    def delay_seconds(self) -> float:
-        """How long nobody knew that it had ended."""
-        return (self.noticed_at or inf) - self.ends_at
+    def delay_seconds(self, until: float) -> float:
+        """How long nobody knew that it had ended; up to `until` if nobody ever did."""
+        return (until if self.noticed_at is None else self.noticed_at) - self.ends_at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +82,14 @@ class Outcome:
     """What a policy made of a load."""
 
     tasks: Sequence[Task]
+    until: float = inf
     requests: int = 0
     drained_at: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def delays(self, group: str) -> list[float]:
-        """The delays of the group's tasks that were noticed."""
-        return [
-            task.delay_seconds for task in self.tasks if task.group == group and task.noticed_at is not None
-        ]
+        """The delays of the group's tasks that have ended; of those that nobody noticed, up to now."""
+        ended = [task for task in self.tasks if task.group == group and task.ends_at < self.until]
+        return [task.delay_seconds(self.until) for task in ended]
 
     def polls(self, group: str) -> float:
         """Requests for each of the group's tasks that were noticed."""
@@ -103,7 +102,8 @@ class Due:
 
     def __init__(self, *, urgent: bool) -> None:
         self._urgent = urgent
-        self._tasks: set[Task] = set()
+        # A dict keeps its order: the same seed gives the same figures, ties and all.
+        self._tasks: dict[Task, None] = {}
         self._by_due: list[tuple[float, int, Task]] = []
         self._young: list[Task] = []
         self._every: list[Task] = []
@@ -115,7 +115,7 @@ class Due:
 
     def add(self, task: Task) -> None:
         """A task has fallen due."""
-        self._tasks.add(task)
+        self._tasks[task] = None
         heappush(self._by_due, (task.due_at, task.number, task))
         self._young.append(task)
         self._every.append(task)
@@ -126,7 +126,8 @@ class Due:
             taken = [self._longest_due() for _ in range(count)]
         else:
             taken = self._most_urgent(count, now)
-        self._tasks.difference_update(taken)
+        for task in taken:
+            del self._tasks[task]
         return taken
 
     def _longest_due(self) -> Task:
@@ -161,7 +162,7 @@ def _is_young(task: Task, now: float) -> bool:
 
 def simulate(tasks: Sequence[Task], policy: Policy, rate: Rate, *, until: float = inf) -> Outcome:
     """Poll the tasks until all ends are noticed, or until an instant. Tasks may be born before zero."""
-    outcome = Outcome(tasks=tasks)
+    outcome = Outcome(tasks=tasks, until=until)
     waiting = [(task.due_at, task.number, task) for task in tasks]
     heapify(waiting)
     due, usage, now = Due(urgent=policy.urgent), Usage(), 0.0

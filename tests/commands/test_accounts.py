@@ -60,6 +60,11 @@ def test_check_says_in_words_what_hubspot_answered(on_sqlite: Callable[..., Comm
     assert "Give the account a valid token" in bad.stdout
 
 
+def test_check_of_a_name_that_nobody_has_set_is_refused(on_sqlite: Callable[..., Commands]) -> None:
+    refused = on_sqlite().run("accounts", "check", "typo")
+    assert (refused.returncode, refused.stderr) == (1, "There is no account typo.\n")
+
+
 def test_check_of_an_account_without_credentials_says_how_to_set_them(
     on_sqlite: Callable[..., Commands],
 ) -> None:

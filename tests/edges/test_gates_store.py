@@ -133,10 +133,12 @@ def test_twenty_workers_at_once_lose_no_request_of_the_day(engine: Engine) -> No
         assert days.counts(connection, date(2026, 11, 22)) == {}
 
 
-def test_three_processes_together_never_use_more_than_the_share(database_url: str) -> None:
+def test_three_workers_each_with_its_own_connections_never_use_more_than_the_share(
+    database_url: str,
+) -> None:
     rate, clock = Rate(requests=40, seconds=1, share=0.5), SteppedClock()
 
-    def process(_: int) -> list[datetime]:
+    def worker(_: int) -> list[datetime]:
         engine, mine = open_engine(database_url), list[datetime]()
         for _ in range(150):
             clock.passes(0.005)
@@ -150,7 +152,7 @@ def test_three_processes_together_never_use_more_than_the_share(database_url: st
         engine.dispose()
         return mine
 
-    granted = sorted(chain.from_iterable(at_once(3, process)))
+    granted = sorted(chain.from_iterable(at_once(3, worker)))
     window = timedelta(seconds=rate.seconds)
     fullest = max(bisect_right(granted, first + window) - place for place, first in enumerate(granted))
     assert fullest <= 20

@@ -132,7 +132,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
         )
-        fields = {"key": KEY, "database_url": database_url, "hubspot_url": hubspot.url, "threads": 4}
+        fields = {"key": KEY, "database_url": database_url, "hubspot_url": hubspot.url}
         self._tell(json.dumps(fields | {"clock_ahead_seconds": 0, "lease_seconds": 15} | order))
 
     def _tell(self, line: str) -> None:
@@ -157,18 +157,19 @@ class Child:
         self.process.communicate()
 
 
-def test_eight_threads_in_two_processes_refresh_an_ended_token_once(
+def test_eight_threads_in_each_of_two_processes_refresh_an_ended_token_once(
     hubspot: Sandbox, database_url: str, engine: Engine, account: Account
 ) -> None:
     old = new_tokens(engine, Clock()).current(account)
     hubspot.state.change_options({"clock": slow_clock(0.3)})
-    children = [Child(database_url, hubspot, clock_ahead_seconds=LIFE_SECONDS + 1) for _ in range(2)]
+    order = {"threads": 8, "clock_ahead_seconds": LIFE_SECONDS + 1}
+    children = [Child(database_url, hubspot, **order) for _ in range(2)]
     for child in children:
         child.await_ready()
     for child in children:
         child.go()
     found = [token for child in children for token in child.tokens()]
-    assert len(found) == 8
+    assert len(found) == 16
     assert len(set(found)) == 1
     assert old not in found
     assert refreshes(hubspot) == asked(hubspot) == 2  # the old one, and then one for all
