@@ -96,7 +96,7 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
         202: Answered(what="How many are being delivered again.", model=ShownCount),
         200: Answered(what="With `dry_run`: how many would be.", model=ShownCount),
     },
-    problems=(429,),
+    problems=(403, 429),
 )
 def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.

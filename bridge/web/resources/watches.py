@@ -59,6 +59,7 @@ class ShownAttempts(Shown):
     answers={
         200: Answered(what="A page.", model=ShownPage, headers={"Link": 'The next page, as `rel="next"`.'})
     },
+    problems=(403,),
 )
 def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
