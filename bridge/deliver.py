@@ -1,7 +1,7 @@
 """Step 3: claim due callbacks, sign, POST, decide, save."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,11 +10,12 @@ from sqlalchemy import Connection
 
 from bridge import __version__
 from bridge.core import delivery, gates
-from bridge.core.answers import Answer, NoAnswer
+from bridge.core.answers import Answer, NoAnswer, NotSent
+from bridge.core.seats import Due
 from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.edges.callbacks import CallbackSender
-from bridge.edges.secrets import Cipher
+from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import claims, clients
 from bridge.edges.store import gates as store
 from bridge.edges.store import watches as store_watches
@@ -22,6 +23,10 @@ from bridge.edges.store import watches as store_watches
 log = structlog.get_logger()
 
 USER_AGENT = f"hubspot-import-bridge/{__version__}"
+UNREADABLE = (
+    "The signing secret of {!r} cannot be read with the keys in BRIDGE_SECRET_KEY. Add the key that it was "
+    "encrypted with, or give the client a new secret: python -m bridge clients rotate-secret NAME."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +37,7 @@ class Job:
     hubspot: str | None
     encrypted_secrets: tuple[str, ...]
     claimed_at: datetime
+    probes: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,15 +85,17 @@ class Deliveries:
 
     def lanes(
         self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
-    ) -> dict[str, tuple[datetime, int]]:
-        """Return the hosts with due callbacks: since when, and how many a worker may hold of each."""
+    ) -> dict[str, Due]:
+        """Return the hosts with due callbacks that may be called, and how many a worker may hold of each."""
         due = claims.due_lanes(connection, self.state, now)
         known = store.read_hosts(connection, due) if due else {}
-        shut = {name for name, gate in known.items() if gate.paused_until and gate.paused_until > now}
         return {
-            name: (since, gates.limit(known.get(name), most((self.state, name))))
+            name: Due(
+                since=since,
+                most=gates.limit(known.get(name), most((self.state, name))),
+                doubtful=name in known and known[name].doubtful,
+            )
             for name, since in due.items()
-            if name not in shut
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
@@ -96,17 +104,18 @@ class Deliveries:
             return []
         allowed = dict(shares)
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        known = store.read_hosts(connection, shares)
         # In one order everywhere, as all rows are locked.
-        for name, gate in sorted(store.read_hosts(connection, shares).items()):
+        for name, gate in sorted(known.items()):
             if gate.paused_until is not None:
                 over = gate.paused_until <= now
                 allowed[name] = int(
                     over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, allowed, self._claimant, now)
-        return self.jobs(
-            connection, watches, store_watches.answers_of(connection, [w.id for w in watches]), now
-        )
+        hubspot = store_watches.answers_of(connection, [w.id for w in watches]) if watches else {}
+        doubtful = {name for name, gate in known.items() if gate.doubtful}
+        return self.jobs(connection, watches, hubspot, now, doubtful=doubtful)
 
     def claimed(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
@@ -127,9 +136,15 @@ class Deliveries:
         return claimed
 
     def jobs(
-        self, connection: Connection, watches: Sequence[Watch], hubspot: Mapping[str, str], now: datetime
+        self,
+        connection: Connection,
+        watches: Sequence[Watch],
+        hubspot: Mapping[str, str],
+        now: datetime,
+        *,
+        doubtful: Collection[str] = (),
     ) -> list[Job]:
-        """Return claimed watches with what their callbacks take."""
+        """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes."""
         if not watches:
             return []
         secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
@@ -139,6 +154,7 @@ class Deliveries:
                 hubspot=hubspot.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
+                probes=watch.callback_host in doubtful,
             )
             for watch in watches
         ]
@@ -146,12 +162,7 @@ class Deliveries:
     def work(self, job: Job) -> Done:
         """Sign, POST, and decide. Runs in a seat of its own; no transaction is open."""
         started_at = self._clock()
-        body = delivery.payload(job.watch, job.hubspot)
-        # Decrypted here, so that a secret that cannot be read costs its own watch a step, and nobody else.
-        secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
-        answer = send(
-            self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=started_at
-        )
+        answer = self._answer(job, started_at)
         attempted = delivery.after_attempt(
             job.watch,
             answer,
@@ -161,6 +172,15 @@ class Deliveries:
             jitter=self._jitter(),
         )
         return Done(job=job, attempted=attempted)
+
+    def _answer(self, job: Job, at: datetime) -> Answer | NoAnswer | NotSent:
+        body = delivery.payload(job.watch, job.hubspot)
+        try:
+            # Decrypted here, so that a secret that cannot be read costs its own client, and nobody else.
+            secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
+        except WrongSecretKey:
+            return NotSent(reason=UNREADABLE.format(job.watch.client))
+        return send(self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=at)
 
     def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
         """Save what attempts tell about their hosts, whoever the watches belong to by now."""

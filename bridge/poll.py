@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from bridge.core import admission, gates, polling
 from bridge.core.admission import AccountGate, Heard
 from bridge.core.kinds import KINDS
+from bridge.core.seats import Due
 from bridge.core.watch import State, Watch
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
@@ -76,14 +77,14 @@ class Polls:
 
     def lanes(
         self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
-    ) -> dict[str, tuple[datetime, int]]:
-        """Return the accounts with due watches that may be polled: since when, and how many more now."""
+    ) -> dict[str, Due]:
+        """Return the accounts with due watches that may be polled, and how many more now."""
         due = claims.due_lanes(connection, self.state, now)
         if not due:
             return {}
         accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
         granted = _granted(accounts, held, {name: most((self.state, name)) for name in due}, now)
-        return {name: (due[name], count) for name, count in granted.items() if count}
+        return {name: Due(since=due[name], most=count) for name, count in granted.items() if count}
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
         """Claim at most `shares` watches of each account, within its quota."""

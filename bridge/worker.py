@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 # While seats are busy, due work is looked for as often as the clock ticks.
 TICK_SECONDS = 0.25
-# While the database is away it is asked less and less often; what is done waits to be saved.
+# While rounds fail, most likely because the database is away, there are fewer; what is done waits to be saved.
 AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may hold more than this share of the seats.
 HOST_SHARE = 4
@@ -51,8 +51,8 @@ class Worker:
         self._polls = polls
         self._deliveries = deliveries
         self._clock = clock
-        at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
-        self._seats = Seats(concurrency, self._work, at_once)
+        self._at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
+        self._seats = Seats(concurrency, self._work, self._at_once)
         self._unsaved: list[Done] = []
         self._unstarted: list[Watch] = []
         self._failures = 0
@@ -63,7 +63,7 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """How long ago the last round began: much more than a tick means that something is stuck."""
+        """How long ago the last round ended well: much more than a tick means that something is stuck."""
         return time.monotonic() - self._round_at
 
     def shift(self) -> None:
@@ -88,7 +88,6 @@ class Worker:
 
     def _round(self) -> bool:
         """Collect, save, claim. False when there is nothing more to wait for."""
-        self._round_at = time.monotonic()
         self._unsaved += self._seats.collect(TICK_SECONDS)
         may_wait_seconds = 0 if self._stopping.is_set() else STALE_SECONDS
         self._unstarted += [job.watch for job in self._seats.take_back(may_wait_seconds)]
@@ -98,8 +97,16 @@ class Worker:
             if not self._stopping.is_set():
                 self._seat(self._claim())
             self._failures = 0
+            self._round_at = time.monotonic()
         except database.AWAY as error:
-            self._wait_for_database(error)
+            wait = self._back_off_seconds()
+            # Its first line is the driver's own; the SQL with its parameters follows below.
+            log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
+            self._pause(wait)
+        except Exception:
+            wait = self._back_off_seconds()
+            log.exception("round_crashed", retry_in_seconds=wait)
+            self._pause(wait)
         return bool(self._seats.seated or self._unsaved or self._unstarted)
 
     def _give_back(self) -> None:
@@ -113,12 +120,13 @@ class Worker:
         for job in jobs:
             self._seats.seat(job)
 
-    def _wait_for_database(self, error: Exception) -> None:
+    def _back_off_seconds(self) -> float:
         wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
         self._failures += 1
-        # Its first line is the driver's own; the SQL with its parameters follows below.
-        log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
-        if self._stopping.wait(wait):
+        return wait
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
             # A worker that stops has no time for long waits, and still must not ask without any.
             time.sleep(AWAY_SECONDS[0])
 
@@ -141,8 +149,9 @@ class Worker:
             }
         if not due:
             return []
-        longest_first = sorted(due, key=lambda lane: due[lane][0])
-        most = {lane: self._limit(lane, due[lane][1]) for lane in longest_first}
+        probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._seats.seated)
+        may_hold = sharing.longest_first(due, doubtful=self._at_once[State.DELIVERING] - probes)
+        most = {lane: self._limit(lane, count) for lane, count in may_hold.items()}
         shares = sharing.share(self._seats.room, self._seats.held, most)
         with self._engine.begin() as connection:
             return [

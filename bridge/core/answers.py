@@ -35,6 +35,16 @@ class NoAnswer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NotSent:
+    """The bridge itself could not make the request: it says nothing of the other side.
+
+    `reason` is a sentence that says what to do.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
     """The request was not sent: the account has no token that works. `reason` says what to do.
 

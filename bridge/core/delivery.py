@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from bridge.core.answers import Answer, NoAnswer
+from bridge.core.answers import Answer, NoAnswer, NotSent
 from bridge.core.gates import Failure, Signal, Success
 from bridge.core.instants import retry_after_seconds, rfc3339
 from bridge.core.kinds import KINDS
@@ -57,7 +57,7 @@ class Attempted:
 
 def after_attempt(
     watch: Watch,
-    answer: Answer | NoAnswer,
+    answer: Answer | NoAnswer | NotSent,
     *,
     started_at: datetime,
     now: datetime,
@@ -84,7 +84,9 @@ def after_attempt(
     return Attempted(watch=after, attempt=attempt, signal=_signal(answer, attempt.error))
 
 
-def record(watch: Watch, answer: Answer | NoAnswer, *, started_at: datetime, now: datetime) -> Attempt:
+def record(
+    watch: Watch, answer: Answer | NoAnswer | NotSent, *, started_at: datetime, now: datetime
+) -> Attempt:
     """Return the attempt as it will be kept."""
     answered = answer if isinstance(answer, Answer) else None
     return Attempt(
@@ -99,10 +101,12 @@ def record(watch: Watch, answer: Answer | NoAnswer, *, started_at: datetime, now
     )
 
 
-def attempt_error(answer: Answer | NoAnswer) -> str | None:
+def attempt_error(answer: Answer | NoAnswer | NotSent) -> str | None:
     """Return why an attempt failed, as a sentence; None when the receiver accepted it."""
     if isinstance(answer, NoAnswer):
         return f"The receiver did not answer: {answer.reason}"
+    if isinstance(answer, NotSent):
+        return answer.reason
     if 200 <= answer.status_code < 300:
         return None
     if 300 <= answer.status_code < 400:
@@ -119,7 +123,7 @@ def excerpt(body: bytes) -> str:
 
 
 def _wait_seconds(
-    watch: Watch, answer: Answer | NoAnswer, policy: RetryPolicy, *, now: datetime, jitter: float
+    watch: Watch, answer: Answer | NoAnswer | NotSent, policy: RetryPolicy, *, now: datetime, jitter: float
 ) -> float | None:
     """Return the seconds until the next attempt, or None when there is none."""
     gone = isinstance(answer, Answer) and answer.status_code == 410
@@ -132,8 +136,10 @@ def _wait_seconds(
     return wait
 
 
-def _signal(answer: Answer | NoAnswer, error: str | None) -> Signal:
-    """A host that says no is well; one that is silent, overrun or broken is not."""
+def _signal(answer: Answer | NoAnswer | NotSent, error: str | None) -> Signal:
+    """A host that says no is well, or was not asked; one that is silent, overrun or broken is not."""
+    if isinstance(answer, NotSent):
+        return Success()
     if isinstance(answer, Answer) and answer.status_code < 500 and answer.status_code != 429:
         return Success()
     return Failure(reason=error or "")

@@ -77,6 +77,11 @@ class Gate:
         """Whether the gate waits, for its pause to end or for its probe to answer."""
         return self.paused_until is not None
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether the party has to prove that it is well: it is paused, or has just come back."""
+        return self.paused or self.ramp is not None
+
 
 def probing(gate: Gate, *, until: datetime) -> Gate:
     """Return the gate while its one probe is on the way, at the longest until `until`."""

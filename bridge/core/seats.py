@@ -1,6 +1,8 @@
 """Who gets a worker's free seats: every lane some, none so many that the others stand."""
 
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 # A lane may hold this many times the seats that stay free (dynamic thresholds, Choudhury and
@@ -8,6 +10,33 @@ from typing import TypeVar
 FREE_SHARE = 7
 
 Lane = TypeVar("Lane", bound=Hashable)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Due:
+    """A lane with due steps: since when, and how many of them a worker may hold.
+
+    `doubtful` when the other side still has to prove that it is well.
+    """
+
+    since: datetime
+    most: int
+    doubtful: bool = False
+
+
+def longest_first(due: Mapping[Lane, Due], *, doubtful: int) -> dict[Lane, int]:
+    """Return how many steps each lane may hold, those that have waited longest first.
+
+    All doubtful lanes together get no more than `doubtful`: each of a hundred dead hosts has only
+    one probe on the way, and yet they would hold every seat.
+    """
+    most = {}
+    for lane in sorted(due, key=lambda lane: due[lane].since):
+        most[lane] = due[lane].most
+        if due[lane].doubtful:
+            most[lane] = min(most[lane], doubtful)
+            doubtful -= most[lane]
+    return {lane: count for lane, count in most.items() if count > 0}
 
 
 def share(free: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:

@@ -3,20 +3,23 @@
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Table, insert, text
 
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
+from bridge.core.quota import Usage
 from bridge.core.watch import State, Watch
 from bridge.edges.database import open_engine
 from bridge.edges.store import claims, gates
 from bridge.edges.store.claims import Claimant
+from bridge.edges.tables import account_gates, host_gates
 from tests.edges.claiming import ONE, OTHER, added, claim, due, ids, standing
 from tests.makers import NOW, an_ended_watch, later
 from tests.together import at_once
@@ -156,6 +159,34 @@ def test_the_lanes_are_those_with_due_watches_and_since_when(engine: Engine, sta
             expected[watch.account] = min(watch.due_at, expected.get(watch.account, NOW))
     with engine.begin() as connection:
         assert claims.due_lanes(connection, state, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "gates"),
+    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
+    ids=["polls", "calls"],
+)
+def test_a_lane_that_is_paused_takes_no_place_among_the_due(
+    engine: Engine, state: State, gates: Table
+) -> None:
+    lanes = {"paused": later(5), "probed in a moment": NOW, "just back": None, "well": None}
+    added(engine, *(due(number, state, lane=lane, at=number - 9) for number, lane in enumerate(lanes)))
+    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if state is State.WATCHING else {})
+    with engine.begin() as connection:
+        rows = [
+            fields | {"name": lane, "paused_until": until} for lane, until in lanes.items() if lane != "well"
+        ]
+        connection.execute(insert(gates), rows)
+        found = claims.due_lanes(connection, state, NOW)
+    assert list(found) == ["probed in a moment", "just back", "well"]
+
+
+def test_of_very_many_lanes_the_longest_due_are_looked_at(engine: Engine) -> None:
+    extra = claims.MOST_LANES + 3
+    added(engine, *(due(number, lane=f"lane-{number}", at=-number / 1000) for number in range(extra)))
+    with engine.begin() as connection:
+        found = claims.due_lanes(connection, State.WATCHING, NOW)
+    assert set(found) == {f"lane-{number}" for number in range(3, extra)}
 
 
 def test_an_empty_table_has_no_lanes(engine: Engine) -> None:

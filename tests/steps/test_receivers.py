@@ -190,6 +190,36 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     assert len(rig.events("host_resumed")) == 1
 
 
+def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: Rig) -> None:
+    over = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if request.headers["host"].startswith("dead"):
+            over.wait(30)
+            return reply(500)
+        return Reply()
+
+    rig.receiver.answer = answer
+    long_ago = real_clock() - timedelta(minutes=1)
+    dead = [f"dead{number}.example.com" for number in range(12)]
+    with rig.engine.begin() as connection:
+        gates.lock_hosts(connection, dead)
+        gate = Gate(failures=5, paused_at=long_ago, paused_until=long_ago, pause_seconds=15)
+        gates.save_hosts(connection, dict.fromkeys(dead, gate))
+    for number, host in enumerate(dead):
+        rig.tasks.set(f"D{number}", COMPLETE)
+        rig.registered(f"D{number}", callback_url=rig.receiver.url(host), clock=real_clock)
+    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
+        eventually(lambda: to(rig, "dead") == 2)
+        for number in range(20):
+            rig.tasks.set(f"W{number}", COMPLETE)
+            rig.registered(f"W{number}", callback_url=rig.receiver.url("well.example.com"), clock=real_clock)
+        eventually(lambda: to(rig, "well") == 20)
+        assert to(rig, "dead") == 2
+        over.set()
+        eventually(lambda: to(rig, "dead") >= 12)
+
+
 def gate_of(rig: Rig) -> Gate:
     with rig.engine.begin() as connection:
         return gates.read_hosts(connection, ["app.example.com"])["app.example.com"]
@@ -217,4 +247,7 @@ def test_a_client_whose_secret_cannot_be_read_holds_up_no_other(rig: Rig) -> Non
     worker = rig.worker()
     worker.shift()
     assert rig.now(fine).state is State.DELIVERED
-    assert rig.now(lost).state is State.DELIVERING
+    after = rig.now(lost)
+    assert (after.state, after.attempts) == (State.DELIVERING, 1)
+    assert after.last_error is not None
+    assert "'broken' cannot be read with the keys in BRIDGE_SECRET_KEY" in after.last_error

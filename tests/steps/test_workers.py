@@ -269,6 +269,28 @@ def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
     assert not rig.events("lease_lost")
 
 
+def test_a_bug_in_a_round_is_told_and_does_not_spin(rig: Rig) -> None:
+    class Faulty(Polls):
+        """Claims nothing before its second try."""
+
+        tries = 0
+
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+            Faulty.tries += 1
+            if Faulty.tries == 1:
+                raise ZeroDivisionError
+            return super().claim(connection, shares, now)
+
+    [watch] = completed(rig, "T1")
+    worker = rig.worker(polls=Faulty)
+    worker.shift()
+    [told] = rig.events("round_crashed")
+    assert told["retry_in_seconds"] == 0.5
+    worker.shift()
+    assert rig.now(watch).state is State.DELIVERED
+    assert Faulty.tries == 2
+
+
 def test_a_worker_stops_in_time_and_quietly_while_the_database_is_away(
     own_rig: Rig, own_postgres_server: PostgresServer
 ) -> None:

@@ -33,10 +33,16 @@ from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.edges import database
 from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
-from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
+from bridge.edges.tables import Instant, account_gates, answers, attempts, host_gates, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
+GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
+# More than any worker has seats for, and fewer than the parameters that a statement may have.
+MOST_LANES = 5_000
+
+# Statements are built once: to build one costs more than to run it.
+_NOW = bindparam("now", type_=Instant)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +74,8 @@ class Result:
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
     """Return the lanes with due watches (an account's polls, a host's callbacks): the oldest `due_at` of each.
 
-    Hops from lane to lane along the index: what waits inside a lane costs nothing.
+    Those that have waited longest, MOST_LANES of them, and none that is paused. Hops from lane to lane
+    along the index: what waits inside a lane costs nothing.
     """
     rows = connection.execute(_DUE_LANES[state], {"now": now})
     return {row.name: row.oldest_due_at for row in rows}
@@ -84,8 +91,10 @@ def _due_lanes_statement(state: State) -> Select[Any]:
     found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
         lanes.c.name.is_not(None)
     )
-    due = found.subquery()
-    return select(due).where(due.c.oldest_due_at <= bindparam("now"))
+    due, gate = found.subquery(), GATES[state]
+    shut = select(gate.c.name).where(gate.c.name == due.c.name, gate.c.paused_until > _NOW)
+    open_ = select(due).where(due.c.oldest_due_at <= _NOW, ~shut.exists())
+    return open_.order_by(due.c.oldest_due_at).limit(MOST_LANES)
 
 
 _DUE_LANES = {state: _due_lanes_statement(state) for state in LANES}
@@ -119,10 +128,6 @@ def claim_urgent(
     chosen = mix(young, every, count=count, odd_to_young=odd_to_young)
     rows = connection.execute(_CLAIM_CHOSEN, {"ids": chosen} | claimant.terms(now))
     return [to_watch(row) for row in rows]
-
-
-# Statements are built once: to build one costs more than to run it.
-_NOW = bindparam("now", type_=Instant)
 
 
 def _due(state: State) -> Select[Any]:
