@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from bridge import logs
-from bridge.edges import database
+from bridge.edges import cores, database
 from bridge.edges.secrets import WrongSecretKey
 from bridge.settings import Settings
 from bridge.web.patience import PatientWorker
@@ -67,6 +67,7 @@ def on_starting(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
+    cores.keep_to_one()
     bridge = sys.modules["app"].bridge
     bridge.start_worker()
 

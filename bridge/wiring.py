@@ -33,6 +33,9 @@ from bridge.worker import Worker
 
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
 MARGIN_SECONDS = 5.0
+# Idle connections to receivers, in all and of each seat: a process has 1,024 descriptors at first.
+IDLE_CONNECTIONS = 400
+MOST_HOSTS = 10
 
 # What a client waits for while the bridge asks HubSpot: Heroku cuts every request after 30 s.
 ERRAND_SECONDS = 20.0
@@ -84,6 +87,7 @@ class Bridge:
             ports=settings.callback_ports,
             https_only=settings.callback_https_only,
             proxy=_reveal(settings.callback_proxy),
+            hosts_per_thread=max(1, min(MOST_HOSTS, IDLE_CONNECTIONS // settings.concurrency)),
         )
 
     @cached_property

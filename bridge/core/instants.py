@@ -2,8 +2,10 @@
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)  # what is made in one batch, or shown on one page, has many equal instants
 def rfc3339(instant: datetime) -> str:
     """Return an aware instant in RFC 3339, UTC, with `Z` and microseconds."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

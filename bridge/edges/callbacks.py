@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge.core.answers import Answer, NoAnswer
 from bridge.edges.addresses import Network, literal_refusal, problem_with, refusal
+from bridge.edges.connections import HOSTS_PER_THREAD
 from bridge.edges.deadline import Lookup, system_lookup
 from bridge.edges.transport import Transport
 
@@ -31,6 +32,7 @@ class CallbackSender:
         https_only: bool,
         proxy: str | None,
         lookup: Lookup = system_lookup,
+        hosts_per_thread: int = HOSTS_PER_THREAD,
     ) -> None:
         def check(url: str) -> str | None:
             problem = problem_with(url, https_only=https_only, ports=ports)
@@ -43,6 +45,7 @@ class CallbackSender:
             proxy=proxy,
             guard=functools.partial(refusal, allow=tuple(allow)),
             lookup=lookup,
+            hosts_per_thread=hosts_per_thread,
         )
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | NoAnswer:

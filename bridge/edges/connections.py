@@ -22,7 +22,7 @@ from bridge.edges.deadline import Deadline, Resolver, SocketOptions, Unreachable
 #: Says why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-#: Hosts to which a thread keeps an idle connection: 128 threads stay at half of 1,024 descriptors.
+#: Hosts to which a thread keeps an idle connection, unless it is told otherwise.
 HOSTS_PER_THREAD = 4
 
 #: A server that had closed a kept connection says so within a round trip, half a second at the most.
@@ -151,9 +151,9 @@ class _TlsPool(HTTPSConnectionPool):
 class Adapter(HTTPAdapter):
     """One thread's connections."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls
-        super().__init__(pool_connections=HOSTS_PER_THREAD, pool_maxsize=1)
+        super().__init__(pool_connections=hosts, pool_maxsize=1)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, ssl_context=self._tls, **options)

@@ -27,7 +27,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader
 
 from bridge.core.answers import Answer, NoAnswer
-from bridge.edges.connections import Adapter, Guard, Try, certifi_trust, in_progress
+from bridge.edges.connections import HOSTS_PER_THREAD, Adapter, Guard, Try, certifi_trust, in_progress
 from bridge.edges.deadline import Deadline, Lookup, Resolver, Unreachable, system_lookup
 
 _PIECE_BYTES = 16_384
@@ -42,7 +42,8 @@ class Transport:
 
     At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it lets
     pass are dialled. With `proxy` (an http or https URL) the proxy alone is dialled and resolves the
-    names: it must filter addresses, for the guard sees none. `tls` replaces certifi's roots. Thread-safe.
+    names: it must filter addresses, for the guard sees none. `tls` replaces certifi's roots.
+    Each thread keeps an idle connection to `hosts_per_thread` hosts at the most. Thread-safe.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Transport:
         guard: Guard | None = None,
         lookup: Lookup = system_lookup,
         tls: ssl.SSLContext | None = None,
+        hosts_per_thread: int = HOSTS_PER_THREAD,
     ) -> None:
         self.timeout_seconds = timeout_seconds
         self._body_limit = body_limit
@@ -61,6 +63,7 @@ class Transport:
         self._guard = None if proxy else guard
         self._lookup = lookup
         self._tls = tls or certifi_trust()
+        self._hosts_per_thread = hosts_per_thread
         self._forget_parent()
 
     def send(
@@ -109,7 +112,7 @@ class Transport:
     def _adapter(self) -> Adapter:
         adapter: Adapter | None = getattr(self._own, "adapter", None)
         if adapter is None:
-            adapter = self._own.adapter = Adapter(self._tls)
+            adapter = self._own.adapter = Adapter(self._tls, self._hosts_per_thread)
             with self._lock:
                 self._adapters.add(adapter)
         return adapter
