@@ -15,8 +15,8 @@ from bench.processes import ROOT, python
 from bench.report import Findings, Row, Table, at_least, at_most
 from bench.system import Run
 
-# The best for peers that answer at once, as `seats` finds: what a round saves shares one transaction.
-CONCURRENCY = "128"
+# The default: what waits ahead of the seats makes the batches full, so that more seats gain nothing.
+CONCURRENCY = "32"
 BOUND = "two bare requests calls"
 ONE, TWO = "PostgreSQL, one process", "PostgreSQL, two processes"
 CASES = {"SQLite, one process": ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2)}
