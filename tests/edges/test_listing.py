@@ -211,7 +211,6 @@ def test_an_account_is_watched_while_one_of_its_watches_is_watching(engine: Engi
 
 
 ASKED: dict[str, Callable[[Connection], object]] = {
-    "open_watches": lambda c: watches.open_watches(c, "cms"),
     "is_watched": lambda c: watches.is_watched(c, "account-7"),
     "overdue_accounts": lambda c: readiness.overdue_accounts(c, since=NOW, now=NOW),
     "overdue_hosts": lambda c: readiness.overdue_hosts(c, since=later(9_999), now=later(9_999)),

@@ -3,14 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import structlog
 from sqlalchemy import event
 from structlog.testing import LogCapture
 
-from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.tables import metadata
 from tests.postgres import PostgresServer
 from tests.web.api import URL, Api, members, problem, serving
@@ -29,15 +28,14 @@ def logged() -> Iterator[LogCapture]:
 
 
 def test_a_fault_of_ours_is_a_clean_problem_and_a_log_line(sqlite_api: Api, logged: LogCapture) -> None:
-    def broken(_: str) -> str:
-        raise WrongSecretKey
+    def broken(_: object) -> NoReturn:
+        raise ZeroDivisionError
 
-    sqlite_api.parts.cipher.decrypt = broken  # type: ignore[assignment]  # a cache that behaves as a function
-    sqlite_api.add_account("portal-2")
+    sqlite_api.parts.accounts.every = broken  # type: ignore[assignment, method-assign]
     told = problem(sqlite_api.admin.get("/v1/accounts"), 500)
     assert told["detail"] == "The bridge failed; its log says why."
     [line] = [entry for entry in logged.entries if entry["event"] == "request_failed"]
-    assert isinstance(line["exc_info"], WrongSecretKey)
+    assert isinstance(line["exc_info"], ZeroDivisionError)
 
 
 def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
