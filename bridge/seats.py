@@ -22,10 +22,8 @@ Lane = tuple[State, str]
 # As many jobs may wait for a seat as seats were freed in this time: about how long each will wait.
 AHEAD_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
-LOOK_SECONDS = 0.005
-LOOKS = 3
-# While jobs wait, the seats have something to do, and nobody is kept waiting by a fuller batch.
-UNHURRIED_LOOKS = 20
+GATHER_SECONDS = 0.005
+GATHER_LOOKS = 3
 
 
 @dataclass(slots=True)
@@ -129,11 +127,10 @@ class Seats:
 
     def _gather(self, enough: int) -> None:
         """Wait a moment for half of the jobs: the fuller a batch, the less each result costs."""
-        for look in range(UNHURRIED_LOOKS):
-            hurried = len(self._seated) - self._finished.qsize() <= self.count
-            if self._finished.qsize() >= enough - 1 or (hurried and look >= LOOKS):
+        for _ in range(GATHER_LOOKS):
+            if self._finished.qsize() >= enough - 1:
                 return
-            time.sleep(LOOK_SECONDS)
+            time.sleep(GATHER_SECONDS)
 
     def take_back(self, older_seconds: float) -> list[Job]:
         """Return the jobs that have waited for longer than that, or whose lane has failed meanwhile.
