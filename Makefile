@@ -56,9 +56,10 @@ bench-peers: $(ready)
 	@echo "bench-peers: the bridge against other job queues"
 	@$(bin)/python -m bench --peers
 
+# `make chaos CHAOS="--seed 7 --seconds 300 --database postgresql"` says what is to happen.
 chaos: $(ready)
 	@echo "chaos: processes die at random; no watch may be lost"
-	@$(bin)/python -m tests.chaos
+	@$(bin)/python -m tests.chaos $(CHAOS)
 
 # Keeps the versions that still fit; `make lock LOCK=--upgrade` takes the newest.
 lock: $(uv)

@@ -113,9 +113,8 @@ class Deliveries:
                     over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, allowed, self._claimant, now)
-        hubspot = store_watches.answers_of(connection, [w.id for w in watches]) if watches else {}
         doubtful = {name for name, gate in known.items() if gate.doubtful}
-        return self.jobs(connection, watches, hubspot, now, doubtful=doubtful)
+        return self.jobs(connection, watches, {}, now, doubtful=doubtful)
 
     def claimed(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
@@ -144,14 +143,19 @@ class Deliveries:
         *,
         doubtful: Collection[str] = (),
     ) -> list[Job]:
-        """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes."""
+        """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes.
+
+        `hubspot` holds the last answers of those whose poll has just brought one; the others' are read.
+        """
         if not watches:
             return []
+        older = [watch.id for watch in watches if watch.id not in hubspot]
+        answers = {**store_watches.answers_of(connection, older), **hubspot} if older else hubspot
         secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
         return [
             Job(
                 watch=watch,
-                hubspot=hubspot.get(watch.id),
+                hubspot=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
                 probes=watch.callback_host in doubtful,

@@ -57,6 +57,21 @@ def test_a_task_that_completes_is_told_with_a_signature_that_verifies(rig: Rig) 
     assert (attempt.number, attempt.trigger, attempt.status_code) == (1, Trigger.SCHEDULE, 200)
 
 
+def test_an_end_without_an_answer_is_told_with_the_last_one_in_the_same_bytes_each_time(rig: Rig) -> None:
+    body = b'{"status": "PROCESSING", "seen": 1}'
+    rig.tasks.set("T1", Reply(status_code=200, body=body), Reply(status_code=404, body=b"{}"))
+    rig.hooks.set("T1", Reply(status_code=500), Reply())
+    watch, worker = rig.registered("T1"), rig.worker()
+    for seconds in (2, 3, 11, 11, 6):
+        rig.clock.passes(seconds)
+        worker.shift()
+    assert rig.now(watch).outcome is Outcome.REJECTED
+    first, second = rig.receiver.requests
+    assert first.json["data"]["hubspot"] == {"status": "PROCESSING", "seen": 1}
+    assert first.body == second.body
+    assert body in first.body
+
+
 def test_a_task_that_ends_is_handed_on_without_a_second_claim(rig: Rig) -> None:
     claimed, seen = list[str](), list[Watch]()
 
