@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from bridge.core import findings
-from bridge.core.admission import signal_of
+from bridge.core.admission import signal_of_errand
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import (
     AccountAtFault,
@@ -18,7 +18,7 @@ from bridge.core.findings import (
     Unfinished,
     parse_json,
 )
-from bridge.core.gates import Signal, Success
+from bridge.core.gates import Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.edges.accounts import Account
 from bridge.errands import Errands
@@ -61,19 +61,13 @@ def check(errands: Errands, name: str) -> AccountCheck | None:
     asked_at = errands.clock()
     answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
     finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
-    signal = _signal(finding)
+    signal = signal_of_errand(finding)
     errands.learn(account, answer, signal, asked_at=asked_at, retry=isinstance(signal, Success))
     if not isinstance(answer, Answer):
         return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
     ok, summary = _judged(account, answer, finding)
     quota = _quota_left(answer.headers)
     return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
-
-
-def _signal(finding: Finding) -> Signal | None:
-    """What only this sort of request may not do says nothing of the account: others may be all that it follows."""
-    is_scopes = isinstance(finding, AccountAtFault) and finding.scopes
-    return None if is_scopes else signal_of(finding)
 
 
 def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:

@@ -4,13 +4,13 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.core.admission import signal_of
+from bridge.core.admission import signal_of_errand
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import MAY_HAVE_BEGUN, clean, parse_json, read_start, text_of
 from bridge.core.kinds import DEFAULT_KIND
@@ -23,6 +23,9 @@ log = structlog.get_logger()
 # Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
 PATIENCE_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
+
+# A refresh that failed is tried again at the earliest after this long.
+TOKEN_WAIT = timedelta(seconds=5)
 
 LONGEST_TASK_ID = 255
 EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can be long
@@ -95,8 +98,9 @@ def start(errands: Errands, new: NewImport, register: Register) -> Started:
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
     asked_at = errands.clock()
     answer = errands.hubspot.start_import(account, new.document)
-    started = _started(register, new, answer)
-    signal = signal_of(read_start(answer, now=errands.clock()))
+    answered_at = errands.clock()
+    started = _started(register, new, answer, answered_at)
+    signal = signal_of_errand(read_start(answer, now=answered_at))
     errands.learn(account, answer, signal, asked_at=asked_at)
     return started
 
@@ -112,8 +116,12 @@ def _turn(errands: Errands, name: str) -> Account | NotNow:
     return turn
 
 
-def _started(register: Register, new: NewImport, answer: Answer | NoAnswer | NoToken) -> Started:
+def _started(
+    register: Register, new: NewImport, answer: Answer | NoAnswer | NoToken, answered_at: datetime
+) -> Started:
     match answer:
+        case NoToken(reason=reason, passing=True):
+            return NotStarted(reason=reason, retry_at=answered_at + TOKEN_WAIT)
         case NoToken(reason=reason):
             return NotStarted(reason=reason)
         case NoAnswer(reason=reason, sent=False):

@@ -44,13 +44,13 @@ class Heard:
     @property
     def requests(self) -> int:
         """How many requests were sent for it."""
-        return self.answer.refused + (not isinstance(self.answer, NoToken))
+        return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
 
     @property
     def errors(self) -> int:
         """How many of them HubSpot may count as errors."""
         went_well = isinstance(self.answer, Answer) and 200 <= self.answer.status_code < 300
-        return self.requests - went_well
+        return self.requests - 1 if went_well else self.requests
 
 
 def signal_of(finding: Finding) -> Signal:
@@ -66,6 +66,16 @@ def signal_of(finding: Finding) -> Signal:
             return Hold(seconds=seconds, reason=reason)
         case never:
             assert_never(never)
+
+
+def signal_of_errand(finding: Finding) -> Signal | None:
+    """Tell what a finding about a single request says of its account; None when it says nothing.
+
+    A scope that only this sort of request lacks must not keep polls waiting, which may all have theirs.
+    """
+    if isinstance(finding, AccountAtFault) and finding.scopes:
+        return None
+    return signal_of(finding)
 
 
 def grant(rate: Rate, held: AccountGate, *, wanted: int, now: datetime) -> int:

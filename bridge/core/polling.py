@@ -151,7 +151,7 @@ def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
 
 
 def _refused(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    refusals = watch.refusals + (not _is_hasty(watch, now))
+    refusals = watch.refusals if _is_hasty(watch, now) else watch.refusals + 1
     if refusals >= REFUSALS:
         why = f"{reason} ({refusals} times in a row)."
         return end(watch, Outcome.REJECTED, why, now=now, **asked)

@@ -13,6 +13,7 @@ from bridge.core.admission import (
     grant,
     renewed,
     signal_of,
+    signal_of_errand,
     spend,
     spend_at_once,
 )
@@ -160,3 +161,10 @@ def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
 )
 def test_a_finding_about_a_task_says_how_the_account_is(finding: Finding, signal: Signal) -> None:
     assert signal_of(finding) == signal
+    assert signal_of_errand(finding) == signal
+
+
+def test_a_scope_that_one_request_lacks_says_nothing_of_the_account() -> None:
+    lacking = AccountAtFault(reason="403", scopes=True)
+    assert signal_of(lacking) == Fault(reason="403")
+    assert signal_of_errand(lacking) is None

@@ -28,8 +28,11 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, Gate]:
 
 
 def _is_paused(connection: Connection, name: str, gate: Gate, now: datetime) -> bool:
-    if gate.paused_until is None or gate.paused_until > now:
-        return gate.paused
+    if gate.paused_until is None:
+        return False
+    if gate.paused_until > now:
+        return True
+    # It is over: the gate opens with the next success, which somebody has to ask for.
     return gate.pause_seconds > 0 and is_watched(connection, name)
 
 
