@@ -1,16 +1,20 @@
 """The commands: `python -m bridge migrate | worker | serve | sandbox | clients … | accounts …`."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from bridge.commands import accounts, clients, processes
 from bridge.commands.output import Refusal
+from bridge.edges.migrations import ROOT
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit status: 0 done, 1 refused, 2 wrongly called or set."""
     parsed = _parser().parse_args(arguments)
+    # Wherever it is called from, a relative SQLite path in DATABASE_URL is one and the same file.
+    os.chdir(ROOT)
     try:
         parsed.run(parsed)
     except Refusal as refusal:
@@ -20,7 +24,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bridge", description="The HubSpot import bridge.")
+    parser = argparse.ArgumentParser(
+        prog="python -m bridge",
+        description="The HubSpot import bridge. Wherever it is called from, a relative SQLite path in DATABASE_URL "
+        "begins at the bridge's own directory.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in (processes, clients, accounts):
         family.add_commands(commands)

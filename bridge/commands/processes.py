@@ -13,7 +13,6 @@ import structlog
 from bridge import logs, sandbox
 from bridge.commands.output import Refusal
 from bridge.edges import cores, database
-from bridge.edges.migrations import ROOT
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import vault
 from bridge.settings import Settings
@@ -103,8 +102,9 @@ def _serve(arguments: argparse.Namespace) -> None:
     sys.stderr.write(f"The bridge listens on http://{arguments.host}:{settings.port}\n")
     sys.stdout.flush()
     bridge.engine.dispose()
-    command = [sys.executable, "-m", "gunicorn", "--chdir", str(ROOT), "--bind"]
+    command = [sys.executable, "-m", "gunicorn", "--bind"]
     bound = f"{arguments.host}:{settings.port}"
+    # It finds gunicorn.conf.py and app.py in the working directory, which is the bridge's own.
     os.execv(sys.executable, [*command, bound, "app:app"])  # noqa: S606 -- gunicorn takes this process's place
 
 

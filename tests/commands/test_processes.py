@@ -20,10 +20,10 @@ START_SECONDS = 30
 
 
 @contextmanager
-def started(commands: Commands, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(commands: Commands, *arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "bridge", *arguments]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=commands.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command, cwd=cwd, env=commands.env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
         yield process
@@ -93,6 +93,23 @@ def test_serve_without_credentials_says_how_to_set_them_and_serves(
     assert process.returncode == 0
     assert "HUBSPOT_ACCESS_TOKEN" in said
     assert f"http://127.0.0.1:{port}" in said
+
+
+def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
+    """With its worker, and over the database that a relative path means from the bridge's own directory."""
+    elsewhere = tmp_path / "not" / "here"
+    elsewhere.mkdir(parents=True)
+    database = os.path.relpath(tmp_path / "bridge.db", ROOT)
+    port = free_port()
+    commands = Commands(DATABASE_URL=f"sqlite:///{database}", PORT=str(port), PYTHONPATH=str(ROOT))
+    with started(commands, "serve", "--host", "127.0.0.1", cwd=elsewhere) as process:
+        give_up_at = time.monotonic() + START_SECONDS
+        while (ready := answer(f"http://127.0.0.1:{port}/readyz")).status_code != 200:
+            assert time.monotonic() < give_up_at, ready.text
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+    assert (tmp_path / "bridge.db").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
