@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from bridge.edges.tables import metadata
 from tests.commands.conftest import Commands
 from tests.edges.test_upgrade import KEY, WATCHES, install_first_release
 from tests.postgres import PostgresServer
+from tests.reliability.waiting import until
 from tests.together import at_once
 
 
@@ -67,6 +69,50 @@ def test_an_upgrade_may_be_run_twice(empty: Engine) -> None:
 def test_a_database_without_tables_is_not_migrated(empty: Engine) -> None:
     with empty.connect() as connection:
         assert not is_migrated(connection)
+
+
+@pytest.fixture
+def first_release(postgres_server: PostgresServer) -> Iterator[Engine]:
+    name = f"first_{uuid4().hex}"
+    url = postgres_server.create_database(name)
+    install_first_release(url)
+    engine = open_engine(url)
+    yield engine
+    engine.dispose()
+    postgres_server.drop_database(name)
+
+
+def touch(connection: Connection, number: int) -> None:
+    connection.execute(
+        text("UPDATE watches SET polls = polls + 1 WHERE id = :id"), {"id": WATCHES[number]["id"]}
+    )
+
+
+def is_waited_for(connection: Connection) -> bool:
+    waiting = "SELECT 1 FROM pg_locks WHERE relation = 'watches'::regclass AND NOT granted"
+    return connection.scalar(text(waiting)) is not None
+
+
+def test_while_an_upgrade_waits_for_one_writer_the_others_get_on(first_release: Engine) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with first_release.begin() as holder:
+            touch(holder, 0)
+            upgrading = pool.submit(upgrade, first_release)
+            until(lambda: is_waited_for(holder))
+            with first_release.begin() as other:
+                # One that waits for the holder fails, instead of hanging.
+                other.execute(text("SET LOCAL lock_timeout = '10s'"))
+                touch(other, 1)
+            assert not upgrading.done()
+        assert upgrading.result() == upgrade(first_release)
+
+
+def test_an_upgrade_does_not_wait_for_a_writer_for_ever(first_release: Engine) -> None:
+    with first_release.begin() as holder:
+        touch(holder, 0)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            upgrade(first_release, patience_seconds=0)
+    assert upgrade(first_release)
 
 
 def test_eight_upgrades_at_once_all_end_well(empty_url: str) -> None:
