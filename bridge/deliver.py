@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from bridge import __version__
 from bridge.core import delivery, gates
 from bridge.core.answers import Answer, NoAnswer, NotSent
-from bridge.core.seats import Due
+from bridge.core.seats import Due, Lane
 from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.edges.callbacks import CallbackSender
@@ -19,6 +19,7 @@ from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import claims, clients
 from bridge.edges.store import gates as store
 from bridge.edges.store import watches as store_watches
+from bridge.edges.tables import host_gates
 
 log = structlog.get_logger()
 
@@ -48,8 +49,8 @@ class Done:
     attempted: delivery.Attempted
 
     @property
-    def went_well(self) -> bool:
-        """Whether the other side has answered as it should."""
+    def may_follow(self) -> bool:
+        """Whether other callbacks to the host may follow that have been claimed already."""
         return isinstance(self.attempted.signal, gates.Success)
 
     @property
@@ -83,18 +84,12 @@ class Deliveries:
         self._clock = clock
         self._jitter = jitter
 
-    def lanes(
-        self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
-    ) -> dict[str, Due]:
-        """Return the hosts with due callbacks that may be called, and how many a worker may hold of each."""
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
+        """Return the hosts with due callbacks that may be called, and how many more now."""
         due = claims.due_lanes(connection, self.state, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
-            name: Due(
-                since=since,
-                most=gates.limit(known.get(name), most((self.state, name))),
-                doubtful=name in known and known[name].doubtful,
-            )
+            name: _due(since, known.get(name, gates.Gate()), room((self.state, name)))
             for name, since in due.items()
         }
 
@@ -113,6 +108,9 @@ class Deliveries:
                     over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, allowed, self._claimant, now)
+        # Its last due watch may just have been withdrawn.
+        unused = {name for name, gate in known.items() if gate.paused} - {w.callback_host for w in watches}
+        store.reopen(connection, host_gates, dict.fromkeys(unused, lease_ends_at), now)
         doubtful = {name for name, gate in known.items() if gate.doubtful}
         return self.jobs(connection, watches, {}, now, doubtful=doubtful)
 
@@ -197,6 +195,12 @@ class Deliveries:
         store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
 
 
+def _due(since: datetime, gate: gates.Gate, room: int) -> Due:
+    # A host whose pause is over waits since then: of many dead ones, all are probed in turn.
+    waits_since = max(since, gate.paused_until or since)
+    return Due(since=waits_since, more=gates.limit(gate, room), doubtful=gate.doubtful)
+
+
 def send(
     callbacks: CallbackSender, url: str, message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime
 ) -> Answer | NoAnswer:
@@ -209,9 +213,10 @@ def send(
 def _learnt(host: str, gate: gates.Gate, done: Sequence[Done], now: datetime) -> gates.Gate:
     after = gate
     for d in done:
-        after = gates.after_signal(
-            after, d.attempted.signal, asked_at=d.job.claimed_at, now=now, policy=gates.HOST_POLICY
-        )
+        if d.attempted.signal is not None:
+            after = gates.after_signal(
+                after, d.attempted.signal, asked_at=d.job.claimed_at, now=now, policy=gates.HOST_POLICY
+            )
     if after.paused and not gate.paused:
         log.warning("host_paused", host=host, reason=after.reason)
     elif gate.paused and not after.paused:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from bridge.core import admission, gates, polling
 from bridge.core.admission import AccountGate, Heard
 from bridge.core.kinds import KINDS
-from bridge.core.seats import Due
+from bridge.core.seats import Due, Lane
 from bridge.core.watch import State, Watch
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
@@ -42,9 +42,12 @@ class Done:
     polled: polling.Polled
 
     @property
-    def went_well(self) -> bool:
-        """Whether the other side has answered as it should."""
-        return isinstance(self.heard.signal, gates.Success)
+    def may_follow(self) -> bool:
+        """Whether other polls of the account may follow that have been claimed already.
+
+        A single failure is no reason to give up what they have taken of the quota.
+        """
+        return not isinstance(self.heard.signal, gates.Fault | gates.Hold)
 
     @property
     def result(self) -> claims.Result:
@@ -75,16 +78,14 @@ class Polls:
         # Of an account's odd ones, each goes to the other side than the one before.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
-    def lanes(
-        self, connection: Connection, most: Callable[[tuple[State, str]], int], now: datetime
-    ) -> dict[str, Due]:
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
         """Return the accounts with due watches that may be polled, and how many more now."""
         due = claims.due_lanes(connection, self.state, now)
         if not due:
             return {}
         accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
-        granted = _granted(accounts, held, {name: most((self.state, name)) for name in due}, now)
-        return {name: Due(since=due[name], most=count) for name, count in granted.items() if count}
+        granted = _granted(accounts, held, {name: room((self.state, name)) for name in due}, now)
+        return {name: Due(since=due[name], more=count) for name, count in granted.items() if count}
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
         """Claim at most `shares` watches of each account, within its quota."""

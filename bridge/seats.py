@@ -11,14 +11,13 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from bridge import deliver, poll
+from bridge.core.seats import Lane, lane_of
 from bridge.core.watch import State
 
 log = structlog.get_logger()
 
 Job = poll.Job | deliver.Job
 Done = poll.Done | deliver.Done
-Lane = tuple[State, str]
-
 # As many jobs may wait for a seat as seats were freed in this time: about how long each will wait.
 AHEAD_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
@@ -28,22 +27,38 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """A lane's jobs that wait for others of their lane, and how many have been called to the seats."""
+    """A lane's jobs that wait for others of their lane, and how many are called to the seats or at work there.
+
+    `halted` when one has failed: no other starts until somebody has decided anew.
+    """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
-    called: int = 0
+    going: int = 0
     halted: bool = False
 
 
 class Seats:
     """A fixed number of threads, started when they are first needed, and the jobs that wait for one.
 
-    Only one thread may seat jobs and collect what is done.
+    Only one thread may seat jobs, collect what is done, and take back what waits.
     """
 
-    def __init__(self, count: int, work: Callable[[Job], Done | None], at_once: Mapping[State, int]) -> None:
-        """`work` returns None when there is nothing to save; `at_once` seats work for one lane at a time."""
+    def __init__(
+        self,
+        count: int,
+        work: Callable[[Job], Done | None],
+        *,
+        at_once: Mapping[State, int],
+        patience_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`work` returns None when there is nothing to save; `at_once` seats work for one lane at a time.
+
+        What has waited for longer than `patience_seconds` does not start any more.
+        """
         self.count = count
+        self._patience_seconds = patience_seconds
+        self._clock = clock
         self.held: Counter[Lane] = Counter()
         self._work = work
         self._at_once = at_once
@@ -51,12 +66,13 @@ class Seats:
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
-        # The lock is for what follows; the queues have their own.
+        # The lock is for what follows; the SimpleQueues have their own.
         self._lock = threading.Lock()
         self._lanes: defaultdict[Lane, _Queue] = defaultdict(_Queue)
         self._called: deque[tuple[float, Job]] = deque()
+        self._unstarted: list[Job] = []
         self._calls: SimpleQueue[bool] = SimpleQueue()
-        self._finished: SimpleQueue[tuple[Job, Done | None]] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[float, Job, Done | None]] = SimpleQueue()
 
     @property
     def seated(self) -> Sequence[Job]:
@@ -75,47 +91,56 @@ class Seats:
     def seat(self, job: Job) -> None:
         """Start a job as soon as a seat is free and its lane has not too many at work."""
         self._seated[id(job)] = job
-        lane = lane_of(job)
+        lane = lane_of(job.watch)
         self.held[lane] += 1
-        if len(self._threads) < min(self.count, len(self._seated)):
-            # Daemons: a look-up that hangs must not keep a stopped process alive.
-            thread = threading.Thread(target=self._sit, name=f"seat-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         with self._lock:
-            self._lanes[lane].waiting.append((time.monotonic(), job))
+            self._lanes[lane].waiting.append((self._clock(), job))
             self._call_next(lane)
+        if len(self._threads) < min(self.count, len(self._seated)):
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        # Daemons: a look-up that hangs must not keep a stopped process alive.
+        thread = threading.Thread(target=self._sit, name=f"seat-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no more of them; those that are there do the work.
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _call_next(self, lane: Lane) -> None:
         queue = self._lanes[lane]
-        if queue.waiting and not queue.halted and queue.called < self._at_once[lane[0]]:
-            queue.called += 1
+        if queue.waiting and not queue.halted and queue.going < self._at_once[lane[0]]:
+            queue.going += 1
             self._called.append(queue.waiting.popleft())
             self._calls.put(True)
 
     def _follow(self, lane: Lane) -> None:
         """One of the lane has left its place: call the next one."""
         queue = self._lanes[lane]
-        queue.called -= 1
+        queue.going -= 1
         self._call_next(lane)
-        if not queue.called and not queue.waiting:
+        if not queue.going and not queue.waiting:
             del self._lanes[lane]
 
     def collect(self, timeout_seconds: float) -> list[Done]:
         """Wait for something to be done, gather what comes with it, and free those seats."""
         finished = self._gathered(timeout_seconds) if self._seated else []
-        now = time.monotonic()
-        for job, done in finished:
+        for done_at, job, done in finished:
             lane = self._leave(job)
-            if done and done.went_well:
-                self._freed.append((now, lane))
+            if done and done.may_follow:
+                self._freed.append((done_at, lane))
                 self._freed_of[lane] += 1
-        while self._freed and self._freed[0][0] <= now - AHEAD_SECONDS:
+        since = self._clock() - AHEAD_SECONDS
+        while self._freed and self._freed[0][0] <= since:
             _, lane = self._freed.popleft()
             _lower(self._freed_of, lane)
-        return [done for _, done in finished if done is not None]
+        return [done for _, _, done in finished if done is not None]
 
-    def _gathered(self, timeout_seconds: float) -> list[tuple[Job, Done | None]]:
+    def _gathered(self, timeout_seconds: float) -> list[tuple[float, Job, Done | None]]:
         try:
             finished = [self._finished.get(timeout=timeout_seconds)]
         except Empty:
@@ -132,29 +157,31 @@ class Seats:
                 return
             time.sleep(GATHER_SECONDS)
 
-    def take_back(self, older_seconds: float) -> list[Job]:
-        """Return the jobs that have waited for longer than that, or whose lane has failed meanwhile.
-
-        They will not be started.
-        """
-        since = time.monotonic() - older_seconds
+    def take_back(self, *, everything: bool = False) -> list[Job]:
+        """Return the jobs that have waited too long, or whose lane has failed: they will not be started."""
+        since = math.inf if everything else self._clock() - self._patience_seconds
         with self._lock:
-            called = _taken(self._called, since)
-            taken = list(called)
+            taken, self._unstarted = self._unstarted, []
+            called = _taken(self._called, lambda came_at, job: came_at < since or self._halted(job))
+            taken += called
             for queue in self._lanes.values():
-                taken += _taken(queue.waiting, math.inf if queue.halted else since)
+                taken += _taken(queue.waiting, lambda came_at, job: came_at < since or self._halted(job))
+            for queue in self._lanes.values():
                 queue.halted = False
             for job in called:
-                self._follow(lane_of(job))
-            for lane in [lane for lane, queue in self._lanes.items() if not queue.called]:
+                self._follow(lane_of(job.watch))
+            for lane in [lane for lane, queue in self._lanes.items() if not queue.going]:
                 del self._lanes[lane]
         for job in taken:
             self._leave(job)
         return taken
 
+    def _halted(self, job: Job) -> bool:
+        return self._lanes[lane_of(job.watch)].halted
+
     def _leave(self, job: Job) -> Lane:
         del self._seated[id(job)]
-        lane = lane_of(job)
+        lane = lane_of(job.watch)
         _lower(self.held, lane)
         return lane
 
@@ -166,17 +193,31 @@ class Seats:
     def _sit(self) -> None:
         while self._calls.get():
             if job := self._next():
-                done = self._try(job)
-                with self._lock:
-                    # What waits must not follow into a trouble: whether it may is decided anew.
-                    self._lanes[lane_of(job)].halted |= not (done and done.went_well)
-                    self._follow(lane_of(job))
-                self._finished.put((job, done))
+                done = None
+                try:
+                    done = self._try(job)
+                finally:
+                    self._rise(job, done)
 
     def _next(self) -> Job | None:
+        """Return the job that was called, unless it was taken back, or may not start any more."""
         with self._lock:
-            # It may have been taken back meanwhile.
-            return self._called.popleft()[1] if self._called else None
+            if not self._called:
+                return None
+            came_at, job = self._called.popleft()
+            if came_at >= self._clock() - self._patience_seconds and not self._halted(job):
+                return job
+            self._unstarted.append(job)
+            self._follow(lane_of(job.watch))
+            return None
+
+    def _rise(self, job: Job, done: Done | None) -> None:
+        lane = lane_of(job.watch)
+        with self._lock:
+            # What waits must not follow into a trouble: whether it may is decided anew.
+            self._lanes[lane].halted |= not (done and done.may_follow)
+            self._follow(lane)
+        self._finished.put((self._clock(), job, done))
 
     def _try(self, job: Job) -> Done | None:
         try:
@@ -187,13 +228,13 @@ class Seats:
             return None
 
 
-def _taken(waiting: deque[tuple[float, Job]], since: float) -> list[Job]:
-    """Take those that came before `since` from where they wait."""
-    taken = [job for came_at, job in waiting if came_at < since]
+def _taken(waiting: deque[tuple[float, Job]], leaves: Callable[[float, Job], bool]) -> list[Job]:
+    """Take those that leave from where they wait."""
+    taken = [job for came_at, job in waiting if leaves(came_at, job)]
     if taken:
-        left = [entry for entry in waiting if entry[0] >= since]
+        stay = [entry for entry in waiting if not leaves(*entry)]
         waiting.clear()
-        waiting.extend(left)
+        waiting.extend(stay)
     return taken
 
 
@@ -201,9 +242,3 @@ def _lower(counter: Counter[Lane], lane: Lane) -> None:
     counter[lane] -= 1
     if not counter[lane]:
         del counter[lane]
-
-
-def lane_of(job: Job) -> Lane:
-    """Return what a job is counted by: its account, or its callback's host."""
-    watch = job.watch
-    return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host

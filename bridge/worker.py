@@ -4,6 +4,7 @@ Only what will start in a moment is claimed, and what does not start is given ba
 claims and saves; the seats only talk, and no transaction is open while they do.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +16,11 @@ from sqlalchemy import Connection, Engine
 
 from bridge import deliver, poll
 from bridge.core import seats as sharing
+from bridge.core.seats import Lane
 from bridge.core.watch import State, Watch
 from bridge.edges import database
 from bridge.edges.store import claims, losses
-from bridge.seats import Done, Job, Lane, Seats
+from bridge.seats import Done, Job, Seats
 
 log = structlog.get_logger()
 
@@ -28,9 +30,9 @@ TICK_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may hold more than this share of the seats.
 HOST_SHARE = 4
-# What could not start in this time is given back: whoever has a seat may have it. It is less than
-# the slack of an account's quota, so that what has waited cannot burst.
-STALE_SECONDS = 0.4
+# What could not start in this time is given back: whoever has a seat may have it. Against HubSpot's
+# usual window of 10 s it is less than the quota's slack, so that what has waited cannot burst.
+PATIENCE_SECONDS = 0.4
 
 
 class Worker:
@@ -52,13 +54,13 @@ class Worker:
         self._deliveries = deliveries
         self._clock = clock
         self._at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
-        self._seats = Seats(concurrency, self._work, self._at_once)
+        self._seats = Seats(concurrency, self._work, at_once=self._at_once, patience_seconds=PATIENCE_SECONDS)
         self._unsaved: list[Done] = []
         self._unstarted: list[Watch] = []
         self._failures = 0
         self._shift = threading.Lock()
         self._stopping = threading.Event()
-        self._stop_at = float("inf")
+        self._stop_at = math.inf
         self._round_at = time.monotonic()
 
     @property
@@ -74,7 +76,8 @@ class Worker:
 
     def wind_down(self, grace_seconds: float) -> None:
         """Claim nothing more, and end the shift when what is in flight is done or the grace is over."""
-        if not self._stopping.is_set():
+        # A second signal may come while the first one is at the Event: it must not touch it.
+        if self._stop_at == math.inf:
             self._stop_at = time.monotonic() + grace_seconds
             self._stopping.set()
 
@@ -82,18 +85,19 @@ class Worker:
         """Wind down, and give back what could not be finished. Counts from the first wind-down."""
         self.wind_down(grace_seconds)
         self.shift()
-        self._seats.close()
-        self._unstarted += [job.watch for job in self._seats.seated]
-        self._give_back()
+        with self._shift:
+            self._seats.close()
+            self._unstarted += [job.watch for job in self._seats.seated]
+            if given := self._give_back():
+                log.warning("leases_given_back", watches=given)
 
     def _round(self) -> bool:
         """Collect, save, claim. False when there is nothing more to wait for."""
         self._unsaved += self._seats.collect(TICK_SECONDS)
-        may_wait_seconds = 0 if self._stopping.is_set() else STALE_SECONDS
-        self._unstarted += [job.watch for job in self._seats.take_back(may_wait_seconds)]
+        self._unstarted += [job.watch for job in self._seats.take_back(everything=self._stopping.is_set())]
         try:
+            self._save_all()
             self._give_back()
-            self._seat(self._save_all())
             if not self._stopping.is_set():
                 self._seat(self._claim())
             self._failures = 0
@@ -109,12 +113,13 @@ class Worker:
             self._pause(wait)
         return bool(self._seats.seated or self._unsaved or self._unstarted)
 
-    def _give_back(self) -> None:
-        if self._unstarted:
-            with self._engine.begin() as connection:
-                given = claims.give_back(connection, self._unstarted, self.id, self._clock())
-            self._unstarted = []
-            log.info("leases_given_back", watches=given)
+    def _give_back(self) -> int:
+        if not self._unstarted:
+            return 0
+        with self._engine.begin() as connection:
+            given = claims.give_back(connection, self._unstarted, self.id, self._clock())
+        self._unstarted = []
+        return given
 
     def _seat(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -145,13 +150,13 @@ class Worker:
             due = {
                 (step.state, name): lane
                 for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._seats.most, now).items()
+                for name, lane in step.lanes(connection, self._room, now).items()
             }
         if not due:
             return []
         probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._seats.seated)
-        may_hold = sharing.longest_first(due, doubtful=self._at_once[State.DELIVERING] - probes)
-        most = {lane: self._limit(lane, count) for lane, count in may_hold.items()}
+        more = sharing.longest_first(due, doubtful=self._at_once[State.DELIVERING] - probes)
+        most = {lane: self._seats.held[lane] + count for lane, count in more.items()}
         shares = sharing.share(self._seats.room, self._seats.held, most)
         with self._engine.begin() as connection:
             return [
@@ -159,34 +164,33 @@ class Worker:
                 *self._polls.claim(connection, _of(State.WATCHING, shares), now),
             ]
 
-    def _limit(self, lane: Lane, count: int) -> int:
-        """Return how many seats a lane may hold: an account's quota counts what is new, a host's limit all."""
-        return count + self._seats.held[lane] if lane[0] is State.WATCHING else count
+    def _room(self, lane: Lane) -> int:
+        """Return how many more jobs of a lane would be at work in a moment."""
+        return max(0, self._seats.most(lane) - self._seats.held[lane])
 
-    def _save_all(self) -> list[Job]:
-        """Save all that is done in one transaction; return the callbacks that may start at once."""
+    def _save_all(self) -> None:
+        """Save all that is done in one transaction, and seat the callbacks that may start at once."""
         if not self._unsaved:
-            return []
+            return
         try:
-            jobs = self._save(self._unsaved)
+            self._seat(self._save(self._unsaved))
+            self._unsaved = []
         except database.AWAY:
             raise
         except Exception:  # noqa: BLE001 -- told for the one result that causes it, below
-            jobs = self._save_each()
-        self._unsaved = []
-        return jobs
+            self._save_each()
 
-    def _save_each(self) -> list[Job]:
+    def _save_each(self) -> None:
         """One result that cannot be saved, for whatever reason, must not take the others with it."""
-        jobs: list[Job] = []
-        for done in self._unsaved:
+        while self._unsaved:
+            done = self._unsaved[0]
             try:
-                jobs += self._save([done])
+                self._seat(self._save([done]))
             except database.AWAY:
                 raise
             except Exception:
                 log.exception("result_refused", watch=done.job.watch.id)
-        return jobs
+            self._unsaved.pop(0)
 
     def _save(self, done: Sequence[Done]) -> list[Job]:
         polled = [d for d in done if isinstance(d, poll.Done)]

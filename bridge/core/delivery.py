@@ -48,11 +48,11 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempted:
-    """What one attempt leads to: the watch and the attempt to save, news about the host."""
+    """What one attempt leads to: the watch and the attempt to save, news about the host if it was asked."""
 
     watch: Watch
     attempt: Attempt
-    signal: Signal
+    signal: Signal | None
 
 
 def after_attempt(
@@ -136,10 +136,10 @@ def _wait_seconds(
     return wait
 
 
-def _signal(answer: Answer | NoAnswer | NotSent, error: str | None) -> Signal:
-    """A host that says no is well, or was not asked; one that is silent, overrun or broken is not."""
+def _signal(answer: Answer | NoAnswer | NotSent, error: str | None) -> Signal | None:
+    """A host that says no is well; one that is silent, overrun or broken is not."""
     if isinstance(answer, NotSent):
-        return Success()
+        return None
     if isinstance(answer, Answer) and answer.status_code < 500 and answer.status_code != 429:
         return Success()
     return Failure(reason=error or "")

@@ -5,41 +5,50 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from bridge.core.watch import State, Watch
+
 # A lane may hold this many times the seats that stay free (dynamic thresholds, Choudhury and
 # Hahne 1998): alone it gets nearly all, and yet a newcomer always finds a seat.
 FREE_SHARE = 7
 
-Lane = TypeVar("Lane", bound=Hashable)
+# What steps are counted by: an account's polls, a host's callbacks.
+Lane = tuple[State, str]
+Key = TypeVar("Key", bound=Hashable)
+
+
+def lane_of(watch: Watch) -> Lane:
+    """Return what a watch's next step is counted by."""
+    return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """A lane with due steps: since when, and how many of them a worker may hold.
+    """A lane with due steps: since when, and how many more a worker may claim.
 
     `doubtful` when the other side still has to prove that it is well.
     """
 
     since: datetime
-    most: int
+    more: int
     doubtful: bool = False
 
 
-def longest_first(due: Mapping[Lane, Due], *, doubtful: int) -> dict[Lane, int]:
-    """Return how many steps each lane may hold, those that have waited longest first.
+def longest_first(due: Mapping[Key, Due], *, doubtful: int) -> dict[Key, int]:
+    """Return how many more steps of each lane may be claimed, those that have waited longest first.
 
     All doubtful lanes together get no more than `doubtful`: each of a hundred dead hosts has only
-    one probe on the way, and yet they would hold every seat.
+    one probe on the way, and yet they would hold every seat. Lanes that get none are left out.
     """
-    most = {}
+    more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
-        most[lane] = due[lane].most
+        more[lane] = due[lane].more
         if due[lane].doubtful:
-            most[lane] = min(most[lane], doubtful)
-            doubtful -= most[lane]
-    return {lane: count for lane, count in most.items() if count > 0}
+            more[lane] = min(more[lane], doubtful)
+            doubtful -= more[lane]
+    return {lane: count for lane, count in more.items() if count > 0}
 
 
-def share(free: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
+def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[Key, int]:
     """Share `free` seats among the lanes of `most`, one at a time, in turn.
 
     `most` says how many seats each may hold, in the order of who goes first; `held`, how many

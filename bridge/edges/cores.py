@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,19 @@ CROWDED = 0.25
 MARGIN = 0.2
 # Two processes that share a core must not both leave it, and meet again on the next one.
 MOVE_CHANCE = 0.5
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """CPU seconds since the start: of each core, by whoever it was, and of this process."""
+class Shares:
+    """How much of each core was used, by whoever it was, and how much of one by this process: 0 to 1."""
+
+    cores: Mapping[int, float]
+    process: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """CPU seconds since the start, of each core and of this process, at a monotonic instant."""
 
     at: float
     cores: Mapping[int, float]
@@ -34,47 +41,63 @@ class Usage:
 
     @classmethod
     def now(cls) -> Self:
-        """Read it from /proc (proc(5): `cpuN user nice system idle iowait …`)."""
-        cores = {}
+        """Read /proc/stat (proc(5): `cpuN user nice system idle iowait …`). Raises OSError or ValueError."""
+        tick, cores = os.sysconf("SC_CLK_TCK"), {}
         for line in Path("/proc/stat").read_text().splitlines():
             name, *times = line.split()
             if name.startswith("cpu") and name != "cpu":
-                idle, waiting = times[3:5]
-                cores[int(name[3:])] = (sum(map(int, times[:8])) - int(idle) - int(waiting)) / _TICKS
+                user, nice, system, _, _, irq, softirq, steal = map(int, times[:8])
+                cores[int(name[3:])] = (user + nice + system + irq + softirq + steal) / tick
         return cls(at=time.monotonic(), cores=cores, process=time.process_time())
 
-    def since(self, before: "Usage") -> "Usage":
-        """Return the shares of a core that were used since then: 0 to 1 of each."""
+    def since(self, before: "Reading") -> Shares:
+        """Return what was used since then, of the cores that both readings know."""
         seconds = self.at - before.at
-        cores = {core: (used - before.cores.get(core, used)) / seconds for core, used in self.cores.items()}
-        return Usage(at=self.at, cores=cores, process=(self.process - before.process) / seconds)
+        known = self.cores.keys() & before.cores.keys()
+        cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
+        return Shares(cores=cores, process=(self.process - before.process) / seconds)
 
 
-def better(core: int | None, allowed: frozenset[int], usage: Usage) -> int | None:
-    """Return the core to move to, of those allowed; None to stay."""
-    freest = min(allowed, key=lambda one: usage.cores.get(one, 0.0))
-    if core is None:
+def better(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
+    """Return the core to move to, of those allowed; None to stay. Of equal ones the first."""
+    used = {one: shares.cores[one] for one in allowed if one in shares.cores}
+    if not used:
+        return None
+    freest = min(used, key=used.__getitem__)
+    if core not in used:
         return freest
-    others = usage.cores.get(core, 0.0) - usage.process
-    crowded = others > CROWDED and usage.cores.get(freest, 0.0) + MARGIN < others
-    return freest if crowded else None
+    others = used[core] - shares.process
+    return freest if others > CROWDED and used[freest] + MARGIN < others else None
 
 
 def keep_to_one() -> None:
     """Keep this process on one core from now on: its threads move, and those that come later inherit.
 
-    Twice a second it looks whether another core is freer.
+    Twice a second it looks whether another core is freer. Where the system does not tell what its cores do,
+    nothing is done.
     """
-    if hasattr(os, "sched_setaffinity") and len(allowed := frozenset(os.sched_getaffinity(0))) > 1:
-        threading.Thread(target=_keep, args=(allowed,), name="one-core", daemon=True).start()
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    allowed = os.sched_getaffinity(0)
+    try:
+        first = Reading.now()
+    except (OSError, ValueError):
+        return
+    # A container may show other cores than those that it names, or none that ever does anything.
+    if len(allowed) > 1 and allowed <= first.cores.keys() and any(first.cores.values()):
+        threading.Thread(target=_keep, args=(allowed, first), name="one-core", daemon=True).start()
 
 
-def _keep(allowed: frozenset[int]) -> None:
-    core, before = None, Usage.now()
+def _keep(allowed: Collection[int], before: Reading) -> None:
+    core = None
     while True:
         time.sleep(LOOK_SECONDS)
-        after = Usage.now()
-        freer = better(core, allowed, after.since(before))
+        try:
+            after = Reading.now()
+        except (OSError, ValueError):
+            continue
+        in_any_order = random.sample(sorted(allowed), len(allowed))
+        freer = better(core, in_any_order, after.since(before))
         if freer is not None and (core is None or random.random() < MOVE_CHANCE):  # noqa: S311 -- no secret
             core = freer
             _move_to(core)
@@ -82,7 +105,17 @@ def _keep(allowed: frozenset[int]) -> None:
 
 
 def _move_to(core: int) -> None:
-    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208 -- these are numbers, not files
-        # It may have ended meanwhile, or the core may have been taken away.
-        with suppress(OSError):
-            os.sched_setaffinity(int(thread), {core})
+    moved: set[int] = set()
+    # Whoever is not moved yet may start another one meanwhile.
+    while new := _threads() - moved:
+        for thread in new:
+            # It may have ended meanwhile, or the core may have been taken away.
+            with suppress(OSError):
+                os.sched_setaffinity(thread, {core})
+        moved |= new
+
+
+def _threads() -> set[int]:
+    with suppress(OSError):
+        return {int(name) for name in os.listdir("/proc/self/task")}  # noqa: PTH208 -- numbers, not files
+    return set()

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.seats import share
+from bridge.core.seats import Due, longest_first, share
+from tests.makers import later
 
 LANES = st.sampled_from("abcdefgh")
 COUNTS = st.integers(0, 40)
@@ -73,3 +74,40 @@ def test_a_lane_that_comes_later_finds_a_seat_beside_one_that_took_all_it_could(
     free = count - sum(held.values())
     assert count < 8 or free >= 1
     assert share(free, held, {first: most[first], "late": 1}).get("late", 0) == min(free, 1)
+
+
+def due(seconds: float, more: int, *, doubtful: bool = False) -> Due:
+    return Due(since=later(seconds), more=more, doubtful=doubtful)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "more"),
+    [
+        pytest.param({}, {}, id="nothing is due"),
+        pytest.param(
+            {"a": due(2, 8), "b": due(1, 3)}, {"b": 3, "a": 8}, id="who has waited longest is first"
+        ),
+        pytest.param({"a": due(1, 0), "b": due(2, 1)}, {"b": 1}, id="a lane that may have none is left out"),
+        pytest.param(
+            {f"dead {n}": due(n, 1, doubtful=True) for n in range(9)} | {"well": due(9, 8)},
+            {"dead 0": 1, "dead 1": 1, "dead 2": 1, "well": 8},
+            id="the doubtful share what is theirs",
+        ),
+        pytest.param(
+            {
+                "back": due(1, 2, doubtful=True),
+                "dead": due(2, 1, doubtful=True),
+                "late": due(3, 1, doubtful=True),
+            },
+            {"back": 2, "dead": 1},
+            id="one that is coming back takes more of it",
+        ),
+    ],
+)
+def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, Due], more: dict[str, int]) -> None:
+    found = longest_first(lanes, doubtful=3)
+    assert list(found.items()) == list(more.items())
+
+
+def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
+    assert longest_first({"dead": due(1, 1, doubtful=True), "well": due(2, 4)}, doubtful=0) == {"well": 4}

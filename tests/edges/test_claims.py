@@ -232,3 +232,24 @@ def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -
     east = later(0.5).astimezone(NOW.astimezone().tzinfo) + timedelta(seconds=0.5)
     assert claim(engine, {"a": 1}) == []
     assert ids(claim(engine, {"a": 1}, now=east)) == ["wat_00000001"]
+
+
+@pytest.mark.parametrize(
+    ("state", "gates"),
+    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
+    ids=["polls", "calls"],
+)
+def test_a_probe_that_is_given_back_opens_its_gate_to_another(
+    engine: Engine, state: State, gates: Table
+) -> None:
+    added(engine, due(1, state, lane="probed"), due(2, state, lane="paused"))
+    claimed = claim(engine, {"probed": 1, "paused": 1}, state=state)
+    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if state is State.WATCHING else {})
+    lanes = {"probed": later(ONE.lease_seconds), "paused": later(99)}
+    with engine.begin() as connection:
+        connection.execute(
+            insert(gates), [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
+        )
+        assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 2
+        assert set(claims.due_lanes(connection, state, later(1))) == {"probed"}
+        assert set(claims.due_lanes(connection, state, later(100))) == {"probed", "paused"}

@@ -83,8 +83,8 @@ def test_every_answer_tells_the_limits(hubspot: Caller) -> None:
         "Max": "100",
         "Remaining": "99",
         "Interval-Milliseconds": "10000",
-        "Daily": "250000",
-        "Daily-Remaining": "249999",
+        "Daily": "1000000",
+        "Daily-Remaining": "999999",
     }
     assert limits(hubspot.start(url=None))["Remaining"] == "98"
     assert limits(hubspot.status("malformed"))["Remaining"] == "97"

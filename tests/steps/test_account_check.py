@@ -63,9 +63,9 @@ def test_good_credentials_are_said_to_be_good(hubspot: Sandbox, check: Check) ->
     assert check(an_account(hubspot.url)) == AccountCheck(
         ok=True,
         summary="HubSpot takes the credentials. 99 of 100 requests are left now. "
-        "249,999 of 250,000 requests are left today.",
+        "999,999 of 1,000,000 requests are left today.",
         status_code=404,
-        quota=QuotaLeft(burst=100, burst_remaining=99, daily=250_000, daily_remaining=249_999),
+        quota=QuotaLeft(burst=100, burst_remaining=99, daily=1_000_000, daily_remaining=999_999),
     )
 
 
@@ -207,7 +207,7 @@ def test_what_was_not_sent_does_not_count(hubspot: Sandbox, engine: Engine, cloc
 
 def test_it_remembers_what_the_headers_say(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     checked(engine, clock, an_account(hubspot.url))
-    assert gate_of_default(engine).usage.daily_remaining == 249_999
+    assert gate_of_default(engine).usage.daily_remaining == 999_999
 
 
 def test_a_success_ends_a_pause(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
@@ -226,7 +226,7 @@ def test_it_goes_out_though_the_quota_is_used_up(hubspot: Sandbox, engine: Engin
     assert quota.grant(account.rate, gate_of_default(engine).usage, wanted=1, now=clock()) == 0
 
 
-@pytest.mark.parametrize("daily_requests", [250_000, 21])
+@pytest.mark.parametrize("daily_requests", [1_000_000, 21])
 def test_however_many_there_are_the_polls_wait_for_one_turn(
     engine: Engine, clock: Clock, daily_requests: int
 ) -> None:

@@ -1,26 +1,27 @@
 """Seats: a few jobs wait ahead, nobody's follow into a trouble, and what does not start is taken back."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
 from bridge.core.admission import Heard
-from bridge.core.gates import Failure, Signal, Success
+from bridge.core.gates import Failure, Fault, Signal, Success
 from bridge.core.quota import Rate
 from bridge.core.watch import State
 from bridge.edges.accounts import Account, Credentials
 from bridge.poll import Done, Job
-from bridge.seats import Seats
+from bridge.seats import AHEAD_SECONDS, Seats
 from tests.makers import NOW, a_watch, an_answer, asked
 
 COUNT = 4
 EU, US = (State.WATCHING, "eu"), (State.WATCHING, "us")
 RATE = Rate(requests=100, seconds=10, share=0.5)
 AT_ONCE = {State.WATCHING: 2, State.DELIVERING: 1}
-WELL, ILL = Success(), Failure(reason="It is down.")
-PATIENCE_SECONDS = 10.0
+WELL, ILL = Success(), Fault(reason="It is down.")
+PATIENCE_SECONDS = 10.0  # of the tests
+WAIT_SECONDS = 5.0  # of those that wait for a seat
 
 
 @dataclass
@@ -37,9 +38,9 @@ class Far:
             self.begun.append(job)
             answered = self._answers[job.watch.id] = threading.Event()
             self._changed.notify_all()
-        assert answered.wait(PATIENCE_SECONDS)
+        answered.wait(PATIENCE_SECONDS)
         answer = an_answer(said={"status": "PENDING"})
-        signal = self._signals[job.watch.id]
+        signal = self._signals.get(job.watch.id, WELL)
         heard = Heard(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
         return Done(job=job, heard=heard, polled=asked(answer))
 
@@ -49,9 +50,19 @@ class Far:
             assert self._changed.wait_for(lambda: len(self.begun) >= count, PATIENCE_SECONDS)
             return [job.watch.account for job in self.begun]
 
-    def answers(self, job: Job, signal: Signal = WELL) -> None:
-        self._signals[job.watch.id] = signal
-        self._answers[job.watch.id].set()
+    def answers(self, *jobs: Job, signal: Signal = WELL) -> None:
+        for job in jobs:
+            self._signals[job.watch.id] = signal
+            self._answers[job.watch.id].set()
+
+
+class Clock:
+    """It stands, unless a test lets time pass."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def jobs(account: str, count: int) -> list[Job]:
@@ -68,8 +79,19 @@ def far() -> Far:
 
 
 @pytest.fixture
-def seats(far: Far) -> Seats:
-    return Seats(COUNT, far.work, AT_ONCE)  # type: ignore[arg-type]  # only polls are seated here
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def seats(far: Far, clock: Clock) -> Iterator[Seats]:
+    seats = Seats(COUNT, far.work, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    yield seats
+    seats.take_back(everything=True)
+    seats.close()
+    far.answers(*far.begun)
+    for thread in seats._threads:
+        thread.join(PATIENCE_SECONDS)
 
 
 def seat(seats: Seats, *all_jobs: Job) -> None:
@@ -99,34 +121,43 @@ def test_the_next_of_a_lane_starts_when_one_is_done_though_nobody_collects(seats
     assert far.has_begun(3) == ["eu"] * 3
 
 
-def test_as_many_may_wait_as_seats_were_freed_lately(seats: Seats, far: Far) -> None:
+def test_as_many_may_wait_as_seats_were_freed_in_the_last_moment(
+    seats: Seats, far: Far, clock: Clock
+) -> None:
     assert (seats.room, seats.most(EU)) == (COUNT, 2)
     seat(seats, *jobs("eu", 2))
     far.has_begun(2)
     assert seats.room == COUNT - 2
-    for job in far.begun:
-        far.answers(job)
+    far.answers(*far.begun)
     collected(seats, 2)
     assert (seats.room, seats.most(EU), seats.most(US)) == (COUNT + 2, 4, 2)
+    clock.now += AHEAD_SECONDS * 0.9
+    seats.collect(0)
+    assert seats.room == COUNT + 2
+    clock.now += AHEAD_SECONDS * 0.2
+    seats.collect(0)
+    assert (seats.room, seats.most(EU)) == (COUNT, 2)
+
+
+def test_a_seat_was_freed_when_its_job_was_done_however_late_that_is_collected(
+    seats: Seats, far: Far, clock: Clock
+) -> None:
+    seat(seats, *jobs("eu", 2))
+    far.has_begun(2)
+    far.answers(*far.begun)
+    # Two more can begin only when those are done.
+    seat(seats, *jobs("us", 4))
+    far.has_begun(4)
+    clock.now += AHEAD_SECONDS * 2
+    collected(seats, 2)
+    assert seats.room == COUNT - 4
 
 
 def test_nothing_waits_ahead_for_who_has_failed(seats: Seats, far: Far) -> None:
     seat(seats, *jobs("eu", 2))
     far.has_begun(2)
-    for job in far.begun:
-        far.answers(job, ILL)
+    far.answers(*far.begun, signal=ILL)
     collected(seats, 2)
-    assert (seats.room, seats.most(EU)) == (COUNT, 2)
-
-
-def test_what_was_freed_long_ago_counts_no_more(
-    seats: Seats, far: Far, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bridge.seats.AHEAD_SECONDS", 0.0)
-    seat(seats, *jobs("eu", 1))
-    far.has_begun(1)
-    far.answers(far.begun[0])
-    collected(seats, 1)
     assert (seats.room, seats.most(EU)) == (COUNT, 2)
 
 
@@ -135,9 +166,9 @@ def test_what_waits_does_not_follow_into_a_trouble(seats: Seats, far: Far) -> No
     seat(seats, *waiting, *jobs("us", 1))
     far.has_begun(3)
     first, second = (job for job in far.begun if job.watch.account == "eu")
-    far.answers(first, ILL)
+    far.answers(first, signal=ILL)
     assert [done.job for done in collected(seats, 1)] == [first]
-    assert seats.take_back(PATIENCE_SECONDS) == waiting[2:]
+    assert seats.take_back() == waiting[2:]
     assert seats.held == {EU: 1, US: 1}
     # Whoever decides anew may seat them again.
     seat(seats, *waiting[2:])
@@ -146,59 +177,93 @@ def test_what_waits_does_not_follow_into_a_trouble(seats: Seats, far: Far) -> No
     assert far.has_begun(5).count("eu") == 4
 
 
-def test_what_waits_too_long_is_taken_back_and_never_starts(seats: Seats, far: Far) -> None:
+def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(seats: Seats, far: Far) -> None:
+    seat(seats, *jobs("eu", 3))
+    far.has_begun(2)
+    far.answers(far.begun[0], signal=Failure(reason="500"))
+    assert far.has_begun(3) == ["eu"] * 3
+
+
+def test_what_was_called_already_does_not_follow_into_a_trouble_either(seats: Seats, far: Far) -> None:
+    # All seats are taken: both of ap are called, and none of them can begin.
+    seat(seats, *jobs("us", 2), *jobs("eu", 2), *jobs("ap", 2))
+    far.has_begun(COUNT)
+    eu = [job for job in far.begun if job.watch.account == "eu"]
+    more = jobs("eu", 4)[2:]
+    seat(seats, *more)
+    far.answers(eu[0])
+    far.has_begun(COUNT + 1)
+    # Now one of eu is called, behind the other of ap; its lane fails before it begins.
+    far.answers(eu[1], signal=ILL)
+    assert far.has_begun(COUNT + 2)[COUNT:] == ["ap", "ap"]
+    us = next(job for job in far.begun if job.watch.account == "us")
+    far.answers(us)
+    collected(seats, 3)
+    assert seats.take_back() == more
+    assert len(far.begun) == COUNT + 2
+    assert EU not in seats.held
+
+
+def test_what_waits_too_long_is_taken_back_and_never_starts(seats: Seats, far: Far, clock: Clock) -> None:
     seat(seats, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2), *jobs("jp", 3))
     far.has_begun(COUNT)
-    assert seats.take_back(PATIENCE_SECONDS) == []
+    assert seats.take_back() == []
+    clock.now += WAIT_SECONDS + 1
     # Those of ap have been called, and found no free seat; the third of jp waits for its lane.
-    assert {job.watch.account for job in seats.take_back(0)} == {"ap", "jp"}
+    assert {job.watch.account for job in seats.take_back()} == {"ap", "jp"}
     assert len(seats.seated) == COUNT
-    for job in tuple(far.begun):
-        far.answers(job)
+    far.answers(*far.begun)
     collected(seats, COUNT)
     seat(seats, *jobs("in", 1))
     assert far.has_begun(COUNT + 1)[COUNT:] == ["in"]
 
 
-def test_the_younger_of_a_lane_move_up_when_the_older_are_taken_back(
-    seats: Seats, far: Far, monkeypatch: pytest.MonkeyPatch
+def test_what_waits_too_long_does_not_start_though_nobody_takes_it_back(
+    seats: Seats, far: Far, clock: Clock
 ) -> None:
-    now = 0.0
-    monkeypatch.setattr("bridge.seats.time.monotonic", lambda: now)
+    late = jobs("ap", 2)
+    seat(seats, *jobs("eu", 2), *jobs("us", 2), *late)
+    far.has_begun(COUNT)
+    clock.now += WAIT_SECONDS + 1
+    seat(seats, *jobs("jp", 1))
+    far.answers(*far.begun)
+    assert far.has_begun(COUNT + 1)[COUNT:] == ["jp"]
+    assert seats.take_back() == late
+
+
+def test_the_younger_of_a_lane_move_up_when_the_older_are_taken_back(
+    seats: Seats, far: Far, clock: Clock
+) -> None:
     seat(seats, *jobs("eu", 2), *jobs("us", 2))
     far.has_begun(COUNT)
     older, younger = jobs("ap", 2), jobs("ap", 4)[2:]
     seat(seats, *older)
-    now = 5.0
+    clock.now += WAIT_SECONDS - 1
     seat(seats, *younger)
-    assert seats.take_back(1) == older
-    for job in tuple(far.begun):
-        far.answers(job)
-    assert far.has_begun(COUNT + 2)[COUNT:] == ["ap", "ap"]
-    assert [job.watch.id for job in far.begun[COUNT:]] == [job.watch.id for job in younger]
+    clock.now += 2
+    assert seats.take_back() == older
+    far.answers(*far.begun)
+    far.has_begun(COUNT + 2)
+    assert {job.watch.id for job in far.begun[COUNT:]} == {job.watch.id for job in younger}
 
 
 def test_a_step_that_crashes_frees_its_seat_and_saves_nothing() -> None:
     def crash(_: object) -> None:
         raise RuntimeError("a bug")
 
-    seats = Seats(1, crash, AT_ONCE)
+    seats = Seats(1, crash, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS)
     seat(seats, *jobs("eu", 1))
     assert seats.collect(PATIENCE_SECONDS) == []
     assert (seats.room, seats.seated) == (1, [])
+    seats.close()
 
 
-def test_closed_seats_end_their_threads(far: Far) -> None:
-    before = set(threading.enumerate())
-    seats = Seats(COUNT, far.work, AT_ONCE)  # type: ignore[arg-type]  # only polls are seated here
+def test_closed_seats_end_their_threads(seats: Seats, far: Far) -> None:
     seat(seats, *jobs("eu", 2))
     far.has_begun(2)
-    started: Callable[[], set[threading.Thread]] = lambda: set(threading.enumerate()) - before  # noqa: E731
-    threads = started()
-    assert len(threads) == 2
-    for job in far.begun:
-        far.answers(job)
+    far.answers(*far.begun)
     seats.close()
-    for thread in threads:
+    assert len(seats._threads) == 2
+    for thread in seats._threads:
         thread.join(PATIENCE_SECONDS)
-    assert not started()
+        assert not thread.is_alive()

@@ -30,8 +30,10 @@ from sqlalchemy.types import Float
 
 from bridge.core.delivery import Attempt
 from bridge.core.polling import YOUNG_SECONDS, mix
+from bridge.core.seats import lane_of
 from bridge.core.watch import State, Watch
 from bridge.edges import database
+from bridge.edges.store import gates
 from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.edges.tables import Instant, account_gates, answers, attempts, host_gates, is_state, watches
 
@@ -238,10 +240,25 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Make claimed watches due again at once; returns how many were still ours."""
+    """Make claimed watches due again, behind all that is due by now; returns how many were still ours.
+
+    A probe that was not made must not keep its gate shut until the lease would have ended.
+    """
     ours = _still_ours(connection, claimed, worker)
-    connection.execute(update(watches).where(watches.c.id.in_(ours)).values(due_at=now, claimed_by=None))
+    if ours:
+        connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})
+    # Hosts before accounts, as everywhere.
+    for state in (State.DELIVERING, State.WATCHING):
+        leases = {lane_of(watch)[1]: watch.due_at for watch in claimed if watch.state is state}
+        gates.reopen(connection, GATES[state], leases, now)
     return len(ours)
+
+
+_GIVE_BACK = (
+    update(watches)
+    .where(watches.c.id.in_(bindparam("ids", expanding=True)))
+    .values(due_at=_NOW, claimed_by=None)
+)
 
 
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:

@@ -123,6 +123,22 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
     return connection.execute(update(host_gates).where(*unchanged).values(paused_until=until)).rowcount == 1
 
 
+def reopen(
+    connection: Connection, table: Table, leases: Mapping[str, datetime | None], now: datetime
+) -> None:
+    """End the wait for probes that were not made: such a gate is shut until just when its lease would end."""
+    if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases.items())]:
+        connection.execute(_REOPEN[table], probes)
+
+
+_REOPEN = {
+    table: update(table)
+    .where(table.c.name == bindparam("lane"), table.c.paused_until == bindparam("until"))
+    .values(paused_until=bindparam("now"))
+    for table in (host_gates, account_gates)
+}
+
+
 def _to_gate(row: Row[Any]) -> Gate:
     return Gate(**{name: getattr(row, name) for name in _GATE})
 

@@ -49,8 +49,9 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     """
     # Sorted, so that two batches that overlap never wait for each other in a circle.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
-    written = json.dumps(rows, default=_written)
-    added = set(connection.scalars(_ADD[connection.dialect.name], {"rows": written}))
+    dialect = connection.dialect.name
+    written = json.dumps(rows, default=lambda instant: _written(instant, _INSTANT[dialect]))
+    added = set(connection.scalars(_ADD[dialect], {"rows": written}))
     standing = {key: watch for key, watch in new.items() if key in added}
     if older := new.keys() - added:
         found = select(watches.c.registration_key, *COLUMNS).where(watches.c.registration_key.in_(older))
@@ -59,11 +60,12 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
 
 
 @lru_cache(maxsize=64)  # a batch has but a few
-def _written(instant: datetime) -> str:
-    """Write an instant as SQLite keeps it; PostgreSQL is spoken to in UTC."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _written(instant: datetime, form: str) -> str:
+    return instant.astimezone(UTC).strftime(form)
 
 
+# As SQLite keeps them; PostgreSQL is told the zone, whatever its own is.
+_INSTANT = {"sqlite": "%Y-%m-%d %H:%M:%S.%f", "postgresql": "%Y-%m-%d %H:%M:%S.%f+00"}
 _NEW = (*REGISTERED, "registration_key")
 # All rows are one parameter, which the database takes apart: with one for each value, a thousand rows
 # took half as long again.
