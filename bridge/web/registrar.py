@@ -1,6 +1,7 @@
 """Registers watches for clients: with a bound on how many are open, and many threads' at a time."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,20 +28,21 @@ class KeyGone:
 _Wish = tuple[Registration, str | None]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """How many watches of a client were open at an instant, and how many this process added since."""
+    """How many watches of a client were open at an instant, and how many this process had added before."""
 
     open: int
     counted_at: datetime
-    added: int = 0
+    added_before: int
 
 
 class Registrar:
     """Registers watches. Thread-safe.
 
-    The limit is on a client's open watches; while several processes register, it may be
-    overshot by what the others add within a minute.
+    The limit is on a client's open watches; while several processes register, it may be overshot by what the
+    others add within a minute, and by what a client's requests register at the very same time: nothing is
+    reserved between the look at the limit and the registration.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime]) -> None:
@@ -49,28 +51,38 @@ class Registrar:
         self._clock = clock
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
+        self._added: Counter[str] = Counter()
         self._one = Together(self._register_presumed)
 
-    def has_room(self, client: str, wanted: int, now: datetime) -> bool:
-        """Tell whether a client may register as many watches as it wants to."""
+    def room(self, client: str, wanted: int, now: datetime) -> int:
+        """Return how many of the wanted watches a client may have open besides those that it has."""
         count = self._counts.get(client) or self._count(client, now)
-        lasts = COUNTED_EVERY if self._fit(count, wanted) else RECOUNTED_EVERY
+        lasts = COUNTED_EVERY if self._left(client, count) >= wanted else RECOUNTED_EVERY
         if now >= count.counted_at + lasts:
             count = self._count(client, now)
-        return self._fit(count, wanted)
+        return min(wanted, max(self._left(client, count), 0))
 
     def reopened(self, client: str, watches: int) -> None:
         """Count watches that are open again."""
         with self._lock:
-            if count := self._counts.get(client):
-                count.added += watches
+            self._added[client] += watches
 
-    def _fit(self, count: _Count, wanted: int) -> bool:
-        return count.open + count.added + wanted <= self.limit
+    def forget(self) -> None:
+        """Count anew: watches are open again, and nobody knows whose."""
+        with self._lock:
+            self._counts.clear()
+
+    def _left(self, client: str, count: _Count) -> int:
+        with self._lock:
+            return self.limit - count.open - (self._added[client] - count.added_before)
 
     def _count(self, client: str, now: datetime) -> _Count:
+        with self._lock:
+            # Before the database is asked: what is added meanwhile may count twice, but never not at all.
+            added_before = self._added[client]
         with reading(self._engine) as connection:
-            count = _Count(open=open_watches(connection, client), counted_at=now)
+            is_open = open_watches(connection, client)
+        count = _Count(open=is_open, counted_at=now, added_before=added_before)
         with self._lock:
             self._counts[client] = count
         return count
@@ -103,7 +115,6 @@ class Registrar:
         results = register(self._engine, wanted, now=self._clock())
         with self._lock:
             for registration, result in zip(wanted, results, strict=True):
-                count = self._counts.get(registration.client)
-                if count and isinstance(result, Registered) and result.new:
-                    count.added += 1
+                if isinstance(result, Registered) and result.new:
+                    self._added[registration.client] += 1
         return results

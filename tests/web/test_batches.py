@@ -93,17 +93,16 @@ def test_a_batch_of_nothing_valid_registers_nothing(api: Api) -> None:
     assert members(client.get("/v1/watches"))["watches"] == []
 
 
-def test_when_the_new_ones_of_a_batch_exceed_the_limit_these_are_refused_and_the_others_not(
-    serve: Serve,
-) -> None:
+def test_of_the_new_ones_of_a_batch_as_many_are_taken_as_the_limit_allows(serve: Serve) -> None:
     client = serve(open_watch_limit=2).client()
 
     def statuses(*items: Any) -> list[int]:
         return [result["status"] for result in results(client, *items)]
 
-    assert statuses(item(0), item(1), item(2)) == [429, 429, 429]
-    assert members(client.get("/v1/watches"))["watches"] == []
-    assert statuses(item(0), item(1), {}, item(1)) == [201, 201, 422, 200]
+    assert statuses(item(0)) == [201]
+    assert statuses(item(1), {}, item(2), item(0), item(1), item(2)) == [201, 422, 429, 200, 200, 429]
+    *_, refused = results(client, item(1), item(2))
+    assert "2 watches open" in refused["problem"]["detail"]
     assert statuses(item(1), item(2), {}, item(0)) == [200, 429, 422, 200]
     assert len(members(client.get("/v1/watches"))["watches"]) == 2
 

@@ -148,3 +148,16 @@ def test_a_client_may_not_redeliver_more_than_it_may_have_open_and_an_admin_may(
     assert (some.status_code, members(some)) == (202, {"count": 1})
     problem(client.post("/v1/watches/redeliver", wanted), 429)
     assert members(api.admin.post("/v1/watches/redeliver", wanted)) == {"count": 2}
+
+
+@pytest.mark.parametrize("whose", [{}, {"client": "cms"}])
+def test_what_an_admin_redelivers_counts_for_the_clients_whose_it_is(
+    serve: Serve, whose: dict[str, str]
+) -> None:
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    settled(api, client, "settled")
+    api.clock.passes(60)  # until the open ones are counted anew
+    client.registers("open")
+    assert members(api.admin.post(PATH, {"state": "undelivered"} | whose)) == {"count": 1}
+    problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)

@@ -157,6 +157,27 @@ def test_a_redelivery_opens_a_watch_and_may_not_exceed_the_limit(serve: Serve) -
     assert api.admin.post(f"/v1/watches/{settled[1]}/redeliver").status_code == 202
 
 
+def test_at_the_limit_what_cannot_be_redelivered_is_told_as_ever(serve: Serve) -> None:
+    api = serve(open_watch_limit=1)
+    client = api.client()
+    foreign = _settled(api, api.client("other"), "foreign")
+    watching = client.registers()["id"]
+    problem(client.post(f"/v1/watches/{watching}/redeliver"), 409)
+    for unknown in (foreign, "wat_unknown"):
+        problem(client.post(f"/v1/watches/{unknown}/redeliver"), 404)
+
+
+def test_what_an_admin_redelivers_counts_for_the_client_whose_it_is(serve: Serve) -> None:
+    api = serve(open_watch_limit=2)
+    client, admin = api.client(), api.client("boss", admin=True)
+    settled = _settled(api, client, "settled")
+    api.clock.passes(60)  # until the open ones are counted anew
+    client.registers("open")
+    assert admin.post(f"/v1/watches/{settled}/redeliver").status_code == 202
+    problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)
+    assert [admin.registers(task)["client"] for task in ("a", "b")] == ["boss", "boss"]
+
+
 def test_of_very_many_attempts_the_newest_are_listed(api: Api) -> None:
     client = api.client()
     watch = client.registers()["id"]

@@ -4,10 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from bridge import web
 from bridge.edges.tables import answers, watches
+from bridge.register import Registration
+from bridge.web.registrar import Registrar
 from bridge.web.shown import ShownWatch
 from tests.together import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
@@ -197,6 +199,33 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     client.delete(f"/v1/watches/{found[0]['id']}")
     api.clock.passes(2)
     client.registers("one-more")
+
+
+def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(api: Api) -> None:
+    engine = api.parts.engine
+    registrar = Registrar(engine, 1, api.clock)
+    api.client("cms")
+    new = [a_registration()]
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def register_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "count(" in statement:
+            registrar.many([new.pop()])
+
+    assert registrar.room("cms", 1, api.clock()) == 0
+
+
+def a_registration() -> Registration:
+    return Registration(
+        client="cms",
+        account="default",
+        kind="file-import",
+        task_id="AAAAEZ6whGI",
+        callback_url=URL,
+        callback_host="app.example.com",
+        metadata="{}",
+        timeout_seconds=600.0,
+    )
 
 
 def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(serve: Serve) -> None:

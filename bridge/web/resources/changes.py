@@ -68,12 +68,14 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
     schedule starts anew. The watch is open again: beyond the limit of a client it is a 429, but not to an admin.
     """
-    if problem := _no_room(call, 1):
-        return problem
-    changed = _changed(call, watch_id, redeliver, _put, status=202)
-    if isinstance(changed, Reply):
-        call.registrar.reopened(call.caller.name, 1)
-    return changed
+    if full := _no_room(call, 1):
+        return _hindrance(call, watch_id, redeliver) or full
+
+    def save(connection: Connection, watch: Watch) -> None:
+        _put(connection, watch)
+        call.registrar.reopened(watch.client, 1)
+
+    return _changed(call, watch_id, redeliver, save, status=202)
 
 
 @resource.operation(
@@ -115,13 +117,16 @@ def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
     if not call.caller.admin and (problem := _no_room(call, _count(call, filters))):
         return problem
     count = _redeliver(call, filters)
-    call.registrar.reopened(call.caller.name, count)
+    if filters.client is None:
+        call.registrar.forget()
+    else:
+        call.registrar.reopened(filters.client, count)
     log.info("watches_redelivered", by=call.caller.name, count=count)
     return reply({"count": count}, status=202)
 
 
 def _no_room(call: Call, wanted: int) -> Problem | None:
-    return None if call.caller.admin else no_room(call, call.caller.name, wanted)
+    return None if call.caller.admin else no_room(call, wanted)
 
 
 def _count(call: Call, filters: Filters) -> int:
@@ -149,15 +154,28 @@ def _changed(
 ) -> Reply | Problem:
     with call.parts.engine.begin() as connection:
         watch = next(iter(store.lock(connection, [watch_id])), None)
-        if watch is None or not call.caller.sees(watch.client):
-            return not_found("watch")
-        try:
-            changed = change(watch, now=call.now)
-        except IllegalTransition as illegal:
-            return Problem(status=409, detail=f"{watch_id} stays as it is: {illegal}.")
+        changed = _after(call, watch, change)
+        if isinstance(changed, Problem):
+            return changed
         save(connection, changed)
         answers = store.answers_of(connection, [watch_id])
     return Reply(text=watch_text(changed, answers.get(watch_id)), status=status)
+
+
+def _hindrance(call: Call, watch_id: str, change: Callable[..., Watch]) -> Problem | None:
+    """Say why a watch cannot be changed so, if it cannot."""
+    with reading(call.parts.engine) as connection:
+        changed = _after(call, store.get(connection, watch_id), change)
+    return changed if isinstance(changed, Problem) else None
+
+
+def _after(call: Call, watch: Watch | None, change: Callable[..., Watch]) -> Watch | Problem:
+    if watch is None or not call.caller.sees(watch.client):
+        return not_found("watch")
+    try:
+        return change(watch, now=call.now)
+    except IllegalTransition as illegal:
+        return Problem(status=409, detail=f"{watch.id} stays as it is: {illegal}.")
 
 
 def _put(connection: Connection, watch: Watch) -> None:

@@ -78,7 +78,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     host = callback_host(call, body.callback_url, body.account, accounts_among(call, {body.account}))
     if isinstance(host, Problem):
         return host
-    if problem := no_room(call, call.caller.name, 1):
+    if problem := no_room(call, 1):
         return problem
     call.ensure_client()
     new = starting.NewImport(

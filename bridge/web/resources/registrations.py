@@ -132,8 +132,9 @@ def told(call: Call, result: Registered | Differs) -> Reply | Problem:
 def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
-    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. But when the
-    client may not have all of the new ones open, each of these is a 429. The whole body may have at most 1 MiB.
+    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. Of the new ones, as
+    many are taken, in order, as the client may have open; each of the others is a 429. The whole body may have at
+    most 1 MiB.
     """
     items = [validated(NewWatch, item) for item in body.watches]
     accounts = accounts_among(call, {item.account for item in items if isinstance(item, NewWatch)})
@@ -194,22 +195,22 @@ def accounts_among(call: Call, named: Collection[str]) -> Collection[str]:
         return call.parts.accounts.stored(connection) | {DEFAULT}
 
 
-def no_room(call: Call, client: str, wanted: int) -> Problem | None:
-    """Say that a client may not have so many more watches open, if it may not."""
-    return None if call.registrar.has_room(client, wanted, call.now) else _full(call)
+def no_room(call: Call, wanted: int) -> Problem | None:
+    """Say that the caller may not have so many more watches open, if it may not."""
+    return None if call.registrar.room(call.caller.name, wanted, call.now) >= wanted else _full(call)
 
 
 def _without_room(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
-    """Return those registrations that are new, if the client may not have so many more watches open."""
-    client = call.caller.name
-    if not wanted or call.registrar.has_room(client, len(wanted), call.now):
+    """Return those registrations that are new, and come after as many as the client may still have open."""
+    if not wanted or not no_room(call, len(wanted)):
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
     with reading(call.parts.engine) as connection:
         standing = store.registered(connection, set(keys.values()))
-    new = {each: key for each, key in keys.items() if key not in standing}
-    has_room = call.registrar.has_room(client, len(set(new.values())), call.now)
-    return () if has_room else new.keys()
+    # The same may be wanted twice; that is one watch.
+    new = list(dict.fromkeys(key for key in keys.values() if key not in standing))
+    refused = set(new[call.registrar.room(call.caller.name, len(new), call.now) :])
+    return {each for each, key in keys.items() if key in refused}
 
 
 def _full(call: Call) -> Problem:
