@@ -11,6 +11,8 @@ from bridge.web.bodies import READ_BYTES
 HEAD_BYTES = 320 * 1024
 # Chunks of one byte have five more around it: whoever sends so may send less.
 BODY_BYTES = 2 * READ_BYTES
+# More than gunicorn takes of the line before a chunk.
+LINE_BYTES = 4096
 
 _HEAD_END = b"\r\n\r\n"
 _FRAMING = re.compile(rb"\n(content-length|transfer-encoding|expect)[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -41,7 +43,7 @@ class Gathering:
         if not self._body_at:
             self._look_for_body(looked)
         if self._body_at:
-            self.is_whole = self._has_chunks() if self._length is None else self._has(self._length)
+            self.is_whole = self._has_chunks(looked) if self._length is None else self._has(self._length)
         if not self.is_whole and len(self.data) > (BODY_BYTES if self._body_at else 0) + HEAD_BYTES:
             raise TooMuch
 
@@ -50,27 +52,30 @@ class Gathering:
         if end < 0:
             return
         self._body_at = self._chunk_at = end + len(_HEAD_END)
-        framing = {name.lower(): value.lower() for name, value in _FRAMING.findall(self.data[:end])}
+        head = bytes(self.data[:end])
+        framing = {name.lower(): value.strip(b" \t").lower() for name, value in _FRAMING.findall(head)}
         length = framing.get(b"content-length", b"0")
         # What is no number is refused without a look at the body.
         self._length = int(length) if re.fullmatch(rb"\d{1,18}", length) else 0
         if b"chunked" in framing.get(b"transfer-encoding", b""):
             self._length = None
-        self.awaits_leave = framing.get(b"expect") == b"100-continue"
+        # An older client would take the leave for the answer (RFC 9110, 10.1.1).
+        is_old = head.lstrip(b"\r\n").partition(b"\r\n")[0].endswith(b"HTTP/1.0")
+        self.awaits_leave = framing.get(b"expect") == b"100-continue" and not is_old
 
     def _has(self, length: int) -> bool:
         # What is too large is refused by its length alone.
         return length > READ_BYTES or len(self.data) >= self._body_at + length
 
-    def _has_chunks(self) -> bool:
+    def _has_chunks(self, looked: int) -> bool:
         """Go through the chunks (RFC 9112, 7.1) that have come since the last look."""
-        while (line_end := self.data.find(b"\r\n", self._chunk_at)) >= 0:
+        while (line_end := self.data.find(b"\r\n", self._chunk_at, self._chunk_at + LINE_BYTES)) >= 0:
             size = _SIZE.match(self.data, self._chunk_at)
             if size is None:
                 return True
             if not (length := int(size[0], 16)):
                 # The last chunk's line ends, and then the trailers, if any, with an empty line.
-                return self.data.find(_HEAD_END, line_end) >= 0
+                return self.data.find(_HEAD_END, max(line_end, looked)) >= 0
             here = min(len(self.data) - line_end - 2, length)
             if self._chunks_bytes + here >= READ_BYTES:
                 return True
@@ -79,4 +84,4 @@ class Gathering:
                 return False
             self._chunk_at = next_at
             self._chunks_bytes += length
-        return False
+        return len(self.data) >= self._chunk_at + LINE_BYTES
