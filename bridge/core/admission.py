@@ -106,7 +106,11 @@ def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
 
 
 def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
-    """Return how the account stands after a request that nobody granted: others wait for one turn at the most."""
+    """Return how the account stands after a request that nobody granted: others wait for one turn at the most.
+
+    So what many such requests in a row spend is forgiven but for the last, though HubSpot counts them all: they
+    are an operator's, made by hand, and must not hold up the polls.
+    """
     usage = quota.relieved(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
 

@@ -57,7 +57,7 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """What was seen of a window says nothing once that is over."""
+    """Return the share, 0.05 to 1, of the even pace that the window last seen allows; 1 once it is over."""
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
         return 1.0

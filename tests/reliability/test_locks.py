@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, select, text
+from sqlalchemy import Connection, Table, select, text, update
 
 from bridge.core.polling import end
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import claims, watches
+from bridge.edges.store import claims, news, watches
 from bridge.edges.store import gates as store
 from bridge.edges.tables import account_gates
+from bridge.edges.tables import watches as watches_table
 from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
@@ -96,3 +97,29 @@ def test_a_claim_never_waits_for_a_watch_that_is_being_saved(
         claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
         longest = claims.claim(claimer, State.WATCHING, {"default": 2}, CLAIMANT, now())
         assert [watch.id for watch in longest] == [free]
+
+
+def test_an_account_that_is_well_again_locks_its_watches_in_order(
+    site: Site, hubspot: Sandbox, receiver: Receiver
+) -> None:
+    first, second = sorted(site.register(hubspot.state.add_tasks(tasks=2), receiver.url(site)))
+    # Whoever locks them as they lie in the table comes to the second one first.
+    for watch_id in (second, first):
+        backing_off = update(watches_table).where(watches_table.c.id == watch_id)
+        with site.engine.begin() as connection:
+            connection.execute(backing_off.values(failures=1, due_at=now() + timedelta(hours=1)))
+
+    def retry() -> None:
+        with site.engine.begin() as connection:
+            news.retry(connection, "default", now())
+
+    with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
+        watches.lock(holder, [first])
+        retrying = pool.submit(retry)
+        with site.engine.connect() as onlooker:
+            until(lambda: someone_waits(onlooker))
+            free = select(watches_table.c.id).where(watches_table.c.id == second)
+            assert onlooker.execute(free.with_for_update(skip_locked=True)).first()
+            onlooker.rollback()
+        holder.rollback()
+        retrying.result()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from bridge.core.admission import Heard, after_answers, count
 from bridge.core.gates import Gate
@@ -31,7 +31,9 @@ def retry(connection: Connection, account: str, now: datetime) -> None:
     """Make those of an account's watches due that back off: what they failed of may be mended."""
     waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
-    connection.execute(update(watches).where(*waiting, *mine).values(due_at=now))
+    # In one order everywhere, so that nobody waits for each other in a circle.
+    found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
+    connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
 
 
 def _tell(name: str, before: Gate, gate: Gate) -> None:
