@@ -13,6 +13,7 @@ from gunicorn.workers.base import Worker
 from bridge import logs
 from bridge.edges import cores, database
 from bridge.edges.secrets import WrongSecretKey
+from bridge.scheduler import STOP_SECONDS
 from bridge.settings import Settings
 from bridge.web.patience import PatientWorker
 from bridge.wiring import Bridge
@@ -25,6 +26,9 @@ workers = settings.web_concurrency
 worker_class = PatientWorker
 # Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
 threads = 8
+# A process has 1,024 descriptors at first: these, 400 idle connections to receivers, two for each request that
+# is answered or made (8 and 32), the database's, and the rest for what nobody counts.
+worker_connections = 400
 # A preloaded app would start its threads in the parent, and no thread survives the fork: nothing would run.
 preload_app = False
 
@@ -70,9 +74,11 @@ def post_worker_init(worker: Worker) -> None:
     cores.keep_to_one()
     bridge = sys.modules["app"].bridge
     bridge.start_worker()
+    # The arbiter kills at its own 25 s: the requests must end before, so that leases can be given back.
+    worker.cfg.set("graceful_timeout", int(STOP_SECONDS))
 
     def wind_down(*received: Any) -> None:
-        # Requests and callbacks share the 25 s: both begin to end at once.
+        # Requests and callbacks share the time: both begin to end at once.
         bridge.wind_down_worker()
         worker.handle_exit(*received)
 

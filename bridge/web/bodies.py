@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from flask import Request
+from gunicorn.http.errors import ParseException
 from werkzeug.http import parse_options_header
 
+from bridge.web import malformed
 from bridge.web.problems import Problem
 
 LARGEST_BYTES = 1024 * 1024
@@ -20,13 +22,22 @@ class _NotStrict(ValueError):
     """Python would take it for JSON, and others would not."""
 
 
+def received(request: Request) -> bytes | Problem:
+    """Return the body as it came, or the Problem with its chunks or its size."""
+    try:
+        body = request.get_data()
+    except ParseException as error:
+        return malformed.problem(error)
+    return TOO_LARGE if len(body) > LARGEST_BYTES else body
+
+
 def read(request: Request) -> Any:
     """Return the body as Python objects, or the Problem with it."""
     if problem := _problem_with_type(request):
         return problem
-    body = request.get_data()
-    if len(body) > LARGEST_BYTES:
-        return TOO_LARGE
+    body = received(request)
+    if isinstance(body, Problem):
+        return body
     try:
         return _decoder.decode(body.decode())
     except RecursionError:

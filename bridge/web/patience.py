@@ -17,9 +17,11 @@ from typing import Any
 
 from gunicorn import http
 from gunicorn.http import wsgi
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from bridge.edges.deadline import Deadline
+from bridge.web import malformed
 from bridge.web.gathering import Gathering, TooMuch
 
 # A request is at most 1 MiB, and comes from a server: this is plenty for one.
@@ -34,19 +36,32 @@ SEND_BYTES = 212_992
 # What all unfinished requests may hold beyond their first pieces.
 HELD_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 64 * 1024
+# What no descriptor was free for still waits to be accepted: not to ask for it all the time.
+ACCEPT_PAUSE_SECONDS = 0.05
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class _Nothing:
-    """Stands where the parser expects the socket: what has been gathered is all there is."""
+class _Gathered:
+    """Stands where the parser expects the socket: gives what has been gathered, in pieces as a socket does.
 
-    def __init__(self) -> None:
-        self.was_asked = False
+    The parser copies what it holds for every chunk of a body: that must not be the whole request.
+    """
 
-    def recv(self, _: int) -> bytes:
-        self.was_asked = True
-        return b""
+    def __init__(self, request: bytearray) -> None:
+        self._left = memoryview(request)
+        # Whether the parser wanted more than there is.
+        self.was_exhausted = False
+
+    def recv(self, size: int) -> bytes:
+        piece, self._left = bytes(self._left[:size]), self._left[size:]
+        self.was_exhausted = not piece
+        return piece
+
+    def rest(self) -> bytes:
+        """Give all that is left, and hold nothing any more."""
+        rest, self._left = bytes(self._left), memoryview(b"")
+        return rest
 
 
 class _Answer(wsgi.Response):  # type: ignore[misc] # gunicorn has no types
@@ -59,17 +74,25 @@ class _Answer(wsgi.Response):  # type: ignore[misc] # gunicorn has no types
 class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
     """gthread, but no thread waits for a client to send.
 
-    Everything but `handle` and `handle_request` runs in the loop.
+    Everything but `handle` and what it calls runs in the loop.
     """
-
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._gatherings: dict[TConn, Gathering] = {}
 
     def init_process(self) -> None:
         """Serve until told to stop; there is no setting for the class of answers."""
+        self._gatherings: dict[TConn, Gathering] = {}
+        # How many bytes of each connection's request a thread has, or will have.
+        self._handed: dict[TConn, int] = {}
         wsgi.Response = _Answer
         super().init_process()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take a new connection, unless the system has no room for it: then a while later."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            self.log.warning("no connection could be taken: %s", error)
+            self._close_oldest_idle()
+            time.sleep(ACCEPT_PAUSE_SECONDS)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Go on with a connection that is new, or has sent something: give a whole request to a thread."""
@@ -81,11 +104,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._gather(conn, gathering)
         except BlockingIOError:
             self._gather_on(conn, gathering, EVENT_READ)
-        except (OSError, TooMuch):
+        except (OSError, TooMuch) as error:
+            self.log.debug("cut an unfinished request: %r", error)
             self._drop(conn)
         else:
             if conn.parser is None or _has_room(conn.sock):
-                self._hand_over(conn, bytes(gathering.data))
+                self._hand_over(conn, gathering.data)
             else:
                 self._gather_on(conn, gathering, EVENT_WRITE)
 
@@ -115,12 +139,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             gathering.add(left)
 
     def _held_bytes(self) -> int:
-        return sum(len(gathering.data) for gathering in self._gatherings.values())
+        unfinished = sum(len(gathering.data) for gathering in self._gatherings.values())
+        return unfinished + sum(self._handed.values())
 
-    def _hand_over(self, conn: TConn, request: bytes) -> None:
-        conn.parser = http.get_parser(self.cfg, _Nothing(), conn.client)
-        conn.parser.unreader.unread(request)
+    def _hand_over(self, conn: TConn, request: bytearray) -> None:
+        conn.parser = http.get_parser(self.cfg, _Gathered(request), conn.client)
         conn.initialized = True
+        self._handed[conn] = len(request)
         super().enqueue_req(conn)
 
     def handle(self, conn: TConn) -> bool:
@@ -128,17 +153,41 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
         with Deadline(ANSWER_SECONDS) as deadline:
             deadline.hold(conn.sock)
             kept = super().handle(conn)
+        unreader = conn.parser.unreader
+        rest = unreader.take_buffered() + unreader.sock.rest()
         # Where the parser wanted more, the rest of a body would be taken for the next request.
-        return bool(kept) and not conn.parser.unreader.sock.was_asked
+        if not kept or unreader.sock.was_exhausted:
+            return False
+        unreader.unread(rest)
+        return True
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
         """Answer a request whose body is here: nobody must be told to send it."""
         req._expected_100_continue = False  # noqa: SLF001 -- gunicorn has no other way to say so
         return super().handle_request(req, conn)
 
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Answer what is no HTTP like all that is refused."""
+        if not malformed.is_clients_fault(exc):
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.warning("malformed request from %s: %s", addr[0] if addr else "", type(exc).__name__)
+        with suppress(OSError):
+            client.sendall(malformed.answer(malformed.problem(exc)))
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:  # noqa: FBT001 -- gunicorn's own
+        try:
+            return bool(super()._keepalive_after(conn, keepalive))
+        except ParseException:
+            # What was not read of the body is malformed, and the answer is out: there is no second one.
+            return False
+
     def finish_request(self, conn: TConn, fs: "Future[bool]") -> None:
         """Keep a connection for its next request, or close it without waiting for the client."""
-        if not fs.cancelled() and fs.exception() is None and fs.result():
+        del self._handed[conn]
+        if error := fs.exception():
+            self.log.error("a request could not be handled", exc_info=error)
+        elif fs.result():
             super().finish_request(conn, fs)
             return
         try:
@@ -150,21 +199,41 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
             self._wait(conn, EVENT_READ, self._lingering)
 
     def _lingering(self, conn: TConn, client: socket.socket) -> None:
-        with suppress(BlockingIOError):
-            try:
-                ended = not client.recv(PIECE_BYTES, socket.MSG_DONTWAIT)
-            except ConnectionError:
-                ended = True
-            if ended:
-                self._forget(conn)
-                self._drop(conn)
+        try:
+            ended = not client.recv(PIECE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            ended = True
+        if ended:
+            self._forget(conn)
+            self._drop(conn)
+
+    def murder_keepalived(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 -- gunicorn's own
+        """Close the idle connections whose time is over, and the oldest where a new one has no room."""
+        if self.nr_conns >= self.worker_connections:
+            self._close_oldest_idle()
+        super().murder_keepalived(force)
+
+    def _close_oldest_idle(self) -> None:
+        if self.keepalived_conns:
+            # Each round of the loop ends with a look at the times.
+            self.keepalived_conns[0].timeout = 0.0
 
     def murder_pending(self) -> None:
         """Close the connections whose time is over."""
         now = time.monotonic()
         for conn in [conn for conn in self.pending_conns if conn.timeout <= now]:
+            self.log.debug("cut a connection whose time is over")
             self._forget(conn)
             self._drop(conn)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """At the stop, wait for those who have not sent anything as for the idle ones."""
+        super()._cap_keepalive(deadline)
+        for conn, gathering in self._gatherings.items():
+            if not gathering.data:
+                conn.timeout = min(conn.timeout, deadline)
 
     def _wait(self, conn: TConn, when: int, then: Callable[[TConn, socket.socket], None]) -> None:
         self.pending_conns.append(conn)

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Request, Response, request
 
 from bridge.web.auth import Caller, Door
-from bridge.web.bodies import read
+from bridge.web.bodies import read, received
 from bridge.web.fields import Query, validated
 from bridge.web.headers import HEADERS
 from bridge.web.operations import Access, Call, NoFields, NoParameters, Operation, Reply
@@ -85,13 +85,22 @@ def _given(operation: Operation, request: Request) -> dict[str, Any] | Problem:
         if isinstance(query, Problem):
             return query
         arguments |= {"query": query} if operation.query else {}
-    if operation.body or (operation.method != "GET" and request.get_data()):
-        body = read(request)
-        body = body if isinstance(body, Problem) else validated(operation.body or NoFields, body)
+    if operation.body or operation.method != "GET":
+        body = _body(operation, request)
         if isinstance(body, Problem):
             return body
         arguments |= {"body": body} if operation.body else {}
     return arguments
+
+
+def _body(operation: Operation, request: Request) -> Any:
+    """Return the validated body, or the Problem with it; an operation without one takes an empty one."""
+    if not operation.body:
+        unasked = received(request)
+        if isinstance(unasked, Problem) or not unasked:
+            return unasked
+    body = read(request)
+    return body if isinstance(body, Problem) else validated(operation.body or NoFields, body)
 
 
 def _query(model: type[Query], request: Request) -> Query | Problem:
