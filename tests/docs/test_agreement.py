@@ -236,3 +236,11 @@ def test_every_decision_has_its_three_parts_and_is_linked() -> None:
             "Decision",
             "What it costs",
         ]
+
+
+@pytest.mark.parametrize("name", ["docs/reliability.md", "docs/security.md"])
+def test_every_test_that_a_page_names_is_there(name: str) -> None:
+    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", page(name))
+    assert named
+    for path, test in named:
+        assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), (path, test)

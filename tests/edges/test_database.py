@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bridge.edges import database
 from bridge.edges.database import open_engine, reading
@@ -202,6 +202,14 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite: Engine) -> None:
 def test_sqlite_is_set_to_keep_what_it_promised(sqlite: Engine, pragma: str, value: object) -> None:
     with sqlite.connect() as connection:
         assert connection.execute(text(f"PRAGMA {pragma}")).scalar_one() == value
+
+
+@pytest.mark.parametrize("empty_url", ["sqlite", "postgresql"], indirect=True)
+def test_an_error_tells_no_values(empty: Engine) -> None:
+    with empty.connect() as connection, pytest.raises(DBAPIError) as failed:
+        connection.execute(text("SELECT no_such_column FROM nowhere WHERE id = :id"), {"id": "planted"})
+    assert "nowhere" in str(failed.value)
+    assert "planted" not in str(failed.value)
 
 
 def test_postgresql_speaks_utc_and_gives_up_statements_that_hang(postgres_url: str) -> None:
