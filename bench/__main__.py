@@ -40,8 +40,11 @@ def main() -> int:
     about = machine()
     findings = _found(chosen, short=arguments.short)
     about["load average afterwards"] = machine()["load average"]
-    report.write(findings, about, chart.draw(findings))
-    print(f"\nwritten to {report.RESULTS}")
+    stem = (
+        "only" if arguments.only else "peers" if arguments.peers else "short" if arguments.short else "latest"
+    )
+    report.write(findings, about, chart.draw(findings), stem)
+    print(f"\nwritten to {report.RESULTS}/{stem}.md")
     fallen = [row for found in findings for row in found.rows if row.fell] if arguments.short else []
     for row in fallen:
         print(f"beyond its floor of {report.number(row.goal.floor)}: {row.name}")

@@ -108,7 +108,7 @@ def percentile(figures: Sequence[float], share: float) -> float:
     return ordered[max(ceil(len(ordered) * share / 100) - 1, 0)]
 
 
-def page(findings: Sequence[Findings], about: dict[str, str]) -> str:
+def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
     """Return all findings as Markdown."""
     rows = [row for found in findings for row in found.rows]
     parts = [
@@ -118,7 +118,7 @@ def page(findings: Sequence[Findings], about: dict[str, str]) -> str:
             ("what", "median", "runs", "goal", ""),
             [row.cells for row in rows],
         ),
-        "![throughput and latency](latest.svg)",
+        f"![throughput and latency]({stem}.svg)",
     ]
     for table in (table for found in findings for table in found.tables):
         parts += [f"## {table.title}", _table(table.columns, table.lines)]
@@ -130,12 +130,12 @@ def _table(columns: Sequence[str], lines: Sequence[Sequence[str | float]]) -> st
     return "\n".join([*head, *(f"| {' | '.join(map(number, line))} |" for line in lines)])
 
 
-def write(findings: Sequence[Findings], about: dict[str, str], picture: str) -> None:
-    """Write `latest.json`, `latest.md` and `latest.svg` into RESULTS."""
+def write(findings: Sequence[Findings], about: dict[str, str], picture: str, stem: str) -> None:
+    """Write `stem`.json, `stem`.md and `stem`.svg into RESULTS."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(_values(findings, about), indent=1) + "\n")
-    (RESULTS / "latest.md").write_text(page(findings, about))
-    (RESULTS / "latest.svg").write_text(picture)
+    (RESULTS / f"{stem}.json").write_text(json.dumps(_values(findings, about), indent=1) + "\n")
+    (RESULTS / f"{stem}.md").write_text(page(findings, about, stem))
+    (RESULTS / f"{stem}.svg").write_text(picture)
 
 
 def _values(findings: Sequence[Findings], about: dict[str, str]) -> dict[str, Any]:
