@@ -1,20 +1,16 @@
 """The commands: `python -m bridge migrate | worker | serve | sandbox | clients … | accounts …`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from bridge.commands import accounts, clients, processes
 from bridge.commands.output import Refusal
-from bridge.edges.migrations import ROOT
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit status: 0 done, 1 refused, 2 wrongly called or set."""
     parsed = _parser().parse_args(arguments)
-    # Wherever it is called from, a relative SQLite path in DATABASE_URL is one and the same file.
-    os.chdir(ROOT)
     try:
         parsed.run(parsed)
     except Refusal as refusal:
@@ -26,8 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bridge",
-        description="The HubSpot import bridge. Wherever it is called from, a relative SQLite path in DATABASE_URL "
-        "begins at the bridge's own directory.",
+        description="The HubSpot import bridge. A relative SQLite path in DATABASE_URL begins where it is called.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for family in (processes, clients, accounts):

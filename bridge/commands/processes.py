@@ -13,6 +13,7 @@ import structlog
 from bridge import logs, sandbox
 from bridge.commands.output import Refusal
 from bridge.edges import cores, database
+from bridge.edges.migrations import ROOT
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import vault
 from bridge.settings import Settings
@@ -102,10 +103,12 @@ def _serve(arguments: argparse.Namespace) -> None:
     sys.stderr.write(f"The bridge listens on http://{arguments.host}:{settings.port}\n")
     sys.stdout.flush()
     bridge.engine.dispose()
-    command = [sys.executable, "-m", "gunicorn", "--bind"]
-    bound = f"{arguments.host}:{settings.port}"
-    # It finds gunicorn.conf.py and app.py in the working directory, which is the bridge's own.
-    os.execv(sys.executable, [*command, bound, "app:app"])  # noqa: S606 -- gunicorn takes this process's place
+    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+    bound = ["--bind", f"{arguments.host}:{settings.port}"]
+    # It stays in the working directory, where a relative path to SQLite begins, and finds app.py in ours.
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"PYTHONPATH": path}
+    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn takes this process's place
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:

@@ -96,13 +96,10 @@ def test_serve_without_credentials_says_how_to_set_them_and_serves(
 
 
 def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
-    """With its worker, and over the database that a relative path means from the bridge's own directory."""
-    elsewhere = tmp_path / "not" / "here"
-    elsewhere.mkdir(parents=True)
-    database = os.path.relpath(tmp_path / "bridge.db", ROOT)
+    """With its worker, and over the database that a relative path means from there."""
     port = free_port()
-    commands = Commands(DATABASE_URL=f"sqlite:///{database}", PORT=str(port), PYTHONPATH=str(ROOT))
-    with started(commands, "serve", "--host", "127.0.0.1", cwd=elsewhere) as process:
+    commands = Commands(DATABASE_URL="sqlite:///bridge.db", PORT=str(port), PYTHONPATH=str(ROOT))
+    with started(commands, "serve", "--host", "127.0.0.1", cwd=tmp_path) as process:
         give_up_at = time.monotonic() + START_SECONDS
         while (ready := answer(f"http://127.0.0.1:{port}/readyz")).status_code != 200:
             assert time.monotonic() < give_up_at, ready.text
