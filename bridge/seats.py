@@ -3,21 +3,23 @@
 import math
 import threading
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from queue import Empty, SimpleQueue
 
 import structlog
 
 from bridge import deliver, poll
-from bridge.core.seats import Lane, lane_of
+from bridge.core.seats import FREE_SHARE, Lane, lane_of, may_take
 from bridge.core.watch import State
 
 log = structlog.get_logger()
 
 Job = poll.Job | deliver.Job
 Done = poll.Done | deliver.Done
+
 # As many jobs may wait for a seat as seats were freed in this time: about how long each will wait.
 AHEAD_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
@@ -27,13 +29,13 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """A lane's jobs that wait for others of their lane, and how many are called to the seats or at work there.
+    """A lane's jobs that wait, since when, and how many are at work.
 
     `halted` when one has failed: no other starts until somebody has decided anew.
     """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
-    going: int = 0
+    at_work: int = 0
     halted: bool = False
 
 
@@ -68,10 +70,9 @@ class Seats:
         self._threads: list[threading.Thread] = []
         # The lock is for what follows; the SimpleQueues have their own.
         self._lock = threading.Lock()
-        self._lanes: defaultdict[Lane, _Queue] = defaultdict(_Queue)
-        self._called: deque[tuple[float, Job]] = deque()
-        self._unstarted: list[Job] = []
-        self._calls: SimpleQueue[bool] = SimpleQueue()
+        self._free = count
+        self._lanes: dict[Lane, _Queue] = {}
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._finished: SimpleQueue[tuple[float, Job, Done | None]] = SimpleQueue()
 
     @property
@@ -84,9 +85,12 @@ class Seats:
         """How many more jobs would be at work within AHEAD_SECONDS."""
         return self.count + len(self._freed) - len(self._seated)
 
-    def most(self, lane: Lane) -> int:
-        """Return how many jobs of one lane may be here."""
-        return self._at_once[lane[0]] + self._freed_of[lane]
+    def room_of(self, lane: Lane) -> int:
+        """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
+        with self._lock:
+            queue = self._lanes.get(lane, _Queue())
+            may_start = min(self._at_once[lane[0]], FREE_SHARE * self._free) - queue.at_work
+            return max(0, max(0, may_start) + self._freed_of[lane] - len(queue.waiting))
 
     def seat(self, job: Job) -> None:
         """Start a job as soon as a seat is free and its lane has not too many at work."""
@@ -94,8 +98,8 @@ class Seats:
         lane = lane_of(job.watch)
         self.held[lane] += 1
         with self._lock:
-            self._lanes[lane].waiting.append((self._clock(), job))
-            self._call_next(lane)
+            self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
+            self._start_waiting()
         if len(self._threads) < min(self.count, len(self._seated)):
             self._start_thread()
 
@@ -111,20 +115,25 @@ class Seats:
         else:
             self._threads.append(thread)
 
-    def _call_next(self, lane: Lane) -> None:
-        queue = self._lanes[lane]
-        if queue.waiting and not queue.halted and queue.going < self._at_once[lane[0]]:
-            queue.going += 1
-            self._called.append(queue.waiting.popleft())
-            self._calls.put(True)
+    def _start_waiting(self) -> None:
+        """Start whoever may, lane after lane, while seats are free."""
+        # At most so many lanes have all that they may have as there are seats: the first others get one.
+        for lane in list(islice(self._lanes, 2 * self.count)) if self._free else ():
+            queue = self._lanes[lane]
+            if self._may_start(lane, queue):
+                queue.at_work += 1
+                self._free -= 1
+                self._jobs.put(queue.waiting.popleft()[1])
+                # Next time it is the others' turn.
+                self._lanes[lane] = self._lanes.pop(lane)
+            if not self._free:
+                return
 
-    def _follow(self, lane: Lane) -> None:
-        """One of the lane has left its place: call the next one."""
-        queue = self._lanes[lane]
-        queue.going -= 1
-        self._call_next(lane)
-        if not queue.going and not queue.waiting:
-            del self._lanes[lane]
+    def _may_start(self, lane: Lane, queue: _Queue) -> bool:
+        if not queue.waiting or queue.halted:
+            return False
+        in_time = queue.waiting[0][0] >= self._clock() - self._patience_seconds
+        return in_time and may_take(queue.at_work, self._at_once[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Done]:
         """Wait for something to be done, gather what comes with it, and free those seats."""
@@ -160,24 +169,23 @@ class Seats:
     def take_back(self, *, everything: bool = False) -> list[Job]:
         """Return the jobs that have waited too long, or whose lane has failed: they will not be started."""
         since = math.inf if everything else self._clock() - self._patience_seconds
+        taken: list[Job] = []
         with self._lock:
-            taken, self._unstarted = self._unstarted, []
-            called = _taken(self._called, lambda came_at, job: came_at < since or self._halted(job))
-            taken += called
-            for queue in self._lanes.values():
-                taken += _taken(queue.waiting, lambda came_at, job: came_at < since or self._halted(job))
-            for queue in self._lanes.values():
+            for lane, queue in list(self._lanes.items()):
+                # Those that have waited longest stand first.
+                while queue.waiting and (queue.halted or queue.waiting[0][0] < since):
+                    taken.append(queue.waiting.popleft()[1])
                 queue.halted = False
-            for job in called:
-                self._follow(lane_of(job.watch))
-            for lane in [lane for lane, queue in self._lanes.items() if not queue.going]:
-                del self._lanes[lane]
+                self._forget_empty(lane)
+            self._start_waiting()
         for job in taken:
             self._leave(job)
         return taken
 
-    def _halted(self, job: Job) -> bool:
-        return self._lanes[lane_of(job.watch)].halted
+    def _forget_empty(self, lane: Lane) -> None:
+        queue = self._lanes[lane]
+        if not queue.at_work and not queue.waiting:
+            del self._lanes[lane]
 
     def _leave(self, job: Job) -> Lane:
         del self._seated[id(job)]
@@ -188,35 +196,26 @@ class Seats:
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
         for _ in self._threads:
-            self._calls.put(False)
+            self._jobs.put(None)
 
     def _sit(self) -> None:
-        while self._calls.get():
-            if job := self._next():
-                done = None
-                try:
-                    done = self._try(job)
-                finally:
-                    self._rise(job, done)
-
-    def _next(self) -> Job | None:
-        """Return the job that was called, unless it was taken back, or may not start any more."""
-        with self._lock:
-            if not self._called:
-                return None
-            came_at, job = self._called.popleft()
-            if came_at >= self._clock() - self._patience_seconds and not self._halted(job):
-                return job
-            self._unstarted.append(job)
-            self._follow(lane_of(job.watch))
-            return None
+        while (job := self._jobs.get()) is not None:
+            done = None
+            try:
+                done = self._try(job)
+            finally:
+                self._rise(job, done)
 
     def _rise(self, job: Job, done: Done | None) -> None:
         lane = lane_of(job.watch)
         with self._lock:
+            queue = self._lanes[lane]
+            queue.at_work -= 1
+            self._free += 1
             # What waits must not follow into a trouble: whether it may is decided anew.
-            self._lanes[lane].halted |= not (done and done.may_follow)
-            self._follow(lane)
+            queue.halted |= not (done and done.may_follow)
+            self._forget_empty(lane)
+            self._start_waiting()
         self._finished.put((self._clock(), job, done))
 
     def _try(self, job: Job) -> Done | None:
@@ -226,16 +225,6 @@ class Seats:
             # A bug must cost one step, not a seat: the watch comes back when its lease runs out.
             log.exception("step_crashed", watch=job.watch.id)
             return None
-
-
-def _taken(waiting: deque[tuple[float, Job]], leaves: Callable[[float, Job], bool]) -> list[Job]:
-    """Take those that leave from where they wait."""
-    taken = [job for came_at, job in waiting if leaves(came_at, job)]
-    if taken:
-        stay = [entry for entry in waiting if not leaves(*entry)]
-        waiting.clear()
-        waiting.extend(stay)
-    return taken
 
 
 def _lower(counter: Counter[Lane], lane: Lane) -> None:

@@ -150,7 +150,7 @@ class Worker:
             due = {
                 (step.state, name): lane
                 for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._room, now).items()
+                for name, lane in step.lanes(connection, self._seats.room_of, now).items()
             }
         if not due:
             return []
@@ -163,10 +163,6 @@ class Worker:
                 *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
                 *self._polls.claim(connection, _of(State.WATCHING, shares), now),
             ]
-
-    def _room(self, lane: Lane) -> int:
-        """Return how many more jobs of a lane would be at work in a moment."""
-        return max(0, self._seats.most(lane) - self._seats.held[lane])
 
     def _save_all(self) -> None:
         """Save all that is done in one transaction, and seat the callbacks that may start at once."""
@@ -218,7 +214,7 @@ class Worker:
         if not ended or self._stopping.is_set():
             return results
         hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
-        most = {host: self._seats.most(host) for host in hosts}
+        most = {host: self._seats.held[host] + self._seats.room_of(host) for host in hosts}
         shares = _of(State.DELIVERING, sharing.share(self._seats.room, self._seats.held, most))
         claimed = self._deliveries.claimed(connection, ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]

@@ -124,19 +124,19 @@ def test_the_next_of_a_lane_starts_when_one_is_done_though_nobody_collects(seats
 def test_as_many_may_wait_as_seats_were_freed_in_the_last_moment(
     seats: Seats, far: Far, clock: Clock
 ) -> None:
-    assert (seats.room, seats.most(EU)) == (COUNT, 2)
+    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
     seat(seats, *jobs("eu", 2))
     far.has_begun(2)
     assert seats.room == COUNT - 2
     far.answers(*far.begun)
     collected(seats, 2)
-    assert (seats.room, seats.most(EU), seats.most(US)) == (COUNT + 2, 4, 2)
+    assert (seats.room, seats.room_of(EU), seats.room_of(US)) == (COUNT + 2, 4, 2)
     clock.now += AHEAD_SECONDS * 0.9
     seats.collect(0)
     assert seats.room == COUNT + 2
     clock.now += AHEAD_SECONDS * 0.2
     seats.collect(0)
-    assert (seats.room, seats.most(EU)) == (COUNT, 2)
+    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
 
 
 def test_a_seat_was_freed_when_its_job_was_done_however_late_that_is_collected(
@@ -158,7 +158,7 @@ def test_nothing_waits_ahead_for_who_has_failed(seats: Seats, far: Far) -> None:
     far.has_begun(2)
     far.answers(*far.begun, signal=ILL)
     collected(seats, 2)
-    assert (seats.room, seats.most(EU)) == (COUNT, 2)
+    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
 
 
 def test_what_waits_does_not_follow_into_a_trouble(seats: Seats, far: Far) -> None:
@@ -184,24 +184,29 @@ def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(seats:
     assert far.has_begun(3) == ["eu"] * 3
 
 
-def test_what_was_called_already_does_not_follow_into_a_trouble_either(seats: Seats, far: Far) -> None:
-    # All seats are taken: both of ap are called, and none of them can begin.
-    seat(seats, *jobs("us", 2), *jobs("eu", 2), *jobs("ap", 2))
+def test_a_lane_that_is_slow_leaves_a_seat_to_a_newcomer(far: Far, clock: Clock) -> None:
+    at_once = {State.WATCHING: 8, State.DELIVERING: 2}
+    seats = Seats(8, far.work, at_once=at_once, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    seat(seats, *jobs("eu", 20))
+    far.has_begun(7)
+    assert seats.room_of(EU) == 0
+    seat(seats, *jobs("us", 1))
+    assert far.has_begun(8)[7:] == ["us"]
+    # No lane has more than it may, and nobody has any seat twice.
+    assert (len(far.begun), len(seats.seated)) == (8, 21)
+    seats.take_back(everything=True)
+    seats.close()
+    far.answers(*far.begun)
+
+
+def test_lanes_take_turns(seats: Seats, far: Far) -> None:
+    seat(seats, *jobs("eu", 2), *jobs("us", 2))
     far.has_begun(COUNT)
-    eu = [job for job in far.begun if job.watch.account == "eu"]
-    more = jobs("eu", 4)[2:]
-    seat(seats, *more)
-    far.answers(eu[0])
-    far.has_begun(COUNT + 1)
-    # Now one of eu is called, behind the other of ap; its lane fails before it begins.
-    far.answers(eu[1], signal=ILL)
-    assert far.has_begun(COUNT + 2)[COUNT:] == ["ap", "ap"]
-    us = next(job for job in far.begun if job.watch.account == "us")
-    far.answers(us)
-    collected(seats, 3)
-    assert seats.take_back() == more
-    assert len(far.begun) == COUNT + 2
-    assert EU not in seats.held
+    seat(seats, *jobs("ap", 2), *jobs("jp", 2), *jobs("in", 2))
+    for number in range(3):
+        far.answers(far.begun[number])
+        far.has_begun(COUNT + number + 1)
+    assert sorted(job.watch.account for job in far.begun[COUNT:]) == ["ap", "in", "jp"]
 
 
 def test_what_waits_too_long_is_taken_back_and_never_starts(seats: Seats, far: Far, clock: Clock) -> None:
@@ -209,7 +214,6 @@ def test_what_waits_too_long_is_taken_back_and_never_starts(seats: Seats, far: F
     far.has_begun(COUNT)
     assert seats.take_back() == []
     clock.now += WAIT_SECONDS + 1
-    # Those of ap have been called, and found no free seat; the third of jp waits for its lane.
     assert {job.watch.account for job in seats.take_back()} == {"ap", "jp"}
     assert len(seats.seated) == COUNT
     far.answers(*far.begun)
