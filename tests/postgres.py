@@ -20,7 +20,7 @@ from psycopg import sql
 
 # The socket lies in the server's own folder (-k), and nothing listens on a port: any number of servers
 # run side by side, and a restarted one has the same address.
-OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers=32MB -c fsync={fsync} -k {folder}"
+OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers={buffers} -c fsync={fsync} -k {folder}"
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -29,13 +29,14 @@ class PostgresServer:
     """A server of one's own, with its data, socket and log in `folder`.
 
     Without `fsync` it is faster, and what was committed still outlives the server's death; only
-    the machine's death would lose it.
+    the machine's death would lose it. With it the server is as in production, and has memory for its tables.
     """
 
     def __init__(self, folder: Path, *, fsync: bool = False) -> None:
         self._folder = folder
         self._output = folder / "output"
-        self._options = OPTIONS.format(fsync="on" if fsync else "off", folder=folder)
+        fsync_word, buffers = ("on", "256MB") if fsync else ("off", "32MB")
+        self._options = OPTIONS.format(fsync=fsync_word, buffers=buffers, folder=folder)
         self._account = _unprivileged_account()
         self._programs = _programs()
         if self._account:
