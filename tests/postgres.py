@@ -20,7 +20,9 @@ from psycopg import sql
 
 # The socket lies in the server's own folder (-k), and nothing listens on a port: any number of servers
 # run side by side, and a restarted one has the same address.
-OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers={buffers} -c fsync={fsync} -k {folder}"
+OPTIONS = (
+    "-c listen_addresses='' -c max_connections=200 -c shared_buffers={buffers} -c fsync={fsync} -k {folder}"
+)
 
 StopMode = Literal["smart", "fast", "immediate"]
 
