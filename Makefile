@@ -10,8 +10,9 @@ ready := .venv/.ready
 compile := $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
-# Many tests wait for real time-outs; a file's tests stay together, because they share what they started.
-parallel := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Many tests wait for real time-outs: three processes fill two cores. A file's tests stay together, because they
+# share what they started.
+parallel := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The set-up uses the Python that is here, and never fetches one.
 export UV_PYTHON_DOWNLOADS := never
