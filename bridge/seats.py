@@ -88,9 +88,10 @@ class Seats:
     def room_of(self, lane: Lane) -> int:
         """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
         with self._lock:
-            queue = self._lanes.get(lane, _Queue())
-            may_start = min(self._at_once[lane[0]], FREE_SHARE * self._free) - queue.at_work
-            return max(0, max(0, may_start) + self._freed_of[lane] - len(queue.waiting))
+            at_work = self._lanes.get(lane, _Queue()).at_work
+            may_work = max(at_work, min(self._at_once[lane[0]], FREE_SHARE * self._free))
+        # What is done counts until it is collected: before, nobody knows how it went.
+        return max(0, may_work + self._freed_of[lane] - self.held[lane])
 
     def seat(self, job: Job) -> None:
         """Start a job as soon as a seat is free and its lane has not too many at work."""
@@ -207,7 +208,7 @@ class Seats:
                 self._rise(job, done)
 
     def _rise(self, job: Job, done: Done | None) -> None:
-        lane = lane_of(job.watch)
+        lane, done_at = lane_of(job.watch), self._clock()
         with self._lock:
             queue = self._lanes[lane]
             queue.at_work -= 1
@@ -216,7 +217,7 @@ class Seats:
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
             self._start_waiting()
-        self._finished.put((self._clock(), job, done))
+        self._finished.put((done_at, job, done))
 
     def _try(self, job: Job) -> Done | None:
         try:

@@ -142,15 +142,26 @@ def test_as_many_may_wait_as_seats_were_freed_in_the_last_moment(
 def test_a_seat_was_freed_when_its_job_was_done_however_late_that_is_collected(
     seats: Seats, far: Far, clock: Clock
 ) -> None:
-    seat(seats, *jobs("eu", 2))
-    far.has_begun(2)
-    far.answers(*far.begun)
-    # Two more can begin only when those are done.
-    seat(seats, *jobs("us", 4))
-    far.has_begun(4)
+    seat(seats, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2))
+    far.has_begun(COUNT)
+    far.answers(*(job for job in far.begun if job.watch.account == "eu"))
+    # Those of ap can begin only when those are done.
+    far.has_begun(COUNT + 2)
     clock.now += AHEAD_SECONDS * 2
     collected(seats, 2)
     assert seats.room == COUNT - 4
+
+
+def test_what_is_done_makes_no_room_before_it_is_collected(seats: Seats, far: Far) -> None:
+    seat(seats, *jobs("eu", 2), *jobs("us", 3))
+    far.has_begun(COUNT)
+    far.answers(*(job for job in far.begun if job.watch.account == "eu"), signal=ILL)
+    # One of us waits for its lane; when it begins, those of eu are done.
+    far.answers(next(job for job in far.begun if job.watch.account == "us"))
+    far.has_begun(COUNT + 1)
+    assert seats.room_of(EU) == 0
+    collected(seats, 3)
+    assert seats.room_of(EU) == 2
 
 
 def test_nothing_waits_ahead_for_who_has_failed(seats: Seats, far: Far) -> None:
