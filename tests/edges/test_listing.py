@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert, text
+from sqlalchemy import Connection, Engine, insert, text
 
 from bridge.core.watch import Outcome, State, Watch, redeliver
 from bridge.edges.store import listing, readiness, watches
 from bridge.edges.store.listing import Filters
 from bridge.edges.tables import account_gates, host_gates
 from tests.edges.claiming import added
+from tests.edges.plans import plan_of
 from tests.makers import NOW, a_watch, later
 from tests.together import at_once
 
@@ -232,18 +233,3 @@ def test_what_is_asked_often_goes_by_the_partial_indexes(engine: Engine, asked: 
     assert "ix_watches_of_client" not in plan
     assert "Seq Scan on watches" not in plan
     assert "SCAN watches\n" not in f"{plan}\n"
-
-
-def plan_of(connection: Connection, act: Callable[[Connection], object]) -> str:
-    """How the database carries out every statement of `act`."""
-    ran: list[tuple[str, Any]] = []
-
-    @event.listens_for(connection, "before_cursor_execute")
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        ran.append((statement, parameters))
-
-    act(connection)
-    event.remove(connection, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-    rows = (row for sql, parameters in ran for row in connection.exec_driver_sql(explain + sql, parameters))
-    return "\n".join(str(row[-1]) for row in rows)

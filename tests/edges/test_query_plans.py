@@ -1,17 +1,17 @@
 """What runs all the time goes by the indexes that were made for it, on both databases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Row, event, text
+from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
 from bridge.edges.store import claims, housekeeping
 from bridge.edges.store import watches as store
 from tests.edges.claiming import ONE, added, due
+from tests.edges.plans import plan_of
 from tests.makers import NOW
 
 HOT: dict[str, list[Callable[[Connection], object]]] = {
@@ -41,37 +41,15 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(engine: Engine, index:
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         for act in HOT[index]:
-            plan = _plan_of(connection, act)
+            plan = plan_of(connection, act)
             assert index in plan
             assert "Seq Scan on watches" not in plan
             assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
-
-
-def _plan_of(connection: Connection, act: Callable[[Connection], Any]) -> str:
-    """How the database carries out each statement of `act`."""
-    ran: list[tuple[str, Any]] = []
-
-    @event.listens_for(connection, "before_cursor_execute")
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        ran.append((statement, parameters))
-
-    act(connection)
-    event.remove(connection, "before_cursor_execute", note)
-    lines = [str(row[-1]) for statement, values in ran for row in _explained(connection, statement, values)]
-    return "\n".join(lines)
-
-
-def _explained(connection: Connection, statement: str, values: Any) -> Sequence[Row[Any]]:
-    if connection.dialect.name == "sqlite":
-        return connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-    # A statement that is run often is planned without its values: the index must fit even then.
-    numbers = {name: f"${place}" for place, name in enumerate(values, start=1)}
-    return connection.exec_driver_sql(f"EXPLAIN (GENERIC_PLAN) {statement % numbers}").all()
 
 
 def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> None:
     added(engine, *(due(number, at=-number) for number in range(500)))
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
-        plan = _plan_of(connection, lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW))
+        plan = plan_of(connection, lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW))
     assert "TEMP B-TREE" not in plan

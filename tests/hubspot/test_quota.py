@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,30 +31,32 @@ LOOK_SECONDS = 0.005
 SETTINGS = {"HUBSPOT_RATE_LIMIT": f"{LIMIT}/10", "HUBSPOT_RATE_SHARE": "0.5", "BRIDGE_LEASE_SECONDS": "30"}
 
 
+@contextmanager
+def meanwhile(work: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Have `work` done by a thread, until the event says that it is over."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=[over])
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class App:
     """The client's own app: it uses what is its own of the quota, whatever the bridge does."""
 
     def __init__(self, hubspot: Sandbox) -> None:
         self.taken = self.refused = 0
         self._hubspot = hubspot
-        self._over = threading.Event()
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._work)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _work(self) -> None:
-        while not self._over.is_set():
+    def work(self, over: threading.Event) -> None:
+        while not over.is_set():
             taken = self._hubspot.state.take_quota("sandbox-token", BURST)
             self.taken += taken
             self.refused += BURST - taken
-            self._over.wait(BURST_SECONDS)
+            over.wait(BURST_SECONDS)
 
 
 class Claims:
@@ -63,22 +65,11 @@ class Claims:
     def __init__(self, engine: Engine) -> None:
         self.workers: set[str] = set()
         self._engine = engine
-        self._over = threading.Event()
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._look)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    def _look(self) -> None:
+    def look(self, over: threading.Event) -> None:
         claimed = select(watches.c.claimed_by).where(watches.c.claimed_by.is_not(None))
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            while not self._over.wait(LOOK_SECONDS):
+            while not over.wait(LOOK_SECONDS):
                 self.workers |= set(connection.scalars(claimed))
 
 
@@ -102,11 +93,11 @@ def ledger(
             log = Path(folder) / f"{number}.log"
             running.enter_context(forked.running(place.env(hubspot.url, **SETTINGS), log))
         claims = Claims(place.engine)
-        running.enter_context(claims.watched())
+        running.enter_context(meanwhile(claims.look))
         until(lambda: requests_of(hubspot))
         time.sleep(ALONE_SECONDS)
         app, before = App(hubspot), requests_of(hubspot)
-        with app.at_work():
+        with meanwhile(app.work):
             time.sleep(TOGETHER_SECONDS)
         together = requests_of(hubspot) - before
         yield {"app": app, "claims": claims, "together": together} | hubspot.state.ledger()

@@ -1,12 +1,10 @@
 """What nobody expected, answered in the same form as everything else."""
 
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import structlog
 from sqlalchemy import event
 from structlog.testing import LogCapture
 
@@ -15,16 +13,6 @@ from tests.postgres import PostgresServer
 from tests.web.api import URL, Api, members, problem, serving
 
 BODY = {"task_id": "AAAAEZ6whGI", "callback_url": URL}
-
-
-@pytest.fixture
-def logged() -> Iterator[LogCapture]:
-    """All log lines."""
-    capture = LogCapture()
-    before = structlog.get_config()
-    structlog.configure(processors=[capture], cache_logger_on_first_use=False)
-    yield capture
-    structlog.configure(**before)
 
 
 def test_a_fault_of_ours_is_a_clean_problem_and_a_log_line(sqlite_api: Api, logged: LogCapture) -> None:
