@@ -19,7 +19,6 @@ from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import claims, clients
 from bridge.edges.store import gates as store
 from bridge.edges.store import watches as store_watches
-from bridge.edges.tables import host_gates
 
 log = structlog.get_logger()
 
@@ -97,20 +96,20 @@ class Deliveries:
         """Claim at most `shares` callbacks of each host; of a paused one, its single probe."""
         if not shares:
             return []
-        allowed = dict(shares)
+        probes = {}
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         known = store.read_hosts(connection, shares)
         # In one order everywhere, as all rows are locked.
         for name, gate in sorted(known.items()):
             if gate.paused_until is not None:
                 over = gate.paused_until <= now
-                allowed[name] = int(
+                probes[name] = int(
                     over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
                 )
-        watches = claims.claim(connection, self.state, allowed, self._claimant, now)
+        watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
         # Its last due watch may just have been withdrawn.
-        unused = {name for name, gate in known.items() if gate.paused} - {w.callback_host for w in watches}
-        store.reopen(connection, host_gates, dict.fromkeys(unused, lease_ends_at), now)
+        unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
+        store.reopen(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         doubtful = {name for name, gate in known.items() if gate.doubtful}
         return self.jobs(connection, watches, {}, now, doubtful=doubtful)
 

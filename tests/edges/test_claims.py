@@ -242,14 +242,18 @@ def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -
 def test_a_probe_that_is_given_back_opens_its_gate_to_another(
     engine: Engine, state: State, gates: Table
 ) -> None:
-    added(engine, due(1, state, lane="probed"), due(2, state, lane="paused"))
-    claimed = claim(engine, {"probed": 1, "paused": 1}, state=state)
+    added(
+        engine, *(due(number, state, lane=lane) for number, lane in enumerate(["probed", "probed", "paused"]))
+    )
+    probe = claim(engine, {"probed": 1}, state=state)
+    # It is given back together with others, one of its own lane among them, whose leases end later.
+    claimed = probe + claim(engine, {"probed": 1, "paused": 1}, state=state, now=later(1))
     fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if state is State.WATCHING else {})
     lanes = {"probed": later(ONE.lease_seconds), "paused": later(99)}
     with engine.begin() as connection:
         connection.execute(
             insert(gates), [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
         )
-        assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 2
+        assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
         assert set(claims.due_lanes(connection, state, later(1))) == {"probed"}
         assert set(claims.due_lanes(connection, state, later(100))) == {"probed", "paused"}

@@ -8,6 +8,7 @@ import pytest
 from bridge.core.gates import Gate
 from bridge.core.watch import State, Watch
 from bridge.edges.store import gates
+from tests.makers import NOW, later
 from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, Rig, at_work, eventually, real_clock
 
@@ -188,6 +189,27 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
     assert rig.receiver.most_at_once <= 2
     assert len(rig.events("host_resumed")) == 1
+
+
+def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_to_send(rig: Rig) -> None:
+    pause_ends_at = later(9)
+    with rig.engine.begin() as connection:
+        gates.lock_hosts(connection, ["app.example.com"])
+        paused = Gate(failures=5, paused_at=NOW, paused_until=pause_ends_at, pause_seconds=9)
+        gates.save_hosts(connection, {"app.example.com": paused})
+
+    def claimed_by(name: str) -> int:
+        with rig.engine.begin() as connection:
+            return len(
+                rig.worker(name=name)._deliveries.claim(connection, {"app.example.com": 2}, pause_ends_at)
+            )
+
+    assert claimed_by("worker-1") == 0
+    ended(rig, "T1")
+    ended(rig, "T2")
+    rig.clock.passes(2)
+    rig.worker().shift()
+    assert [claimed_by(name) for name in ("worker-1", "worker-2", "worker-3")] == [1, 0, 0]
 
 
 def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: Rig) -> None:

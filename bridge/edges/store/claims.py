@@ -35,11 +35,10 @@ from bridge.core.watch import State, Watch
 from bridge.edges import database
 from bridge.edges.store import gates
 from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
-from bridge.edges.tables import Instant, account_gates, answers, attempts, host_gates, is_state, watches
+from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
-GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
 # More than any worker has seats for, and fewer than the parameters that a statement may have.
 MOST_LANES = 5_000
 
@@ -93,7 +92,7 @@ def _due_lanes_statement(state: State) -> Select[Any]:
     found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
         lanes.c.name.is_not(None)
     )
-    due, gate = found.subquery(), GATES[state]
+    due, gate = found.subquery(), gates.GATES[state]
     shut = select(gate.c.name).where(gate.c.name == due.c.name, gate.c.paused_until > _NOW)
     open_ = select(due).where(due.c.oldest_due_at <= _NOW, ~shut.exists())
     return open_.order_by(due.c.oldest_due_at).limit(MOST_LANES)
@@ -249,8 +248,8 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
         connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})
     # Hosts before accounts, as everywhere.
     for state in (State.DELIVERING, State.WATCHING):
-        leases = {lane_of(watch)[1]: watch.due_at for watch in claimed if watch.state is state}
-        gates.reopen(connection, GATES[state], leases, now)
+        leases = {(lane_of(w)[1], w.due_at) for w in claimed if w.state is state and w.due_at}
+        gates.reopen(connection, state, leases, now)
     return len(ours)
 
 

@@ -10,9 +10,12 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, 
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.quota import Usage
+from bridge.core.watch import State
 from bridge.edges import database
 from bridge.edges.tables import account_gates, host_gates
 
+# Whose gate it is that a watch's next step has to pass: its account's, its host's.
+GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
 _GATE = tuple(f.name for f in fields(Gate))
 _USAGE = tuple(f.name for f in fields(Usage))
 
@@ -43,7 +46,7 @@ _LOCKED = {
     .where(table.c.name.in_(bindparam("names", expanding=True)))
     .order_by(table.c.name)
     .with_for_update()
-    for table in (account_gates, host_gates)
+    for table in GATES.values()
 }
 
 
@@ -124,18 +127,21 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 
 
 def reopen(
-    connection: Connection, table: Table, leases: Mapping[str, datetime | None], now: datetime
+    connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """End the wait for probes that were not made: such a gate is shut until just when its lease would end."""
-    if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases.items())]:
-        connection.execute(_REOPEN[table], probes)
+    """End the wait for probes that were not made: such a gate is shut until just when its lease would end.
+
+    `leases`: the lanes of steps that were claimed, each with its lease's end. Those of no probe are let be.
+    """
+    if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
+        connection.execute(_REOPEN[state], probes)
 
 
 _REOPEN = {
-    table: update(table)
+    state: update(table)
     .where(table.c.name == bindparam("lane"), table.c.paused_until == bindparam("until"))
     .values(paused_until=bindparam("now"))
-    for table in (host_gates, account_gates)
+    for state, table in GATES.items()
 }
 
 

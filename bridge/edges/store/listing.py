@@ -11,12 +11,11 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from bridge.core.watch import SETTLED, Event, Outcome, State, Watch, next_state
 from bridge.edges.store.claims import LANES
+from bridge.edges.store.gates import GATES
 from bridge.edges.store.rows import COLUMNS, to_watch
-from bridge.edges.tables import account_gates, host_gates, is_state, watches
+from bridge.edges.tables import is_state, watches
 
 _ID = re.compile(r"[A-Za-z0-9_]{8,64}")
-
-GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
