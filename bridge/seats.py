@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from bridge import deliver, poll
-from bridge.core.seats import FREE_SHARE, Lane, lane_of, may_take
+from bridge.core.seats import Lane, ceiling, lane_of
 from bridge.core.watch import State
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ class Seats:
 
         What has waited for longer than `patience_seconds` does not start any more.
         """
-        self.count = count
+        self._count = count
         self._patience_seconds = patience_seconds
         self._clock = clock
         self.held: Counter[Lane] = Counter()
@@ -83,13 +83,13 @@ class Seats:
     @property
     def room(self) -> int:
         """How many more jobs would be at work within AHEAD_SECONDS."""
-        return self.count + len(self._freed) - len(self._seated)
+        return self._count + len(self._freed) - len(self._seated)
 
     def room_of(self, lane: Lane) -> int:
         """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
-            may_work = max(at_work, min(self._at_once[lane[0]], FREE_SHARE * self._free))
+            may_work = max(at_work, ceiling(self._at_once[lane[0]], self._free))
         # What is done counts until it is collected: before, nobody knows how it went.
         return max(0, may_work + self._freed_of[lane] - self.held[lane])
 
@@ -101,7 +101,7 @@ class Seats:
         with self._lock:
             self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
             self._start_waiting()
-        if len(self._threads) < min(self.count, len(self._seated)):
+        if len(self._threads) < min(self._count, len(self._seated)):
             self._start_thread()
 
     def _start_thread(self) -> None:
@@ -119,7 +119,7 @@ class Seats:
     def _start_waiting(self) -> None:
         """Start whoever may, lane after lane, while seats are free."""
         # At most so many lanes have all that they may have as there are seats: the first others get one.
-        for lane in list(islice(self._lanes, 2 * self.count)) if self._free else ():
+        for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
@@ -134,7 +134,7 @@ class Seats:
         if not queue.waiting or queue.halted:
             return False
         in_time = queue.waiting[0][0] >= self._clock() - self._patience_seconds
-        return in_time and may_take(queue.at_work, self._at_once[lane[0]], self._free)
+        return in_time and queue.at_work < ceiling(self._at_once[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Done]:
         """Wait for something to be done, gather what comes with it, and free those seats."""

@@ -57,13 +57,13 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
     given = dict.fromkeys(most, 0)
     waiting = list(most)
     while free > 0 and waiting:
-        waiting = [lane for lane in waiting if may_take(held.get(lane, 0) + given[lane], most[lane], free)]
+        waiting = [lane for lane in waiting if held.get(lane, 0) + given[lane] < ceiling(most[lane], free)]
         for lane in waiting[:free]:
             given[lane] += 1
         free -= min(free, len(waiting))
     return {lane: seats for lane, seats in given.items() if seats}
 
 
-def may_take(holds: int, most: int, free: int) -> bool:
-    """Tell whether a lane that holds so many seats may have another of the `free` ones."""
-    return holds < min(most, FREE_SHARE * free)
+def ceiling(most: int, free: int) -> int:
+    """Return how many of its `most` seats a lane may hold while so many are free."""
+    return min(most, FREE_SHARE * free)
