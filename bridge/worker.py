@@ -95,22 +95,22 @@ class Worker:
         """Collect, save, claim. False when there is nothing more to wait for."""
         self._unsaved += self._seats.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._seats.take_back(everything=self._stopping.is_set())]
+        wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
         try:
             self._save_all()
             self._give_back()
             if not self._stopping.is_set():
                 self._seat(self._claim())
-            self._failures = 0
-            self._round_at = time.monotonic()
         except database.AWAY as error:
-            wait = self._back_off_seconds()
             # Its first line is the driver's own; the SQL with its parameters follows below.
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
-            self._pause(wait)
+            self._back_off(wait)
         except Exception:
-            wait = self._back_off_seconds()
             log.exception("round_crashed", retry_in_seconds=wait)
-            self._pause(wait)
+            self._back_off(wait)
+        else:
+            self._failures = 0
+            self._round_at = time.monotonic()
         return bool(self._seats.seated or self._unsaved or self._unstarted)
 
     def _give_back(self) -> int:
@@ -125,12 +125,8 @@ class Worker:
         for job in jobs:
             self._seats.seat(job)
 
-    def _back_off_seconds(self) -> float:
-        wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
+    def _back_off(self, seconds: float) -> None:
         self._failures += 1
-        return wait
-
-    def _pause(self, seconds: float) -> None:
         if self._stopping.wait(seconds):
             # A worker that stops has no time for long waits, and still must not ask without any.
             time.sleep(AWAY_SECONDS[0])
