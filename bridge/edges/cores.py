@@ -9,26 +9,17 @@ import os
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from bridge.core.cores import Shares, better
+
 LOOK_SECONDS = 0.5
-# Where others want this much of a core, and another one is freer by the margin, it is left.
-CROWDED = 0.25
-MARGIN = 0.2
 # Two processes that share a core must not both leave it, and meet again on the next one.
 MOVE_CHANCE = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Shares:
-    """How much of each core was used, by whoever it was, and how much of one by this process: 0 to 1."""
-
-    cores: Mapping[int, float]
-    process: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +47,6 @@ class Reading:
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
         return Shares(cores=cores, process=(self.process - before.process) / seconds)
-
-
-def better(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the core to move to, of those allowed; None to stay. Of equal ones the first."""
-    used = {one: shares.cores[one] for one in allowed if one in shares.cores}
-    if not used:
-        return None
-    freest = min(used, key=used.__getitem__)
-    if core not in used:
-        return freest
-    others = used[core] - shares.process
-    return freest if others > CROWDED and used[freest] + MARGIN < others else None
 
 
 def keep_to_one() -> None:
