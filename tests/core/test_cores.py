@@ -18,7 +18,7 @@ def shares(*cores: float, process: float = 0.0) -> Shares:
         pytest.param(None, shares(0.5, 0.2, 0.2), 2, id="of equal ones to the first"),
         pytest.param(0, shares(1.0, 0.0, 0.0, process=1.0), None, id="what it uses itself is no reason"),
         pytest.param(0, shares(1.0, 0.0, 0.1, process=0.5), 1, id="others want half of it"),
-        pytest.param(0, shares(0.2, 0.0, 0.0, process=0.0), None, id="others want little of it"),
+        pytest.param(0, shares(0.24, 0.0, 0.0, process=0.0), None, id="others want little of it"),
         pytest.param(0, shares(1.0, 0.4, 0.5, process=0.5), None, id="nowhere is it much better"),
         pytest.param(2, shares(0.1, 0.9, 0.6, process=0.1), 0, id="any core may be the freest"),
         pytest.param(2, shares(0.9, 0.3), 1, id="its core is there no more"),
