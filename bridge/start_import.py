@@ -45,6 +45,7 @@ class NewImport:
     callback_host: str
     metadata: str
     timeout_seconds: float
+    names_timeout: bool = True  # as in a Registration
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +170,7 @@ def _watched(register: Register, new: NewImport, task_id: str) -> Started:
         callback_host=new.callback_host,
         metadata=new.metadata,
         timeout_seconds=new.timeout_seconds,
+        names_timeout=new.names_timeout,
     )
     try:
         [registered] = register([wanted])

@@ -83,6 +83,15 @@ def test_a_task_that_is_watched_already_is_the_same_watch_or_a_conflict(new_stag
     assert told["errors"] == [{"pointer": "/metadata", "detail": "differs from that watch's"}]
 
 
+def test_a_start_that_names_no_time_out_matches_whatever_the_watch_got(new_stage: NewStage) -> None:
+    stage = new_stage()
+    stage.hubspot.state.set_fault(Reply(status_code=202, headers=JSON, body=b'{"id":"AAAAEZ6whGI"}'), START)
+    assert started(stage, timeout_seconds=600).status_code == 201
+    assert started(stage).status_code == 200
+    assert started(stage, timeout_seconds=600).status_code == 200
+    assert pointers(started(stage, timeout_seconds=700), 409) == ["/timeout_seconds"]
+
+
 # Refused by HubSpot
 
 

@@ -89,6 +89,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
         callback_host=host,
         metadata=body.metadata,
         timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
+        names_timeout=body.timeout_seconds is not None,
     )
     return _answer(call, _started(call, new))
 
