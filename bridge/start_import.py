@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core.admission import signal_of_errand
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import MAY_HAVE_BEGUN, clean, parse_json, read_start, text_of
+from bridge.core.findings import MAY_HAVE_BEGUN, TOKENLESS_SECONDS, clean, parse_json, read_start, text_of
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import Account
 from bridge.errands import Errands, NotNow
@@ -23,9 +23,6 @@ log = structlog.get_logger()
 # Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
 PATIENCE_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
-
-# A refresh that failed is tried again at the earliest after this long.
-TOKEN_WAIT = timedelta(seconds=5)
 
 LONGEST_TASK_ID = 255
 EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can be long
@@ -122,7 +119,7 @@ def _started(
 ) -> Started:
     match answer:
         case NoToken(reason=reason, passing=True):
-            return NotStarted(reason=reason, retry_at=answered_at + TOKEN_WAIT)
+            return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=TOKENLESS_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)
         case NoAnswer(reason=reason, sent=False):
