@@ -49,10 +49,19 @@ class Load:
 def fill(system: System, load: Load) -> None:
     """Add the watches."""
     dialect = system.engine.dialect.name
+    with system.engine.begin() as connection:
+        if dialect == "postgresql":
+            connection.execute(_WITHOUT_LIMIT)
+        connection.execute(text(_statement(dialect, load)), _parameters(load))
+    if dialect == "postgresql":
+        _analyze(system)
+
+
+def _statement(dialect: str, load: Load) -> str:
     delivering = load.state is State.DELIVERING
     instant = _INSTANT[dialect]
-    # f-strings are safe here: all that they hold is written above.
-    statement = _INSERT.format(
+    # To format it is safe here: all that goes in is written above, or a number.
+    return _INSERT.format(
         padded=_PADDED[dialect],
         client=CLIENT,
         account=f"'account-' || (n % {load.accounts})" if load.accounts > 1 else "'default'",
@@ -62,25 +71,20 @@ def fill(system: System, load: Load) -> None:
         outcome="'completed'" if delivering else "NULL",
         ended_at=instant.format(":created_at") if delivering else "NULL",
     )
-    with system.engine.begin() as connection:
-        if dialect == "postgresql":
-            connection.execute(_WITHOUT_LIMIT)
-        connection.execute(
-            text(statement),
-            {
-                "stem": f"wat_{load.stem}_",
-                "count": load.count,
-                "host": load.host,
-                "url": load.url,
-                "state": load.state.value,
-                "due_at": _written(load.due_at),
-                "step": load.spread.total_seconds() / load.count,
-                "created_at": _written(load.due_at - timedelta(hours=1)),
-                "deadline_at": _written(load.due_at + load.spread + timedelta(days=1)),
-            },
-        )
-    if dialect == "postgresql":
-        _analyze(system)
+
+
+def _parameters(load: Load) -> dict[str, str | float]:
+    return {
+        "stem": f"wat_{load.stem}_",
+        "count": load.count,
+        "host": load.host,
+        "url": load.url,
+        "state": load.state.value,
+        "due_at": _written(load.due_at),
+        "step": load.spread.total_seconds() / load.count,
+        "created_at": _written(load.due_at - timedelta(hours=1)),
+        "deadline_at": _written(load.due_at + load.spread + timedelta(days=1)),
+    }
 
 
 def _analyze(system: System) -> None:

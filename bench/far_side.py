@@ -13,7 +13,6 @@ from bench.loopback import GIVE_UP_SECONDS, HOSTS, Ledger
 from bench.processes import ROOT, Process, end, python
 
 HUBSPOT = HOSTS[0]
-RECEIVERS = HOSTS[:8]
 
 
 class LedgerDiffers(Exception):

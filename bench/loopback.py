@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import cast
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 17))
+RECEIVERS = HOSTS[:8]
 GIVE_UP_SECONDS = 90.0
 STATUS = (
     b'{"status":"COMPLETE","result":{"id":"21842359870","url":"https://example.com/f.csv"},'

@@ -28,16 +28,8 @@ class Process:
     @property
     def peak_mebibytes(self) -> float:
         """The most memory that was resident at a time."""
-        return self._status("VmHWM") / 1024
-
-    @property
-    def resident_mebibytes(self) -> float:
-        """The memory that is resident now."""
-        return self._status("VmRSS") / 1024
-
-    def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def family_cpu_seconds(parent: int) -> float:

@@ -44,7 +44,7 @@ def at_most(bound: float, *, floor: float) -> Goal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One figure for each run, and the goal of their median."""
+    """Figures, one for each run where nothing else is said, and the goal of their median."""
 
     name: str
     figures: Sequence[float]
@@ -108,6 +108,11 @@ def percentile(figures: Sequence[float], share: float) -> float:
     return ordered[max(ceil(len(ordered) * share / 100) - 1, 0)]
 
 
+def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
+    """Divide run by run: those of one round met the same machine."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
 def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
     """Return all findings as Markdown."""
     rows = [row for found in findings for row in found.rows]
@@ -115,10 +120,10 @@ def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
         "# Benchmarks",
         "\n".join(f"- {name}: {value}" for name, value in about.items()),
         _table(
-            ("what", "median", "runs", "goal", ""),
+            ("what", "median", "span", "goal", ""),
             [row.cells for row in rows],
         ),
-        f"![throughput and latency]({stem}.svg)",
+        f"![the figures against their goals]({stem}.svg)",
     ]
     for table in (table for found in findings for table in found.tables):
         parts += [f"## {table.title}", _table(table.columns, table.lines)]

@@ -2,7 +2,8 @@
 
 The bridge's part is the real one: `polling.gap`, `polling.urgency` and `polling.mix` (which the store's
 SQL equals, by its tests) and `quota.grant`. They are used instead of the SQL because they are a
-hundred times as fast. Each request is answered at once; a tick of the clock is 0.25 s.
+hundred times as fast. Each request is answered at once; a tick of the clock is 0.25 s. No task is seen
+to go from PENDING to PROCESSING, where the bridge begins its gaps anew.
 """
 
 import random
@@ -83,7 +84,6 @@ class Outcome:
 
     tasks: Sequence[Task]
     until: float = inf
-    requests: int = 0
     drained_at: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def delays(self, group: str) -> list[float]:
@@ -183,7 +183,6 @@ def simulate(tasks: Sequence[Task], policy: Policy, rate: Rate, *, until: float 
 
 
 def _poll(task: Task, policy: Policy, outcome: Outcome, now: float) -> None:
-    outcome.requests += 1
     task.polls += 1
     task.last_polled_at = now
     if now >= task.ends_at:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Engine, Table, func, select
 
-from bench.far_side import RECEIVERS, FarSide
+from bench.far_side import FarSide
+from bench.loopback import RECEIVERS
 from bench.processes import Process, python, started
 from bridge.core.polling import gap
 from bridge.core.watch import State
@@ -94,6 +95,11 @@ class System:
         ]
         for start in range(0, len(wanted), BATCH):
             register(self.engine, wanted[start : start + BATCH], now=created_at)
+
+    def register_paced(self, tasks: Sequence[str], first_at: datetime, *, per_second: float) -> None:
+        """Register tasks that fall due one by one, from an instant on."""
+        for number, task in enumerate(tasks):
+            self.register([task], due_at=first_at + timedelta(seconds=number / per_second))
 
     def _registration(self, task: str, host: str, account: str) -> Registration:
         return Registration(

@@ -5,10 +5,10 @@ import os
 import time
 from collections.abc import Sequence
 
+from bench.loopback import RECEIVERS
 from bridge.core.signing import make_secret, sign
 
 PORT = os.environ.get("BENCH_PORT", "0")
-RECEIVERS = [f"127.0.0.{number}" for number in range(1, 9)]
 HEADERS = {"Authorization": "Bearer pat-na1-00000000-0000-0000-0000-000000000000"}
 SECRET = make_secret(b"s" * 32)
 TIMEOUT_SECONDS = 10

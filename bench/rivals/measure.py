@@ -2,15 +2,17 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from bench.far_side import LedgerDiffers
 from bench.harness import Bench
+from bench.loopback import Ledger
 from bench.processes import family_cpu_seconds
-from bench.report import Findings, Goal, Row, Table, at_least, at_most
+from bench.report import Findings, Goal, Row, Table, at_least, at_most, ratios
 from bench.rivals import tools
 from bench.rivals.tools import Missing, Started
-from bench.scenarios.throughput import CONCURRENCY, ratios, raw
+from bench.scenarios.throughput import CONCURRENCY, raw
 from bench.system import Run
 
 BRIDGE = "the bridge, two processes on PostgreSQL"
@@ -35,22 +37,34 @@ GOALS: Mapping[str, Goal] = {
 def run(bench: Bench) -> Findings:
     """Measure all that can run here; the others are named."""
     runs: defaultdict[str, list[Run]] = defaultdict(list)
-    missing: list[tuple[str, str]] = []
+    failed: dict[str, str] = {}
     with ExitStack() as stack:
         rivals = {}
+        own = {name: stack.enter_context(ExitStack()) for name in RIVALS}
         for name, start in RIVALS.items():
-            try:
-                rivals[name] = stack.enter_context(start(bench))
-            except Missing as reason:
-                missing.append((name, str(reason)))
+            with _named(name, failed, own[name]):
+                rivals[name] = own[name].enter_context(start(bench))
         for _ in range(ROUNDS):
             runs[BRIDGE].append(_bridge(bench))
-            for name, rival in rivals.items():
-                runs[name].append(_rival(bench, rival, FEWER.get(name, TASKS)))
-    tables = [raw("The same job with other tools", runs)]
-    if missing:
-        tables.append(Table(title="Not measured", columns=("tool", "why"), lines=missing))
-    return Findings(rows=_rows(runs), tables=tables)
+            for name in [name for name in rivals if name not in failed]:
+                with _named(name, failed, own[name]):
+                    runs[name].append(_rival(bench, rivals[name], FEWER.get(name, TASKS)))
+    measured = {name: of for name, of in runs.items() if name not in failed}
+    tables = [raw("The same job with other tools", measured)]
+    if failed:
+        tables.append(Table(title="Not measured", columns=("tool", "why"), lines=list(failed.items())))
+    return Findings(rows=_rows(measured), tables=tables)
+
+
+@contextmanager
+def _named(name: str, failed: dict[str, str], own: ExitStack) -> Iterator[None]:
+    """Whoever cannot be installed, or does not get through its tasks, is ended: it must not disturb the others."""
+    try:
+        yield
+    except (Missing, LedgerDiffers) as reason:
+        # On one line, as a cell of a table must be.
+        failed[name] = " ".join(str(reason).replace("|", "/").split())
+        own.close()
 
 
 def _rows(runs: Mapping[str, list[Run]]) -> list[Row]:
@@ -82,10 +96,10 @@ def _bridge(bench: Bench) -> Run:
 
 def _rival(bench: Bench, rival: Started, tasks: int) -> Run:
     """Time a rival from its first poll to its last callback: the start of what enqueues is not counted."""
-    bench.far_side.reset()
+    # The bridge has warmed up too.
+    _through(bench, rival, tasks // 10)
     cpu = family_cpu_seconds(rival.pid)
-    rival.enqueue(f"R{time.monotonic_ns()}", tasks)
-    ledger = bench.far_side.once_each(tasks)
+    ledger = _through(bench, rival, tasks)
     elapsed = max(ledger.called_back_at.values()) - min(ledger.polled_at.values())
     # What the last jobs still write belongs to them.
     time.sleep(1)
@@ -93,3 +107,9 @@ def _rival(bench: Bench, rival: Started, tasks: int) -> Run:
         tasks_per_second=tasks / elapsed,
         cpu_seconds=(family_cpu_seconds(rival.pid) - cpu) / tasks * 1000,
     )
+
+
+def _through(bench: Bench, rival: Started, tasks: int) -> Ledger:
+    bench.far_side.reset()
+    rival.enqueue(f"R{time.monotonic_ns()}", tasks)
+    return bench.far_side.once_each(tasks)

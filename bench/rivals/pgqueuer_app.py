@@ -27,15 +27,15 @@ async def work() -> None:
     async with aiohttp.ClientSession() as session:
 
         @queue.entrypoint("poll")
-        async def poll(todo: Job) -> None:
-            task = todo.payload.decode()
+        async def poll(picked: Job) -> None:
+            task = picked.payload.decode()
             async with session.get(job.status_url(task), headers=job.HEADERS) as response:
                 answer = await response.json()
             await queries.enqueue("deliver", json.dumps([task, answer]).encode())
 
         @queue.entrypoint("deliver")
-        async def deliver(todo: Job) -> None:
-            url, headers, body = job.callback(*json.loads(todo.payload))
+        async def deliver(picked: Job) -> None:
+            url, headers, body = job.callback(*json.loads(picked.payload))
             async with session.post(url, data=body, headers=headers) as response:
                 response.raise_for_status()
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import time
-import venv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,23 +42,24 @@ class Workshop:
         self.env = {**os.environ, "BENCH_PORT": str(bench.far_side.port), "PYTHONPATH": str(ROOT)}
 
     def run(self, *command: str, cwd: Path = ROOT) -> None:
-        """Run a command to its end. Raises Missing when it fails."""
+        """Run a command to its end. Raises Missing when it fails, or takes too long."""
         with self.log.open("ab") as output:
-            ended = subprocess.run(
-                command,
-                cwd=cwd,
-                env=self.env,
-                stdout=output,
-                stderr=output,
-                check=False,
-                timeout=INSTALL_SECONDS,
-            )
-        if ended.returncode:
-            raise Missing(f"{command[0]} ended with {ended.returncode}: {self.log.read_text()[-500:]}")
+            try:
+                subprocess.run(
+                    command,
+                    cwd=cwd,
+                    env=self.env,
+                    stdout=output,
+                    stderr=output,
+                    check=True,
+                    timeout=INSTALL_SECONDS,
+                )
+            except subprocess.SubprocessError as error:
+                raise Missing(f"{error} {self.log.read_text()[-500:]}") from error
 
     def install(self, *packages: str) -> str:
         """Install Python packages into a virtual environment of their own; return its Python."""
-        venv.create(self.folder / "venv", with_pip=True)
+        self.run(*python("-m", "venv", f"{self.folder}/venv"))
         interpreter = f"{self.folder}/venv/bin/python"
         self.run(interpreter, "-m", "pip", "install", "--quiet", *packages)
         return interpreter

@@ -4,8 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from bench.bulk import Load, fill
-from bench.far_side import RECEIVERS
 from bench.harness import Bench
+from bench.loopback import RECEIVERS
 from bench.report import Findings, Row, Table, at_least, at_most
 from bench.scenarios.order import PER_SECOND
 from bench.system import System

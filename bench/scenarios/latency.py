@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from bench.harness import KINDS, Bench
 from bench.report import Findings, Row, Table, at_most, percentile
-from bench.system import System, names
+from bench.system import names
 
 TASKS_PER_SECOND = 10
 
@@ -43,14 +43,8 @@ def _delays(bench: Bench, kind: str) -> list[float]:
     with system.workers():
         bench.far_side.reset()
         tasks = names(bench.pick(100, 30))
-        schedule(system, tasks, TASKS_PER_SECOND)
+        first_at = datetime.now(UTC) + timedelta(seconds=2)
+        system.register_paced(tasks, first_at, per_second=TASKS_PER_SECOND)
         ledger = bench.far_side.once_each(len(tasks))
     system.engine.dispose()
     return [(ledger.called_back_at[task] - ledger.polled_at[task]) * 1000 for task in tasks]
-
-
-def schedule(system: System, tasks: list[str], per_second: float) -> None:
-    """Register tasks that fall due one by one, from two seconds hence."""
-    first_at = datetime.now(UTC) + timedelta(seconds=2)
-    for number, task in enumerate(tasks):
-        system.register([task], due_at=first_at + timedelta(seconds=number / per_second))

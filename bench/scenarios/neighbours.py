@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from bench.harness import Bench
 from bench.loopback import HOSTS
-from bench.report import Findings, Row, Table, at_most, percentile
+from bench.report import Findings, Row, Table, at_most, percentile, ratios
 from bench.system import System, names
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
@@ -41,7 +41,7 @@ def run(bench: Bench) -> Findings:
     rows = [
         Row(
             name=f"p95 from due to called back, {name}, over alone",
-            figures=[with_ / without for with_, without in zip(figures, p95[ALONE], strict=True)],
+            figures=ratios(figures, p95[ALONE]),
             goal=at_most(1.5, floor=4),
         )
         for name, figures in p95.items()
@@ -63,8 +63,7 @@ def _waits(bench: Bench, disturb: Callable[[Bench, System], None]) -> list[float
     with system.workers():
         disturb(bench, system)
         first_at = datetime.now(UTC) + timedelta(seconds=3)
-        for number, task in enumerate(tasks):
-            system.register([task], due_at=first_at + timedelta(seconds=number / PER_SECOND))
+        system.register_paced(tasks, first_at, per_second=PER_SECOND)
         last_at = first_at + timedelta(seconds=len(tasks) / PER_SECOND + 3)
         time.sleep(max((last_at - datetime.now(UTC)).total_seconds(), 0))
         arrived_at = bench.far_side.ledger().called_back_at

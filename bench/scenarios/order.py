@@ -70,10 +70,9 @@ NARROW: dict[str, Law] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Regime:
-    """A load under the account's quota, and the `group` whose delays are looked at."""
+    """A load under the account's quota; what is looked at is the delay of its new tasks."""
 
     name: str
-    group: str
     load: Callable[[], list[tuple[float, float, str]]]  # (born_at, duration, group)
     until: float = inf
 
@@ -97,7 +96,7 @@ def run(bench: Bench) -> Findings:
     by_bridge = {regime.name: outcomes[regime.name, BRIDGE.name] for regime in regimes}
     return Findings(
         rows=[*_law_rows(wide, narrow), *_regime_rows(by_bridge)],
-        tables=[_law_table(alone), _regime_table(regimes, outcomes)],
+        tables=[_law_table(alone), _regime_table(outcomes)],
     )
 
 
@@ -154,26 +153,22 @@ def _regimes() -> list[Regime]:
     """Each regime's load."""
     drain = MANY / PER_SECOND
     return [
-        Regime(name="demand of 0.9 x quota", group="new", load=lambda: _arrivals(quick, 0.9 / 3.06, 1_800)),
+        Regime(name="demand of 0.9 x quota", load=lambda: _arrivals(quick, 0.9 / 3.06, 1_800)),
         Regime(
             name="demand of 5 x quota, large imports",
-            group="new",
             load=lambda: _arrivals(long, 5 / 15.8, 1_800),
         ),
         Regime(
             name=f"beside {STUCK:,} stuck tasks",
-            group="new",
             load=lambda: _stuck(STUCK) + _arrivals(quick, 0.1, 1_800),
             until=2_400,
         ),
         Regime(
             name=f"beside a burst of {MANY:,}",
-            group="new",
             load=lambda: _burst(MANY) + _arrivals(quick, 0.02, drain),
         ),
         Regime(
             name=f"after an outage of 10 min, {MANY:,} waiting",
-            group="new",
             load=lambda: _missed(MANY) + _arrivals(quick, 0.02, drain),
         ),
     ]
@@ -255,23 +250,18 @@ def _law_table(laws: dict[tuple[str, str], Alone]) -> Table:
     return Table(title="Polls of a task alone (simulated, seeded)", columns=columns, lines=lines)
 
 
-def _regime_table(regimes: Sequence[Regime], outcomes: dict[tuple[str, str], Outcome]) -> Table:
-    lines = []
-    for regime in regimes:
-        for (name, policy), outcome in outcomes.items():
-            if name == regime.name:
-                delays = outcome.delays(regime.group)
-                drained = outcome.drained_at.get("many")
-                lines.append(
-                    (
-                        name,
-                        policy,
-                        fmean(delays),
-                        percentile(delays, 95),
-                        outcome.polls(regime.group),
-                        drained or "",
-                    )
-                )
+def _regime_table(outcomes: dict[tuple[str, str], Outcome]) -> Table:
+    lines = [
+        (
+            regime,
+            policy,
+            fmean(delays := outcome.delays("new")),
+            percentile(delays, 95),
+            outcome.polls("new"),
+            outcome.drained_at.get("many", ""),
+        )
+        for (regime, policy), outcome in outcomes.items()
+    ]
     columns = (
         "regime",
         "policy",
@@ -280,8 +270,5 @@ def _regime_table(regimes: Sequence[Regime], outcomes: dict[tuple[str, str], Out
         "requests per new task",
         "drained after, s",
     )
-    return Table(
-        title=f"Polls under a quota of {PER_SECOND:.2f} requests a second (simulated, seeded)",
-        columns=columns,
-        lines=lines,
-    )
+    title = f"Polls under a quota of {PER_SECOND:.2f} requests a second (simulated, seeded)"
+    return Table(title=title, columns=columns, lines=lines)

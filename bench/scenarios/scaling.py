@@ -21,6 +21,7 @@ from bridge.edges.store import claims, gates, listing
 
 CLAIMED = 100
 FEW = 1_000
+SETTLE_SECONDS = 3
 DEAD = "dead.example.com"
 CLAIMANT = claims.Claimant(worker="bench", lease_seconds=3600)
 
@@ -29,7 +30,7 @@ Timings = Mapping[str, Sequence[float]]
 
 def run(bench: Bench) -> Findings:
     """Measure all of it, for each kind of database."""
-    found = [_waiting(bench, kind) for kind in KINDS]
+    found = [one for kind in KINDS for one in _waiting(bench, kind)]
     found += [_lanes(bench, kind) for kind in KINDS]
     return Findings(
         rows=[row for one in found for row in one.rows],
@@ -37,53 +38,52 @@ def run(bench: Bench) -> Findings:
     )
 
 
-def _waiting(bench: Bench, kind: str) -> Findings:
-    """Compare 1,000 waiting watches with more and more."""
+def _waiting(bench: Bench, kind: str) -> list[Findings]:
+    """Compare 1,000 waiting watches with more and more; then a worker idles beside the most."""
     rounds = bench.pick(21, 5)
     sizes = [FEW, bench.pick(100_000, 10_000), bench.pick(1_000_000, 50_000)]
     systems = {
         f"{size:,} waiting": _filled(bench, kind, waiting=size, due=CLAIMED * rounds) for size in sizes
     }
+    *_, most = systems
+    found = [_calls(systems, kind, rounds), _idle(bench, systems[most], f"{most}: {kind}")]
+    _dispose(systems)
+    return found
+
+
+def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     few, *_, many = systems
+    rare = listing.Filters(client=CLIENT, outcome=Outcome.REJECTED)
     claimed = _timed(systems, _claim, rounds)
     pages = _timed(systems, lambda system: _page(system, listing.Filters(client=CLIENT)), rounds)
-    rare = listing.Filters(client=CLIENT, outcome=Outcome.REJECTED)
     rares = _timed(systems, lambda system: _page(system, rare), 3)
-    idle, server = _idle(bench, systems[many], seconds=bench.pick(10, 4))
-    for system in systems.values():
-        system.engine.dispose()
-    lines: list[Sequence[str | float]] = [
-        (kind, name, *(median(timings[name]) for timings in (claimed, pages, rares))) for name in systems
-    ]
+    lines = [(name, median(claimed[name]), median(pages[name]), median(rares[name])) for name in systems]
+    columns = ("", f"claim of {CLAIMED}", "a page of 50", "a page of an outcome that is rare")
     return Findings(
         rows=[
             _row(f"claim of {CLAIMED} rows, {many} over {few}: {kind}", claimed, many, few),
-            Row(
-                name=f"idle worker, {many}: {kind}",
-                figures=[idle],
-                goal=at_most(2, floor=10),
-                unit="% of a core",
-            ),
             _row(f"a page of the list, {many} over {few}: {kind}", pages, many, few),
         ],
-        tables=[
-            Table(
-                title=f"Waiting watches, {kind}: milliseconds",
-                columns=(
-                    "database",
-                    "",
-                    f"claim of {CLAIMED}",
-                    "a page of 50",
-                    "a page of an outcome that is rare",
-                ),
-                lines=lines,
-            ),
-            Table(
-                title=f"An idle worker, {many}, {kind}",
-                columns=("worker, % of a core", "PostgreSQL beside it, % of a core"),
-                lines=[(idle, server)],
-            ),
-        ],
+        tables=[Table(title=f"Waiting watches, {kind}: milliseconds", columns=columns, lines=lines)],
+    )
+
+
+def _idle(bench: Bench, system: System, name: str) -> Findings:
+    """Measure what an idle worker takes of a core, and PostgreSQL beside it."""
+    seconds = bench.pick(10, 4)
+    with system.workers() as [worker]:
+        time.sleep(SETTLE_SECONDS)
+        server = bench.postgres_pid()
+        cpu, beside = worker.cpu_seconds, family_cpu_seconds(server)
+        time.sleep(seconds)
+        used = (worker.cpu_seconds - cpu) / seconds * 100
+        by_server = (family_cpu_seconds(server) - beside) / seconds * 100
+    columns = ("worker, % of a core", "PostgreSQL beside it, % of a core")
+    lines = [(used, by_server if system.engine.dialect.name == "postgresql" else "")]
+    goal = at_most(2, floor=10)
+    return Findings(
+        rows=[Row(name=f"idle worker, {name}", figures=[used], goal=goal, unit="% of a core")],
+        tables=[Table(title=f"An idle worker, {name}", columns=columns, lines=lines)],
     )
 
 
@@ -101,15 +101,10 @@ def _lanes(bench: Bench, kind: str) -> Findings:
         _add_callbacks(system, due)
     _add_dead_host(systems["a dead host"], size)
     polls = _timed(systems, _claim, rounds)
-    callbacks = _timed(
-        {name: systems[name] for name in ("1 account", "a dead host")}, _claim_callbacks, rounds
-    )
-    for system in systems.values():
-        system.engine.dispose()
+    callbacks = _timed(systems, _claim_callbacks, rounds)
+    _dispose(systems)
     title = f"Other accounts and a dead host, {size:,} waiting, {kind}: milliseconds"
-    lines = [
-        (name, median(polls[name]), median(callbacks[name]) if name in callbacks else "") for name in systems
-    ]
+    lines = [(name, median(polls[name]), median(callbacks[name])) for name in systems]
     columns = ("beside", f"claim of {CLAIMED} polls", f"claim of {CLAIMED} callbacks")
     return Findings(
         rows=[
@@ -118,6 +113,11 @@ def _lanes(bench: Bench, kind: str) -> Findings:
         ],
         tables=[Table(title=title, columns=columns, lines=lines)],
     )
+
+
+def _dispose(systems: Mapping[str, System]) -> None:
+    for system in systems.values():
+        system.engine.dispose()
 
 
 def _row(name: str, timings: Timings, above: str, below: str) -> Row:
@@ -188,15 +188,3 @@ def _claim_from(system: System, state: State, lane: str) -> None:
 def _page(system: System, filters: listing.Filters) -> None:
     with database.reading(system.engine) as connection:
         listing.page(connection, filters, before=None, limit=50)
-
-
-def _idle(bench: Bench, system: System, *, seconds: float) -> tuple[float, float | str]:
-    """Return what an idle worker takes of a core, and PostgreSQL beside it."""
-    with system.workers() as [worker]:
-        time.sleep(3)
-        server = bench.postgres_pid()
-        cpu, beside = worker.cpu_seconds, family_cpu_seconds(server)
-        time.sleep(seconds)
-        used = (worker.cpu_seconds - cpu) / seconds * 100
-        by_server = (family_cpu_seconds(server) - beside) / seconds * 100
-    return used, by_server if system.engine.dialect.name == "postgresql" else ""

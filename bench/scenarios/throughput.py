@@ -7,12 +7,11 @@ all of its state is durable. The runs alternate, so that what else the machine d
 import json
 import subprocess
 from collections import defaultdict
-from collections.abc import Sequence
 from statistics import median
 
 from bench.harness import Bench
 from bench.processes import ROOT, python
-from bench.report import Findings, Row, Table, at_least, at_most
+from bench.report import Findings, Row, Table, at_least, at_most, ratios
 from bench.system import Run
 
 # The default: what waits ahead of the seats makes the batches full, so that more seats gain nothing.
@@ -79,11 +78,6 @@ def _rows(runs: dict[str, list[Run]]) -> list[Row]:
     ]
 
 
-def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Divide run by run: those of one round met the same machine."""
-    return [a / b for a, b in zip(above, below, strict=True)]
-
-
 def raw(title: str, runs: dict[str, list[Run]]) -> Table:
     """Return the runs as a table."""
     lines = [
@@ -97,5 +91,5 @@ def raw(title: str, runs: dict[str, list[Run]]) -> Table:
         )
         for name, of in runs.items()
     ]
-    columns = ("", "tasks/s", "min", "max", "CPU s per 1,000", "peak MiB of a process")
+    columns = ("", "tasks/s", "min", "max", "CPU s per 1,000, servers aside", "peak MiB of a process")
     return Table(title=title, columns=columns, lines=lines)
