@@ -10,7 +10,7 @@ from bridge.core.gates import Gate
 from bridge.core.instants import rfc3339
 from bridge.edges.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.edges.database import reading
-from bridge.edges.store import gates, news, readiness, watches
+from bridge.edges.store import gates, readiness, watches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def put(
         # What the old credentials were paused for may be mended, and the old rate is no more.
         held = gates.lock_accounts(connection, [name])[name]
         gates.save_accounts(connection, {name: admission.renewed(rate, held, now=now)})
-        news.retry(connection, name, now)
+        watches.retry(connection, name, now)
         return _stored(connection, accounts, name, now), new
 
 

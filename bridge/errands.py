@@ -15,7 +15,7 @@ from bridge.core.gates import Signal
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.store import gates as store
-from bridge.edges.store import news
+from bridge.edges.store import news, watches
 
 log = structlog.get_logger()
 
@@ -101,7 +101,7 @@ class Errands:
             with self.engine.begin() as connection:
                 news.note(connection, {account.name: [heard]}, now)
                 if retry:
-                    news.retry(connection, account.name, now)
+                    watches.retry(connection, account.name, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
 

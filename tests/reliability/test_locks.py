@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, select, text, update
 
 from bridge.core.polling import end
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import claims, news, watches
+from bridge.edges.store import claims, watches
 from bridge.edges.store import gates as store
 from bridge.edges.tables import account_gates
 from bridge.edges.tables import watches as watches_table
@@ -111,7 +111,7 @@ def test_an_account_that_is_well_again_locks_its_watches_in_order(
 
     def retry() -> None:
         with site.engine.begin() as connection:
-            news.retry(connection, "default", now())
+            watches.retry(connection, "default", now())
 
     with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
         watches.lock(holder, [first])

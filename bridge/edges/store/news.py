@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from bridge.core.admission import Heard, after_answers, count
 from bridge.core.gates import Gate
-from bridge.core.watch import State
 from bridge.edges.store import days, gates
-from bridge.edges.tables import is_state, watches
 
 log = structlog.get_logger()
 
@@ -25,15 +23,6 @@ def note(connection: Connection, heard: Mapping[str, Sequence[Heard]], now: date
     for name, both in after.items():
         if both.gate.paused_until != held[name].gate.paused_until:
             _tell(name, held[name].gate, both.gate)
-
-
-def retry(connection: Connection, account: str, now: datetime) -> None:
-    """Make those of an account's watches due that back off: what they failed of may be mended."""
-    waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
-    mine = watches.c.account == account, watches.c.due_at > now
-    # In one order everywhere, so that nobody waits for each other in a circle.
-    found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
-    connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
 
 
 def _tell(name: str, before: Gate, gate: Gate) -> None:

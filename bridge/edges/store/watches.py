@@ -130,6 +130,15 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
     return [Attempt(**row) for row in reversed(rows)]
 
 
+def retry(connection: Connection, account: str, now: datetime) -> None:
+    """Make those of an account's watches due that back off: what they failed of may be mended."""
+    waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
+    mine = watches.c.account == account, watches.c.due_at > now
+    # In one order everywhere, so that nobody waits for each other in a circle.
+    found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
+    connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
+
+
 def is_watched(connection: Connection, account: str) -> bool:
     """Tell whether some watch of an account is still watching: it needs the account's credentials."""
     watching = select(watches.c.id).where(is_state(State.WATCHING), watches.c.account == account)
