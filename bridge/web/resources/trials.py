@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from bridge.core.answers import Answer
 from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
 from bridge.core.instants import rfc3339
-from bridge.deliver import send
+from bridge.deliver import UNREADABLE, send
 from bridge.edges.database import reading
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import clients as store
@@ -23,12 +23,6 @@ resource = Resource("Callbacks")
 
 # A receiver may hang for the whole time-out, and the API has few threads.
 AT_A_TIME = 2
-
-UNREADABLE = Problem(
-    status=503,
-    detail="The client's signing secret was encrypted with another BRIDGE_SECRET_KEY. The operator must add that "
-    "key behind the present one, or run `python -m bridge clients rotate-secret`.",
-)
 
 _seats = threading.BoundedSemaphore(AT_A_TIME)
 
@@ -64,7 +58,7 @@ def test_callback(call: Call, body: Trial) -> Reply | Problem:
     try:
         attempt = _attempt(call, body.callback_url)
     except WrongSecretKey:
-        return UNREADABLE
+        return Problem(status=503, detail=UNREADABLE.format(call.caller.name))
     finally:
         _seats.release()
     return reply(attempt_members(attempt, call.caller))
