@@ -78,9 +78,9 @@ class Transport:
     ) -> Answer | NoAnswer:
         """Send one request and read its answer; what the other side does never raises.
 
-        `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor `Accept-Encoding`. A request on a kept connection
-        that proves stale is sent once more, at once and within the same deadline. One that is not
-        `repeatable` gets a new connection, and is sent at most once.
+        `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor
+        `Accept-Encoding`. A request on a kept connection that proves stale is sent once more, at once and
+        within the same deadline. One that is not `repeatable` gets a new connection, and is sent at most once.
         """
         if self._process_id != os.getpid():
             self._forget_parent()
