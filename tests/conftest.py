@@ -7,10 +7,14 @@ from uuid import uuid4
 
 import pytest
 import structlog
+from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
+from bridge import sandbox
 from bridge.edges.database import open_engine
 from bridge.edges.migrations import upgrade
+from bridge.sandbox import Sandbox
+from tests.hubspot_accounts import Clock
 from tests.postgres import PostgresServer, temporary_server
 
 
@@ -66,6 +70,34 @@ def database_url(request: pytest.FixtureRequest) -> str:
     fixture = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     url: str = request.getfixturevalue(fixture)
     return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A migrated database of each kind in turn, opened as the bridge opens it."""
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
+    """A migrated SQLite database, opened as the bridge opens it."""
+    engine = open_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def hubspot() -> Iterator[Sandbox]:
+    """The simulated HubSpot, without options."""
+    with sandbox.running() as running:
+        yield running
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture

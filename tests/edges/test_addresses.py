@@ -15,8 +15,7 @@ from bridge.edges.addresses import (
     problem_with,
     refusal,
 )
-
-LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+from tests.senders import LOOPBACK
 
 
 def problem(url: str, *, https_only: bool = False, ports: frozenset[int] = frozenset()) -> str | None:

@@ -15,12 +15,12 @@ from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
 from bridge.core.quota import Usage
-from bridge.core.watch import State, Watch
+from bridge.core.watch import Outcome, State, Watch
 from bridge.edges.database import open_engine
 from bridge.edges.store import claims, gates
 from bridge.edges.store.claims import Claimant
 from bridge.edges.tables import account_gates, host_gates
-from tests.edges.claiming import ONE, OTHER, added, claim, due, ids, standing
+from tests.edges.claiming import ONE, OTHER, added, claim, delivered, due, ids, saved, standing
 from tests.makers import NOW, an_ended_watch, later
 from tests.together import at_once
 
@@ -64,6 +64,19 @@ def test_a_claim_takes_those_that_have_waited_longest_of_each_lane(engine: Engin
     assert sorted(ids(came)) == sorted(
         f"wat_{number:08}" for number in (1, 3, *(10 + place for place in range(5)))
     )
+
+
+def test_a_word_that_a_later_release_has_written_is_kept_and_stops_no_claim(engine: Engine) -> None:
+    added(engine, due(1, State.DELIVERING), due(2, State.DELIVERING))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE watches SET outcome = 'unheard_of' WHERE id = 'wat_00000001'"))
+    claimed = claim(engine, {"a": 2}, state=State.DELIVERING)
+    assert {watch.id: watch.outcome for watch in claimed} == {
+        "wat_00000001": "unheard_of",
+        "wat_00000002": Outcome.COMPLETED,
+    }
+    assert len(saved(engine, *map(delivered, claimed))) == 2
+    assert {standing(engine, watch).outcome for watch in claimed} == {"unheard_of", Outcome.COMPLETED}
 
 
 def test_a_claim_sees_only_its_own_state(engine: Engine) -> None:

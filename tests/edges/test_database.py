@@ -16,7 +16,7 @@ from bridge.edges.database import open_engine, reading
 from bridge.edges.migrations import is_migrated, upgrade
 from bridge.edges.tables import metadata
 from tests.commands.conftest import Commands
-from tests.edges.test_upgrade import KEY, WATCHES, install_first_release
+from tests.edges.first_release import KEY, WATCHES, install_first_release
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
 from tests.together import at_once
@@ -38,13 +38,6 @@ def empty_url(
 @pytest.fixture
 def empty(empty_url: str) -> Iterator[Engine]:
     engine = open_engine(empty_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url)
     yield engine
     engine.dispose()
 
@@ -162,27 +155,27 @@ def test_an_upgrade_that_fails_leaves_nothing_half_done(empty: Engine) -> None:
     assert tables(empty) == {"workers"}
 
 
-def test_two_writers_on_sqlite_never_find_it_locked(sqlite: Engine) -> None:
-    with sqlite.begin() as connection:
+def test_two_writers_on_sqlite_never_find_it_locked(sqlite_engine: Engine) -> None:
+    with sqlite_engine.begin() as connection:
         connection.execute(text("CREATE TABLE sums (total INTEGER)"))
         connection.execute(text("INSERT INTO sums VALUES (0)"))
 
     def add(_: int) -> None:
         for _ in range(20):
-            with sqlite.begin() as connection:
+            with sqlite_engine.begin() as connection:
                 total = connection.execute(text("SELECT total FROM sums")).scalar_one()
                 connection.execute(text("UPDATE sums SET total = :new"), {"new": total + 1})
 
     at_once(8, add)
-    with reading(sqlite) as connection:
+    with reading(sqlite_engine) as connection:
         assert connection.execute(text("SELECT total FROM sums")).scalar_one() == 160
 
 
-def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite: Engine) -> None:
+def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite_engine: Engine) -> None:
     written, read = threading.Event(), threading.Event()
 
     def write() -> None:
-        with sqlite.begin() as connection:
+        with sqlite_engine.begin() as connection:
             connection.execute(text("INSERT INTO canaries VALUES (1, 'x')"))
             written.set()
             assert read.wait(5), "the reader waited for the writer"
@@ -190,7 +183,7 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite: Engine) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     assert written.wait(5)
-    with reading(sqlite) as connection:
+    with reading(sqlite_engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM canaries")).scalar_one() == 0
     read.set()
     writer.join()
@@ -199,8 +192,8 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite: Engine) -> None:
 @pytest.mark.parametrize(
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
 )
-def test_sqlite_is_set_to_keep_what_it_promised(sqlite: Engine, pragma: str, value: object) -> None:
-    with sqlite.connect() as connection:
+def test_sqlite_is_set_to_keep_what_it_promised(sqlite_engine: Engine, pragma: str, value: object) -> None:
+    with sqlite_engine.connect() as connection:
         assert connection.execute(text(f"PRAGMA {pragma}")).scalar_one() == value
 
 

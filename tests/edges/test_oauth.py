@@ -1,7 +1,6 @@
 """OAuth tokens: when they are refreshed, and what comes of refusals and trouble; against a real token server."""
 
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -10,7 +9,6 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from bridge import sandbox
 from bridge.core.answers import Answer, NoToken
 from bridge.core.gates import ACCOUNT_POLICY
 from bridge.edges import oauth
@@ -37,24 +35,6 @@ from tests.postgres import PostgresServer
 BAD_REFRESH_TOKEN = (
     "HubSpot takes the refresh token no more: install the app again, and set the new one (BAD_REFRESH_TOKEN)."
 )
-
-
-@pytest.fixture
-def hubspot() -> Iterator[Sandbox]:
-    with sandbox.running() as running:
-        yield running
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

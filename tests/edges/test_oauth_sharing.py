@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +14,6 @@ import pytest
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from bridge import sandbox
 from bridge.core.answers import NoToken
 from bridge.core.oauth import Issued
 from bridge.edges import oauth
@@ -44,24 +42,6 @@ from tests.postgres import PostgresServer
 
 NEW = response("200 OK", {"access_token": "new", "refresh_token": "rotated", "expires_in": 1800})
 SPENT = response("400 Bad Request", {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN"})
-
-
-@pytest.fixture
-def hubspot() -> Iterator[Sandbox]:
-    with sandbox.running() as running:
-        yield running
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

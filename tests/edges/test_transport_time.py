@@ -10,24 +10,17 @@ import pytest
 from bridge.core.answers import Answer, NoAnswer
 from bridge.edges.transport import Transport
 from tests.edges.receiver import OK, Authority, Receiver, Visit, dripping
+from tests.edges.transports import GENEROUS_SECONDS, HEADERS, LIMIT, a_transport
 
-GENEROUS_SECONDS = 5
-LIMIT = 65_536
-HEADERS = {"User-Agent": "test"}
 TIMED_OUT = NoAnswer(reason="timed out after 0.4 s")
 
 
 @pytest.fixture
 def hasty() -> Iterator[Transport]:
     """For peers that do not end."""
-    transport = Transport(timeout_seconds=0.4, body_limit=LIMIT)
+    transport = a_transport(timeout_seconds=0.4)
     yield transport
     transport.close()
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

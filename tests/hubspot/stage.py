@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import ip_network
 from typing import Any
 
 from sqlalchemy import Engine
@@ -15,7 +14,6 @@ from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
 from bridge.deliver import Deliveries
 from bridge.edges.accounts import Accounts, Credentials
-from bridge.edges.callbacks import CallbackSender
 from bridge.edges.database import open_engine, reading
 from bridge.edges.hubspot import AccountTokens, HubSpot, StaticTokens
 from bridge.edges.migrations import is_migrated
@@ -29,12 +27,12 @@ from bridge.web.parts import OPEN_WATCH_LIMIT
 from bridge.worker import Worker
 from tests.hubspot_accounts import STATIC, a_cipher, a_transport, an_account
 from tests.makers import SteppedClock
+from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
 from tests.web.api import Caller, members, serving
 
 WORKER = "worker-1"
 LEASE_SECONDS = 60.0
-LOOPBACK = (ip_network("127.0.0.0/8"),)
 PLENTY = Rate(requests=100_000, seconds=10.0, share=1.0)
 # HubSpot's own limits, out of the way.
 UNLIMITED = {"burst_requests": 1_000_000, "daily_requests": 1_000_000_000}
@@ -156,14 +154,7 @@ def _asking(closing: ExitStack, engine: Engine, clock: SteppedClock, timeout_sec
 def _worker(
     closing: ExitStack, *, engine: Engine, accounts: Accounts, hubspot: HubSpot, clock: SteppedClock
 ) -> Worker:
-    callbacks = CallbackSender(
-        timeout_seconds=10,
-        allow=LOOPBACK,
-        ports=frozenset(),
-        https_only=False,
-        proxy=None,
-        lookup=lambda _: ["127.0.0.1"],
-    )
+    callbacks = a_sender()
     closing.callback(callbacks.close)
     claimant = Claimant(worker=WORKER, lease_seconds=LEASE_SECONDS)
     common: dict[str, Any] = {"claimant": claimant, "clock": clock, "jitter": lambda: 0.0}

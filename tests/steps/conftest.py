@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import LogCapture
 
+from bridge.edges.accounts import Account
+from bridge.sandbox import Sandbox
+from tests.hubspot_accounts import an_account
 from tests.steps.rig import Rig, set_up
 
 
@@ -13,3 +16,9 @@ def rig(database_url: str, logged: LogCapture) -> Iterator[Rig]:
     """A bridge on a database of each kind in turn."""
     with set_up(database_url, logged) as made:
         yield made
+
+
+@pytest.fixture
+def account(hubspot: Sandbox) -> Account:
+    """The account of the simulated HubSpot."""
+    return an_account(hubspot.url)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +20,6 @@ from bridge.core.quota import Rate
 from bridge.core.watch import Watch
 from bridge.deliver import Deliveries
 from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.callbacks import CallbackSender
 from bridge.edges.database import open_engine
 from bridge.edges.hubspot import ANSWER_BYTES, HubSpot, StaticTokens
 from bridge.edges.secrets import Cipher
@@ -32,9 +30,9 @@ from bridge.poll import Polls
 from bridge.register import Registered, Registration, register
 from bridge.worker import Worker
 from tests.makers import NOW, SteppedClock
+from tests.senders import LOOPBACK, a_sender
 from tests.steps.peers import PATIENCE_SECONDS, Peer, Reply, Scripts, saying
 
-LOOPBACK = (ip_network("127.0.0.0/8"),)
 LEASE_SECONDS = 60.0
 POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
 PLENTY = Rate(requests=100_000, seconds=1, share=1)
@@ -77,14 +75,7 @@ class Rig:
         """A worker of this bridge, with settings of its own."""
         claimant, now = Claimant(worker=name, lease_seconds=LEASE_SECONDS), clock or self.clock
         transport = Transport(timeout_seconds=timeout_seconds, body_limit=ANSWER_BYTES)
-        callbacks = CallbackSender(
-            timeout_seconds=timeout_seconds,
-            allow=allow,
-            ports=frozenset(),
-            https_only=False,
-            proxy=None,
-            lookup=lambda _: ["127.0.0.1"],
-        )
+        callbacks = a_sender(timeout_seconds=timeout_seconds, allow=allow)
         self.closing.callback(transport.close)
         self.closing.callback(callbacks.close)
         return Worker(

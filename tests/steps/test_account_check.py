@@ -24,24 +24,6 @@ Check = Callable[[Account], AccountCheck]
 HTML = {"Content-Type": "text/html"}
 
 
-@pytest.fixture
-def hubspot() -> Iterator[Sandbox]:
-    with sandbox.running() as running:
-        yield running
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
     found = account_check.check(errands(engine, clock, account, timeout_seconds=2), "default")
     assert found is not None

@@ -1,19 +1,14 @@
-"""Starting an import: once, within the quota, and whatever comes of it is told."""
+"""Starting an import: once, within the quota, and what was started is watched."""
 
 import functools
-import json
-import socket
-from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from bridge import sandbox, start_import
 from bridge.core.gates import Gate
 from bridge.core.quota import Rate
 from bridge.core.watch import State, Watch
@@ -21,84 +16,14 @@ from bridge.edges.accounts import Account
 from bridge.edges.database import open_engine, reading
 from bridge.edges.migrations import upgrade
 from bridge.edges.store import watches
-from bridge.register import Differs, Registered, register
-from bridge.sandbox import Reply, Sandbox, Target
-from bridge.start_import import Lost, NewImport, NotStarted, Refusal, Started, Unwatched
+from bridge.register import Differs, Registered
+from bridge.sandbox import Reply, Sandbox
+from bridge.start_import import NotStarted, Refusal, Unwatched
 from tests.edges.held_server import HeldServer, response
-from tests.hubspot_accounts import (
-    NONE,
-    OAUTH,
-    Clock,
-    an_account,
-    counts_of_default,
-    errands,
-    gate_of_default,
-)
+from tests.hubspot_accounts import OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
 from tests.postgres import PostgresServer
-
-START = Target(endpoint="start-import")
-DOCUMENT = {"access": "PRIVATE", "url": "https://files.example.com/a.csv?secret", "folderPath": "/imports"}
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-def hubspot() -> Iterator[Sandbox]:
-    with sandbox.running() as running:
-        yield running
-
-
-@pytest.fixture
-def account(hubspot: Sandbox) -> Account:
-    return an_account(hubspot.url)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
-    engine = open_engine(sqlite_url)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-def real_clock() -> datetime:
-    return datetime.now(UTC)
-
-
-def an_import(document: Mapping[str, Any] = DOCUMENT, **others: Any) -> NewImport:
-    fields: dict[str, Any] = {
-        "client": "cms",
-        "account": "default",
-        "callback_url": "https://app.example.com/hooks",
-        "callback_host": "app.example.com",
-        "metadata": '{"order":17}',
-        "timeout_seconds": 600.0,
-    }
-    return NewImport(document=document, **fields | others)
-
-
-def started(
-    engine: Engine, clock: Callable[[], datetime], account: Account, new: NewImport | None = None
-) -> Started:
-    asking = errands(engine, clock, account, timeout_seconds=2)
-    return start_import.start(
-        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock())
-    )
-
-
-def starts(hubspot: Sandbox) -> int:
-    """How many starts HubSpot received."""
-    return int(hubspot.state.ledger()["endpoints"].get("start-import", 0))
+from tests.steps.rig import real_clock
+from tests.steps.starting import JSON, START, an_import, started, starts
 
 
 def stored(engine: Engine, watch_id: str) -> Watch | None:
@@ -172,172 +97,6 @@ def test_the_same_task_again_is_the_same_watch(
 
 def test_the_import_s_url_is_not_shown() -> None:
     assert "files.example.com" not in repr(an_import())
-
-
-# Refused
-
-
-def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock, account: Account) -> None:
-    result = started(sqlite_engine, clock, account, an_import({"access": "PRIVATE"}))
-    assert isinstance(result, Refusal)
-    assert result.status_code == 400
-    hubspot = json.loads(result.hubspot)
-    assert hubspot["category"] == "VALIDATION_ERROR"
-    assert "Some required fields were not set: [url]" in hubspot["message"]
-    assert result.reason == "HubSpot answered 400; the import was not started."
-    assert gate_of_default(sqlite_engine).gate == Gate()
-
-
-@pytest.mark.parametrize(
-    ("fault", "status_code", "pause_seconds"),
-    [("401", 401, 30), ("403-ban", 403, 30), ("429", 429, 10), ("477", 477, 60)],
-)
-def test_a_refusal_of_the_account_pauses_it(
-    hubspot: Sandbox,
-    sqlite_engine: Engine,
-    clock: Clock,
-    account: Account,
-    *,
-    fault: str,
-    status_code: int,
-    pause_seconds: float,
-) -> None:
-    hubspot.state.set_fault(fault)
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    assert result.status_code == status_code
-    assert json.loads(result.hubspot)["status"] == "error"
-    paused_until = gate_of_default(sqlite_engine).gate.paused_until
-    assert paused_until == clock() + timedelta(seconds=pause_seconds)
-
-
-def test_a_missing_scope_to_start_imports_holds_up_no_polls(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
-) -> None:
-    hubspot.state.set_fault("403-scopes")
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    assert result.status_code == 403
-    assert gate_of_default(sqlite_engine).gate == Gate()
-    assert counts_of_default(sqlite_engine, clock().date()) == (1, 1)
-
-
-def test_a_page_is_told_as_text(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
-) -> None:
-    hubspot.state.set_fault("503")
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    hubspot = json.loads(result.hubspot)
-    assert isinstance(hubspot, str)
-    assert "<h1>HubSpot is unavailable</h1>" in hubspot
-    assert "may have been started or not" in result.reason
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"null",
-        b"[]",
-        b'{"links":{}}',
-        b'{"id":null}',
-        b'{"id":17}',
-        b'{"id":""}',
-        b'{"id":"two words"}',
-        b'{"id":"a\\u0000b"}',
-        b'{"id":"' + b"x" * 256 + b'"}',
-        b'{"id":"AAAAEZ6whGI"',
-        b"<html>Please sign in</html>",
-    ],
-)
-def test_an_answer_without_an_id_is_told_as_it_is(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account, body: bytes
-) -> None:
-    hubspot.state.set_fault(Reply(status_code=202, body=body))
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    assert result.status_code == 202
-    assert json.loads(result.hubspot) in (json_or_none(body), body.decode())
-    assert "may have been started or not" in result.reason
-
-
-def json_or_none(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return None
-
-
-def test_a_long_page_is_cut(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account) -> None:
-    hubspot.state.set_fault(Reply(status_code=500, body=b"\xff\x00" + b"x" * 100_000))
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    told = json.loads(result.hubspot)
-    assert told.startswith("\ufffd\ufffdxxx")
-    assert len(told) == 2000
-
-
-def test_hubspot_s_json_is_passed_on_as_it_came(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
-) -> None:
-    """Read and written again, numbers could change, or become what is no JSON."""
-    body = b'{"status": "error", "n": 1.10, "huge": 1e400, "large": 12345678901234567890}'
-    hubspot.state.set_fault(Reply(status_code=400, headers=JSON, body=body))
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Refusal)
-    assert result.hubspot == body.decode()
-
-
-# Not started
-
-
-@pytest.mark.parametrize("fault", ["drop", "hang"])
-def test_a_lost_answer_is_told_and_the_import_not_repeated(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account, fault: str
-) -> None:
-    started(sqlite_engine, clock, account)
-    hubspot.state.set_fault(fault, START)
-    result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Lost)
-    assert "may have been started or not; the bridge does not repeat it" in result.reason
-    assert starts(hubspot) == 2
-    assert counts_of_default(sqlite_engine, clock().date()) == (2, 1)
-
-
-def test_where_nobody_listens_nothing_was_started(sqlite_engine: Engine, clock: Clock) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    result = started(sqlite_engine, clock, an_account(f"http://127.0.0.1:{port}"))
-    assert result == NotStarted(reason="HubSpot could not be asked: connection refused.")
-
-
-def test_without_credentials_nothing_was_started(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock
-) -> None:
-    result = started(sqlite_engine, clock, an_account(hubspot.url, NONE))
-    assert isinstance(result, NotStarted)
-    assert "has no HubSpot credentials" in result.reason
-    assert starts(hubspot) == 0
-
-
-@pytest.mark.parametrize(
-    ("fault", "why", "wait"),
-    [
-        ("400", "refresh of the OAuth token", None),
-        ("500", "could not be refreshed", timedelta(seconds=5)),
-    ],
-)
-def test_without_a_token_nothing_was_started(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, *, fault: str, why: str, wait: timedelta | None
-) -> None:
-    """Where nobody has to mend anything, it says when to ask again."""
-    hubspot.state.set_fault(fault, Target(endpoint="oauth-token"))
-    result = started(sqlite_engine, clock, an_account(hubspot.url, OAUTH))
-    assert isinstance(result, NotStarted)
-    assert why in result.reason
-    assert result.retry_at == (clock() + wait if wait else None)
-    assert starts(hubspot) == 0
 
 
 # Pauses and the quota

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -17,13 +16,13 @@ from werkzeug.test import TestResponse
 from bridge import clients, web
 from bridge.core.quota import Rate
 from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.callbacks import CallbackSender
 from bridge.edges.database import open_engine
 from bridge.edges.hubspot import HubSpot, StaticTokens
 from bridge.edges.secrets import Cipher
 from bridge.edges.tables import watches
 from bridge.edges.transport import Transport
 from bridge.errands import Errands
+from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
 URL = "https://app.example.com/hooks/hubspot"
@@ -153,16 +152,7 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 def serving(database_url: str, **parts: Any) -> Iterator[Api]:
     """The API on a migrated database, with `parts` that differ from the usual ones."""
     engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
-    loopback = (ip_network("127.0.0.0/8"),)
-    callbacks = CallbackSender(
-        timeout_seconds=10,
-        allow=loopback,
-        ports=frozenset(),
-        https_only=False,
-        proxy=None,
-        lookup=lambda _: ["127.0.0.1"],
-    )
-    accounts = Accounts(_environment(), cipher)
+    accounts, callbacks = Accounts(_environment(), cipher), a_sender()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
     errands = Errands(
         engine=engine,

@@ -12,6 +12,7 @@ from bridge.edges.database import open_engine
 from bridge.edges.tables import metadata
 from tests.postgres import PostgresServer
 from tests.web.api import Api, Caller, Serve, serving
+from tests.web.wire import Web, served
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +68,19 @@ def refusing_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 def refused(refusing_api: Api) -> Caller:
     """A client of that API."""
     return refusing_api.client("refused")
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """The real web process, for all tests of a file."""
+    with served(tmp_path_factory.mktemp("web")) as web:
+        yield web
+
+
+@pytest.fixture
+def port(web: Web) -> int:
+    """Where it listens."""
+    return web.port
 
 
 def _serve(url: str) -> Iterator[Serve]:

@@ -1,0 +1,44 @@
+"""Imports as they are started at the simulated HubSpot."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from bridge import start_import
+from bridge.edges.accounts import Account
+from bridge.register import register
+from bridge.sandbox import Sandbox, Target
+from bridge.start_import import NewImport, Started
+from tests.hubspot_accounts import errands
+
+START = Target(endpoint="start-import")
+DOCUMENT = {"access": "PRIVATE", "url": "https://files.example.com/a.csv?secret", "folderPath": "/imports"}
+JSON = {"Content-Type": "application/json"}
+
+
+def an_import(document: Mapping[str, Any] = DOCUMENT, **others: Any) -> NewImport:
+    fields: dict[str, Any] = {
+        "client": "cms",
+        "account": "default",
+        "callback_url": "https://app.example.com/hooks",
+        "callback_host": "app.example.com",
+        "metadata": '{"order":17}',
+        "timeout_seconds": 600.0,
+    }
+    return NewImport(document=document, **fields | others)
+
+
+def started(
+    engine: Engine, clock: Callable[[], datetime], account: Account, new: NewImport | None = None
+) -> Started:
+    asking = errands(engine, clock, account, timeout_seconds=2)
+    return start_import.start(
+        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock())
+    )
+
+
+def starts(hubspot: Sandbox) -> int:
+    """How many starts HubSpot received."""
+    return int(hubspot.state.ledger()["endpoints"].get("start-import", 0))

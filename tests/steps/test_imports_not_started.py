@@ -1,0 +1,168 @@
+"""An import that was not started, or may have been: what HubSpot says of it is told, and how it counts."""
+
+import json
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine
+
+from bridge.core.gates import Gate
+from bridge.edges.accounts import Account
+from bridge.sandbox import Reply, Sandbox, Target
+from bridge.start_import import Lost, NotStarted, Refusal
+from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, gate_of_default
+from tests.steps.starting import JSON, START, an_import, started, starts
+
+Refused = Callable[[str | Reply], Refusal]
+
+
+@pytest.fixture
+def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account) -> Refused:
+    """Starts an import with a fault of HubSpot's, which is told."""
+
+    def refused(fault: str | Reply) -> Refusal:
+        hubspot.state.set_fault(fault)
+        result = started(sqlite_engine, clock, account)
+        assert isinstance(result, Refusal)
+        return result
+
+    return refused
+
+
+# Refused
+
+
+def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock, account: Account) -> None:
+    result = started(sqlite_engine, clock, account, an_import({"access": "PRIVATE"}))
+    assert isinstance(result, Refusal)
+    assert result.status_code == 400
+    hubspot = json.loads(result.hubspot)
+    assert hubspot["category"] == "VALIDATION_ERROR"
+    assert "Some required fields were not set: [url]" in hubspot["message"]
+    assert result.reason == "HubSpot answered 400; the import was not started."
+    assert gate_of_default(sqlite_engine).gate == Gate()
+
+
+@pytest.mark.parametrize(
+    ("fault", "status_code", "pause_seconds"),
+    [("401", 401, 30), ("403-ban", 403, 30), ("429", 429, 10), ("477", 477, 60)],
+)
+def test_a_refusal_of_the_account_pauses_it(
+    refused: Refused,
+    sqlite_engine: Engine,
+    clock: Clock,
+    *,
+    fault: str,
+    status_code: int,
+    pause_seconds: float,
+) -> None:
+    result = refused(fault)
+    assert result.status_code == status_code
+    assert json.loads(result.hubspot)["status"] == "error"
+    paused_until = gate_of_default(sqlite_engine).gate.paused_until
+    assert paused_until == clock() + timedelta(seconds=pause_seconds)
+
+
+def test_a_missing_scope_to_start_imports_holds_up_no_polls(
+    refused: Refused, sqlite_engine: Engine, clock: Clock
+) -> None:
+    assert refused("403-scopes").status_code == 403
+    assert gate_of_default(sqlite_engine).gate == Gate()
+    assert counts_of_default(sqlite_engine, clock().date()) == (1, 1)
+
+
+def test_a_page_is_told_as_text(refused: Refused) -> None:
+    result = refused("503")
+    told = json.loads(result.hubspot)
+    assert isinstance(told, str)
+    assert "<h1>HubSpot is unavailable</h1>" in told
+    assert "may have been started or not" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"", None),
+        (b"null", "null"),
+        (b"[]", []),
+        (b'{"links":{}}', {"links": {}}),
+        (b'{"id":null}', {"id": None}),
+        (b'{"id":17}', {"id": 17}),
+        (b'{"id":""}', {"id": ""}),
+        (b'{"id":"two words"}', {"id": "two words"}),
+        (b'{"id":"a\\u0000b"}', {"id": "a\0b"}),
+        (b'{"id":"' + b"x" * 256 + b'"}', {"id": "x" * 256}),
+        (b'{"id":"AAAAEZ6whGI"', '{"id":"AAAAEZ6whGI"'),
+        (b"<html>Please sign in</html>", "<html>Please sign in</html>"),
+    ],
+)
+def test_an_answer_without_an_id_is_told_as_it_is(refused: Refused, body: bytes, told: object) -> None:
+    result = refused(Reply(status_code=202, body=body))
+    assert result.status_code == 202
+    assert json.loads(result.hubspot) == told
+    assert "may have been started or not" in result.reason
+
+
+def test_a_long_page_is_cut(refused: Refused) -> None:
+    told = json.loads(refused(Reply(status_code=500, body=b"\xff\x00" + b"x" * 100_000)).hubspot)
+    assert told.startswith("\ufffd\ufffdxxx")
+    assert len(told) == 2000
+
+
+def test_hubspot_s_json_is_passed_on_as_it_came(refused: Refused) -> None:
+    """Read and written again, numbers could change, or become what is no JSON."""
+    body = b'{"status": "error", "n": 1.10, "huge": 1e400, "large": 12345678901234567890}'
+    assert refused(Reply(status_code=400, headers=JSON, body=body)).hubspot == body.decode()
+
+
+# Not started
+
+
+@pytest.mark.parametrize("fault", ["drop", "hang"])
+def test_a_lost_answer_is_told_and_the_import_not_repeated(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account, fault: str
+) -> None:
+    started(sqlite_engine, clock, account)
+    hubspot.state.set_fault(fault, START)
+    result = started(sqlite_engine, clock, account)
+    assert isinstance(result, Lost)
+    assert "may have been started or not; the bridge does not repeat it" in result.reason
+    assert starts(hubspot) == 2
+    assert counts_of_default(sqlite_engine, clock().date()) == (2, 1)
+
+
+def test_where_nobody_listens_nothing_was_started(sqlite_engine: Engine, clock: Clock) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    result = started(sqlite_engine, clock, an_account(f"http://127.0.0.1:{port}"))
+    assert result == NotStarted(reason="HubSpot could not be asked: connection refused.")
+
+
+def test_without_credentials_nothing_was_started(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock
+) -> None:
+    result = started(sqlite_engine, clock, an_account(hubspot.url, NONE))
+    assert isinstance(result, NotStarted)
+    assert "has no HubSpot credentials" in result.reason
+    assert starts(hubspot) == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "why", "wait"),
+    [
+        ("400", "refresh of the OAuth token", None),
+        ("500", "could not be refreshed", timedelta(seconds=5)),
+    ],
+)
+def test_without_a_token_nothing_was_started(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, *, fault: str, why: str, wait: timedelta | None
+) -> None:
+    """Where nobody has to mend anything, it says when to ask again."""
+    hubspot.state.set_fault(fault, Target(endpoint="oauth-token"))
+    result = started(sqlite_engine, clock, an_account(hubspot.url, OAUTH))
+    assert isinstance(result, NotStarted)
+    assert why in result.reason
+    assert result.retry_at == (clock() + wait if wait else None)
+    assert starts(hubspot) == 0

@@ -1,0 +1,120 @@
+"""Requests byte by byte: pieces, chunks, limits and nonsense, to the real web process."""
+
+import json
+import time
+
+import pytest
+
+from tests.web.wire import ADMIN_KEY, BODY, LAST, Web, all_of, connected, statuses
+
+
+def test_a_request_may_come_in_pieces_and_the_next_before_the_answer(port: int) -> None:
+    whole = BODY + b"Content-Length: 2\r\n\r\n{}" + BODY + b"Transfer-Encoding: chunked\r\n\r\n"
+    whole += b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\nT: x\r\n\r\n"
+    whole += LAST
+    with connected(port, b"") as client:
+        for at in range(0, len(whole), 40):
+            client.sendall(whole[at : at + 40])
+            time.sleep(0.001)
+        assert statuses(all_of(client)) == [b"422", b"422", b"200"]
+
+
+def test_who_asks_for_leave_to_send_a_body_gets_it_once(port: int) -> None:
+    head = BODY + b"Content-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    with connected(port, head) as client:
+        assert client.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"{}")
+        assert all_of(client).startswith(b"HTTP/1.1 422 ")
+
+
+def test_a_body_that_is_one_byte_too_long_is_refused_and_the_next_request_served(port: int) -> None:
+    with connected(port, BODY + b"Content-Length: 1048577\r\n\r\n" + b" " * 1048577 + LAST) as client:
+        assert statuses(all_of(client)) == [b"413", b"200"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        BODY + b"Content-Length: 99999999999\r\n\r\n",
+        BODY + b"Transfer-Encoding: chunked\r\n\r\n200000\r\n" + b" " * 0x110000,
+    ],
+    ids=["by its length", "chunked"],
+)
+def test_what_follows_too_large_a_body_is_not_taken_for_a_request(port: int, sent: bytes) -> None:
+    with connected(port, sent + LAST) as client:
+        assert statuses(all_of(client)) == [b"413"]
+
+
+# Seconds of work; minutes where each chunk costs a copy of all that follow.
+@pytest.mark.parametrize(("key", "status"), [(ADMIN_KEY, b"400"), ("wrong", b"401")])
+def test_many_chunks_cost_no_more_than_their_bytes(port: int, key: str, status: bytes) -> None:
+    chunks = b"1\r\n1\r\n" * 340_000 + b"0\r\n\r\n"
+    head = BODY.replace(ADMIN_KEY.encode(), key.encode()) + b"Transfer-Encoding: chunked\r\n"
+    with connected(port, head + b"Connection: close\r\n\r\n" + chunks) as client:
+        assert statuses(all_of(client)) == [status]
+
+
+def test_the_rest_of_a_large_piece_is_the_next_request(port: int) -> None:
+    first = BODY + b"Transfer-Encoding: chunked\r\n\r\n"
+    first += b"1000\r\n" + b" " * 4096 + b"\r\n2\r\n{}\r\n0\r\n\r\n"
+    with connected(port, first * 10 + LAST) as client:
+        assert statuses(all_of(client)) == [b"422"] * 10 + [b"200"]
+
+
+@pytest.mark.parametrize(("key", "status"), [(ADMIN_KEY, b"400"), ("wrong", b"401")])
+@pytest.mark.parametrize(
+    "chunks",
+    [b"1\r\n{\r\nzz\r\n", b"1\r\n{}\r\n0\r\n\r\n", b"1;\x00\r\n{\r\n0\r\n\r\n", b"0\r\nno trailer\r\n\r\n"],
+    ids=["size", "end", "extension", "trailer"],
+)
+def test_malformed_chunks_are_refused_once(port: int, key: str, status: bytes, chunks: bytes) -> None:
+    head = BODY.replace(ADMIN_KEY.encode(), key.encode()) + b"Transfer-Encoding: chunked\r\n\r\n"
+    with connected(port, head + chunks + LAST) as client:
+        received = all_of(client)
+    assert statuses(received) == [status]
+    assert b"Content-Type: application/problem+json\r\n" in received
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"sekret\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nAuthorization Bearer sekret\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nX:\x00sekret\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.1\r\nHost: b\r\n folded sekret\r\n\r\n", 400),
+        (b"GET /" + b"sekret" * 1000 + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /healthz HTTP/1.1\r\nHost: b\r\nExpect: sekret\r\n\r\n", 417),
+        (b"GET /healthz HTTP/1.1\r\nX: " + b"sekret" * 1000 + b"\r\n\r\n", 431),
+        (b"POST /healthz HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: sekret\r\n\r\n", 501),
+    ],
+)
+def test_what_is_no_http_is_refused_as_a_problem_that_repeats_nothing(
+    web: Web, request_: bytes, status: int
+) -> None:
+    with connected(web.port, request_) as client:
+        head, _, body = all_of(client).partition(b"\r\n\r\n")
+    assert statuses(head) == [str(status).encode()]
+    assert b"\r\nConnection: close" in head
+    assert b"\r\nContent-Type: application/problem+json" in head
+    assert json.loads(body)["status"] == status
+    assert b"sekret" not in head + body
+    assert "sekret" not in web.process.log.read_text()
+
+
+@pytest.mark.parametrize("body", [b"\x00" * 400_000, b"1\r\n1\r\n" * 500_000], ids=["head", "chunks"])
+def test_what_never_ends_is_cut(port: int, body: bytes) -> None:
+    with connected(port, BODY + (b"Transfer-Encoding: chunked\r\n\r\n" if b"\r" in body else b"")) as client:
+        try:
+            client.sendall(body)
+        except ConnectionError:
+            return
+        assert not all_of(client).startswith(b"HTTP/1.1 2")
+
+
+def test_no_answer_tells_what_serves(port: int) -> None:
+    for request in (b"GET /healthz HTTP/1.1\r\nHost: b\r\n", b"GET /none HTTP/1.1\r\nHost: b\r\n", b"no\r\n"):
+        with connected(port, request + b"Connection: close\r\n\r\n") as client:
+            received = all_of(client).lower()
+        assert received.startswith(b"http/1.1 ")
+        assert b"server:" not in received
+        assert b"gunicorn" not in received

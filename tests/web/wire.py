@@ -1,0 +1,70 @@
+"""The real web process, gunicorn with gunicorn.conf.py, and clients that speak to it byte by byte."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.reliability.processes import ROOT, WEB, Running, answers, free_port
+from tests.reliability.waiting import until
+
+ADMIN_KEY = "an-admin-key-of-at-least-32-characters"
+HALF = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nX-Slow: "
+BODY = (
+    b"POST /v1/watches HTTP/1.1\r\nHost: bridge\r\nContent-Type: application/json\r\n"
+    b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
+)
+LAST = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n"
+
+
+class Web(NamedTuple):
+    """The real thing, and where it listens."""
+
+    process: Running
+    port: int
+
+
+@contextmanager
+def served(folder: Path, *settings: str, before: str = "", **environ: str) -> Iterator[Web]:
+    """Serve with gunicorn.conf.py, and with lines of Python after and before it."""
+    conf = folder / "changed.conf.py"
+    original = f"exec(open({str(ROOT / 'gunicorn.conf.py')!r}).read())"
+    conf.write_text("\n".join([before, original, *settings]))
+    port = free_port()
+    env = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": f"sqlite:///{folder / 'bridge.db'}",
+        "BRIDGE_ADMIN_KEY": ADMIN_KEY,
+        "BRIDGE_EMBEDDED_WORKER": "false",
+        "PORT": str(port),
+    }
+    process = Running((*WEB, "-c", str(conf)), env | environ, folder / "web.log")
+    try:
+        until(lambda: answers(process, port))
+        yield Web(process, port)
+    finally:
+        process.end()
+
+
+def connected(port: int, sent: bytes) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client.sendall(sent)
+    return client
+
+
+def all_of(client: socket.socket) -> bytes:
+    """What comes until the bridge closes the connection; a reset is as good an end."""
+    received = b""
+    try:
+        while piece := client.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def statuses(received: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", received)
