@@ -47,8 +47,12 @@ class Differs:
     fields: tuple[str, ...]
 
 
+class Contended(Exception):
+    """What stood in the way was withdrawn, each time before it could be read. Try again."""
+
+
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Registered | Differs]:
-    """Register all of `wanted` in one transaction; the results are in their order."""
+    """Register all of `wanted` in one transaction; the results are in their order. May raise Contended."""
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [store.registration_key(watch) for watch in made]
     # Of equal registrations in one batch the first counts.
@@ -62,7 +66,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
                 _result(registration, watch, standing[key])
                 for registration, watch, key in zip(wanted, made, keys, strict=True)
             ]
-    raise RuntimeError("watches were withdrawn as fast as they were registered")
+    raise Contended
 
 
 def _new_watch(wanted: Registration, now: datetime) -> Watch:

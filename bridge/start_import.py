@@ -16,7 +16,7 @@ from bridge.core.findings import MAY_HAVE_BEGUN, TOKENLESS_SECONDS, clean, parse
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import Account
 from bridge.errands import Errands, NotNow
-from bridge.register import Differs, Registered, Registration
+from bridge.register import Contended, Differs, Registered, Registration
 
 log = structlog.get_logger()
 
@@ -171,7 +171,7 @@ def _watched(register: Register, new: NewImport, task_id: str) -> Started:
     )
     try:
         [registered] = register([wanted])
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, Contended) as error:
         log.warning("import_unwatched", client=new.client, task_id=task_id, error=type(error).__name__)
         return Unwatched(
             task_id=task_id,

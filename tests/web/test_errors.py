@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 from structlog.testing import LogCapture
 
-from bridge.edges.tables import metadata
+from bridge.edges.tables import metadata, watches
 from tests.postgres import PostgresServer
 from tests.web.api import URL, Api, members, problem, serving
 
@@ -72,6 +72,32 @@ def test_a_sqlite_that_cannot_work_is_told(sqlite_api: Api, why: str, detail: st
     assert problem(response, 503)["detail"] == detail
     assert response.headers["Retry-After"] == "5"
     assert members(client.get("/v1/watches"))["watches"] == []
+
+
+def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_again(
+    emptied_postgres_url: str,
+) -> None:
+    with serving(emptied_postgres_url) as api, serving(emptied_postgres_url) as rival:
+        client = api.client()
+        client.registers(BODY["task_id"])
+        with rival.parts.engine.begin() as connection:
+            key = connection.scalar(select(watches.c.registration_key))
+
+        @event.listens_for(api.parts.engine, "before_cursor_execute")
+        def register(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO watches"):
+                rival.execute(update(watches).values(registration_key=key))
+
+        @event.listens_for(api.parts.engine, "after_cursor_execute")
+        def withdraw(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO watches"):
+                rival.execute(update(watches).values(registration_key=None))
+
+        response = client.post("/v1/watches", BODY)
+        assert "Send the request again" in problem(response, 503)["detail"]
+        assert response.headers["Retry-After"] == "1"
+        event.remove(api.parts.engine, "before_cursor_execute", register)
+        client.registers(BODY["task_id"])
 
 
 def test_a_key_still_works_where_nothing_can_be_written(sqlite_api: Api) -> None:
