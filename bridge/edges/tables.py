@@ -11,7 +11,6 @@ from sqlalchemy import (
     Date,
     DateTime,
     Dialect,
-    Enum,
     Float,
     ForeignKey,
     Index,
@@ -55,9 +54,23 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _word(words: type[StrEnum]) -> Enum:
-    """Store an enum's value as plain text: a new member needs no migration."""
-    return Enum(words, native_enum=False, length=32, values_callable=lambda w: [m.value for m in w])
+class Word(TypeDecorator[str]):
+    """An enum's value as plain text: a new member needs no migration.
+
+    One that a later release has written is read as it stands, and stops nobody from reading the others.
+    """
+
+    impl = String(32)
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+        self._members = {word.value: word for word in words}
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Read a word as the enum's member, if it is one."""
+        return self._members.get(value, value)
 
 
 def is_state(state: State) -> Any:
@@ -92,8 +105,8 @@ watches = Table(
     Column("deadline_at", Instant, nullable=False),
     # A hash of what makes a registration the same; null once withdrawn, so that it may come again.
     Column("registration_key", String(64), unique=True),
-    Column("state", _word(State), nullable=False, default=State.WATCHING),
-    Column("outcome", _word(Outcome)),
+    Column("state", Word(State), nullable=False, default=State.WATCHING),
+    Column("outcome", Word(Outcome)),
     Column("due_at", Instant),
     Column("claimed_by", String(64)),
     Column("ended_at", Instant),
@@ -148,7 +161,7 @@ attempts = Table(
     metadata,
     _watch_id(),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("trigger", _word(Trigger), nullable=False),
+    Column("trigger", Word(Trigger), nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     Column("status_code", Integer),

@@ -129,19 +129,20 @@ def work(world: World) -> str:
     return min(ended)
 
 
-def _set_outcome(world: World, watch_id: str, outcome: str) -> None:
+def _set_metadata(world: World, watch_id: str, metadata: str) -> None:
     with world.site.engine.begin() as connection:
         connection.execute(
-            text("UPDATE watches SET outcome = :outcome WHERE id = :id"), {"outcome": outcome, "id": watch_id}
+            text("UPDATE watches SET metadata = :new WHERE id = :id"), {"new": metadata, "id": watch_id}
         )
 
 
 def crash(world: World, task_id: str) -> None:
-    """Let a request and a step fail as nobody expected: a later release wrote words that this one does not know."""
-    odd = world.watches()[task_id]["id"]
-    _set_outcome(world, odd, "unheard_of")
-    failed = world.send("GET", f"/v1/watches/{odd}", "API key")
-    _set_outcome(world, odd, "completed")
+    """Let a request and a step fail as nobody expected: somebody else has written to the database."""
+    odd = world.watches()[task_id]
+    _set_metadata(world, odd["id"], "no JSON")
+    again = {"task_id": task_id, "callback_url": odd["callback_url"], "account": odd["account"]}
+    failed = world.send("POST", "/v1/watches", "API key", json=again)
+    _set_metadata(world, odd["id"], "{}")
     assert failed.status_code == 500
     tasks = world.hubspot.state.add_tasks(tasks=1)
     world.site.register(tasks, world.receiver.url(world.site, "ok"), kind="unheard-of")
