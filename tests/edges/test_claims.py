@@ -2,14 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Table, insert, text
+from sqlalchemy import Connection, Engine, Table, insert, text
 
 from bridge.core.admission import AccountGate
 from bridge.core.gates import Gate
@@ -174,22 +174,28 @@ def test_the_lanes_are_those_with_due_watches_and_since_when(engine: Engine, sta
         assert claims.due_lanes(connection, state, NOW) == expected
 
 
-@pytest.mark.parametrize(
+each_kind = pytest.mark.parametrize(
     ("state", "gates"),
     [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
     ids=["polls", "calls"],
 )
+
+
+def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
+    """Give each lane a gate that is paused until then, or not at all."""
+    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if gates is account_gates else {})
+    rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
+    connection.execute(insert(gates), rows)
+
+
+@each_kind
 def test_a_lane_that_is_paused_takes_no_place_among_the_due(
     engine: Engine, state: State, gates: Table
 ) -> None:
-    lanes = {"paused": later(5), "probed in a moment": NOW, "just back": None, "well": None}
-    added(engine, *(due(number, state, lane=lane, at=number - 9) for number, lane in enumerate(lanes)))
-    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if state is State.WATCHING else {})
+    lanes = {"paused": later(5), "probed in a moment": NOW, "just back": None}
+    added(engine, *(due(n, state, lane=lane, at=n - 9) for n, lane in enumerate([*lanes, "well"])))
     with engine.begin() as connection:
-        rows = [
-            fields | {"name": lane, "paused_until": until} for lane, until in lanes.items() if lane != "well"
-        ]
-        connection.execute(insert(gates), rows)
+        pause(connection, gates, lanes)
         found = claims.due_lanes(connection, state, NOW)
     assert list(found) == ["probed in a moment", "just back", "well"]
 
@@ -247,11 +253,7 @@ def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -
     assert ids(claim(engine, {"a": 1}, now=east)) == ["wat_00000001"]
 
 
-@pytest.mark.parametrize(
-    ("state", "gates"),
-    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
-    ids=["polls", "calls"],
-)
+@each_kind
 def test_a_probe_that_is_given_back_opens_its_gate_to_another(
     engine: Engine, state: State, gates: Table
 ) -> None:
@@ -261,12 +263,8 @@ def test_a_probe_that_is_given_back_opens_its_gate_to_another(
     probe = claim(engine, {"probed": 1}, state=state)
     # It is given back together with others, one of its own lane among them, whose leases end later.
     claimed = probe + claim(engine, {"probed": 1, "paused": 1}, state=state, now=later(1))
-    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if state is State.WATCHING else {})
-    lanes = {"probed": later(ONE.lease_seconds), "paused": later(99)}
     with engine.begin() as connection:
-        connection.execute(
-            insert(gates), [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
-        )
+        pause(connection, gates, {"probed": later(ONE.lease_seconds), "paused": later(99)})
         assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
         assert set(claims.due_lanes(connection, state, later(1))) == {"probed"}
         assert set(claims.due_lanes(connection, state, later(100))) == {"probed", "paused"}
