@@ -88,14 +88,12 @@ def probing(gate: Gate, *, until: datetime) -> Gate:
     return replace(gate, paused_until=until)
 
 
-def limit(gate: Gate | None, most: int) -> int:
+def limit(gate: Gate, most: int) -> int:
     """Return how many requests one worker may have in flight towards the party: 1 to `most`.
 
     One that is paused gets its probe. A party that has just come back gets one, then twice as many with each
     success, so that what waited for it goes out promptly and not as a stampede.
     """
-    if gate is None:
-        return most
     if gate.paused:
         return 1
     if gate.ramp is None:

@@ -202,7 +202,7 @@ def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
 @pytest.mark.parametrize(
     ("gate", "most", "requests"),
     [
-        pytest.param(None, 8, 8, id="nothing is known"),
+        pytest.param(Gate(paused_until=NOW), 8, 1, id="paused: its probe"),
         pytest.param(Gate(failures=4), 8, 8, id="well enough"),
         pytest.param(Gate(ramp=0), 8, 1, id="just back"),
         pytest.param(Gate(ramp=2), 8, 4, id="coming"),
@@ -210,5 +210,5 @@ def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
         pytest.param(Gate(ramp=0), 0, 1, id="never none"),
     ],
 )
-def test_a_limit_is_between_one_and_the_most(gate: Gate | None, most: int, requests: int) -> None:
+def test_a_limit_is_between_one_and_the_most(gate: Gate, most: int, requests: int) -> None:
     assert limit(gate, most) == requests
