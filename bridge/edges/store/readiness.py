@@ -2,15 +2,15 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, select
 
 from bridge.core.gates import Gate
 from bridge.core.quota import SLOWEST_SECONDS
 from bridge.core.watch import State
 from bridge.edges.store.claims import LANES, due_lanes
-from bridge.edges.store.gates import every_account
+from bridge.edges.store.gates import GATES, every_account
 from bridge.edges.store.watches import is_watched
-from bridge.edges.tables import account_gates, host_gates, is_state, watches
+from bridge.edges.tables import account_gates, is_state, watches
 
 # A worker that serves an account spends its quota, however slowly; one that does not has stopped.
 SERVED = timedelta(seconds=60)
@@ -41,7 +41,7 @@ def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) 
 
     Left out are those that are paused, and those that are being polled, as fast as their quota allows.
     """
-    late = _late(connection, State.WATCHING, account_gates, since)
+    late = _late(connection, State.WATCHING, since)
     served = account_gates.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
     busy = set(connection.scalars(select(account_gates.c.name).where(served)))
     return {name: due_at for name, due_at in late.items() if name not in busy}
@@ -52,12 +52,12 @@ def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> 
 
     Left out are those that are paused, and those that have an attempt on the way: they are slow.
     """
-    late = _late(connection, State.DELIVERING, host_gates, since)
+    late = _late(connection, State.DELIVERING, since)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}
 
 
-def _late(connection: Connection, state: State, gates: Table, since: datetime) -> dict[str, datetime]:
-    late = due_lanes(connection, state, since)
+def _late(connection: Connection, state: State, since: datetime) -> dict[str, datetime]:
+    late, gates = due_lanes(connection, state, since), GATES[state]
     paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
     waiting = set(connection.scalars(paused)) if late else set()
     return {name: due_at for name, due_at in late.items() if name not in waiting}
