@@ -21,7 +21,7 @@ _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
-#: What the operator must do, by HubSpot's word or RFC 6749's (5.2).
+# What the operator must do, by HubSpot's word or RFC 6749's (5.2).
 _REMEDIES = {
     "BAD_REFRESH_TOKEN": "HubSpot takes the refresh token no more: install the app again, and set the new one",
     "invalid_grant": "HubSpot takes the refresh token no more: install the app again, and set the new one",

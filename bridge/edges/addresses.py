@@ -16,8 +16,8 @@ from urllib3.util import parse_url
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-#: Refused blocks and why; the first that holds an address decides, so the narrow ones come first.
-#: Sources: IANA's special-purpose address registries (RFC 6890) and the clouds' manuals.
+# Refused blocks and why; the first that holds an address decides, so the narrow ones come first.
+# Sources: IANA's special-purpose address registries (RFC 6890) and the clouds' manuals.
 REFUSED: tuple[tuple[str, str], ...] = (
     ("169.254.169.254/32", "a cloud's metadata service (AWS, Google, Azure, DigitalOcean, Oracle)"),
     ("169.254.170.2/32", "a cloud's metadata service (AWS containers)"),
@@ -64,8 +64,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("ff00::/8", "multicast (RFC 4291)"),
 )
 
-#: IPv6 addresses that lead to the IPv4 address inside, and how far it is shifted to the left. They are
-#: judged by it: in a network with DNS64 every IPv4 receiver has such an address (RFC 6147).
+# IPv6 addresses that lead to the IPv4 address inside, and how far it is shifted to the left. They are
+# judged by it: in a network with DNS64 every IPv4 receiver has such an address (RFC 6147).
 EMBEDDING: tuple[tuple[str, int, str], ...] = (
     ("::ffff:0:0/96", 0, "IPv4-mapped (RFC 4291)"),
     ("64:ff9b::/96", 0, "NAT64 (RFC 6052)"),
@@ -78,7 +78,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 MAX_URL_CHARACTERS = 2_048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-#: A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
+# A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _MAX_NAME_CHARACTERS = 253
 

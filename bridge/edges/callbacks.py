@@ -9,10 +9,10 @@ from bridge.edges.connections import HOSTS_PER_THREAD
 from bridge.edges.deadline import Lookup, system_lookup
 from bridge.edges.transport import Transport
 
-#: Enough to see what a receiver says; its status alone decides.
+# Enough to see what a receiver says; its status alone decides.
 BODY_LIMIT = 64 * 1024
 
-#: Receivers whose URLs are remembered as checked: at most 8 MiB, where each check costs 50 µs.
+# Receivers whose URLs are remembered as checked: at most 8 MiB, where each check costs 50 µs.
 _CHECKED_URLS = 1_024
 
 

@@ -19,13 +19,13 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge.edges.deadline import Deadline, Resolver, SocketOptions, Unreachable, connect
 
-#: Says why an address must not be dialled, as a sentence; None when it may be.
+# Says why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-#: Hosts to which a thread keeps an idle connection, unless it is told otherwise.
+# Hosts to which a thread keeps an idle connection, unless it is told otherwise.
 HOSTS_PER_THREAD = 4
 
-#: A server that had closed a kept connection says so within a round trip, half a second at the most.
+# A server that had closed a kept connection says so within a round trip, half a second at the most.
 STALE_WITHIN_SECONDS = 1.0
 
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from time import monotonic, sleep
 from typing import Self, TypeAlias
 
-#: How late a cut may come; ten scans a second cost under 0.1 % of a core.
+# How late a cut may come; ten scans a second cost under 0.1 % of a core.
 TICK_SECONDS = 0.1
 
-#: Lookups in flight per resolver: as many as requests at the default concurrency. A stuck one takes
-#: glibc up to 30 s (two tries of 5 s at each of three name servers, resolv.conf(5)).
+# Lookups in flight per resolver: as many as requests at the default concurrency. A stuck one takes
+# glibc up to 30 s (two tries of 5 s at each of three name servers, resolv.conf(5)).
 RESOLVER_THREADS = 32
 
 Lookup: TypeAlias = Callable[[str], Sequence[str]]

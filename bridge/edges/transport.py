@@ -172,7 +172,7 @@ def _tls_words(error: ssl.SSLError) -> str:
     return f"TLS: {(error.reason or 'the connection failed').replace('_', ' ').lower()}"
 
 
-#: What a failure means; the first kind that fits decides. A bare HTTPException is about the headers' count.
+# What a failure means; the first kind that fits decides. A bare HTTPException is about the headers' count.
 _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (ssl.SSLError, _tls_words),
     (RemoteDisconnected, "the server closed the connection without an answer"),
