@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from tests.docs.markdown import ROOT, blocks, page, section
 from tests.docs.reader import PATIENCE_SECONDS, Reader, Terminal, environment, printed, values
 
 README = page("README.md")
+OPERATING = page("docs/operating.md")
 RECEIVING = page("docs/receiving.md")
 STEPS = [block.text for block in blocks(section(README, "Try it"), "sh")]
 
@@ -197,6 +200,22 @@ def test_the_example_that_notes_events_takes_each_once() -> None:
         True,
     ]
     database.close()
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="sqlite3 is not installed")
+def test_a_backup_is_restored_over_a_database_that_lost_its_process(tmp_path: Path) -> None:
+    back_up, restore = (block.text for block in blocks(section(OPERATING, "Backup and restore"), "sh"))
+    in_use = sqlite3.connect(tmp_path / "bridge.db", isolation_level=None)
+    in_use.executescript("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES ('backed up')")
+    printed(f"cd {tmp_path}\n{back_up}", environment())
+    # What a process that was killed leaves behind: many pages that are in the WAL alone.
+    in_use.executemany("INSERT INTO t VALUES (?)", [("later" * 100,)] * 1000)
+    assert (tmp_path / "bridge.db-wal").stat().st_size
+    stand_in = "systemctl() { :; }\nchown() { :; }\n"
+    printed(stand_in + restore.replace("/var/lib/bridge", str(tmp_path)), environment())
+    with closing(sqlite3.connect(tmp_path / "bridge.db")) as restored:
+        assert restored.execute("SELECT x FROM t").fetchall() == [("backed up",)]
+    in_use.close()
 
 
 def test_the_commands_for_heroku_make_settings_that_the_bridge_takes() -> None:

@@ -68,6 +68,16 @@ def models() -> dict[str, type[BaseModel]]:
     return {shown_name(model.__name__): model for model in every}
 
 
+def texts() -> str:
+    """Return all texts in the code of the bridge, as they are when it runs."""
+    nodes = (
+        node
+        for path in ROOT.glob("bridge/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    )
+    return "\n".join(str(node.value) for node in nodes if isinstance(node, ast.Constant))
+
+
 def routes() -> set[tuple[str, str]]:
     """Return the method and path of every route, its variables as `{}`."""
     return {

@@ -198,12 +198,38 @@ def test_the_table_of_a_callbacks_fields_has_them_all() -> None:
     assert [codes(row[0])[0] for row in told] == [*fields, "data.truncated"]
 
 
-def test_the_unit_for_systemd_can_be_read() -> None:
+def unit() -> ConfigParser:
     [block] = blocks(OPERATING, "ini")
     unit = ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names have capitals
     unit.read_string(block.text)
-    assert unit.sections() == ["Unit", "Service", "Install"]
+    return unit
+
+
+def test_the_unit_for_systemd_can_be_read() -> None:
+    assert unit().sections() == ["Unit", "Service", "Install"]
+
+
+def test_the_settings_for_a_machine_can_be_loaded_and_name_the_folder_of_the_unit() -> None:
+    [block] = blocks(OPERATING, "dotenv")
+    settings = Settings.load(dict(line.split("=", 1) for line in block.text.splitlines()))
+    folder = unit()["Service"]["StateDirectory"]
+    assert settings.database_url.get_secret_value() == f"sqlite:////var/lib/{folder}/bridge.db"
+
+
+@pytest.mark.parametrize(
+    "part", [section(RECEIVING, "No callback came"), section(OPERATING, "What to do when")]
+)
+def test_a_message_that_is_to_be_looked_for_is_one_that_the_bridge_writes(part: str) -> None:
+    messages = re.findall(r"\*((?:HubSpot|No|The) [^*]+?)(?: \d{3})?\*", " ".join(part.split()))
+    assert messages
+    texts = code.texts()
+    assert [message for message in messages if message not in texts] == []
+
+
+def test_whoever_misses_a_callback_finds_every_state() -> None:
+    told = {codes(row[0])[0] for row in rows(section(RECEIVING, "No callback came")) if codes(row[0])}
+    assert told == set(State)
 
 
 def test_the_changelog_has_this_version() -> None:
