@@ -20,24 +20,12 @@ from bridge.core.findings import (
 )
 from bridge.core.gates import Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.core.quota import QuotaLeft, quota_left
 from bridge.edges.accounts import Account
 from bridge.errands import Errands
 
 # A well-formed id that nobody has: base64url of the 64-bit integer 0.
 NOBODYS_TASK = "AAAAAAAAAAA"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class QuotaLeft:
-    """What HubSpot's rate-limit headers say is left; None where they say nothing.
-
-    OAuth apps are not told about the day.
-    """
-
-    burst: int | None
-    burst_remaining: int | None
-    daily: int | None
-    daily_remaining: int | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +54,8 @@ def check(errands: Errands, name: str) -> AccountCheck | None:
     if not isinstance(answer, Answer):
         return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
     ok, summary = _judged(account, answer, finding)
-    quota = _quota_left(answer.headers)
+    left = quota_left(answer.headers)
+    quota = None if left == QuotaLeft() else left
     return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
 
 
@@ -86,7 +75,7 @@ def _judged(account: Account, answer: Answer, finding: Finding) -> tuple[bool, s
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
         case Unfinished() | Ended() | NoNews() | Refused():
-            return True, f"HubSpot takes the credentials.{_told(_quota_left(answer.headers))}"
+            return True, f"HubSpot takes the credentials.{_told(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
         case AccountAtFault(reason=reason, scopes=True):
@@ -103,26 +92,7 @@ def _is_json(answer: Answer) -> bool:
     return "json" in answer.headers.get("content-type", "") or isinstance(parse_json(answer), Mapping)
 
 
-def _quota_left(headers: Mapping[str, str]) -> QuotaLeft | None:
-    named = {name: _number(headers.get(f"x-hubspot-ratelimit-{header}")) for name, header in _HEADERS.items()}
-    return QuotaLeft(**named) if any(number is not None for number in named.values()) else None
-
-
-_HEADERS = {
-    "burst": "max",
-    "burst_remaining": "remaining",
-    "daily": "daily",
-    "daily_remaining": "daily-remaining",
-}
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def _told(left: QuotaLeft | None) -> str:
-    if left is None:
-        return ""
+def _told(left: QuotaLeft) -> str:
     spans = (left.burst_remaining, left.burst, "now"), (left.daily_remaining, left.daily, "today")
     known = [(rest, most, span) for rest, most, span in spans if rest is not None and most is not None]
     return "".join(f" {rest:,} of {most:,} requests are left {span}." for rest, most, span in known)

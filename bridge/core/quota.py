@@ -14,8 +14,9 @@ TOLERANCE_SHARE = 0.05
 TOLERANCE_SECONDS = 0.3
 
 # Requests leave a little later than they are granted, and not all equally: without this slack
-# two grants at a window's edges could reach HubSpot inside one window.
+# two grants at a window's edges could reach HubSpot inside one window. A worker lets them wait for 0.4 s.
 SLACK_SHARE = 0.05
+SLACK_SECONDS = 0.5
 
 # A quota that is all gone still lets one request through now and then, to see the new one.
 SLOWEST_SECONDS = 900.0
@@ -43,6 +44,19 @@ class Usage:
     observed_at: datetime | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuotaLeft:
+    """What HubSpot's rate-limit headers say is left; None where they say nothing.
+
+    OAuth apps are not told about the day.
+    """
+
+    burst: int | None = None
+    burst_remaining: int | None = None
+    daily: int | None = None
+    daily_remaining: int | None = None
+
+
 def tolerance_seconds(rate: Rate) -> float:
     """Return how far `free_at` may run ahead of the clock."""
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
@@ -50,7 +64,8 @@ def tolerance_seconds(rate: Rate) -> float:
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the seconds between two requests, such that no window ever holds more than the share."""
-    span = rate.seconds * (1 + SLACK_SHARE) + tolerance_seconds(rate)
+    slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
+    span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
     interval = max(burst, _daily_interval_seconds(usage, now=now)) / _headroom(rate, usage, now=now)
     return min(interval, max(burst, SLOWEST_SECONDS))
@@ -123,15 +138,24 @@ def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage
 
     An answer that tells of the window alone leaves nothing known of the day.
     """
-    most = _count(headers.get("x-hubspot-ratelimit-max"))
-    remaining = _count(headers.get("x-hubspot-ratelimit-remaining"))
-    daily = _count(headers.get("x-hubspot-ratelimit-daily-remaining"))
-    if most and remaining is not None:
-        headroom = min(max((remaining / most - 0.1) / 0.3, 0.05), 1.0)
-        return replace(usage, headroom=headroom, daily_remaining=daily, observed_at=now)
-    if daily is not None:
-        return replace(usage, headroom=1.0, daily_remaining=daily, observed_at=now)
-    return usage
+    left = quota_left(headers)
+    if left.burst and left.burst_remaining is not None:
+        headroom = min(max((left.burst_remaining / left.burst - 0.1) / 0.3, 0.05), 1.0)
+    elif left.daily_remaining is not None:
+        headroom = 1.0
+    else:
+        return usage
+    return replace(usage, headroom=headroom, daily_remaining=left.daily_remaining, observed_at=now)
+
+
+def quota_left(headers: Mapping[str, str]) -> QuotaLeft:
+    """Return what an answer's `headers` (lower-case names) say is left."""
+    return QuotaLeft(
+        burst=_count(headers.get("x-hubspot-ratelimit-max")),
+        burst_remaining=_count(headers.get("x-hubspot-ratelimit-remaining")),
+        daily=_count(headers.get("x-hubspot-ratelimit-daily")),
+        daily_remaining=_count(headers.get("x-hubspot-ratelimit-daily-remaining")),
+    )
 
 
 def _count(text: str | None) -> int | None:

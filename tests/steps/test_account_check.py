@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import Engine
 
 from bridge import account_check, sandbox
-from bridge.account_check import AccountCheck, QuotaLeft
+from bridge.account_check import AccountCheck
 from bridge.core import quota
 from bridge.core.gates import Gate
-from bridge.core.quota import interval_seconds
+from bridge.core.quota import QuotaLeft, interval_seconds
 from bridge.edges.accounts import Account, Credentials
 from bridge.edges.database import open_engine
 from bridge.edges.store import gates
