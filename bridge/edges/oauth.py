@@ -19,6 +19,7 @@ import structlog
 from sqlalchemy import Engine
 
 from bridge.core.answers import NoToken
+from bridge.core.findings import TOKENLESS_SECONDS
 from bridge.core.oauth import Issued, read
 from bridge.edges import database
 from bridge.edges.accounts import Account
@@ -42,7 +43,6 @@ HEADERS = {
 
 # Shorter than an account's first pause, 30 s: each probe after a pause may try once, and no more.
 AT_FAULT_HOLD_SECONDS = 20.0
-TROUBLE_HOLD_SECONDS = 5.0
 
 # A refresh takes HubSpot some tenths of a second; who waits for one occupies a seat.
 WAIT_SECONDS = 3.0
@@ -184,7 +184,7 @@ class OAuthTokens:
             log.debug("oauth_refresh_failed", account=account.name, reason=failure.reason)
         else:
             log.warning("oauth_refresh_failed", account=account.name, reason=failure.reason)
-        seconds = AT_FAULT_HOLD_SECONDS if at_fault else TROUBLE_HOLD_SECONDS
+        seconds = AT_FAULT_HOLD_SECONDS if at_fault else TOKENLESS_SECONDS
         until = self._clock() + timedelta(seconds=seconds)
         with self._engine.begin() as connection:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)

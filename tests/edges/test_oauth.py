@@ -10,13 +10,14 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from bridge.core.answers import Answer, NoToken
+from bridge.core.findings import TOKENLESS_SECONDS
 from bridge.core.gates import ACCOUNT_POLICY
 from bridge.edges import oauth
 from bridge.edges.accounts import Account
 from bridge.edges.database import open_engine
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.migrations import upgrade
-from bridge.edges.oauth import AT_FAULT_HOLD_SECONDS, TROUBLE_HOLD_SECONDS, OAuthTokens
+from bridge.edges.oauth import AT_FAULT_HOLD_SECONDS, OAuthTokens
 from bridge.edges.secrets import Cipher
 from bridge.edges.store import oauth_tokens as store
 from bridge.sandbox import Reply, Sandbox
@@ -187,7 +188,7 @@ def test_trouble_at_the_token_server_passes(
     assert trouble.reason.startswith("The OAuth token could not be refreshed: ")
     assert tokens.current(account) == trouble
     assert asked(hubspot) == 1
-    clock.passes(TROUBLE_HOLD_SECONDS)
+    clock.passes(TOKENLESS_SECONDS)
     assert isinstance(tokens.current(account), str)
 
 
@@ -252,7 +253,7 @@ def test_a_failure_is_told_once_and_a_new_one_again(
         hubspot.state.set_fault(fault, TOKEN_SERVER)
         with capture_logs() as lines:
             for _ in range(5):
-                clock.passes(TROUBLE_HOLD_SECONDS)
+                clock.passes(TOKENLESS_SECONDS)
                 tokens.current(account)
         reasons += [line["reason"] for line in lines if line["log_level"] == "warning"]
     assert [reason[-4:] for reason in reasons] == ["500.", "429."]
