@@ -9,6 +9,7 @@ import threading
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, sandbox
 from bridge.commands.output import Refusal
@@ -21,7 +22,9 @@ from bridge.wiring import Bridge
 
 log = structlog.get_logger()
 
-DATABASE_AWAY = "The database at DATABASE_URL does not answer: {}. Start it, or correct the URL."
+UNUSABLE = (
+    "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, or give its user the rights."
+)
 NO_CREDENTIALS = (
     "HubSpot credentials are not set: watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or "
     "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and HUBSPOT_REFRESH_TOKEN), or run "
@@ -62,8 +65,8 @@ def _prepared(settings: Settings, level: int) -> Bridge:
         revision = bridge.prepare()
     except WrongSecretKey as wrong:
         raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
-    except database.AWAY as away:
-        raise Refusal(DATABASE_AWAY.format(str(away).splitlines()[0])) from None
+    except (*database.AWAY, DatabaseError) as error:
+        raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None
     log.info("database_ready", revision=revision)
     return bridge
 

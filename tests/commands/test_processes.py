@@ -1,6 +1,5 @@
 """`python -m bridge migrate | worker | serve | sandbox`: how they start, and how they refuse to."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,8 @@ import requests
 from cryptography.fernet import Fernet
 
 from tests.commands.conftest import ROOT, Commands
-from tests.reliability.processes import free_port
+from tests.reliability.processes import WORKER, Running, free_port
+from tests.reliability.waiting import until
 
 START_SECONDS = 30
 
@@ -71,7 +71,16 @@ def test_a_database_that_does_not_answer_is_told_with_what_to_do() -> None:
     key = Fernet.generate_key().decode()
     refused = Commands(DATABASE_URL=nowhere, BRIDGE_SECRET_KEY=key).run("migrate")
     assert refused.returncode == 1
-    assert "The database at DATABASE_URL does not answer" in refused.stderr
+    assert "The database at DATABASE_URL cannot be used" in refused.stderr
+
+
+def test_a_database_that_refuses_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "no-database.db"
+    file.write_text("This is not a database. " * 50)
+    refused = Commands(DATABASE_URL=f"sqlite:///{file}").run("migrate")
+    assert refused.returncode == 1
+    [told] = refused.stderr.splitlines()
+    assert "file is not a database" in told
 
 
 def test_on_sqlite_the_key_lies_beside_the_database_for_its_owner_alone(
@@ -100,24 +109,23 @@ def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
     port = free_port()
     commands = Commands(DATABASE_URL="sqlite:///bridge.db", PORT=str(port), PYTHONPATH=str(ROOT))
     with started(commands, "serve", "--host", "127.0.0.1", cwd=tmp_path) as process:
-        give_up_at = time.monotonic() + START_SECONDS
-        while (ready := answer(f"http://127.0.0.1:{port}/readyz")).status_code != 200:
-            assert time.monotonic() < give_up_at, ready.text
-            time.sleep(0.1)
+        until(lambda: answer(f"http://127.0.0.1:{port}/readyz").ok)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=40)
     assert (tmp_path / "bridge.db").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_idle_worker_stops_with_status_0(commands: Commands, number: signal.Signals) -> None:
-    with started(commands, "worker") as process:
-        assert process.stderr
-        while "worker_started" not in process.stderr.readline():
-            assert process.poll() is None
-        os.kill(process.pid, number)
-        process.communicate(timeout=40)
-    assert process.returncode == 0
+def test_an_idle_worker_stops_with_status_0(
+    commands: Commands, number: signal.Signals, tmp_path: Path
+) -> None:
+    worker = Running(WORKER, commands.env, tmp_path / "worker.log")
+    try:
+        until(worker.has_logged("worker_started"))
+        worker.send(number)
+        assert worker.wait() == 0
+    finally:
+        worker.end()
 
 
 def test_the_sandbox_answers_like_hubspot() -> None:
