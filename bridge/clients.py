@@ -13,7 +13,9 @@ from bridge.edges.secrets import Cipher
 from bridge.edges.store import clients as store
 
 ADMIN = "admin"  # the client that BRIDGE_ADMIN_KEY stands for
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No dot at the start: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, with no dot at its start"
 KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
 
 _SECRET_BYTES = 32
@@ -46,7 +48,7 @@ class Refused:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Make a client. ValueError when the name does not match NAME."""
     if not NAME.fullmatch(name):
-        raise ValueError("a client's name has 1 to 64 letters, digits, dots, dashes and underscores")
+        raise ValueError(f"a client's name has {NAME_IN_WORDS}")
     if name == ADMIN and not admin:
         return NameTaken(name=name)
     new = NewClient(name=name, admin=admin, api_key=_new_key(), signing_secret=_new_secret())

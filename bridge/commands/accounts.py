@@ -1,16 +1,16 @@
 """HubSpot accounts: set, list, remove, check."""
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from typing import Any
 
 from bridge import account_check, accounts
-from bridge.clients import NAME
+from bridge.clients import NAME, NAME_IN_WORDS
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
+from bridge.web.bodies import NotJson, decoded
 from bridge.web.fields import validated
 from bridge.web.problems import Problem
 from bridge.web.resources.accounts import AccountSettings
@@ -33,25 +33,22 @@ def add_commands(commands: Any) -> None:
 
 def _name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            "an account's name has 1 to 64 letters, digits, dots, dashes and underscores"
-        )
+        raise argparse.ArgumentTypeError(f"an account's name has {NAME_IN_WORDS}")
     return text
 
 
 def _set(arguments: argparse.Namespace) -> None:
-    settings = _settings(sys.stdin.read())
+    settings = _settings(sys.stdin.buffer.read())
     bridge = prepared()
     standing, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
     show_one(arguments, accounts.public(standing))
 
 
-def _settings(text: str) -> AccountSettings:
+def _settings(text: bytes) -> AccountSettings:
     try:
-        given = json.loads(text)
-    except ValueError:
-        # Never quoted: it may hold a secret.
-        raise Refusal("Standard input is not JSON.") from None
+        given = decoded(text)
+    except NotJson as wrong:
+        raise Refusal(f"Standard input cannot be read as JSON: {wrong}.") from None
     settings = validated(AccountSettings, given)
     if isinstance(settings, Problem):
         faults = (f"{fault.pointer or 'the object'}: {fault.detail}" for fault in settings.faults)

@@ -50,7 +50,7 @@ def _add(arguments: argparse.Namespace) -> None:
     except ValueError as problem:
         raise Refusal(f"NAME: {problem}.") from None
     if isinstance(new, clients.NameTaken):
-        raise Refusal(f"There is a client {new.name} already, perhaps a revoked one. Choose another name.")
+        raise Refusal(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
     _show_secrets(arguments, {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret})
 
 

@@ -18,8 +18,8 @@ READ_BYTES = LARGEST_BYTES + 1
 TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
 
 
-class _NotStrict(ValueError):
-    """Python would take it for JSON, and others would not."""
+class NotJson(ValueError):
+    """What is wrong with it, in words that go on after a colon and quote nothing of it."""
 
 
 def received(request: Request) -> bytes | Problem:
@@ -39,17 +39,25 @@ def read(request: Request) -> Any:
     if isinstance(body, Problem):
         return body
     try:
-        return _decoder.decode(body.decode())
+        return decoded(body)
+    except NotJson as wrong:
+        return Problem(status=400, detail=f"The body cannot be read as JSON: {wrong}.")
+
+
+def decoded(text: bytes) -> Any:
+    """Return JSON as Python objects. Raises NotJson, also for what Python would take and others would not."""
+    try:
+        return _decoder.decode(text.decode())
+    except NotJson:
+        raise
     except RecursionError:
-        return _malformed("The JSON is nested too deeply")
+        raise NotJson("it is nested too deeply") from None
     except UnicodeDecodeError:
-        return _malformed("The body is not UTF-8")
+        raise NotJson("it is not in UTF-8") from None
     except json.JSONDecodeError as error:
-        return _malformed(f"The body is not JSON: {error.msg}, in line {error.lineno}, column {error.colno}")
-    except _NotStrict as error:
-        return _malformed(str(error))
+        raise NotJson(f"{error.msg}, in line {error.lineno}, column {error.colno}") from None
     except ValueError:
-        return _malformed("A number has too many digits")
+        raise NotJson("a number has too many digits") from None
 
 
 def _problem_with_type(request: Request) -> Problem | None:
@@ -66,25 +74,21 @@ def _is_json(content_type: str) -> bool:
     return media_type.lower() == "application/json" and charset in ("utf-8", "utf8")
 
 
-def _malformed(what: str) -> Problem:
-    return Problem(status=400, detail=f"{what}.")
-
-
 def _no_constant(word: str) -> NoReturn:
-    raise _NotStrict(f"{word} is not JSON")
+    raise NotJson(f"{word} is no number")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if number in (float("inf"), float("-inf")):
-        raise _NotStrict("A number is too large")
+        raise NotJson("a number is too large")
     return number
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        raise _NotStrict("An object has the same name twice")
+        raise NotJson("an object has the same name twice")
     return members
 
 

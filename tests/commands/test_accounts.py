@@ -32,8 +32,10 @@ def test_a_removed_account_is_gone(commands: Commands) -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ("", "Standard input is not JSON."),
-        ('{"access_token": "pat-secret"', "Standard input is not JSON."),
+        ("", "Standard input cannot be read as JSON: "),
+        ('{"access_token": "pat-secret"', "Standard input cannot be read as JSON: "),
+        ('{"access_token": "pat-secret", "access_token": "b"}', "an object has the same name twice"),
+        ("[" * 100_000 + "pat-secret", "it is nested too deeply"),
         ("[]", "must be a JSON object"),
         ('{"access_tokn": "pat-secret"}', "/access_tokn: is not a known field"),
         ('{"access_token": "pat-secret", "rate_limit": "many"}', "/rate_limit: "),

@@ -143,7 +143,7 @@ def test_a_wrong_account_is_refused(refused_admin: Caller, body: dict[str, Any],
     assert pointers(refused_admin.put("/v1/accounts/refused", body)) == [where]
 
 
-@pytest.mark.parametrize("name", ["a b", "a%00", "a%2Fb", "ä", "x" * 65])
+@pytest.mark.parametrize("name", ["a b", "a%00", "a%2Fb", "ä", "x" * 65, ".", ".."])
 def test_a_name_that_no_account_can_have_is_not_found(refused_admin: Caller, name: str) -> None:
     problem(refused_admin.put(f"/v1/accounts/{name}", TOKEN), 404)
     problem(refused_admin.delete(f"/v1/accounts/{name}"), 404)

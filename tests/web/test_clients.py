@@ -58,6 +58,7 @@ def test_the_name_admin_is_for_admins(api: Api) -> None:
         ({"name": "a b"}, "/name"),
         ({"name": "a\n"}, "/name"),
         ({"name": "a/b"}, "/name"),
+        ({"name": ".."}, "/name"),
         ({"name": "ä"}, "/name"),
         ({"name": "\x00"}, "/name"),
         ({"name": "\ud800"}, "/name"),
