@@ -65,7 +65,7 @@ class Word(TypeDecorator[str]):
 
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__()
-        self.words = words
+        self.words = words  # SQLAlchemy's cache of statements tells the types apart by it
         self._members = {word.value: word for word in words}
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
