@@ -30,8 +30,8 @@ TICK_SECONDS = 0.25
 AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may hold more than this share of the seats.
 HOST_SHARE = 4
-# What could not start in this time is given back: whoever has a seat may have it. Against HubSpot's
-# usual window of 10 s it is less than the quota's slack, so that what has waited cannot burst.
+# What could not start in this time is given back: whoever has a seat may have it. It is less than the
+# quota's slack, so that what has waited cannot burst.
 PATIENCE_SECONDS = 0.4
 
 

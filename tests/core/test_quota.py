@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from bridge.core.quota import (
     tolerance_seconds,
     wait_seconds,
 )
+from bridge.worker import PATIENCE_SECONDS
 from tests.makers import NOW, later
 
 HALF_OF_100 = Rate(requests=100, seconds=10.0, share=0.5)
@@ -68,6 +70,13 @@ def test_no_window_ever_holds_more_than_the_share(rate: Rate, moves: list[tuple[
 def test_nor_when_everything_is_taken_as_soon_as_it_can_be(rate: Rate, tick: float) -> None:
     times = granted(rate, [(tick, 64, 100)] * 300)
     assert fullest_window(rate, times) <= max(1, rate.requests * rate.share)
+
+
+@given(rate=rates, tick=st.floats(0.02, 0.5))
+def test_nor_when_some_wait_for_a_seat_and_others_leave_at_once(rate: Rate, tick: float) -> None:
+    times = granted(rate, [(tick, 64, 100)] * 300)
+    longer = replace(rate, seconds=rate.seconds + PATIENCE_SECONDS)
+    assert fullest_window(longer, times) <= max(1, rate.requests * rate.share)
 
 
 @pytest.mark.parametrize(
