@@ -2,10 +2,10 @@
 
 import json
 import threading
-import time
 from typing import Self
 
 from tests.edges.receiver import Receiver, Visit
+from tests.reliability.waiting import until
 
 
 def response(status_line: str, said: dict[str, object]) -> bytes:
@@ -36,8 +36,7 @@ class HeldServer:
         return len(self._receiver.requests)
 
     def await_requests(self, number: int) -> None:
-        while self.requests < number:
-            time.sleep(0.01)
+        until(lambda: self.requests >= number)
 
     def let_go(self) -> None:
         self._let_go.set()

@@ -11,6 +11,7 @@ from bridge.edges.oauth import OAuthTokens
 from bridge.edges.tables import oauth_tokens
 from bridge.sandbox import Sandbox, Target
 from tests.hubspot_accounts import Clock, a_cipher, a_transport
+from tests.reliability.waiting import until
 
 TOKEN_SERVER = Target(endpoint="oauth-token")
 LIFE_SECONDS = 1800
@@ -56,8 +57,7 @@ def slow_clock(seconds: float) -> Callable[[], float]:
 
 
 def await_asked(hubspot: Sandbox, times: int) -> None:
-    while asked(hubspot) < times:
-        time.sleep(0.01)
+    until(lambda: asked(hubspot) >= times)
 
 
 def stored(engine: Engine) -> Any:

@@ -1,7 +1,6 @@
 """The steps with all their real parts, between a HubSpot and a receiver on loopback."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from bridge.register import Registered, Registration, register
 from bridge.worker import Worker
 from tests.makers import NOW, SteppedClock
 from tests.senders import LOOPBACK, a_sender
-from tests.steps.peers import PATIENCE_SECONDS, Peer, Reply, Scripts, saying
+from tests.steps.peers import Peer, Reply, Scripts, saying
 
 LEASE_SECONDS = 60.0
 POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
@@ -204,11 +203,3 @@ def at_work(worker: Worker) -> Iterator[Worker]:
         over.set()
         worker.wind_down(5)
         thread.join()
-
-
-def eventually(holds: Callable[[], object]) -> None:
-    """Wait until it holds; give up only when it never will."""
-    gives_up_at = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < gives_up_at, "it never came about"
-        time.sleep(0.02)

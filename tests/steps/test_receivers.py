@@ -9,8 +9,9 @@ from bridge.core.gates import Gate
 from bridge.core.watch import State, Watch
 from bridge.edges.store import gates
 from tests.makers import NOW, later
+from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
-from tests.steps.rig import COMPLETE, Rig, at_work, eventually, real_clock
+from tests.steps.rig import COMPLETE, Rig, at_work, real_clock
 
 
 def reply(status_code: int, **headers: str) -> Reply:
@@ -152,10 +153,10 @@ def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_seats(rig: Rig) -> Non
         rig.registered(f"S{number}", callback_url=rig.receiver.url("slow.example.com"), clock=real_clock)
         rig.registered(f"W{number}", callback_url=rig.receiver.url("well.example.com"), clock=real_clock)
     with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
-        eventually(lambda: to(rig, "well") == 12)
+        until(lambda: to(rig, "well") == 12)
         assert to(rig, "slow") == 2
         over.set()
-        eventually(lambda: to(rig, "slow") == 12)
+        until(lambda: to(rig, "slow") == 12)
 
 
 def to(rig: Rig, name: str) -> int:
@@ -232,14 +233,14 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: 
         rig.tasks.set(f"D{number}", COMPLETE)
         rig.registered(f"D{number}", callback_url=rig.receiver.url(host), clock=real_clock)
     with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
-        eventually(lambda: to(rig, "dead") == 2)
+        until(lambda: to(rig, "dead") == 2)
         for number in range(20):
             rig.tasks.set(f"W{number}", COMPLETE)
             rig.registered(f"W{number}", callback_url=rig.receiver.url("well.example.com"), clock=real_clock)
-        eventually(lambda: to(rig, "well") == 20)
+        until(lambda: to(rig, "well") == 20)
         assert to(rig, "dead") == 2
         over.set()
-        eventually(lambda: to(rig, "dead") >= 12)
+        until(lambda: to(rig, "dead") >= 12)
 
 
 def gate_of(rig: Rig) -> Gate:

@@ -16,7 +16,8 @@ from bridge.poll import OVERDUE_BATCH
 from bridge.scheduler import PRUNE_BATCH, Clock
 from bridge.worker import TICK_SECONDS, Worker
 from tests.edges.claiming import added, due
-from tests.steps.rig import COMPLETE, Rig, eventually, real_clock
+from tests.reliability.waiting import until
+from tests.steps.rig import COMPLETE, Rig, real_clock
 
 
 @contextmanager
@@ -48,8 +49,8 @@ def test_a_clock_polls_delivers_and_says_that_it_is_alive_until_it_is_stopped(ri
     rig.tasks.set("T1", COMPLETE)
     watch = rig.registered("T1", clock=real_clock)
     with ticking(rig, rig.worker(clock=real_clock)):
-        eventually(lambda: rig.now(watch).state is State.DELIVERED)
-        eventually(lambda: is_alive(rig))
+        until(lambda: rig.now(watch).state is State.DELIVERED)
+        until(lambda: is_alive(rig))
     assert not is_alive(rig)
     assert [line["event"] for line in rig.logged.entries if line["event"].startswith("worker_")] == [
         "worker_started",
@@ -63,8 +64,8 @@ def test_a_clock_does_the_chores(rig: Rig) -> None:
     added(rig.engine, *over)
     late = rig.registered("T1", clock=lambda: long_ago, timeout_seconds=10)
     with ticking(rig, rig.worker(clock=real_clock, token=None)):
-        eventually(lambda: rig.now(late).state is State.DELIVERED)
-        eventually(lambda: rows(rig) == 1)
+        until(lambda: rig.now(late).state is State.DELIVERED)
+        until(lambda: rows(rig) == 1)
     assert rig.now(late).outcome is Outcome.TIMED_OUT
 
 

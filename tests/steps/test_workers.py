@@ -16,8 +16,9 @@ from bridge.edges.migrations import upgrade
 from bridge.edges.tables import watches as table
 from bridge.poll import Job, Polls
 from tests.postgres import PostgresServer
+from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
-from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, eventually, real_clock, set_up
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, real_clock, set_up
 from tests.together import at_once
 
 
@@ -79,7 +80,7 @@ def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(r
     keeper.open.set()
     # The dead one comes back to life and may save first: then it was not dead.
     heir.shift()
-    eventually(lambda: rig.now(watch).state is State.DELIVERED)
+    until(lambda: rig.now(watch).state is State.DELIVERED)
     assert set(messages(rig)) == {watch.id}
 
 
@@ -259,11 +260,11 @@ def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
         rig.receiver.wait_for(1)
         own_postgres_server.stop("immediate")
         keeper.open.set()
-        eventually(lambda: rig.events("database_away"))
+        until(lambda: rig.events("database_away"))
         own_postgres_server.start()
-        eventually(lambda: rig.now(watch).state is State.DELIVERED)
+        until(lambda: rig.now(watch).state is State.DELIVERED)
         second = rig.registered("T2", clock=real_clock)
-        eventually(lambda: rig.now(second).state is State.DELIVERED)
+        until(lambda: rig.now(second).state is State.DELIVERED)
     assert messages(rig) == Counter({watch.id: 1, second.id: 1})
     assert not rig.events("result_refused")
     assert not rig.events("lease_lost")
