@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
+from sqlalchemy import Engine, text
 
 # The socket lies in the server's own folder (-k), and nothing listens on a port: any number of servers
 # run side by side, and a restarted one has the same address.
@@ -110,6 +111,13 @@ def temporary_server(*, fsync: bool = False) -> Iterator[PostgresServer]:
         finally:
             if server.is_running():
                 server.stop("immediate")
+
+
+def someone_waits(engine: Engine) -> bool:
+    """Tell whether a transaction waits for another's lock."""
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with engine.connect() as connection:
+        return connection.execute(text(waiting)).first() is not None
 
 
 def _unprivileged_account() -> dict[str, Any]:

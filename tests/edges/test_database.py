@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -243,9 +244,13 @@ def test_postgresql_s_connections_are_few_enough_for_the_smallest_plan(postgres_
     engine = open_engine(postgres_url)
     held = [engine.connect() for _ in range(6)]
     count = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
-    assert held[0].execute(count).scalar_one() == 6
-    for connection in held:
-        connection.close()
+    with ThreadPoolExecutor(1) as pool:
+        seventh = pool.submit(engine.connect)
+        assert not futures.wait([seventh], timeout=0.3).done
+        assert held[0].execute(count).scalar_one() == 6
+        for connection in held:
+            connection.close()
+        seventh.result().close()
     engine.dispose()
 
 

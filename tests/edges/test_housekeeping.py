@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import Engine, func, insert, select
 
 from bridge.core.watch import State, Watch, redeliver
 from bridge.edges import database
@@ -16,14 +16,12 @@ from bridge.edges.tables import answers, attempts, host_gates
 from bridge.edges.tables import watches as table
 from tests.edges.claiming import added, claim, delivered, due, saved
 from tests.makers import NOW, later
+from tests.postgres import someone_waits
 from tests.reliability.waiting import until
 from tests.together import at_once
 
 RETENTION = timedelta(days=30)
 TODAY = NOW.date()
-SOMEONE_WAITS = text(
-    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-)
 
 
 def in_table(engine: Engine) -> int:
@@ -34,11 +32,6 @@ def in_table(engine: Engine) -> int:
 def prune(engine: Engine, limit: int) -> int:
     with engine.begin() as connection:
         return housekeeping.prune(connection, NOW, retention=RETENTION, limit=limit)
-
-
-def is_waited_for(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        return connection.execute(SOMEONE_WAITS).first() is not None
 
 
 def settled(number: int, state: State, days: float) -> Watch:
@@ -98,7 +91,7 @@ def test_what_is_redelivered_while_it_is_pruned_is_kept(postgres_url: str) -> No
         [locked] = watches.lock(connection, [watch.id])
         claims.put(connection, [redeliver(locked, now=NOW)])
         pruning = pruner.submit(prune, engine, limit=9)
-        until(lambda: is_waited_for(engine))
+        until(lambda: someone_waits(engine))
         connection.commit()
         assert pruning.result() == 0
     assert in_table(engine) == 1

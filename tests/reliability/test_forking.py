@@ -1,5 +1,6 @@
 """SQLite's locks belong to a process: a connection that is carried over a fork loses what others write."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,5 +23,8 @@ def test_gunicorn_s_parent_has_closed_the_database_that_it_has_migrated(
 ) -> None:
     site = new_site("sqlite")
     with processes(site.env(hubspot.url), tmp_path) as started:
-        parent = started.web(free_port(), workers=2)
-        assert site.url.removeprefix("sqlite:///") not in open_files(parent.pid)
+        parent, database = started.web(free_port(), workers=2), site.url.removeprefix("sqlite:///")
+        assert database not in open_files(parent.pid)
+        # Whoever has it open is seen.
+        with site.engine.connect():
+            assert database in open_files(os.getpid())

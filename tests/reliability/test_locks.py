@@ -18,6 +18,7 @@ from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 from bridge.worker import Worker
+from tests.postgres import someone_waits
 from tests.reliability.conftest import NewSite
 from tests.reliability.receiver import Receiver
 from tests.reliability.site import LEASE_SECONDS, Site
@@ -57,11 +58,6 @@ def is_free(connection: Connection, table: Table, name: str) -> bool:
     return connection.execute(row).first() is not None
 
 
-def someone_waits(connection: Connection) -> bool:
-    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    return connection.execute(text(waiting)).first() is not None
-
-
 def test_whoever_waits_for_a_host_s_gate_holds_no_account_s(
     site: Site, worker: Worker, hubspot: Sandbox, receiver: Receiver
 ) -> None:
@@ -74,8 +70,8 @@ def test_whoever_waits_for_a_host_s_gate_holds_no_account_s(
     with ThreadPoolExecutor(1) as saver, site.engine.begin() as holder:
         store.lock_hosts(holder, {HOST})
         saving = saver.submit(worker._save, done)
+        until(lambda: someone_waits(site.engine))
         with site.engine.connect() as onlooker:
-            until(lambda: someone_waits(onlooker))
             assert is_free(onlooker, account_gates, "default")
         holder.rollback()
         saving.result()
@@ -116,8 +112,8 @@ def test_an_account_that_is_well_again_locks_its_watches_in_order(
     with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
         watches.lock(holder, [first])
         retrying = pool.submit(retry)
+        until(lambda: someone_waits(site.engine))
         with site.engine.connect() as onlooker:
-            until(lambda: someone_waits(onlooker))
             free = select(watches_table.c.id).where(watches_table.c.id == second)
             assert onlooker.execute(free.with_for_update(skip_locked=True)).first()
             onlooker.rollback()
