@@ -7,6 +7,7 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection, Engine
 
+from bridge.core.instants import rfc3339
 from bridge.core.signing import SECRET_PREFIX, make_secret, secret_key
 from bridge.edges.database import reading
 from bridge.edges.secrets import Cipher
@@ -115,6 +116,18 @@ def every(engine: Engine) -> list[store.Client]:
     """Return all clients by name, the revoked ones too."""
     with reading(engine) as connection:
         return store.every(connection)
+
+
+def public(client: store.Client) -> dict[str, object]:
+    """Return what may be shown of a client: everything but its secrets."""
+    return {
+        "name": client.name,
+        "admin": client.admin,
+        "key_prefix": client.key_prefix,
+        "created_at": rfc3339(client.created_at),
+        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
+        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
+    }
 
 
 def _insert(

@@ -9,8 +9,6 @@ from bridge import clients
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
-from bridge.core.instants import rfc3339
-from bridge.edges.store.clients import Client
 from bridge.wiring import now
 
 Granted = TypeVar("Granted")
@@ -79,11 +77,11 @@ def _rotate_key(arguments: argparse.Namespace) -> None:
 
 def _revoke(arguments: argparse.Namespace) -> None:
     revoked = _granted(clients.revoke(prepared().engine, arguments.name, now=now()))
-    show_one(arguments, _public(revoked))
+    show_one(arguments, clients.public(revoked))
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    every = [_public(client) for client in clients.every(prepared().engine)]
+    every = [clients.public(client) for client in clients.every(prepared().engine)]
     show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 
@@ -97,14 +95,3 @@ def _show_secrets(arguments: argparse.Namespace, fields: dict[str, object]) -> N
     show_one(arguments, fields)
     if not arguments.json:
         sys.stderr.write("Keep this safe: it is not shown again.\n")
-
-
-def _public(client: Client) -> dict[str, object]:
-    return {
-        "name": client.name,
-        "admin": client.admin,
-        "key_prefix": client.key_prefix,
-        "created_at": rfc3339(client.created_at),
-        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
-        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
-    }

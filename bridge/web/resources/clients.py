@@ -1,14 +1,11 @@
 """Clients over REST: for admins alone."""
 
 from datetime import datetime
-from typing import Any
 
 import structlog
 from pydantic import ConfigDict, Field
 
 from bridge import clients
-from bridge.core.instants import rfc3339
-from bridge.edges.store.clients import Client
 from bridge.web.fields import Body, Name
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem
@@ -61,7 +58,7 @@ class ShownClients(Shown):
 )
 def list_clients(call: Call) -> Reply:
     """List the clients."""
-    return reply({"clients": [_members(client) for client in clients.every(call.parts.engine)]})
+    return reply({"clients": [clients.public(client) for client in clients.every(call.parts.engine)]})
 
 
 @resource.operation(
@@ -108,15 +105,4 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
     if isinstance(revoked, clients.Refused):
         return Problem(status=404, detail=revoked.reason)
     log.info("client_revoked", client=name, by=call.caller.name)
-    return reply(_members(revoked))
-
-
-def _members(client: Client) -> dict[str, Any]:
-    return {
-        "name": client.name,
-        "admin": client.admin,
-        "key_prefix": client.key_prefix,
-        "created_at": rfc3339(client.created_at),
-        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
-        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
-    }
+    return reply(clients.public(revoked))
