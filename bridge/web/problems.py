@@ -32,7 +32,7 @@ MEANINGS: Mapping[int, tuple[str, str]] = {
     ),
     503: (
         "Not now",
-        "The detail says what is missing: mostly the database, or HubSpot's leave. `Retry-After` says when.",
+        "The detail says what is missing: mostly the database, or HubSpot's leave. `Retry-After` may say when.",
     ),
     504: (
         "No answer from HubSpot",
