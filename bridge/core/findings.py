@@ -153,7 +153,7 @@ def _error(outcome: Outcome, word: str, body: Mapping[str, Any]) -> str | None:
         case Outcome.COMPLETED:
             return None
         case Outcome.CANCELED:
-            return f"HubSpot ended the task as {word}: it will not be carried out."
+            return f"HubSpot ended the task as {word}: it was stopped or undone."
         case Outcome.COMPLETED_WITH_ERRORS:
             return f"HubSpot finished the task with errors{_message(_first_error(body))}."
         case _:

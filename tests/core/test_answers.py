@@ -77,7 +77,7 @@ def test_a_task_s_last_word_ends_the_watch(status_code: int, body: dict[str, Any
     [
         pytest.param(
             {"status": "CANCELED"},
-            "HubSpot ended the task as CANCELED: it will not be carried out.",
+            "HubSpot ended the task as CANCELED: it was stopped or undone.",
             id="canceled",
         ),
         pytest.param(

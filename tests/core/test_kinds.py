@@ -118,6 +118,12 @@ def test_a_kind_s_last_words_become_outcomes(kind: str, body: dict[str, Any], ou
     assert (finding.error is None) == (outcome == "completed")
 
 
+def test_an_import_that_was_undone_is_not_said_never_to_have_begun() -> None:
+    finding = read(KINDS["crm-import"], an_answer(200, {"state": "REVERTED"}), now=NOW)
+    assert isinstance(finding, Ended)
+    assert finding.error == "HubSpot ended the task as REVERTED: it was stopped or undone."
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
