@@ -1,5 +1,6 @@
 """`/healthz` and `/readyz`."""
 
+import logging
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -63,6 +64,16 @@ def test_a_bridge_with_a_worker_and_nothing_late_is_ready(serve: Serve) -> None:
     works(api)
     due(api, minutes=4)
     assert ready(api) == (200, [])
+
+
+def test_a_look_at_the_health_leaves_no_line_in_the_log(
+    serve_sqlite: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = serve_sqlite(is_migrated=is_migrated)
+    works(api)
+    with caplog.at_level(logging.INFO):
+        assert ready(api) == (200, [])
+    assert not caplog.messages
 
 
 def test_health_checkers_may_add_what_they_like(sqlite_api: Api) -> None:
