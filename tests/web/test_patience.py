@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from bridge.web.patience import REQUEST_SECONDS
 from tests.reliability.processes import lines
 from tests.reliability.waiting import until
-from tests.web.wire import ADMIN_KEY, BODY, HALF, all_of, connected, served, statuses
+from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, HALF, all_of, connected, served, statuses
 
 # The process has eight threads: with a client more than that for each way to be slow, none would be left.
 MANY = 9
@@ -26,8 +25,6 @@ SLOW = {
     "no last chunk": BODY + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
     "a promise": BODY + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
 }
-# Long enough for a loaded machine, and shorter than a slow client is waited for.
-ANSWER_SECONDS = REQUEST_SECONDS / 2
 
 
 def healthz(port: int) -> int:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.web.wire import ADMIN_KEY, BODY, LAST, Web, all_of, connected, statuses
+from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, statuses
 
 
 def test_a_request_may_come_in_pieces_and_the_next_before_the_answer(port: int) -> None:
@@ -102,8 +102,9 @@ def test_what_is_no_http_is_refused_as_a_problem_that_repeats_nothing(
 
 
 @pytest.mark.parametrize("body", [b"\x00" * 400_000, b"1\r\n1\r\n" * 500_000], ids=["head", "chunks"])
-def test_what_never_ends_is_cut(port: int, body: bytes) -> None:
+def test_what_never_ends_is_cut_before_its_time_is_over(port: int, body: bytes) -> None:
     with connected(port, BODY + (b"Transfer-Encoding: chunked\r\n\r\n" if b"\r" in body else b"")) as client:
+        client.settimeout(ANSWER_SECONDS)
         try:
             client.sendall(body)
         except ConnectionError:

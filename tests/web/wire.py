@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bridge.web.patience import REQUEST_SECONDS
 from tests.reliability.processes import ROOT, WEB, Running, answers, free_port
 from tests.reliability.waiting import until
 
@@ -18,6 +19,8 @@ BODY = (
     b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
 )
 LAST = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n"
+# Long enough for a loaded machine, and shorter than a slow client is waited for.
+ANSWER_SECONDS = REQUEST_SECONDS / 2
 
 
 class Web(NamedTuple):
