@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from bridge.sandbox import Sandbox
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+from bridge.worker import Worker
 from tests.reliability import forked
 from tests.reliability.ledger import Ledger
 from tests.reliability.receiver import Receiver
@@ -26,6 +29,14 @@ QUIET_SECONDS = LEASE_SECONDS + 1
 
 Name = TypeVar("Name", bound=Hashable)
 Came = TypeVar("Came")
+
+
+@contextmanager
+def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
+    """A worker that does nothing by itself."""
+    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    yield bridge.clock._worker
+    bridge.engine.dispose()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,6 @@
 """One result that cannot be saved, whatever is wrong with it, holds up no other."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,23 +10,13 @@ from bridge import deliver
 from bridge.edges.store import watches
 from bridge.sandbox import Sandbox
 from bridge.seats import Done, Job
-from bridge.settings import Settings
-from bridge.wiring import Bridge
 from bridge.worker import Worker
 from tests.reliability.conftest import KINDS, NewSite
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import Site
+from tests.reliability.scenes import idle_worker
 
 # No encoding has half of a pair: the driver fails before the database sees it.
 HALF_A_CHARACTER = "\ud800"
-
-
-@contextmanager
-def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
-    """A worker that does nothing by itself."""
-    bridge = Bridge(Settings.load(site.env(hubspot.url)))
-    yield bridge.clock._worker
-    bridge.engine.dispose()
 
 
 def worked(worker: Worker, jobs: Sequence[Job]) -> list[Done]:

@@ -15,12 +15,11 @@ from bridge.edges.store import gates as store
 from bridge.edges.tables import account_gates
 from bridge.edges.tables import watches as watches_table
 from bridge.sandbox import Sandbox
-from bridge.settings import Settings
-from bridge.wiring import Bridge
 from bridge.worker import Worker
 from tests.postgres import someone_waits
 from tests.reliability.conftest import NewSite
 from tests.reliability.receiver import Receiver
+from tests.reliability.scenes import idle_worker
 from tests.reliability.site import LEASE_SECONDS, Site
 from tests.reliability.waiting import until
 
@@ -35,10 +34,8 @@ def site(new_site: NewSite) -> Site:
 
 @pytest.fixture
 def worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
-    """A worker that does nothing by itself."""
-    bridge = Bridge(Settings.load(site.env(hubspot.url)))
-    yield bridge.clock._worker
-    bridge.engine.dispose()
+    with idle_worker(site, hubspot) as worker:
+        yield worker
 
 
 def now() -> datetime:
