@@ -96,7 +96,7 @@ class Polls:
         held = store.lock_accounts(connection, shares)
         # One more than there are seats for tells whether the quota leaves watches waiting.
         granted = _granted(accounts, held, {name: share + 1 for name, share in shares.items()}, now)
-        watches = self._take(connection, granted, shares, now)
+        watches = self._take(connection, granted, shares, held, now)
         spent = Counter(watch.account for watch in watches)
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         after = {
@@ -109,11 +109,21 @@ class Polls:
         return [Job(watch=watch, account=accounts[watch.account], claimed_at=now) for watch in watches]
 
     def _take(
-        self, connection: Connection, granted: Mapping[str, int], shares: Mapping[str, int], now: datetime
+        self,
+        connection: Connection,
+        granted: Mapping[str, int],
+        shares: Mapping[str, int],
+        held: Mapping[str, AccountGate],
+        now: datetime,
     ) -> list[Watch]:
-        plenty = {name: share for name, share in shares.items() if granted[name] > share}
-        watches = claims.claim(connection, self.state, plenty, self._claimant, now)
-        for name in granted.keys() - plenty.keys():
+        # The quota alone makes urgency count: a probe is for who waits longest, not for who failed the last one.
+        by_due = {
+            name: min(granted[name], share)
+            for name, share in shares.items()
+            if granted[name] > share or held[name].gate.paused
+        }
+        watches = claims.claim(connection, self.state, by_due, self._claimant, now)
+        for name in granted.keys() - by_due.keys():
             if count := granted[name]:
                 odd_to_young = self._odd_to_young[name] = not self._odd_to_young[name]
                 watches += claims.claim_urgent(

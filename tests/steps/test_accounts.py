@@ -12,6 +12,7 @@ from tests.steps.rig import COMPLETE, PENDING, Rig
 from tests.together import at_once
 
 EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
+NO_SCOPE = saying({"category": "MISSING_SCOPES"}, 403)
 BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}, 429)
 
 
@@ -111,6 +112,23 @@ def test_an_account_that_is_asked_to_wait_waits_and_no_other_does(
     rig.clock.passes(1)
     worker.shift()
     assert (busy.asked, rig.now(first).state) == (2, State.DELIVERED)
+
+
+def test_the_next_probe_is_for_an_old_watch_however_urgent_the_young_one_is_that_failed(rig: Rig) -> None:
+    before = rig.hubspot.answer
+    rig.hubspot.answer = lambda request: NO_SCOPE if "/crm/" in request.path else before(request)
+    rig.tasks.set("OLD", PENDING)
+    old, worker = rig.registered("OLD", timeout_seconds=86_400), rig.worker()
+    rig.clock.passes(3_600)
+    worker.shift()
+    rig.clock.passes(117)
+    young = rig.registered("YOUNG", kind="crm-export")
+    rig.clock.passes(2)
+    worker.shift()
+    assert (rig.now(old).polls, rig.now(young).polls) == (1, 1)
+    rig.clock.passes(30)
+    worker.shift()
+    assert rig.now(old).polls == 2
 
 
 def test_a_probe_that_is_told_to_wait_again_waits_as_long_as_it_was_told(rig: Rig) -> None:
