@@ -19,8 +19,9 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
-from bridge.clients import NAME
+from bridge.clients import NAME, NAME_IN_WORDS
 from bridge.core.kinds import KINDS
+from bridge.edges import addresses
 from bridge.edges.store import listing
 from bridge.web.problems import Fault, Problem, invalid
 
@@ -66,20 +67,40 @@ _WORDS = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
     "model_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
     "string_unicode": "must be text without half of a surrogate pair",
 }
 
 
 def _plain(message: str) -> str:
-    return (
-        message.removeprefix("Value error, ").replace("Input should", "must").replace("String should", "must")
-    )
+    said = message.removeprefix("Value error, ").partition(" after validation")[0]
+    return re.sub("^(Input|String|List) should", "must", said)
+
+
+def like(form: re.Pattern[str], words: str) -> AfterValidator:
+    """Take text of this form; else tell the `words`, where Field(pattern=…) would tell the expression."""
+
+    def check(text: str) -> str:
+        if not form.fullmatch(text):
+            raise ValueError(f"must be {words}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _printable(text: str) -> str:
     if " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
+
+
+def _host(text: str) -> str:
+    """Return a host as those of callback URLs are kept; what is none stays, and is found nowhere."""
+    url = f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}"
+    try:
+        return addresses.callback_host(url)
+    except ValueError:
+        return text
 
 
 def _cursor(text: str) -> str:
@@ -154,16 +175,14 @@ def _digits(text: object) -> int:
     return int(text)
 
 
-Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), like(NAME, NAME_IN_WORDS)]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
     AfterValidator(_printable),
 ]
 Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
-Host = Annotated[
-    str, Field(min_length=1, max_length=253), AfterValidator(_printable), AfterValidator(str.lower)
-]
+Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_printable), AfterValidator(_host)]
 # A hint for readers: `addresses.problem_with` decides.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
 Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA)]

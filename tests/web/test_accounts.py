@@ -143,6 +143,15 @@ def test_a_wrong_account_is_refused(refused_admin: Caller, body: dict[str, Any],
     assert pointers(refused_admin.put("/v1/accounts/refused", body)) == [where]
 
 
+def test_what_is_wrong_with_an_account_is_told_in_words(refused_admin: Caller) -> None:
+    wrong = TOKEN | {"api_version": "v4", "rate_limit": "100"}
+    faults = problem(refused_admin.put("/v1/accounts/refused", wrong), 422)["errors"]
+    assert [fault["detail"] for fault in faults] == [
+        "must be v3, or a year and a month such as 2026-03",
+        "must be requests / seconds, both whole numbers, such as 100/10",
+    ]
+
+
 @pytest.mark.parametrize("name", ["a b", "a%00", "a%2Fb", "ä", "x" * 65, ".", ".."])
 def test_a_name_that_no_account_can_have_is_not_found(refused_admin: Caller, name: str) -> None:
     problem(refused_admin.put(f"/v1/accounts/{name}", TOKEN), 404)

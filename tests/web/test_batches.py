@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.api import URL, Api, Caller, Serve, members, pointers
+from tests.web.api import URL, Api, Caller, Serve, members, problem
 
 
 def item(number: int = 0, **others: Any) -> dict[str, Any]:
@@ -72,19 +72,22 @@ def test_a_thousand_watches_fit_in_one_batch(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "pointer"),
+    ("body", "pointer", "detail"),
     [
-        ({"watches": []}, "/watches"),
-        ({"watches": [{}] * 1_001}, "/watches"),
-        ({"watches": {"0": item()}}, "/watches"),
-        ({"watches": None}, "/watches"),
-        ({}, "/watches"),
-        ({"watches": [item()], "dry_run": True}, "/dry_run"),
-        ([item()], ""),
+        ({"watches": []}, "/watches", "must have at least 1 item"),
+        ({"watches": [{}] * 1_001}, "/watches", "must have at most 1000 items"),
+        ({"watches": {"0": item()}}, "/watches", "must be a JSON array"),
+        ({"watches": None}, "/watches", "must be a JSON array"),
+        ({}, "/watches", "is required"),
+        ({"watches": [item()], "dry_run": True}, "/dry_run", "is not a known field"),
+        ([item()], "", "must be a JSON object"),
     ],
 )
-def test_a_batch_of_another_shape_is_refused_as_a_whole(refused: Caller, body: Any, pointer: str) -> None:
-    assert pointers(refused.post("/v1/watches/batch", body)) == [pointer]
+def test_a_batch_of_another_shape_is_refused_as_a_whole(
+    refused: Caller, body: Any, pointer: str, detail: str
+) -> None:
+    told = problem(refused.post("/v1/watches/batch", body), 422)
+    assert told["errors"] == [{"pointer": pointer, "detail": detail}]
 
 
 def test_a_batch_of_nothing_valid_registers_nothing(api: Api) -> None:

@@ -120,6 +120,8 @@ def varied(api: Api) -> Caller:
         ({"task_id": "PLAIN"}, []),
         ({"callback_host": "other.example.com"}, ["other-host"]),
         ({"callback_host": "Other.Example.Com"}, ["other-host"]),
+        ({"callback_host": "other.example.com:443"}, ["other-host"]),
+        ({"callback_host": "nobody..example"}, []),
         (
             {"state": "watching", "client": "cms", "kind": "file-import", "account": "default"},
             ["other-host", "plain"],
@@ -128,6 +130,17 @@ def varied(api: Api) -> Caller:
 )
 def test_filters_choose_what_has_all_of_them(varied: Caller, query: dict[str, str], found: list[str]) -> None:
     assert tasks(varied, **query) == found
+
+
+@pytest.mark.parametrize(
+    ("host", "spellings"),
+    [("bücher.example", ["bücher.example", "xn--bcher-kva.example"]), ("[::1]", ["::1", "[::1]"])],
+)
+def test_a_host_is_found_however_it_is_spelled(sqlite_api: Api, host: str, spellings: list[str]) -> None:
+    client = sqlite_api.client()
+    client.registers(callback_url=f"https://{host}/hooks")
+    for spelling in spellings:
+        assert tasks(client, callback_host=spelling) == ["AAAAEZ6whGI"]
 
 
 def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:

@@ -11,7 +11,7 @@ from pydantic.config import JsonDict
 
 from bridge import accounts
 from bridge.edges.accounts import AccountChange, Credentials
-from bridge.web.fields import Body
+from bridge.web.fields import Body, like
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Problem
 from bridge.web.shown import Shown
@@ -22,7 +22,8 @@ resource = Resource("Accounts")
 
 # RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-_RATE_LIMIT = r"^[1-9][0-9]{0,5}/[1-9][0-9]{0,4}$"
+_API_VERSION = re.compile(r"v3|20[0-9]{2}-(0[1-9]|1[0-2])")
+_RATE_LIMIT = re.compile(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,4}")
 
 
 def _secret(given: SecretStr) -> SecretStr:
@@ -56,6 +57,18 @@ BaseUrl = Annotated[
     AfterValidator(_base_url),
 ]
 
+ApiVersion = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^({_API_VERSION.pattern})$"}),
+    like(_API_VERSION, "v3, or a year and a month such as 2026-03"),
+]
+
+RateLimit = Annotated[
+    str,
+    Field(json_schema_extra={"pattern": f"^{_RATE_LIMIT.pattern}$"}),
+    like(_RATE_LIMIT, "requests / seconds, both whole numbers, such as 100/10"),
+]
+
 _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
@@ -84,8 +97,8 @@ class AccountSettings(Body):
     client_secret: Secret | None = None
     refresh_token: Secret | None = None
     base_url: BaseUrl | None = None
-    api_version: Annotated[str, Field(pattern=r"^(v3|20[0-9]{2}-(0[1-9]|1[0-2]))$")] | None = None
-    rate_limit: Annotated[str, Field(pattern=_RATE_LIMIT)] | None = Field(
+    api_version: ApiVersion | None = None
+    rate_limit: RateLimit | None = Field(
         default=None, description="HubSpot's burst limit, in requests / seconds."
     )
     rate_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
