@@ -5,6 +5,7 @@ import logging.config
 import re
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import structlog
@@ -57,13 +58,18 @@ def head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 
 
 def _redacted(name: object, value: object) -> object:
-    if SECRET_NAME.search(str(name)):
+    if _is_secret(str(name)):
         return "[redacted]"
     if isinstance(value, Mapping):
         return {inner: _redacted(inner, held) for inner, held in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted("", held) for held in value]
     return value
+
+
+@lru_cache(maxsize=1024)  # the same few names stand in every line
+def _is_secret(name: str) -> bool:
+    return SECRET_NAME.search(name) is not None
 
 
 def _shared() -> list[Processor]:

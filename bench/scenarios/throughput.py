@@ -17,13 +17,16 @@ from bench.system import Run
 # The default: what waits ahead of the seats makes the batches full, so that more seats gain nothing.
 CONCURRENCY = "32"
 BOUND = "two bare requests calls"
+# Of the tasks, beforehand: every thread has its connections then.
+WARM_UP = 5
 ONE, TWO = "PostgreSQL, one process", "PostgreSQL, two processes"
 CASES = {"SQLite, one process": ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2)}
 
 
 def run(bench: Bench) -> Findings:
     """Alternate the bound and the cases."""
-    tasks = bench.pick(2_000, 600)
+    # Seconds of work: in one second, half of it is the beginning and the end.
+    tasks = bench.pick(5_000, 600)
     runs: defaultdict[str, list[Run]] = defaultdict(list)
     for _ in range(bench.pick(5, 1)):
         runs[BOUND].append(bound(bench, tasks))
@@ -43,7 +46,7 @@ def bound(bench: Bench, tasks: int) -> Run:
 def _case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
     system = bench.system(kind, BRIDGE_CONCURRENCY=CONCURRENCY)
     with system.workers(processes) as workers:
-        system.run(tasks // 10, workers)
+        system.run(tasks // WARM_UP, workers)
         measured = system.run(tasks, workers)
     system.engine.dispose()
     return measured

@@ -1,20 +1,24 @@
 """HubSpot accounts: `default` from the environment, others (or another `default`) from the table."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, select
+from sqlalchemy import Connection, Row, delete, select
 
 from bridge.core.quota import Rate
 from bridge.edges import database
+from bridge.edges.among import among
 from bridge.edges.secrets import Cipher, WrongSecretKey
 from bridge.edges.store import oauth_tokens
 from bridge.edges.tables import accounts
 
 DEFAULT = "default"
+
+# Built once: every round of a worker asks.
+_NAMED = select(accounts).where(among(accounts.c.name, "names"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +76,12 @@ class Accounts:
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return the named accounts; one that nobody has set has no credentials."""
-        found = self._stored(connection, select(accounts).where(accounts.c.name.in_(names)))
+        found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
 
     def every(self, connection: Connection) -> dict[str, Account]:
         """Return all accounts."""
-        found = self._stored(connection, select(accounts).order_by(accounts.c.name))
+        found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
         return {DEFAULT: self._environment} | found
 
     def exists(self, connection: Connection, name: str) -> bool:
@@ -88,8 +92,8 @@ class Accounts:
         """Return the names of the accounts that are in the table."""
         return set(connection.scalars(select(accounts.c.name)))
 
-    def _stored(self, connection: Connection, query: Select[Any]) -> dict[str, Account]:
-        return {row.name: self._to_account(row) for row in connection.execute(query)}
+    def _to_accounts(self, rows: Iterable[Row[Any]]) -> dict[str, Account]:
+        return {row.name: self._to_account(row) for row in rows}
 
     def _unset(self, name: str) -> Account:
         if name == DEFAULT:

@@ -33,13 +33,14 @@ from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.seats import lane_of
 from bridge.core.watch import State, Watch
 from bridge.edges import database
+from bridge.edges.among import among
 from bridge.edges.store import gates
 from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
-# More than any worker has seats for, and fewer than the parameters that a statement may have.
+# More than any worker has seats for.
 MOST_LANES = 5_000
 
 # Statements are built once: to build one costs more than to run it.
@@ -151,7 +152,7 @@ def _longest_due(state: State) -> Select[Any]:
 _LIMIT = bindparam("count", type_=Integer)
 _CLAIM_LONGEST_DUE = {state: _claim_statement(watches.c.id.in_(_longest_due(state))) for state in LANES}
 _CLAIM_CHOSEN = _claim_statement(
-    watches.c.id.in_(bindparam("ids", expanding=True)), is_state(State.WATCHING), watches.c.due_at <= _NOW
+    among(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW
 )
 
 
@@ -232,7 +233,7 @@ def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -
 # In one order everywhere, so that two savers never wait for each other in a circle.
 _HELD = (
     select(watches.c.id, watches.c.due_at)
-    .where(watches.c.id.in_(bindparam("ids", expanding=True)), watches.c.claimed_by == bindparam("worker"))
+    .where(among(watches.c.id, "ids"), watches.c.claimed_by == bindparam("worker"))
     .order_by(watches.c.id)
     .with_for_update()
 )
@@ -253,11 +254,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
     return len(ours)
 
 
-_GIVE_BACK = (
-    update(watches)
-    .where(watches.c.id.in_(bindparam("ids", expanding=True)))
-    .values(due_at=_NOW, claimed_by=None)
-)
+_GIVE_BACK = update(watches).where(among(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
 
 
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from bridge.edges import database
+from bridge.edges.among import among
 from bridge.edges.tables import clients, signing_secrets
 
 
@@ -26,9 +27,7 @@ class Client:
 _NAMES = tuple(field.name for field in fields(Client))
 _SELECT = select(*(clients.c[name] for name in _NAMES))
 # Made once: every request asks this.
-_BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(
-    clients.c.key_hash.in_(bindparam("hashes", expanding=True))
-)
+_BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(among(clients.c.key_hash, "hashes"))
 
 
 def key_hash(api_key: str) -> str:
@@ -115,7 +114,7 @@ def secrets_of(connection: Connection, names: Collection[str], now: datetime) ->
 # Built once: every batch of callbacks asks.
 _VALID_SECRETS = (
     select(signing_secrets.c.client, signing_secrets.c.secret)
-    .where(signing_secrets.c.client.in_(bindparam("names", expanding=True)))
+    .where(among(signing_secrets.c.client, "names"))
     .where(or_(signing_secrets.c.expires_at.is_(None), signing_secrets.c.expires_at > bindparam("now")))
     .order_by(signing_secrets.c.id.desc())
 )

@@ -12,6 +12,7 @@ from bridge.core.gates import Gate
 from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.edges import database
+from bridge.edges.among import among
 from bridge.edges.tables import account_gates, host_gates
 
 # Whose gate it is that a watch's next step has to pass: its account's, its host's.
@@ -42,10 +43,7 @@ def _locked(
 
 # In one order everywhere, so that no two transactions wait for each other in a circle.
 _LOCKED = {
-    table: select(table)
-    .where(table.c.name.in_(bindparam("names", expanding=True)))
-    .order_by(table.c.name)
-    .with_for_update()
+    table: select(table).where(among(table.c.name, "names")).order_by(table.c.name).with_for_update()
     for table in GATES.values()
 }
 
@@ -61,7 +59,7 @@ def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, A
     return {row.name: _to_account_gate(row) for row in rows}
 
 
-_ACCOUNTS = select(account_gates).where(account_gates.c.name.in_(bindparam("names", expanding=True)))
+_ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
 
 
 def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:
@@ -91,7 +89,7 @@ def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate
     return {row.name: _to_gate(row) for row in rows}
 
 
-_HOSTS = select(host_gates).where(host_gates.c.name.in_(bindparam("names", expanding=True)))
+_HOSTS = select(host_gates).where(among(host_gates.c.name, "names"))
 
 
 def paused_hosts(connection: Connection) -> int:
