@@ -6,6 +6,7 @@ An address is judged where it is dialled; what is said about a URL's host is onl
 import re
 import socket
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
@@ -81,6 +82,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _MAX_NAME_CHARACTERS = 253
+_ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
@@ -116,7 +118,7 @@ def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | 
 
     `ports` are those that may be used, any when empty. Where it leads is judged when it is dialled.
     """
-    return next(_problems(url, https_only=https_only, ports=ports), None)
+    return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
 def literal_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
@@ -133,22 +135,44 @@ def callback_host(url: str) -> str:
 
     Raises ValueError when `url` has none; a URL that `problem_with` passed always has one.
     """
-    host = parse_url(url).host
+    return _host_of(_origin(url))
+
+
+# Each task may have a URL of its own, but a client's callbacks go to few places, and to judge one costs 50 µs.
+_judged_once = lru_cache(maxsize=1024)
+
+
+@_judged_once
+def _host_of(origin: str) -> str:
+    host = parse_url(origin).host
     if not host:
         raise ValueError("the URL has no host")
     return host.strip("[]").rstrip(".").lower()
 
 
-def _problems(url: str, *, https_only: bool, ports: frozenset[int]) -> Iterator[str]:
-    yield from _problems_of_text(url)
+def _origin(url: str) -> str:
+    """The URL up to its path and query: neither parser looks further for the host (RFC 3986, 3.2)."""
+    return _ORIGIN.match(url)[0]  # type: ignore[index]  # it matches any text
+
+
+@_judged_once
+def _problem_with_origin(
+    origin: str,
+    https_only: bool,  # noqa: FBT001 -- lru_cache takes what it compares by position
+    ports: frozenset[int],
+) -> str | None:
+    return next(_problems_of_origin(origin, https_only=https_only, ports=ports), None)
+
+
+def _problems_of_origin(origin: str, *, https_only: bool, ports: frozenset[int]) -> Iterator[str]:
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(origin)
     except ValueError:
         yield "the URL is not valid"
         return
     yield from _problems_of_parts(parts, https_only=https_only)
     yield from _problems_of_port(parts, ports)
-    yield from _problems_of_host(url, parts.hostname or "")
+    yield from _problems_of_host(origin, parts.hostname or "")
 
 
 def _problems_of_text(url: str) -> Iterator[str]:
@@ -184,10 +208,10 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
         yield f"the port {port} is not one that callbacks may use"
 
 
-def _problems_of_host(url: str, hostname: str) -> Iterator[str]:
+def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
     """Two parsers take part in sending: what they make of the host must be the same valid name."""
     try:
-        host = (parse_url(url).host or "").lower()
+        host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host
     except LocationParseError:
         yield "the host name is not valid"

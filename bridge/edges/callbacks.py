@@ -12,9 +12,6 @@ from bridge.edges.transport import Transport
 # Enough to see what a receiver says; its status alone decides.
 BODY_LIMIT = 64 * 1024
 
-# Receivers whose URLs are remembered as checked: at most 8 MiB, where each check costs 50 µs.
-_CHECKED_URLS = 1_024
-
 
 class CallbackSender:
     """POSTs callbacks, each within `timeout_seconds`, and never to an address that is refused.
@@ -34,11 +31,8 @@ class CallbackSender:
         lookup: Lookup = system_lookup,
         hosts_per_thread: int = HOSTS_PER_THREAD,
     ) -> None:
-        def check(url: str) -> str | None:
-            problem = problem_with(url, https_only=https_only, ports=ports)
-            return problem or literal_refusal(url, allow=tuple(allow))
-
-        self._problem_with = functools.lru_cache(_CHECKED_URLS)(check)
+        self._problem_with = functools.partial(problem_with, https_only=https_only, ports=ports)
+        self._refusal = functools.partial(literal_refusal, allow=tuple(allow))
         self._transport = Transport(
             timeout_seconds=timeout_seconds,
             body_limit=BODY_LIMIT,
@@ -53,7 +47,7 @@ class CallbackSender:
 
         The URL is checked again, for the rules may have changed since it was registered.
         """
-        if problem := self._problem_with(url):
+        if problem := self._problem_with(url) or self._refusal(url):
             return NoAnswer(reason=problem)
         return self._transport.send("POST", url, headers, body)
 

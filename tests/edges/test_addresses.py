@@ -272,3 +272,12 @@ def test_a_host_is_its_lower_case_name_without_the_port(url: str, host: str) -> 
 def test_a_url_without_a_host_has_no_callback_host() -> None:
     with pytest.raises(ValueError, match="no host"):
         callback_host("https:///x")
+
+
+def test_a_place_that_was_judged_once_says_nothing_of_another_path_or_rule() -> None:
+    assert problem("https://a.example:8443/fine?x=1") is None
+    assert problem("https://a.example:8443/not\\fine") == "the URL has a backslash in it"
+    assert problem("https://a.example:8443?x#fragment") == "the URL has a fragment"
+    assert problem("https://a.example:8443/fine?x=1", ports=frozenset({443})) is not None
+    assert problem("http://a.example:8443/fine?x=1", https_only=True) is not None
+    assert problem("http://a.example:8443/fine?x=1", https_only=False) is None
