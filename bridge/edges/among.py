@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import ColumnElement, Dialect, Text, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -36,7 +36,7 @@ class _Texts(TypeDecorator[Collection[str]]):
 
 
 class _Among(FunctionElement[bool]):
-    type = Boolean()
+    # It has no type: a Boolean would be written with `= 1` behind it on SQLite, and then no index serves.
     inherit_cache = True
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.edges.store import claims, housekeeping
+from bridge.edges.store import claims, clients, gates, housekeeping
 from bridge.edges.store import watches as store
 from tests.edges.claiming import ONE, added, due
 from tests.edges.plans import plan_of
@@ -45,6 +45,34 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(engine: Engine, index:
             assert index in plan
             assert "Seq Scan on watches" not in plan
             assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
+
+
+HELD = [replace(due(number, at=60), claimed_by=ONE.worker) for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda c: claims.give_back(c, HELD, ONE.worker, NOW),
+        lambda c: claims.claim_urgent(c, "a", 9, ONE, NOW, odd_to_young=True),
+        lambda c: store.answers_of(c, ["a", "b"]),
+        lambda c: gates.lock_accounts(c, ["a", "b"]),
+        lambda c: gates.lock_hosts(c, ["a", "b"]),
+        lambda c: gates.read_accounts(c, ["a", "b"]),
+        lambda c: gates.read_hosts(c, ["a", "b"]),
+        lambda c: clients.by_keys(c, ["hib_a", "hib_b"]),
+        lambda c: clients.secrets_of(c, ["a", "b"], NOW),
+    ],
+)
+def test_what_is_asked_for_by_name_is_not_looked_for(
+    sqlite_engine: Engine, act: Callable[[Connection], object]
+) -> None:
+    # No ANALYZE: nobody runs it on a bridge's SQLite. PostgreSQL scans tables as small as these on purpose.
+    added(sqlite_engine, *HELD, *(due(number, at=-number) for number in range(10, 100)))
+    with sqlite_engine.begin() as connection:
+        plan = plan_of(connection, act)
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan.replace("SCAN json_each VIRTUAL TABLE", "")
 
 
 def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> None:
