@@ -215,6 +215,7 @@ def test_a_backup_is_restored_over_a_database_that_lost_its_process(tmp_path: Pa
     printed(stand_in + restore.replace("/var/lib/bridge", str(tmp_path)), environment())
     with closing(sqlite3.connect(tmp_path / "bridge.db")) as restored:
         assert restored.execute("SELECT x FROM t").fetchall() == [("backed up",)]
+    assert (tmp_path / "bridge-backup.db").exists()
     in_use.close()
 
 
