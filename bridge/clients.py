@@ -14,9 +14,9 @@ from bridge.edges.secrets import Cipher
 from bridge.edges.store import clients as store
 
 ADMIN = "admin"  # the client that BRIDGE_ADMIN_KEY stands for
-# No dot at the start: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
-NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
-NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, with no dot at its start"
+# Not one or two dots alone: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
+NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
+NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
 
 _SECRET_BYTES = 32

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 from sqlalchemy import Engine
 
@@ -47,26 +48,30 @@ class Differs:
     fields: tuple[str, ...]
 
 
-class Contended(Exception):
-    """What stood in the way was withdrawn, each time before it could be read. Try again."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contended:
+    """What stood in its way was withdrawn each time before it could be read: it is to be sent again."""
 
 
-def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Registered | Differs]:
-    """Register all of `wanted` in one transaction; the results are in their order. May raise Contended."""
+Result: TypeAlias = Registered | Differs | Contended
+
+
+def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Result]:
+    """Register all of `wanted` in one transaction; the results are in their order."""
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [store.registration_key(watch) for watch in made]
     # Of equal registrations in one batch the first counts.
     standing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
     for _ in range(TRIES):
+        if len(standing) == len(new):
+            break
         with engine.begin() as connection:
             standing |= store.add(connection, {key: new[key] for key in new.keys() - standing.keys()})
-        if len(standing) == len(new):
-            return [
-                _result(registration, watch, standing[key])
-                for registration, watch, key in zip(wanted, made, keys, strict=True)
-            ]
-    raise Contended
+    return [
+        _result(registration, watch, standing.get(key))
+        for registration, watch, key in zip(wanted, made, keys, strict=True)
+    ]
 
 
 def _new_watch(wanted: Registration, now: datetime) -> Watch:
@@ -87,7 +92,9 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(wanted: Registration, watch: Watch, standing: Watch) -> Registered | Differs:
+def _result(wanted: Registration, watch: Watch, standing: Watch | None) -> Result:
+    if standing is None:
+        return Contended()
     if standing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {

@@ -16,7 +16,7 @@ from bridge.core.findings import MAY_HAVE_BEGUN, TOKENLESS_SECONDS, clean, parse
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import Account
 from bridge.errands import Errands, NotNow
-from bridge.register import Contended, Differs, Registered, Registration
+from bridge.register import Contended, Differs, Registered, Registration, Result
 
 log = structlog.get_logger()
 
@@ -81,7 +81,7 @@ class Unwatched:
 
 
 # How registrations become watches.
-Register: TypeAlias = Callable[[Sequence[Registration]], list[Registered | Differs]]
+Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
 
 Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
 
@@ -171,11 +171,15 @@ def _watched(register: Register, new: NewImport, task_id: str) -> Started:
     )
     try:
         [registered] = register([wanted])
-    except (SQLAlchemyError, Contended) as error:
-        log.warning("import_unwatched", client=new.client, task_id=task_id, error=type(error).__name__)
-        return Unwatched(
-            task_id=task_id,
-            reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "
-            "take the watch. Register the task by this id; the import itself goes on.",
-        )
-    return registered
+    except SQLAlchemyError as error:
+        return _unwatched(new, task_id, type(error).__name__)
+    return _unwatched(new, task_id, "Contended") if isinstance(registered, Contended) else registered
+
+
+def _unwatched(new: NewImport, task_id: str, error: str) -> Unwatched:
+    log.warning("import_unwatched", client=new.client, task_id=task_id, error=error)
+    return Unwatched(
+        task_id=task_id,
+        reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "
+        "take the watch. Register the task by this id; the import itself goes on.",
+    )

@@ -12,7 +12,7 @@ from bench.processes import family_cpu_seconds
 from bench.report import Findings, Goal, Row, Table, at_least, at_most, ratios
 from bench.rivals import tools
 from bench.rivals.tools import Missing, Started
-from bench.scenarios.throughput import CONCURRENCY, WARM_UP, raw
+from bench.scenarios.throughput import CONCURRENCY, WARM_UP_SHARE, raw
 from bench.system import Run
 
 BRIDGE = "the bridge, two processes on PostgreSQL"
@@ -88,7 +88,7 @@ def _rows(runs: Mapping[str, list[Run]]) -> list[Row]:
 def _bridge(bench: Bench) -> Run:
     system = bench.system("postgresql", BRIDGE_CONCURRENCY=CONCURRENCY)
     with system.workers(2) as workers:
-        system.run(TASKS // WARM_UP, workers)
+        system.run(int(TASKS * WARM_UP_SHARE), workers)
         measured = system.run(TASKS, workers)
     system.engine.dispose()
     return measured
@@ -97,7 +97,7 @@ def _bridge(bench: Bench) -> Run:
 def _rival(bench: Bench, rival: Started, tasks: int) -> Run:
     """Time a rival from its first poll to its last callback: the start of what enqueues is not counted."""
     # The bridge has warmed up too.
-    _through(bench, rival, tasks // WARM_UP)
+    _through(bench, rival, int(tasks * WARM_UP_SHARE))
     cpu = family_cpu_seconds(rival.pid)
     ledger = _through(bench, rival, tasks)
     elapsed = max(ledger.called_back_at.values()) - min(ledger.polled_at.values())

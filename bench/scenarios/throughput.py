@@ -17,8 +17,8 @@ from bench.system import Run
 # The default: what waits ahead of the seats makes the batches full, so that more seats gain nothing.
 CONCURRENCY = "32"
 BOUND = "two bare requests calls"
-# Of the tasks, beforehand: every thread has its connections then.
-WARM_UP = 5
+# As many of the tasks go first: every thread has its connections then.
+WARM_UP_SHARE = 0.2
 ONE, TWO = "PostgreSQL, one process", "PostgreSQL, two processes"
 CASES = {"SQLite, one process": ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2)}
 
@@ -46,7 +46,7 @@ def bound(bench: Bench, tasks: int) -> Run:
 def _case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
     system = bench.system(kind, BRIDGE_CONCURRENCY=CONCURRENCY)
     with system.workers(processes) as workers:
-        system.run(tasks // WARM_UP, workers)
+        system.run(int(tasks * WARM_UP_SHARE), workers)
         measured = system.run(tasks, workers)
     system.engine.dispose()
     return measured

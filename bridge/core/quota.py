@@ -14,7 +14,7 @@ TOLERANCE_SHARE = 0.05
 TOLERANCE_SECONDS = 0.3
 
 # Requests leave a little later than they are granted, and not all equally: without this slack
-# two grants at a window's edges could reach HubSpot inside one window. A worker lets them wait for 0.4 s.
+# two grants at a window's edges could reach HubSpot inside one window.
 SLACK_SHARE = 0.05
 SLACK_SECONDS = 0.5
 

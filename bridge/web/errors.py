@@ -7,7 +7,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.edges.database import is_away
-from bridge.register import Contended
 from bridge.web import outages
 from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
@@ -27,7 +26,6 @@ def add_handlers(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(DBAPIError, _database)
     app.register_error_handler(PoolTimeout, _away)
-    app.register_error_handler(Contended, _contended)
     app.register_error_handler(Exception, _fault)
 
 
@@ -46,11 +44,6 @@ def _away(error: Exception) -> Response:
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."
     return respond(Problem(status=503, detail=detail, headers={"Retry-After": "5"}))
-
-
-def _contended(_: Contended) -> Response:
-    detail = "Others withdraw the same watch as fast as it is registered. Send the request again."
-    return respond(Problem(status=503, detail=detail, headers={"Retry-After": "1"}))
 
 
 def _fault(error: Exception) -> Response:

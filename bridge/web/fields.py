@@ -96,6 +96,8 @@ def _printable(text: str) -> str:
 
 def _host(text: str) -> str:
     """Return a host as those of callback URLs are kept; what is none stays, and is found nowhere."""
+    if set(text) & set("/?#@\\"):
+        raise ValueError("must be a host alone")
     url = f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}"
     try:
         return addresses.callback_host(url)
@@ -175,14 +177,22 @@ def _digits(text: object) -> int:
     return int(text)
 
 
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), like(NAME, NAME_IN_WORDS)]
+Name = Annotated[
+    str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), like(NAME, f"a name of {NAME_IN_WORDS}")
+]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
     AfterValidator(_printable),
 ]
 Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
-Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_printable), AfterValidator(_host)]
+_HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253, json_schema_extra=_HOST_SCHEMA),
+    AfterValidator(_printable),
+    AfterValidator(_host),
+]
 # A hint for readers: `addresses.problem_with` decides.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
 Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA)]

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from bridge.edges.database import reading
 from bridge.edges.store.clients import by_keys
 from bridge.edges.store.watches import open_watches
-from bridge.register import Differs, Registered, Registration, register
+from bridge.register import Registered, Registration, Result, register
 from bridge.web.together import Together
 
 # To count a client's open watches costs milliseconds when they are many: not on every request.
@@ -87,18 +87,18 @@ class Registrar:
             self._counts[client] = count
         return count
 
-    def one(self, wanted: Registration, presumed_key: str | None) -> Registered | Differs | KeyGone:
+    def one(self, wanted: Registration, presumed_key: str | None) -> Result | KeyGone:
         """Register one watch, in one transaction with those that other threads register now.
 
         A presumed key is looked up first, with theirs.
         """
         return self._one((wanted, presumed_key))
 
-    def many(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
+    def many(self, wanted: Sequence[Registration]) -> list[Result]:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
 
-    def _register_presumed(self, wishes: Sequence[_Wish]) -> list[Registered | Differs | KeyGone]:
+    def _register_presumed(self, wishes: Sequence[_Wish]) -> list[Result | KeyGone]:
         keys = {key for _, key in wishes if key}
         standing = self._standing(keys) if keys else {}
         welcome = [key is None or key in standing for _, key in wishes]
@@ -111,7 +111,7 @@ class Registrar:
         with reading(self._engine) as connection:
             return by_keys(connection, keys)
 
-    def _register(self, wanted: Sequence[Registration]) -> list[Registered | Differs]:
+    def _register(self, wanted: Sequence[Registration]) -> list[Result]:
         results = register(self._engine, wanted, now=self._clock())
         with self._lock:
             for registration, result in zip(wanted, results, strict=True):

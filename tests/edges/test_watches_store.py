@@ -149,7 +149,7 @@ def test_what_is_withdrawn_may_be_registered_again(engine: Engine) -> None:
 def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> None:
     def turn(number: int) -> None:
         for _ in range(5):
-            [result] = register(engine, [wanted()], now=NOW)
+            [result] = registered(engine, wanted())
             if number % 2:
                 with engine.begin() as connection:
                     for locked in watches.lock(connection, [result.watch.id]):

@@ -80,22 +80,25 @@ def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_
     with serving(emptied_postgres_url) as api, serving(emptied_postgres_url) as rival:
         client = api.client()
         client.registers(BODY["task_id"])
+        contended = update(watches).where(watches.c.task_id == BODY["task_id"])
         with rival.parts.engine.begin() as connection:
             key = connection.scalar(select(watches.c.registration_key))
 
         @event.listens_for(api.parts.engine, "before_cursor_execute")
         def register(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if statement.startswith("INSERT INTO watches"):
-                rival.execute(update(watches).values(registration_key=key))
+                rival.execute(contended.values(registration_key=key))
 
         @event.listens_for(api.parts.engine, "after_cursor_execute")
         def withdraw(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if statement.startswith("INSERT INTO watches"):
-                rival.execute(update(watches).values(registration_key=None))
+                rival.execute(contended.values(registration_key=None))
 
         response = client.post("/v1/watches", BODY)
         assert "Send the request again" in problem(response, 503)["detail"]
         assert response.headers["Retry-After"] == "1"
+        batch = client.post("/v1/watches/batch", {"watches": [BODY, BODY | {"task_id": "another"}]})
+        assert [result["status"] for result in members(batch)["results"]] == [503, 201]
         event.remove(api.parts.engine, "before_cursor_execute", register)
         client.registers(BODY["task_id"])
 

@@ -190,6 +190,8 @@ def test_only_an_admin_may_filter_by_client(sqlite_api: Api) -> None:
         ("task_id=a%20b", "/task_id"),
         ("task_id=%00", "/task_id"),
         ("callback_host=%00", "/callback_host"),
+        ("callback_host=a.example/hooks", "/callback_host"),
+        ("callback_host=user@a.example", "/callback_host"),
         ("created_after=yesterday", "/created_after"),
         ("created_after=2026-11-21", "/created_after"),
         ("created_after=2026-11-21T12:00:00", "/created_after"),

@@ -106,11 +106,12 @@ def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate
 def save_hosts(connection: Connection, gates: Mapping[str, Gate]) -> None:
     """Save gates that are locked; one that is as good as new is forgotten."""
     if well := [name for name, gate in gates.items() if gate == Gate()]:
-        connection.execute(delete(host_gates).where(host_gates.c.name.in_(well)))
+        connection.execute(_FORGET_HOSTS, {"names": well})
     if rows := [{"saved_name": name, **asdict(gate)} for name, gate in gates.items() if gate != Gate()]:
         connection.execute(_SAVE_HOST, rows)
 
 
+_FORGET_HOSTS = delete(host_gates).where(among(host_gates.c.name, "names"))
 _SAVE_HOST = (
     update(host_gates)
     .where(host_gates.c.name == bindparam("saved_name"))

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
+from bridge.edges.among import among
 from bridge.edges.store.claims import put
 from bridge.edges.store.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.edges.tables import answers, attempts, is_open, is_state, watches
@@ -54,8 +55,8 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     added = set(connection.scalars(_ADD[dialect], {"rows": written}))
     standing = {key: watch for key, watch in new.items() if key in added}
     if older := new.keys() - added:
-        found = select(watches.c.registration_key, *COLUMNS).where(watches.c.registration_key.in_(older))
-        standing |= {key: to_watch(columns) for key, *columns in connection.execute(found)}
+        found = connection.execute(_BY_REGISTRATION, {"keys": older})
+        standing |= {key: to_watch(columns) for key, *columns in found}
     return standing
 
 
@@ -95,8 +96,12 @@ _ADD = {"sqlite": _adding("sqlite", sqlite.insert), "postgresql": _adding("postg
 
 def registered(connection: Connection, keys: Collection[str]) -> set[str]:
     """Return those of the registration keys under which a watch stands."""
-    found = select(watches.c.registration_key).where(watches.c.registration_key.in_(keys))
-    return {key for key in connection.scalars(found) if key}
+    return {row.registration_key for row in connection.execute(_BY_REGISTRATION, {"keys": keys})}
+
+
+_BY_REGISTRATION = select(watches.c.registration_key, *COLUMNS).where(
+    among(watches.c.registration_key, "keys")
+)
 
 
 def get(connection: Connection, watch_id: str) -> Watch | None:
@@ -107,8 +112,10 @@ def get(connection: Connection, watch_id: str) -> Watch | None:
 
 def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
     """Return watches, locked until the transaction ends."""
-    rows = select(*COLUMNS).where(watches.c.id.in_(ids)).order_by(watches.c.id).with_for_update()
-    return [to_watch(row) for row in connection.execute(rows)]
+    return [to_watch(row) for row in connection.execute(_LOCKED, {"ids": ids})]
+
+
+_LOCKED = select(*COLUMNS).where(among(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
 
 
 def withdrawn(connection: Connection, watch: Watch) -> None:
@@ -119,8 +126,10 @@ def withdrawn(connection: Connection, watch: Watch) -> None:
 
 def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
     """Return HubSpot's last answer of each watch that has one, as JSON text."""
-    rows = connection.execute(select(answers).where(answers.c.watch_id.in_(ids)))
-    return {row.watch_id: row.body for row in rows}
+    return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
+
+
+_ANSWERS = select(answers).where(among(answers.c.watch_id, "ids"))
 
 
 def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:

@@ -10,7 +10,7 @@ from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import DEFAULT
 from bridge.edges.database import reading
 from bridge.edges.store import watches as store
-from bridge.register import Differs, Registered, Registration
+from bridge.register import Contended, Differs, Registered, Registration, Result
 from bridge.web.auth import UNKNOWN_KEY
 from bridge.web.callback_urls import host_of
 from bridge.web.fields import Body, Kind, Metadata, Name, TaskId, TimeoutSeconds, Url, validated
@@ -21,6 +21,11 @@ from bridge.web.shown import Shown, ShownProblem, ShownWatch, watch_text
 
 resource = Resource("Watches")
 
+CONTENDED = Problem(
+    status=503,
+    detail="Others withdraw the same watch as fast as it is registered. Send the request again.",
+    headers={"Retry-After": "1"},
+)
 UNKNOWN_ACCOUNT = Fault(pointer="/account", detail="is not an account of this bridge")
 
 
@@ -76,7 +81,7 @@ class NewWatches(Body):
 class ShownResult(Shown):
     """What became of one registration: its watch, or the problem with it."""
 
-    status: Literal[200, 201, 409, 422, 429]
+    status: Literal[200, 201, 409, 422, 429, 503]
     watch: ShownWatch | None = None
     problem: ShownProblem | None = None
 
@@ -114,10 +119,10 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     return UNKNOWN_KEY if isinstance(result, KeyGone) else told(call, result)
 
 
-def told(call: Call, result: Registered | Differs) -> Reply | Problem:
+def told(call: Call, result: Result) -> Reply | Problem:
     """Answer with what came of one registration."""
-    if isinstance(result, Differs):
-        return _differs(result)
+    if not isinstance(result, Registered):
+        return _problem_with(result)
     text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
     if not result.new:
         return Reply(text=text)
@@ -152,9 +157,9 @@ def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
     return Reply(text=f'{{"results": [{texts}]}}')
 
 
-def _result_text(outcome: Registered | Differs | Problem, answers: Mapping[str, str]) -> str:
-    if isinstance(outcome, Differs):
-        outcome = _differs(outcome)
+def _result_text(outcome: Result | Problem, answers: Mapping[str, str]) -> str:
+    if isinstance(outcome, Differs | Contended):
+        outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
         return json.dumps({"status": outcome.status, "problem": outcome.members()})
     text = watch_text(outcome.watch, answers.get(outcome.watch.id))
@@ -221,7 +226,9 @@ def _full(call: Call) -> Problem:
     )
 
 
-def _differs(result: Differs) -> Problem:
+def _problem_with(result: Differs | Contended) -> Problem:
+    if isinstance(result, Contended):
+        return CONTENDED
     faults = [Fault(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
     return Problem(
         status=409,
@@ -230,7 +237,7 @@ def _differs(result: Differs) -> Problem:
     )
 
 
-def _answers(call: Call, results: Sequence[Registered | Differs]) -> Mapping[str, str]:
+def _answers(call: Call, results: Sequence[Result]) -> Mapping[str, str]:
     """Return HubSpot's answers about the watches that are not new: those can have one."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
