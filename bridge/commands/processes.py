@@ -3,15 +3,14 @@
 import argparse
 import logging
 import os
-import signal
 import sys
-import threading
 from typing import Any
 
 import structlog
 from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, sandbox
+from bridge.commands import stopping
 from bridge.commands.output import Refusal
 from bridge.edges import cores, database
 from bridge.edges.migrations import ROOT
@@ -87,12 +86,10 @@ def _rotate_encryption(_: argparse.Namespace) -> None:
 
 def _worker(_: argparse.Namespace) -> None:
     bridge = prepared(logging.INFO)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stopping.hold_back()
     cores.keep_to_one()
     bridge.clock.start()
-    stop.wait()
+    stopping.wait()
     bridge.clock.stop()
 
 

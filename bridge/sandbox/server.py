@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Thread
 
 import structlog
 from flask import Flask, Response, request
@@ -70,10 +70,10 @@ def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sa
 
 def serve(port: int) -> None:
     """Serve a sandbox on 127.0.0.1:`port` until SIGTERM or SIGINT; for the main thread."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    # Blocked and waited for: a handler may come while its own thread holds the lock that it wants.
+    stop = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
     with running(port=port) as sandbox:
         log.info("sandbox_started", url=sandbox.url)
-        stop.wait()
+        signal.sigwait(stop)
     log.info("sandbox_stopped")

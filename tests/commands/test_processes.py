@@ -128,6 +128,30 @@ def test_an_idle_worker_stops_with_status_0(
         worker.end()
 
 
+STOPPED = """
+import os, random, signal, threading, time
+from bridge.commands import stopping
+
+def stop(at):
+    while time.perf_counter() < at:
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+stopping.hold_back()
+for _ in range(3_000):
+    at = time.perf_counter() + random.uniform(0, 60e-6)
+    thread = threading.Thread(target=stop, args=[at])
+    thread.start()
+    stopping.wait()
+    thread.join()
+"""
+
+
+def test_a_signal_to_stop_is_taken_whenever_it_comes() -> None:
+    """Also in the very moment when the process begins to wait."""
+    subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, check=True, timeout=60)
+
+
 def test_the_sandbox_answers_like_hubspot() -> None:
     port = free_port()
     with started(Commands(), "sandbox", "--port", str(port)):
