@@ -32,7 +32,7 @@ class Running:
             self._process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=env,
+                env={**env, "PYTHONFAULTHANDLER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -50,7 +50,13 @@ class Running:
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Return the exit status; one that was killed has minus the signal's number."""
-        return self._process.wait(seconds)
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # It writes into its log where each of its threads is.
+            self.send(signal.SIGABRT)
+            self._process.wait(seconds)
+            raise AssertionError(f"it does not stop:\n{self.log.read_text()[-10_000:]}") from None
 
     def stop(self) -> int:
         """Stop it as an operator does; returns the exit status."""
