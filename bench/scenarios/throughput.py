@@ -19,8 +19,9 @@ CONCURRENCY = "32"
 BOUND = "two bare requests calls"
 # As many of the tasks go first: every thread has its connections then.
 WARM_UP_SHARE = 0.2
-ONE, TWO = "PostgreSQL, one process", "PostgreSQL, two processes"
-CASES = {"SQLite, one process": ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2)}
+SQLITE = "SQLite, one process"
+ONE, TWO, FOUR = (f"PostgreSQL, {count}" for count in ("one process", "two processes", "four processes"))
+CASES = {SQLITE: ("sqlite", 1), ONE: ("postgresql", 1), TWO: ("postgresql", 2), FOUR: ("postgresql", 4)}
 
 
 def run(bench: Bench) -> Findings:
@@ -55,7 +56,6 @@ def _case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
 def _rows(runs: dict[str, list[Run]]) -> list[Row]:
     speed = {name: [run.tasks_per_second for run in of] for name, of in runs.items()}
     cpu = {name: [run.cpu_seconds for run in of] for name, of in runs.items()}
-    sqlite, one, two = CASES
     return [
         *(
             Row(
@@ -63,7 +63,7 @@ def _rows(runs: dict[str, list[Run]]) -> list[Row]:
                 figures=ratios(speed[name], speed[BOUND]),
                 goal=at_least(0.85, floor=0.3),
             )
-            for name in (sqlite, one)
+            for name in (SQLITE, ONE)
         ),
         *(
             Row(
@@ -75,7 +75,7 @@ def _rows(runs: dict[str, list[Run]]) -> list[Row]:
         ),
         Row(
             name="two worker processes over one, PostgreSQL",
-            figures=ratios(speed[two], speed[one]),
+            figures=ratios(speed[TWO], speed[ONE]),
             goal=at_least(1.6, floor=0.7),
         ),
     ]
