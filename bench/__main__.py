@@ -40,9 +40,7 @@ def main() -> int:
     about = machine()
     findings = _found(chosen, short=arguments.short)
     about["load average afterwards"] = machine()["load average"]
-    stem = (
-        "only" if arguments.only else "peers" if arguments.peers else "short" if arguments.short else "latest"
-    )
+    stem = next((name for name in ("only", "peers", "short") if getattr(arguments, name)), "latest")
     report.write(findings, about, chart.draw(findings), stem)
     print(f"\nwritten to {report.RESULTS}/{stem}.md")
     fallen = [row for found in findings for row in found.rows if row.fell] if arguments.short else []

@@ -64,10 +64,9 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     standing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
     for _ in range(TRIES):
-        if len(standing) == len(new):
-            break
-        with engine.begin() as connection:
-            standing |= store.add(connection, {key: new[key] for key in new.keys() - standing.keys()})
+        if missing := {key: new[key] for key in new.keys() - standing.keys()}:
+            with engine.begin() as connection:
+                standing |= store.add(connection, missing)
     return [
         _result(registration, watch, standing.get(key))
         for registration, watch, key in zip(wanted, made, keys, strict=True)

@@ -27,6 +27,8 @@ from pydantic_core import ErrorDetails
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from bridge.core.kinds import api_version
+from bridge.core.quota import rate_limit
 from bridge.logs import LogFormat
 
 # The names that people and Heroku write, and the driver that we have for each.
@@ -103,19 +105,6 @@ def _fernet_key(given: SecretStr) -> SecretStr:
     return given
 
 
-def _api_version(text: str) -> str:
-    if not re.fullmatch(r"v3|20\d\d-(0[1-9]|1[0-2])", text):
-        raise ValueError("must be v3, or a year and a month such as 2026-03")
-    return text
-
-
-def _rate_limit(text: str) -> tuple[int, float]:
-    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,4})", text)
-    if not found:
-        raise ValueError("must be requests / seconds, both whole numbers, such as 100/10")
-    return int(found[1]), float(found[2])
-
-
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -167,11 +156,11 @@ class Settings(BaseModel):
     hubspot_client_secret: Token | None = Field(default=None, alias="HUBSPOT_CLIENT_SECRET")
     hubspot_refresh_token: Token | None = Field(default=None, alias="HUBSPOT_REFRESH_TOKEN")
     hubspot_base_url: BaseUrl = Field(default="https://api.hubapi.com", alias="HUBSPOT_BASE_URL")
-    hubspot_api_version: Annotated[str, AfterValidator(_api_version)] = Field(
+    hubspot_api_version: Annotated[str, AfterValidator(api_version)] = Field(
         default="v3", alias="HUBSPOT_API_VERSION"
     )
     # How many requests, in how many seconds.
-    hubspot_rate_limit: Annotated[tuple[int, float], BeforeValidator(_rate_limit)] = Field(
+    hubspot_rate_limit: Annotated[tuple[int, float], BeforeValidator(rate_limit)] = Field(
         default=(100, 10.0), alias="HUBSPOT_RATE_LIMIT"
     )
     hubspot_rate_share: Share = Field(default=0.5, gt=0, le=1, alias="HUBSPOT_RATE_SHARE")

@@ -12,7 +12,7 @@ from bench.processes import family_cpu_seconds
 from bench.report import Findings, Goal, Row, Table, at_least, at_most, ratios
 from bench.rivals import tools
 from bench.rivals.tools import Missing, Started
-from bench.scenarios.throughput import CONCURRENCY, WARM_UP_SHARE, raw
+from bench.scenarios.throughput import WARM_UP_SHARE, case, raw
 from bench.system import Run
 
 BRIDGE = "the bridge, two processes on PostgreSQL"
@@ -45,7 +45,7 @@ def run(bench: Bench) -> Findings:
             with _named(name, failed, own[name]):
                 rivals[name] = own[name].enter_context(start(bench))
         for _ in range(ROUNDS):
-            runs[BRIDGE].append(_bridge(bench))
+            runs[BRIDGE].append(case(bench, "postgresql", 2, TASKS))
             for name in [name for name in rivals if name not in failed]:
                 with _named(name, failed, own[name]):
                     runs[name].append(_rival(bench, rivals[name], FEWER.get(name, TASKS)))
@@ -83,15 +83,6 @@ def _rows(runs: Mapping[str, list[Run]]) -> list[Row]:
         goal = at_most(0.6, floor=2)
         rows.append(Row(name="CPU per task over BullMQ's", figures=ratios(*cpu), goal=goal))
     return rows
-
-
-def _bridge(bench: Bench) -> Run:
-    system = bench.system("postgresql", BRIDGE_CONCURRENCY=CONCURRENCY)
-    with system.workers(2) as workers:
-        system.run(int(TASKS * WARM_UP_SHARE), workers)
-        measured = system.run(TASKS, workers)
-    system.engine.dispose()
-    return measured
 
 
 def _rival(bench: Bench, rival: Started, tasks: int) -> Run:

@@ -32,7 +32,7 @@ def run(bench: Bench) -> Findings:
     for _ in range(bench.pick(5, 1)):
         runs[BOUND].append(bound(bench, tasks))
         for name, (kind, processes) in CASES.items():
-            runs[name].append(_case(bench, kind, processes, tasks))
+            runs[name].append(case(bench, kind, processes, tasks))
     return Findings(rows=_rows(runs), tables=[raw("Tasks end to end", runs)])
 
 
@@ -44,7 +44,8 @@ def bound(bench: Bench, tasks: int) -> Run:
     return Run(tasks_per_second=told["tasks_per_second"], cpu_seconds=told["cpu_seconds"] / tasks * 1000)
 
 
-def _case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
+def case(bench: Bench, kind: str, processes: int, tasks: int) -> Run:
+    """Put so many tasks through the bridge, once its workers have warmed up."""
     system = bench.system(kind, BRIDGE_CONCURRENCY=CONCURRENCY)
     with system.workers(processes) as workers:
         system.run(int(tasks * WARM_UP_SHARE), workers)

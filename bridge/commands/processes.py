@@ -112,4 +112,8 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:
-    sandbox.serve(arguments.port)
+    stopping.hold_back()
+    with sandbox.running(port=arguments.port) as hubspot:
+        log.info("sandbox_started", url=hubspot.url)
+        stopping.wait()
+    log.info("sandbox_stopped")

@@ -1,11 +1,21 @@
 """The kinds of HubSpot task: one row each. Adding a kind is adding a row."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from bridge.core.watch import Outcome
+
+API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
+
+
+def api_version(text: str) -> str:
+    """Return the version segment of HubSpot's paths. ValueError, in words for whoever wrote it, when it is none."""
+    if not re.fullmatch(API_VERSION, text):
+        raise ValueError("must be v3, or a year and a month such as 2026-03")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

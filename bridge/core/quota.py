@@ -4,6 +4,7 @@
 may run ahead of the clock by a tolerance, which is the burst.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
@@ -20,6 +21,16 @@ SLACK_SECONDS = 0.5
 
 # A quota that is all gone still lets one request through now and then, to see the new one.
 SLOWEST_SECONDS = 900.0
+
+RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
+
+
+def rate_limit(text: str) -> tuple[int, float]:
+    """Read requests / seconds. ValueError, in words for whoever wrote it, when it is something else."""
+    found = re.fullmatch(RATE_LIMIT, text)
+    if not found:
+        raise ValueError("must be requests / seconds, both whole numbers, such as 100/10")
+    return int(found[1]), float(found[2])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Row, delete, select
 
 from bridge.core.quota import Rate
 from bridge.edges import database
-from bridge.edges.among import among
 from bridge.edges.secrets import Cipher, WrongSecretKey
+from bridge.edges.spelled import among
 from bridge.edges.store import oauth_tokens
 from bridge.edges.tables import accounts
 

@@ -75,7 +75,7 @@ no number, the wording of most messages, and that a refused request uses no quot
 from bridge.sandbox.faults import Target
 from bridge.sandbox.options import PendingBody, SandboxOptions
 from bridge.sandbox.replies import Manner, Reply
-from bridge.sandbox.server import Sandbox, create_app, running, serve
+from bridge.sandbox.server import Sandbox, create_app, running
 from bridge.sandbox.state import State
 from bridge.sandbox.tasks import Kind, Outcome
 
@@ -91,5 +91,4 @@ __all__ = [
     "Target",
     "create_app",
     "running",
-    "serve",
 ]

@@ -1,6 +1,5 @@
 """The sandbox as an application, as a server in a thread, and as a process."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,14 +65,3 @@ def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sa
         server.shutdown()
         thread.join()
         server.end_connections()
-
-
-def serve(port: int) -> None:
-    """Serve a sandbox on 127.0.0.1:`port` until SIGTERM or SIGINT; for the main thread."""
-    # Blocked and waited for: a handler may come while its own thread holds the lock that it wants.
-    stop = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
-    with running(port=port) as sandbox:
-        log.info("sandbox_started", url=sandbox.url)
-        signal.sigwait(stop)
-    log.info("sandbox_stopped")

@@ -77,15 +77,10 @@ def _plain(message: str) -> str:
     return re.sub("^(Input|String|List) should", "must", said)
 
 
-def like(form: re.Pattern[str], words: str) -> AfterValidator:
-    """Take text of this form; else tell the `words`, where Field(pattern=…) would tell the expression."""
-
-    def check(text: str) -> str:
-        if not form.fullmatch(text):
-            raise ValueError(f"must be {words}")
-        return text
-
-    return AfterValidator(check)
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"must be a name of {NAME_IN_WORDS}")
+    return text
 
 
 def _printable(text: str) -> str:
@@ -177,9 +172,7 @@ def _digits(text: object) -> int:
     return int(text)
 
 
-Name = Annotated[
-    str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), like(NAME, f"a name of {NAME_IN_WORDS}")
-]
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(_name)]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),

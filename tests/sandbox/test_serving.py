@@ -155,7 +155,7 @@ def _ask_often(url: str, times: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_serves_on_loopback_until_it_is_told_to_stop(number: signal.Signals) -> None:
     port = free_port()
-    command = [sys.executable, "-c", f"from bridge import sandbox; sandbox.serve({port})"]
+    command = [sys.executable, "-m", "bridge", "sandbox", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             with closing(_answering(port)) as connection:

@@ -7,7 +7,7 @@ worker that was too slow loses, and knows it. No transaction is open while anybo
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -22,10 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.dml import ReturningUpdate
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import Float
 
 from bridge.core.delivery import Attempt
@@ -33,7 +30,7 @@ from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.seats import lane_of
 from bridge.core.watch import State, Watch
 from bridge.edges import database
-from bridge.edges.among import among
+from bridge.edges.spelled import Spelled, among
 from bridge.edges.store import gates
 from bridge.edges.store.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.edges.tables import Instant, account_gates, answers, attempts, is_state, watches
@@ -164,26 +161,18 @@ def _urgency() -> ColumnElement[float]:
     return waited * waited / expected
 
 
-class _SecondsSince(FunctionElement[float]):
+class _SecondsSince(Spelled[float]):
     """The seconds from a column's instant until `now`."""
 
     type = Float()
     inherit_cache = True
+    spellings: ClassVar = {
+        "postgresql": "EXTRACT(EPOCH FROM ({0} - {1}))",
+        "sqlite": "((julianday({0}) - julianday({1})) * 86400.0)",
+    }
 
     def __init__(self, since: ColumnElement[Any]) -> None:
         super().__init__(_NOW, since)
-
-
-@compiles(_SecondsSince, "postgresql")
-def _on_postgresql(element: _SecondsSince, compiler: SQLCompiler, **kwargs: Any) -> str:
-    now, since = (compiler.process(clause, **kwargs) for clause in element.clauses)
-    return f"EXTRACT(EPOCH FROM ({now} - {since}))"
-
-
-@compiles(_SecondsSince, "sqlite")
-def _on_sqlite(element: _SecondsSince, compiler: SQLCompiler, **kwargs: Any) -> str:
-    now, since = (compiler.process(clause, **kwargs) for clause in element.clauses)
-    return f"(julianday({now}) - julianday({since})) * 86400.0"
 
 
 # What a late worker is just saving is left out: waiting for it while holding the gate could be for ever.

@@ -8,7 +8,7 @@ from hashlib import sha256
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from bridge.edges import database
-from bridge.edges.among import among
+from bridge.edges.spelled import among
 from bridge.edges.tables import clients, signing_secrets
 
 

@@ -12,7 +12,7 @@ from bridge.core.gates import Gate
 from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.edges import database
-from bridge.edges.among import among
+from bridge.edges.spelled import among
 from bridge.edges.tables import account_gates, host_gates
 
 # Whose gate it is that a watch's next step has to pass: its account's, its host's.

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
-from bridge.edges.among import among
+from bridge.edges.spelled import among
 from bridge.edges.store.claims import put
 from bridge.edges.store.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.edges.tables import answers, attempts, is_open, is_state, watches
@@ -55,7 +55,7 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     added = set(connection.scalars(_ADD[dialect], {"rows": written}))
     standing = {key: watch for key, watch in new.items() if key in added}
     if older := new.keys() - added:
-        found = connection.execute(_BY_REGISTRATION, {"keys": older})
+        found = connection.execute(_STANDING, {"keys": older})
         standing |= {key: to_watch(columns) for key, *columns in found}
     return standing
 
@@ -96,12 +96,11 @@ _ADD = {"sqlite": _adding("sqlite", sqlite.insert), "postgresql": _adding("postg
 
 def registered(connection: Connection, keys: Collection[str]) -> set[str]:
     """Return those of the registration keys under which a watch stands."""
-    return {row.registration_key for row in connection.execute(_BY_REGISTRATION, {"keys": keys})}
+    return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
 
 
-_BY_REGISTRATION = select(watches.c.registration_key, *COLUMNS).where(
-    among(watches.c.registration_key, "keys")
-)
+_REGISTERED = select(watches.c.registration_key).where(among(watches.c.registration_key, "keys"))
+_STANDING = _REGISTERED.add_columns(*COLUMNS)
 
 
 def get(connection: Connection, watch_id: str) -> Watch | None:

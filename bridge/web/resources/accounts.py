@@ -10,8 +10,10 @@ from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchem
 from pydantic.config import JsonDict
 
 from bridge import accounts
+from bridge.core.kinds import API_VERSION, api_version
+from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.edges.accounts import AccountChange, Credentials
-from bridge.web.fields import Body, like
+from bridge.web.fields import Body
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Problem
 from bridge.web.shown import Shown
@@ -22,8 +24,6 @@ resource = Resource("Accounts")
 
 # RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-_API_VERSION = re.compile(r"v3|20[0-9]{2}-(0[1-9]|1[0-2])")
-_RATE_LIMIT = re.compile(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,4}")
 
 
 def _secret(given: SecretStr) -> SecretStr:
@@ -45,6 +45,11 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _rate_limit(text: str) -> str:
+    rate_limit(text)
+    return text
+
+
 Secret = Annotated[
     SecretStr,
     AfterValidator(_secret),
@@ -58,15 +63,11 @@ BaseUrl = Annotated[
 ]
 
 ApiVersion = Annotated[
-    str,
-    Field(json_schema_extra={"pattern": f"^({_API_VERSION.pattern})$"}),
-    like(_API_VERSION, "v3, or a year and a month such as 2026-03"),
+    str, Field(json_schema_extra={"pattern": f"^{API_VERSION}$"}), AfterValidator(api_version)
 ]
 
 RateLimit = Annotated[
-    str,
-    Field(json_schema_extra={"pattern": f"^{_RATE_LIMIT.pattern}$"}),
-    like(_RATE_LIMIT, "requests / seconds, both whole numbers, such as 100/10"),
+    str, Field(json_schema_extra={"pattern": f"^{RATE_LIMIT}$"}), AfterValidator(_rate_limit)
 ]
 
 _OAUTH = ("client_id", "client_secret", "refresh_token")
@@ -114,7 +115,6 @@ class AccountSettings(Body):
 
     def change(self) -> AccountChange:
         """Return what is to be stored."""
-        requests, _, seconds = (self.rate_limit or "").partition("/")
         return AccountChange(
             credentials=Credentials(
                 access_token=_revealed(self.access_token),
@@ -124,7 +124,7 @@ class AccountSettings(Body):
             ),
             base_url=self.base_url,
             api_version=self.api_version,
-            rate_limit=(int(requests), float(seconds)) if self.rate_limit else None,
+            rate_limit=rate_limit(self.rate_limit) if self.rate_limit else None,
             rate_share=self.rate_share,
         )
 

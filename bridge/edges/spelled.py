@@ -1,0 +1,58 @@
+"""Expressions that each database spells in its own way."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from sqlalchemy import ColumnElement, Dialect, Text, bindparam
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+Value = TypeVar("Value")
+
+
+class Spelled(FunctionElement[Value]):
+    """An expression of some clauses; `{0}` in its spellings, by dialect, is the first of them."""
+
+    spellings: ClassVar[Mapping[str, str]]
+
+
+@compiles(Spelled)
+def _spell(element: Spelled[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
+    clauses = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return element.spellings[compiler.dialect.name].format(*clauses)
+
+
+def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+    """Whether the column's text is one of those that the named parameter, a collection, holds.
+
+    With a parameter for each text, every number of them is another statement, which the driver takes apart and
+    PostgreSQL plans anew.
+    """
+    return _Among(column, bindparam(parameter, type_=_Texts()))
+
+
+class _Among(Spelled[bool]):
+    # It has no type: a Boolean would be written with `= 1` behind it on SQLite, and then no index serves.
+    inherit_cache = True
+    spellings: ClassVar = {
+        "postgresql": "{0} = ANY({1})",
+        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
+    }
+
+
+class _Texts(TypeDecorator[Collection[str]]):
+    """Several texts as one value: an array on PostgreSQL, JSON on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(ARRAY(Text()) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: Collection[str] | None, dialect: Dialect) -> Any:
+        texts = list(value or ())
+        return texts if dialect.name == "postgresql" else json.dumps(texts)
