@@ -177,8 +177,6 @@ class Bridge:
                 watch_timeout_seconds=settings.watch_timeout_seconds,
                 admin_key=_reveal(settings.admin_key),
                 public_url=settings.public_url,
-                https_only=settings.callback_https_only,
-                callback_ports=settings.callback_ports,
                 open_watch_limit=settings.open_watch_limit,
                 behind_router=bool(settings.dyno),
             )

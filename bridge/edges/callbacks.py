@@ -31,7 +31,8 @@ class CallbackSender:
         lookup: Lookup = system_lookup,
         hosts_per_thread: int = HOSTS_PER_THREAD,
     ) -> None:
-        self._problem_with = functools.partial(problem_with, https_only=https_only, ports=ports)
+        self._https_only = https_only
+        self._ports = ports
         self._refusal = functools.partial(literal_refusal, allow=tuple(allow))
         self._transport = Transport(
             timeout_seconds=timeout_seconds,
@@ -42,12 +43,16 @@ class CallbackSender:
             hosts_per_thread=hosts_per_thread,
         )
 
+    def problem_with(self, url: str) -> str | None:
+        """Return why no callback can be sent to `url` under these settings, as a sentence; None when one can."""
+        return problem_with(url, https_only=self._https_only, ports=self._ports)
+
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | NoAnswer:
         """POST `body` as it is, and read at most 64 KiB of the answer, undecoded.
 
         The URL is checked again, for the rules may have changed since it was registered.
         """
-        if problem := self._problem_with(url) or self._refusal(url):
+        if problem := self.problem_with(url) or self._refusal(url):
             return NoAnswer(reason=problem)
         return self._transport.send("POST", url, headers, body)
 

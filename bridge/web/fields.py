@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from functools import cached_property
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +15,7 @@ from pydantic import (
     Field,
     PlainValidator,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
 )
 from pydantic.config import JsonDict
@@ -22,7 +24,10 @@ from pydantic_core import ErrorDetails
 from bridge.clients import NAME, NAME_IN_WORDS
 from bridge.core.kinds import KINDS
 from bridge.edges import addresses
+from bridge.edges.accounts import DEFAULT
+from bridge.edges.database import reading
 from bridge.edges.store import listing
+from bridge.web.parts import Parts
 from bridge.web.problems import Fault, Problem, invalid
 
 LARGEST_METADATA_BYTES = 4096
@@ -34,28 +39,62 @@ LONGEST_POINTER = 200
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
 
 
-class Body(BaseModel):
-    """A JSON object that a client sends: strict, because a typo must not be silent."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Query(BaseModel):
-    """The parameters after the question mark: all of them text."""
+class Input(BaseModel):
+    """What a client sends; an unknown field is an error, because a typo must not be silent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @classmethod
+    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
+        """Return what is wrong between the fields, each of which may be wrong as well."""
+        return ()
 
-Model = TypeVar("Model", bound=BaseModel)
+
+class Body(Input):
+    """A JSON object: strict, so that the text "17" is no number."""
+
+    model_config = ConfigDict(strict=True)
 
 
-def validated(model: type[Model], given: object) -> Model | Problem:
-    """Return what was given as the model's instance, or what is wrong with it, without its values."""
+class Query(Input):
+    """The parameters after the question mark: all of them text."""
+
+
+Model = TypeVar("Model", bound=Input)
+
+
+class Context:
+    """What validation must know of this bridge. Made for one request."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def has_account(self, name: str) -> bool:
+        """Tell whether watches may name this account: `default` is always there, even without credentials."""
+        return name == DEFAULT or name in self._stored_accounts
+
+    @cached_property
+    def _stored_accounts(self) -> Collection[str]:
+        with reading(self._parts.engine) as connection:
+            return self._parts.accounts.stored(connection)
+
+    def problem_with_callback_url(self, url: str) -> str | None:
+        """Return why no callback can be sent there under the settings as they are, if none can."""
+        return self._parts.callbacks.problem_with(url)
+
+
+def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
+    """Return what was given as the model's instance, or all that is wrong with it, without its values.
+
+    Without a `context`, accounts' names and callback URLs are judged by their form alone.
+    """
+    between = model.faults_between(given) if isinstance(given, Mapping) else ()
     try:
-        return model.model_validate(given)
+        made = model.model_validate(given, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        return invalid(*map(_fault, details[:MOST_FAULTS]))
+        return invalid(*[*map(_fault, details), *between][:MOST_FAULTS])
+    return invalid(*between) if between else made
 
 
 def _fault(error: ErrorDetails) -> Fault:
@@ -81,6 +120,20 @@ def _name(text: str) -> str:
     if not NAME.fullmatch(text):
         raise ValueError(f"must be a name of {NAME_IN_WORDS}")
     return text
+
+
+def _known_account(name: str, info: ValidationInfo) -> str:
+    context = cast("Context | None", info.context)
+    if context and not context.has_account(name):
+        raise ValueError("is not an account of this bridge")
+    return name
+
+
+def _callable_url(url: str, info: ValidationInfo) -> str:
+    context = cast("Context | None", info.context)
+    if problem := context and context.problem_with_callback_url(url):
+        raise ValueError(f"cannot be used: {problem}")
+    return url
 
 
 def _printable(text: str) -> str:
@@ -173,6 +226,7 @@ def _digits(text: object) -> int:
 
 
 Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(_name)]
+AccountName = Annotated[Name, AfterValidator(_known_account)]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
@@ -188,7 +242,11 @@ Host = Annotated[
 ]
 # A hint for readers: `addresses.problem_with` decides.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
-Url = Annotated[str, Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA)]
+CallbackUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA),
+    AfterValidator(_callable_url),
+]
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]

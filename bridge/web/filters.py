@@ -31,8 +31,3 @@ class FilterFields(BaseModel):
             return Problem(status=403, detail="Only an admin may filter by client.")
         given = {field.name: getattr(self, field.name) for field in fields(Filters)}
         return Filters(**given | ({} if caller.admin else {"client": caller.name}))
-
-    @property
-    def any_given(self) -> bool:
-        """Whether there is any filter at all."""
-        return any(getattr(self, field.name) is not None for field in fields(Filters))

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bridge import clients
 from bridge.web.auth import Caller
-from bridge.web.fields import Body, Query
+from bridge.web.fields import Body, Context, Query
 from bridge.web.parts import Parts
 from bridge.web.problems import Problem
 from bridge.web.registrar import Registrar
@@ -44,6 +44,7 @@ class Call:
 
     parts: Parts
     registrar: Registrar
+    context: Context
     caller: Caller
     now: datetime
 

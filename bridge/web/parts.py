@@ -18,7 +18,6 @@ OPEN_WATCH_LIMIT = 100_000
 class Parts:
     """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
 
-    `https_only` and `callback_ports` (any when empty) judge callback URLs.
     `open_watch_limit` bounds how many watches of one client may be open at a time.
     `behind_router` says that every request comes by Heroku's router.
     """
@@ -33,7 +32,5 @@ class Parts:
     watch_timeout_seconds: float
     admin_key: str | None = field(repr=False)
     public_url: str | None
-    https_only: bool
-    callback_ports: frozenset[int]
     open_watch_limit: int = OPEN_WATCH_LIMIT
     behind_router: bool = False

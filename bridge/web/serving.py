@@ -9,7 +9,7 @@ from flask import Request, Response, request
 
 from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read, received
-from bridge.web.fields import Query, validated
+from bridge.web.fields import Context, Query, validated
 from bridge.web.headers import HEADERS
 from bridge.web.operations import Access, Call, NoFields, NoParameters, Operation, Reply
 from bridge.web.parts import Parts
@@ -50,11 +50,12 @@ class Server:
     def _carried_out(
         self, operation: Operation, names: dict[str, str], caller: Caller, now: datetime
     ) -> Reply | Problem:
+        context = Context(self.parts)
         # Whoever checks the bridge's health may add what keeps caches away.
-        given = {} if operation.access is Access.OPEN else _given(operation, request)
+        given = {} if operation.access is Access.OPEN else _given(operation, request, context)
         if isinstance(given, Problem):
             return given
-        call = Call(parts=self.parts, registrar=self.registrar, caller=caller, now=now)
+        call = Call(parts=self.parts, registrar=self.registrar, context=context, caller=caller, now=now)
         return operation.run(call, **names, **given)
 
     def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
@@ -77,7 +78,7 @@ def respond(answer: Reply | Problem) -> Response:
     return Response(text, answer.status, {**HEADERS, **answer.headers}, content_type=media_type)
 
 
-def _given(operation: Operation, request: Request) -> dict[str, Any] | Problem:
+def _given(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
     """Return the arguments of the function that come from the query and the body."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
@@ -86,25 +87,27 @@ def _given(operation: Operation, request: Request) -> dict[str, Any] | Problem:
             return query
         arguments |= {"query": query} if operation.query else {}
     if operation.body or operation.method != "GET":
-        body = _body(operation, request)
+        body = _body(operation, request, context)
         if isinstance(body, Problem):
             return body
         arguments |= {"body": body} if operation.body else {}
     return arguments
 
 
-def _body(operation: Operation, request: Request) -> Any:
+def _body(operation: Operation, request: Request, context: Context) -> Any:
     """Return the validated body, or the Problem with it; an operation without one takes an empty one."""
     if not operation.body:
         unasked = received(request)
         if isinstance(unasked, Problem) or not unasked:
             return unasked
     body = read(request)
-    return body if isinstance(body, Problem) else validated(operation.body or NoFields, body)
+    return body if isinstance(body, Problem) else validated(operation.body or NoFields, body, context)
 
 
 def _query(model: type[Query], request: Request) -> Query | Problem:
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
-    if repeated:
-        return invalid(*(Fault(pointer=f"/{name}", detail="is given twice") for name in repeated))
-    return validated(model, request.args.to_dict())
+    query = validated(model, request.args.to_dict())
+    if not repeated:
+        return query
+    twice = [Fault(pointer=f"/{name}", detail="is given twice") for name in repeated]
+    return invalid(*twice, *(query.faults if isinstance(query, Problem) else ()))

@@ -279,6 +279,13 @@ def test_the_rest_is_checked_as_in_a_registration(
     assert starts(stage) == 0
 
 
+def test_every_fault_of_an_import_is_named(new_stage: NewStage) -> None:
+    stage = new_stage()
+    answer = started(stage, "url", callback_url="x", account="nobody-s", metadata=[], extra=1)
+    assert pointers(answer) == ["/import", "/callback_url", "/account", "/metadata", "/extra"]
+    assert starts(stage) == 0
+
+
 def test_a_signed_url_has_room_enough(new_stage: NewStage) -> None:
     document = DOCUMENT | {"url": "https://files.example.com/report.csv?signature=" + "x" * 8_000}
     assert started(new_stage(), document).status_code == 201

@@ -172,8 +172,6 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "watch_timeout_seconds": 86_400,
         "admin_key": ADMIN_KEY,
         "public_url": None,
-        "https_only": False,
-        "callback_ports": frozenset(),
     }
     made = web.Parts(**usual | parts)
     try:

@@ -143,6 +143,12 @@ def test_a_wrong_account_is_refused(refused_admin: Caller, body: dict[str, Any],
     assert pointers(refused_admin.put("/v1/accounts/refused", body)) == [where]
 
 
+def test_every_fault_of_an_account_is_named(refused_admin: Caller) -> None:
+    body = {"access_token": "a b", "client_id": "x", "base_url": "hapi", "rate_limit": "0", "extra": 1}
+    told = pointers(refused_admin.put("/v1/accounts/portal-2", body))
+    assert told == ["/access_token", "/base_url", "/rate_limit", "/extra", ""]
+
+
 def test_what_is_wrong_with_an_account_is_told_in_words(refused_admin: Caller) -> None:
     wrong = TOKEN | {"api_version": "v4", "rate_limit": "100"}
     faults = problem(refused_admin.put("/v1/accounts/refused", wrong), 422)["errors"]

@@ -51,6 +51,13 @@ def test_an_items_problem_is_one_with_pointers_relative_to_the_item(sqlite_api: 
     ]
 
 
+def test_every_fault_of_each_item_is_named(refused: Caller) -> None:
+    faulty = {"task_id": "", "callback_url": "x", "account": "nope", "extra": 1}
+    for result in results(refused, faulty, faulty):
+        pointers = [fault["pointer"] for fault in result["problem"]["errors"]]
+        assert pointers == ["/task_id", "/callback_url", "/account", "/extra"]
+
+
 def test_of_equal_items_the_first_makes_the_watch(api: Api) -> None:
     found = results(api.client(), item(0), item(0), item(0, metadata={"other": 1}))
     assert [result["status"] for result in found] == [201, 200, 409]

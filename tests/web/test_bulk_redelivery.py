@@ -123,6 +123,10 @@ def test_a_wrong_filter_is_named(refused: Caller, body: dict[str, Any], pointer:
     assert pointers(refused.post(PATH, body)) == [pointer]
 
 
+def test_every_fault_of_a_redelivery_is_named(refused: Caller) -> None:
+    assert pointers(refused.post(PATH, {"stat": "delivered", "dry_run": 1})) == ["/dry_run", "/stat", ""]
+
+
 def test_more_than_a_transactions_worth_is_redelivered_whole(api: Api) -> None:
     client = api.client()
     items = [{"task_id": f"task-{number}", "callback_url": URL} for number in range(1_000)]

@@ -214,6 +214,12 @@ def test_a_wrong_parameter_is_named(refused: Caller, query: str, pointer: str) -
     assert pointers(response) == [pointer]
 
 
+def test_every_wrong_parameter_is_named(refused: Caller) -> None:
+    query = "limit=1&limit=0&state=lost&created_after=yesterday&colour=red"
+    told = pointers(refused.get(f"/v1/watches?{query}"))
+    assert told == ["/limit", "/state", "/created_after", "/colour"]
+
+
 def test_a_page_shows_what_hubspot_said_of_each_watch(api: Api) -> None:
     client = api.client()
     for number in range(3):

@@ -11,6 +11,7 @@ from bridge.edges.tables import answers, watches
 from bridge.register import Registration
 from bridge.web.registrar import Registrar
 from bridge.web.shown import ShownWatch
+from tests.senders import a_sender
 from tests.together import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
@@ -125,9 +126,25 @@ def test_all_faults_of_a_registration_are_named_at_once(sqlite_api: Api) -> None
     assert pointers(response) == ["/task_id", "/callback_url", "/kind", "/extra"]
 
 
-def test_the_account_and_the_callback_url_are_faulted_together(sqlite_api: Api) -> None:
-    body = BODY | {"callback_url": "ftp://a.example/", "account": "nope"}
-    assert pointers(sqlite_api.client().post("/v1/watches", body)) == ["/callback_url", "/account"]
+EVERY_FIELD_AT_FAULT = {
+    "task_id": "",
+    "callback_url": "x",
+    "account": "nope",
+    "kind": "nope",
+    "metadata": [],
+    "timeout_seconds": 1,
+    "extra": 1,
+}
+
+
+def test_each_field_at_fault_is_named_in_one_answer(refused: Caller) -> None:
+    response = refused.post("/v1/watches", EVERY_FIELD_AT_FAULT)
+    assert pointers(response) == [f"/{name}" for name in EVERY_FIELD_AT_FAULT]
+
+
+def test_an_unknown_account_is_named_beside_faults_of_other_fields(refused: Caller) -> None:
+    body = {"task_id": "", "callback_url": "x", "account": "nope"}
+    assert pointers(refused.post("/v1/watches", body)) == ["/task_id", "/callback_url", "/account"]
 
 
 @pytest.mark.parametrize(
@@ -154,8 +171,8 @@ def test_a_callback_url_that_could_not_be_called_is_refused(refused: Caller, url
 
 
 def test_the_rules_for_callback_urls_are_the_operators(serve_sqlite: Serve) -> None:
-    strict = {"https_only": True, "callback_ports": frozenset({443})}
-    client = serve_sqlite(**strict).client()
+    strict = a_sender(https_only=True, ports=frozenset({443}))
+    client = serve_sqlite(callbacks=strict).client()
     for url in ("http://app.example.com/", "https://app.example.com:8443/"):
         assert pointers(client.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
 

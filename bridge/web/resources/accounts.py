@@ -1,12 +1,13 @@
 """HubSpot accounts over REST: for admins alone; secrets go in, and never out."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import structlog
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 from pydantic.config import JsonDict
 
 from bridge import accounts
@@ -15,7 +16,7 @@ from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.edges.accounts import AccountChange, Credentials
 from bridge.web.fields import Body
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Problem
+from bridge.web.problems import Fault, Problem
 from bridge.web.shown import Shown
 
 log = structlog.get_logger()
@@ -106,12 +107,14 @@ class AccountSettings(Body):
         default=None, description="The share of it that the bridge may use."
     )
 
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        oauth = [self.client_id, self.client_secret, self.refresh_token]
-        if all(oauth) if self.access_token is None else not any(oauth):
-            return self
-        raise ValueError("must have either access_token, or client_id, client_secret and refresh_token")
+    @classmethod
+    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+        """See that there is one way to prove who it is."""
+        oauth = [given.get(name) is not None for name in _OAUTH]
+        if all(oauth) if given.get("access_token") is None else not any(oauth):
+            return ()
+        detail = "must have either access_token, or client_id, client_secret and refresh_token"
+        return [Fault(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
         """Return what is to be stored."""

@@ -1,7 +1,8 @@
 """Changing watches by hand: taking them back, asking HubSpot now, sending callbacks again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
 from pydantic import ConfigDict, Field
@@ -15,7 +16,7 @@ from bridge.edges.store.listing import Filters
 from bridge.web.fields import Body
 from bridge.web.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Fault, Problem, invalid, not_found
+from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.resources.registrations import no_room
 from bridge.web.shown import Shown, ShownWatch, watch_text
 
@@ -35,6 +36,13 @@ class Redelivery(FilterFields, Body):
     )
 
     dry_run: bool = Field(default=False, description="Only count them.")
+
+    @classmethod
+    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+        """See that there is a filter."""
+        if any(given.get(name) is not None for name in FilterFields.model_fields):
+            return ()
+        return [Fault(pointer="", detail="must have at least one filter")]
 
 
 class ShownCount(Shown):
@@ -110,8 +118,6 @@ def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
     filters = body.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
-    if not body.any_given:
-        return invalid(Fault(pointer="", detail="must have at least one filter"))
     if body.dry_run:
         return reply({"count": _count(call, filters)})
     if not call.caller.admin and (problem := _no_room(call, _count(call, filters))):

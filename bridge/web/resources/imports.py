@@ -9,12 +9,13 @@ from pydantic import ConfigDict, Field
 
 from bridge import start_import as starting
 from bridge.edges.accounts import DEFAULT
+from bridge.edges.addresses import callback_host
 from bridge.register import Differs, Registered
 from bridge.start_import import Lost, NotStarted, Refusal, Started, Unwatched
-from bridge.web.fields import Body, Document, Metadata, Name, TimeoutSeconds, Url
+from bridge.web.fields import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
 from bridge.web.operations import Answered, Call, Reply, Resource
 from bridge.web.problems import Problem
-from bridge.web.resources.registrations import accounts_among, callback_host, no_room, told
+from bridge.web.resources.registrations import no_room, told
 from bridge.web.shown import ShownWatch
 
 resource = Resource("Watches")
@@ -52,8 +53,10 @@ class NewImport(Body):
         alias="import",
         description="The body of HubSpot's `import-from-url/async`, which gets it as it is: at most 16 KiB.",
     )
-    callback_url: Url = Field(description="As in a registration, and so are the others.")
-    account: Name = Field(default=DEFAULT, description="The HubSpot account that is to import the file.")
+    callback_url: CallbackUrl = Field(description="As in a registration, and so are the others.")
+    account: AccountName = Field(
+        default=DEFAULT, description="The HubSpot account that is to import the file."
+    )
     metadata: Metadata = Field(default_factory=lambda: "{}")
     timeout_seconds: TimeoutSeconds | None = None
 
@@ -75,9 +78,6 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     the account is paused or the bridge's share of its quota used up, it is a 503. Sent again, a request starts
     another import.
     """
-    host = callback_host(call, body.callback_url, body.account, accounts_among(call, {body.account}))
-    if isinstance(host, Problem):
-        return host
     if problem := no_room(call, 1):
         return problem
     call.ensure_client()
@@ -86,7 +86,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
         account=body.account,
         document=body.document,
         callback_url=body.callback_url,
-        callback_host=host,
+        callback_host=callback_host(body.callback_url),
         metadata=body.metadata,
         timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
         names_timeout=body.timeout_seconds is not None,

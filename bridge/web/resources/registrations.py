@@ -8,14 +8,23 @@ from pydantic import ConfigDict, Field, SkipValidation
 
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.edges.accounts import DEFAULT
+from bridge.edges.addresses import callback_host
 from bridge.edges.database import reading
 from bridge.edges.store import watches as store
 from bridge.register import Contended, Differs, Registered, Registration, Result
 from bridge.web.auth import UNKNOWN_KEY
-from bridge.web.callback_urls import host_of
-from bridge.web.fields import Body, Kind, Metadata, Name, TaskId, TimeoutSeconds, Url, validated
+from bridge.web.fields import (
+    AccountName,
+    Body,
+    CallbackUrl,
+    Kind,
+    Metadata,
+    TaskId,
+    TimeoutSeconds,
+    validated,
+)
 from bridge.web.operations import Access, Answered, Call, Reply, Resource
-from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.problems import Fault, Problem
 from bridge.web.registrar import KeyGone
 from bridge.web.shown import Shown, ShownProblem, ShownWatch, watch_text
 
@@ -26,7 +35,6 @@ CONTENDED = Problem(
     detail="Others withdraw the same watch as fast as it is registered. Send the request again.",
     headers={"Retry-After": "1"},
 )
-UNKNOWN_ACCOUNT = Fault(pointer="/account", detail="is not an account of this bridge")
 
 
 class NewWatch(Body):
@@ -48,8 +56,8 @@ class NewWatch(Body):
     )
 
     task_id: TaskId = Field(description="HubSpot's id of the task: printable characters, no white space.")
-    callback_url: Url = Field(description="Where the callback goes: http(s), no user, no fragment.")
-    account: Name = Field(default=DEFAULT, description="The HubSpot account that the task runs in.")
+    callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
+    account: AccountName = Field(default=DEFAULT, description="The HubSpot account that the task runs in.")
     kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
     metadata: Metadata = Field(
         default_factory=lambda: "{}",
@@ -109,9 +117,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
     A client may have a limited number of watches open at a time; a new one more is a 429.
     """
-    wanted = _checked(call, body, accounts_among(call, {body.account}))
-    if isinstance(wanted, Problem):
-        return wanted
+    wanted = _registration(call, body)
     if _without_room(call, [wanted]):
         return _full(call)
     call.ensure_client()
@@ -141,9 +147,8 @@ def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
     many are taken, in order, as the client may have open; each of the others is a 429. The whole body may have at
     most 1 MiB.
     """
-    items = [validated(NewWatch, item) for item in body.watches]
-    accounts = accounts_among(call, {item.account for item in items if isinstance(item, NewWatch)})
-    checked = [item if isinstance(item, Problem) else _checked(call, item, accounts) for item in items]
+    items = [validated(NewWatch, item, call.context) for item in body.watches]
+    checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]
     refused = _without_room(call, [item for item in checked if isinstance(item, Registration)])
     checked = [
         _full(call) if isinstance(item, Registration) and item in refused else item for item in checked
@@ -166,38 +171,18 @@ def _result_text(outcome: Result | Problem, answers: Mapping[str, str]) -> str:
     return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
 
 
-def _checked(call: Call, given: NewWatch, accounts: Collection[str]) -> Registration | Problem:
-    host = callback_host(call, given.callback_url, given.account, accounts)
-    if isinstance(host, Problem):
-        return host
+def _registration(call: Call, given: NewWatch) -> Registration:
     return Registration(
         client=call.caller.name,
         account=given.account,
         kind=given.kind,
         task_id=given.task_id,
         callback_url=given.callback_url,
-        callback_host=host,
+        callback_host=callback_host(given.callback_url),
         metadata=given.metadata,
         timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
         names_timeout=given.timeout_seconds is not None,
     )
-
-
-def callback_host(call: Call, url: str, account: str, accounts: Collection[str]) -> str | Problem:
-    """Return the host of the callback URL, unless that or the account cannot be used."""
-    host = host_of(url, call.parts)
-    faults = [] if account in accounts else [UNKNOWN_ACCOUNT]
-    if isinstance(host, Fault):
-        return invalid(host, *faults)
-    return invalid(*faults) if faults else host
-
-
-def accounts_among(call: Call, named: Collection[str]) -> Collection[str]:
-    """Return the accounts that exist; `default` does, whether or not its credentials are set."""
-    if set(named) <= {DEFAULT}:
-        return named
-    with reading(call.parts.engine) as connection:
-        return call.parts.accounts.stored(connection) | {DEFAULT}
 
 
 def no_room(call: Call, wanted: int) -> Problem | None:
