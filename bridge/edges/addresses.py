@@ -1,6 +1,7 @@
 """Which addresses a callback may be sent to, and which callback URLs may be registered. Pure functions.
 
-An address is judged where it is dialled; what is said about a URL's host is only an early hint.
+An address is judged where it is dialled, and a name by what it then leads to. What is certain before, because
+the host is an address itself or `localhost`, is said at registration. A refusal names the setting behind it.
 """
 
 import re
@@ -77,6 +78,7 @@ _REFUSED = tuple((ip_network(block), why) for block, why in REFUSED)
 _EMBEDDING = tuple((IPv6Network(block), shift, name) for block, shift, name in EMBEDDING)
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 
+LOOPBACK = ("127.0.0.1", "::1")
 MAX_URL_CHARACTERS = 2_048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
@@ -93,8 +95,8 @@ def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
     try:
         why = _why_refused(ip_address(address), allow)
     except ValueError:
-        why = "it is not an IP address"
-    return why and f"the address is not allowed: {why}"
+        return "the address is not allowed: it is not an IP address"
+    return why and f"the address is not allowed: {why}, and BRIDGE_CALLBACK_ALLOW does not name it"
 
 
 def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
@@ -121,12 +123,16 @@ def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | 
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
-def literal_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
-    """Why the address that a fine URL has for a host, in whatever spelling, must not be dialled.
+def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
+    """Why the host of a fine URL can never be called: it is an address, in whatever spelling, or `localhost`.
 
-    None when it may be, or when the host is a name.
+    None when it may be called, or when it is a name that has to be looked up.
     """
-    address = _address(callback_host(url))
+    host = callback_host(url)
+    if _is_localhost(host):
+        refusals = [refusal(address, allow=allow) for address in LOOPBACK]
+        return refusals[0] if all(refusals) else None
+    address = _address(host)
     return refusal(address, allow=allow) if address else None
 
 
@@ -190,7 +196,7 @@ def _problems_of_parts(parts: SplitResult, *, https_only: bool) -> Iterator[str]
     if parts.scheme not in _DEFAULT_PORTS:
         yield "the URL must start with http:// or https://"
     if https_only and parts.scheme != "https":
-        yield "the URL must start with https://"
+        yield "the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
     if "@" in parts.netloc:
         yield "the URL has a user name or password in it"
     if not parts.hostname:
@@ -205,7 +211,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
     if port == 0:
         yield "the port is not a number from 1 to 65535"
     if ports and port not in ports:
-        yield f"the port {port} is not one that callbacks may use"
+        yield f"the port {port} is not among BRIDGE_CALLBACK_PORTS"
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
@@ -232,6 +238,11 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return host.startswith("[") and "%" not in host
+
+
+def _is_localhost(host: str) -> bool:
+    """Tell whether the name means this machine, whatever a resolver says (RFC 6761, 6.3)."""
+    return host == "localhost" or host.endswith(".localhost")
 
 
 def _address(host: str) -> str | None:

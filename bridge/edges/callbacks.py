@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from bridge.core.answers import Answer, NoAnswer
-from bridge.edges.addresses import Network, literal_refusal, problem_with, refusal
+from bridge.edges.addresses import Network, host_refusal, problem_with, refusal
 from bridge.edges.connections import HOSTS_PER_THREAD
 from bridge.edges.deadline import Lookup, system_lookup
 from bridge.edges.transport import Transport
@@ -17,7 +17,8 @@ class CallbackSender:
     """POSTs callbacks, each within `timeout_seconds`, and never to an address that is refused.
 
     `allow` holds blocks that are exempt from the address filter, `ports` those that may be used (any
-    when empty). With `proxy`, names are resolved and filtered by the proxy. Thread-safe.
+    when empty). With `proxy`, names are resolved and filtered by the proxy; addresses and `localhost` are judged
+    here all the same. Thread-safe.
     """
 
     def __init__(
@@ -33,26 +34,30 @@ class CallbackSender:
     ) -> None:
         self._https_only = https_only
         self._ports = ports
-        self._refusal = functools.partial(literal_refusal, allow=tuple(allow))
+        self._allow = tuple(allow)
         self._transport = Transport(
             timeout_seconds=timeout_seconds,
             body_limit=BODY_LIMIT,
             proxy=proxy,
-            guard=functools.partial(refusal, allow=tuple(allow)),
+            guard=functools.partial(refusal, allow=self._allow),
             lookup=lookup,
             hosts_per_thread=hosts_per_thread,
         )
 
     def problem_with(self, url: str) -> str | None:
-        """Return why no callback can be sent to `url` under these settings, as a sentence; None when one can."""
-        return problem_with(url, https_only=self._https_only, ports=self._ports)
+        """Return why no callback can be sent to `url` under these settings; None when one may be.
+
+        Where a name leads is judged when it is dialled.
+        """
+        problem = problem_with(url, https_only=self._https_only, ports=self._ports)
+        return problem or host_refusal(url, allow=self._allow)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | NoAnswer:
         """POST `body` as it is, and read at most 64 KiB of the answer, undecoded.
 
         The URL is checked again, for the rules may have changed since it was registered.
         """
-        if problem := self.problem_with(url) or self._refusal(url):
+        if problem := self.problem_with(url):
             return NoAnswer(reason=problem)
         return self._transport.send("POST", url, headers, body)
 

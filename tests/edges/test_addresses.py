@@ -11,11 +11,13 @@ from bridge.edges.addresses import (
     REFUSED,
     _problems_of_host,
     callback_host,
-    literal_refusal,
+    host_refusal,
     problem_with,
     refusal,
 )
 from tests.senders import LOOPBACK
+
+NOT_NAMED = "and BRIDGE_CALLBACK_ALLOW does not name it"
 
 
 def problem(url: str, *, https_only: bool = False, ports: frozenset[int] = frozenset()) -> str | None:
@@ -36,7 +38,7 @@ def test_each_row_refuses_with_its_reason(block: str, reason: str) -> None:
     ]
     for address in (network[0], network[network.num_addresses // 2], network[-1]):
         expected = next((other_reason for other, other_reason in narrower if address in other), reason)
-        assert why(str(address)) == f"the address is not allowed: {expected}"
+        assert why(str(address)) == f"the address is not allowed: {expected}, {NOT_NAMED}"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_other_embedding_forms_are_refused_whatever_is_inside(address: str) -> N
 
 
 def test_a_zone_does_not_hide_an_address() -> None:
-    assert why("fe80::1%eth0") == "the address is not allowed: link-local (RFC 4291)"
+    assert why("fe80::1%eth0") == f"the address is not allowed: link-local (RFC 4291), {NOT_NAMED}"
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f000001", "1.2.3.4.5", "[::1]", "%eth0"])
@@ -219,12 +221,24 @@ def test_a_bad_callback_url_is_told_what_is_wrong(url: str, sentence: str) -> No
     ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "127.0.0.%31", "[::1]", "0"],
 )
 def test_an_address_for_a_host_is_known_in_any_spelling(host: str) -> None:
-    assert (literal_refusal(f"https://{host}/", allow=()) or "").startswith("the address is not allowed: ")
-    assert literal_refusal(f"https://{host}/", allow=(*LOOPBACK, ip_network("0.0.0.0/8"))) is None
+    assert (host_refusal(f"https://{host}/", allow=()) or "").startswith("the address is not allowed: ")
+    assert host_refusal(f"https://{host}/", allow=(*LOOPBACK, ip_network("0.0.0.0/8"))) is None
 
 
-def test_a_name_is_judged_only_when_it_is_dialled() -> None:
-    assert literal_refusal("https://localhost/", allow=()) is None
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost.", "app.localhost", "a.b.LOCALHOST."])
+def test_localhost_is_loopback_however_it_is_spelled(host: str) -> None:
+    url = f"https://{host}:8443/"
+    assert host_refusal(url, allow=()) == f"the address is not allowed: loopback (RFC 1122), {NOT_NAMED}"
+    assert host_refusal(url, allow=[ip_network("10.0.0.0/8")]) is not None
+    for loopback in LOOPBACK:
+        assert host_refusal(url, allow=[loopback]) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["app.example", "localhost.example", "notlocalhost", "intranet", "1.2.3.4.5"]
+)
+def test_another_name_is_judged_only_when_it_is_dialled(host: str) -> None:
+    assert host_refusal(f"https://{host}/", allow=()) is None
 
 
 def test_a_host_that_two_parsers_read_differently_is_refused() -> None:
@@ -232,7 +246,9 @@ def test_a_host_that_two_parsers_read_differently_is_refused() -> None:
 
 
 def test_http_is_refused_where_only_https_may_be_used() -> None:
-    assert problem("http://example.com/", https_only=True) == "the URL must start with https://"
+    assert problem("http://example.com/", https_only=True) == (
+        "the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
+    )
     assert problem("https://example.com/", https_only=True) is None
 
 
@@ -241,8 +257,8 @@ def test_http_is_refused_where_only_https_may_be_used() -> None:
     [
         ("https://example.com/", None),
         ("https://example.com:8443/", None),
-        ("http://example.com/", "the port 80 is not one that callbacks may use"),
-        ("https://example.com:22/", "the port 22 is not one that callbacks may use"),
+        ("http://example.com/", "the port 80 is not among BRIDGE_CALLBACK_PORTS"),
+        ("https://example.com:22/", "the port 22 is not among BRIDGE_CALLBACK_PORTS"),
     ],
 )
 def test_only_the_ports_that_are_named_may_be_used(url: str, sentence: str | None) -> None:

@@ -96,13 +96,15 @@ def test_when_the_allowed_address_refuses_no_other_is_dialled(receiver: Receiver
 
 def test_http_is_not_sent_where_only_https_may_be_used(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, https_only=True), receiver.url())
-    assert answer == NoAnswer(reason="the URL must start with https://")
+    assert answer == NoAnswer(
+        reason="the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
+    )
     assert receiver.connections == 0
 
 
 def test_a_port_that_may_not_be_used_is_not_dialled(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, ports=frozenset({443})), receiver.url())
-    assert answer == NoAnswer(reason=f"the port {receiver.port} is not one that callbacks may use")
+    assert answer == NoAnswer(reason=f"the port {receiver.port} is not among BRIDGE_CALLBACK_PORTS")
     assert receiver.connections == 0
 
 

@@ -13,6 +13,7 @@ from standardwebhooks import Webhook
 from bridge import clients, web
 from bridge.edges.secrets import Cipher
 from tests.edges.receiver import OK, Receiver, Visit, answering, answering_once
+from tests.senders import a_sender
 from tests.web.api import Api, Caller, Serve, members, pointers, problem
 
 PATH = "/v1/test-callback"
@@ -94,8 +95,9 @@ def test_a_receiver_that_is_not_there_is_an_attempt_too(sqlite_api: Api) -> None
     assert attempt["error"].startswith("The receiver did not answer: ")
 
 
-def test_an_address_that_must_not_be_called_is_a_failed_attempt(sqlite_api: Api) -> None:
-    attempt = members(sqlite_api.client().post(PATH, {"callback_url": "http://10.0.0.1/"}))
+def test_a_name_that_leads_where_nobody_may_be_called_is_a_failed_attempt(serve_sqlite: Serve) -> None:
+    client = serve_sqlite(callbacks=a_sender(lookup=lambda _: ["10.0.0.1"])).client()
+    attempt = members(client.post(PATH, {"callback_url": "http://intranet.example/"}))
     assert "the address is not allowed: private" in attempt["error"]
 
 
