@@ -1,6 +1,7 @@
 """Who is calling: API keys, and what happens to wrong ones."""
 
 import re
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -9,9 +10,9 @@ from hashlib import sha256
 from hmac import compare_digest
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.clients import ADMIN
-from bridge.edges import database
 from bridge.edges.database import reading
 from bridge.edges.store import clients as store
 from bridge.edges.store.clients import Client
@@ -41,6 +42,41 @@ class Caller:
         return self.admin or self.name == client
 
 
+class LastUses:
+    """Saves when clients used their keys, in a thread of its own: no request waits for the database's writer.
+
+    The thread runs while there is something to save. What the database does not take is dropped: the client's next
+    use is saved, a minute later. Thread-safe.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._unsaved: dict[str, datetime] = {}
+        self._saving = False
+
+    def note(self, client: str, now: datetime) -> None:
+        """Have it saved that this client used its key now."""
+        with self._lock:
+            self._unsaved[client] = now
+            if self._saving:
+                return
+            self._saving = True
+        threading.Thread(target=self._save, name="last-uses", daemon=True).start()
+
+    def _save(self) -> None:
+        while noted := self._next():
+            with suppress(SQLAlchemyError), self._engine.begin() as connection:
+                for client, used_at in sorted(noted.items()):
+                    store.used(connection, client, used_at)
+
+    def _next(self) -> dict[str, datetime]:
+        with self._lock:
+            noted, self._unsaved = self._unsaved, {}
+            self._saving = bool(noted)
+        return noted
+
+
 class Door:
     """Tells callers by their keys. Thread-safe."""
 
@@ -48,6 +84,7 @@ class Door:
         self._engine = engine
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = Failures()
+        self._last_uses = LastUses(engine)
         self._look_up = Together(self._owners)
         # The owners of keys, when these were last looked up: as many as there are clients.
         self._remembered: dict[str, Client] = {}
@@ -85,9 +122,7 @@ class Door:
         return [found.get(key) for key in keys]
 
     def _noted(self, client: Client, now: datetime) -> Client:
-        # A database that can only be read, or is busy, must not keep anybody from reading.
-        with suppress(*database.AWAY), self._engine.begin() as connection:
-            store.used(connection, client.name, now)
+        self._last_uses.note(client.name, now)
         return replace(client, last_used_at=now)
 
     def _refused(self, address: str, now: datetime) -> Problem:

@@ -1,12 +1,18 @@
 """Who may call what: every operation, with every kind of key."""
 
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from bridge import clients
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
+from tests.reliability.waiting import until
 from tests.web.api import ADMIN_KEY, URL, Api, Caller, Serve, members, problem
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
@@ -191,3 +197,39 @@ def test_a_key_that_is_taken_away_counts_as_a_wrong_one(sqlite_api: Api) -> None
     revoke(sqlite_api, "cms")
     body = {"task_id": "b", "callback_url": URL}
     assert [client.post("/v1/watches", body).status_code for _ in range(31)] == [401] * 30 + [429]
+
+
+READS = [operation for operation in OPERATIONS if operation.method == "GET"]
+
+
+@pytest.mark.parametrize("operation", READS, ids=name_of)
+def test_no_read_waits_for_the_writer_of_a_sqlite_database(sqlite_api: Api, operation: Operation) -> None:
+    callers = [sqlite_api.admin, *(sqlite_api.client(f"ops-{number}", admin=True) for number in range(3))]
+    reader, begun = threading.get_ident(), []
+
+    @event.listens_for(sqlite_api.parts.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("BEGIN") and threading.get_ident() == reader:
+            begun.append(statement)
+
+    with another_writer(sqlite_api):
+        for caller in callers:
+            assert call(caller, operation).status_code in {*operation.answers, *operation.problems}
+    assert set(begun) <= {"BEGIN"}
+
+
+@contextmanager
+def another_writer(api: Api) -> Iterator[None]:
+    """Hold the lock that every writer of a SQLite database needs."""
+    path = api.parts.engine.url.database
+    assert path is not None
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_a_key_s_use_is_noted_once_the_writer_is_done(sqlite_api: Api) -> None:
+    client = sqlite_api.client("cms")
+    with another_writer(sqlite_api):
+        assert client.get("/v1/watches").status_code == 200
+    until(lambda: members(sqlite_api.admin.get("/v1/clients"))["clients"][0]["last_used_at"])
