@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,12 +32,12 @@ EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can b
 class NewImport:
     """An import to start, and how to watch it.
 
-    `document` is HubSpot's own body, sent as it is; `metadata` is a JSON object as text.
+    `document` is HubSpot's own body, sent as it is, and `metadata` the client's: JSON objects as text.
     """
 
     client: str
     account: str
-    document: Mapping[str, Any] = field(repr=False)  # its URL may hold a secret
+    document: str = field(repr=False)  # its URL may hold a secret
     callback_url: str
     callback_host: str
     metadata: str

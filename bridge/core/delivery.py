@@ -1,6 +1,7 @@
 """When to try a callback again, what the receiver's answer means, and the callback's body."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -153,7 +154,7 @@ def event_type(watch: Watch) -> str:
 def payload(watch: Watch, hubspot: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one ended watch.
 
-    `hubspot` is HubSpot's JSON text: it goes out as it came in. ValueError before the end.
+    `hubspot` is HubSpot's JSON text: it goes out as it came in, and so does the metadata. ValueError before the end.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
@@ -164,19 +165,34 @@ def payload(watch: Watch, hubspot: str | None) -> bytes:
         "kind": watch.kind,
         "account": watch.account,
         "outcome": watch.outcome,
-        "metadata": json.loads(watch.metadata),
+        "metadata": Verbatim(watch.metadata),
         "created_at": rfc3339(watch.created_at),
         "ended_at": rfc3339(watch.ended_at),
         "error": watch.error,
-    } | ({"truncated": True} if truncated else {})
-    text = with_verbatim(data, "hubspot", None if truncated else hubspot)
-    head = json.dumps({"type": event_type(watch), "timestamp": rfc3339(watch.ended_at)})
-    return f'{head[:-1]}, "data": {text}}}'.encode()
+        **({"truncated": True} if truncated else {}),
+        "hubspot": None if truncated or hubspot is None else Verbatim(hubspot),
+    }
+    event = {
+        "type": event_type(watch),
+        "timestamp": rfc3339(watch.ended_at),
+        "data": Verbatim(json_object(data)),
+    }
+    return json_object(event).encode()
 
 
-def with_verbatim(fields: dict[str, Any], name: str, text: str | None) -> str:
-    """Return `fields` as a JSON object with one more member, whose JSON `text` stays as it is.
+class Verbatim(str):
+    """JSON text that goes out as it came in: to parse it and write it again could change numbers, and order."""
 
-    Parsing and writing it again could change numbers, and order.
-    """
-    return f'{json.dumps(fields)[:-1]}, "{name}": {text or "null"}}}'
+    __slots__ = ()
+
+
+_encode = json.JSONEncoder().encode
+
+
+def json_object(members: Mapping[str, Any]) -> str:
+    """Return a JSON object with these members, of which those that are Verbatim stay as they are."""
+    texts = (
+        f'"{name}": {value if isinstance(value, Verbatim) else _encode(value)}'
+        for name, value in members.items()
+    )
+    return f"{{{', '.join(texts)}}}"

@@ -1,11 +1,9 @@
 """HubSpot's API: imports started and tasks asked about, in the account's name."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from bridge import __version__
 from bridge.core.answers import Answer, NoAnswer, NoToken
@@ -54,10 +52,10 @@ class HubSpot:
         """Ask how a task is. The URL is built here: HubSpot's own links point where tokens fail."""
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
-    def start_import(self, account: Account, document: Mapping[str, Any]) -> Answer | NoAnswer | NoToken:
-        """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body."""
+    def start_import(self, account: Account, document: str) -> Answer | NoAnswer | NoToken:
+        """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body, as JSON text."""
         path = START_PATH.format(v=account.api_version)
-        return self.request(account, "POST", path, json.dumps(document).encode())
+        return self.request(account, "POST", path, document.encode())
 
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None

@@ -2,7 +2,8 @@
 
 import json
 from functools import lru_cache
-from typing import Any, NoReturn
+from math import isinf
+from typing import Any, NoReturn, Self
 
 from flask import Request
 from gunicorn.http.errors import ParseException
@@ -16,6 +17,19 @@ LARGEST_BYTES = 1024 * 1024
 READ_BYTES = LARGEST_BYTES + 1
 
 TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
+
+
+class Number(float):
+    """A number as it was written: `1.10` and `1.1` are one float, and two texts."""
+
+    __slots__ = ("text",)
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Read the number."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
 
 
 class NotJson(ValueError):
@@ -45,7 +59,10 @@ def read(request: Request) -> Any:
 
 
 def decoded(text: bytes) -> Any:
-    """Return JSON as Python objects. Raises NotJson, also for what Python would take and others would not."""
+    """Return JSON as Python objects; a number that Python would write otherwise is a Number.
+
+    Raises NotJson, also for what Python would take and others would not.
+    """
     try:
         return _decoder.decode(text.decode())
     except NotJson:
@@ -58,6 +75,29 @@ def decoded(text: bytes) -> Any:
         raise NotJson(f"{error.msg}, in line {error.lineno}, column {error.colno}") from None
     except ValueError:
         raise NotJson("a number has too many digits") from None
+
+
+def encoded(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
+    """Return what `decoded` gave as JSON again, with each Number as it was written."""
+
+    def write(value: object) -> str:
+        match value:
+            case Number(text=text):
+                return text
+            case dict():
+                return (
+                    "{" + comma.join([f"{string(name)}:{space}{write(v)}" for name, v in value.items()]) + "}"
+                )
+            case list():
+                return "[" + comma.join(map(write, value)) + "]"
+            case _:
+                return string(value)
+
+    comma, string = f",{space}", _ASCII.encode if ascii_only else _UTF8.encode
+    return write(value)
+
+
+_ASCII, _UTF8 = json.JSONEncoder(), json.JSONEncoder(ensure_ascii=False)
 
 
 def _problem_with_type(request: Request) -> Problem | None:
@@ -78,11 +118,15 @@ def _no_constant(word: str) -> NoReturn:
     raise NotJson(f"{word} is no number")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
+def _finite(text: str) -> Number:
+    number = Number(text)
+    if isinf(number):
         raise NotJson("a number is too large")
     return number
+
+
+def _whole(text: str) -> int | Number:
+    return Number(text) if text == "-0" else int(text)
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -93,5 +137,5 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decoder = json.JSONDecoder(
-    parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_name_twice
+    parse_constant=_no_constant, parse_float=_finite, parse_int=_whole, object_pairs_hook=_no_name_twice
 )

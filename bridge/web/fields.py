@@ -1,6 +1,5 @@
 """The types of fields in bodies and queries: what they accept, and what the OpenAPI document says of it."""
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from bridge.edges import addresses
 from bridge.edges.accounts import DEFAULT
 from bridge.edges.database import reading
 from bridge.edges.store import listing
+from bridge.web.bodies import encoded
 from bridge.web.parts import Parts
 from bridge.web.problems import Fault, Problem, invalid
 
@@ -180,27 +180,25 @@ def _metadata(given: object) -> str:
     return _object_text(given, LARGEST_METADATA_BYTES)
 
 
-def _document(given: object) -> object:
-    _object_text(given, LARGEST_DOCUMENT_BYTES)
-    return given
+def _document(given: object) -> str:
+    return _object_text(given, LARGEST_DOCUMENT_BYTES)
 
 
 def _object_text(given: object, largest_bytes: int) -> str:
-    """Return the object as compact JSON: ASCII, so that any text survives any database."""
+    """Return the object as JSON, numbers as they were written; in ASCII, so that any text survives any database."""
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
     if _is_deep(given):
         raise ValueError(f"must be nested at most {DEEPEST_OBJECT} deep")
-    text = json.dumps(given, separators=(",", ":"))
-    # Escapes are never shorter than UTF-8, so that most need no second look.
-    if len(text) > largest_bytes and _utf8_bytes(given) > largest_bytes:
+    text = encoded(given)
+    # Escapes and spaces only make it longer, so that most need no second look.
+    if len(text) > largest_bytes and _compact_bytes(given) > largest_bytes:
         raise ValueError(f"must be at most {largest_bytes // 1024} KiB as compact JSON in UTF-8")
     return text
 
 
-def _utf8_bytes(given: object) -> int:
-    text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
-    return len(text.encode(errors="surrogatepass"))
+def _compact_bytes(given: object) -> int:
+    return len(encoded(given, ascii_only=False, space="").encode(errors="surrogatepass"))
 
 
 def _is_deep(value: object) -> bool:

@@ -1,12 +1,11 @@
 """Problems: every refusal in one form (RFC 9457), and what each status means here."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from bridge.core.delivery import with_verbatim
+from bridge.core.delivery import Verbatim, json_object
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -74,9 +73,7 @@ class Problem:
     def text(self) -> str:
         """Return the problem as JSON, with its extension members."""
         members = self.members() | dict(self.more)
-        return (
-            json.dumps(members) if self.hubspot is None else with_verbatim(members, "hubspot", self.hubspot)
-        )
+        return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 
 def invalid(*faults: Fault) -> Problem:

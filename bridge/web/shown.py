@@ -1,12 +1,11 @@
 """What the bridge shows, as the OpenAPI document tells it: nothing is validated on the way out."""
 
-import json
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.core.delivery import with_verbatim
+from bridge.core.delivery import Verbatim, json_object
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State, Watch
 
@@ -81,7 +80,7 @@ class ShownWatch(Shown):
     account: str = Field(description="The HubSpot account.")
     client: str = Field(description="Who registered it.")
     callback_url: str
-    metadata: dict[str, Any] = Field(description="As the client gave it.")
+    metadata: dict[str, Any] = Field(description="As the client gave it, numbers to the digit.")
     state: State = Field(description="What the bridge is doing about it.")
     outcome: Outcome | None = Field(description="How the task ended.")
     created_at: datetime
@@ -100,8 +99,8 @@ class ShownWatch(Shown):
 
 
 def watch_text(watch: Watch, hubspot: str | None) -> str:
-    """Return a watch as JSON. `hubspot` is HubSpot's JSON text, which stays as it is."""
-    return with_verbatim(
+    """Return a watch as JSON. The metadata and `hubspot`, HubSpot's JSON text, stay as they are."""
+    return json_object(
         {
             "id": watch.id,
             "task_id": watch.task_id,
@@ -109,7 +108,7 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
             "account": watch.account,
             "client": watch.client,
             "callback_url": watch.callback_url,
-            "metadata": json.loads(watch.metadata),
+            "metadata": Verbatim(watch.metadata),
             "state": watch.state,
             "outcome": watch.outcome,
             "created_at": rfc3339(watch.created_at),
@@ -124,9 +123,8 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
             "attempts": watch.attempts,
             "last_attempt_at": _instant(watch.last_attempt_at),
             "last_status_code": watch.last_status_code,
-        },
-        "hubspot",
-        hubspot,
+            "hubspot": None if hubspot is None else Verbatim(hubspot),
+        }
     )
 
 

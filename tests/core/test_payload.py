@@ -104,6 +104,11 @@ def test_the_client_s_metadata_comes_back_untouched(metadata: dict[str, Any]) ->
     assert json.dumps(told) == json.dumps(metadata)
 
 
+def test_metadata_goes_out_as_it_is_stored() -> None:
+    stored = '{"a":1e2, "b": 0.1234567890123456789}'
+    assert f'"metadata": {stored}, ' in body_of("{}", metadata=stored)
+
+
 @pytest.mark.parametrize(
     ("characters", "truncated"),
     [

@@ -18,12 +18,12 @@ from tests.edges.receiver import OK, Receiver, Visit
 from tests.hubspot_accounts import an_account
 
 VERSIONS = ("v3", "2026-03", "2026-09")
-DOCUMENT = {
+DOCUMENT = """{
     "access": "PRIVATE",
     "url": "https://files.example.com/r\u00e9sum\u00e9.csv?signature=1%2F2",
     "folderPath": "/imports",
-    "unheardOf": {"by": ["the", "bridge", None, 1.5]},
-}
+    "unheardOf": {"by": ["the", "bridge", null, 1.50]}
+}"""
 
 
 @pytest.fixture
@@ -181,8 +181,7 @@ def test_hubspot_s_body_arrives_as_it_was_given(
     _, headers = head(receiver.requests[0])
     body = receiver.requests[0].partition(b"\r\n\r\n")[2]
     assert headers["Content-Type"] == "application/json"
-    assert json.loads(body) == DOCUMENT
-    assert list(json.loads(body)) == list(DOCUMENT)
+    assert body == DOCUMENT.encode()
 
 
 def closing(visits_kept: int) -> Callable[[Receiver, Visit], None]:

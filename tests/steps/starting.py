@@ -1,6 +1,6 @@
 """Imports as they are started at the simulated HubSpot."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,11 +14,11 @@ from bridge.start_import import NewImport, Started
 from tests.hubspot_accounts import errands
 
 START = Target(endpoint="start-import")
-DOCUMENT = {"access": "PRIVATE", "url": "https://files.example.com/a.csv?secret", "folderPath": "/imports"}
+DOCUMENT = '{"access":"PRIVATE","url":"https://files.example.com/a.csv?secret","folderPath":"/imports"}'
 JSON = {"Content-Type": "application/json"}
 
 
-def an_import(document: Mapping[str, Any] = DOCUMENT, **others: Any) -> NewImport:
+def an_import(document: str = DOCUMENT, **others: Any) -> NewImport:
     fields: dict[str, Any] = {
         "client": "cms",
         "account": "default",

@@ -35,7 +35,7 @@ def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Acco
 
 
 def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock, account: Account) -> None:
-    result = started(sqlite_engine, clock, account, an_import({"access": "PRIVATE"}))
+    result = started(sqlite_engine, clock, account, an_import('{"access": "PRIVATE"}'))
     assert isinstance(result, Refusal)
     assert result.status_code == 400
     hubspot = json.loads(result.hubspot)

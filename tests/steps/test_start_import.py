@@ -65,7 +65,7 @@ def test_it_counts_in_the_quota_and_the_day(engine: Engine, clock: Clock, accoun
     assert usage.free_at is not None
     assert usage.free_at > clock()
     assert usage.daily_remaining == 999_999
-    started(engine, clock, account, an_import({}))
+    started(engine, clock, account, an_import("{}"))
     assert counts_of_default(engine, clock().date()) == (2, 1)
 
 

@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
+from bridge.core.delivery import payload
+from bridge.core.polling import end
+from bridge.core.watch import Outcome
+from bridge.edges.store import watches as store
 from tests.web.api import URL, Api, Caller, members, pointers, problem
 
 MIB = 1024 * 1024
@@ -172,6 +176,69 @@ def test_metadata_comes_back_untouched(api: Api, metadata: dict[str, Any]) -> No
     assert watch["metadata"] == metadata
     found = members(client.get(f"/v1/watches/{watch['id']}"))["metadata"]
     assert json.dumps(found) == json.dumps(metadata)
+
+
+NUMBERS = (
+    "0.1234567890123456789 1e2 1E+2 -0 -0.0 1e-400 1.10 100000000000000000000000001 1.7976931348623157e308"
+)
+
+
+@pytest.mark.parametrize("number", NUMBERS.split())
+def test_numbers_in_metadata_come_back_as_they_were_written(api: Api, number: str) -> None:
+    client = api.client()
+    written = f'{{"z": {number}, "a": [{number}, {{"b": {number}}}]}}'
+    item = f'{{"task_id": "A", "callback_url": "{URL}", "metadata": {written}}}'
+    shown = f'"metadata": {written}'
+    first = post(client, item.encode())
+    assert first.status_code == 201
+    assert shown in first.text
+    assert shown in client.get(f"/v1/watches/{members(first)['id']}").text
+    assert shown in client.get("/v1/watches").text
+    again = post(client, item.encode())
+    assert (again.status_code, again.text) == (200, first.text)
+    batch = client.send(
+        "POST",
+        "/v1/watches/batch",
+        data=f'{{"watches": [{item}]}}'.encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    assert f'"status": 200, "watch": {first.text}' in batch.text
+    with api.parts.engine.begin() as connection:
+        watch = store.get(connection, members(first)["id"])
+    assert watch is not None
+    assert shown in payload(end(watch, Outcome.COMPLETED, None, now=api.clock()), None).decode()
+
+
+def test_a_number_counts_towards_the_size_of_metadata_as_it_was_written(refused: Caller) -> None:
+    number = "0." + "1" * 4_096
+    response = post(refused, f'{{"metadata": {{"n": {number}}}}}'.encode())
+    assert pointers(response) == ["/task_id", "/callback_url", "/metadata"]
+
+
+@pytest.mark.parametrize(
+    ("again", "status"),
+    [
+        ('{"b": 1.10, "a": [2]}', 200),
+        ('{"a":[2],"b":1.10}', 200),
+        ('{"a": [2], "b": 1.1}', 200),
+        ('{"a": [2.0], "b": 1.10}', 409),
+        ('{"a": [2], "b": 1.11}', 409),
+        ('{"a": [2], "b": "1.10"}', 409),
+    ],
+)
+def test_metadata_differs_when_a_value_does(sqlite_api: Api, again: str, status: int) -> None:
+    client = sqlite_api.client()
+    item = f'{{"task_id": "A", "callback_url": "{URL}", "metadata": %s}}'
+    assert post(client, (item % '{"a": [2], "b": 1.10}').encode()).status_code == 201
+    assert post(client, (item % again).encode()).status_code == status
+
+
+def test_metadata_that_an_older_release_has_stored_is_shown(api: Api) -> None:
+    client = api.client()
+    watch = client.registers(metadata={"order": 17})
+    api.change(watch["id"], metadata='{"order":17}')
+    assert '"metadata": {"order":17}' in client.get(f"/v1/watches/{watch['id']}").text
+    assert client.post("/v1/watches", VALID | {"metadata": {"order": 17}}).status_code == 200
 
 
 @pytest.mark.parametrize(
