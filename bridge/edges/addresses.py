@@ -84,6 +84,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 # A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _MAX_NAME_CHARACTERS = 253
+_STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
@@ -142,6 +143,14 @@ def callback_host(url: str) -> str:
     Raises ValueError when `url` has none; a URL that `problem_with` passed always has one.
     """
     return _host_of(_origin(url))
+
+
+def without_stray_percent(url: str) -> str:
+    """Return `url` with each `%` that begins no escape written as `%25`.
+
+    urllib3 would take it for a sign that nothing is escaped yet, and escape the escapes beside it once more.
+    """
+    return _STRAY_PERCENT.sub("%25", url) if "%" in url else url
 
 
 # Each task may have a URL of its own, but a client's callbacks go to few places, and to judge one costs 50 µs.

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from bridge.core.answers import Answer, NoAnswer
-from bridge.edges.addresses import Network, host_refusal, problem_with, refusal
+from bridge.edges.addresses import Network, host_refusal, problem_with, refusal, without_stray_percent
 from bridge.edges.connections import HOSTS_PER_THREAD
 from bridge.edges.deadline import Lookup, system_lookup
 from bridge.edges.transport import Transport
@@ -59,7 +59,7 @@ class CallbackSender:
         """
         if problem := self.problem_with(url):
             return NoAnswer(reason=problem)
-        return self._transport.send("POST", url, headers, body)
+        return self._transport.send("POST", without_stray_percent(url), headers, body)
 
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from urllib.parse import unquote_to_bytes
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -175,3 +176,41 @@ def test_the_host_that_was_judged_is_the_host_that_is_dialled_and_named(
     assert [name.rstrip(".") for name in looked_up] in ([host], [])
     assert looked_up or refusal(socket.inet_ntoa(socket.inet_aton(host)), allow=()) is not None
     assert f"\r\nHost: {host}:{receiver.port}\r\n".encode() in receiver.requests[-1]
+
+
+# Paths and queries
+
+
+def target_of(receiver: Receiver) -> str:
+    """What the last request's first line asked for."""
+    return receiver.requests[-1].split(b" ", 2)[1].decode()
+
+
+@pytest.mark.parametrize(
+    ("registered", "arrives"),
+    [
+        ("/?q=a+b;c=%2F&d=%zz", "/?q=a+b;c=%2F&d=%25zz"),
+        ("/%2F/%", "/%2F/%25"),
+        ("/%2F/%2", "/%2F/%252"),
+        ("/%%41", "/%25%41"),
+        ("/100%?of=100%25", "/100%25?of=100%25"),
+        ("/%7Euser/%C3%A9", "/%7Euser/%C3%A9"),
+        ("/\u00e9?%25=%25", "/%C3%A9?%25=%25"),
+    ],
+)
+def test_an_escape_arrives_as_it_is_and_a_stray_percent_sign_is_escaped(
+    receiver: Receiver, registered: str, arrives: str
+) -> None:
+    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=registered)), Answer)
+    assert target_of(receiver) == arrives
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(["%", "%2f", "%C3", "%zz", "a", "?x", "/", "\u00e9", "+", "&", "="])).map(
+        "".join
+    )
+)
+def test_a_receiver_that_decodes_once_gets_what_was_registered(receiver: Receiver, path: str) -> None:
+    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=f"/{path}")), Answer)
+    assert unquote_to_bytes(target_of(receiver)) == unquote_to_bytes(f"/{path}")
