@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, cast
 
@@ -36,7 +36,7 @@ DEEPEST_OBJECT = 100  # whatever reads it later, in any language, can recurse th
 MOST_FAULTS = 50
 LONGEST_POINTER = 200
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.ASCII)
 
 
 class Input(BaseModel):
@@ -168,8 +168,12 @@ def _known_kind(kind: str) -> str:
 
 def _instant(text: object) -> datetime:
     try:
-        if isinstance(text, str) and _RFC3339.fullmatch(text):
-            return datetime.fromisoformat(text).astimezone(UTC)
+        # A small t or z means the same (RFC 3339, 5.6).
+        if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):
+            minute, seconds, rest = written.groups()
+            leap = timedelta(seconds=seconds == "60")
+            instant = datetime.fromisoformat(f"{minute}:{'59' if leap else seconds}{rest}")
+            return (instant + leap).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be an instant like 2026-11-05T13:00:00Z (RFC 3339), a + in a query written as %2B")

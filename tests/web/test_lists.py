@@ -153,6 +153,29 @@ def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
     assert tasks(client, created_after=(START - hour).isoformat().replace("+00:00", "-00:00"), limit=1)
 
 
+@pytest.mark.parametrize(
+    "instant",
+    [
+        "2026-11-21T12:00:00Z",
+        "2026-11-21t12:00:00z",
+        "2026-11-21t12:00:00.000000000z",
+        "2026-11-21t14:00:00+02:00",
+        "2026-11-21T12:00:00-00:00",
+        "2026-11-21T11:59:60Z",
+    ],
+)
+def test_an_instant_may_be_written_in_any_way_of_rfc_3339(sqlite_api: Api, instant: str) -> None:
+    client = sqlite_api.client()
+    watch = client.registers()
+    sqlite_api.change(watch["id"], created_at=START, state="delivered", due_at=None, settled_at=START)
+    later = START + timedelta(milliseconds=1)
+    assert tasks(client, created_after=instant) == []
+    sqlite_api.change(watch["id"], created_at=later)
+    assert tasks(client, created_after=instant) == [watch["task_id"]]
+    redelivery = client.post("/v1/watches/redeliver", {"created_after": instant, "dry_run": True})
+    assert members(redelivery) == {"count": 1}
+
+
 def test_a_client_sees_its_own_watches_and_an_admin_sees_all(api: Api) -> None:
     client, other = api.client("a"), api.client("b")
     client.registers("a-1")
