@@ -184,6 +184,24 @@ def test_the_example_for_integrators_own_tests_passes(
     namespace["test_we_hear_of_an_import_that_failed"]()
 
 
+def test_the_example_that_asks_what_has_ended_finds_it(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [block] = blocks(section(RECEIVING, "Ask, if you cannot be called"), "python")
+    monkeypatch.setenv("BRIDGE", reader.url("8000"))
+    monkeypatch.setenv("API_KEY", reader.known["hib_…"])
+    wanted = {"outcome": "canceled", "pending_seconds": 0, "processing_seconds": 0}
+    task = requests.post(f"{reader.url('8001')}/sandbox/tasks", json=wanted, timeout=30).json()["id"]
+    watch = {"task_id": task, "callback_url": f"{reader.url('9000')}/nobody"}
+    url = f"{reader.url('8000')}/v1/watches"
+    made = requests.post(url, json=watch, headers=key_of(reader), timeout=30).json()
+    ended_since = run_code(block.text)["ended_since"]
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while task not in [ended["task_id"] for ended in ended_since(made["created_at"])]:
+        assert time.monotonic() < give_up_at
+        time.sleep(0.2)
+
+
 def run_code(text: str, **known: Any) -> dict[str, Any]:
     exec(compile(text, "example", "exec"), known)  # noqa: S102 -- the page's own example is what is tested
     return known

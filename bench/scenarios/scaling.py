@@ -17,7 +17,8 @@ from bench.system import CLIENT, System
 from bridge.core.gates import Gate
 from bridge.core.watch import Outcome, State
 from bridge.edges import database
-from bridge.edges.store import claims, gates, listing
+from bridge.edges.store import claims, gates, listing, pages
+from bridge.edges.store.pages import Order
 
 CLAIMED = 100
 FEW = 1_000
@@ -53,7 +54,7 @@ def _waiting(bench: Bench, kind: str) -> list[Findings]:
 
 def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     few, *_, many = systems
-    rare = listing.Filters(client=CLIENT, outcome=Outcome.REJECTED)
+    rare = listing.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
     claimed = _timed(systems, _claim, rounds)
     pages = _timed(systems, lambda system: _page(system, listing.Filters(client=CLIENT)), rounds)
     rares = _timed(systems, lambda system: _page(system, rare), 3)
@@ -187,4 +188,4 @@ def _claim_from(system: System, state: State, lane: str) -> None:
 
 def _page(system: System, filters: listing.Filters) -> None:
     with database.reading(system.engine) as connection:
-        listing.page(connection, filters, before=None, limit=50)
+        pages.page(connection, filters, order=Order.CREATED_AT, cursor=None, limit=50)

@@ -3,12 +3,15 @@
 import base64
 import secrets
 import threading
-from datetime import datetime
+from datetime import datetime, timedelta
 
 # Crockford's alphabet: in order, and no i, l, o, u.
 _CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789abcdefghjkmnpqrstvwxyz")
 _RANDOM_BITS = 80
 _CHARACTERS = 27  # of 5 bits: 55 of them for the microseconds until the year 3111
+
+# How far the instant in an id may be ahead of its watch's: when many are made at once, or the clock is set back.
+MOST_AHEAD = timedelta(seconds=60)
 
 _lock = threading.Lock()
 _newest = 0
@@ -17,12 +20,26 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a `wat_…` id that sorts after every earlier one of this process.
 
-    Lists page through ids, newest first: equal or backward clocks must not mix them up.
+    Lists page through ids, newest first: equal or backward clocks must not mix them up. A clock that was set back
+    by more than MOST_AHEAD is believed.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
+    at = _microseconds(now)
     with _lock:
-        _newest = max(_newest + 1, int(now.timestamp() * 1_000_000))
-        instant = _newest
-    number = instant << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+        is_ahead = _newest >= _microseconds(now + MOST_AHEAD)
+        _newest = instant = at if is_ahead else max(_newest + 1, at)
+    return _written(instant << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS))
+
+
+def earliest_watch_id(instant: datetime) -> str:
+    """Return what sorts before the ids of all watches that are made at this instant or later."""
+    return _written(max(0, _microseconds(instant)) << _RANDOM_BITS)
+
+
+def _microseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1_000_000)
+
+
+def _written(number: int) -> str:
     digits = base64.b32hexencode(number.to_bytes(20)).translate(_CROCKFORD).decode()
     return f"wat_{digits[-_CHARACTERS:]}"

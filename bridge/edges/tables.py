@@ -78,6 +78,21 @@ def is_state(state: State) -> Any:
     return watches.c.state == literal_column(f"'{state}'")
 
 
+def is_outcome(outcome: Outcome) -> Any:
+    """Compare with a literal, as `is_state` does."""
+    return watches.c.outcome == literal_column(f"'{outcome}'")
+
+
+def has_not_completed() -> Any:
+    """Choose the watches that ended otherwise than nearly all do, as the index does."""
+    return watches.c.outcome != literal_column(f"'{Outcome.COMPLETED}'")
+
+
+def is_not_delivered() -> Any:
+    """Choose the watches whose state is not that of nearly all, as the index does."""
+    return watches.c.state != literal_column(f"'{State.DELIVERED}'")
+
+
 def is_open() -> Any:
     """Choose the watches with something left to do, as the index does."""
     return watches.c.state.in_([literal_column(f"'{state}'") for state in sorted(OPEN)])
@@ -140,6 +155,10 @@ _partial("ix_watches_open", "client", where=is_open())
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
 # Undelivered watches are kept longer: among the others, nobody has to walk past them.
 _partial("ix_watches_over", "settled_at", where=is_over())
+# For lists: what is rare is found by an index, what is not is never far.
+_partial("ix_watches_not_completed", "outcome", "id", where=has_not_completed())
+_partial("ix_watches_not_delivered", "state", "id", where=is_not_delivered())
+_partial("ix_watches_ended", "ended_at", "id", where=watches.c.ended_at.is_not(None))
 Index("ix_watches_of_client", watches.c.client, watches.c.id)
 Index("ix_watches_of_task", watches.c.task_id)
 

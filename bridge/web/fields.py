@@ -25,7 +25,7 @@ from bridge.core.kinds import KINDS
 from bridge.edges import addresses
 from bridge.edges.accounts import DEFAULT
 from bridge.edges.database import reading
-from bridge.edges.store import listing
+from bridge.edges.store import pages
 from bridge.web.bodies import encoded
 from bridge.web.parts import Parts
 from bridge.web.problems import Fault, Problem, invalid
@@ -153,11 +153,11 @@ def _host(text: str) -> str:
         return text
 
 
-def _cursor(text: str) -> str:
-    before = listing.id_of(text)
-    if before is None:
+def _cursor(text: str) -> pages.Cursor:
+    cursor = pages.Cursor.read(text)
+    if cursor is None:
         raise ValueError("must be a cursor that came with a page")
-    return before
+    return cursor
 
 
 def _known_kind(kind: str) -> str:
@@ -258,6 +258,8 @@ Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "ob
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
 Cursor = Annotated[
-    str, Field(max_length=128, json_schema_extra=_CURSOR_SCHEMA), AfterValidator(_cursor)
-]  # as the id that it holds
+    pages.Cursor,
+    BeforeValidator(_cursor),
+    WithJsonSchema({"type": "string", "maxLength": 128, **_CURSOR_SCHEMA}),
+]
 TimeoutSeconds = Annotated[float, Field(ge=10, le=2_592_000)]

@@ -135,6 +135,9 @@ def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
         described["description"] = text
     if choices := field.pop("anyOf", None):
         field = next(choice for choice in choices if choice != {"type": "null"})
+    if field.get("type") == "array":
+        # Several values, with commas between them.
+        described |= {"style": "form", "explode": False}
     return described | {"schema": field}
 
 

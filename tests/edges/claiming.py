@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, insert
 
@@ -10,6 +11,7 @@ from bridge.core.delivery import RetryPolicy, after_attempt
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer
 from bridge.core.watch import State, Watch
+from bridge.edges.ids import earliest_watch_id
 from bridge.edges.store import claims, watches
 from bridge.edges.store.claims import Claimant, Result
 from bridge.edges.store.rows import to_changes, to_row
@@ -70,3 +72,17 @@ def delivered(claimed: Watch) -> Result:
 
 def ids(found: Sequence[Watch]) -> list[str]:
     return [watch.id for watch in found]
+
+
+def numbered(number: int, state: State = State.WATCHING, **others: Any) -> Watch:
+    """A watch that was made in this second, with an id of then."""
+    settled = state not in (State.WATCHING, State.DELIVERING)
+    fields: dict[str, Any] = {
+        "id": earliest_watch_id(later(number)),
+        "task_id": f"task-{number}",
+        "state": state,
+        "created_at": later(number),
+        "due_at": None if settled else later(number),
+        "settled_at": NOW if settled else None,
+    }
+    return a_watch(**fields | others)

@@ -15,8 +15,9 @@ from bridge.core.watch import Outcome, State, Watch
 from bridge.edges.accounts import Accounts, Credentials
 from bridge.edges.database import open_engine
 from bridge.edges.migrations import is_migrated, upgrade
-from bridge.edges.store import canary, claims, clients, gates, listing, oauth_tokens, watches
+from bridge.edges.store import canary, claims, clients, gates, oauth_tokens, pages, watches
 from bridge.edges.store.listing import Filters
+from bridge.edges.store.pages import Order
 from tests.edges.claiming import ONE, delivered, polled, saved, standing
 from tests.edges.first_release import (
     API_KEY,
@@ -72,7 +73,8 @@ def upgraded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 
 def by_state(engine: Engine, state: State) -> list[str]:
     with engine.begin() as connection:
-        return [w.id for w in listing.page(connection, Filters(state=state), before=None, limit=250)]
+        found = pages.page(connection, Filters(state=[state]), order=Order.CREATED_AT, cursor=None, limit=250)
+    return [watch.id for watch in found.watches]
 
 
 def claimed(engine: Engine, state: State, lane: str, *, at: float = 0) -> list[Watch]:

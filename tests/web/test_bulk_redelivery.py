@@ -107,7 +107,9 @@ def test_without_any_filter_nothing_is_redelivered(refused: Caller, body: dict[s
     ("body", "pointer"),
     [
         ({"state": "lost"}, "/state"),
-        ({"state": ["delivered"]}, "/state"),
+        ({"state": ["delivered", "lost"]}, "/state"),
+        ({"state": []}, "/state"),
+        ({"outcome": 17}, "/outcome"),
         ({"created_after": 17}, "/created_after"),
         ({"created_after": "2026-11-21T12:00"}, "/created_after"),
         ({"account": "\x00"}, "/account"),

@@ -16,9 +16,9 @@ def tasks(caller: Caller, **query: Any) -> list[str]:
     return [watch["task_id"] for watch in members(caller.get("/v1/watches", **query))["watches"]]
 
 
-def following(response: TestResponse) -> str | None:
+def following(response: TestResponse, rel: str = "next") -> str | None:
     """Where the Link header leads."""
-    found = re.fullmatch(r'<(.+)>; rel="next"', response.headers.get("Link", ""))
+    found = re.search(rf'<([^>]+)>; rel="{rel}"', response.headers.get("Link", ""))
     return found[1] if found else None
 
 
@@ -31,7 +31,7 @@ def test_a_list_is_newest_first(api: Api) -> None:
 
 def test_a_list_without_anything_is_an_empty_page(api: Api) -> None:
     response = api.client().get("/v1/watches")
-    assert members(response) == {"watches": [], "next_cursor": None}
+    assert members(response) == {"watches": [], "next_cursor": None, "prev_cursor": None}
     assert following(response) is None
 
 
@@ -45,6 +45,26 @@ def test_pages_follow_each_other_to_the_end(api: Api) -> None:
         found.append([watch["task_id"] for watch in members(response)["watches"]])
         path = following(response) or ""
     assert found == [["task-6", "task-5", "task-4"], ["task-3", "task-2", "task-1"], ["task-0"]]
+
+
+def test_pages_lead_back_with_filter_order_and_limit(api: Api) -> None:
+    client = api.client()
+    for number in range(5):
+        watch = client.registers(f"task-{number}")
+        api.change(
+            watch["id"], state="delivered", outcome="failed", ended_at=START + timedelta(seconds=number)
+        )
+    first = client.get("/v1/watches", limit=2, order="ended_at", state="delivered,undelivered")
+    second = client.get(following(first) or "")
+    assert [watch["task_id"] for watch in members(second)["watches"]] == ["task-2", "task-1"]
+    assert "state=delivered%2Cundelivered" in (following(second) or "")
+    back = client.get(following(second, "prev") or "")
+    assert members(back)["watches"] == members(first)["watches"]
+    assert tasks(client, order="ended_at", limit=2, cursor=members(second)["prev_cursor"]) == [
+        "task-4",
+        "task-3",
+    ]
+    assert members(back)["prev_cursor"] is None
 
 
 def test_a_full_last_page_leads_nowhere(api: Api) -> None:
@@ -100,7 +120,13 @@ def varied(api: Api) -> Caller:
     client.registers("other-kind", kind="crm-export")
     client.registers("other-account", account="portal-2")
     client.registers("other-host", callback_url="https://OTHER.example.com:8443/hook")
-    ended = {"state": "delivered", "outcome": "completed", "due_at": None}
+    ended = {
+        "state": "delivered",
+        "outcome": "completed",
+        "due_at": None,
+        "ended_at": START,
+        "settled_at": START,
+    }
     api.change(client.registers("ended")["id"], **ended)
     other.registers("others")
     return api.admin
@@ -111,6 +137,16 @@ def varied(api: Api) -> Caller:
     [
         ({"state": "delivered"}, ["ended"]),
         ({"state": "delivered", "outcome": "failed"}, []),
+        ({"state": "delivered,withdrawn"}, ["ended"]),
+        ({"outcome": "failed,completed"}, ["ended"]),
+        ({"kind": "crm-export,crm-export,crm-import"}, ["other-kind"]),
+        ({"ended_after": "2026-11-21T11:59:59Z"}, ["ended"]),
+        ({"ended_before": "2026-11-21T11:59:59Z"}, []),
+        (
+            {"settled_after": "2026-11-21T11:59:59.999Z", "settled_before": "2026-11-21T12:00:00.001Z"},
+            ["ended"],
+        ),
+        ({"order": "ended_at"}, ["ended"]),
         ({"outcome": "completed"}, ["ended"]),
         ({"kind": "crm-export"}, ["other-kind"]),
         ({"account": "portal-2"}, ["other-account"]),
@@ -207,6 +243,16 @@ def test_only_an_admin_may_filter_by_client(sqlite_api: Api) -> None:
         ("state=asleep", "/state"),
         ("state=", "/state"),
         ("outcome=COMPLETED", "/outcome"),
+        ("state=watching,", "/state"),
+        ("state=watching, delivered", "/state"),
+        ("outcome=completed;failed", "/outcome"),
+        ("kind=file-import,folder", "/kind"),
+        ("order=settled_at", "/order"),
+        ("order=", "/order"),
+        ("ended_after=today", "/ended_after"),
+        ("settled_before=1", "/settled_before"),
+        ("order=ended_at&cursor=d2F0XzAxMjM0NTY3ODk", "/cursor"),
+        ("cursor=MS53YXRfMDEyMzQ1Njc4OQ", "/cursor"),
         ("kind=folder", "/kind"),
         ("account=a%20b", "/account"),
         ("client=%00", "/client"),

@@ -81,10 +81,17 @@ def test_the_filters_of_a_list_are_parameters(document: dict[str, Any]) -> None:
         "callback_host",
         "created_after",
         "created_before",
+        "ended_after",
+        "ended_before",
+        "settled_after",
+        "settled_before",
+        "order",
         "limit",
         "cursor",
     ]
     assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 250, "default": 50}
+    assert (parameters["state"]["style"], parameters["state"]["explode"]) == ("form", False)
+    assert parameters["state"]["schema"]["type"] == "array"
     assert "null" not in json.dumps(list(parameters.values()))
 
 

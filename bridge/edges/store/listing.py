@@ -1,36 +1,40 @@
-"""Lists: which watches a filter means, a page of them, their redelivery, and how many there are."""
+"""Which watches a filter means, a page of them, their redelivery, and how many there are."""
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from bridge.core.watch import SETTLED, Event, Outcome, State, Watch, next_state
+from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
+from bridge.edges.ids import MOST_AHEAD, earliest_watch_id
 from bridge.edges.store.claims import LANES
 from bridge.edges.store.gates import GATES
-from bridge.edges.store.rows import COLUMNS, to_watch
 from bridge.edges.tables import is_state, watches
-
-_ID = re.compile(r"[A-Za-z0-9_]{8,64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """What watches must have in common; None is anything. The two instants themselves are left out."""
+    """What watches must have in common; None is anything, several values are any of them.
 
-    state: State | None = None
-    outcome: Outcome | None = None
-    kind: str | None = None
+    The instants themselves are left out.
+    """
+
+    state: Sequence[State] | None = None
+    outcome: Sequence[Outcome] | None = None
+    kind: Sequence[str] | None = None
     account: str | None = None
     client: str | None = None
     task_id: str | None = None
     callback_host: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
+    settled_after: datetime | None = None
+    settled_before: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,35 +45,38 @@ class Redelivered:
     before: str | None
 
 
-def page(connection: Connection, filters: Filters, *, before: str | None, limit: int) -> list[Watch]:
-    """Return up to `limit` watches, newest first, of those made before the watch with that id."""
-    found = select(*COLUMNS).where(*_conditions(filters), *_before(before))
-    rows = connection.execute(found.order_by(watches.c.id.desc()).limit(limit))
-    return [to_watch(row) for row in rows]
+def conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """Return the filters as SQL."""
+    given = {
+        field.name: value for field in fields(filters) if (value := getattr(filters, field.name)) is not None
+    }
+    found = [_condition(name, value) for name, value in given.items()]
+    # Ids sort by time, and lists go by them: the bounds keep a list from walking past what is too new or too old.
+    if filters.created_after is not None:
+        found.append(watches.c.id >= earliest_watch_id(filters.created_after))
+    if filters.created_before is not None:
+        found.append(watches.c.id < earliest_watch_id(filters.created_before + MOST_AHEAD))
+    return found
 
 
-def cursor(watch: Watch) -> str:
-    """Return what a client sends to get the page after this watch."""
-    return _encoded(watch.id)
-
-
-def id_of(cursor: str) -> str | None:
-    """Return the id that a cursor holds; None when it is none of ours."""
-    try:
-        text = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except ValueError:
-        return None
-    # The decoder skips what it does not know, so a cursor must also be what it would be written as.
-    return text if _ID.fullmatch(text) and _encoded(text) == cursor else None
-
-
-def _encoded(watch_id: str) -> str:
-    return urlsafe_b64encode(watch_id.encode()).decode().rstrip("=")
+def _condition(name: str, value: Any) -> Any:
+    stem, _, bound = name.rpartition("_")
+    match bound:
+        case "after":
+            return watches.c[f"{stem}_at"] > value
+        case "before":
+            return watches.c[f"{stem}_at"] < value
+        case _ if name == "state":
+            return or_(*map(is_state, value))
+        case _ if isinstance(value, str):
+            return watches.c[name] == value
+        case _:
+            return watches.c[name].in_(value)
 
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
     """Return how many watches `redeliver` would change."""
-    found = select(func.count()).select_from(watches).where(_settled(), *_conditions(filters))
+    found = select(func.count()).select_from(watches).where(_settled(), *conditions(filters))
     return connection.execute(found).scalar_one()
 
 
@@ -80,7 +87,7 @@ def redeliver(
 
     One statement for all of them does what `watch.redeliver` decides for one.
     """
-    meant = [_settled(), *_conditions(filters), *_before(before)]
+    meant = [_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
     newest_first = select(watches.c.id).where(*meant).order_by(watches.c.id.desc())
     last = connection.scalar(newest_first.offset(limit - 1).limit(1))
     down_to = [] if last is None else [watches.c.id >= last]
@@ -127,23 +134,5 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     return connection.execute(due).scalar()
 
 
-def _before(watch_id: str | None) -> list[ColumnElement[bool]]:
-    return [] if watch_id is None else [watches.c.id < watch_id]
-
-
 def _settled() -> ColumnElement[bool]:
     return or_(*(is_state(state) for state in sorted(SETTLED)))
-
-
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    equal = ("outcome", "kind", "account", "client", "task_id", "callback_host")
-    conditions: list[ColumnElement[bool]] = [
-        watches.c[name] == wanted for name in equal if (wanted := getattr(filters, name)) is not None
-    ]
-    if filters.state is not None:
-        conditions.append(is_state(filters.state))
-    if filters.created_after is not None:
-        conditions.append(watches.c.created_at > filters.created_after)
-    if filters.created_before is not None:
-        conditions.append(watches.c.created_at < filters.created_before)
-    return conditions

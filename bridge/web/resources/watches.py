@@ -1,5 +1,6 @@
 """Looking at watches: lists, single ones, and their attempts."""
 
+import json
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -9,13 +10,14 @@ from pydantic import Field
 from bridge.core.delivery import Attempt, Trigger
 from bridge.core.instants import rfc3339
 from bridge.edges.database import reading
-from bridge.edges.store import listing
+from bridge.edges.store import pages
 from bridge.edges.store import watches as store
+from bridge.edges.store.pages import Order
 from bridge.web.auth import Caller
 from bridge.web.fields import Cursor, PageLimit, Query
 from bridge.web.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Problem, not_found
+from bridge.web.problems import Fault, Problem, invalid, not_found
 from bridge.web.shown import Shown, ShownWatch, watch_text
 
 resource = Resource("Watches")
@@ -24,15 +26,19 @@ resource = Resource("Watches")
 class ListQuery(FilterFields, Query):
     """Which watches, and which page of them."""
 
+    order: Order = Field(default=Order.CREATED_AT, description="By what the newest come first.")
     limit: PageLimit = Field(default=50, description="At most so many.")
-    cursor: Cursor | None = Field(default=None, description="The `next_cursor` of the page before.")
+    cursor: Cursor | None = Field(
+        default=None, description="The `next_cursor` or `prev_cursor` of a page of the same list."
+    )
 
 
 class ShownPage(Shown):
     """A page of watches, newest first."""
 
     watches: list[ShownWatch]
-    next_cursor: str | None = Field(description="Where the next page begins; null on the last one.")
+    next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
+    prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
 
 
 class ShownAttempt(Shown):
@@ -57,28 +63,38 @@ class ShownAttempts(Shown):
     "GET /v1/watches",
     query=ListQuery,
     answers={
-        200: Answered(what="A page.", model=ShownPage, headers={"Link": 'The next page, as `rel="next"`.'})
+        200: Answered(
+            what="A page.",
+            model=ShownPage,
+            headers={"Link": 'The next page and the one before, as `rel="next"` and `rel="prev"`.'},
+        )
     },
     problems=(403,),
 )
 def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
 
-    An admin sees all, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters:
-    each watch comes once, however many are added meanwhile.
+    An admin sees all, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters,
+    until it is null: each watch comes once, however many are added meanwhile. A page may hold fewer watches than
+    `limit`, even none, and yet lead on, where what the filters mean is rare.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
+    if query.cursor and not query.cursor.fits(query.order):
+        return invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
     with reading(call.parts.engine) as connection:
-        found = listing.page(connection, filters, before=query.cursor, limit=query.limit + 1)
-        page = found[: query.limit]
-        answers = store.answers_of(connection, [watch.id for watch in page])
-    following = listing.cursor(page[-1]) if len(found) > len(page) else None
-    texts = ", ".join(watch_text(watch, answers.get(watch.id)) for watch in page)
-    cursor = f'"{following}"' if following else "null"
-    text = f'{{"watches": [{texts}], "next_cursor": {cursor}}}'
-    return Reply(text=text, headers={"Link": _link(call, query, following)} if following else {})
+        page = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+        answers = store.answers_of(connection, [watch.id for watch in page.watches])
+    texts = ", ".join(watch_text(watch, answers.get(watch.id)) for watch in page.watches)
+    cursors = {"next": page.following, "prev": page.previous}
+    ends = ", ".join(
+        f'"{name}_cursor": {json.dumps(cursor and str(cursor))}' for name, cursor in cursors.items()
+    )
+    links = [_link(call, query, name, cursor) for name, cursor in cursors.items() if cursor]
+    return Reply(
+        text=f'{{"watches": [{texts}], {ends}}}', headers={"Link": ", ".join(links)} if links else {}
+    )
 
 
 @resource.operation(
@@ -127,6 +143,7 @@ def attempt_members(attempt: Attempt, caller: Caller) -> dict[str, Any]:
     }
 
 
-def _link(call: Call, query: ListQuery, cursor: str) -> str:
-    given = query.model_dump(mode="json", exclude_unset=True) | {"cursor": cursor}
-    return f'<{call.url("/v1/watches")}?{urlencode(given)}>; rel="next"'
+def _link(call: Call, query: ListQuery, rel: str, cursor: pages.Cursor) -> str:
+    given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"}) | {"cursor": str(cursor)}
+    texts = {name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    return f'<{call.url("/v1/watches")}?{urlencode(texts)}>; rel="{rel}"'
