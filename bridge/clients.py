@@ -19,6 +19,11 @@ NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
 NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
 
+# How long an old secret signs beside the new one, unless somebody says otherwise.
+OVERLAP = "24h"
+OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SECRET_BYTES = 32
 
 
@@ -44,6 +49,14 @@ class Refused:
     """It cannot be done to this client: `reason` is a sentence for whoever asked."""
 
     reason: str
+
+
+def overlap_seconds(text: str) -> int:
+    """Read a number with its unit: `90s`, `15m`, `24h` or `7d`. ValueError when it is none."""
+    found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
+    return int(found[1]) * _UNIT_SECONDS[found[2]]
 
 
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
@@ -112,10 +125,27 @@ def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | Refuse
     return replace(standing, revoked_at=now)
 
 
+def get(engine: Engine, name: str) -> store.Client | None:
+    """Return one client, revoked or not."""
+    with reading(engine) as connection:
+        return store.get(connection, name)
+
+
 def every(engine: Engine) -> list[store.Client]:
     """Return all clients by name, the revoked ones too."""
     with reading(engine) as connection:
         return store.every(connection)
+
+
+# How the client of BRIDGE_ADMIN_KEY is shown before anything has needed its row.
+UNMADE_ADMIN: dict[str, object] = {
+    "name": ADMIN,
+    "admin": True,
+    "key_prefix": None,
+    "created_at": None,
+    "last_used_at": None,
+    "revoked_at": None,
+}
 
 
 def public(client: store.Client) -> dict[str, object]:

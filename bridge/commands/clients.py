@@ -1,7 +1,6 @@
 """Clients: add, list, rotate-secret, rotate-key, revoke."""
 
 import argparse
-import re
 import sys
 from typing import Any, TypeVar
 
@@ -13,8 +12,6 @@ from bridge.wiring import now
 
 Granted = TypeVar("Granted")
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
 
 def add_commands(commands: Any) -> None:
     """Add the commands of this family."""
@@ -24,7 +21,10 @@ def add_commands(commands: Any) -> None:
     add.add_argument("--admin", action="store_true", help="may see and change everything")
     rotate = add_verb(verbs, "rotate-secret", _rotate_secret, "give a client a new signing secret")
     rotate.add_argument(
-        "--overlap", type=_seconds, default="24h", help="how long the old one signs too: 90s, 15m, 24h, 7d"
+        "--overlap",
+        type=_overlap,
+        default=clients.OVERLAP,
+        help="how long the old one signs too: 90s, 15m, 24h, 7d",
     )
     rotate.add_argument(
         "--from-stdin", action="store_true", help="read it, as whsec_…, from standard input; else it is made"
@@ -34,11 +34,11 @@ def add_commands(commands: Any) -> None:
     add_verb(verbs, "list", _list, "show all clients", named=None)
 
 
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if not found:
-        raise argparse.ArgumentTypeError("write a number and a unit: 90s, 15m, 24h, 7d")
-    return int(found[1]) * UNITS[found[2]]
+def _overlap(text: str) -> int:
+    try:
+        return clients.overlap_seconds(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _add(arguments: argparse.Namespace) -> None:

@@ -101,7 +101,10 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         },
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _content(operation.body, names)}
+        described["requestBody"] = {
+            "required": operation.requires_body,
+            "content": _content(operation.body, names),
+        }
     return described
 
 

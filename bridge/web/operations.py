@@ -113,6 +113,11 @@ class Operation:
         return (getdoc(self.run) or "").partition("\n")[2].strip()
 
     @property
+    def requires_body(self) -> bool:
+        """Whether a request without a body lacks something."""
+        return self.body is not None and any(f.is_required() for f in self.body.model_fields.values())
+
+    @property
     def path_parameters(self) -> list[str]:
         """The names in the path's braces."""
         return re.findall(r"\{(\w+)\}", self.path)

@@ -95,13 +95,16 @@ def _given(operation: Operation, request: Request, context: Context) -> dict[str
 
 
 def _body(operation: Operation, request: Request, context: Context) -> Any:
-    """Return the validated body, or the Problem with it; an operation without one takes an empty one."""
-    if not operation.body:
-        unasked = received(request)
-        if isinstance(unasked, Problem) or not unasked:
-            return unasked
+    """Return the validated body, or the Problem with it; where nothing is required, it may be left out."""
+    model = operation.body or NoFields
+    if not operation.requires_body:
+        sent = received(request)
+        if isinstance(sent, Problem):
+            return sent
+        if not sent:
+            return validated(model, {}, context)
     body = read(request)
-    return body if isinstance(body, Problem) else validated(operation.body or NoFields, body, context)
+    return body if isinstance(body, Problem) else validated(model, body, context)
 
 
 def _query(model: type[Query], request: Request) -> Query | Problem:

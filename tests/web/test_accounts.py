@@ -1,5 +1,6 @@
 """`/v1/accounts`."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -185,3 +186,13 @@ def test_a_stored_default_can_be_removed_while_it_is_in_use(api: Api) -> None:
     api.add_account("default")
     api.client().registers()
     assert api.admin.delete("/v1/accounts/default").status_code == 200
+
+
+def test_an_admin_looks_at_one_account(api: Api) -> None:
+    api.add_account("portal-2")
+    shown = members(api.admin.get("/v1/accounts/portal-2"))
+    assert shown in members(api.admin.get("/v1/accounts"))["accounts"]
+    assert "pat-test" not in json.dumps(shown)
+    assert members(api.admin.get("/v1/accounts/default"))["auth"] == "none"
+    problem(api.admin.get("/v1/accounts/nobody"), 404)
+    problem(api.client().get("/v1/accounts/default"), 403)

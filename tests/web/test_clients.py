@@ -1,12 +1,15 @@
 """`/v1/clients`."""
 
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from bridge.core.signing import secret_key
+from bridge.edges.store import clients as store
 from tests.reliability.waiting import until
-from tests.web.api import Api, Caller, members, pointers, problem
+from tests.web.api import URL, Api, Caller, members, pointers, problem
 
 
 @pytest.fixture(scope="session")
@@ -113,3 +116,75 @@ def test_when_a_key_was_used_is_noted_once_a_minute(api: Api) -> None:
     api.clock.passes(20)
     client.registers("another")
     until(lambda: listed(api)["cms"]["last_used_at"] > first)
+
+
+def test_an_admin_looks_at_one_client(api: Api) -> None:
+    api.client("cms")
+    assert members(api.admin.get("/v1/clients/cms")) == listed(api)["cms"]
+    problem(api.admin.get("/v1/clients/nobody"), 404)
+    problem(api.client("shop").get("/v1/clients/shop"), 403)
+
+
+def test_everybody_sees_whose_key_it_is(api: Api) -> None:
+    client = api.client("cms")
+    me = members(client.get("/v1/me"))
+    assert (me["name"], me["admin"]) == ("cms", False)
+    assert me.keys() == listed(api)["cms"].keys()
+    assert members(api.admin.get("/v1/me")) == dict.fromkeys(me) | {"name": "admin", "admin": True}
+    api.admin.registers()
+    assert members(api.admin.get("/v1/me"))["created_at"] is not None
+    problem(api.nobody.get("/v1/me"), 401)
+
+
+def test_a_client_gets_a_new_key_and_the_old_one_stops_at_once(api: Api) -> None:
+    old = api.client("cms")
+    old.registers("before")
+    made = members(old.post("/v1/me/rotate-key"))
+    assert made.keys() == {"name", "api_key"}
+    problem(old.get("/v1/me"), 401)
+    problem(old.post("/v1/watches", {"task_id": "b", "callback_url": URL}), 401)
+    new = Caller(app=api.app, key=made["api_key"])
+    assert members(new.get("/v1/me"))["key_prefix"] == made["api_key"][:10]
+    assert new.registers("after")["client"] == "cms"
+
+
+def test_a_client_gets_a_new_secret_and_both_sign_while_the_overlap_runs(api: Api) -> None:
+    made = api.new_client("cms")
+    client = Caller(app=api.app, key=made.api_key)
+    second = members(client.post("/v1/me/rotate-secret"))
+    assert second.keys() == {"name", "signing_secret"}
+    third = members(client.post("/v1/me/rotate-secret", {"overlap": "90s"}))
+    signing = partial(signing_secrets, api, "cms")
+    assert signing(60) == [third["signing_secret"], second["signing_secret"], made.signing_secret]
+    assert signing(120) == [third["signing_secret"], made.signing_secret]
+    assert signing(86_500) == [third["signing_secret"]]
+
+
+def signing_secrets(api: Api, client: str, seconds: float) -> list[str]:
+    """The secrets that sign a client's callbacks so many seconds from now, newest first."""
+    with api.parts.engine.begin() as connection:
+        found = store.secrets_of(connection, [client], api.clock() + timedelta(seconds=seconds))
+    return [api.parts.cipher.decrypt(token) for token in found[client]]
+
+
+def test_an_admin_gives_a_client_a_new_key_and_a_new_secret(api: Api) -> None:
+    made = api.new_client("cms")
+    key = members(api.admin.post("/v1/clients/cms/rotate-key"))["api_key"]
+    problem(Caller(app=api.app, key=made.api_key).get("/v1/me"), 401)
+    assert members(Caller(app=api.app, key=key).get("/v1/me"))["name"] == "cms"
+    secret = members(api.admin.post("/v1/clients/cms/rotate-secret", {"overlap": "0s"}))["signing_secret"]
+    assert signing_secrets(api, "cms", 1) == [secret]
+    for path in ("rotate-key", "rotate-secret"):
+        problem(api.admin.post(f"/v1/clients/nobody/{path}"), 404)
+        problem(api.client(path).post(f"/v1/clients/cms/{path}"), 403)
+
+
+def test_the_key_from_the_environment_is_changed_there(api: Api) -> None:
+    assert "BRIDGE_ADMIN_KEY" in problem(api.admin.post("/v1/me/rotate-key"), 409)["detail"]
+    secret = members(api.admin.post("/v1/me/rotate-secret", {"overlap": "0s"}))["signing_secret"]
+    assert signing_secrets(api, "admin", 1) == [secret]
+
+
+@pytest.mark.parametrize("overlap", ["", "24", "h", "-1h", "1.5h", "1w", "1234567s", "24h ", "٣h", 24, None])
+def test_a_wrong_overlap_is_refused(refused_admin: Caller, overlap: object) -> None:
+    assert pointers(refused_admin.post("/v1/me/rotate-secret", {"overlap": overlap})) == ["/overlap"]

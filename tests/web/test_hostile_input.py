@@ -78,7 +78,9 @@ def test_any_value_as_the_whole_body_is_read_or_refused(anyone: Caller, value: A
         response = anyone.send(
             operation.method, path, data=json.dumps(value), content_type="application/json"
         )
-        assert response.status_code == 422, (operation.name, response.text)
+        # Where nothing is required, an empty object is a fine body.
+        fine = {200, 404} if value == {} and not operation.requires_body else {422}
+        assert response.status_code in {422, *fine}, (operation.name, response.text)
 
 
 def test_any_value_in_any_parameter_is_read_or_refused(anyone: Caller) -> None:

@@ -16,7 +16,7 @@ from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.edges.accounts import AccountChange, Credentials
 from bridge.web.fields import Body
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Fault, Problem
+from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.shown import Shown
 
 log = structlog.get_logger()
@@ -161,6 +161,19 @@ def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
     every = accounts.every(call.parts.engine, call.parts.accounts, now=call.now)
     return reply({"accounts": [accounts.public(standing) for standing in every]})
+
+
+@resource.operation(
+    "GET /v1/accounts/{name}",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The account.", model=ShownAccount)},
+    problems=(404,),
+)
+def show_account(call: Call, name: str) -> Reply | Problem:
+    """Show a HubSpot account."""
+    every = accounts.every(call.parts.engine, call.parts.accounts, now=call.now)
+    found = next((each for each in every if each.account.name == name), None)
+    return reply(accounts.public(found)) if found else not_found("account")
 
 
 @resource.operation(

@@ -1,14 +1,15 @@
-"""Clients over REST: for admins alone."""
+"""Clients over REST: all of them for admins, and each its own."""
 
 from datetime import datetime
+from typing import Annotated
 
 import structlog
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from bridge import clients
 from bridge.web.fields import Body, Name
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
-from bridge.web.problems import Fault, Problem
+from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.shown import Shown
 
 log = structlog.get_logger()
@@ -23,6 +24,35 @@ class NewClient(Body):
 
     name: Name
     admin: bool = Field(default=False, description="May see and change everything.")
+
+
+def _overlap(text: str) -> str:
+    clients.overlap_seconds(text)
+    return text
+
+
+class SecretRotation(Body):
+    """How to change from the old signing secret to the new one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
+
+    overlap: Annotated[
+        str, Field(json_schema_extra={"pattern": f"^{clients.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
+    ] = Field(default=clients.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
+
+
+class ShownNewKey(Shown):
+    """A client's new API key: it is shown once."""
+
+    name: str
+    api_key: str
+
+
+class ShownNewSecret(Shown):
+    """A client's new signing secret: it is shown once."""
+
+    name: str
+    signing_secret: str
 
 
 class ShownClientWithSecrets(Shown):
@@ -40,7 +70,7 @@ class ShownClient(Shown):
     name: str
     admin: bool
     key_prefix: str | None = Field(description="The start of its API key.")
-    created_at: datetime
+    created_at: datetime | None = Field(description="Null for BRIDGE_ADMIN_KEY, until it has registered.")
     last_used_at: datetime | None = Field(description="When its key was used last, to the minute.")
     revoked_at: datetime | None
 
@@ -106,3 +136,96 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
         return Problem(status=404, detail=revoked.reason)
     log.info("client_revoked", client=name, by=call.caller.name)
     return reply(clients.public(revoked))
+
+
+@resource.operation(
+    "GET /v1/clients/{name}",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The client.", model=ShownClient)},
+    problems=(404,),
+)
+def show_client(call: Call, name: str) -> Reply | Problem:
+    """Show a client."""
+    client = clients.get(call.parts.engine, name)
+    return reply(clients.public(client)) if client else not_found("client")
+
+
+@resource.operation(
+    "POST /v1/clients/{name}/rotate-key",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    problems=(404,),
+)
+def rotate_client_key(call: Call, name: str) -> Reply | Problem:
+    """Give a client a new API key; the old one stops at once."""
+    return _new_key(call, name)
+
+
+@resource.operation(
+    "POST /v1/clients/{name}/rotate-secret",
+    access=Access.ADMIN,
+    body=SecretRotation,
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+    problems=(404,),
+)
+def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+    """Give a client a new signing secret; the old one signs too while the overlap runs."""
+    return _new_secret(call, name, body)
+
+
+@resource.operation(
+    "GET /v1/me",
+    answers={200: Answered(what="The client whose API key was sent.", model=ShownClient)},
+)
+def show_me(call: Call) -> Reply:
+    """Show the client that the API key belongs to."""
+    client = clients.get(call.parts.engine, call.caller.name)
+    return reply(clients.public(client) if client else clients.UNMADE_ADMIN)
+
+
+@resource.operation(
+    "POST /v1/me/rotate-key",
+    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    problems=(409,),
+)
+def rotate_own_key(call: Call) -> Reply | Problem:
+    """Get a new API key; the one that this request was sent with stops at once.
+
+    BRIDGE_ADMIN_KEY is a setting, which no request can change: a 409.
+    """
+    if call.caller.from_environment:
+        return Problem(status=409, detail="This key is the setting BRIDGE_ADMIN_KEY: change it there.")
+    return _new_key(call, call.caller.name)
+
+
+@resource.operation(
+    "POST /v1/me/rotate-secret",
+    body=SecretRotation,
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+)
+def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
+    """Get a new signing secret; the old one signs too while the overlap runs."""
+    call.ensure_client()
+    return _new_secret(call, call.caller.name, body)
+
+
+def _new_key(call: Call, name: str) -> Reply | Problem:
+    key = clients.rotate_key(call.parts.engine, name)
+    if isinstance(key, clients.Refused):
+        return Problem(status=404, detail=key.reason)
+    log.info("client_key_rotated", client=name, by=call.caller.name)
+    return reply({"name": name, "api_key": key})
+
+
+def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+    secret = clients.rotate_secret(
+        call.parts.engine,
+        call.parts.cipher,
+        name,
+        overlap_seconds=clients.overlap_seconds(body.overlap),
+        now=call.now,
+    )
+    if isinstance(secret, clients.Refused):
+        return Problem(status=404, detail=secret.reason)
+    log.info("client_secret_rotated", client=name, by=call.caller.name, overlap=body.overlap)
+    return reply({"name": name, "signing_secret": secret})
