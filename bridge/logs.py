@@ -74,6 +74,7 @@ def _is_secret(name: str) -> bool:
 
 def _shared() -> list[Processor]:
     return [
+        structlog.contextvars.merge_contextvars,  # the id of the request, in a thread that answers one
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,

@@ -56,6 +56,17 @@ def test_libraries_lines_take_the_same_way() -> None:
     assert [(line["logger"], line["event"]) for line in lines] == [("alembic.runtime", "Running upgrade")]
 
 
+def test_every_line_that_a_request_causes_has_its_id() -> None:
+    lines = logged(
+        "structlog.contextvars.bind_contextvars(request_id='one')\n"
+        "structlog.get_logger().info('ours')\n"
+        "logging.getLogger('alembic').warning('theirs')\n"
+        "structlog.contextvars.clear_contextvars()\n"
+        "structlog.get_logger().info('later')"
+    )
+    assert [line.get("request_id") for line in lines] == ["one", "one", None]
+
+
 @pytest.mark.parametrize("name", ["apscheduler.scheduler", "sqlalchemy.engine", "urllib3.connectionpool"])
 def test_libraries_that_tell_every_step_are_heard_only_when_something_is_wrong(name: str) -> None:
     lines = logged(f"log = logging.getLogger({name!r}); log.info('step'); log.warning('trouble')")

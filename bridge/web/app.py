@@ -15,6 +15,7 @@ from bridge.web.operations import Operation
 from bridge.web.origin import trust_front
 from bridge.web.parts import Parts
 from bridge.web.registrar import Registrar
+from bridge.web.request_log import add_request_log
 from bridge.web.resources import (
     account_checks,
     accounts,
@@ -60,6 +61,7 @@ def create_app(parts: Parts) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
+    add_request_log(app)
     app.url_map.converters |= {"watch_id": _WatchId, "name": _Name}
     server = Server(
         parts=parts,

@@ -70,9 +70,9 @@ class Problem:
             "detail": self.detail,
         } | ({"errors": faults} if faults else {})
 
-    def text(self) -> str:
-        """Return the problem as JSON, with its extension members."""
-        members = self.members() | dict(self.more)
+    def text(self, request_id: str | None = None) -> str:
+        """Return the problem as JSON, with its extension members and the id of its request."""
+        members = self.members() | ({"request_id": request_id} if request_id else {}) | dict(self.more)
         return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 

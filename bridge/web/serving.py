@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask import Request, Response, request
+from flask import Request, Response, g, request
 
 from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read, received
@@ -40,6 +40,7 @@ class Server:
         caller = self._admitted(operation.access, request, now)
         if isinstance(caller, Problem):
             return caller
+        g.client = caller.name or None
         answer = self._carried_out(operation, names, caller, now)
         if caller.presumed_key and isinstance(answer, Problem):
             # What is wrong is told to a key that still stands; another is refused, and counted.
@@ -72,7 +73,7 @@ class Server:
 def respond(answer: Reply | Problem) -> Response:
     """Write an answer."""
     if isinstance(answer, Problem):
-        text, media_type = answer.text(), MEDIA_TYPE
+        text, media_type = answer.text(g.request_id), MEDIA_TYPE
     else:
         text, media_type = answer.text, answer.media_type
     return Response(text, answer.status, {**HEADERS, **answer.headers}, content_type=media_type)

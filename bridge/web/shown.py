@@ -35,6 +35,9 @@ class ShownProblem(Shown):
     title: str
     status: int
     detail: str
+    request_id: str | None = Field(
+        default=None, description="The answer's `X-Request-Id`; not in the problems of a batch."
+    )
     errors: list[ShownFault] = Field(default=[], description="With 422 and some 409: every field at fault.")
     hubspot_status_code: int | None = Field(default=None, description="With 502: HubSpot's.")
     hubspot: Any = Field(default=None, description="With 502: HubSpot's body; text when it is not JSON.")

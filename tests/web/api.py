@@ -136,7 +136,8 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     told = members(response)
-    assert told.keys() - {"errors"} == {"type", "title", "status", "detail"}
+    assert told.keys() - {"errors"} == {"type", "title", "status", "detail", "request_id"}
+    assert told.pop("request_id") == response.headers["X-Request-Id"]
     assert told["type"] == f"/docs#problem-{status}"
     assert told["status"] == status
     assert told["detail"].endswith(".")
