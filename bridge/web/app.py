@@ -3,11 +3,12 @@
 import re
 
 from flask import Flask
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, UnicodeConverter
 
 from bridge.clients import NAME
 from bridge.web.auth import Door
 from bridge.web.bodies import READ_BYTES
+from bridge.web.compression import compressed
 from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
 from bridge.web.headers import guarded
@@ -21,6 +22,7 @@ from bridge.web.resources import (
     accounts,
     changes,
     clients,
+    exports,
     health,
     imports,
     metrics,
@@ -35,6 +37,7 @@ RESOURCES = (
     registrations.resource,
     imports.resource,
     watches.resource,
+    exports.resource,
     changes.resource,
     trials.resource,
     summary.resource,
@@ -44,12 +47,6 @@ RESOURCES = (
     health.resource,
     metrics.resource,
 )
-
-
-class _WatchId(BaseConverter):
-    """What is no id at all cannot be found, and never reaches the database."""
-
-    regex = "wat_[A-Za-z0-9_]{4,60}"
 
 
 class _Name(BaseConverter):
@@ -62,7 +59,8 @@ def create_app(parts: Parts) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
     add_request_log(app)
-    app.url_map.converters |= {"watch_id": _WatchId, "name": _Name}
+    app.url_map.strict_slashes = False
+    app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     server = Server(
         parts=parts,
         door=Door(parts.engine, parts.admin_key),
@@ -74,6 +72,7 @@ def create_app(parts: Parts) -> Flask:
     add_docs(app, operations, parts.public_url)
     add_handlers(app)
     app.after_request(guarded)
+    app.after_request(compressed)
     trust_front(app, behind_router=parts.behind_router)
     return app
 

@@ -8,7 +8,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bridge import __version__
 from bridge.clients import NAME
-from bridge.web.operations import JSON, Access, Answered, Operation
+from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
 from bridge.web.problems import MEANINGS, MEDIA_TYPE
 from bridge.web.shown import ShownProblem, shown_name
 
@@ -26,7 +26,7 @@ PROBLEM_HEADERS = {
     503: {"Retry-After": "Seconds."},
 }
 
-PATTERNS = {"watch_id": r"^wat_[A-Za-z0-9_]{4,60}$", "name": f"^{NAME.pattern}$"}
+PATTERNS = {"watch_id": f"^{WATCH_ID.pattern}$", "name": f"^{NAME.pattern}$"}
 
 Models = dict[type[BaseModel], str]
 

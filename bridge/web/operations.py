@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +19,9 @@ from bridge.web.problems import Problem
 from bridge.web.registrar import Registrar
 
 JSON = "application/json"
+
+# What else stands in a path's place of an id is none.
+WATCH_ID = re.compile(r"wat_[A-Za-z0-9_]{4,60}")
 
 
 class Access(StrEnum):
@@ -60,9 +63,9 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What an operation answers; `text` is JSON, unless the media type says otherwise."""
+    """What an operation answers: JSON, unless the media type says otherwise; in pieces, where it may be long."""
 
-    text: str
+    text: str | Iterator[str]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     media_type: str = JSON

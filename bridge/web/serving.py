@@ -11,12 +11,16 @@ from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read, received
 from bridge.web.fields import Context, Query, validated
 from bridge.web.headers import HEADERS
-from bridge.web.operations import Access, Call, NoFields, NoParameters, Operation, Reply
+from bridge.web.operations import WATCH_ID, Access, Call, NoFields, NoParameters, Operation, Reply
 from bridge.web.parts import Parts
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
 from bridge.web.registrar import Registrar
 
 _NOBODY = Caller(name="", admin=False)
+# Nothing is looked for in the database.
+NO_ID = Problem(
+    status=404, detail="This is no id of a watch: those begin with wat_, as the registration answers."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +55,8 @@ class Server:
     def _carried_out(
         self, operation: Operation, names: dict[str, str], caller: Caller, now: datetime
     ) -> Reply | Problem:
+        if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
+            return NO_ID
         context = Context(self.parts)
         # Whoever checks the bridge's health may add what keeps caches away.
         given = {} if operation.access is Access.OPEN else _given(operation, request, context)
@@ -73,10 +79,14 @@ class Server:
 def respond(answer: Reply | Problem) -> Response:
     """Write an answer."""
     if isinstance(answer, Problem):
-        text, media_type = answer.text(g.request_id), MEDIA_TYPE
-    else:
-        text, media_type = answer.text, answer.media_type
-    return Response(text, answer.status, {**HEADERS, **answer.headers}, content_type=media_type)
+        answer = Reply(
+            text=answer.text(g.request_id),
+            status=answer.status,
+            headers=answer.headers,
+            media_type=MEDIA_TYPE,
+        )
+    headers = {**HEADERS, **answer.headers}
+    return Response(answer.text, answer.status, headers, content_type=answer.media_type)
 
 
 def _given(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:

@@ -341,3 +341,19 @@ def test_a_watch_that_was_never_delivered_has_no_attempts(api: Api) -> None:
     client = api.client()
     watch = client.registers()
     assert members(client.get(f"/v1/watches/{watch['id']}/attempts")) == {"attempts": []}
+
+
+def test_a_slash_at_the_end_changes_nothing(api: Api) -> None:
+    client = api.client()
+    watch = members(client.post("/v1/watches/", {"task_id": "a", "callback_url": URL}))
+    assert members(client.get("/v1/watches/"))["watches"] == [watch]
+    assert members(client.get(f"/v1/watches/{watch['id']}/")) == watch
+
+
+@pytest.mark.parametrize(
+    "watch_id", ["AAAAEZ6whGI", "wat_", "wat_a-b", "WAT_01hf3k9c2e7v8x4m6q0r5t1w3y8", "17"]
+)
+def test_what_is_no_id_is_told_so(refused: Caller, watch_id: str) -> None:
+    for method, path in (("GET", ""), ("GET", "/attempts"), ("DELETE", ""), ("POST", "/redeliver")):
+        told = problem(refused.send(method, f"/v1/watches/{watch_id}{path}"), 404)
+        assert "no id" in told["detail"]

@@ -1,0 +1,18 @@
+"""Answers in gzip, for clients that ask for it."""
+
+import gzip
+
+from flask import Response, request
+
+SMALLEST_BYTES = 1024
+
+
+def compressed(response: Response) -> Response:
+    """Return the response in gzip, where the client takes that and it is worth it; what is streamed stays as it is."""
+    if response.is_streamed or (response.content_length or 0) < SMALLEST_BYTES:
+        return response
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"] and "Content-Encoding" not in response.headers:
+        response.set_data(gzip.compress(response.get_data(), compresslevel=5, mtime=0))
+        response.headers["Content-Encoding"] = "gzip"
+    return response

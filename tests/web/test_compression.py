@@ -1,0 +1,29 @@
+"""Answers in gzip."""
+
+import gzip
+import json
+
+import pytest
+
+from tests.web.api import Api
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br, gzip;q=0.5", "*", "GZIP"])
+def test_a_large_answer_comes_in_gzip_to_who_takes_that(sqlite_api: Api, accepted: str) -> None:
+    plain = sqlite_api.nobody.get("/openapi.json")
+    response = sqlite_api.nobody.send("GET", "/openapi.json", headers={"Accept-Encoding": accepted})
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Vary"] == plain.headers["Vary"] == "Accept-Encoding"
+    assert int(response.headers["Content-Length"]) == len(response.data) < len(plain.data) / 4
+    assert json.loads(gzip.decompress(response.data)) == plain.json
+
+
+@pytest.mark.parametrize("accepted", ["identity", "br", "gzip;q=0", ""])
+def test_who_does_not_take_gzip_gets_none(sqlite_api: Api, accepted: str) -> None:
+    response = sqlite_api.nobody.send("GET", "/openapi.json", headers={"Accept-Encoding": accepted})
+    assert "Content-Encoding" not in response.headers
+
+
+def test_a_small_answer_stays_as_it_is(sqlite_api: Api) -> None:
+    response = sqlite_api.nobody.send("GET", "/healthz", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in response.headers

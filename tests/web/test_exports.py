@@ -1,0 +1,52 @@
+"""`GET /v1/watches.csv`."""
+
+import csv
+import json
+
+import pytest
+from werkzeug.test import TestResponse
+
+from bridge.web.resources import exports
+from tests.web.api import START, URL, Api, pointers, problem
+
+
+def rows(response: TestResponse) -> list[dict[str, str]]:
+    assert response.status_code == 200
+    assert response.content_type == "text/csv; charset=utf-8"
+    return list(csv.DictReader(response.text.splitlines()))
+
+
+def test_a_row_holds_what_the_watch_shows(api: Api) -> None:
+    client = api.client()
+    watch = client.registers("=1+1", metadata={"say": 'a "b", c', "n": 1}, callback_url=f"{URL}?a=1,2")
+    [row] = rows(client.get("/v1/watches.csv"))
+    assert json.loads(row.pop("metadata")) == watch.pop("metadata")
+    del watch["hubspot"]
+    assert row == {name: "" if value is None else str(value) for name, value in watch.items()}
+
+
+def test_filters_and_order_are_those_of_the_list(api: Api) -> None:
+    client, other = api.client("cms"), api.client("shop")
+    for number in range(3):
+        watch = client.registers(f"task-{number}")
+        if number:
+            api.change(watch["id"], state="delivered", outcome="failed", ended_at=START)
+    other.registers("others")
+    assert [row["task_id"] for row in rows(client.get("/v1/watches.csv", state="delivered"))] == [
+        "task-2",
+        "task-1",
+    ]
+    assert len(rows(client.get("/v1/watches.csv"))) == 3
+    assert len(rows(api.admin.get("/v1/watches.csv", client="shop", order="created_at"))) == 1
+    assert rows(client.get("/v1/watches.csv", outcome="rejected")) == []
+    problem(client.get("/v1/watches.csv", client="shop"), 403)
+    assert pointers(client.get("/v1/watches.csv", limit=5)) == ["/limit"]
+
+
+def test_a_table_goes_on_to_the_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "ROWS", 2)
+    client = api.client()
+    for number in range(5):
+        client.registers(f"task-{number}")
+    found = [row["task_id"] for row in rows(client.get("/v1/watches.csv"))]
+    assert found == [f"task-{number}" for number in reversed(range(5))]
