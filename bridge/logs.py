@@ -16,8 +16,16 @@ LogFormat = Literal["console", "json"]
 # What fields are called that hold a secret. The first net is that nobody logs one.
 SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[_-])", re.IGNORECASE)
 
-# Libraries that tell of each step at INFO; Alembic stays, because a migration is news.
-QUIET = ("apscheduler", "sqlalchemy", "urllib3", "werkzeug")
+# From which level on a library is heard. Set here alone: what a module sets for itself, `configure` sets back.
+# Alembic is not among them, because a migration is news.
+LEVELS = {
+    # A shift may outlast many ticks: APScheduler warns of each one that it leaves out.
+    "apscheduler": "ERROR",
+    "sqlalchemy": "WARNING",
+    # It warns of malformed headers with the whole URL and all headers, and both may hold a secret.
+    "urllib3": "CRITICAL",
+    "werkzeug": "WARNING",
+}
 
 # gunicorn gives its loggers handlers of their own, and keeps their lines from the root.
 GUNICORN = ("gunicorn.error", "gunicorn.access")
@@ -109,7 +117,7 @@ def _stdlib(log_format: LogFormat, level: int) -> dict[str, object]:
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
-            **{name: {"level": "WARNING"} for name in QUIET},
+            **{name: {"level": of_library} for name, of_library in LEVELS.items()},
             **{name: {"level": "INFO", "propagate": True} for name in GUNICORN},
         },
     }

@@ -1,6 +1,5 @@
 """The clock: APScheduler drives the steps. What is due is in the tables, never in its job store."""
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -37,8 +36,6 @@ class Clock:
         self._now = now
         self._retention = timedelta(days=retention_days)
         self._stopping = False
-        # A shift may outlast many ticks: APScheduler would warn of each one that it leaves out.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         # Each job has a thread of its own, so that none waits for another.
         jobs = {
             worker.shift: TICK_SECONDS,

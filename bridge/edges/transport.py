@@ -4,7 +4,6 @@
 applies, no redirect is followed, no cookie is kept, and it costs half of `Session.request`.
 """
 
-import logging
 import os
 import re
 import ssl
@@ -32,9 +31,6 @@ from bridge.edges.deadline import Deadline, Lookup, Resolver, Unreachable, syste
 
 _PIECE_BYTES = 16_384
 _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
-
-# urllib3 logs the whole URL of an answer whose headers are malformed, and a URL may hold a secret.
-logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 
 class Transport:

@@ -71,14 +71,6 @@ def test_zero_bytes_in_headers_are_survived(transport: Transport) -> None:
     assert answer.headers["x-zero"] == "a\0b"
 
 
-def test_a_url_is_not_logged_when_an_answer_is_malformed(
-    transport: Transport, caplog: pytest.LogCaptureFixture
-) -> None:
-    with Receiver(answering_once(b"HTTP/1.1 200 OK\r\nno colon\r\nX: y\r\n\r\n")) as receiver:
-        transport.send("GET", receiver.url(path="/?token=hush"), HEADERS)
-    assert "hush" not in caplog.text
-
-
 def test_a_peer_that_resets_is_named(transport: Transport) -> None:
     def script(receiver: Receiver, visit: Visit) -> None:
         receiver.read(visit)
