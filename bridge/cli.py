@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from bridge.commands import accounts, clients, processes
 from bridge.commands.output import Refusal
+from bridge.stderr import protect
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit status: 0 done, 1 refused, 2 wrongly called or set."""
+    protect()
     parsed = _parser().parse_args(arguments)
     try:
         parsed.run(parsed)

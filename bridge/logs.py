@@ -1,15 +1,21 @@
-"""How log lines look: one line an event, from our code and from every library, on standard error."""
+"""How log lines look: one line an event, from our code and from every library, on standard error.
+
+No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
+"""
 
 import logging
 import logging.config
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from bridge.stderr import STDERR, protect
 
 LogFormat = Literal["console", "json"]
 
@@ -34,19 +40,59 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
     """Send every log line of this process, from `level` up, to standard error; safe to call again.
 
-    `log_format` None means `console` on a terminal, else `json`.
+    `log_format` None means `console` on a terminal, else `json`. What cannot be written to standard error, by
+    whichever library, is dropped and counted from here on.
     """
+    protect()
     if log_format is None:
         log_format = "console" if sys.stderr.isatty() else "json"
     # Our own events do not pass through the standard library: a line there costs three times as much.
     structlog.configure(
-        processors=[_name_ours, *_shared(), *_renderers(log_format)],
+        processors=[_safely([_name_ours, *_shared(), *_renderers(log_format)])],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(_stdlib(log_format, level))
     logging.captureWarnings(capture=True)
+
+
+class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not generic when it runs
+    """The standard library's, but it keeps quiet about a line that it cannot make."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except RecursionError:  # the only one that it lets through
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the library's name
+        STDERR.drop()
+
+
+def _safely(processors: Sequence[Processor]) -> Processor:
+    """Join the processors that make a line; what a field holds cannot make them fail."""
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        try:
+            return _rendered(processors, logger, method, dict(event))
+        except Exception:  # noqa: BLE001 -- a field may be of any class, and its text may raise anything
+            plain = {name: _plain(value) for name, value in event.items()}
+        # No longer in the handler: `log.exception` tells of the exception that its caller has caught.
+        return _rendered(processors, logger, method, plain)
+
+    return render
+
+
+def _rendered(processors: Sequence[Processor], logger: WrappedLogger, method: str, event: Any) -> str:
+    for processor in processors:
+        event = processor(logger, method, event)
+    return str(event)
+
+
+def _plain(value: object) -> object:
+    """Return what can always be rendered: anything but plain text and truth becomes the name of its class."""
+    return value if type(value) in {str, bool, NoneType} else f"<{type(value).__name__}>"
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -106,15 +152,14 @@ def _stdlib(log_format: LogFormat, level: int) -> dict[str, object]:
         "()": structlog.stdlib.ProcessorFormatter,
         "foreign_pre_chain": [structlog.stdlib.add_logger_name, *_shared()],
         "processors": [
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *_renderers(log_format),
+            _safely([structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(log_format)])
         ],
     }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "handlers": {"stderr": {"()": LineHandler, "formatter": "line"}},
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {
             **{name: {"level": of_library} for name, of_library in LEVELS.items()},

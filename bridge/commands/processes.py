@@ -112,6 +112,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:
+    logs.configure()
     stopping.hold_back()
     with sandbox.running(port=arguments.port) as hubspot:
         log.info("sandbox_started", url=hubspot.url)

@@ -19,18 +19,23 @@ from bridge.core.delays import BOUNDS_SECONDS
 from bridge.core.watch import SETTLED, Outcome, State
 from bridge.edges.database import reading
 from bridge.edges.store import gates, housekeeping, listing, losses
+from bridge.stderr import STDERR
 from bridge.web.figures import AccountFigures, late_seconds, of_accounts
 from bridge.web.parts import Parts
 
 ALIVE = timedelta(seconds=60)
 
 COUNTED = "Counted since midnight UTC: there it falls to 0, which Prometheus takes for a restart."
+DROPPED = (
+    "Log lines that could not be written to standard error, or not be rendered, since the process started that "
+    "answers this: of it alone, because others may have another standard error."
+)
 
 _Accounts = Sequence[AccountFigures]
 
 
 class Figures(Collector):
-    """All figures at one instant. Web processes and workers share the database, and nothing else."""
+    """All figures at one instant, of all processes, but for the dropped lines: the database is what they share."""
 
     def __init__(self, parts: Parts, now: datetime) -> None:
         self._parts = parts
@@ -39,6 +44,7 @@ class Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics. Raises when the database is away."""
         yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
+        yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
         with reading(self._parts.engine) as connection:
             yield from _watches(connection)
             yield _oldest_due(late_seconds(connection, None, self._now))

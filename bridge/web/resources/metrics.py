@@ -26,7 +26,8 @@ class ShownMetrics(RootModel[str]):
 def show_metrics(call: Call) -> Reply:
     """Tell Prometheus how the bridge is doing.
 
-    The figures are of all its processes together, whichever of them is asked.
+    The figures are of all its processes together, whichever of them is asked; only the dropped log lines are
+    those of the process that answers.
     """
     # A registry of its own: the library's common one would tell of this one process.
     registry = CollectorRegistry()
