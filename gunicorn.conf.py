@@ -16,7 +16,7 @@ from bridge.edges.secrets import WrongSecretKey
 from bridge.scheduler import STOP_SECONDS
 from bridge.settings import Settings
 from bridge.web.patience import PatientWorker
-from bridge.wiring import Bridge
+from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
 settings = Settings.load_or_exit(os.environ)
@@ -26,9 +26,9 @@ workers = settings.web_concurrency
 worker_class = PatientWorker
 # Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
 threads = 8
-# A process has 1,024 descriptors at first: these, 400 idle connections to receivers, two for each request that
-# is answered or made (8 and 32), the database's, and the rest for what nobody counts.
-worker_connections = 400
+worker_connections = CLIENT_CONNECTIONS
+# The workers inherit the limit.
+ensure_descriptors(settings, clients=worker_connections)
 # A preloaded app would start its threads in the parent, and no thread survives the fork: nothing would run.
 preload_app = False
 

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import inf
 
 import structlog
 from sqlalchemy import Connection
@@ -201,12 +202,19 @@ def _due(since: datetime, gate: gates.Gate, room: int) -> Due:
 
 
 def send(
-    callbacks: CallbackSender, url: str, message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime
+    callbacks: CallbackSender,
+    url: str,
+    message_id: str,
+    body: bytes,
+    *,
+    secrets: Sequence[str],
+    at: datetime,
+    within_seconds: float = inf,
 ) -> Answer | NoAnswer:
     """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     headers |= sign(message_id, int(at.timestamp()), body, secrets)
-    return callbacks.post(url, headers, body)
+    return callbacks.post(url, headers, body, within_seconds=within_seconds)
 
 
 def _learnt(host: str, gate: gates.Gate, done: Sequence[Done], now: datetime) -> gates.Gate:

@@ -35,6 +35,8 @@ from bridge.logs import LogFormat
 PSYCOPG = "postgresql+psycopg"
 DRIVERS = {"sqlite": "sqlite", "postgres": PSYCOPG, "postgresql": PSYCOPG, PSYCOPG: PSYCOPG}
 DAY_SECONDS = 86_400
+# A claimed request may wait 0.4 s until it starts. A lease that is over before the time-out would never let it end.
+LEASE_MARGIN_SECONDS = 0.5
 # RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
 HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
@@ -270,9 +272,11 @@ RULES = (
     Rule(
         names=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
         broken=lambda given: (
-            given.lease_seconds <= max(given.hubspot_timeout_seconds, given.callback_timeout_seconds)
+            given.lease_seconds
+            < max(given.hubspot_timeout_seconds, given.callback_timeout_seconds) + LEASE_MARGIN_SECONDS
         ),
-        problem="BRIDGE_LEASE_SECONDS: must exceed both HUBSPOT_TIMEOUT and BRIDGE_CALLBACK_TIMEOUT",
+        problem="BRIDGE_LEASE_SECONDS: must exceed both HUBSPOT_TIMEOUT and BRIDGE_CALLBACK_TIMEOUT, by half a "
+        "second or more",
     ),
     Rule(
         names=frozenset({"DATABASE_URL", "BRIDGE_SECRET_KEY"}),

@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from bridge import web
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
 from bridge.deliver import Deliveries
-from bridge.edges import database, keyfile, migrations
+from bridge.edges import database, descriptors, keyfile, migrations
 from bridge.edges.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.edges.callbacks import CallbackSender
 from bridge.edges.hubspot import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
@@ -36,8 +37,14 @@ MARGIN_SECONDS = 5.0
 # Idle connections to receivers, in all and of each seat: a process has 1,024 descriptors at first.
 IDLE_CONNECTIONS = 400
 MOST_HOSTS = 10
+# What a web process accepts at a time, most of them idle.
+CLIENT_CONNECTIONS = 400
+# What else a process has open: the database's connections (three files each with SQLite), listeners, log, code.
+OTHER_DESCRIPTORS = 64
+# For each request in flight: its socket, the deadline's duplicate of it, and an idle connection to HubSpot.
+PER_REQUEST_DESCRIPTORS = 3
 
-# What a client waits for while the bridge asks HubSpot: Heroku cuts every request after 30 s.
+# What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
 ERRAND_SECONDS = 20.0
 
 
@@ -49,6 +56,25 @@ def now() -> datetime:
 def jitter() -> float:
     """Draw from -1 to 1."""
     return random.uniform(-1, 1)  # noqa: S311 -- spreads load; nothing is secret about it
+
+
+def ensure_descriptors(settings: Settings, *, clients: int = 0) -> None:
+    """Let this process open as many files and sockets as its settings and so many `clients` may need.
+
+    Where the system forbids it, the process says so on standard error, and ends with status 2.
+    """
+    works = not clients or settings.embedded_worker
+    at_work = PER_REQUEST_DESCRIPTORS * settings.concurrency + max(IDLE_CONNECTIONS, settings.concurrency)
+    needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)
+    try:
+        descriptors.ensure(needed)
+    except descriptors.TooFewDescriptors as few:
+        sys.stderr.write(
+            f"The bridge does not start, because it needs {needed:,} open files with BRIDGE_CONCURRENCY="
+            f"{settings.concurrency}, and the system allows {few.allowed:,}: raise the hard limit (`ulimit -Hn`, or "
+            "systemd's LimitNOFILE=); with less concurrency it needs fewer.\n"
+        )
+        sys.exit(2)
 
 
 class Bridge:
@@ -93,11 +119,9 @@ class Bridge:
     @cached_property
     def hubspot(self) -> HubSpot:
         """What asks HubSpot."""
+        settings = self._settings
         # With OAuth a poll may take four time-outs: it must end before the claim's lease does.
-        return self._asking(self._settings.lease_seconds - MARGIN_SECONDS)
-
-    def _asking(self, ask_seconds: float) -> HubSpot:
-        ask_seconds = max(self._settings.hubspot_timeout_seconds, ask_seconds)
+        ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
         return HubSpot(self._transport, self._tokens, ask_seconds=ask_seconds)
 
     @cached_property
@@ -125,7 +149,7 @@ class Bridge:
         return Errands(
             engine=self.engine,
             accounts=self.accounts,
-            hubspot=self._asking(ERRAND_SECONDS),
+            hubspot=HubSpot(self._transport, self._tokens, ask_seconds=ERRAND_SECONDS),
             clock=now,
             lease_seconds=self._settings.lease_seconds,
         )

@@ -17,7 +17,7 @@ from bridge.edges.migrations import ROOT
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import vault
 from bridge.settings import Settings
-from bridge.wiring import Bridge
+from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
 
 log = structlog.get_logger()
 
@@ -85,7 +85,9 @@ def _rotate_encryption(_: argparse.Namespace) -> None:
 
 
 def _worker(_: argparse.Namespace) -> None:
-    bridge = prepared(logging.INFO)
+    settings = Settings.load_or_exit(os.environ)
+    ensure_descriptors(settings)
+    bridge = _prepared(settings, logging.INFO)
     stopping.hold_back()
     cores.keep_to_one()
     bridge.clock.start()
@@ -95,6 +97,7 @@ def _worker(_: argparse.Namespace) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
+    ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
     bridge = _prepared(settings, logging.INFO)
     with database.reading(bridge.engine) as connection:
         known = bridge.accounts.every(connection).values()

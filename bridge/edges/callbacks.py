@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from bridge.core.answers import Answer, NoAnswer
 from bridge.edges.addresses import Network, host_refusal, problem_with, refusal, without_stray_percent
@@ -52,14 +53,19 @@ class CallbackSender:
         problem = problem_with(url, https_only=self._https_only, ports=self._ports)
         return problem or host_refusal(url, allow=self._allow)
 
-    def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | NoAnswer:
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
+    ) -> Answer | NoAnswer:
         """POST `body` as it is, and read at most 64 KiB of the answer, undecoded.
 
-        The URL is checked again, for the rules may have changed since it was registered.
+        The URL is checked again, for the rules may have changed since it was registered. `within_seconds` counts
+        where it is less than the time-out.
         """
         if problem := self.problem_with(url):
             return NoAnswer(reason=problem)
-        return self._transport.send("POST", without_stray_percent(url), headers, body)
+        return self._transport.send(
+            "POST", without_stray_percent(url), headers, body, within_seconds=within_seconds
+        )
 
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""

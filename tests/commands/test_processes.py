@@ -1,5 +1,6 @@
 """`python -m bridge migrate | worker | serve | sandbox`: how they start, and how they refuse to."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -126,6 +127,56 @@ def test_an_idle_worker_stops_with_status_0(
         assert worker.wait() == 0
     finally:
         worker.end()
+
+
+def limited(soft: int, hard: int) -> Callable[[], None]:
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_process_that_may_not_open_what_its_settings_promise_says_so_and_ends_with_status_2(
+    command: str, on_sqlite: Callable[..., Commands]
+) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "bridge", command],
+        cwd=ROOT,
+        env=on_sqlite(BRIDGE_CONCURRENCY="100").env,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=limited(256, 256),
+    )
+    [told] = refused.stderr.splitlines()
+    assert refused.returncode == 2
+    assert "BRIDGE_CONCURRENCY=100" in told
+    assert "256" in told
+
+
+def test_a_process_raises_its_limit_of_descriptors_to_what_its_settings_promise(
+    on_sqlite: Callable[..., Commands],
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    port = free_port()
+    commands = on_sqlite(BRIDGE_CONCURRENCY="1024", PORT=str(port))
+    web = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "serve"],
+        cwd=ROOT,
+        env=commands.env,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=limited(256, hard),  # noqa: PLW1509 -- as above
+    )
+    try:
+        assert answer(f"http://127.0.0.1:{port}/healthz").ok
+        children = Path(f"/proc/{web.pid}/task/{web.pid}/children").read_text().split()
+        soft, _ = resource.prlimit(int(children[0]), resource.RLIMIT_NOFILE)
+        web.terminate()
+        assert web.wait(40) == 0
+    finally:
+        web.kill()
+        web.wait()
+    # A socket for each request in flight, at the very least, and one for each client.
+    assert soft > 1024 + 400
 
 
 STOPPED = """

@@ -40,11 +40,11 @@ def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much() -> 
     assert 10 < lease_seconds <= 20
 
 
-@pytest.mark.parametrize("lease_seconds", [60, 3_600])
+@pytest.mark.parametrize(("lease_seconds", "timeout_seconds"), [(60, 10), (3_600, 10), (3_600, 300)])
 def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_request(
-    lease_seconds: float,
+    lease_seconds: float, timeout_seconds: float
 ) -> None:
-    bridge = wired(lease_seconds)
+    bridge = wired(lease_seconds, timeout_seconds)
     assert bridge.errands.hubspot._ask_seconds + PATIENCE_SECONDS < 25
     # The account's tokens are the same ones, and refreshed once for all.
     assert bridge.errands.hubspot._tokens is bridge.hubspot._tokens

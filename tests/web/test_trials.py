@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 
 from bridge import clients, web
 from bridge.edges.secrets import Cipher
+from bridge.web.resources import trials
 from tests.edges.receiver import OK, Receiver, Visit, answering, answering_once
 from tests.senders import a_sender
 from tests.web.api import Api, Caller, Serve, members, pointers, problem
@@ -93,6 +94,16 @@ def test_a_receiver_that_is_not_there_is_an_attempt_too(sqlite_api: Api) -> None
     attempt = members(sqlite_api.client().post(PATH, {"callback_url": url}))
     assert attempt["status_code"] is None
     assert attempt["error"].startswith("The receiver did not answer: ")
+
+
+def test_a_test_ends_before_the_request_is_cut_however_long_real_callbacks_may_take(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "ANSWER_SECONDS", 1.0)  # a receiver that hangs costs all of it
+    patient = a_sender(timeout_seconds=300)
+    with Receiver(lambda _, visit: visit.hang()) as receiver:
+        attempt = members(serve(callbacks=patient).client().post(PATH, {"callback_url": receiver.url()}))
+    assert attempt["error"] == "The receiver did not answer: timed out after 1 s"
 
 
 def test_a_name_that_leads_where_nobody_may_be_called_is_a_failed_attempt(serve_sqlite: Serve) -> None:
