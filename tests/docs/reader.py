@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
 
 
 class Reader:
-    """Runs commands of the README; `known` is what to write in place of its examples."""
+    """Runs commands of the README in a terminal that remembers; `known` is what to write in place of some text."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -53,8 +53,13 @@ class Reader:
         return text
 
     def run(self, commands: str) -> str:
-        """Run commands to their end; return what they print."""
-        return printed(self.filled(commands), self.environment)
+        """Run commands to their end; return what they print. What they set is set for those that follow."""
+        after = self.folder / "environment"
+        # It marks variables and functions for export, as soon as they are set.
+        text = printed(f"set -a\n{self.filled(commands)}\nenv -0 > {after}", self.environment)
+        entries = after.read_text(encoding="utf-8").rstrip("\0").split("\0")
+        self.environment = dict(entry.split("=", 1) for entry in entries)
+        return text
 
     @contextmanager
     def terminal(self, commands: str, url: str) -> Iterator["Terminal"]:
