@@ -60,6 +60,7 @@ def on_starting(server: Arbiter) -> None:
     bridge = Bridge(settings)
     try:
         bridge.prepare()
+        bridge.warn_without_credentials()
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
     except database.AWAY:

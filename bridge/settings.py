@@ -5,6 +5,7 @@ Values become plain types with bounds; whatever may hold a secret becomes a `Sec
 
 import re
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -100,11 +101,17 @@ def _long_enough(given: SecretStr) -> SecretStr:
 
 
 def _fernet_key(given: SecretStr) -> SecretStr:
+    key = given.get_secret_value()
+    # What Heroku generates, and `openssl rand -hex 32`: the same 32 bytes, spelled otherwise.
+    if re.fullmatch("[0-9A-Fa-f]{64}", key):
+        key = urlsafe_b64encode(bytes.fromhex(key)).decode()
     try:
-        Fernet(given.get_secret_value())
+        Fernet(key)
     except ValueError:
-        raise ValueError("is not a Fernet key (32 random bytes in url-safe base64)") from None
-    return given
+        raise ValueError(
+            "is not a Fernet key (32 random bytes in url-safe base64, or as 64 hexadecimal digits)"
+        ) from None
+    return SecretStr(key)
 
 
 def _parts(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
+import structlog
 from flask import Flask
 from pydantic import SecretStr
 from sqlalchemy import Engine, make_url
@@ -46,6 +47,13 @@ PER_REQUEST_DESCRIPTORS = 3
 
 # What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
 ERRAND_SECONDS = 20.0
+
+NO_CREDENTIALS = (
+    "Watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
+    "HUBSPOT_REFRESH_TOKEN), or run `python -m bridge accounts set default`."
+)
+
+log = structlog.get_logger()
 
 
 def now() -> datetime:
@@ -215,6 +223,13 @@ class Bridge:
         with self.engine.begin() as connection:
             canary.check(connection, self.cipher)
         return revision
+
+    def warn_without_credentials(self) -> None:
+        """Log a warning when no HubSpot account has credentials, in the environment or stored."""
+        with database.reading(self.engine) as connection:
+            known = self.accounts.every(connection).values()
+        if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
+            log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
 
     def start_worker(self) -> None:
         """Start the embedded worker, if the settings want one."""

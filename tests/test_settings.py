@@ -72,6 +72,12 @@ def test_an_empty_environment_gives_the_defaults_of_the_contract() -> None:
     assert dict(Settings.load({})) == DEFAULTS
 
 
+def test_a_secret_key_may_be_spelled_as_heroku_generates_it() -> None:
+    spelled = bytes(range(32)).hex()
+    for given in (spelled, spelled.upper()):
+        assert Settings.load({"BRIDGE_SECRET_KEY": given}).secret_keys == (SecretStr(KEY),)
+
+
 def test_an_empty_or_blank_variable_counts_as_not_set() -> None:
     assert dict(Settings.load(dict.fromkeys(NAMES, "") | {"PORT": "  "})) == DEFAULTS
 
@@ -122,6 +128,8 @@ def test_a_good_value_gets_its_type(name: str, text: str, field: str, value: Any
         ("DATABASE_URL", "sqlite:///:memory:", "file"),
         ("BRIDGE_SECRET_KEY", f"{KEY},short", "entry 2: is not a Fernet key"),
         ("BRIDGE_SECRET_KEY", "é" * 44, "Fernet"),
+        ("BRIDGE_SECRET_KEY", "0f" * 31, "64 hexadecimal digits"),
+        ("BRIDGE_SECRET_KEY", "0g" * 32, "64 hexadecimal digits"),
         ("BRIDGE_ADMIN_KEY", "x" * 31, "32 characters"),
         ("BRIDGE_ADMIN_KEY", "x" * 32 + " y", "white space"),
         ("BRIDGE_PUBLIC_URL", "a.example", "http"),

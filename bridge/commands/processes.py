@@ -24,11 +24,6 @@ log = structlog.get_logger()
 UNUSABLE = (
     "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, or give its user the rights."
 )
-NO_CREDENTIALS = (
-    "HubSpot credentials are not set: watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or "
-    "HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and HUBSPOT_REFRESH_TOKEN), or run "
-    "`python -m bridge accounts set default`.\n"
-)
 
 
 def add_commands(commands: Any) -> None:
@@ -88,6 +83,7 @@ def _worker(_: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
     ensure_descriptors(settings)
     bridge = _prepared(settings, logging.INFO)
+    bridge.warn_without_credentials()
     stopping.hold_back()
     cores.keep_to_one()
     bridge.clock.start()
@@ -99,10 +95,6 @@ def _serve(arguments: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
     ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
     bridge = _prepared(settings, logging.INFO)
-    with database.reading(bridge.engine) as connection:
-        known = bridge.accounts.every(connection).values()
-    if all(account.credentials.scheme == "none" for account in known):
-        sys.stderr.write(NO_CREDENTIALS)
     sys.stderr.write(f"The bridge listens on http://{arguments.host}:{settings.port}\n")
     sys.stdout.flush()
     bridge.engine.dispose()

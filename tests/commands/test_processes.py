@@ -92,17 +92,39 @@ def test_on_sqlite_the_key_lies_beside_the_database_for_its_owner_alone(
     assert key.stat().st_mode & 0o777 == 0o600
 
 
-def test_serve_without_credentials_says_how_to_set_them_and_serves(
+def credentials_missed(said: str) -> list[str]:
+    return [line for line in said.splitlines() if "hubspot_credentials_missing" in line]
+
+
+def test_serve_without_credentials_says_once_how_to_set_them_and_serves(
     on_sqlite: Callable[..., Commands],
 ) -> None:
     port = free_port()
-    with started(on_sqlite(PORT=str(port)), "serve", "--host", "127.0.0.1") as process:
+    web = on_sqlite(PORT=str(port), WEB_CONCURRENCY="2")
+    with started(web, "serve", "--host", "127.0.0.1") as process:
         assert answer(f"http://127.0.0.1:{port}/healthz").status_code == 200
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=40)
     assert process.returncode == 0
-    assert "HUBSPOT_ACCESS_TOKEN" in said
+    [told] = credentials_missed(said)
+    assert "HUBSPOT_ACCESS_TOKEN" in told
     assert f"http://127.0.0.1:{port}" in said
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_worker_warns_of_missing_credentials_unless_an_account_with_some_is_stored(
+    stored: bool,  # noqa: FBT001 -- pytest hands it in
+    commands: Commands,
+    tmp_path: Path,
+) -> None:
+    if stored:
+        commands.said("accounts", "set", "shop", given='{"access_token": "pat-na1-x"}')
+    worker = Running(WORKER, commands.env, tmp_path / "worker.log")
+    try:
+        until(worker.has_logged("worker_started"))
+    finally:
+        worker.end()
+    assert bool(credentials_missed(worker.log.read_text())) is not stored
 
 
 def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:

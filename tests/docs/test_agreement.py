@@ -5,6 +5,7 @@ import re
 import shlex
 from configparser import ConfigParser
 from datetime import datetime
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -196,6 +197,28 @@ def test_the_table_of_a_callbacks_fields_has_them_all() -> None:
     fields = [name for name in shown if name != "data"] + [f"data.{name}" for name in shown["data"]]
     told = rows(section(RECEIVING, "The callback").partition("<!-- Callback -->")[2])
     assert [codes(row[0])[0] for row in told] == [*fields, "data.truncated"]
+
+
+def heroku_app() -> Any:
+    return json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
+
+
+def test_heroku_s_form_names_settings_and_what_it_fills_in_is_accepted() -> None:
+    form = heroku_app()["env"]
+    assert form.keys() <= NAMES
+    assert all(field["description"].endswith(".") for field in form.values())
+    # Heroku's `secret` is 64 hexadecimal digits.
+    filled = {name: "0f" * 32 for name, field in form.items() if field.get("generator") == "secret"}
+    filled |= {name: field["value"] for name, field in form.items() if "value" in field}
+    required = {name for name, field in form.items() if field.get("required", True)}
+    assert filled.keys() == required
+    settings = Settings.load(filled | {"DYNO": "web.1", "DATABASE_URL": "postgres://host/name"})
+    assert settings.admin_key
+
+
+def test_heroku_starts_processes_that_the_procfile_has() -> None:
+    processes = {line.partition(":")[0] for line in page("Procfile").splitlines()}
+    assert heroku_app()["formation"].keys() == processes - {"release"}
 
 
 def unit() -> ConfigParser:
