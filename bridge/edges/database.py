@@ -1,8 +1,9 @@
 """The engine: one way to open SQLite and PostgreSQL, each with what it needs to be safe."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
@@ -38,6 +39,14 @@ def open_engine(url: str) -> Engine:
 
 def _sqlite(url: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
+        # Secrets and callback URLs are in there: its owner's alone, whatever the umask. SQLite gives the same mode
+        # to the files beside it. One that exists is not even opened: to close it would end SQLite's locks on it.
+        if not options.get("uri"):
+            with suppress(OSError):  # SQLite says what is wrong
+                os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:

@@ -84,12 +84,24 @@ def test_a_database_that_refuses_is_told_with_what_to_do(tmp_path: Path) -> None
     assert "file is not a database" in told
 
 
-def test_on_sqlite_the_key_lies_beside_the_database_for_its_owner_alone(
-    on_sqlite: Callable[..., Commands], tmp_path: Path
-) -> None:
-    on_sqlite().said("clients", "add", "cms")
-    [key] = tmp_path.glob("*.key")
-    assert key.stat().st_mode & 0o777 == 0o600
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_on_sqlite_all_files_are_their_owner_s_alone_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+    commands = Commands(DATABASE_URL="sqlite:///bridge.db", PYTHONPATH=str(ROOT))
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "bridge", "worker"],
+        cwd=tmp_path,
+        env=commands.env,
+        stderr=subprocess.DEVNULL,
+        umask=umask,
+    )
+    names = {f"bridge.db{end}" for end in ("", "-wal", "-shm", ".key")}
+    try:
+        until(lambda: names == {path.name for path in tmp_path.iterdir()})
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        worker.kill()
+        worker.wait()
+    assert modes == dict.fromkeys(names, 0o600)
 
 
 def credentials_missed(said: str) -> list[str]:

@@ -233,6 +233,11 @@ def test_the_unit_for_systemd_can_be_read() -> None:
     assert unit().sections() == ["Unit", "Service", "Install"]
 
 
+def test_what_the_unit_s_service_writes_is_its_own_alone() -> None:
+    service = unit()["Service"]
+    assert (service["UMask"], service["StateDirectoryMode"]) == ("0077", "0700")
+
+
 def test_the_settings_for_a_machine_can_be_loaded_and_name_the_folder_of_the_unit() -> None:
     [block] = blocks(OPERATING, "dotenv")
     settings = Settings.load(dict(line.split("=", 1) for line in block.text.splitlines()))
