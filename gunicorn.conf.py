@@ -60,7 +60,7 @@ def on_starting(server: Arbiter) -> None:
     bridge = Bridge(settings)
     try:
         bridge.prepare()
-        bridge.warn_without_credentials()
+        bridge.warn_at_start(processes=workers)
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
     except database.AWAY:

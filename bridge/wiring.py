@@ -48,6 +48,12 @@ PER_REQUEST_DESCRIPTORS = 3
 # What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
 ERRAND_SECONDS = 20.0
 
+# What each process opens at the most (see the engine).
+DATABASE_CONNECTIONS = 6
+TOO_MANY_PROCESSES = (
+    "Lower WEB_CONCURRENCY, or take a plan or a pooler with more connections: requests are refused when they are "
+    "used up. Worker processes need some, too."
+)
 NO_CREDENTIALS = (
     "Watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
     "HUBSPOT_REFRESH_TOKEN), or run `python -m bridge accounts set default`."
@@ -224,12 +230,20 @@ class Bridge:
             canary.check(connection, self.cipher)
         return revision
 
-    def warn_without_credentials(self) -> None:
-        """Log a warning when no HubSpot account has credentials, in the environment or stored."""
+    def warn_at_start(self, *, processes: int = 1) -> None:
+        """Log a warning of what will not work well; `processes` like this one are about to start.
+
+        That no HubSpot account has credentials, in the environment or stored; that the database allows fewer
+        connections than the processes may open.
+        """
         with database.reading(self.engine) as connection:
             known = self.accounts.every(connection).values()
+            allowed = database.connection_limit(connection)
         if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
             log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
+        needed = processes * DATABASE_CONNECTIONS
+        if allowed is not None and allowed < needed:
+            log.warning("database_connections_few", needed=needed, allowed=allowed, hint=TOO_MANY_PROCESSES)
 
     def start_worker(self) -> None:
         """Start the embedded worker, if the settings want one."""

@@ -83,7 +83,7 @@ def _worker(_: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
     ensure_descriptors(settings)
     bridge = _prepared(settings, logging.INFO)
-    bridge.warn_without_credentials()
+    bridge.warn_at_start()
     stopping.hold_back()
     cores.keep_to_one()
     bridge.clock.start()

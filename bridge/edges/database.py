@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -114,3 +114,17 @@ _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 def is_away(error: DBAPIError) -> bool:
     """Tell whether the database could not be reached or could not work, rather than refused."""
     return isinstance(error, AWAY) or error.connection_invalidated
+
+
+# What a role, a database and a server allow; a role or a database without a limit says -1.
+_CONNECTION_LIMIT = text("""
+    SELECT least(nullif(role.rolconnlimit, -1), nullif(base.datconnlimit, -1),
+                 current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int)
+    FROM pg_roles AS role, pg_database AS base
+    WHERE role.rolname = session_user AND base.datname = current_database()
+""")
+
+
+def connection_limit(connection: Connection) -> int | None:
+    """Return how many connections all processes of this user may have together; None with SQLite, which has no limit."""
+    return None if connection.dialect.name == "sqlite" else connection.scalar(_CONNECTION_LIMIT)

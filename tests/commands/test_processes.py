@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 from cryptography.fernet import Fernet
 
 from tests.commands.conftest import ROOT, Commands
-from tests.reliability.processes import WORKER, Running, free_port
+from tests.reliability.processes import WEB, WORKER, Running, answers, free_port, lines
 from tests.reliability.waiting import until
 
 START_SECONDS = 30
@@ -137,6 +138,28 @@ def test_a_worker_warns_of_missing_credentials_unless_an_account_with_some_is_st
     finally:
         worker.end()
     assert bool(credentials_missed(worker.log.read_text())) is not stored
+
+
+@pytest.mark.parametrize(("processes", "warned"), [(1, False), (2, True)])
+def test_more_web_processes_than_the_database_has_connections_for_are_warned_of(
+    processes: int,
+    warned: bool,  # noqa: FBT001 -- pytest hands it in
+    postgres_url: str,
+    tmp_path: Path,
+) -> None:
+    port, key = free_port(), Fernet.generate_key().decode()
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} CONNECTION LIMIT 11".encode())
+    commands = Commands(
+        DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=key, PORT=str(port), WEB_CONCURRENCY=str(processes)
+    )
+    web = Running(WEB, commands.env, tmp_path / "web.log")
+    try:
+        until(lambda: answers(web, port))
+    finally:
+        web.end()
+    told = lines(web.log, "database_connections_few")
+    assert [(line["needed"], line["allowed"]) for line in told] == ([(12, 11)] if warned else [])
 
 
 def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
