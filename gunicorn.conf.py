@@ -15,7 +15,7 @@ from bridge.edges import cores, database
 from bridge.edges.secrets import WrongSecretKey
 from bridge.scheduler import STOP_SECONDS
 from bridge.settings import Settings
-from bridge.web.patience import PatientWorker
+from bridge.web.server import WaitressWorker
 from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
@@ -23,7 +23,7 @@ settings = Settings.load_or_exit(os.environ)
 
 bind = f"0.0.0.0:{settings.port}"
 workers = settings.web_concurrency
-worker_class = PatientWorker
+worker_class = WaitressWorker
 # Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
 threads = 8
 worker_connections = CLIENT_CONNECTIONS
@@ -38,10 +38,6 @@ keepalive = 100
 # Heroku kills 30 s after SIGTERM. This bounds requests and the embedded worker's last work together.
 graceful_timeout = 25
 
-# Heroku adds about fifteen headers to a request; the longest that we read is a session cookie.
-limit_request_line = 4094
-limit_request_fields = 64
-limit_request_field_size = 4094
 # Nobody here uses it, and two bridges of one user would quarrel about its one path.
 control_socket_disable = True
 

@@ -2,7 +2,7 @@
 
 import re
 
-from flask import Flask
+from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
 
 from bridge.clients import NAME
@@ -71,10 +71,17 @@ def create_app(parts: Parts) -> Flask:
         _route(app, server, operation)
     add_docs(app, operations, parts.public_url)
     add_handlers(app)
+    app.before_request(_refuse_leading_slashes)
     app.after_request(guarded)
     app.after_request(compressed)
     trust_front(app, behind_router=parts.behind_router)
     return app
+
+
+def _refuse_leading_slashes() -> None:
+    """Werkzeug takes `//metrics` for `/metrics`, and a proxy's rule for that path would be passed."""
+    if request.environ["PATH_INFO"].startswith("//"):
+        abort(404)
 
 
 def _route(app: Flask, server: Server, operation: Operation) -> None:

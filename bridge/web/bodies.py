@@ -6,10 +6,8 @@ from math import isinf
 from typing import Any, NoReturn, Self
 
 from flask import Request
-from gunicorn.http.errors import ParseException
 from werkzeug.http import parse_options_header
 
-from bridge.web import malformed
 from bridge.web.problems import Problem
 
 LARGEST_BYTES = 1024 * 1024
@@ -37,11 +35,8 @@ class NotJson(ValueError):
 
 
 def received(request: Request) -> bytes | Problem:
-    """Return the body as it came, or the Problem with its chunks or its size."""
-    try:
-        body = request.get_data()
-    except ParseException as error:
-        return malformed.problem(error)
+    """Return the body as it came, or the Problem with its size."""
+    body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
 

@@ -15,14 +15,15 @@ def trust_front(app: Flask, *, behind_router: bool) -> None:
     """Take the last address of X-Forwarded-For for the client's, where the one who wrote it is known.
 
     Heroku's router, which nobody can go around, writes it, and so does a proxy on this machine. Anybody
-    else could write what they like. Who comes by a Unix socket has no address, and is on this machine.
+    else could write what they like. Who comes by a Unix socket has no address, or `localhost`, and is on this
+    machine.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)
 
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         peer = environ.get("REMOTE_ADDR", "")
-        is_known = behind_router or not peer or _is_loopback(peer)
+        is_known = behind_router or peer in ("", "localhost") or _is_loopback(peer)
         return (forwarded if is_known else direct)(environ, start_response)
 
     app.wsgi_app = serve  # type: ignore[method-assign] # Flask's own way to add a middleware

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask import Request, Response, g, request
+from flask import Request, Response, g, has_request_context, request
 
 from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read, received
@@ -77,10 +77,10 @@ class Server:
 
 
 def respond(answer: Reply | Problem) -> Response:
-    """Write an answer."""
+    """Write an answer; what is no HTTP is a problem without a request."""
     if isinstance(answer, Problem):
         answer = Reply(
-            text=answer.text(g.request_id),
+            text=answer.text(g.request_id if has_request_context() else None),
             status=answer.status,
             headers=answer.headers,
             media_type=MEDIA_TYPE,

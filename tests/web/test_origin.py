@@ -42,8 +42,8 @@ def test_behind_herokus_router_each_client_is_counted_by_the_address_that_the_ro
     assert refusals(wrong, ROUTER, ["198.51.100.1"]) == [401]
 
 
-# By IPv4, by IPv6, by IPv4 to a socket that listens for both, and by a Unix socket.
-@pytest.mark.parametrize("proxy", [LOOPBACK, "::1", f"::ffff:{LOOPBACK}", ""])
+# By IPv4, by IPv6, by IPv4 to a socket that listens for both, and by a Unix socket as waitress and others tell it.
+@pytest.mark.parametrize("proxy", [LOOPBACK, "::1", f"::ffff:{LOOPBACK}", "localhost", ""])
 def test_a_proxy_on_the_same_machine_is_believed_and_another_is_not(serve_sqlite: Serve, proxy: str) -> None:
     wrong = Caller(app=serve_sqlite().app, key="hib_wrong")
     others = [f"198.51.100.{number}" for number in range(MOST + 1)]

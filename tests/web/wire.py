@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.web.patience import REQUEST_SECONDS
+from bridge.web.server import REQUEST_SECONDS
 from tests.reliability.processes import ROOT, WEB, Running, answers, free_port
 from tests.reliability.waiting import until
 
@@ -70,4 +70,4 @@ def all_of(client: socket.socket) -> bytes:
 
 
 def statuses(received: bytes) -> list[bytes]:
-    return re.findall(rb"HTTP/1.1 (\d+)", received)
+    return re.findall(rb"HTTP/1\.[01] (\d+)", received)

@@ -79,13 +79,13 @@ def test_without_free_descriptors_connections_wait_and_the_process_goes_on(tmp_p
         with ExitStack() as open_clients:
             for _ in range(100):
                 open_clients.enter_context(connected(web.port, HALF))
-            until(lambda: "no connection could be taken" in web.process.log.read_text())
+            until(lambda: "reached the connection limit" in web.process.log.read_text())
         assert requests.get(f"http://127.0.0.1:{web.port}/healthz", timeout=20).status_code == 200
         assert web.process.log.read_text().count("Booting worker") == 1
 
 
 def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
-    with served(tmp_path, "worker_connections = 12") as web, ExitStack() as open_clients:
+    with served(tmp_path, "worker_connections = 14") as web, ExitStack() as open_clients:
         standing = [open_clients.enter_context(connected(web.port, b"")) for _ in range(3)]
         for client in standing:
             client.sendall(b"GET /healthz HTTP/1.1\r\nHost: b\r\n\r\n")
@@ -99,7 +99,7 @@ def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
 
 def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path: Path) -> None:
     before = "from bridge import scheduler; scheduler.STOP_SECONDS = 1.0"
-    slow = ("from bridge.web import patience", "patience.REQUEST_SECONDS = graceful_timeout = 600")
+    slow = ("from bridge.web import server", "server.REQUEST_SECONDS = graceful_timeout = 600")
     given = {"BRIDGE_EMBEDDED_WORKER": "true"}
     with served(tmp_path, *slow, before=before, **given) as web, connected(web.port, HALF):
         until(web.process.has_logged("worker_started"))
@@ -111,8 +111,8 @@ def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path
 @pytest.fixture(scope="module")
 def hasty_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where the real thing listens, but waits for a second only."""
-    hasty = "patience.REQUEST_SECONDS = patience.ANSWER_SECONDS = 1.0"
-    with served(tmp_path_factory.mktemp("hasty"), "from bridge.web import patience", hasty) as web:
+    hasty = "server.REQUEST_SECONDS = server.UNREAD_SECONDS = 1.0"
+    with served(tmp_path_factory.mktemp("hasty"), "from bridge.web import server", hasty) as web:
         yield web.port
 
 

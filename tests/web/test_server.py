@@ -1,0 +1,130 @@
+"""The real web process under a full database, large bodies, and SIGTERM in the middle of requests."""
+
+import json
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.reliability.waiting import until
+from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, served, statuses
+
+# One more than there are threads.
+MANY = 9
+
+
+@pytest.fixture
+def own_web(tmp_path: Path) -> Iterator[Web]:
+    """A process for one test alone."""
+    with served(tmp_path) as web:
+        yield web
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Nobody else can write to the database until the block ends, or the transaction."""
+    connection = sqlite3.connect(folder / "bridge.db", isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+    finally:
+        connection.close()
+
+
+def registration(number: int) -> bytes:
+    content = json.dumps({"task_id": f"t{number}", "callback_url": "https://app.example.com/"}).encode()
+    return BODY + b"Content-Length: %d\r\n\r\n" % len(content) + content
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_process_says_that_it_lives_while_every_thread_waits_for_the_database(
+    own_web: Web, tmp_path: Path
+) -> None:
+    with ExitStack() as open_clients, locked(tmp_path):
+        for number in range(MANY):
+            open_clients.enter_context(connected(own_web.port, registration(number)))
+        url = f"http://127.0.0.1:{own_web.port}/healthz"
+        for _ in range(3):
+            assert requests.get(url, timeout=ANSWER_SECONDS).status_code == 200
+
+
+def test_at_a_stop_whoever_has_asked_is_answered_and_nobody_else_is_taken(
+    own_web: Web, tmp_path: Path
+) -> None:
+    with ExitStack() as open_clients:
+        idle = open_clients.enter_context(connected(own_web.port, b""))
+        with locked(tmp_path) as writer:
+            asking = [
+                open_clients.enter_context(connected(own_web.port, registration(number)))
+                for number in range(MANY)
+            ]
+            begun = open_clients.enter_context(connected(own_web.port, LAST[:20]))
+            own_web.process.send(signal.SIGTERM)
+            until(lambda: is_refused(own_web.port))
+            begun.sendall(LAST[20:])
+            writer.rollback()
+        for client in asking:
+            received = all_of(client)
+            assert statuses(received) == [b"201"]
+            assert b"\r\nConnection: close\r\n" in received
+        assert statuses(all_of(begun)) == [b"200"]
+        assert all_of(idle) == b""
+    assert own_web.process.wait() == 0
+
+
+def test_a_stop_does_not_wait_for_clients_that_are_idle_or_never_end(tmp_path: Path) -> None:
+    few = "server.REQUEST_SECONDS = 1.0"
+    with served(tmp_path, "from bridge.web import server", few) as web, ExitStack() as open_clients:
+        for sent in (b"", LAST[:-2], LAST.replace(b"close", b"keep-alive")):
+            open_clients.enter_context(connected(web.port, sent))
+        assert web.process.stop() == 0
+
+
+@pytest.mark.parametrize("mebibytes", [1.5, 3, 30])
+def test_a_client_that_sends_all_of_too_large_a_body_still_reads_the_refusal(
+    port: int, mebibytes: float
+) -> None:
+    refused = requests.post(
+        f"http://127.0.0.1:{port}/v1/watches",
+        data=b" " * int(mebibytes * 1024 * 1024),
+        headers={"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json"},
+        timeout=20,
+    )
+    assert refused.status_code == 413
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert refused.json()["detail"]
+    assert "Content-Security-Policy" in refused.headers
+
+
+def test_a_client_that_goes_away_is_no_news(web: Web, port: int) -> None:
+    before = web.process.log.read_text()
+    for sent in (b"", LAST[:20], LAST, registration(0) * 50):
+        with suppress(OSError), connected(port, sent) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=20).ok
+    said = web.process.log.read_text().removeprefix(before)
+    assert "Traceback" not in said
+    assert '"level": "error"' not in said
+
+
+def test_behind_a_proxy_by_a_unix_socket_each_client_is_counted_by_its_own_address(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.sock"
+    with served(tmp_path, f"bind = [bind, 'unix:{path}']"):
+        for number in range(31):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(path))
+                key = b"GET /v1/watches HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer wrong\r\n"
+                client.sendall(key + b"X-Forwarded-For: 198.51.100.%d\r\nConnection: close\r\n\r\n" % number)
+                assert statuses(all_of(client)) == [b"401"]
