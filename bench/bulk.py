@@ -1,7 +1,9 @@
 """Watches by the hundred thousand, made inside the database: to register them one by one would take hours."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import text
 
@@ -89,9 +91,10 @@ def _parameters(load: Load) -> dict[str, str | float]:
 
 def _analyze(system: System) -> None:
     """Do now what autovacuum would do within a minute."""
-    with system.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(_WITHOUT_LIMIT)
-        connection.execute(text("VACUUM ANALYZE watches"))
+    with closing(system.engine.raw_connection()) as connection:
+        driver: Any = connection.driver_connection
+        driver.rollback()  # not in a transaction
+        driver.execute("VACUUM ANALYZE watches")
 
 
 def _written(instant: datetime) -> str:

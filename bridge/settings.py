@@ -7,12 +7,15 @@ import re
 import sys
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -32,9 +35,9 @@ from bridge.core.kinds import api_version
 from bridge.core.quota import rate_limit
 from bridge.logs import LogFormat
 
-# The names that people and Heroku write, and the driver that we have for each.
-PSYCOPG = "postgresql+psycopg"
-DRIVERS = {"sqlite": "sqlite", "postgres": PSYCOPG, "postgresql": PSYCOPG, PSYCOPG: PSYCOPG}
+PORTS = re.compile(r"[0-9,]*")  # one for each of several hosts, or none
+# The names that people, Heroku and SQLAlchemy write.
+POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
 # A claimed request may wait 0.4 s until it starts. A lease that is over before the time-out would never let it end.
 LEASE_MARGIN_SECONDS = 0.5
@@ -47,19 +50,35 @@ class SettingsProblem(Exception):
 
 
 def _database_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
+    scheme, _, rest = given.get_secret_value().partition("://")
+    if scheme == "sqlite":
+        return SecretStr(_sqlite_url(f"sqlite://{rest}"))
+    if scheme in POSTGRESQL:
+        return SecretStr(_postgresql_address(f"postgresql://{rest}", tls=bool(info.data.get("dyno"))))
+    raise ValueError("must be a sqlite:// or postgresql:// address")
+
+
+def _sqlite_url(text: str) -> str:
     try:
-        url = make_url(given.get_secret_value())
+        url = make_url(text)
     except (ArgumentError, ValueError):
-        raise ValueError("is not a database address like postgresql://user:password@host/name") from None
-    if url.drivername not in DRIVERS:
-        raise ValueError("must be a sqlite:// or postgresql:// address")
-    url = url.set(drivername=DRIVERS[url.drivername])
-    if url.drivername == "sqlite":
-        if url.database in {None, "", ":memory:"}:
-            raise ValueError("must name a file: what is only in memory is lost with the process")
-    elif info.data.get("dyno") and "sslmode" not in url.query:
-        url = url.update_query_dict({"sslmode": "require"})
-    return SecretStr(url.render_as_string(hide_password=False))
+        raise ValueError("is not a database address like sqlite:////var/lib/bridge/bridge.db") from None
+    if url.database in {None, "", ":memory:"}:
+        raise ValueError("must name a file: what is only in memory is lost with the process")
+    return url.render_as_string(hide_password=False)
+
+
+def _postgresql_address(text: str, *, tls: bool) -> str:
+    """Return the address, with every option that it names, as a connection string of libpq."""
+    with suppress(ProgrammingError):
+        parts = conninfo_to_dict(text)
+        if PORTS.fullmatch(str(parts.get("port", ""))):
+            return make_conninfo("", **({"sslmode": "require"} if tls else {}) | parts)
+    # libpq's own message repeats a part of the address, and that may be of the password.
+    raise ValueError(
+        "is not a database address like postgresql://user:password@host/name; special characters are "
+        "written percent-encoded, in the password too, and options are named as libpq names them"
+    )
 
 
 def _is_http(text: str) -> bool:

@@ -36,11 +36,11 @@ class PostgresServer:
     """
 
     def __init__(self, folder: Path, *, fsync: bool = False) -> None:
-        self._folder = folder
+        self.folder = folder
         self._output = folder / "output"
         fsync_word, buffers = ("on", "256MB") if fsync else ("off", "32MB")
         self._options = OPTIONS.format(fsync=fsync_word, buffers=buffers, folder=folder)
-        self._account = _unprivileged_account()
+        self._account = unprivileged_account()
         self._programs = _programs()
         if self._account:
             self._programs = _copied(self._programs, folder)
@@ -48,11 +48,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, with the data of the last time if there was one; returns when it answers."""
-        if not (self._folder / "data").exists():
+        if not (self.folder / "data").exists():
             self._run(
                 "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
             )
-        self._run("pg_ctl", "start", "--wait", f"--log={self._folder}/log", f"--options={self._options}")
+        self._run("pg_ctl", "start", "--wait", f"--log={self.folder}/log", f"--options={self._options}")
 
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop; `fast` ends the connections, `immediate` is as good as a crash."""
@@ -64,7 +64,7 @@ class PostgresServer:
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of a database, for any process of this machine."""
-        return f"postgresql://postgres@/{database}?host={self._folder}"
+        return f"postgresql://postgres@/{database}?host={self.folder}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
         """Copy `template`, to which nobody may be connected; returns the new database's address."""
@@ -89,11 +89,11 @@ class PostgresServer:
         # Not a pipe: the server inherits it, and it would not end before the server does.
         with self._output.open("w") as output:
             return subprocess.run(
-                [self._programs / program, f"--pgdata={self._folder}/data", *arguments],
+                [self._programs / program, f"--pgdata={self.folder}/data", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=self._folder,
+                cwd=self.folder,
                 check=False,
                 **self._account,
             )
@@ -120,7 +120,7 @@ def someone_waits(engine: Engine) -> bool:
         return connection.execute(text(waiting)).first() is not None
 
 
-def _unprivileged_account() -> dict[str, Any]:
+def unprivileged_account() -> dict[str, Any]:
     """PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr, ValidationError
 
 from bridge.settings import NAMES, Settings, SettingsProblem
@@ -222,10 +223,52 @@ def test_what_hangs_on_a_wrong_value_is_not_told_as_well() -> None:
     assert len(problems(**{**POSTGRES, "BRIDGE_SECRET_KEY": "short"})) == 1
 
 
+def libpq(address: str, **environ: str) -> dict[str, Any]:
+    """What the driver is told."""
+    return conninfo_to_dict(database_url(DATABASE_URL=address, BRIDGE_SECRET_KEY=KEY, **environ))
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_every_name_of_postgresql_becomes_psycopg_3(scheme: str) -> None:
-    environ = {"DATABASE_URL": f"{scheme}://me:p%40ss@host:5432/name", "BRIDGE_SECRET_KEY": KEY}
-    assert database_url(**environ) == "postgresql+psycopg://me:p%40ss@host:5432/name"
+def test_every_name_of_postgresql_is_known(scheme: str) -> None:
+    expected = {"user": "me", "password": "p@s s", "host": "host", "port": "5432", "dbname": "name"}
+    assert libpq(f"{scheme}://me:p%40s%20s@host:5432/name") == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (
+            "postgres://me@a:5432,b:5433/db?target_session_attrs=read-write",
+            {"host": "a,b", "port": "5432,5433", "target_session_attrs": "read-write"},
+        ),
+        ("postgres://me@a,[::1]:5433/db", {"host": "a,::1", "port": ",5433"}),
+        ("postgres://me@%2Fvar%2Frun%2Fpostgresql/db", {"host": "/var/run/postgresql"}),
+        ("postgres://me@/db?host=/var/run/postgresql", {"host": "/var/run/postgresql"}),
+        ("postgres://me@/db?options=-csearch_path%3Dbridge", {"options": "-csearch_path=bridge"}),
+        (
+            "postgres://me@h/db?connect_timeout=3&keepalives=0",
+            {"host": "h", "connect_timeout": "3", "keepalives": "0"},
+        ),
+    ],
+)
+def test_whatever_libpq_takes_is_passed_on(address: str, expected: dict[str, str]) -> None:
+    assert libpq(address) == {"user": "me", "dbname": "db"} | expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgres://me:hush/hush@host/name",
+        "postgres://me:hush%hush@host/name",
+        "postgres://me:x@host/name?hush=hush",
+        "postgres://host:hush/name",
+        "postgres://[hush",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:
+    [problem] = problems(DATABASE_URL=address, BRIDGE_SECRET_KEY=KEY)
+    assert problem.startswith("DATABASE_URL: is not a database address like postgresql://")
+    assert "hush" not in problem
 
 
 def test_postgresql_needs_a_secret_key() -> None:
@@ -240,9 +283,9 @@ def test_secret_keys_keep_their_order() -> None:
 
 
 def test_postgresql_is_encrypted_on_a_dyno_unless_the_address_says_how() -> None:
-    assert database_url(**POSTGRES, DYNO="web.1").endswith("/bridge?sslmode=require")
-    strict = POSTGRES["DATABASE_URL"] + "?sslmode=verify-full"
-    assert database_url(DATABASE_URL=strict, BRIDGE_SECRET_KEY=KEY, DYNO="web.1").endswith("=verify-full")
+    assert "sslmode" not in libpq("postgres://me@host/name")
+    assert libpq("postgres://me@host/name", DYNO="web.1")["sslmode"] == "require"
+    assert libpq("postgres://me@host/name?sslmode=verify-full", DYNO="web.1")["sslmode"] == "verify-full"
 
 
 def test_sqlite_is_refused_on_a_dyno_unless_it_is_allowed() -> None:

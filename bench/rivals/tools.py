@@ -13,7 +13,6 @@ from sqlalchemy import make_url
 
 from bench.harness import Bench
 from bench.processes import ROOT, python, started
-from bridge.settings import PSYCOPG
 from demo.services import free_port
 
 START_SECONDS = 5.0
@@ -117,7 +116,7 @@ def bullmq(bench: Bench) -> Iterator[Started]:
 def apscheduler(bench: Bench) -> Iterator[Started]:
     """APScheduler 3, a job for each task, PostgreSQL."""
     shop = Workshop(bench, "apscheduler")
-    url = make_url(bench.postgres.create_database("apscheduler")).set(drivername=PSYCOPG)
+    url = make_url(bench.postgres.create_database("apscheduler")).set(drivername="postgresql+psycopg")
     shop.env["BENCH_POSTGRES"] = url.render_as_string()
     command = python("-c", "from bench.rivals.apscheduler_app import main; main()")
     with shop.working([*command, "work"], *command) as at_work:

@@ -6,21 +6,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.dialects import postgresql, registry, sqlite
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_SECONDS = 10
-STATEMENT_TIMEOUT_MS = 15_000
-# A process that is stopped, or cut off, in the middle of a transaction must not keep its locks for ever.
-# The first is not enough: it is disarmed by psycopg's `executemany`, which sends a Flush after its Sync.
-# PostgreSQL knows the second since version 17.
-IDLE_TIMEOUT_MS = 15_000
-TRANSACTION_TIMEOUT_MS = 20_000
-# How a connection finds out that the server's machine is gone: after 10 + 3 x 5 s of silence,
-# or 15 s after something was sent that nobody has acknowledged.
-_KEEPALIVE = {
+# Each transaction says all that it depends on, in the round trip that begins it: a pooler in transaction mode
+# gives each another session, and a database or a role may have defaults of its own.
+# A process that is stopped, or cut off, in the middle of a transaction must not keep its locks for ever:
+# `idle_in_transaction_session_timeout` alone is not enough, because psycopg's `executemany`, which sends a Flush
+# after its Sync, disarms it. psycopg reads instants only with DateStyle ISO.
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '15s';"
+    " SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL timezone = 'UTC';"
+    " SET LOCAL datestyle = 'ISO'"
+)
+# PostgreSQL knows it since version 17.
+_BEGIN_17 = f"{_BEGIN}; SET LOCAL transaction_timeout = '20s'"
+# What holds unless DATABASE_URL says otherwise.
+_DEFAULTS = {
+    "client_encoding": "UTF8",
+    "connect_timeout": 5,
+    # How a connection finds out that the server's machine is gone: after 10 + 3 x 5 s of silence,
+    # or 15 s after something was sent that nobody has acknowledged.
     "keepalives": 1,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -33,8 +45,8 @@ AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
 def open_engine(url: str) -> Engine:
-    """Return an engine for a `sqlite:///…` or `postgresql+psycopg://…` URL. Connects lazily."""
-    return _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url)
+    """Return an engine for a `sqlite:///…` URL, or for whatever libpq takes as an address. Connects lazily."""
+    return _sqlite(url) if url.startswith("sqlite:") else _postgresql(url)
 
 
 def _sqlite(url: str) -> Engine:
@@ -65,28 +77,51 @@ def _sqlite(url: str) -> Engine:
     return engine
 
 
-def _postgresql(url: str) -> Engine:
-    options = (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
-        f" -c idle_in_transaction_session_timeout={IDLE_TIMEOUT_MS} -c timezone=UTC"
-    )
+class _Dialect(psycopg.dialect):
+    """SQLAlchemy's, but for how a transaction begins."""
+
+    supports_statement_cache = True
+
+    def do_begin(self, dbapi_connection: Any) -> None:
+        """Begin a transaction, unless the ping has."""
+        libpq = dbapi_connection.pgconn
+        if libpq.transaction_status == TransactionStatus.IDLE:
+            is_17 = libpq.server_version >= 170_000
+            dbapi_connection.execute(_BEGIN_17 if is_17 else _BEGIN, prepare=False)
+
+    def do_ping(self, dbapi_connection: Any) -> bool:
+        """Find out whether a connection from the pool still works, by what it is to do next."""
+        self.do_begin(dbapi_connection)
+        return True
+
+
+registry.register("postgresql.bridge", __name__, _Dialect.__name__)
+
+
+def _postgresql(address: str) -> Engine:
+    given = conninfo_to_dict(address)
+    if "," in f"{given.get('host')}{given.get('hostaddr')}":
+        given.setdefault("target_session_attrs", "read-write")  # a standby only reads
     # Heroku's smallest plan has 20 connections, for all processes together.
     engine = create_engine(
-        url,
+        "postgresql+bridge://",
         pool_size=4,
         max_overflow=2,
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=300,
         hide_parameters=True,  # an error's text goes to the log; a row may hold what does not belong there
-        connect_args={"connect_timeout": 5, "options": options, **_KEEPALIVE},
+        # The driver leaves it to the dialect to begin transactions.
+        connect_args={**_DEFAULTS, **given, "autocommit": True},
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
-        if connection.info.server_version >= 170_000:
-            connection.execute(f"SET transaction_timeout = {TRANSACTION_TIMEOUT_MS}")
-            connection.commit()
+        # A pooler makes up the process id that it tells. Behind it a prepared statement is on one server
+        # connection, and the next transaction perhaps on another.
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        if row[0] != connection.info.backend_pid:
+            connection.prepare_threshold = None
 
     return engine
 

@@ -11,7 +11,6 @@ from bridge import sandbox
 from bridge.edges.database import open_engine
 from bridge.edges.migrations import upgrade
 from bridge.sandbox import SandboxOptions
-from bridge.settings import PSYCOPG
 from tests.chaos.world import World
 from tests.postgres import temporary_server
 from tests.reliability.api import Api
@@ -52,7 +51,7 @@ def _postgresql(_: Path) -> Iterator[tuple[str, LockDatabase]]:
                 world.later(seconds, server.start)
                 world.done[f"PostgreSQL restarted ({how})"] += 1
 
-        yield server.create_database("bridge").replace("postgresql:", f"{PSYCOPG}:"), restart
+        yield server.create_database("bridge"), restart
 
 
 DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}

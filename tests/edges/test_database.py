@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -228,16 +227,6 @@ def test_a_migration_on_postgresql_may_take_its_time(empty: Engine) -> None:
     upgrade(empty)
     # Between its statements nothing takes long; one that is stopped there must not keep the others waiting.
     assert seen == [("0", "0", "15s")]
-
-
-def test_postgresql_s_silence_is_noticed(postgres_url: str) -> None:
-    engine = open_engine(postgres_url)
-    with engine.connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
-        used = driver.info.get_parameters()
-    engine.dispose()
-    names = ("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout")
-    assert [used[name] for name in names] == ["1", "10", "5", "3", "15000"]
 
 
 def test_postgresql_s_connections_are_few_enough_for_the_smallest_plan(postgres_url: str) -> None:

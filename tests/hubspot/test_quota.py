@@ -68,9 +68,10 @@ class Claims:
 
     def look(self, over: threading.Event) -> None:
         claimed = select(watches.c.claimed_by).where(watches.c.claimed_by.is_not(None))
-        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with self._engine.connect() as connection:
             while not over.wait(LOOK_SECONDS):
-                self.workers |= set(connection.scalars(claimed))
+                with connection.begin():
+                    self.workers |= set(connection.scalars(claimed))
 
 
 def requests_of(hubspot: Sandbox) -> int:

@@ -16,7 +16,6 @@ from bridge import clients
 from bridge.edges.database import open_engine
 from bridge.edges.secrets import Cipher
 from bridge.register import Registered, Registration, register
-from bridge.settings import PSYCOPG
 
 KEY = Fernet.generate_key().decode()
 
@@ -81,7 +80,7 @@ class Site:
 @contextmanager
 def site(url: str) -> Iterator[Site]:
     """A site over a migrated database."""
-    engine = open_engine(url.replace("postgresql://", f"{PSYCOPG}://"))
+    engine = open_engine(url)
     try:
         # A name of its own: one receiver serves many sites.
         name = f"shop-{token_hex(4)}"

@@ -18,7 +18,6 @@ import requests
 from bridge.edges.database import BUSY_SECONDS, open_engine
 from bridge.edges.migrations import upgrade
 from bridge.sandbox import Sandbox
-from bridge.settings import PSYCOPG
 from tests.postgres import PostgresServer, temporary_server
 from tests.reliability.conftest import NewSite
 from tests.reliability.houses import House, cpu_share, house
@@ -80,7 +79,7 @@ def own_server() -> Iterator[tuple[PostgresServer, Site]]:
     """A PostgreSQL that may be stopped, and a site on it."""
     with temporary_server() as server:
         url = server.create_database("bridge")
-        engine = open_engine(url.replace("postgresql:", f"{PSYCOPG}:"))
+        engine = open_engine(url)
         upgrade(engine)
         engine.dispose()
         with site(url) as place:
