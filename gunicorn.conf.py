@@ -12,6 +12,7 @@ from gunicorn.workers.base import Worker
 
 from bridge import logs
 from bridge.edges import cores, database
+from bridge.edges.migrations import OtherTables
 from bridge.edges.secrets import WrongSecretKey
 from bridge.scheduler import STOP_SECONDS
 from bridge.settings import Settings
@@ -59,6 +60,8 @@ def on_starting(server: Arbiter) -> None:
         bridge.warn_at_start(processes=workers)
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
+    except OtherTables as others:
+        sys.exit(str(others))
     except database.AWAY:
         # The workers answer 503 until it is back; `/readyz` says why.
         server.log.warning("the database does not answer yet")

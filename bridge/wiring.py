@@ -223,7 +223,7 @@ class Bridge:
     def prepare(self) -> str:
         """Bring the database to the newest revision, and see that its secrets can be read.
 
-        Returns the revision. Raises WrongSecretKey; a database that is away raises too.
+        Returns the revision. Raises WrongSecretKey or OtherTables; a database that is away raises too.
         """
         revision = migrations.upgrade(self.engine)
         with self.engine.begin() as connection:

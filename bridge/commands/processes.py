@@ -13,7 +13,7 @@ from bridge import logs, sandbox
 from bridge.commands import stopping
 from bridge.commands.output import Refusal
 from bridge.edges import cores, database
-from bridge.edges.migrations import ROOT
+from bridge.edges.migrations import ROOT, OtherTables
 from bridge.edges.secrets import WrongSecretKey
 from bridge.edges.store import vault
 from bridge.settings import Settings
@@ -59,6 +59,8 @@ def _prepared(settings: Settings, level: int) -> Bridge:
         revision = bridge.prepare()
     except WrongSecretKey as wrong:
         raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
+    except OtherTables as others:
+        raise Refusal(str(others)) from None
     except (*database.AWAY, DatabaseError) as error:
         raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None
     log.info("database_ready", revision=revision)

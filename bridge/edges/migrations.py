@@ -1,6 +1,7 @@
 """Brings a database to the newest revision; safe from any number of processes at once."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -9,7 +10,10 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import OperationalError
+
+from bridge.edges.tables import metadata
 
 log = structlog.get_logger()
 
@@ -30,11 +34,23 @@ PATIENCE_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
+class OtherTables(Exception):
+    """Another program's tables are where the bridge's belong. The message says which, and what to do."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"The database at DATABASE_URL holds tables of another program: {found}. Give the bridge a database "
+            "of its own. On PostgreSQL a schema will do: CREATE SCHEMA bridge, and "
+            "?options=-csearch_path%3Dbridge at the end of DATABASE_URL."
+        )
+
+
 def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> str:
     """Run what is missing, in one transaction that only one process can be in; return the revision.
 
     A database that is ahead of this code is left alone: during a roll-out the old code goes on. While somebody
-    else's transaction holds a table, it is tried again for `patience_seconds`, and then raises.
+    else's transaction holds a table, it is tried again for `patience_seconds`, and then raises. Raises OtherTables
+    when the database is another program's, and changes nothing.
     """
     give_up_at = time.monotonic() + patience_seconds
     while True:
@@ -54,11 +70,32 @@ def _upgraded(connection: Connection) -> str:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         # Not before: another process's migration may take its time, and nobody queues up behind this one.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    _refuse_other_tables(connection)
     if not _is_ahead(connection):
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return _revision(connection) or ""
+
+
+def _refuse_other_tables(connection: Connection) -> None:
+    """Raise OtherTables unless these are the bridge's, of whatever release, or none is in the way.
+
+    A revision tells nothing by itself: it may be of a later release, and others number theirs as we do.
+    """
+    inspector = inspect(connection)
+    revisions = _revisions(connection)
+    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
+    if not revisions and taken:
+        raise OtherTables(", ".join(taken))
+    if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
+        raise OtherTables(f"alembic_version, which says {', '.join(revisions)}")
+
+
+def _has_watches(inspector: Inspector) -> bool:
+    return inspector.has_table("watches") and "callback_url" in {
+        column["name"] for column in inspector.get_columns("watches")
+    }
 
 
 def is_migrated(connection: Connection) -> bool:
@@ -77,11 +114,14 @@ def _is_ahead(connection: Connection) -> bool:
 
 
 def _revision(connection: Connection) -> str | None:
+    return next(iter(_revisions(connection)), None)
+
+
+def _revisions(connection: Connection) -> Sequence[str]:
     # Not by Alembic's own words, which log two lines at each look: `/readyz` looks every few seconds.
     if not inspect(connection).has_table("alembic_version"):
-        return None
-    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return revision
+        return ()
+    return connection.scalars(text("SELECT version_num FROM alembic_version ORDER BY version_num")).all()
 
 
 def _scripts() -> ScriptDirectory:

@@ -13,13 +13,15 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bridge.edges import database
 from bridge.edges.database import open_engine, reading
-from bridge.edges.migrations import is_migrated, upgrade
+from bridge.edges.migrations import OtherTables, is_migrated, upgrade
 from bridge.edges.tables import metadata
 from tests.commands.conftest import Commands
 from tests.edges.first_release import KEY, WATCHES, install_first_release
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
 from tests.together import at_once
+
+ALEMBIC = "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -149,10 +151,50 @@ def test_a_database_that_is_ahead_of_the_code_is_left_alone(empty: Engine) -> No
 
 def test_an_upgrade_that_fails_leaves_nothing_half_done(empty: Engine) -> None:
     with empty.begin() as connection:
-        connection.execute(text("CREATE TABLE workers (id INTEGER)"))
-    with pytest.raises(Exception, match="workers"):
+        connection.execute(text("CREATE TABLE elsewhere (id INTEGER)"))
+        connection.execute(text("CREATE INDEX ix_watches_of_client ON elsewhere (id)"))
+    with pytest.raises(DBAPIError, match="ix_watches_of_client"):
         upgrade(empty)
-    assert tables(empty) == {"workers"}
+    assert tables(empty) == {"elsewhere"}
+
+
+@pytest.mark.parametrize(
+    ("before", "found"),
+    [
+        (["CREATE TABLE accounts (id INTEGER)"], "accounts"),
+        ([ALEMBIC, "INSERT INTO alembic_version VALUES ('3f2a')"], "alembic_version, which says 3f2a"),
+        # Others number theirs as we do, and watch something, too.
+        ([ALEMBIC, "INSERT INTO alembic_version VALUES ('0001')"], "alembic_version, which says 0001"),
+        (
+            [ALEMBIC, "INSERT INTO alembic_version VALUES ('0001')", "CREATE TABLE watches (id INTEGER)"],
+            "alembic_version, which says 0001",
+        ),
+    ],
+)
+def test_another_program_s_tables_are_told_and_left_alone(
+    empty_url: str, empty: Engine, before: list[str], found: str
+) -> None:
+    with empty.begin() as connection:
+        for statement in before:
+            connection.execute(text(statement))
+    stood = set(inspect(empty).get_table_names())
+    commands = Commands(DATABASE_URL=empty_url, BRIDGE_SECRET_KEY=KEY)
+    for command in ("migrate", "serve"):
+        refused = commands.run(command)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(
+            f"The database at DATABASE_URL holds tables of another program: {found}. Give the bridge a database"
+        )
+        assert refused.stderr.count("\n") == 1
+    assert set(inspect(empty).get_table_names()) == stood
+
+
+def test_a_revision_that_another_program_has_added_is_told(empty: Engine) -> None:
+    ours = upgrade(empty)
+    with empty.begin() as connection:
+        connection.execute(text("INSERT INTO alembic_version VALUES ('3f2a')"))
+    with pytest.raises(OtherTables, match=f"says {ours}, 3f2a"):
+        upgrade(empty)
 
 
 def test_two_writers_on_sqlite_never_find_it_locked(sqlite_engine: Engine) -> None:

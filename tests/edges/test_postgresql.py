@@ -71,6 +71,29 @@ def test_a_schema_of_its_own_holds_every_table(
     plain.dispose()
 
 
+def test_two_bridges_and_another_program_share_a_database_by_schemas(empty_url: str) -> None:
+    with psycopg.connect(empty_url, autocommit=True) as owner:
+        owner.execute("CREATE TABLE alembic_version AS SELECT '3f2a' AS version_num")
+        owner.execute("CREATE TABLE accounts AS SELECT 1 AS id")
+        owner.execute("CREATE SCHEMA one")
+        owner.execute("CREATE SCHEMA other")
+        for schema in ("one", "other"):
+            engine = open_engine(f"{empty_url}&options=-csearch_path%3D{schema}")
+            assert upgrade(engine) == upgrade(engine)
+            engine.dispose()
+        assert owner.execute("SELECT version_num FROM public.alembic_version").fetchall() == [("3f2a",)]
+
+
+def test_statements_are_prepared_where_nobody_pools(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with engine.begin() as connection:
+        for number in range(10):
+            connection.execute(text("SELECT CAST(:number AS integer)"), {"number": number})
+        prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%AS integer%%'"
+        assert connection.exec_driver_sql(prepared).scalar_one() == 1
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
