@@ -54,6 +54,22 @@ class PostgresServer:
             )
         self._run("pg_ctl", "start", "--wait", f"--log={self.folder}/log", f"--options={self._options}")
 
+    def copy(self, primary: "PostgresServer") -> None:
+        """Take all data of a server that runs, to follow it from the next start on."""
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        self._run(
+            "pg_basebackup",
+            f"--host={primary.folder}",
+            "--username=postgres",
+            "--checkpoint=fast",
+            "--no-sync",
+            "--write-recovery-conf",
+        )
+
+    def promote(self) -> None:
+        """Stop following; returns when it can be written to."""
+        self._run("pg_ctl", "promote", "--wait")
+
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop; `fast` ends the connections, `immediate` is as good as a crash."""
         self._run("pg_ctl", "stop", "--wait", f"--mode={mode}")

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos [--seed N] [--seconds 60] [--database sqlite|postgresql|both]`: no watch may be lost.
+"""`python -m tests.chaos [--seed N] [--seconds 60] [--database sqlite|postgresql|failover|all]`: no watch may be lost.
 
 Processes die, stop and go on, databases go away, HubSpot and receivers fail, all at random. In the end
 every promise is compared with the tables and with what arrived. Exits 0 only when all of it adds up.
@@ -28,11 +28,11 @@ def main(arguments: Sequence[str]) -> int:
         "--seed", type=int, default=secrets.randbelow(2**32), help="the same seed draws the same fates"
     )
     parser.add_argument("--seconds", type=float, default=60, help="how long things happen to each database")
-    parser.add_argument("--database", choices=[*DATABASES, "both"], default="both")
+    parser.add_argument("--database", choices=[*DATABASES, "all"], default="all")
     given = parser.parse_args(arguments)
     # Unwinds the stack, as Ctrl-C does: nothing that was started may stay.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    databases = DATABASES if given.database == "both" else [given.database]
+    databases = DATABASES if given.database == "all" else [given.database]
     return max(_run(database, given.seed, given.seconds) for database in databases)
 
 

@@ -1,6 +1,7 @@
 """Where a world stands: each kind of database, started, migrated, and able to go away."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.reliability.ledger import Ledger
 from tests.reliability.processes import free_port, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.site import site
+from tests.replication import replicated_server
 
 PLENTY = 1_000_000
 # Whoever refuses gets all of these; who is well again gets its callback before the last.
@@ -54,7 +56,27 @@ def _postgresql(_: Path) -> Iterator[tuple[str, LockDatabase]]:
         yield server.create_database("bridge"), restart
 
 
-DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}
+@contextmanager
+def _failover(_: Path) -> Iterator[tuple[str, LockDatabase]]:
+    with replicated_server() as servers:
+        complete = threading.Lock()
+
+        def take_over() -> None:
+            servers.fail_over()
+            servers.replicate()
+            complete.release()
+
+        def crash(world: World, seconds: float) -> None:
+            # Without a standby there is nobody to take over.
+            if complete.acquire(blocking=False):
+                servers.crash()
+                world.later(seconds, take_over)
+                world.done["PostgreSQL failed over"] += 1
+
+        yield servers.create_database("bridge"), crash
+
+
+DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql, "failover": _failover}
 
 
 @contextmanager

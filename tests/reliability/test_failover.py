@@ -1,0 +1,75 @@
+"""The primary dies in the middle of the work, and its synchronous standby takes over: nobody is restarted."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from bridge.edges.database import open_engine
+from bridge.edges.migrations import upgrade
+from bridge.sandbox import Sandbox
+from tests.reliability.houses import House, house
+from tests.reliability.receiver import Receiver
+from tests.reliability.site import site
+from tests.reliability.waiting import until
+from tests.replication import ReplicatedServer, replicated_server
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[ReplicatedServer]:
+    with replicated_server() as running:
+        yield running
+
+
+@pytest.fixture
+def bridge(
+    servers: ReplicatedServer, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
+    engine = open_engine(servers.create_database("bridge"))
+    upgrade(engine)
+    engine.dispose()
+    with (
+        site(servers.url("bridge")) as place,
+        house(place, hubspot, receiver, tmp_path_factory.mktemp("house")) as running,
+    ):
+        yield running
+
+
+def test_of_several_hosts_the_one_that_can_be_written_to_is_taken(servers: ReplicatedServer) -> None:
+    for address in servers.addresses("postgres"):
+        engine = open_engine(address)
+        with engine.connect() as connection:
+            assert connection.execute(text("SHOW transaction_read_only")).scalar_one() == "off"
+        engine.dispose()
+
+
+def test_nothing_that_was_answered_201_is_lost(servers: ReplicatedServer, bridge: House) -> None:
+    over = threading.Event()
+
+    def register() -> list[str]:
+        """Register without a pause; return what was answered 201."""
+        promised = []
+        while not over.is_set():
+            [task_id] = bridge.hubspot.state.add_tasks(tasks=1)
+            body = {"task_id": task_id, "callback_url": bridge.receiver.url(bridge.site)}
+            answer = bridge.api.call("POST", "/v1/watches", body)
+            if answer is not None and answer.status_code == 201:
+                promised.append(answer.json()["id"])
+        return promised
+
+    bridge.fill()
+    with ThreadPoolExecutor(1) as pool:
+        registering = pool.submit(register)
+        before = bridge.arrivals()
+        until(lambda: bridge.arrivals() > before)
+        servers.crash()
+        servers.fail_over()
+        before = bridge.arrivals()
+        until(lambda: bridge.arrivals() > before)
+        over.set()
+        bridge.ledger.promise(*registering.result())
+    until(bridge.ledger.settled)
+    assert not bridge.ledger.problems()
+    assert not bridge.errors()
