@@ -9,8 +9,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
+from sqlalchemy.exc import DatabaseError
 
 from bridge import logs
+from bridge.commands.processes import UNUSABLE
 from bridge.edges import cores, database
 from bridge.edges.migrations import OtherTables
 from bridge.edges.secrets import WrongSecretKey
@@ -65,6 +67,8 @@ def on_starting(server: Arbiter) -> None:
     except database.AWAY:
         # The workers answer 503 until it is back; `/readyz` says why.
         server.log.warning("the database does not answer yet")
+    except DatabaseError as error:
+        sys.exit(UNUSABLE.format(str(error).splitlines()[0]))
     # The workers must not inherit a connection.
     bridge.engine.dispose()
 

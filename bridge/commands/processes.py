@@ -22,7 +22,8 @@ from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
 log = structlog.get_logger()
 
 UNUSABLE = (
-    "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, or give its user the rights."
+    "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
+    "the rights."
 )
 
 

@@ -1,5 +1,8 @@
 """PostgreSQL as people have it: what its address says counts, and no default of the database changes anything."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -11,10 +14,11 @@ from sqlalchemy import inspect, text
 
 from bridge.core.watch import State
 from bridge.edges.database import open_engine
-from bridge.edges.migrations import is_migrated, upgrade
+from bridge.edges.migrations import ROOT, is_migrated, upgrade
 from bridge.edges.store import claims, watches
 from bridge.edges.tables import metadata
 from tests.edges.claiming import ONE, added
+from tests.edges.first_release import KEY
 from tests.makers import NOW, a_watch
 from tests.postgres import PostgresServer
 
@@ -69,6 +73,17 @@ def test_a_schema_of_its_own_holds_every_table(
     assert not inspect(plain).get_table_names("public")
     engine.dispose()
     plain.dispose()
+
+
+@pytest.mark.parametrize("command", [("bridge", "migrate"), ("gunicorn", "app:app")])
+def test_a_schema_that_is_not_there_is_told_in_a_sentence(empty_url: str, command: tuple[str, str]) -> None:
+    url = f"{empty_url}&options=-csearch_path%3Dbridge"
+    env = os.environ | {"DATABASE_URL": url, "BRIDGE_SECRET_KEY": KEY}
+    run = [sys.executable, "-m", *command]
+    refused = subprocess.run(run, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "cannot be used: (psycopg.errors.InvalidSchemaName) no schema" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_two_bridges_and_another_program_share_a_database_by_schemas(empty_url: str) -> None:
