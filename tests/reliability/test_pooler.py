@@ -1,14 +1,14 @@
 """PostgreSQL behind PgBouncer in transaction mode: each transaction may run on another server connection."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from uuid import uuid4
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, text
 
-from bridge.edges.database import open_engine
+from bridge.edges.database import AWAY, open_engine
 from bridge.sandbox import Sandbox
 from tests import pgbouncer
 from tests.commands.conftest import Commands
@@ -105,3 +105,24 @@ def test_each_transaction_has_its_time_outs_and_leaves_none(engines: list[Engine
             driver = connection.connection.driver_connection
             assert driver is not None
             assert {driver.execute(f"SHOW {name}").fetchone() for name in TIMEOUTS} == {("0",)}
+
+
+def test_a_restart_behind_the_pooler_is_an_outage_that_ends(own_postgres_server: PostgresServer) -> None:
+    def works() -> bool:
+        with suppress(*AWAY), engine.begin() as connection:
+            return bool(connection.execute(text("SELECT true")).scalar_one())
+        return False
+
+    # PgBouncer's own patience, 120 s and 15 s, is too long for a test.
+    hasty = "query_wait_timeout = 2\nserver_login_retry = 1"
+    with pgbouncer.pooled(own_postgres_server, more=hasty) as running:
+        engine = open_engine(running.url("postgres"))
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+            own_postgres_server.stop("immediate")
+            with pytest.raises(AWAY):
+                connection.execute(text("SELECT 1"))
+        assert not works()
+        own_postgres_server.start()
+        until(works)
+        engine.dispose()
