@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import groupby
 from typing import Any
 
 from bridge.core.answers import Answer, NoAnswer, NotSent
@@ -186,13 +187,13 @@ class Verbatim(str):
     __slots__ = ()
 
 
-_encode = json.JSONEncoder().encode
-
-
 def json_object(members: Mapping[str, Any]) -> str:
     """Return a JSON object with these members, of which those that are Verbatim stay as they are."""
-    texts = (
-        f'"{name}": {value if isinstance(value, Verbatim) else _encode(value)}'
-        for name, value in members.items()
-    )
+    texts: list[str] = []
+    # Neighbours are encoded together: each by itself takes twice as long.
+    for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):
+        if is_verbatim:
+            texts.extend(f'"{name}": {text}' for name, text in run)
+        else:
+            texts.append(json.dumps(dict(run))[1:-1])
     return f"{{{', '.join(texts)}}}"

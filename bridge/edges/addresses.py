@@ -254,6 +254,7 @@ def _is_localhost(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost")
 
 
+@_judged_once
 def _address(host: str) -> str | None:
     """`host` as an address when the system would read it as one (`127.1`, `0x7f.1`, `2130706433`)."""
     if ":" in host:
