@@ -2,7 +2,6 @@
 
 import re
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,7 +17,6 @@ from bridge.edges.store import clients as store
 from bridge.edges.store.clients import Client
 from bridge.web.failures import Failures
 from bridge.web.problems import Problem
-from bridge.web.together import Together
 
 USED_EVERY = timedelta(minutes=1)
 
@@ -85,7 +83,6 @@ class Door:
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = Failures()
         self._last_uses = LastUses(engine)
-        self._look_up = Together(self._owners)
         # The owners of keys, when these were last looked up: as many as there are clients.
         self._remembered: dict[str, Client] = {}
 
@@ -109,17 +106,16 @@ class Door:
         client = self._remembered.get(key)
         if presume and client and not _is_unnoted(client, now):
             return Caller(name=client.name, admin=client.admin, presumed_key=key)
-        client = self._look_up(key)
+        client = self._owner(key)
         if client is None:
             self._remembered.pop(key, None)
             return None
         self._remembered[key] = self._noted(client, now) if _is_unnoted(client, now) else client
         return Caller(name=client.name, admin=client.admin)
 
-    def _owners(self, keys: Sequence[str]) -> list[Client | None]:
+    def _owner(self, key: str) -> Client | None:
         with reading(self._engine) as connection:
-            found = store.by_keys(connection, keys)
-        return [found.get(key) for key in keys]
+            return store.by_keys(connection, [key]).get(key)
 
     def _noted(self, client: Client, now: datetime) -> Client:
         self._last_uses.note(client.name, now)

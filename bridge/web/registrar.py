@@ -12,7 +12,7 @@ from bridge.edges.database import reading
 from bridge.edges.store.clients import by_keys
 from bridge.edges.store.watches import open_watches
 from bridge.register import Registered, Registration, Result, register
-from bridge.web.together import Together
+from bridge.web.group_commit import GroupCommit
 
 # To count a client's open watches costs milliseconds when they are many: not on every request.
 COUNTED_EVERY = timedelta(seconds=60)
@@ -25,7 +25,7 @@ class KeyGone:
     """The presumed key does not stand any more: nothing was registered."""
 
 
-_Wish = tuple[Registration, str | None]
+_Request = tuple[Registration, str | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class Registrar:
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._added: Counter[str] = Counter()
-        self._one = Together(self._register_presumed)
+        self._one = GroupCommit(self._register_presumed)
 
     def room(self, client: str, wanted: int, now: datetime) -> int:
         """Return how many of the wanted watches a client may have open besides those that it has."""
@@ -98,14 +98,13 @@ class Registrar:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
 
-    def _register_presumed(self, wishes: Sequence[_Wish]) -> list[Result | KeyGone]:
-        keys = {key for _, key in wishes if key}
+    def _register_presumed(self, requests: Sequence[_Request]) -> list[Result | KeyGone]:
+        keys = {key for _, key in requests if key}
         standing = self._standing(keys) if keys else {}
-        welcome = [key is None or key in standing for _, key in wishes]
-        results = iter(
-            self.many([wanted for (wanted, _), is_welcome in zip(wishes, welcome, strict=True) if is_welcome])
-        )
-        return [next(results) if is_welcome else KeyGone() for is_welcome in welcome]
+        may_register = [key is None or key in standing for _, key in requests]
+        wanted = [registration for (registration, _), may in zip(requests, may_register, strict=True) if may]
+        results = iter(self.many(wanted))
+        return [next(results) if may else KeyGone() for may in may_register]
 
     def _standing(self, keys: Collection[str]) -> Collection[str]:
         with reading(self._engine) as connection:
