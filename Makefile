@@ -28,7 +28,7 @@ test: $(ready)
 	@$(bin)/python -m pytest $(parallel)
 
 run: $(ready)
-	@echo "run: the bridge on http://127.0.0.1:8000, with SQLite"
+	@echo "run: the bridge on port $${PORT:-8000} of this machine alone"
 	@$(bin)/python -m bridge serve --host 127.0.0.1
 
 check: $(ready)

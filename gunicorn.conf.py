@@ -18,11 +18,13 @@ from bridge.edges.migrations import OtherTables
 from bridge.edges.secrets import WrongSecretKey
 from bridge.scheduler import STOP_SECONDS
 from bridge.settings import Settings
+from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
 from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
 settings = Settings.load_or_exit(os.environ)
+web_server.is_configured = True
 
 bind = f"0.0.0.0:{settings.port}"
 workers = settings.web_concurrency
@@ -32,8 +34,6 @@ threads = 8
 worker_connections = CLIENT_CONNECTIONS
 # The workers inherit the limit.
 ensure_descriptors(settings, clients=worker_connections)
-# A preloaded app would start its threads in the parent, and no thread survives the fork: nothing would run.
-preload_app = False
 
 # Heroku's router gives up at 30 s, and keeps idle connections for 90: it must be the one that closes them.
 timeout = 30
@@ -55,7 +55,15 @@ class logger_class(Logger):  # type: ignore[misc]  # noqa: N801 - gunicorn has n
 
 
 def on_starting(server: Arbiter) -> None:
-    """Migrate once, before any worker is there; `serve` and a release phase have nothing left to do."""
+    """Refuse another kind of worker: slow clients would hold it up, and headers could change its routes."""
+    if server.cfg.worker_class is not WaitressWorker:
+        sys.exit(
+            "The bridge has a gunicorn worker of its own: leave out `-k`, `--worker-class` and `worker_class`."
+        )
+
+
+def when_ready(server: Arbiter) -> None:
+    """Migrate once: not before the port is known to be free, and before any worker is there."""
     bridge = Bridge(settings)
     try:
         bridge.prepare()

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import socket
 import sys
 from typing import Any
 
@@ -41,8 +42,26 @@ def add_commands(commands: Any) -> None:
     serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
     serve.set_defaults(run=_serve)
     simulated = commands.add_parser("sandbox", help="a simulated HubSpot, to try things out")
-    simulated.add_argument("--port", type=int, default=8001)
+    simulated.add_argument(
+        "--port", type=_port, default=8001, help="0 to 65535; 0 takes a free one (default: 8001)"
+    )
     simulated.set_defaults(run=_sandbox)
+
+
+def _port(text: str) -> int:
+    """Read a port for argparse."""
+    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
+def _see_that_it_is_free(host: str, port: int, setting: str) -> None:
+    """Raise Refusal when nothing can listen there; another program may still be quicker than we are."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        why = f"{host}:{port} cannot be listened on: {error.strerror}"
+        raise Refusal(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
 
 
 def prepared(level: int = logging.WARNING) -> Bridge:
@@ -96,9 +115,9 @@ def _worker(_: argparse.Namespace) -> None:
 
 def _serve(arguments: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
+    _see_that_it_is_free(arguments.host, settings.port, "PORT")
     ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
     bridge = _prepared(settings, logging.INFO)
-    sys.stderr.write(f"The bridge listens on http://{arguments.host}:{settings.port}\n")
     sys.stdout.flush()
     bridge.engine.dispose()
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
@@ -110,6 +129,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _sandbox(arguments: argparse.Namespace) -> None:
+    _see_that_it_is_free("127.0.0.1", arguments.port, "--port")
     logs.configure()
     stopping.hold_back()
     with sandbox.running(port=arguments.port) as hubspot:

@@ -40,6 +40,10 @@ HEAD_BYTES = 32 * 1024
 BODY_IN_MEMORY_BYTES = 128 * 1024
 ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 
+# Whether gunicorn.conf.py has been read, in this process or before it was forked: it migrates the database, and
+# starts and stops the embedded worker. app.py refuses to be served without it.
+is_configured = False
+
 # What waitress says may repeat what was sent, perhaps a key in the wrong place.
 _REFUSALS = {
     400: "The request is not well-formed HTTP.",

@@ -1,0 +1,157 @@
+"""Every way to start the web process: it works, worker and all, or one sentence says what to run."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.commands.conftest import ROOT
+from tests.reliability.processes import Running, free_port
+from tests.reliability.waiting import until
+
+GUNICORN = ("-m", "gunicorn")
+WAITRESS = (
+    "import sys, waitress.runner; sys.exit(waitress.runner.run(['waitress-serve', '--port=0', 'app:app']))"
+)
+NOT_STARTED = "The bridge is not started"
+
+
+def environment(folder: Path, port: int) -> dict[str, str]:
+    env = {"DATABASE_URL": f"sqlite:///{folder / 'bridge.db'}", "PORT": str(port)}
+    return {"PATH": os.environ["PATH"], **env}
+
+
+def ended(folder: Path, *arguments: str, cwd: Path = ROOT, port: int = 0) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment(folder, port or free_port()),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*GUNICORN, "app:app"),
+        (*GUNICORN, "app:app", "-w", "3"),
+        (*GUNICORN, "app:app", "--preload", "-w", "2"),
+        (*GUNICORN, "app:app", "--threads", "1"),
+        ("app.py",),
+        ("-m", "bridge", "serve", "--host", "127.0.0.1"),
+    ],
+    ids=" ".join,
+)
+def test_it_serves_and_works(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    port = free_port()
+    process = Running(arguments, environment(tmp_path, port), tmp_path / "log")
+    try:
+        until(process.has_logged("worker_started"))
+        until(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=20).ok)
+        assert process.stop() == 0
+    finally:
+        process.end()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (*GUNICORN, "-c", "/dev/null", "app:app"),
+        (*GUNICORN, "-c", "/dev/null", "--preload", "app:app"),
+        (*GUNICORN, "-c", "/dev/null", "-k", "bridge.web.server.WaitressWorker", "app:app"),
+        ("-m", "flask", "run"),
+        ("-c", WAITRESS),
+    ],
+    ids=" ".join,
+)
+def test_another_configuration_or_server_is_told_what_to_run(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    refused = ended(tmp_path, *arguments)
+    assert refused.returncode == 4
+    assert refused.stderr.count(NOT_STARTED) == 1
+    assert f"`gunicorn app:app`, in {ROOT}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "bridge.db").exists()
+
+
+@pytest.mark.parametrize("option", ["--chdir", "--pythonpath"])
+def test_gunicorn_from_another_directory_is_told_what_to_run(tmp_path: Path, option: str) -> None:
+    refused = ended(tmp_path, *GUNICORN, option, str(ROOT), "app:app", cwd=tmp_path)
+    assert refused.returncode == 4
+    assert NOT_STARTED in refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_another_kind_of_worker_is_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    refused = ended(tmp_path, *GUNICORN, "-k", kind, "app:app")
+    assert refused.returncode == 1
+    [told] = [line for line in refused.stderr.splitlines() if not line.startswith("{")]
+    assert "leave out `-k`" in told
+    assert not (tmp_path / "bridge.db").exists()
+
+
+@pytest.mark.parametrize("command", ["serve", "sandbox"])
+def test_a_port_that_is_taken_is_told_by_its_number_and_nothing_else_happens(
+    tmp_path: Path, command: str
+) -> None:
+    with taken_port() as port:
+        where = ("--host", "127.0.0.1") if command == "serve" else ("--port", str(port))
+        refused = ended(tmp_path, "-m", "bridge", command, *where, port=port)
+    assert refused.returncode == 1
+    [told] = refused.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in told
+    assert not (tmp_path / "bridge.db").exists()
+
+
+def test_gunicorn_migrates_nothing_when_its_port_is_taken(tmp_path: Path) -> None:
+    with taken_port() as port:
+        bind = ("--bind", f"127.0.0.1:{port}")
+        refused = ended(tmp_path, *GUNICORN, *bind, "app:app")
+    assert refused.returncode == 1
+    assert str(port) in refused.stderr
+    assert "worker_started" not in refused.stderr
+    assert "Listening" not in refused.stderr
+    assert not (tmp_path / "bridge.db").exists()
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "", "8001.5", "٨٠٠١"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    refused = ended(tmp_path, "-m", "bridge", "sandbox", f"--port={port}")
+    assert refused.returncode == 2
+    assert "must be a number from 0 to 65535" in refused.stderr
+
+
+def test_make_run_names_the_port_that_it_uses_and_that_it_is_taken(tmp_path: Path) -> None:
+    with taken_port() as port:
+        make = shutil.which("make") or "make"
+        told = subprocess.run(
+            [make, "run"],
+            cwd=ROOT,
+            env=environment(tmp_path, port),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert told.returncode
+    assert f"port {port} " in told.stdout
+    assert f"127.0.0.1:{port} cannot be listened on" in told.stderr
+    assert "8000" not in told.stdout + told.stderr
+    assert not (tmp_path / "bridge.db").exists()
