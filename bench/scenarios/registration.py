@@ -1,4 +1,4 @@
-"""How many registrations a second, against a bare Flask endpoint under the same gunicorn.
+"""How many registrations a second, against a bare Flask endpoint under gunicorn's own threads.
 
 Eight connections, each with its next request when the last is answered; nobody polls meanwhile. A 201
 says that the watch is on the disk. The runs alternate.

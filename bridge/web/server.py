@@ -128,11 +128,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """Whether a request is coming, or an answer is not out yet."""
         return bool(self.request or self.requests or self.total_outbufs_len or self.close_when_flushed)
 
-    def is_overdue(self) -> bool:
-        """Tell whether the client takes too long to send a request, or to read an answer."""
-        is_late = self._cut_at is not None and time.monotonic() > self._cut_at
+    def cut_if_late(self, now: float) -> None:
+        """Close the connection when the client takes too long to send a request, or to read an answer."""
+        if self._cut_at and self.requests:
+            # Nothing is read while a request is being answered: the next one's time begins when it is.
+            self._cut_at = now + REQUEST_SECONDS
+        is_late = self._cut_at and now > self._cut_at
         is_unread = self.total_outbufs_len and time.time() > self.last_activity + UNREAD_SECONDS
-        return bool(is_late or is_unread)
+        if is_late or is_unread:
+            self.handle_close()
 
 
 class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
@@ -146,6 +150,8 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         self._limit = min(self.cfg.worker_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         # What waitress's loop looks after, by descriptor.
         self._open: dict[int, Any] = {}
+        # When connections are looked at next, as an instant of time.monotonic().
+        self._look_at = 0.0
         add_task = _threads(self.cfg.threads)
         servers = [self._serve_on(listener.sock, add_task) for listener in self.sockets]
         while self.alive and os.getppid() == self.ppid:
@@ -180,9 +186,11 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         """Wait for what comes next, do it, and cut who takes too long."""
         self.notify()
         wasyncore.loop(timeout=TURN_SECONDS, use_poll=True, map=self._open, count=1)
-        for channel in self._channels():
-            if channel.is_overdue():
-                channel.handle_close()
+        now = time.monotonic()
+        if now > self._look_at:
+            self._look_at = now + TURN_SECONDS
+            for channel in self._channels():
+                channel.cut_if_late(now)
         if len(self._open) >= self._limit:
             self._make_room()
 

@@ -92,6 +92,20 @@ def test_a_stop_does_not_wait_for_clients_that_are_idle_or_never_end(tmp_path: P
         assert web.process.stop() == 0
 
 
+def test_a_request_has_its_time_from_when_the_one_before_is_answered(tmp_path: Path) -> None:
+    few = "server.REQUEST_SECONDS = 1.0"
+    with served(tmp_path, "from bridge.web import server", few) as web:
+        with locked(tmp_path):
+            client = connected(web.port, registration(0) + LAST[:20])
+            for _ in range(2):
+                with connected(web.port, b"") as silent:
+                    # Until it is cut, because its own time is over.
+                    all_of(silent)
+        with client:
+            client.sendall(LAST[20:])
+            assert statuses(all_of(client)) == [b"201", b"200"]
+
+
 @pytest.mark.parametrize("mebibytes", [1.5, 3, 30])
 def test_a_client_that_sends_all_of_too_large_a_body_still_reads_the_refusal(
     port: int, mebibytes: float
