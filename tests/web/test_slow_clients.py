@@ -150,3 +150,8 @@ def test_who_does_not_read_a_large_answer_is_cut(hasty_port: int) -> None:
         for client in clients:
             assert client.recv(1)
         assert requests.get(f"http://127.0.0.1:{hasty_port}/healthz", timeout=20).status_code == 200
+        for _ in range(2):
+            with connected(hasty_port, b"") as silent:
+                # Until it is cut: their time is over, too.
+                all_of(silent)
+        assert all(len(all_of(client)) < 250 * len(metadata["note"]) for client in clients)
