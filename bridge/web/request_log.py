@@ -23,9 +23,14 @@ def add_request_log(app: Flask) -> None:
     app.after_request(_end)
 
 
+def new_request_id() -> str:
+    """Return an id that no other request has."""
+    return token_hex(8)
+
+
 def _begin() -> None:
     given = request.headers.get(HEADER, "")
-    g.request_id = given if _SANE.fullmatch(given) else token_hex(8)
+    g.request_id = given if _SANE.fullmatch(given) else new_request_id()
     g.began_at = time.monotonic()
     # Threads are used again: each line that this request causes has its id, and no other line has.
     clear_contextvars()

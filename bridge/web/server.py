@@ -23,6 +23,7 @@ from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from bridge.web.bodies import LARGEST_BYTES, TOO_LARGE
 from bridge.web.problems import Problem
+from bridge.web.request_log import HEADER, new_request_id
 from bridge.web.serving import respond
 
 # A request is at most 1 MiB, and comes from a server: this is plenty for one.
@@ -61,7 +62,9 @@ class _Refusal(ErrorTask):  # type: ignore[misc] # waitress has no types
         problem = Problem(
             status=status, detail=_REFUSALS.get(status, "The request failed; the log says why.")
         )
-        answer = respond(problem)
+        request_id = new_request_id()
+        answer = respond(problem, request_id)
+        answer.headers[HEADER] = request_id
         body = answer.get_data()
         self.status = f"{status} {HTTPStatus(status).phrase}"
         self.response_headers.extend(answer.headers)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flask import Request, Response, g, has_request_context, request
+from flask import Request, Response, g, request
 
 from bridge.web.auth import Caller, Door
 from bridge.web.bodies import read, received
@@ -76,11 +76,11 @@ class Server:
         return caller
 
 
-def respond(answer: Reply | Problem) -> Response:
-    """Write an answer; what is no HTTP is a problem without a request."""
+def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
+    """Write an answer; `request_id` where there is no request of Flask's, which would know it."""
     if isinstance(answer, Problem):
         answer = Reply(
-            text=answer.text(g.request_id if has_request_context() else None),
+            text=answer.text(request_id or g.request_id),
             status=answer.status,
             headers=answer.headers,
             media_type=MEDIA_TYPE,

@@ -93,6 +93,7 @@ def test_what_is_no_http_is_refused_as_a_problem_that_repeats_nothing(
     assert statuses(head) == [str(status).encode()]
     assert b"\r\nConnection: close" in head
     assert b"\r\nContent-Type: application/problem+json" in head
+    assert b"\r\nX-Request-Id: " in head
     assert json.loads(body)["status"] == status
     assert b"sekret" not in head + body
     assert "sekret" not in web.process.log.read_text()
