@@ -28,7 +28,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_watches_open",
         "watches",
-        ["client"],
+        ["client", "state"],
         unique=False,
         postgresql_where=sa.text("state IN ('delivering', 'watching')"),
         sqlite_where=sa.text("state IN ('delivering', 'watching')"),
