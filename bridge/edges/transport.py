@@ -168,7 +168,14 @@ def _tls_words(error: ssl.SSLError) -> str:
     return f"TLS: {(error.reason or 'the connection failed').replace('_', ' ').lower()}"
 
 
-# What a failure means; the first kind that fits decides. A bare HTTPException is about the headers' count.
+def _count_words(error: HTTPException) -> str:
+    """A bare HTTPException: there are too many of something; Python counts interim answers from 3.13.18 on."""
+    if "interim" in str(error):
+        return "the server sent more than 100 interim answers"
+    return "the server's answer has more than 100 headers"
+
+
+# What a failure means; the first kind that fits decides.
 _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (ssl.SSLError, _tls_words),
     (RemoteDisconnected, "the server closed the connection without an answer"),
@@ -178,7 +185,7 @@ _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (UnknownProtocol, "the server's answer is not HTTP/1.1"),
     (InvalidHeader, "the server's answer has two lengths"),
     (InvalidURL, "the URL or a header of the request is not valid"),
-    (HTTPException, "the server's answer has more than 100 headers"),
+    (HTTPException, _count_words),
     (ValueError, "the URL or a header of the request is not valid"),
 )
 
