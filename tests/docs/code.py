@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.fernet import Fernet
-from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
@@ -82,7 +81,7 @@ def routes() -> set[tuple[str, str]]:
     """Return the method and path of every route, its variables as `{}`."""
     return {
         (method, re.sub(r"<[^>]+>", "{}", rule.rule))
-        for rule in _app().url_map.iter_rules()
+        for rule in _bridge().app.url_map.iter_rules()
         for method in rule.methods or ()
     }
 
@@ -90,8 +89,9 @@ def routes() -> set[tuple[str, str]]:
 def metrics(database_url: str) -> dict[str, set[str]]:
     """Return the labels of all metrics, by the names that Prometheus is told."""
     key = "k" * 32
-    client = _app(DATABASE_URL=database_url, BRIDGE_ADMIN_KEY=key).test_client()
-    answer = client.get("/metrics", headers={"Authorization": f"Bearer {key}"})
+    bridge = _bridge(DATABASE_URL=database_url, BRIDGE_ADMIN_KEY=key)
+    answer = bridge.app.test_client().get("/metrics", headers={"Authorization": f"Bearer {key}"})
+    bridge.engine.dispose()
     assert answer.status_code == 200, answer.text
     return {
         f"{metric.name}_total" if metric.type == "counter" else metric.name: {
@@ -101,10 +101,10 @@ def metrics(database_url: str) -> dict[str, set[str]]:
     }
 
 
-def _app(**environ: str) -> Flask:
+def _bridge(**environ: str) -> Bridge:
     # With a key of its own, or a file for one would be made where the tests run.
     own = {"BRIDGE_SECRET_KEY": Fernet.generate_key().decode()}
-    return Bridge(Settings.load(own | environ)).app
+    return Bridge(Settings.load(own | environ))
 
 
 def default_of(name: str) -> Any:
