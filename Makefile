@@ -1,37 +1,31 @@
-# Every target works from a bare checkout: it first makes .venv from the hash-pinned requirements.
-# With another Python than `python3` (3.11 to 3.13): PYTHON=python3.12 make demo
+# Every target works from a bare checkout: it first makes .venv from the hash-pinned requirements, with the newest
+# Python that is here. With another one: PYTHON=python3.12 make demo
 
-PYTHON ?= python3
-UV_VERSION := 0.13.9
-
-bin := .venv/bin
-uv := .venv/.uv-$(UV_VERSION)
-ready := .venv/.ready
-compile := $(bin)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+export VENV ?= .venv
+bin := $(VENV)/bin
+uv := $(or $(shell command -v uv),$(bin)/uv)
+compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
 # Many tests wait for real time-outs: three processes fill two cores. A file's tests stay together, because they
 # share what they started.
 parallel := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-# The set-up uses the Python that is here, and never fetches one.
-export UV_PYTHON_DOWNLOADS := never
+.PHONY: demo test run check check-pythons bench bench-peers chaos lock clean setup
 
-.PHONY: demo test run check bench bench-peers chaos lock clean
-
-demo: $(ready)
+demo: setup
 	@echo "demo: a simulated HubSpot, the bridge and a receiver, on loopback"
 	@$(bin)/python -m demo
 
-test: $(ready)
+test: setup
 	@echo "test: the whole suite, with a real PostgreSQL"
-	@$(bin)/python -m pytest $(parallel)
+	@$(bin)/python -m pytest $(parallel) $(TESTS)
 
-run: $(ready)
+run: setup
 	@echo "run: the bridge on port $${PORT:-8000} of this machine alone"
 	@$(bin)/python -m bridge serve --host 127.0.0.1
 
-check: $(ready)
+check: setup
 	@echo "check: style"
 	@$(bin)/ruff check
 	@$(bin)/ruff format --check
@@ -49,41 +43,39 @@ check: $(ready)
 	@$(bin)/coverage report
 	@$(bin)/coverage report --include='bridge/core/*' --fail-under=100
 
-bench: $(ready)
+# The demo and the suite with every Python from 3.11 on that is here, each in a virtual environment of its own.
+# `make check-pythons TESTS=tests/core` runs only a part of the suite.
+check-pythons:
+	@for minor in 11 12 13 14 15; do \
+		python=python3.$$minor; \
+		./setup.sh --find $$python >/dev/null || { echo "check-pythons: $$python is not here"; continue; }; \
+		echo "check-pythons: $$python"; \
+		PYTHON=$$python VENV=.venv-3.$$minor $(MAKE) --no-print-directory demo test || failed="$$failed $$python"; \
+	done; [ -z "$$failed" ] || { echo "check-pythons: failed with$$failed" >&2; exit 1; }
+
+bench: setup
 	@echo "bench: the bridge against its bounds"
 	@$(bin)/python -m bench
 
-bench-peers: $(ready)
+bench-peers: setup
 	@echo "bench-peers: the bridge against other job queues"
 	@$(bin)/python -m bench --peers
 
 # `make chaos CHAOS="--seed 7 --seconds 300 --database postgresql"` says what is to happen.
-chaos: $(ready)
+chaos: setup
 	@echo "chaos: processes die at random; no watch may be lost"
 	@$(bin)/python -m tests.chaos $(CHAOS)
 
 # Keeps the versions that still fit; `make lock LOCK=--upgrade` takes the newest.
-lock: $(uv)
+lock: setup
 	@echo "lock: pinning what pyproject.toml asks for"
 	@$(compile) $(LOCK) pyproject.toml --output-file requirements.txt
 	@$(compile) $(LOCK) --group dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean:
 	@echo "clean: removing .venv, caches and coverage"
-	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .venv .venv-3.* .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(ready): requirements.txt requirements-dev.txt $(uv)
-	@echo "set-up: installing the pinned requirements"
-	@$(bin)/uv pip sync --quiet --require-hashes --python $(bin)/python requirements.txt requirements-dev.txt
-	@touch $@
-
-$(uv):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
-		echo "The bridge needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is" \
-			"$$($(PYTHON) --version 2>/dev/null || echo not installed)." >&2; \
-		echo "Name another one: PYTHON=python3.12 make $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "set-up: making .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv
-	@$(bin)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@rm -f .venv/.uv-* && touch $@
+setup:
+	@./setup.sh

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ BASH = ("/bin/bash", "-ec")
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.2
 # Settings of the bridge that somebody else has set, and make's own.
-FOREIGN = ("BRIDGE_", "HUBSPOT_", "MAKE", "MFLAGS")
+FOREIGN = ("BRIDGE_", "HUBSPOT_", "MAKE", "MFLAGS", "VENV")
 
 
 def environment() -> dict[str, str]:
@@ -36,7 +37,8 @@ class Reader:
         # The set-up stands; to repeat it would change packages under the tests that run now.
         self.known = {
             "bridge sandbox": f"bridge sandbox --port {self.ports['8001']}",
-            "make run": "make -o .venv/.ready run",
+            "make run": f"make -o setup VENV={sys.prefix} run",
+            ".venv/bin/python": sys.executable,
         }
         database = f"sqlite:///{folder}/bridge.db"
         self.environment = environment() | {"DATABASE_URL": database, "PORT": self.ports["8000"]}
