@@ -1,6 +1,7 @@
 """Fixtures for all tests: real databases, migrated, without rows, and nobody else's."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,9 @@ from bridge.edges.migrations import upgrade
 from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import Clock
 from tests.postgres import PostgresServer, temporary_server
+
+# SIGTERM, which make hands on, is like Ctrl-C: the fixtures end what they have started.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

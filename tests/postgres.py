@@ -25,6 +25,15 @@ OPTIONS = (
     "-c listen_addresses='' -c max_connections=200 -c shared_buffers={buffers} -c fsync={fsync} -k {folder}"
 )
 
+# Stops a server and removes its folder when this process closes a pipe, or has died, even by SIGKILL.
+CLEANER = """
+cat
+if kill -QUIT $(head -n 1 "$1/data/postmaster.pid"); then
+    for attempt in $(seq 100); do [ -e "$1/data/postmaster.pid" ] && sleep 0.1; done
+fi 2>/dev/null
+rm -rf "$1"
+"""
+
 StopMode = Literal["smart", "fast", "immediate"]
 
 
@@ -119,14 +128,13 @@ class PostgresServer:
 def temporary_server(*, fsync: bool = False) -> Iterator[PostgresServer]:
     """A started server that is gone afterwards, with all its data."""
     # Not pytest's folder: a socket's path must be shorter than 104 characters.
-    with tempfile.TemporaryDirectory(prefix="pg-") as folder:
-        server = PostgresServer(Path(folder), fsync=fsync)
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    # The cleaner waits for the end of its input, and in a session of its own no signal to the tests reaches it.
+    cleaner = ["sh", "-c", CLEANER, "sh", folder]
+    with subprocess.Popen(cleaner, stdin=subprocess.PIPE, start_new_session=True):
+        server = PostgresServer(folder, fsync=fsync)
         server.start()
-        try:
-            yield server
-        finally:
-            if server.is_running():
-                server.stop("immediate")
+        yield server
 
 
 def someone_waits(engine: Engine) -> bool:
