@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from bridge.core import findings
-from bridge.core.admission import signal_of_errand
+from bridge.core.admission import Refusal, signal_of_errand
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import (
     AccountAtFault,
@@ -50,7 +50,7 @@ def check(errands: Errands, name: str) -> AccountCheck | None:
     answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
     finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
     signal = signal_of_errand(finding)
-    errands.learn(account, answer, signal, asked_at=asked_at, retry=isinstance(signal, Success))
+    errands.learn(account, answer, signal, asked_at=asked_at, retry=isinstance(signal, Success | Refusal))
     if not isinstance(answer, Answer):
         return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
     ok, summary = _judged(account, answer, finding)

@@ -9,9 +9,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core import admission, quota
-from bridge.core.admission import AccountGate, Heard
+from bridge.core.admission import AccountGate, AccountSignal, Heard
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.gates import Signal
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.store import gates as store
@@ -86,7 +85,7 @@ class Errands:
         self,
         account: Account,
         answer: Answer | NoAnswer | NoToken,
-        signal: Signal | None,
+        signal: AccountSignal | None,
         *,
         asked_at: datetime,
         retry: bool = False,

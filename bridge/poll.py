@@ -31,6 +31,7 @@ class Job:
     watch: Watch
     account: Account
     claimed_at: datetime
+    suspected: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +107,15 @@ class Polls:
             for name, requests in spent.items()
         }
         store.save_accounts(connection, after)
-        return [Job(watch=watch, account=accounts[watch.account], claimed_at=now) for watch in watches]
+        return [
+            Job(
+                watch=watch,
+                account=accounts[watch.account],
+                claimed_at=now,
+                suspected=held[watch.account].suspected,
+            )
+            for watch in watches
+        ]
 
     def _take(
         self,
@@ -122,7 +131,11 @@ class Polls:
             for name, share in shares.items()
             if granted[name] > share or held[name].gate.paused
         }
-        watches = claims.claim(connection, self.state, by_due, self._claimant, now)
+        suspected = {name for name, count in by_due.items() if count and held[name].suspected}
+        unsuspected = {name: count for name, count in by_due.items() if name not in suspected}
+        watches = claims.claim(connection, self.state, unsuspected, self._claimant, now)
+        for name in suspected:
+            watches += claims.claim_least_refused(connection, name, self._claimant, now)
         for name in granted.keys() - by_due.keys():
             if count := granted[name]:
                 odd_to_young = self._odd_to_young[name] = not self._odd_to_young[name]
@@ -136,7 +149,9 @@ class Polls:
         kind = KINDS[job.watch.kind]
         answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
         now = self._clock()
-        polled = polling.after_answer(kind, job.watch, answer, now=now, jitter=self._jitter())
+        polled = polling.after_answer(
+            kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected
+        )
         heard = Heard(answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate)
         return Done(job=job, heard=heard, polled=polled)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from bridge.core import gates, quota
 from bridge.core.answers import Answer, NoAnswer, NoToken
@@ -20,13 +20,37 @@ from bridge.core.findings import (
 from bridge.core.gates import ACCOUNT_POLICY, Failure, Fault, Gate, Hold, Signal, Success
 from bridge.core.quota import Rate, Usage
 
+# So many different tasks refused, and none found between: their account is asked about, not they.
+SUSPECTS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """HubSpot refused one task: that of the watch `watch_id`, or none that is watched."""
+
+    reason: str
+    watch_id: str | None = None
+
+
+AccountSignal: TypeAlias = Signal | Refusal
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountGate:
-    """An account's gate, and how much of its quota is used."""
+    """An account's gate, how much of its quota is used, and whose tasks HubSpot refuses.
+
+    `refused_watches` are the ids of the different watches that were refused since the last success, SUSPECTS of
+    them at the most.
+    """
 
     gate: Gate = field(default_factory=Gate)
     usage: Usage = field(default_factory=Usage)
+    refused_watches: tuple[str, ...] = ()
+
+    @property
+    def suspected(self) -> bool:
+        """Whether HubSpot's refusals are likely the account's trouble: another portal's token, a front that blocks."""
+        return len(self.refused_watches) >= SUSPECTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +61,7 @@ class Heard:
     """
 
     answer: Answer | NoAnswer | NoToken
-    signal: Signal | None
+    signal: AccountSignal | None
     asked_at: datetime
     rate: Rate
 
@@ -53,11 +77,13 @@ class Heard:
         return self.requests - 1 if went_well else self.requests
 
 
-def signal_of(finding: Finding) -> Signal:
-    """Tell what a finding about one task says of its account."""
+def signal_of(finding: Finding, watch_id: str | None = None) -> AccountSignal:
+    """Tell what a finding about the task of a watch, or about none that is watched, says of its account."""
     match finding:
-        case Unfinished() | Ended() | NoNews() | Refused():
+        case Unfinished() | Ended() | NoNews():
             return Success()
+        case Refused(reason=reason):
+            return Refusal(reason=reason, watch_id=watch_id)
         case Trouble(reason=reason):
             return Failure(reason=reason)
         case AccountAtFault(reason=reason):
@@ -68,7 +94,7 @@ def signal_of(finding: Finding) -> Signal:
             assert_never(never)
 
 
-def signal_of_errand(finding: Finding) -> Signal | None:
+def signal_of_errand(finding: Finding) -> AccountSignal | None:
     """Tell what a finding about a single request says of its account; None when it says nothing.
 
     A scope that only this sort of request lacks must not keep polls waiting, which may all have theirs.
@@ -91,7 +117,7 @@ def spend(
 ) -> AccountGate:
     """Return how the account stands after `requests` were granted; that of a paused one is its probe."""
     gate = gates.probing(held.gate, until=lease_ends_at) if held.gate.paused else held.gate
-    return AccountGate(gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
+    return replace(held, gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
 
 
 def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
@@ -102,7 +128,8 @@ def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
     gate, until = held.gate, held.gate.paused_until
     if until is not None and until > now:
         gate = replace(gate, paused_at=now, paused_until=now)
-    return AccountGate(gate=gate, usage=quota.relieved(rate, Usage(free_at=held.usage.free_at), now=now))
+    usage = quota.relieved(rate, Usage(free_at=held.usage.free_at), now=now)
+    return replace(held, gate=gate, usage=usage)
 
 
 def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
@@ -117,19 +144,48 @@ def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGat
 
 def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -> AccountGate:
     """Return how the account stands after what was heard, in this order."""
-    gate, usage = held.gate, held.usage
     for h in heard:
-        before = gate
-        if h.signal is not None:
-            gate = gates.after_signal(before, h.signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+        before, usage = held.gate, held.usage
+        held = _after_signal(held, h, now=now)
         # One was granted; with a newer token there were two.
         if more := max(h.requests - 1, 0):
             usage = quota.spend(h.rate, usage, requests=more, now=now)
         if isinstance(h.answer, Answer):
             usage = quota.observe(usage, h.answer.headers, now=now)
-        if before.paused and not gate.paused:
+        if before.paused and not held.gate.paused:
             usage = quota.relieved(h.rate, usage, now=now)
-    return AccountGate(gate=gate, usage=usage)
+        held = replace(held, usage=usage)
+    return held
+
+
+def _after_signal(held: AccountGate, h: Heard, *, now: datetime) -> AccountGate:
+    """One task that is refused is no trouble of the account's; SUSPECTS different ones in a row pause it."""
+    signal, refused = h.signal, held.refused_watches
+    if signal is None:
+        return held
+    if isinstance(signal, Refusal):
+        refused = _with(refused, signal.watch_id)
+        signal = Fault(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
+    elif isinstance(signal, Success):
+        refused = ()
+    if gates.is_stale(held.gate, h.asked_at):
+        refused = held.refused_watches
+    gate = gates.after_signal(held.gate, signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY)
+    return replace(held, gate=gate, refused_watches=refused)
+
+
+def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
+    if watch_id is None or watch_id in refused or len(refused) >= SUSPECTS:
+        return refused
+    return (*refused, watch_id)
+
+
+def suspicion(reason: str) -> str:
+    """Return `reason`, why a task was refused, and what to look at where that is the account's trouble."""
+    return (
+        f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
+        "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."
+    )
 
 
 def count(heard: Sequence[Heard]) -> tuple[int, int]:

@@ -21,6 +21,8 @@ LONGEST_HOLD_SECONDS = 86_400.0
 TOKENLESS_SECONDS = 5.0  # the token server is in trouble: one of all that wait asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # somebody on the way gave up; what was asked for may happen
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx that tell nothing of what was asked for
+# One of them stands beside the `message` of HubSpot's errors, also of those without `"status": "error"`.
+ENVELOPE_FIELDS = frozenset({"category", "correlationId", "errorType"})
 STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of them
 
 
@@ -54,7 +56,7 @@ class NoNews:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """HubSpot says that it does not know the task."""
+    """HubSpot itself, and nothing in front of it, says that it does not know the task."""
 
     reason: str
 
@@ -104,7 +106,7 @@ def read(kind: Kind, answer: Answer | NoAnswer | NoToken, *, now: datetime) -> F
 def read_start(answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
     """Tell what HubSpot's answer to the start of an import means for the account.
 
-    What HubSpot refuses in JSON is the import's own fault, and no trouble of HubSpot's.
+    What HubSpot itself refuses is the import's own fault, and no trouble of HubSpot's.
     """
     finding = read(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(finding, Trouble) and isinstance(answer, Answer) and _is_refused(answer):
@@ -114,7 +116,7 @@ def read_start(answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding
 
 def _is_refused(answer: Answer) -> bool:
     is_theirs = 400 <= answer.status_code < 500 and answer.status_code not in TROUBLES
-    return is_theirs and isinstance(parse_json(answer), Mapping)
+    return is_theirs and is_error_envelope(parse_json(answer))
 
 
 def _read_body(kind: Kind, answer: Answer) -> Finding:
@@ -182,12 +184,20 @@ def _read_refusal(answer: Answer, *, now: datetime) -> Finding:
         case 477:
             asked = retry_after_seconds(answer.headers.get("retry-after"), now=now)
             return Throttled(seconds=_bounded(MIGRATING_SECONDS if asked is None else asked), reason=reason)
-        case 400 | 403:
-            return Refused(reason=reason)
-        case 404 if isinstance(body, Mapping):
+        case 400 | 403 | 404 if is_error_envelope(body):
             return Refused(reason=reason)
         case _:
             return Trouble(reason=reason)
+
+
+def is_error_envelope(body: object) -> bool:
+    """Tell whether a JSON body is one of the forms in which HubSpot's API itself refuses a request.
+
+    Whatever stands in front of HubSpot (Cloudflare, a proxy) answers 400, 403 and 404 too, and knows no task.
+    """
+    if not isinstance(body, Mapping):
+        return False
+    return body.get("status") == "error" or ("message" in body and not ENVELOPE_FIELDS.isdisjoint(body))
 
 
 def _throttled_seconds(answer: Answer, said: Mapping[str, Any], *, now: datetime) -> float:

@@ -104,6 +104,11 @@ def limit(gate: Gate, most: int) -> int:
 RAMPED = 10  # 2**10 requests in flight is the most that a worker may be set to have
 
 
+def is_stale(gate: Gate, asked_at: datetime) -> bool:
+    """Tell whether a request claimed at `asked_at` was on the way before the pause began."""
+    return gate.paused_at is not None and asked_at < gate.paused_at
+
+
 def after_signal(
     gate: Gate, signal: Signal, *, asked_at: datetime, now: datetime, policy: GatePolicy
 ) -> Gate:
@@ -111,7 +116,7 @@ def after_signal(
 
     A request that was on the way before the pause began neither ends it nor makes it longer.
     """
-    stale = gate.paused_at is not None and asked_at < gate.paused_at
+    stale = is_stale(gate, asked_at)
     match signal:
         case Hold(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any, assert_never
 
-from bridge.core.admission import signal_of
+from bridge.core.admission import AccountSignal, signal_of, suspicion
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.delays import delay_seconds
 from bridge.core.findings import (
@@ -19,7 +19,7 @@ from bridge.core.findings import (
     Unfinished,
     read,
 )
-from bridge.core.gates import ACCOUNT_POLICY, Signal
+from bridge.core.gates import ACCOUNT_POLICY
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
 
@@ -33,18 +33,21 @@ class Polled:
 
     watch: Watch
     hubspot: str | None
-    signal: Signal
+    signal: AccountSignal
     delay_seconds: float | None = None
 
 
 REFUSALS = 3  # HubSpot may need a moment to know a task that it has just made
 REFUSAL_SECONDS = 10.0
+SPREAD_SECONDS = 900.0  # over which a watch's refusals must be spread while its account is suspected
 SOONEST_REFUSAL_SECONDS = 8.0  # the shortest wait that the jitter leaves, and the time that an answer takes
 BACKOFF_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
 YOUNG_SECONDS = 120.0  # younger watches get half of a claim that the quota cuts short
 BACKOFF_JITTER = 0.2
+
+_NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
 def gap(age_seconds: float) -> float:
@@ -78,11 +81,20 @@ def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
 
 
 def after_answer(
-    kind: Kind, watch: Watch, answer: Answer | NoAnswer | NoToken, *, now: datetime, jitter: float
+    kind: Kind,
+    watch: Watch,
+    answer: Answer | NoAnswer | NoToken,
+    *,
+    now: datetime,
+    jitter: float,
+    suspected: bool = False,
 ) -> Polled:
-    """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1."""
+    """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1.
+
+    `suspected`: HubSpot's refusals are likely the account's trouble, so that one task is not rejected for them soon.
+    """
     finding = read(kind, answer, now=now)
-    signal = signal_of(finding)
+    signal = signal_of(finding, watch.id)
     asked = {"polls": watch.polls + 1, "last_polled_at": now}
     match finding:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
@@ -93,11 +105,11 @@ def after_answer(
             going = _unfinished(watch, status, asked, now=now, jitter=jitter)
             return Polled(watch=going, hubspot=body, signal=signal)
         case NoNews(reason=reason, status=status, body=body):
-            asked |= {"status": status or watch.status, "last_error": reason, "refusals": 0, "failures": 0}
+            asked |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
             going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), asked, now=now)
             return Polled(watch=going, hubspot=body, signal=signal)
         case Refused(reason=reason):
-            refused = _refused(watch, reason, asked, now=now, jitter=jitter)
+            refused = _refused(watch, reason, asked, suspected=suspected, now=now, jitter=jitter)
             return Polled(watch=refused, hubspot=None, signal=signal)
         case Trouble(reason=reason):
             going = _back_off(watch, reason, asked, now=now, jitter=jitter)
@@ -115,7 +127,7 @@ def after_answer(
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
     """The task has ended: its callback is due at once."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
-    return advance(watch, Event.ENDED, **(changes | over | {"refusals": 0, "failures": 0}))
+    return advance(watch, Event.ENDED, **(changes | over | {"failures": 0, **_NOT_REFUSED}))
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
@@ -140,7 +152,7 @@ def _unfinished(watch: Watch, status: str, asked: dict[str, Any], *, now: dateti
     """Count the age anew when the task is first seen at work: it is a new wait."""
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
-    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "refusals": 0, "failures": 0}
+    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
     return _go_on(watch, _gap_seconds(zero_at, now, jitter), asked | seen, now=now)
 
 
@@ -150,13 +162,19 @@ def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
     return gap(age) * (1 + GAP_JITTER * jitter)
 
 
-def _refused(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
+def _refused(
+    watch: Watch, reason: str, asked: dict[str, Any], *, suspected: bool, now: datetime, jitter: float
+) -> Watch:
     refusals = watch.refusals if _is_hasty(watch, now) else watch.refusals + 1
-    if refusals >= REFUSALS:
+    since = watch.refused_since if watch.refusals and watch.refused_since else now
+    spread_enough = not suspected or now - since >= timedelta(seconds=SPREAD_SECONDS)
+    if refusals >= REFUSALS and spread_enough:
         why = f"{reason} ({refusals} times in a row)."
         return end(watch, Outcome.REJECTED, why, now=now, **asked)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
-    return _go_on(watch, wait, asked | {"refusals": refusals, "failures": 0, "last_error": reason}, now=now)
+    told = suspicion(reason) if suspected else reason
+    refused = {"refusals": refusals, "refused_since": since, "failures": 0, "last_error": told}
+    return _go_on(watch, wait, asked | refused, now=now)
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
@@ -177,5 +195,5 @@ def _back_off(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime
     # The exponent is capped: 2 s doubles five times to 64 s, and 2.0**1024 would overflow.
     wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
     wait *= 1 + BACKOFF_JITTER * jitter
-    failed = {"refusals": 0, "failures": watch.failures + 1, "last_error": reason}
+    failed = {"failures": watch.failures + 1, "last_error": reason, **_NOT_REFUSED}
     return _go_on(watch, wait, asked | failed, now=now)

@@ -93,6 +93,7 @@ class Watch:
     age_zero_at: datetime  # registration, then the first sight of PROCESSING
     status: str | None = None
     refusals: int = 0  # answers in a row that do not know the task
+    refused_since: datetime | None = None  # the first of these
     failures: int = 0  # answers in a row that were no answer
     error: str | None = None  # why the outcome is not `completed`
     last_error: str | None = None  # the newest trouble with HubSpot or the receiver

@@ -131,6 +131,7 @@ watches = Table(
     Column("age_zero_at", Instant, nullable=False),
     Column("status", String(64)),
     Column("refusals", Integer, nullable=False, default=0),
+    Column("refused_since", Instant),
     Column("failures", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("last_error", Text),
@@ -262,6 +263,8 @@ account_gates = Table(
     Column("headroom", Float, nullable=False),
     Column("daily_remaining", BigInteger),
     Column("observed_at", Instant),
+    # The ids of the watches that were refused since the last success, with a space between them.
+    Column("refused_watches", Text, nullable=False, server_default=""),
 )
 
 account_days = Table(

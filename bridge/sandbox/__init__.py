@@ -28,6 +28,8 @@ Faults are given instead of the right answer:
     401 401-expired              the token is not good
     403 403-scopes 403-ban       not allowed: to this caller, this app, this account
     404-html                     no such route
+    400-html 403-html            a page of what stands in front of HubSpot
+    400-empty 403-empty 404-empty  the same without a body
     429 429-secondly 429-daily   too many requests
     477                          the account is being moved; Retry-After: 60
     301 302 303 307 308          a redirect to where no route is

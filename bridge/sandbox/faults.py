@@ -82,6 +82,10 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "403-ban": partial(envelope, 403, "This account was banned.", category="BANNED"),
     "404": unknown_task,
     "404-html": no_route,
+    # What a front gives in HubSpot's place.
+    "400-html": partial(html_reply, 400, "400 Bad Request"),
+    "403-html": partial(html_reply, 403, "Attention Required! | Cloudflare"),
+    **{f"{code}-empty": partial(Reply, status_code=code) for code in (400, 403, 404)},
     "423": partial(envelope, 423, "This resource is locked.", category="LOCKED"),
     "429": partial(_limited, "TEN_SECONDLY_ROLLING", "X-HubSpot-RateLimit-Remaining"),
     "429-secondly": partial(_limited, "SECONDLY", "X-HubSpot-RateLimit-Remaining"),

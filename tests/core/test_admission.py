@@ -6,8 +6,11 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.admission import (
+    SUSPECTS,
     AccountGate,
+    AccountSignal,
     Heard,
+    Refusal,
     after_answers,
     count,
     grant,
@@ -16,10 +19,11 @@ from bridge.core.admission import (
     signal_of_errand,
     spend,
     spend_at_once,
+    suspicion,
 )
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import AccountAtFault, Finding, NoNews, Refused, Throttled, Trouble, Unfinished
-from bridge.core.gates import Failure, Fault, Gate, Hold, Signal, Success
+from bridge.core.gates import Failure, Fault, Gate, Hold, Success
 from bridge.core.quota import Rate, Usage, interval_seconds, observe
 from tests.makers import NOW, an_answer, later
 
@@ -31,7 +35,7 @@ def paused(until_seconds: float) -> AccountGate:
     return AccountGate(gate=Gate(paused_at=later(-30), paused_until=later(until_seconds), reason="401"))
 
 
-def heard(answer: Answer | NoAnswer | NoToken, signal: Signal | None = None) -> Heard:
+def heard(answer: Answer | NoAnswer | NoToken, signal: AccountSignal | None = None) -> Heard:
     return Heard(answer=answer, signal=signal or Success(), asked_at=NOW, rate=RATE)
 
 
@@ -153,13 +157,13 @@ def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
     [
         (Unfinished(status="PENDING", body="{}"), Success()),
         (NoNews(reason="no status"), Success()),
-        (Refused(reason="404"), Success()),
+        (Refused(reason="404"), Refusal(reason="404")),
         (Trouble(reason="502"), Failure(reason="502")),
         (AccountAtFault(reason="401"), Fault(reason="401")),
         (Throttled(seconds=7, reason="429"), Hold(seconds=7, reason="429")),
     ],
 )
-def test_a_finding_about_a_task_says_how_the_account_is(finding: Finding, signal: Signal) -> None:
+def test_a_finding_about_a_task_says_how_the_account_is(finding: Finding, signal: AccountSignal) -> None:
     assert signal_of(finding) == signal
     assert signal_of_errand(finding) == signal
 
@@ -168,3 +172,95 @@ def test_a_scope_that_one_request_lacks_says_nothing_of_the_account() -> None:
     lacking = AccountAtFault(reason="403", scopes=True)
     assert signal_of(lacking) == Fault(reason="403")
     assert signal_of_errand(lacking) is None
+
+
+# Refusals
+
+
+def refused(*watches: str | None, at: float = 0) -> list[Heard]:
+    """Refusals of these watches, in this order."""
+    return [
+        Heard(
+            answer=an_answer(404),
+            signal=Refusal(reason="404", watch_id=watch),
+            asked_at=later(at),
+            rate=RATE,
+        )
+        for watch in watches
+    ]
+
+
+WELL = [heard(an_answer())]
+FIVE = ("a", "b", "c", "d", "e")
+SUSPECTED = after_answers(AccountGate(), refused(*FIVE), now=NOW)
+
+
+def test_refusals_of_five_different_watches_in_a_row_pause_the_account() -> None:
+    assert len(FIVE) == SUSPECTS
+    assert SUSPECTED.suspected
+    assert SUSPECTED.gate.paused_until == later(30)
+    assert SUSPECTED.gate.reason == suspicion("404")
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(refused(*"abcd"), id="four"),
+        pytest.param(refused(*["a"] * 9), id="one watch over and over"),
+        pytest.param(refused(*"abcdabcdabcd"), id="four watches over and over"),
+        pytest.param([*refused(*"abcd"), *WELL, *refused("e")], id="a success between"),
+        pytest.param(refused(*"abcd", None, None), id="requests that are about no watch"),
+    ],
+)
+def test_fewer_different_watches_in_a_row_do_not(answers: list[Heard]) -> None:
+    after = after_answers(AccountGate(), answers, now=NOW)
+    assert (after.suspected, after.gate) == (False, Gate())
+
+
+def test_they_are_counted_from_one_batch_to_the_next() -> None:
+    held = AccountGate()
+    for seconds, watch in enumerate(FIVE):
+        assert not held.suspected
+        held = after_answers(held, refused(watch, at=seconds), now=later(seconds))
+    assert held.suspected
+
+
+@pytest.mark.parametrize("between", [Failure(reason="502"), Hold(seconds=0, reason="429"), None])
+def test_what_is_no_success_is_none_between_refusals(between: AccountSignal | None) -> None:
+    silent = Heard(answer=NoAnswer(reason="x"), signal=between, asked_at=NOW, rate=RATE)
+    after = after_answers(AccountGate(), [*refused(*"abcd"), silent, *refused("e")], now=NOW)
+    assert after.suspected
+
+
+def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> None:
+    held, now, pauses = SUSPECTED, NOW, list[float]()
+    for watch in (*FIVE, None, "f", "g"):
+        assert held.gate.paused_until is not None
+        pauses.append((held.gate.paused_until - now).total_seconds())
+        now = held.gate.paused_until
+        assert grant(RATE, held, wanted=9, now=now) == 1
+        held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
+        [probe] = refused(watch)
+        held = after_answers(held, [replace(probe, asked_at=now)], now=now)
+    assert pauses == [30, 60, 120, 240, 480, 900, 900, 900]
+    assert held.refused_watches == FIVE
+    well = Heard(answer=an_answer(), signal=Success(), asked_at=now, rate=RATE)
+    back = after_answers(held, [well], now=now)
+    assert (back.gate, back.refused_watches) == (Gate(), ())
+
+
+def test_what_was_asked_before_the_pause_neither_ends_the_suspicion_nor_adds_to_it() -> None:
+    late = [replace(h, asked_at=later(-1)) for h in (*WELL, *refused("f"))]
+    assert after_answers(SUSPECTED, late, now=later(1)) == SUSPECTED
+
+
+def test_new_credentials_are_tried_at_once_and_suspected_until_they_work() -> None:
+    after = renewed(RATE, SUSPECTED, now=later(1))
+    assert after.suspected
+    assert after.gate.paused_until == later(1)
+
+
+def test_a_refusal_ends_a_pause_for_another_reason_as_the_credentials_work() -> None:
+    held = spend(RATE, paused(0), requests=1, lease_ends_at=LEASE_ENDS_AT, now=NOW)
+    after = after_answers(held, refused("a"), now=NOW)
+    assert (after.gate, after.refused_watches) == (Gate(), ("a",))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bridge.core.admission import signal_of
+from bridge.core.admission import Refusal, signal_of, suspicion
 from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import read, read_start
-from bridge.core.gates import Failure, Fault, Hold, Success
+from bridge.core.findings import is_error_envelope, read, read_start
+from bridge.core.gates import Failure, Fault, Hold
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, time_out
 from bridge.core.watch import Outcome, State, Watch
@@ -17,13 +17,45 @@ NO_NEWS = "HubSpot's 200 answer is not a JSON object; still watching"
 INTERVAL = "x_hubspot_ratelimit_interval_milliseconds"
 
 UNKNOWN_TASK = [
-    pytest.param(an_answer(400, {"message": "Provided ID could not be decoded."}), id="400"),
-    pytest.param(Answer(status_code=400, body=HTML), id="400 HTML"),
-    pytest.param(an_answer(404, {"message": "No such task"}), id="404 with a JSON body"),
-    pytest.param(an_answer(404, {}), id="404 with an empty JSON body"),
-    pytest.param(an_answer(403, {"category": "OBJECT_FORBIDDEN"}), id="403 about something else"),
-    pytest.param(Answer(status_code=403, body=HTML), id="403 HTML"),
+    pytest.param(
+        an_answer(400, {"status": "error", "message": "Provided ID could not be decoded."}), id="400"
+    ),
+    pytest.param(an_answer(404, {"message": "No such task", "category": "OBJECT_NOT_FOUND"}), id="404"),
+    pytest.param(an_answer(403, {"status": "error", "category": "FORBIDDEN"}), id="403 about something else"),
 ]
+REFUSED = an_answer(404, {"status": "error", "message": "No such task."})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "error"},
+        {"status": "error", "message": "x", "correlationId": "c1b5dd6e"},
+        {"message": "x", "category": "OBJECT_NOT_FOUND"},
+        {"message": "x", "correlationId": "c1b5dd6e"},
+        {"message": "x", "errorType": "RATE_LIMIT"},
+    ],
+)
+def test_hubspot_s_own_errors_are_known_by_their_form(body: object) -> None:
+    assert is_error_envelope(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        {},
+        [{"status": "error"}],
+        "error",
+        {"status": "ERROR"},
+        {"status": 404, "error": "Not Found", "path": "/"},
+        {"message": "Forbidden"},
+        {"category": "OBJECT_NOT_FOUND"},
+        {"error": "error", "success": False},
+    ],
+)
+def test_another_program_s_errors_are_not_taken_for_hubspot_s(body: object) -> None:
+    assert not is_error_envelope(body)
 
 
 @pytest.mark.parametrize("answer", UNKNOWN_TASK)
@@ -34,7 +66,8 @@ def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer:
         watch = polled.watch
         assert (watch.state, watch.refusals) == (State.WATCHING, refusals)
         assert watch.due_at == later(11, now)
-        assert (polled.signal, polled.hubspot) == (Success(), None)
+        assert isinstance(polled.signal, Refusal)
+        assert (polled.signal.watch_id, polled.hubspot) == (watch.id, None)
         now = watch.due_at
     rejected = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=-1).watch
     assert (rejected.state, rejected.outcome) == (State.DELIVERING, Outcome.REJECTED)
@@ -44,7 +77,7 @@ def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer:
 
 
 def test_refusals_that_come_sooner_because_somebody_rechecks_count_once() -> None:
-    refused, watch = an_answer(404, {}), a_watch(created_at=later(-60))
+    refused, watch = REFUSED, a_watch(created_at=later(-60))
     counted = []
     for seconds in (0, 1, 7.9, 15.8, 24, 32):
         watch = after_answer(KINDS[watch.kind], watch, refused, now=later(seconds), jitter=0).watch
@@ -52,6 +85,42 @@ def test_refusals_that_come_sooner_because_somebody_rechecks_count_once() -> Non
         assert watch.outcome or watch.due_at == later(seconds + 10)
     assert counted == [1, 1, 1, 1, 2, 0]
     assert watch.outcome is Outcome.REJECTED
+
+
+def refused_at(*seconds: float, suspected: bool) -> list[Watch]:
+    """A watch after each of its refusals, so many seconds from the first possible one."""
+    watch, seen = a_watch(created_at=later(-60)), list[Watch]()
+    for second in seconds:
+        now = later(second)
+        watch = after_answer(KINDS[watch.kind], watch, REFUSED, now=now, jitter=0, suspected=suspected).watch
+        seen.append(watch)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rejected_after"),
+    [
+        pytest.param((0, 10, 20, 30, 899.9, 900), 6, id="not sooner than after 15 minutes"),
+        pytest.param((0, 2_000, 2_010), 3, id="and never after fewer than three"),
+    ],
+)
+def test_while_its_account_is_suspected_a_watch_is_rejected_for_refusals_that_are_far_apart(
+    seconds: tuple[float, ...], rejected_after: int
+) -> None:
+    seen = refused_at(*seconds, suspected=True)
+    assert [watch.outcome for watch in seen[:-1]] == [None] * (rejected_after - 1)
+    assert seen[-1].outcome is Outcome.REJECTED
+    assert all(watch.refused_since == NOW for watch in seen[:-1])
+    assert seen[0].last_error == suspicion("HubSpot answered 404: No such task")
+    assert refused_at(0, 10, 20, suspected=False)[-1].outcome is Outcome.REJECTED
+
+
+def test_a_success_between_begins_the_spread_of_refusals_anew() -> None:
+    watch = asked(an_answer(200, {"status": "PENDING"}), refusals=2, refused_since=later(-2_000)).watch
+    assert (watch.refusals, watch.refused_since) == (0, None)
+    # An older release, at work during a roll-out, resets the count alone.
+    left_over = asked(REFUSED, refusals=0, refused_since=later(-2_000)).watch
+    assert (left_over.refusals, left_over.refused_since) == (1, NOW)
 
 
 @pytest.mark.parametrize(
@@ -184,10 +253,11 @@ def test_hubspot_may_ask_the_whole_account_to_wait(answer: Answer, seconds: floa
 
 
 TROUBLE = [
-    pytest.param(Answer(status_code=404, body=HTML), id="404 HTML"),
-    pytest.param(Answer(status_code=404), id="404 empty"),
+    *(pytest.param(Answer(status_code=code, body=HTML), id=f"{code} HTML") for code in (400, 403, 404)),
+    *(pytest.param(Answer(status_code=code), id=f"{code} empty") for code in (400, 403, 404)),
+    *(pytest.param(an_answer(code, {"message": "No"}), id=f"{code} JSON") for code in (400, 403, 404)),
     pytest.param(an_answer(404, ["not an object"]), id="404 with a JSON list"),
-    pytest.param(Answer(status_code=404, body=b'{"message": "x"}', complete=False), id="404 cut short"),
+    pytest.param(Answer(status_code=404, body=b'{"status": "error"}', complete=False), id="404 cut short"),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (301, 302, 304, 307, 308)),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (423, 500, 502, 503, 504, 522, 599)),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (402, 405, 408, 410, 414, 418)),
@@ -275,14 +345,15 @@ def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
 
 
 @pytest.mark.parametrize("status_code", [400, 403, 404, 409, 413, 415, 422])
-def test_an_import_that_hubspot_refuses_in_json_says_nothing_bad_of_the_account(status_code: int) -> None:
-    finding = read_start(an_answer(status_code, {"message": "No."}), now=NOW)
-    assert signal_of(finding) == Success()
+def test_an_import_that_hubspot_itself_refuses_is_no_trouble_of_the_account(status_code: int) -> None:
+    finding = read_start(an_answer(status_code, {"status": "error", "message": "No."}), now=NOW)
+    assert signal_of(finding) == Refusal(reason=f"HubSpot answered {status_code}: No")
 
 
-@pytest.mark.parametrize("status_code", [404, 409, 413, 422])
-def test_a_page_in_place_of_the_api_is_trouble_all_the_same(status_code: int) -> None:
-    finding = read_start(Answer(status_code=status_code, body=HTML), now=NOW)
+@pytest.mark.parametrize("status_code", [400, 403, 404, 409, 413, 422])
+@pytest.mark.parametrize("body", [b"", HTML, b'{"message": "Forbidden"}'], ids=["empty", "HTML", "JSON"])
+def test_what_answers_in_place_of_the_api_is_trouble_all_the_same(status_code: int, body: bytes) -> None:
+    finding = read_start(Answer(status_code=status_code, body=body), now=NOW)
     assert isinstance(signal_of(finding), Failure)
 
 

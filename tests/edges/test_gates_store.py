@@ -105,6 +105,7 @@ def test_a_gate_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
     both = AccountGate(
         gate=PAUSED,
         usage=Usage(free_at=later(0.000001), headroom=0.05, daily_remaining=10**18 - 1, observed_at=NOW),
+        refused_watches=("wat_00000001", "wat_00000002"),
     )
     with engine.begin() as connection:
         store.lock_accounts(connection, ["default", "other"])

@@ -58,7 +58,7 @@ def test_an_oauth_app_is_told_nothing_of_the_day(hubspot: Sandbox, check: Check)
 
 
 def test_without_hubspot_s_headers_nothing_is_said_of_the_quota(check: Check) -> None:
-    with HeldServer(response("404 Not Found", {"message": "no such task"})) as server:
+    with HeldServer(response("404 Not Found", {"status": "error", "message": "No."})) as server:
         server.let_go()
         found = check(an_account(server.url))
     assert (found.summary, found.quota) == ("HubSpot takes the credentials.", None)
@@ -67,8 +67,8 @@ def test_without_hubspot_s_headers_nothing_is_said_of_the_quota(check: Check) ->
 @pytest.mark.parametrize(
     ("reply", "status_code"),
     [
-        (Reply(status_code=400, body=b"{}"), 400),
-        (Reply(status_code=404, body=b'{"message": "no such task"}'), 404),
+        (Reply(status_code=400, body=b'{"status": "error"}'), 400),
+        (Reply(status_code=404, body=b'{"message": "no such task", "category": "OBJECT_NOT_FOUND"}'), 404),
         (Reply(status_code=200, body=b'{"status": "COMPLETE"}'), 200),
         (Reply(status_code=202, headers={"Content-Type": "application/json"}, body=b"null"), 202),
     ],

@@ -70,7 +70,7 @@ def jobs(account: str, count: int) -> list[Job]:
         name=account, credentials=Credentials(), base_url="http://127.0.0.1", api_version="v3", rate=RATE
     )
     watches = (a_watch(id=f"wat_{account}_{number:04}", account=account) for number in range(count))
-    return [Job(watch=watch, account=owner, claimed_at=NOW) for watch in watches]
+    return [Job(suspected=False, watch=watch, account=owner, claimed_at=NOW) for watch in watches]
 
 
 @pytest.fixture

@@ -129,6 +129,17 @@ def claim_urgent(
     return [to_watch(row) for row in rows]
 
 
+def claim_least_refused(
+    connection: Connection, account: str, claimant: Claimant, now: datetime
+) -> list[Watch]:
+    """Claim the one due poll of an account whose task was refused least often; of equals, who has waited longest.
+
+    It is the probe of a suspected account: a task that HubSpot has not refused yet says the most.
+    """
+    rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
+    return [to_watch(row) for row in rows]
+
+
 def _due(state: State) -> Select[Any]:
     return select(watches.c.id).where(
         is_state(state), LANES[state] == bindparam("lane"), watches.c.due_at <= _NOW
@@ -140,14 +151,19 @@ def _claim_statement(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     return update(watches).where(*which).values(lease).returning(*COLUMNS)
 
 
-def _longest_due(state: State) -> Select[Any]:
+def _first_due(state: State, *order: ColumnElement[Any]) -> Select[Any]:
     # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
-    due = _due(state).order_by(watches.c.due_at).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
+    due = _due(state).order_by(*order).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
     return select(due.c.id)
 
 
 _LIMIT = bindparam("count", type_=Integer)
-_CLAIM_LONGEST_DUE = {state: _claim_statement(watches.c.id.in_(_longest_due(state))) for state in LANES}
+_CLAIM_LONGEST_DUE = {
+    state: _claim_statement(watches.c.id.in_(_first_due(state, watches.c.due_at))) for state in LANES
+}
+_CLAIM_LEAST_REFUSED = _claim_statement(
+    watches.c.id.in_(_first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
+)
 _CLAIM_CHOSEN = _claim_statement(
     among(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW
 )

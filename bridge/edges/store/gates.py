@@ -23,7 +23,7 @@ _USAGE = tuple(f.name for f in fields(Usage))
 
 def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
     """Return the accounts' gates, locked until the transaction ends; new ones are made."""
-    new = asdict(Gate()) | asdict(Usage())
+    new = asdict(Gate()) | asdict(Usage()) | {"refused_watches": ""}
     return {row.name: _to_account_gate(row) for row in _locked(connection, account_gates, names, new)}
 
 
@@ -65,16 +65,14 @@ _ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
 def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:
     """Save gates that are locked."""
     if gates:
-        rows = [
-            {"saved_name": name, **asdict(both.gate), **asdict(both.usage)} for name, both in gates.items()
-        ]
+        rows = [{"saved_name": name, **_to_account_row(held)} for name, held in gates.items()]
         connection.execute(_SAVE_ACCOUNT, rows)
 
 
 _SAVE_ACCOUNT = (
     update(account_gates)
     .where(account_gates.c.name == bindparam("saved_name"))
-    .values({name: bindparam(name) for name in _GATE + _USAGE})
+    .values({name: bindparam(name) for name in (*_GATE, *_USAGE, "refused_watches")})
 )
 
 
@@ -149,4 +147,12 @@ def _to_gate(row: Row[Any]) -> Gate:
 
 
 def _to_account_gate(row: Row[Any]) -> AccountGate:
-    return AccountGate(gate=_to_gate(row), usage=Usage(**{name: getattr(row, name) for name in _USAGE}))
+    return AccountGate(
+        gate=_to_gate(row),
+        usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
+        refused_watches=tuple(row.refused_watches.split()),
+    )
+
+
+def _to_account_row(held: AccountGate) -> dict[str, Any]:
+    return asdict(held.gate) | asdict(held.usage) | {"refused_watches": " ".join(held.refused_watches)}
