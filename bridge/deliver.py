@@ -51,7 +51,7 @@ class Done:
     @property
     def may_follow(self) -> bool:
         """Whether other callbacks to the host may follow that have been claimed already."""
-        return isinstance(self.attempted.signal, gates.Success)
+        return isinstance(self.attempted.signal, gates.Success | None)
 
     @property
     def result(self) -> claims.Result:
@@ -210,17 +210,22 @@ def send(
     secrets: Sequence[str],
     at: datetime,
     within_seconds: float = inf,
-) -> Answer | NoAnswer:
+) -> Answer | NoAnswer | NotSent:
     """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     headers |= sign(message_id, int(at.timestamp()), body, secrets)
-    return callbacks.post(url, headers, body, within_seconds=within_seconds)
+    answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
+    if isinstance(answer, NoAnswer) and answer.blocked:
+        return NotSent(reason=f"The callback was not sent: {answer.reason}.")
+    return answer
 
 
 def _learnt(host: str, gate: gates.Gate, done: Sequence[Done], now: datetime) -> gates.Gate:
     after = gate
     for d in done:
-        if d.attempted.signal is not None:
+        if d.attempted.signal is None:
+            after = gates.unprobed(after, until=d.job.watch.due_at, now=now)
+        else:
             after = gates.after_signal(
                 after, d.attempted.signal, asked_at=d.job.claimed_at, now=now, policy=gates.HOST_POLICY
             )

@@ -239,6 +239,7 @@ def _tell(done: Sequence[Done], kept: Sequence[claims.Result]) -> None:
                 watch=watch.id,
                 number=result.attempt.number,
                 status_code=result.attempt.status_code,
+                error=result.attempt.error,
                 state=watch.state,
             )
         elif watch.outcome is not None:

@@ -25,11 +25,12 @@ class Answer:
 class NoAnswer:
     """No status line and headers came: `reason` is a sentence for whoever reads the watch.
 
-    `sent` is true when the party may have received the request, and may have acted on it. `refused` is as
-    an Answer's.
+    `sent` is true when the party may have received the request, and may have acted on it; `blocked` when our own
+    rules refused the URL or its address, so that nobody was asked. `refused` is as an Answer's.
     """
 
     reason: str
+    blocked: bool = field(default=False, compare=False)
     sent: bool = field(default=False, compare=False)  # equal reasons are the same failure
     refused: int = field(default=0, compare=False)
 

@@ -88,6 +88,13 @@ def probing(gate: Gate, *, until: datetime) -> Gate:
     return replace(gate, paused_until=until)
 
 
+def unprobed(gate: Gate, *, until: datetime | None, now: datetime) -> Gate:
+    """Return the gate when a request that was leased until `until` was not made: if it was the probe, another may be."""
+    if until is None or gate.paused_until != until:
+        return gate
+    return replace(gate, paused_until=now)
+
+
 def limit(gate: Gate, most: int) -> int:
     """Return how many requests one worker may have in flight towards the party: 1 to `most`.
 

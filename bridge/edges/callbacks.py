@@ -62,7 +62,7 @@ class CallbackSender:
         where it is less than the time-out.
         """
         if problem := self.problem_with(url):
-            return NoAnswer(reason=problem)
+            return NoAnswer(reason=problem, blocked=True)
         return self._transport.send(
             "POST", without_stray_percent(url), headers, body, within_seconds=within_seconds
         )

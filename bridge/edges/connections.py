@@ -18,7 +18,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.ssl_ import create_urllib3_context
 
-from bridge.edges.deadline import Deadline, Resolver, SocketOptions, Unreachable, connect
+from bridge.edges.deadline import Blocked, Deadline, Resolver, SocketOptions, connect
 
 # Says why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
@@ -67,7 +67,7 @@ class Try:
         refusals = {address: self.guard(address) for address in addresses}
         allowed = [address for address, refusal in refusals.items() if refusal is None]
         if not allowed:
-            raise Unreachable(refusals[addresses[0]])
+            raise Blocked(refusals[addresses[0]])
         return allowed
 
 

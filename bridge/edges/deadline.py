@@ -29,6 +29,10 @@ class Unreachable(Exception):
     """No connection could be opened; the message is a sentence for whoever reads the watch."""
 
 
+class Blocked(Unreachable):
+    """The guard lets none of the host's addresses be dialled; the message says why."""
+
+
 class Watchdog:
     """One daemon thread that cuts the connections of overdue requests; it sleeps while there are none.
 

@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 
 from bridge.core.answers import Answer, NoAnswer
 from bridge.edges.connections import HOSTS_PER_THREAD, Adapter, Guard, Try, certifi_trust, in_progress
-from bridge.edges.deadline import Deadline, Lookup, Resolver, Unreachable, system_lookup
+from bridge.edges.deadline import Blocked, Deadline, Lookup, Resolver, Unreachable, system_lookup
 
 _PIECE_BYTES = 16_384
 _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
@@ -121,7 +121,7 @@ class Transport:
             )
         except _FAILURES as error:
             reason = self._blame(error) + _why(error, attempt.deadline)
-            return NoAnswer(reason=reason, sent=attempt.sent)
+            return NoAnswer(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
         return _answer(response.raw, self._body_limit, attempt.deadline)
 
     def _blame(self, error: Exception) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import Answer, NoAnswer
+from bridge.core.answers import Answer, NoAnswer, NotSent
 from bridge.core.delivery import Attempted, RetryPolicy, Trigger, after_attempt, attempt_error, excerpt
 from bridge.core.gates import Failure, Success
 from bridge.core.watch import Outcome, State, redeliver
@@ -17,7 +17,7 @@ POLICY = RetryPolicy(schedule_seconds=SCHEDULE, jitter_share=0.2)
 DAY = 86_400.0
 
 
-def tried(answer: Answer | NoAnswer, *, jitter: float = 0.0, **others: Any) -> Attempted:
+def tried(answer: Answer | NoAnswer | NotSent, *, jitter: float = 0.0, **others: Any) -> Attempted:
     watch = an_ended_watch(**others)
     return after_attempt(watch, answer, started_at=later(-0.25), now=NOW, policy=POLICY, jitter=jitter)
 
@@ -128,6 +128,13 @@ def test_a_host_that_answers_is_well_whatever_it_says(answer: Answer) -> None:
 )
 def test_a_host_that_is_silent_overrun_or_broken_is_not(answer: Answer | NoAnswer) -> None:
     assert tried(answer).signal == Failure(reason=attempt_error(answer) or "")
+
+
+def test_a_callback_that_was_not_sent_says_nothing_of_the_host_and_is_tried_by_the_schedule() -> None:
+    attempted = tried(NotSent(reason="The callback was not sent: the port 9 is not allowed."))
+    assert attempted.signal is None
+    assert attempted.attempt.error == "The callback was not sent: the port 9 is not allowed."
+    assert (attempted.watch.state, attempted.watch.tries) == (State.DELIVERING, 1)
 
 
 @pytest.mark.parametrize(

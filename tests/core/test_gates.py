@@ -1,6 +1,6 @@
 """Gates: when a party in trouble is left alone, for how long, and how it is found well again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,7 @@ from bridge.core.gates import (
     after_signal,
     limit,
     probing,
+    unprobed,
 )
 from tests.makers import NOW, later
 
@@ -212,3 +213,16 @@ def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
 )
 def test_a_limit_is_between_one_and_the_most(gate: Gate, most: int, requests: int) -> None:
     assert limit(gate, most) == requests
+
+
+def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
+    lease_ends_at = later(60)
+    paused = heard(Gate(), Fault(reason="401"))
+    on_the_way = probing(paused, until=lease_ends_at)
+    assert unprobed(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
+
+
+@pytest.mark.parametrize("until", [None, later(59)])
+@pytest.mark.parametrize("gate", [Gate(), Gate(ramp=1), Gate(paused_at=NOW, paused_until=later(60))])
+def test_any_other_request_that_was_not_made_changes_nothing(gate: Gate, until: datetime | None) -> None:
+    assert unprobed(gate, until=until, now=NOW) == gate

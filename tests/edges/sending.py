@@ -25,4 +25,4 @@ def post(callbacks: CallbackSender, url: str) -> Answer | NoAnswer:
 
 
 def is_refused(answer: Answer | NoAnswer) -> bool:
-    return isinstance(answer, NoAnswer) and answer.reason.startswith("the address is not allowed: ")
+    return isinstance(answer, NoAnswer) and answer.blocked and answer.reason.startswith("the address is not ")

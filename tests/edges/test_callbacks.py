@@ -88,6 +88,7 @@ def test_when_the_allowed_address_refuses_no_other_is_dialled(receiver: Receiver
     names = {"app.example": ["127.0.0.2", "127.0.0.1"]}
     answer = post(sender(allow=[ip_network("127.0.0.2/32")], names=names), receiver.url("app.example"))
     assert answer == NoAnswer(reason="connection refused")
+    assert not answer.blocked
     assert receiver.connections == 0
 
 
@@ -99,12 +100,14 @@ def test_http_is_not_sent_where_only_https_may_be_used(receiver: Receiver) -> No
     assert answer == NoAnswer(
         reason="the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
     )
+    assert answer.blocked
     assert receiver.connections == 0
 
 
 def test_a_port_that_may_not_be_used_is_not_dialled(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, ports=frozenset({443})), receiver.url())
     assert answer == NoAnswer(reason=f"the port {receiver.port} is not among BRIDGE_CALLBACK_PORTS")
+    assert answer.blocked
     assert receiver.connections == 0
 
 

@@ -67,6 +67,7 @@ class Rig:
         timeout_seconds: float = 10.0,
         token: str | None = "pat-test",
         allow: Any = LOOPBACK,
+        ports: frozenset[int] = frozenset(),
         clock: Callable[[], datetime] | None = None,
         polls: type[Polls] = Polls,
         deliveries: type[Deliveries] = Deliveries,
@@ -74,7 +75,7 @@ class Rig:
         """A worker of this bridge, with settings of its own."""
         claimant, now = Claimant(worker=name, lease_seconds=LEASE_SECONDS), clock or self.clock
         transport = Transport(timeout_seconds=timeout_seconds, body_limit=ANSWER_BYTES)
-        callbacks = a_sender(timeout_seconds=timeout_seconds, allow=allow)
+        callbacks = a_sender(timeout_seconds=timeout_seconds, allow=allow, ports=ports)
         self.closing.callback(transport.close)
         self.closing.callback(callbacks.close)
         return Worker(

@@ -134,8 +134,48 @@ def test_an_address_that_is_not_allowed_is_never_dialled(rig: Rig) -> None:
     assert not rig.receiver.requests
     [attempt] = rig.attempts(watch)
     assert attempt.error is not None
-    assert "not allowed" in attempt.error
+    assert attempt.error.startswith("The callback was not sent: the address is not allowed: loopback")
     assert rig.now(watch).state is State.DELIVERING
+    assert seconds_to_go(rig, watch) == 5
+    [line] = [line for line in rig.logged.entries if line["event"] == "callback_attempted"]
+    assert line["error"] == attempt.error
+
+
+def refused_by_the_rules(rig: Rig, number: int) -> Watch:
+    """A watch whose callback would go to the receiver's host, and to a port that may not be used."""
+    rig.tasks.set(f"R{number}", COMPLETE)
+    return rig.registered(f"R{number}", callback_url="http://app.example.com:9/hooks")
+
+
+def test_what_our_own_rules_refuse_holds_up_no_other_callback_of_the_host(rig: Rig) -> None:
+    refused = [refused_by_the_rules(rig, number) for number in range(12)]
+    good = [ended(rig, f"T{number}") for number in range(12)]
+    rig.clock.passes(2)
+    rig.worker(ports=frozenset({rig.receiver.port})).shift()
+    for watch in refused:
+        [attempt] = rig.attempts(watch)
+        assert (attempt.error or "").startswith("The callback was not sent: the port 9 is not ")
+        assert rig.now(watch).state is State.DELIVERING
+    assert {rig.now(watch).state for watch in good} == {State.DELIVERED}
+    with rig.engine.begin() as connection:
+        assert gates.read_hosts(connection, ["app.example.com"]) == {}
+
+
+def test_a_probe_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> None:
+    rig.receiver.answer = lambda _: reply(500)
+    ill = [ended(rig, f"T{number}") for number in range(5)]
+    rig.clock.passes(2)
+    rig.worker().shift()
+    assert gate_of(rig).paused
+    refused = refused_by_the_rules(rig, 1)
+    rig.receiver.answer = lambda _: Reply()
+    rig.clock.passes(2)
+    worker = rig.worker(ports=frozenset({rig.receiver.port}))
+    worker.shift()
+    assert len(rig.attempts(refused)) == 1
+    rig.clock.passes(4)
+    worker.shift()
+    assert {rig.now(watch).state for watch in ill} == {State.DELIVERED}
 
 
 def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_seats(rig: Rig) -> None:
