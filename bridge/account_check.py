@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from bridge.core import findings
-from bridge.core.admission import Refusal, signal_of_errand
 from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.core.findings import (
     AccountAtFault,
@@ -18,7 +17,6 @@ from bridge.core.findings import (
     Unfinished,
     parse_json,
 )
-from bridge.core.gates import Success
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.quota import QuotaLeft, quota_left
 from bridge.edges.accounts import Account
@@ -39,9 +37,10 @@ class AccountCheck:
 
 
 def check(errands: Errands, name: str) -> AccountCheck | None:
-    """Ask HubSpot once in the account's name, even while it is paused; a success ends the pause.
+    """Ask HubSpot once in the account's name, even while it is paused. None when there is no such account.
 
-    None when there is no such account.
+    It is made from anywhere, with whatever credentials are there, so it judges nothing: a failure pauses nobody,
+    and after a success the next poll is tried at once, with the credentials of the worker.
     """
     account = errands.turn_at_once(name)
     if account is None:
@@ -49,11 +48,10 @@ def check(errands: Errands, name: str) -> AccountCheck | None:
     asked_at = errands.clock()
     answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
     finding = findings.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
-    signal = signal_of_errand(finding)
-    errands.learn(account, answer, signal, asked_at=asked_at, retry=isinstance(signal, Success | Refusal))
-    if not isinstance(answer, Answer):
-        return AccountCheck(ok=False, summary=_unasked(account, answer), status_code=None, quota=None)
     ok, summary = _judged(account, answer, finding)
+    errands.learn(account, answer, None, asked_at=asked_at, retry=ok)
+    if not isinstance(answer, Answer):
+        return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None)
     left = quota_left(answer.headers)
     quota = None if left == QuotaLeft() else left
     return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
@@ -65,7 +63,9 @@ def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:
     return f"HubSpot did not answer at {account.base_url}: {answer.reason}."
 
 
-def _judged(account: Account, answer: Answer, finding: Finding) -> tuple[bool, str]:
+def _judged(account: Account, answer: Answer | NoAnswer | NoToken, finding: Finding) -> tuple[bool, str]:
+    if not isinstance(answer, Answer):
+        return False, _unasked(account, answer)
     if answer.status_code < 500 and not _is_json(answer):
         return False, (
             f"{account.base_url} answered {answer.status_code}, and not in JSON: that is not HubSpot's API, "

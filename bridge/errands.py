@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core import admission, quota
@@ -14,7 +14,7 @@ from bridge.core.answers import Answer, NoAnswer, NoToken
 from bridge.edges.accounts import Account, Accounts
 from bridge.edges.hubspot import HubSpot
 from bridge.edges.store import gates as store
-from bridge.edges.store import news, watches
+from bridge.edges.store import news
 
 log = structlog.get_logger()
 
@@ -53,11 +53,15 @@ class Errands:
     def turn(self, name: str) -> Account | NotNow:
         """Take one request from an account's quota, unless the account is paused or the quota used up.
 
-        Once a pause is over, the first request is its probe: nothing else goes until it is answered.
+        Once a pause is over, the first request is its probe: nothing else goes until it is answered. One that
+        this process has no credentials for will not be asked, and nothing is taken.
         """
         now = self.clock()
         with self.engine.begin() as connection:
-            account, held = self._locked(connection, name)
+            account = self._accounts.load(connection, [name])[name]
+            if not account.has_credentials:
+                return account
+            held = store.lock_accounts(connection, [name])[name]
             if not_now := _not_now(account, held, now):
                 return not_now
             spent = admission.spend(account.rate, held, requests=1, lease_ends_at=now + self._lease, now=now)
@@ -72,14 +76,12 @@ class Errands:
         with self.engine.begin() as connection:
             if not self._accounts.exists(connection, name):
                 return None
-            account, held = self._locked(connection, name)
-            spent = admission.spend_at_once(account.rate, held, now=self.clock())
-            store.save_accounts(connection, {name: spent})
+            account = self._accounts.load(connection, [name])[name]
+            if account.has_credentials:
+                held = store.lock_accounts(connection, [name])[name]
+                spent = admission.spend_at_once(account.rate, held, now=self.clock())
+                store.save_accounts(connection, {name: spent})
         return account
-
-    def _locked(self, connection: Connection, name: str) -> tuple[Account, AccountGate]:
-        account = self._accounts.load(connection, [name])[name]
-        return account, store.lock_accounts(connection, [name])[name]
 
     def learn(
         self,
@@ -92,15 +94,18 @@ class Errands:
     ) -> None:
         """Note what an answer tells about the account. Never raises: the answer matters more than the note.
 
-        `retry`: the account is well, so that its watches which back off are due.
+        `retry`: the credentials work, so that the account's watches are tried at once. A process that has no
+        credentials says nothing: those that have some may be at work with them.
         """
+        if not account.has_credentials:
+            return
         now = self.clock()
         heard = Heard(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
                 news.note(connection, {account.name: [heard]}, now)
                 if retry:
-                    watches.retry(connection, account.name, now)
+                    news.retry(connection, account.name, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
 

@@ -1,7 +1,7 @@
 """Step 2: claim due watches, ask HubSpot, decide, save."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,15 +13,16 @@ from bridge.core.admission import AccountGate, Heard
 from bridge.core.kinds import KINDS
 from bridge.core.seats import Due, Lane
 from bridge.core.watch import State, Watch
-from bridge.edges.accounts import Account, Accounts
+from bridge.edges.accounts import DEFAULT, Account, Accounts
 from bridge.edges.hubspot import HubSpot
-from bridge.edges.store import claims, days, news
+from bridge.edges.store import claims, days, housekeeping, news
 from bridge.edges.store import gates as store
 
 log = structlog.get_logger()
 
 OVERDUE_GRACE_SECONDS = 60.0  # a last poll that the quota keeps waiting for longer is given up
 OVERDUE_BATCH = 500
+ALIVE = timedelta(seconds=30)  # three of a worker's signs of life
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +87,20 @@ class Polls:
             return {}
         accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
         granted = _granted(accounts, held, {name: room((self.state, name)) for name in due}, now)
-        return {name: Due(since=due[name], more=count) for name, count in granted.items() if count}
+        left = self._left_to_others(connection, accounts, now)
+        return {
+            name: Due(since=due[name], more=count)
+            for name, count in granted.items()
+            if count and name not in left
+        }
+
+    def _left_to_others(
+        self, connection: Connection, accounts: Mapping[str, Account], now: datetime
+    ) -> Collection[str]:
+        """The environment's account is polled by the workers that have its credentials, if there are any."""
+        if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
+            return ()
+        return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
         """Claim at most `shares` watches of each account, within its quota."""

@@ -29,12 +29,20 @@ class Clock:
     """Ticks for one worker: start once, stop once."""
 
     def __init__(
-        self, *, worker: Worker, engine: Engine, now: Callable[[], datetime], retention_days: int
+        self,
+        *,
+        worker: Worker,
+        engine: Engine,
+        now: Callable[[], datetime],
+        retention_days: int,
+        has_credentials: bool,
     ) -> None:
+        """`has_credentials`: whether this process's environment has those of the account `default`."""
         self._worker = worker
         self._engine = engine
         self._now = now
         self._retention = timedelta(days=retention_days)
+        self._has_credentials = has_credentials
         self._stopping = False
         # Each job has a thread of its own, so that none waits for another.
         jobs = {
@@ -95,7 +103,9 @@ class Clock:
         """Tell the others that this worker is alive: only while its shifts really go on."""
         if self._worker.idle_seconds < HEARTBEAT_SECONDS * 3:
             with self._engine.begin() as connection:
-                housekeeping.beat(connection, self._worker.id, self._now())
+                housekeeping.beat(
+                    connection, self._worker.id, self._now(), has_credentials=self._has_credentials
+                )
 
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))

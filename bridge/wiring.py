@@ -197,7 +197,13 @@ class Bridge:
             concurrency=settings.concurrency,
             clock=now,
         )
-        return Clock(worker=worker, engine=self.engine, now=now, retention_days=settings.retention_days)
+        return Clock(
+            worker=worker,
+            engine=self.engine,
+            now=now,
+            retention_days=settings.retention_days,
+            has_credentials=_environment_account(settings).has_credentials,
+        )
 
     @cached_property
     def app(self) -> Flask:

@@ -120,16 +120,21 @@ def spend(
     return replace(held, gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
 
 
+def tried_at_once(held: AccountGate, *, now: datetime) -> AccountGate:
+    """Return how an account stands whose trouble may be mended: if it was paused, its probe is due."""
+    gate, until = held.gate, held.gate.paused_until
+    if until is None or until <= now:
+        return held
+    return replace(held, gate=replace(gate, paused_at=now, paused_until=now))
+
+
 def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
     """Return how an account stands that somebody has just set: its next request is due, as a probe if it was paused.
 
     What its quota and its pace were before says nothing of it now.
     """
-    gate, until = held.gate, held.gate.paused_until
-    if until is not None and until > now:
-        gate = replace(gate, paused_at=now, paused_until=now)
     usage = quota.relieved(rate, Usage(free_at=held.usage.free_at), now=now)
-    return replace(held, gate=gate, usage=usage)
+    return replace(tried_at_once(held, now=now), usage=usage)
 
 
 def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:

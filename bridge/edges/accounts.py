@@ -50,6 +50,11 @@ class Account:
     rate: Rate
     unreadable: bool = False
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether this process knows credentials of the account; another one may."""
+        return self.credentials.scheme != "none"
+
     def url(self, path: str) -> str:
         """Return the address of one of HubSpot's paths, which begins with a slash."""
         return self.base_url.rstrip("/") + path

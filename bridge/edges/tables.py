@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    false,
     literal_column,
 )
 from sqlalchemy.types import TypeDecorator
@@ -292,6 +293,8 @@ workers = Table(
     Column("id", String(64), primary_key=True),
     Column("started_at", Instant, nullable=False),
     Column("ticked_at", Instant, nullable=False),
+    # Of the account `default`, in its environment.
+    Column("has_credentials", Boolean, nullable=False, server_default=false()),
 )
 
 worker_days = Table(

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from bridge.sandbox import Target
 from tests.hubspot.conftest import NewStage
 from tests.hubspot.stage import Setting
 from tests.hubspot_accounts import NONE
@@ -21,7 +24,9 @@ def test_good_credentials_are_said_to_be_good_and_what_is_left_of_the_quota(each
     }
 
 
-def test_a_stored_account_with_a_wrong_token_is_said_to_be_wrong_and_pauses(new_stage: NewStage) -> None:
+def test_a_stored_account_with_a_wrong_token_is_said_to_be_wrong_and_pauses_nothing(
+    new_stage: NewStage,
+) -> None:
     stage = new_stage()
     body = {"access_token": "very-secret", "base_url": stage.hubspot.url}
     assert stage.admin.put("/v1/accounts/eu", body).status_code == 201
@@ -30,21 +35,30 @@ def test_a_stored_account_with_a_wrong_token_is_said_to_be_wrong_and_pauses(new_
     assert (answer.status_code, told["ok"], told["status_code"]) == (200, False, 401)
     assert told["summary"].startswith("HubSpot answered 401")
     assert "very-secret" not in answer.text
-    assert stage.pause_of("eu") > 0
+    assert stage.pause_of("eu") == 0
 
 
-def test_a_good_check_ends_a_pause(new_stage: NewStage) -> None:
-    stage = new_stage()
-    stage.hubspot.state.set_fault("401", times=1)
-    assert not members(stage.admin.post("/v1/accounts/default/check"))["ok"]
-    assert stage.pause_of() > 0
+@pytest.mark.parametrize("fault", ["401", "404"])
+def test_after_a_good_check_the_next_poll_is_tried_at_once(new_stage: NewStage, fault: str) -> None:
+    """It ends no suspicion: its own task is one that HubSpot does not know."""
+    stage = new_stage(pending_seconds=0, processing_seconds=0)
+    stage.hubspot.state.set_fault(fault, Target(endpoint="file-import"))
+    watches = [stage.register(task)["id"] for task in stage.hubspot.state.add_tasks(tasks=6)]
+    stage.passes(400, steps=40)
+    assert stage.pause_of() > 30
+    stage.hubspot.state.clear_faults()
     assert members(stage.admin.post("/v1/accounts/default/check"))["ok"]
     assert stage.pause_of() == 0
+    assert {stage.watch(watch)["state"] for watch in watches} == {"watching"}
+    stage.passes(1, steps=2)
+    assert {stage.watch(watch)["state"] for watch in watches} == {"delivered"}
 
 
-def test_without_credentials_nobody_is_asked(new_stage: NewStage) -> None:
-    told = members(new_stage(Setting(credentials=NONE)).admin.post("/v1/accounts/default/check"))
+def test_without_credentials_nobody_is_asked_and_no_pause_begins(new_stage: NewStage) -> None:
+    stage = new_stage(Setting(credentials=NONE))
+    told = members(stage.admin.post("/v1/accounts/default/check"))
     assert (told["ok"], told["status_code"], told["quota"]) == (False, None, None)
+    assert stage.pause_of() == 0
 
 
 def test_an_account_that_nobody_set_is_not_found(new_stage: NewStage) -> None:

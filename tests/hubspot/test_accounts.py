@@ -240,8 +240,10 @@ def test_a_pause_that_was_asked_for_is_over_when_its_time_is(new_stage: NewStage
 def test_a_removed_account_leaves_no_pause_behind(each_stage: NewStage) -> None:
     stage = each_stage(tokens=TOKENS)
     two_accounts(stage, token="revoked")
-    assert not members(stage.admin.post("/v1/accounts/eu/check"))["ok"]
+    [watch] = registered(stage, 1, "eu")
+    stage.passes(3)
     assert shown_as_paused(stage) == EVERYWHERE
+    assert stage.admin.delete(f"/v1/watches/{watch}").status_code == 200
     assert stage.admin.delete("/v1/accounts/eu").status_code == 200
     assert shown_as_paused(stage) == set()
     with reading(stage.engine) as connection:

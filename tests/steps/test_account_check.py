@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -19,6 +20,7 @@ from bridge.edges.store import gates
 from bridge.sandbox import Reply, Sandbox, SandboxOptions, Target
 from tests.edges.held_server import HeldServer, response
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
+from tests.makers import NOW, later
 
 Check = Callable[[Account], AccountCheck]
 HTML = {"Content-Type": "text/html"}
@@ -192,14 +194,49 @@ def test_it_remembers_what_the_headers_say(hubspot: Sandbox, engine: Engine, clo
     assert gate_of_default(engine).usage.daily_remaining == 999_999
 
 
-def test_a_success_ends_a_pause(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
-    account = an_account(hubspot.url)
-    hubspot.state.set_fault("401", times=1)
-    assert not checked(engine, clock, account).ok
-    assert gate_of_default(engine).gate.paused_until == clock() + timedelta(seconds=30)
-    clock.passes(1)
-    assert checked(engine, clock, account).ok
-    assert gate_of_default(engine).gate == Gate()
+PAUSED = Gate(paused_at=NOW, paused_until=later(900), pause_seconds=900, reason="401")
+
+
+@pytest.fixture
+def paused(engine: Engine, clock: Clock) -> None:
+    """The account waits for another 15 minutes."""
+    clock.now = later(1)
+    with engine.begin() as connection:
+        held = gates.lock_accounts(connection, ["default"])["default"]
+        gates.save_accounts(connection, {"default": replace(held, gate=PAUSED)})
+
+
+@pytest.mark.usefixtures("paused")
+def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    assert checked(engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(engine).gate == replace(PAUSED, paused_at=later(1), paused_until=later(1))
+
+
+@pytest.mark.parametrize(
+    "fault", ["401", "403-ban", "403", "404-html", "429", "429-daily", "477", "500", "drop"]
+)
+@pytest.mark.parametrize("gate", [Gate(), PAUSED], ids=["well", "paused"])
+def test_a_check_that_fails_changes_nothing(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, fault: str, gate: Gate
+) -> None:
+    """Its credentials may be others than those that the workers have."""
+    hubspot.state.set_fault(fault)
+    with sqlite_engine.begin() as connection:
+        held = gates.lock_accounts(connection, ["default"])["default"]
+        gates.save_accounts(connection, {"default": replace(held, gate=gate)})
+    for _ in range(12):
+        assert not checked(sqlite_engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(sqlite_engine).gate == gate
+
+
+@pytest.mark.usefixtures("paused")
+@pytest.mark.parametrize("account", [{"credentials": NONE}, {"credentials": NONE, "unreadable": True}])
+def test_a_process_without_the_credentials_says_nothing_of_the_account(
+    hubspot: Sandbox, engine: Engine, clock: Clock, account: dict[str, Any]
+) -> None:
+    before = gate_of_default(engine)
+    assert not checked(engine, clock, an_account(hubspot.url, **account)).ok
+    assert gate_of_default(engine) == before
 
 
 def test_it_goes_out_though_the_quota_is_used_up(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:

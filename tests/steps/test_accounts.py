@@ -5,7 +5,7 @@ import pytest
 from bridge.core.gates import Gate
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import days
+from bridge.edges.store import days, housekeeping
 from bridge.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
@@ -78,6 +78,33 @@ def test_an_account_without_a_token_asks_nothing_and_says_what_to_do(rig: Rig) -
     rig.clock.passes(2)
     rig.worker(token=None).shift()
     assert not rig.hubspot.requests
+    assert "HUBSPOT_ACCESS_TOKEN" in (rig.now(watch).last_error or "")
+    assert pause_of(rig) == pytest.approx(30, abs=1)
+
+
+def beats(rig: Rig, worker: str, *, has_credentials: bool) -> None:
+    with rig.engine.begin() as connection:
+        housekeeping.beat(connection, worker, rig.clock(), has_credentials=has_credentials)
+
+
+def test_a_worker_without_a_token_leaves_the_account_to_one_that_has_it(rig: Rig) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    watch = rig.registered("T1")
+    beats(rig, "without", has_credentials=False)
+    beats(rig, "with", has_credentials=True)
+    rig.clock.passes(2)
+    rig.worker(name="without", token=None).shift()
+    assert (rig.now(watch).polls, rig.now(watch).last_error) == (0, None)
+    assert rig.events("account_paused") == []
+    rig.worker(name="with").shift()
+    assert rig.now(watch).state is State.DELIVERED
+
+
+def test_when_the_worker_that_has_the_token_is_gone_the_other_says_what_to_do(rig: Rig) -> None:
+    watch = rig.registered("T1")
+    beats(rig, "with", has_credentials=True)
+    rig.clock.passes(31)
+    rig.worker(name="without", token=None).shift()
     assert "HUBSPOT_ACCESS_TOKEN" in (rig.now(watch).last_error or "")
     assert pause_of(rig) == pytest.approx(30, abs=1)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from bridge.core.gates import Gate
 from bridge.edges.accounts import Account
+from bridge.edges.store import gates
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.start_import import Lost, NotStarted, Refusal
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, gate_of_default
@@ -147,6 +148,9 @@ def test_without_credentials_nothing_was_started(
     assert isinstance(result, NotStarted)
     assert "has no HubSpot credentials" in result.reason
     assert starts(hubspot) == 0
+    # Workers may have some, and go on: a request without any neither pauses the account nor takes its probe.
+    with sqlite_engine.connect() as connection:
+        assert gates.every_account(connection) == {}
 
 
 @pytest.mark.parametrize(

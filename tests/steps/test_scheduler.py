@@ -22,7 +22,7 @@ from tests.steps.rig import COMPLETE, Rig, real_clock
 
 @contextmanager
 def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
-    clock = Clock(worker=worker, engine=rig.engine, now=real_clock, retention_days=30)
+    clock = Clock(worker=worker, engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True)
     clock.start()
     try:
         yield clock
@@ -90,7 +90,9 @@ def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
         for n in range(PRUNE_BATCH + OVERDUE_BATCH)
     ]
     added(rig.engine, *over)
-    clock = Clock(worker=rig.worker(), engine=rig.engine, now=real_clock, retention_days=30)
+    clock = Clock(
+        worker=rig.worker(), engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True
+    )
 
     @event.listens_for(rig.engine, "commit")
     def stop(_: object) -> None:

@@ -14,9 +14,10 @@ WORKERS_KEPT = timedelta(days=1)
 GATES_KEPT = timedelta(days=1)
 
 
-def beat(connection: Connection, worker: str, now: datetime) -> None:
-    """Note that a worker is alive; forget those that died long ago."""
-    add = database.insert(connection, workers).values(id=worker, started_at=now, ticked_at=now)
+def beat(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
+    """Note that a worker is alive, and whether its environment has HubSpot credentials; forget the long dead."""
+    new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
+    add = database.insert(connection, workers).values(new)
     connection.execute(add.on_conflict_do_update(index_elements=["id"], set_={"ticked_at": now}))
     connection.execute(delete(workers).where(workers.c.ticked_at < now - WORKERS_KEPT))
 
@@ -35,6 +36,12 @@ def alive(connection: Connection, *, since: datetime) -> int:
     """Return how many workers gave a sign of life."""
     found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
     return connection.execute(found).scalar_one()
+
+
+def has_credentials(connection: Connection, *, since: datetime) -> bool:
+    """Tell whether a worker gave a sign of life whose environment has credentials of the account `default`."""
+    found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
+    return connection.execute(found.limit(1)).first() is not None
 
 
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:

@@ -7,9 +7,9 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.admission import Heard, after_answers, count
+from bridge.core.admission import Heard, after_answers, count, tried_at_once
 from bridge.core.gates import Gate
-from bridge.edges.store import days, gates
+from bridge.edges.store import days, gates, watches
 
 log = structlog.get_logger()
 
@@ -23,6 +23,13 @@ def note(connection: Connection, heard: Mapping[str, Sequence[Heard]], now: date
     for name, both in after.items():
         if both.gate.paused_until != held[name].gate.paused_until:
             _tell(name, held[name].gate, both.gate)
+
+
+def retry(connection: Connection, name: str, now: datetime) -> None:
+    """Let an account's next poll be tried at once, as its probe while it is paused: its trouble may be mended."""
+    held = gates.lock_accounts(connection, [name])[name]
+    gates.save_accounts(connection, {name: tried_at_once(held, now=now)})
+    watches.retry(connection, name, now)
 
 
 def _tell(name: str, before: Gate, gate: Gate) -> None:

@@ -39,8 +39,8 @@ class ShownAccountCheck(Shown):
 def check_account(call: Call, name: str) -> Reply | Problem:
     """Ask HubSpot whether it takes an account's credentials.
 
-    It is one harmless request, and counts in the quota. It is made even while the account is paused; a success
-    ends the pause.
+    It is one harmless request, and counts in the quota. It is made even while the account is paused, and pauses
+    nothing itself; after a success the next poll is tried at once.
     """
     found = check(call.parts.errands, name)
     return reply(asdict(found)) if found else not_found("account")
