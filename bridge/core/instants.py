@@ -1,8 +1,11 @@
 """Instants as the outside writes them."""
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+
+_SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 
 
 @lru_cache(maxsize=1024)  # what is made in one batch, or shown on one page, has many equal instants
@@ -14,11 +17,13 @@ def rfc3339(instant: datetime) -> str:
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     """Return the wait that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
 
-    None when there is no header or it is neither whole seconds nor an HTTP date.
+    Fractions of a second, which the RFC does not know and servers send, are rounded up. None when there is no
+    header or it is neither seconds nor an HTTP date (`1m30s`, or `90, 90` by two proxies).
     """
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
+    if seconds := _SECONDS.fullmatch(text):
+        has_fraction = bool((seconds[2] or "").strip("0"))
+        return float(seconds[1]) + has_fraction
     try:
         instant = parsedate_to_datetime(text)
     except (ValueError, OverflowError):

@@ -103,6 +103,10 @@ def test_a_busy_receiver_may_ask_for_time(status_code: int, retry_after: str, se
     assert tried(an_answer(status_code, retry_after=retry_after)).watch.due_at == later(seconds)
 
 
+def test_a_fraction_of_a_second_is_waited_for_too() -> None:
+    assert tried(an_answer(503, retry_after="90.5")).watch.due_at == later(91)
+
+
 def test_a_busy_receiver_gets_no_attempt_that_the_schedule_does_not_have() -> None:
     watch = tried(an_answer(503, retry_after="120"), tries=len(SCHEDULE)).watch
     assert watch.state is State.UNDELIVERED

@@ -92,8 +92,8 @@ def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_pr
         ("429", 10),
         ("429-daily", 900),
         ("477", 60),
-        (Reply(status_code=477, headers={"Retry-After": "7200"}), 7_200),
-        (Reply(status_code=429, headers={"Retry-After": "33"}), 33),
+        (Reply(status_code=477, headers={"Retry-After": "7199.5"}), 7_200),
+        (Reply(status_code=429, headers={"Retry-After": "32.1"}), 33),
     ],
     ids=["429", "DAILY", "477", "477 for hours", "429 with Retry-After"],
 )
