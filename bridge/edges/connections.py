@@ -1,11 +1,12 @@
 """The connections that requests are sent over: dialled by us, watched by a deadline, kept per thread."""
 
 import functools
+import re
 import ssl
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http.client import HTTPResponse, RemoteDisconnected
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from io import BufferedReader
 from socket import socket
 from typing import Any, TypeAlias
@@ -80,17 +81,47 @@ class _InProgress(threading.local):
 in_progress = _InProgress()
 
 
+# A header (RFC 9110, 5.1 and 5.5) or the next line of one, and the end of a head. Some servers send CR CR LF.
+_FIELD = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t])[^\r\n]*\r*\n")
+_END = re.compile(rb"\r*\n")
+MOST_SKIPPED = 100  # lines of a head, as many as http.client takes headers
+
+
 class _Head:
-    """An answer's lines up to the body. http.client takes a cut among the headers for their end."""
+    """An answer's status line and headers, without the lines that are no headers.
+
+    http.client takes the first such line for the end of the headers, and a cut among them too.
+    """
 
     def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
+        self._begins = True
+        self._skipped = 0
 
     def readline(self, limit: int) -> bytes:
+        line = self._line(limit)
+        if self._begins or len(line) >= limit:
+            self._begins = False
+            return line
+        skips = False
+        while not _END.fullmatch(line) and (not _FIELD.fullmatch(line) or (skips and line[0] in b" \t")):
+            skips = True
+            self._skip()
+            line = self._line(limit)
+        # Behind an interim answer another one begins.
+        self._begins = _END.fullmatch(line) is not None
+        return line.rstrip(b"\r\n") + b"\r\n"
+
+    def _line(self, limit: int) -> bytes:
         line = self._stream.readline(limit)
         if not line.endswith(b"\n") and len(line) < limit:
             raise RemoteDisconnected("The connection ended among the headers.")
         return line
+
+    def _skip(self) -> None:
+        self._skipped += 1
+        if self._skipped > MOST_SKIPPED:
+            raise HTTPException("More lines than headers there may be.")
 
     def flush(self) -> None:
         """Do nothing: whoever closes an answer flushes it first."""

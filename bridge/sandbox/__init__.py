@@ -42,6 +42,7 @@ Faults are given instead of the right answer:
     invalid-utf-8 nul-bytes      200 and COMPLETE, with such bytes: no valid JSON
     bom                          200 and COMPLETE, after a byte order mark that JSON need not have
     nul-escape                   200 and COMPLETE, with \u0000 in a string: valid JSON
+    bad-header                   200 and COMPLETE, behind a line that is no header
     big gzip-bomb                10 MiB; 50 kB that unpack to 50 MiB
     hang                         no answer for 60 s, then a closed connection
     drip drip-headers            a byte, or a header, each half second

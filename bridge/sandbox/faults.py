@@ -59,6 +59,11 @@ def _padded(size: int) -> bytes:
     return b'{"status":"COMPLETE","result":{"id":"17"},"padding":"' + b"x" * size + b'"}'
 
 
+def _bad_header() -> Reply:
+    # The space before the colon makes the line none that HTTP knows.
+    return Reply(headers={"X-Frame-Options ": "DENY", "Content-Type": JSON_TYPE}, body=_COMPLETE)
+
+
 def _big() -> Reply:
     return _body(_padded(BIG_BYTES))
 
@@ -108,6 +113,7 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "nul-bytes": partial(_body, _COMPLETE + b"\x00\x00"),
     "bom": partial(_body, b"\xef\xbb\xbf" + _COMPLETE),
     "nul-escape": partial(_body, b'{"status":"COMPLETE","result":{"id":"17","name":"a\\u0000b"}}'),
+    "bad-header": _bad_header,
     "big": _big,
     "gzip-bomb": _gzip_bomb,
     "hang": partial(_travelling, Manner.HANG, HANG_SECONDS),

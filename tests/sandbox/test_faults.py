@@ -1,18 +1,20 @@
 """Faults: whom they hit, how often, and what they look like on the wire."""
 
 import json
+import socket
 import time
 import zlib
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
-from bridge.sandbox import Target
+from bridge.sandbox import Kind, Target
 from bridge.sandbox.faults import NAMES
-from tests.sandbox.caller import Caller
+from tests.sandbox.caller import STATUS_PATHS, TOKEN, Caller
 
 # Some need more than one look, in tests of their own.
-TRAVELLING = {"hang", "drip", "drip-headers", "short", "drop"}
+TRAVELLING = {"hang", "drip", "drip-headers", "short", "drop", "bad-header"}
 UNPACKING = {"gzip-bomb"}
 
 
@@ -163,6 +165,16 @@ def test_dripping_headers_end_without_a_body(hubspot: Caller) -> None:
     answer = hubspot.status("AAAAEZ6whGI")
     assert time.monotonic() - before > 0.17
     assert (len(answer.headers), answer.content) == (90, b"")
+
+
+def test_a_bad_header_has_a_space_before_its_colon(hubspot: Caller) -> None:
+    hubspot.state.set_fault("bad-header")
+    parts = urlsplit(hubspot.url)
+    path = STATUS_PATHS[Kind.FILE_IMPORT].format("AAAAEZ6whGI")
+    asked = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        connection.sendall(asked.encode())
+        assert b"\r\nX-Frame-Options : DENY\r\n" in connection.recv(65_536)
 
 
 def test_what_was_never_answered_has_no_status_code_in_the_ledger(hubspot: Caller) -> None:
