@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from random import Random
 
 from demo.printer import Printer
-from tests.chaos.fates import act
+from tests.chaos.fates import act, goes_on
 from tests.chaos.places import DATABASES, world
 from tests.chaos.world import World
 
@@ -46,6 +46,7 @@ def _run(database: str, seed: int, seconds: float) -> int:
             act(made)
             made.tend()
             time.sleep(STEP_SECONDS * made.random.random())
+        goes_on(made)
         made.settle()
         return _report(printer, made)
 

@@ -59,7 +59,9 @@ def test_a_task_that_completes_is_told_with_a_signature_that_verifies(rig: Rig) 
 
 def test_an_end_without_an_answer_is_told_with_the_last_one_in_the_same_bytes_each_time(rig: Rig) -> None:
     body = b'{"status": "PROCESSING", "seen": 1}'
-    rig.tasks.set("T1", Reply(status_code=200, body=body), Reply(status_code=404, body=b'{"status": "error"}'))
+    rig.tasks.set(
+        "T1", Reply(status_code=200, body=body), Reply(status_code=404, body=b'{"status": "error"}')
+    )
     rig.hooks.set("T1", Reply(status_code=500), Reply())
     watch, worker = rig.registered("T1"), rig.worker()
     for seconds in (2, 3, 11, 11, 6):
@@ -119,7 +121,9 @@ def test_a_task_that_goes_on_is_asked_about_again(rig: Rig) -> None:
             "import.completed_with_errors",
             id="with errors",
         ),
-        pytest.param(saying({"status": "error", "message": "No such task"}, 404), "import.rejected", id="rejected"),
+        pytest.param(
+            saying({"status": "error", "message": "No such task"}, 404), "import.rejected", id="rejected"
+        ),
     ],
 )
 def test_every_outcome_is_told(rig: Rig, reply: Reply, event: str) -> None:
