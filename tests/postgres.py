@@ -130,7 +130,7 @@ def temporary_server(*, fsync: bool = False) -> Iterator[PostgresServer]:
     # Not pytest's folder: a socket's path must be shorter than 104 characters.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     # The cleaner waits for the end of its input, and in a session of its own no signal to the tests reaches it.
-    cleaner = ["sh", "-c", CLEANER, "sh", folder]
+    cleaner = ["sh", "-c", CLEANER, "sh", str(folder)]
     with subprocess.Popen(cleaner, stdin=subprocess.PIPE, start_new_session=True):
         server = PostgresServer(folder, fsync=fsync)
         server.start()
