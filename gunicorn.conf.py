@@ -13,14 +13,15 @@ from sqlalchemy.exc import DatabaseError
 
 from bridge import logs
 from bridge.commands.processes import UNUSABLE
-from bridge.edges import cores, database
-from bridge.edges.migrations import OtherTables
-from bridge.edges.secrets import WrongSecretKey
-from bridge.scheduler import STOP_SECONDS
+from bridge.db.encryption import WrongSecretKey
+from bridge.db.engine import AWAY
+from bridge.db.migrations import OtherTables
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
 from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
+from bridge.worker import cpu_affinity
+from bridge.worker.clock import STOP_SECONDS
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
 settings = Settings.load_or_exit(os.environ)
@@ -72,7 +73,7 @@ def when_ready(server: Arbiter) -> None:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
     except OtherTables as others:
         sys.exit(str(others))
-    except database.AWAY:
+    except AWAY:
         # The workers answer 503 until it is back; `/readyz` says why.
         server.log.warning("the database does not answer yet")
     except DatabaseError as error:
@@ -83,7 +84,7 @@ def when_ready(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
-    cores.keep_to_one()
+    cpu_affinity.keep_to_one()
     bridge = sys.modules["app"].bridge
     bridge.start_worker()
     # The arbiter kills at its own 25 s: the requests must end before, so that leases can be given back.

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 
 from bench import chart, report
 from bench.harness import Bench, bench_of
+from bench.peers import measure
 from bench.processes import machine
-from bench.rivals import measure
-from bench.scenarios import accounts, latency, neighbours, order, registration, scaling, seats, throughput
+from bench.scenarios import accounts, latency, neighbours, order, registration, scaling, slots, throughput
 
 Scenario = Callable[[Bench], report.Findings]
 
 PEERS = "peers"
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.run,
-    "seats": seats.run,
+    "seats": slots.run,
     "registration": registration.run,
     "latency": latency.run,
     "neighbours": neighbours.run,

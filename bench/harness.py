@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from bench.far_side import FarSide, far_side
 from bench.system import CLIENT, System
-from bridge import clients
+from bridge.steps import clients
 from tests.postgres import PostgresServer, temporary_server
 
 TEMPLATE = "template_bridge"

@@ -15,10 +15,10 @@ from bench.loopback import RECEIVERS
 from bench.processes import Process, python, started
 from bridge.core.polling import gap
 from bridge.core.watch import State
-from bridge.edges import database
-from bridge.edges.tables import is_state, watches, workers
-from bridge.register import Registration, register
+from bridge.db.engine import reading
+from bridge.db.tables import is_state, watches, workers
 from bridge.settings import Settings
+from bridge.steps.register import Registration, register
 from bridge.wiring import Bridge
 
 CLIENT = "bench"
@@ -139,7 +139,7 @@ class System:
 
     def count(self, table: Table, *where: ColumnElement[bool]) -> int:
         """How many rows of a table are so."""
-        with database.reading(self.engine) as connection:
+        with reading(self.engine) as connection:
             return connection.execute(select(func.count()).select_from(table).where(*where)).scalar_one()
 
     def until(self, done: Callable[[], bool], problem: str) -> None:

@@ -17,21 +17,22 @@ from sqlalchemy import Engine, make_url
 from bridge import web
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.deliver import Deliveries
-from bridge.edges import database, descriptors, keyfile, migrations
-from bridge.edges.accounts import DEFAULT, Account, Accounts, Credentials
-from bridge.edges.callbacks import CallbackSender
-from bridge.edges.hubspot import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
-from bridge.edges.oauth import OAuthTokens
-from bridge.edges.secrets import Cipher
-from bridge.edges.store import canary
-from bridge.edges.store.claims import Claimant
-from bridge.edges.transport import Transport
-from bridge.errands import Errands
-from bridge.poll import Polls
-from bridge.scheduler import Clock
+from bridge.db import key_check, key_file, migrations
+from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
+from bridge.db.claims import Claimant
+from bridge.db.encryption import Cipher
+from bridge.db.engine import connection_limit, open_engine, reading
+from bridge.http import descriptors
+from bridge.http.callbacks import CallbackSender
+from bridge.http.transport import Transport
+from bridge.hubspot.client import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
+from bridge.hubspot.oauth import OAuthTokens
 from bridge.settings import Settings
-from bridge.worker import Worker
+from bridge.steps.deliver import Deliveries
+from bridge.steps.hubspot_calls import Errands
+from bridge.steps.poll import Polls
+from bridge.worker.clock import Clock
+from bridge.worker.loop import Worker
 
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
 MARGIN_SECONDS = 5.0
@@ -100,13 +101,13 @@ class Bridge:
     @cached_property
     def engine(self) -> Engine:
         """The database."""
-        return database.open_engine(self._settings.database_url.get_secret_value())
+        return open_engine(self._settings.database_url.get_secret_value())
 
     @cached_property
     def cipher(self) -> Cipher:
         """What encrypts the secrets at rest."""
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
-        return Cipher(keys or [keyfile.read_or_make(self._key_file())])
+        return Cipher(keys or [key_file.read_or_make(self._key_file())])
 
     def _key_file(self) -> Path:
         path = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
@@ -233,7 +234,7 @@ class Bridge:
         """
         revision = migrations.upgrade(self.engine)
         with self.engine.begin() as connection:
-            canary.check(connection, self.cipher)
+            key_check.check(connection, self.cipher)
         return revision
 
     def warn_at_start(self, *, processes: int = 1) -> None:
@@ -242,9 +243,9 @@ class Bridge:
         That no HubSpot account has credentials, in the environment or stored; that the database allows fewer
         connections than the processes may open.
         """
-        with database.reading(self.engine) as connection:
+        with reading(self.engine) as connection:
             known = self.accounts.every(connection).values()
-            allowed = database.connection_limit(connection)
+            allowed = connection_limit(connection)
         if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
             log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
         needed = processes * DATABASE_CONNECTIONS

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection
 
-from bridge.edges import database
-from bridge.edges.tables import Instant, metadata
+from bridge.db.engine import open_engine
+from bridge.db.tables import Instant, metadata
 from bridge.settings import Settings
 
 
@@ -28,5 +28,5 @@ if given is not None:
     run(given)
 else:
     settings = Settings.load_or_exit(os.environ)
-    with database.open_engine(settings.database_url.get_secret_value()).begin() as own:
+    with open_engine(settings.database_url.get_secret_value()).begin() as own:
         run(own)

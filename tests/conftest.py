@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
 from bridge import sandbox
-from bridge.edges.database import open_engine
-from bridge.edges.migrations import upgrade
+from bridge.db.engine import open_engine
+from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import Clock
 from tests.postgres import PostgresServer, temporary_server

@@ -7,15 +7,15 @@ from typing import Any
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from bridge.core.admission import AccountGate
+from bridge.core.account_limits import AccountGate
 from bridge.core.quota import Rate
-from bridge.edges.accounts import Account, Accounts, Credentials
-from bridge.edges.hubspot import AccountTokens, HubSpot, StaticTokens
-from bridge.edges.oauth import OAuthTokens
-from bridge.edges.secrets import Cipher
-from bridge.edges.store import days, gates
-from bridge.edges.transport import Transport
-from bridge.errands import Errands
+from bridge.db import breakers, daily_stats
+from bridge.db.accounts import Account, Accounts, Credentials
+from bridge.db.encryption import Cipher
+from bridge.http.transport import Transport
+from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
+from bridge.hubspot.oauth import OAuthTokens
+from bridge.steps.hubspot_calls import Errands
 
 # What a sandbox without options takes.
 STATIC = Credentials(access_token="sandbox-token")
@@ -73,10 +73,10 @@ def errands(
 
 def gate_of_default(engine: Engine) -> AccountGate:
     with engine.connect() as connection:
-        return gates.every_account(connection)["default"]
+        return breakers.every_account(connection)["default"]
 
 
 def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:
     """Requests and errors."""
     with engine.connect() as connection:
-        return days.counts(connection, day).get("default", (0, 0))
+        return daily_stats.counts(connection, day).get("default", (0, 0))

@@ -5,7 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import Polled, after_answer, end, first_poll_at
 from bridge.core.watch import Outcome, Watch

@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 from typing import Any
 
-from bridge.edges.callbacks import CallbackSender
+from bridge.http.callbacks import CallbackSender
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 

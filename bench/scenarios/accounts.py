@@ -9,7 +9,7 @@ from bench.loopback import RECEIVERS
 from bench.report import Findings, Row, Table, at_least, at_most
 from bench.scenarios.order import PER_SECOND
 from bench.system import System
-from bridge.edges.accounts import AccountChange, Credentials
+from bridge.db.accounts import AccountChange, Credentials
 
 DUE = 100_000
 WARM_SECONDS = 5

@@ -14,10 +14,10 @@ from bench.harness import Bench
 from bench.loopback import HOSTS
 from bench.report import Findings, Row, Table, at_most, percentile, ratios
 from bench.system import System, names
-from bridge.core.admission import AccountGate
-from bridge.core.gates import Gate
-from bridge.edges.accounts import AccountChange, Credentials
-from bridge.edges.store import gates
+from bridge.core.account_limits import AccountGate
+from bridge.core.circuit_breaker import Gate
+from bridge.db import breakers
+from bridge.db.accounts import AccountChange, Credentials
 
 ALONE = "alone"
 PER_SECOND = 20
@@ -79,10 +79,10 @@ def _hanging_host(_: Bench, system: System) -> None:
 def _paused_account(bench: Bench, system: System) -> None:
     _account(bench, system, "paused", HOSTS[0])
     with system.engine.begin() as connection:
-        held = gates.lock_accounts(connection, ["paused"])["paused"]
+        held = breakers.lock_accounts(connection, ["paused"])["paused"]
         now = datetime.now(UTC)
         paused = Gate(paused_at=now, paused_until=now + timedelta(hours=1), reason="for the benchmark")
-        gates.save_accounts(connection, {"paused": AccountGate(gate=paused, usage=held.usage)})
+        breakers.save_accounts(connection, {"paused": AccountGate(gate=paused, usage=held.usage)})
     system.register(names(NEIGHBOURS), account="paused")
 
 

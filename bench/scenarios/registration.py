@@ -17,7 +17,7 @@ from bench.harness import KINDS, Bench
 from bench.processes import python, started
 from bench.report import Findings, Goal, Row, Table, at_least, percentile, ratios
 from bench.system import System
-from bridge import clients
+from bridge.steps import clients
 from demo.services import free_port
 
 BARE = "bare Flask"

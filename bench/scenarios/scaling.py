@@ -14,11 +14,11 @@ from bench.harness import KINDS, Bench
 from bench.processes import family_cpu_seconds
 from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
-from bridge.core.gates import Gate
+from bridge.core.circuit_breaker import Gate
 from bridge.core.watch import Outcome, State
-from bridge.edges import database
-from bridge.edges.store import claims, gates, listing, pages
-from bridge.edges.store.pages import Order
+from bridge.db import breakers, claims, pages, watch_lists
+from bridge.db.engine import reading
+from bridge.db.pages import Order
 
 CLAIMED = 100
 FEW = 1_000
@@ -54,9 +54,9 @@ def _waiting(bench: Bench, kind: str) -> list[Findings]:
 
 def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     few, *_, many = systems
-    rare = listing.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
+    rare = watch_lists.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
     claimed = _timed(systems, _claim, rounds)
-    pages = _timed(systems, lambda system: _page(system, listing.Filters(client=CLIENT)), rounds)
+    pages = _timed(systems, lambda system: _page(system, watch_lists.Filters(client=CLIENT)), rounds)
     rares = _timed(systems, lambda system: _page(system, rare), 3)
     lines = [(name, median(claimed[name]), median(pages[name]), median(rares[name])) for name in systems]
     columns = ("", f"claim of {CLAIMED}", "a page of 50", "a page of an outcome that is rare")
@@ -148,9 +148,9 @@ def _add_dead_host(system: System, size: int) -> None:
         system, Load(stem="x", count=size, due_at=now - timedelta(hours=1), state=State.DELIVERING, host=DEAD)
     )
     with system.engine.begin() as connection:
-        gates.lock_hosts(connection, [DEAD])
+        breakers.lock_hosts(connection, [DEAD])
         paused = Gate(failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead")
-        gates.save_hosts(connection, {DEAD: paused})
+        breakers.save_hosts(connection, {DEAD: paused})
 
 
 def _timed(
@@ -176,16 +176,16 @@ def _claim_callbacks(system: System) -> None:
 
 def _claim_from(system: System, state: State, lane: str) -> None:
     now = datetime.now(UTC)
-    with database.reading(system.engine) as connection:
+    with reading(system.engine) as connection:
         due = claims.due_lanes(connection, state, now)
         if state is State.DELIVERING:
-            gates.read_hosts(connection, due)
+            breakers.read_hosts(connection, due)
     with system.engine.begin() as connection:
         claimed = claims.claim(connection, state, {lane: CLAIMED}, CLAIMANT, now)
     if len(claimed) != CLAIMED:
         raise RuntimeError(f"{len(claimed)} were claimed instead of {CLAIMED}")
 
 
-def _page(system: System, filters: listing.Filters) -> None:
-    with database.reading(system.engine) as connection:
+def _page(system: System, filters: watch_lists.Filters) -> None:
+    with reading(system.engine) as connection:
         pages.page(connection, filters, order=Order.CREATED_AT, cursor=None, limit=50)

@@ -5,15 +5,15 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from bridge import account_check, accounts
-from bridge.clients import NAME, NAME_IN_WORDS
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
-from bridge.web.bodies import NotJson, decoded
-from bridge.web.fields import validated
+from bridge.steps import accounts, check_account
+from bridge.steps.clients import NAME, NAME_IN_WORDS
+from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
-from bridge.web.resources.accounts import AccountSettings
+from bridge.web.requests import validated
+from bridge.web.strict_json import NotJson, decoded
 from bridge.wiring import now
 
 
@@ -72,7 +72,7 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    found = account_check.check(prepared().errands, arguments.name)
+    found = check_account.check(prepared().errands, arguments.name)
     if found is None:
         raise Refusal(f"There is no account {arguments.name}.")
     show_one(arguments, asdict(found))

@@ -4,10 +4,10 @@ import argparse
 import sys
 from typing import Any, TypeVar
 
-from bridge import clients
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
+from bridge.steps import clients
 from bridge.wiring import now
 
 Granted = TypeVar("Granted")

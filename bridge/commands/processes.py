@@ -13,12 +13,13 @@ from sqlalchemy.exc import DatabaseError
 from bridge import logs, sandbox
 from bridge.commands import stopping
 from bridge.commands.output import Refusal
-from bridge.edges import cores, database
-from bridge.edges.migrations import ROOT, OtherTables
-from bridge.edges.secrets import WrongSecretKey
-from bridge.edges.store import vault
+from bridge.db import secret_rotation
+from bridge.db.encryption import WrongSecretKey
+from bridge.db.engine import AWAY
+from bridge.db.migrations import ROOT, OtherTables
 from bridge.settings import Settings
 from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
+from bridge.worker import cpu_affinity
 
 log = structlog.get_logger()
 
@@ -81,7 +82,7 @@ def _prepared(settings: Settings, level: int) -> Bridge:
         raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
     except OtherTables as others:
         raise Refusal(str(others)) from None
-    except (*database.AWAY, DatabaseError) as error:
+    except (*AWAY, DatabaseError) as error:
         raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None
     log.info("database_ready", revision=revision)
     return bridge
@@ -95,7 +96,7 @@ def _rotate_encryption(_: argparse.Namespace) -> None:
     bridge = prepared()
     try:
         with bridge.engine.begin() as connection:
-            rotated = vault.rotate(connection, bridge.cipher)
+            rotated = secret_rotation.rotate(connection, bridge.cipher)
     except WrongSecretKey as wrong:
         raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
     sys.stdout.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
@@ -107,7 +108,7 @@ def _worker(_: argparse.Namespace) -> None:
     bridge = _prepared(settings, logging.INFO)
     bridge.warn_at_start()
     stopping.hold_back()
-    cores.keep_to_one()
+    cpu_affinity.keep_to_one()
     bridge.clock.start()
     stopping.wait()
     bridge.clock.stop()

@@ -8,8 +8,8 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Any
 
-from bridge.core.answers import Answer, NoAnswer, NotSent
-from bridge.core.gates import Failure, Signal, Success
+from bridge.core.circuit_breaker import Failure, Signal, Success
+from bridge.core.http_results import Answer, NoAnswer, NotSent
 from bridge.core.instants import retry_after_seconds, rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Event, Watch, advance

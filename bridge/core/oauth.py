@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import parse_json
+from bridge.core.classification import parse_json
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 
 # A token is refreshed when less than the greater of these is left of it, but never in its first half.
 AHEAD_SECONDS = 60.0

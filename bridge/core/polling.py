@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from math import sqrt
 from typing import Any, assert_never
 
-from bridge.core.admission import AccountSignal, signal_of, suspicion
-from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.delays import delay_seconds
-from bridge.core.findings import (
+from bridge.core.account_limits import AccountSignal, signal_of, suspicion
+from bridge.core.circuit_breaker import ACCOUNT_POLICY
+from bridge.core.classification import (
     AccountAtFault,
     Ended,
     NoNews,
@@ -19,7 +18,8 @@ from bridge.core.findings import (
     Unfinished,
     read,
 )
-from bridge.core.gates import ACCOUNT_POLICY
+from bridge.core.detection_delay import delay_seconds
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
 

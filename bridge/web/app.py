@@ -5,19 +5,8 @@ import re
 from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
 
-from bridge.clients import NAME
-from bridge.web.auth import Door
-from bridge.web.bodies import READ_BYTES
-from bridge.web.compression import compressed
-from bridge.web.docs import add_docs
-from bridge.web.errors import add_handlers
-from bridge.web.headers import guarded
-from bridge.web.operations import Operation
-from bridge.web.origin import trust_front
-from bridge.web.parts import Parts
-from bridge.web.registrar import Registrar
-from bridge.web.request_log import add_request_log
-from bridge.web.resources import (
+from bridge.steps.clients import NAME
+from bridge.web.api import (
     account_checks,
     accounts,
     changes,
@@ -28,10 +17,21 @@ from bridge.web.resources import (
     metrics,
     registrations,
     summary,
-    trials,
+    test_callbacks,
     watches,
 )
+from bridge.web.auth import Door
+from bridge.web.compression import compressed
+from bridge.web.dependencies import Parts
+from bridge.web.docs import add_docs
+from bridge.web.errors import add_handlers
+from bridge.web.operations import Operation
+from bridge.web.proxies import trust_front
+from bridge.web.registration_limits import Registrar
+from bridge.web.request_log import add_request_log
+from bridge.web.security_headers import guarded
 from bridge.web.serving import Server
+from bridge.web.strict_json import READ_BYTES
 
 RESOURCES = (
     registrations.resource,
@@ -39,7 +39,7 @@ RESOURCES = (
     watches.resource,
     exports.resource,
     changes.resource,
-    trials.resource,
+    test_callbacks.resource,
     summary.resource,
     accounts.resource,
     account_checks.resource,

@@ -11,11 +11,11 @@ from hmac import compare_digest
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.clients import ADMIN
-from bridge.edges.database import reading
-from bridge.edges.store import clients as store
-from bridge.edges.store.clients import Client
-from bridge.web.failures import Failures
+from bridge.db import clients as store
+from bridge.db.clients import Client
+from bridge.db.engine import reading
+from bridge.steps.clients import ADMIN
+from bridge.web.key_throttle import Failures
 from bridge.web.problems import Problem
 
 USED_EVERY = timedelta(minutes=1)

@@ -6,11 +6,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from bridge.edges.database import is_away
+from bridge.db.engine import is_away
 from bridge.web import outages
-from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
 from bridge.web.serving import respond
+from bridge.web.strict_json import TOO_LARGE
 
 log = structlog.get_logger()
 

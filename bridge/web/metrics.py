@@ -15,13 +15,13 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from bridge import __version__
-from bridge.core.delays import BOUNDS_SECONDS
+from bridge.core.detection_delay import BOUNDS_SECONDS
 from bridge.core.watch import SETTLED, Outcome, State
-from bridge.edges.database import reading
-from bridge.edges.store import gates, housekeeping, listing, losses
+from bridge.db import breakers, housekeeping, lost_leases, watch_lists
+from bridge.db.engine import reading
 from bridge.stderr import STDERR
-from bridge.web.figures import AccountFigures, late_seconds, of_accounts
-from bridge.web.parts import Parts
+from bridge.web.dependencies import Parts
+from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
 
 ALIVE = timedelta(seconds=60)
 
@@ -58,7 +58,7 @@ class Figures(Collector):
 
 
 def _watches(connection: Connection) -> Iterator[Metric]:
-    tally = listing.tally(connection, None)
+    tally = watch_lists.tally(connection, None)
     states = {str(state): sum(n for (s, _), n in tally.items() if s is state) for state in State}
     yield _labelled(GaugeMetricFamily("bridge_watches", "Watches, by state.", labels=["state"]), states)
     settled = {
@@ -88,7 +88,7 @@ def _workers(connection: Connection, now: datetime) -> Metric:
 
 
 def _hosts(connection: Connection) -> Metric:
-    paused = gates.paused_hosts(connection)
+    paused = breakers.paused_hosts(connection)
     return GaugeMetricFamily(
         "bridge_hosts_paused", "Receivers' hosts that fail, and are probed.", value=paused
     )
@@ -96,7 +96,9 @@ def _hosts(connection: Connection) -> Metric:
 
 def _losses(connection: Connection, now: datetime) -> Metric:
     told = f"Results that came too late to be saved: another had taken over, or nobody wanted them. {COUNTED}"
-    return CounterMetricFamily("bridge_leases_lost_total", told, value=losses.counted(connection, now.date()))
+    return CounterMetricFamily(
+        "bridge_leases_lost_total", told, value=lost_leases.counted(connection, now.date())
+    )
 
 
 # What is told of each account: names, what they mean, and where the value comes from. No label but the account.

@@ -7,10 +7,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bridge import __version__
-from bridge.clients import NAME
+from bridge.steps.clients import NAME
 from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
 from bridge.web.problems import MEANINGS, MEDIA_TYPE
-from bridge.web.shown import ShownProblem, shown_name
+from bridge.web.responses import ShownProblem, shown_name
 
 INTRODUCTION = """\
 Register HubSpot's asynchronous tasks, and be called back when they end.

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from bridge import clients
+from bridge.steps import clients
 from bridge.web.auth import Caller
-from bridge.web.fields import Body, Context, Query
-from bridge.web.parts import Parts
+from bridge.web.dependencies import Parts
 from bridge.web.problems import Problem
-from bridge.web.registrar import Registrar
+from bridge.web.registration_limits import Registrar
+from bridge.web.requests import Body, Context, Query
 
 JSON = "application/json"
 

@@ -21,10 +21,10 @@ from waitress import create_server, wasyncore
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
-from bridge.web.bodies import LARGEST_BYTES, TOO_LARGE
 from bridge.web.problems import Problem
 from bridge.web.request_log import HEADER, new_request_id
 from bridge.web.serving import respond
+from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
 # A request is at most 1 MiB, and comes from a server: this is plenty for one.
 REQUEST_SECONDS = 10.0
@@ -175,7 +175,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             max_request_body_size=FRAMED_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             outbuf_overflow=ANSWER_IN_MEMORY_BYTES,
-            # Whom X-Forwarded-For is believed from, bridge/web/origin.py decides.
+            # Whom X-Forwarded-For is believed from, bridge/web/proxies.py decides.
             clear_untrusted_proxy_headers=False,
             # No answer tells what serves.
             ident=None,

@@ -8,13 +8,13 @@ from typing import Any
 from flask import Request, Response, g, request
 
 from bridge.web.auth import Caller, Door
-from bridge.web.bodies import read, received
-from bridge.web.fields import Context, Query, validated
-from bridge.web.headers import HEADERS
+from bridge.web.dependencies import Parts
 from bridge.web.operations import WATCH_ID, Access, Call, NoFields, NoParameters, Operation, Reply
-from bridge.web.parts import Parts
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
-from bridge.web.registrar import Registrar
+from bridge.web.registration_limits import Registrar
+from bridge.web.requests import Context, Query, validated
+from bridge.web.security_headers import HEADERS
+from bridge.web.strict_json import read, received
 
 _NOBODY = Caller(name="", admin=False)
 # Nothing is looked for in the database.

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from random import Random
 
 from demo.printer import Printer
-from tests.chaos.fates import act, goes_on
-from tests.chaos.places import DATABASES, world
+from tests.chaos.databases import DATABASES, world
+from tests.chaos.events import act, goes_on
 from tests.chaos.world import World
 
 STEP_SECONDS = 0.2

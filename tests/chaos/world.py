@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from bridge.edges.database import AWAY
+from bridge.db.engine import AWAY
 from bridge.sandbox import Sandbox
 from tests.reliability.api import Api
+from tests.reliability.database import Site
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import WEB, WORKER, Processes, Running, errors
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import QUIET_SECONDS
-from tests.reliability.site import Site
+from tests.reliability.scenarios import QUIET_SECONDS
 from tests.reliability.waiting import until
 
 COMMANDS = {"web": WEB, "worker 1": WORKER, "worker 2": WORKER}

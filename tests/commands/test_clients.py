@@ -8,7 +8,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from bridge.core.signing import make_secret
-from bridge.edges.store.clients import secrets_of
+from bridge.db.clients import secrets_of
 from bridge.settings import Settings
 from bridge.wiring import Bridge, now
 from tests.commands.conftest import Commands

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import Answer, NoAnswer, NotSent
+from bridge.core.circuit_breaker import Failure, Success
 from bridge.core.delivery import Attempted, RetryPolicy, Trigger, after_attempt, attempt_error, excerpt
-from bridge.core.gates import Failure, Success
+from bridge.core.http_results import Answer, NoAnswer, NotSent
 from bridge.core.watch import Outcome, State, redeliver
 from tests.makers import NOW, an_answer, an_ended_watch, later
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.core.classification import Ended, NoNews, Unfinished, read
 from bridge.core.delivery import event_type
-from bridge.core.findings import Ended, NoNews, Unfinished, read
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.watch import Outcome
 from tests.makers import NOW, an_answer, an_ended_watch

@@ -9,9 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.circuit_breaker import ACCOUNT_POLICY, Fault
 from bridge.core.delivery import RetryPolicy, after_attempt, payload
-from bridge.core.gates import ACCOUNT_POLICY, Fault
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, gap, time_out
 from bridge.core.watch import OPEN, SETTLED, IllegalTransition, State, Watch, recheck, redeliver, withdraw

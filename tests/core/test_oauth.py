@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.answers import Answer, NoAnswer, NoToken
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 from bridge.core.oauth import Issued, read
 from tests.makers import an_answer
 

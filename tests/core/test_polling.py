@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.answers import Answer
+from bridge.core.http_results import Answer
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, first_poll_at, gap, mix, urgency
 from bridge.core.watch import State, Watch

@@ -21,7 +21,7 @@ from bridge.core.quota import (
     tolerance_seconds,
     wait_seconds,
 )
-from bridge.worker import PATIENCE_SECONDS
+from bridge.worker.loop import PATIENCE_SECONDS
 from tests.makers import NOW, later
 
 HALF_OF_100 = Rate(requests=100, seconds=10.0, share=0.5)

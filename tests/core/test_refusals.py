@@ -2,10 +2,10 @@
 
 import pytest
 
-from bridge.core.admission import Refusal, signal_of, suspicion
-from bridge.core.answers import Answer, NoAnswer, NoToken
-from bridge.core.findings import is_error_envelope, read, read_start
-from bridge.core.gates import Failure, Fault, Hold
+from bridge.core.account_limits import Refusal, signal_of, suspicion
+from bridge.core.circuit_breaker import Failure, Fault, Hold
+from bridge.core.classification import is_error_envelope, read, read_start
+from bridge.core.http_results import Answer, NoAnswer, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, time_out
 from bridge.core.watch import Outcome, State, Watch

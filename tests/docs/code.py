@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from bridge import cli
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES
-from bridge.web.shown import ShownProblem, shown_name
+from bridge.web.responses import ShownProblem, shown_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
 

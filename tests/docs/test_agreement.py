@@ -15,11 +15,11 @@ from bridge import cli, diagram
 from bridge.core.delivery import payload
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Outcome, State, Watch
-from bridge.edges.tables import watches
+from bridge.db.tables import watches
 from bridge.settings import NAMES, Settings
-from bridge.web.fields import Body, validated
+from bridge.web.api.registrations import NewWatch
 from bridge.web.problems import Problem
-from bridge.web.resources.registrations import NewWatch
+from bridge.web.requests import Body, validated
 from tests.docs import code
 from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, codes, links, page, prose, rows, section
 

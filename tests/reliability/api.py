@@ -2,7 +2,7 @@
 
 import requests
 
-from tests.reliability.site import Site
+from tests.reliability.database import Site
 from tests.reliability.waiting import until
 
 

@@ -13,9 +13,9 @@ import pytest
 from bridge import sandbox
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests.postgres import PostgresServer
+from tests.reliability.database import Site, site
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import Scene
-from tests.reliability.site import Site, site
+from tests.reliability.scenarios import Scene
 
 # HubSpot's quota has tests of its own.
 PLENTY = 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bridge import cli
 from tests.forks import FORKS
-from tests.reliability import dying
+from tests.reliability import fault_points
 
 
 @contextmanager
@@ -44,4 +44,4 @@ def _run(env: Mapping[str, str], log: Path, boundary: Sequence[str]) -> None:
     with log.open("ab") as output:
         for standard in (1, 2):
             os.dup2(output.fileno(), standard)
-    sys.exit(dying.run(*boundary) if boundary else cli.main(["worker"]))
+    sys.exit(fault_points.run(*boundary) if boundary else cli.main(["worker"]))

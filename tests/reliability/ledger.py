@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import Row, select
 
-from bridge.edges.database import reading
-from bridge.edges.tables import attempts, watches
+from bridge.db.engine import reading
+from bridge.db.tables import attempts, watches
+from tests.reliability.database import LEASE_SECONDS, Site
 from tests.reliability.receiver import Arrival, Receiver
-from tests.reliability.site import LEASE_SECONDS, Site
 
 FINAL = frozenset({"delivered", "undelivered", "withdrawn"})
 

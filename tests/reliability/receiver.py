@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from tests.reliability.site import Site
+from tests.reliability.database import Site
 
 ACCEPTED = 204
 

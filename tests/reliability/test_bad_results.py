@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from bridge import deliver
-from bridge.edges.store import watches
+from bridge.db import watches
 from bridge.sandbox import Sandbox
-from bridge.seats import Done, Job
-from bridge.worker import Worker
+from bridge.steps import deliver
+from bridge.worker.loop import Worker
+from bridge.worker.pool import Done, Job
 from tests.reliability.conftest import KINDS, NewSite
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import idle_worker
+from tests.reliability.scenarios import idle_worker
 
 # No encoding has half of a pair: the driver fails before the database sees it.
 HALF_A_CHARACTER = "\ud800"

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.sandbox import Sandbox
 from tests.reliability.conftest import NewSite
+from tests.reliability.database import Site
 from tests.reliability.processes import ROOT, STOP_SECONDS, free_port
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import Site
 from tests.reliability.waiting import until
 
 ADMIN_KEY = "k" * 32

@@ -15,16 +15,16 @@ import psycopg
 import pytest
 import requests
 
-from bridge.edges.database import BUSY_SECONDS, open_engine
-from bridge.edges.migrations import upgrade
+from bridge.db.engine import BUSY_SECONDS, open_engine
+from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
 from tests.postgres import PostgresServer, temporary_server
 from tests.reliability.conftest import NewSite
-from tests.reliability.houses import House, cpu_share, house
+from tests.reliability.database import Site, site
+from tests.reliability.deployments import House, cpu_share, house
 from tests.reliability.processes import lines
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import played
-from tests.reliability.site import Site, site
+from tests.reliability.scenarios import played
 from tests.reliability.waiting import until
 
 # Longer than the longest pause between two questions, and than a lease.

@@ -12,9 +12,9 @@ from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 from tests.reliability.conftest import NewSite
+from tests.reliability.database import Site
 from tests.reliability.ledger import Ledger
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import Site
 from tests.reliability.waiting import until
 
 UNLIMITED = 2**30

@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
-from bridge.edges.database import open_engine
-from bridge.edges.migrations import upgrade
+from bridge.db.engine import open_engine
+from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
-from tests.reliability.houses import House, house
+from tests.reliability.database import site
+from tests.reliability.deployments import House, house
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import site
 from tests.reliability.waiting import until
 from tests.replication import ReplicatedServer, replicated_server
 

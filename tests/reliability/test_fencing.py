@@ -11,12 +11,12 @@ from functools import partial
 import pytest
 from sqlalchemy import func, select
 
-from bridge.edges.database import reading
-from bridge.edges.tables import worker_days
+from bridge.db.engine import reading
+from bridge.db.tables import worker_days
 from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import lines, process_state
-from tests.reliability.scenes import Scene, played
+from tests.reliability.scenarios import Scene, played
 from tests.reliability.waiting import until
 
 STOPPED = "T"

@@ -11,10 +11,10 @@ from bridge.sandbox import Target
 from tests.reliability import forked
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewScene
-from tests.reliability.dying import DELIVER, POLL, REGISTER, STRUCK
+from tests.reliability.fault_points import DELIVER, POLL, REGISTER, STRUCK
 from tests.reliability.ledger import Ledger
 from tests.reliability.processes import free_port
-from tests.reliability.scenes import Scene, followed, played
+from tests.reliability.scenarios import Scene, followed, played
 from tests.reliability.waiting import PATIENCE_SECONDS
 
 

@@ -10,17 +10,17 @@ from sqlalchemy import Connection, Table, select, text, update
 
 from bridge.core.polling import end
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import claims, watches
-from bridge.edges.store import gates as store
-from bridge.edges.tables import account_gates
-from bridge.edges.tables import watches as watches_table
+from bridge.db import breakers as store
+from bridge.db import claims, watches
+from bridge.db.tables import account_gates
+from bridge.db.tables import watches as watches_table
 from bridge.sandbox import Sandbox
-from bridge.worker import Worker
+from bridge.worker.loop import Worker
 from tests.postgres import someone_waits
 from tests.reliability.conftest import NewSite
+from tests.reliability.database import LEASE_SECONDS, Site
 from tests.reliability.receiver import Receiver
-from tests.reliability.scenes import idle_worker
-from tests.reliability.site import LEASE_SECONDS, Site
+from tests.reliability.scenarios import idle_worker
 from tests.reliability.waiting import until
 
 HOST = "127.0.0.1"

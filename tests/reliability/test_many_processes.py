@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from bridge.edges.tables import watches
+from bridge.db.tables import watches
 from bridge.sandbox import Sandbox
 from tests.reliability.conftest import NewSite
-from tests.reliability.houses import House, house
+from tests.reliability.deployments import House, house
 from tests.reliability.processes import Running, errors, lines
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until

@@ -8,16 +8,16 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, text
 
-from bridge.edges.database import AWAY, open_engine
+from bridge.db.engine import AWAY, open_engine
 from bridge.sandbox import Sandbox
 from tests import pgbouncer
 from tests.commands.conftest import Commands
 from tests.pgbouncer import Pooler
 from tests.postgres import PostgresServer
-from tests.reliability.houses import House, house
+from tests.reliability.database import KEY, site
+from tests.reliability.deployments import House, house
 from tests.reliability.processes import Running, errors
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import KEY, site
 from tests.reliability.waiting import until
 
 pytestmark = pytest.mark.skipif(pgbouncer.PROGRAM is None, reason="pgbouncer is not installed")

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Row, select
 
-from bridge.edges.database import reading
-from bridge.edges.tables import watches, workers
+from bridge.db.engine import reading
+from bridge.db.tables import watches, workers
 from bridge.sandbox import Manner, Reply, Target
+from tests.reliability.bad_answers import COMPLETE
 from tests.reliability.conftest import NewScene
 from tests.reliability.ledger import Ledger
-from tests.reliability.poisons import COMPLETE
 from tests.reliability.processes import Running, errors, free_port, lines, processes
-from tests.reliability.scenes import Scene, played
+from tests.reliability.scenarios import Scene, played
 from tests.reliability.waiting import until
 
 # A right answer that takes a second: 42 bytes, one after the other.
@@ -26,7 +26,7 @@ HANGING_SECONDS = 3.0
 # Nothing here takes its time-out but what hangs; and no lease runs out.
 ENV = {"BRIDGE_LEASE_SECONDS": "60", "BRIDGE_CALLBACK_TIMEOUT": "50", "HUBSPOT_TIMEOUT": "50"}
 IN_TIME_SECONDS = 20.0
-HURRIED = ("-m", "tests.reliability.hurried")
+HURRIED = ("-m", "tests.reliability.impatient_worker")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,9 +16,9 @@ from sqlalchemy import make_url, text
 from bridge import sandbox
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests import postgres
+from tests.reliability.database import KEY, Site, site
 from tests.reliability.processes import Running, free_port, processes
 from tests.reliability.receiver import Receiver
-from tests.reliability.site import KEY, Site, site
 from tests.reliability.waiting import until
 
 OPEN_PATHS = ("/readyz", "/healthz", "/openapi.json", "/docs")

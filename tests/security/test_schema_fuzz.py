@@ -23,12 +23,12 @@ from schemathesis.specs.openapi.checks import (
 
 from bridge import sandbox
 from bridge.core.quota import Rate
-from bridge.edges.accounts import Accounts
-from bridge.edges.database import open_engine
-from bridge.edges.hubspot import HubSpot, StaticTokens
-from bridge.edges.transport import Transport
-from bridge.errands import Errands
+from bridge.db.accounts import Accounts
+from bridge.db.engine import open_engine
+from bridge.http.transport import Transport
+from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.sandbox import SandboxOptions
+from bridge.steps.hubspot_calls import Errands
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.hubspot_accounts import a_cipher, an_account

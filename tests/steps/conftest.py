@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import LogCapture
 
-from bridge.edges.accounts import Account
+from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import an_account
 from tests.steps.rig import Rig, set_up

@@ -12,22 +12,22 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
-from bridge import clients
-from bridge.core.admission import AccountGate
+from bridge.core.account_limits import AccountGate
 from bridge.core.delivery import Attempt, RetryPolicy
 from bridge.core.quota import Rate
 from bridge.core.watch import Watch
-from bridge.deliver import Deliveries
-from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.database import open_engine
-from bridge.edges.hubspot import ANSWER_BYTES, HubSpot, StaticTokens
-from bridge.edges.secrets import Cipher
-from bridge.edges.store import gates, watches
-from bridge.edges.store.claims import Claimant
-from bridge.edges.transport import Transport
-from bridge.poll import Polls
-from bridge.register import Registered, Registration, register
-from bridge.worker import Worker
+from bridge.db import breakers, watches
+from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
+from bridge.db.claims import Claimant
+from bridge.db.encryption import Cipher
+from bridge.db.engine import open_engine
+from bridge.http.transport import Transport
+from bridge.hubspot.client import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.steps import clients
+from bridge.steps.deliver import Deliveries
+from bridge.steps.poll import Polls
+from bridge.steps.register import Registered, Registration, register
+from bridge.worker.loop import Worker
 from tests.makers import NOW, SteppedClock
 from tests.senders import LOOPBACK, a_sender
 from tests.steps.peers import Peer, Reply, Scripts, saying
@@ -153,7 +153,7 @@ class Rig:
 
     def account(self, name: str = "default") -> AccountGate:
         with self.engine.begin() as connection:
-            return gates.every_account(connection)[name]
+            return breakers.every_account(connection)[name]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of one event."""

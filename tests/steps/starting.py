@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from bridge import start_import
-from bridge.edges.accounts import Account
-from bridge.register import register
+from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox, Target
-from bridge.start_import import NewImport, Started
+from bridge.steps import start_import
+from bridge.steps.register import register
+from bridge.steps.start_import import NewImport, Started
 from tests.hubspot_accounts import errands
 
 START = Target(endpoint="start-import")

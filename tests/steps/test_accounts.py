@@ -2,14 +2,14 @@
 
 import pytest
 
-from bridge.core.gates import Gate
+from bridge.core.circuit_breaker import Gate
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.edges.store import days, housekeeping
-from bridge.poll import time_out_overdue
+from bridge.db import daily_stats, housekeeping
+from bridge.steps.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
-from tests.together import at_once
+from tests.threads import at_once
 
 EXPIRED = saying({"category": "EXPIRED_AUTHENTICATION", "message": "This token expired."}, 401)
 NO_SCOPE = saying({"category": "MISSING_SCOPES"}, 403)
@@ -207,7 +207,7 @@ def test_hubspot_that_is_not_there_is_trouble_and_is_counted_as_an_error(rig: Ri
     assert (after.state, after.failures, after.polls) == (State.WATCHING, 1, 1)
     assert (after.last_error or "").startswith("HubSpot did not answer: ")
     with rig.engine.begin() as connection:
-        assert days.counts(connection, rig.clock().date()) == {"default": (1, 1)}
+        assert daily_stats.counts(connection, rig.clock().date()) == {"default": (1, 1)}
 
 
 def test_a_deadline_that_passes_while_the_account_is_paused_is_told(rig: Rig) -> None:

@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
-from bridge.core.gates import Gate
-from bridge.edges.accounts import Account
-from bridge.edges.store import gates
+from bridge.core.circuit_breaker import Gate
+from bridge.db import breakers
+from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
-from bridge.start_import import Lost, NotStarted, Refusal
+from bridge.steps.start_import import Lost, NotStarted, Refusal
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, gate_of_default
 from tests.steps.starting import JSON, START, an_import, started, starts
 
@@ -150,7 +150,7 @@ def test_without_credentials_nothing_was_started(
     assert starts(hubspot) == 0
     # Workers may have some, and go on: a request without any neither pauses the account nor takes its probe.
     with sqlite_engine.connect() as connection:
-        assert gates.every_account(connection) == {}
+        assert breakers.every_account(connection) == {}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.gates import Gate
+from bridge.core.circuit_breaker import Gate
 from bridge.core.watch import State, Watch
-from bridge.edges.store import gates
+from bridge.db import breakers
 from tests.makers import NOW, later
 from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
@@ -158,7 +158,7 @@ def test_what_our_own_rules_refuse_holds_up_no_other_callback_of_the_host(rig: R
         assert rig.now(watch).state is State.DELIVERING
     assert {rig.now(watch).state for watch in good} == {State.DELIVERED}
     with rig.engine.begin() as connection:
-        assert gates.read_hosts(connection, ["app.example.com"]) == {}
+        assert breakers.read_hosts(connection, ["app.example.com"]) == {}
 
 
 def test_a_probe_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> None:
@@ -235,9 +235,9 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
 def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_to_send(rig: Rig) -> None:
     pause_ends_at = later(9)
     with rig.engine.begin() as connection:
-        gates.lock_hosts(connection, ["app.example.com"])
+        breakers.lock_hosts(connection, ["app.example.com"])
         paused = Gate(failures=5, paused_at=NOW, paused_until=pause_ends_at, pause_seconds=9)
-        gates.save_hosts(connection, {"app.example.com": paused})
+        breakers.save_hosts(connection, {"app.example.com": paused})
 
     def claimed_by(name: str) -> int:
         with rig.engine.begin() as connection:
@@ -266,9 +266,9 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: 
     long_ago = real_clock() - timedelta(minutes=1)
     dead = [f"dead{number}.example.com" for number in range(12)]
     with rig.engine.begin() as connection:
-        gates.lock_hosts(connection, dead)
+        breakers.lock_hosts(connection, dead)
         gate = Gate(failures=5, paused_at=long_ago, paused_until=long_ago, pause_seconds=15)
-        gates.save_hosts(connection, dict.fromkeys(dead, gate))
+        breakers.save_hosts(connection, dict.fromkeys(dead, gate))
     for number, host in enumerate(dead):
         rig.tasks.set(f"D{number}", COMPLETE)
         rig.registered(f"D{number}", callback_url=rig.receiver.url(host), clock=real_clock)
@@ -285,7 +285,7 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: 
 
 def gate_of(rig: Rig) -> Gate:
     with rig.engine.begin() as connection:
-        return gates.read_hosts(connection, ["app.example.com"])["app.example.com"]
+        return breakers.read_hosts(connection, ["app.example.com"])["app.example.com"]
 
 
 def test_a_paused_host_holds_up_no_other(rig: Rig) -> None:

@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from bridge.core.gates import Gate
+from bridge.core.circuit_breaker import Gate
 from bridge.core.quota import Rate
 from bridge.core.watch import State, Watch
-from bridge.edges.accounts import Account
-from bridge.edges.database import open_engine, reading
-from bridge.edges.migrations import upgrade
-from bridge.edges.store import watches
-from bridge.register import Differs, Registered
+from bridge.db import watches
+from bridge.db.accounts import Account
+from bridge.db.engine import open_engine, reading
+from bridge.db.migrations import upgrade
 from bridge.sandbox import Reply, Sandbox
-from bridge.start_import import NotStarted, Refusal, Unwatched
-from tests.edges.held_server import HeldServer, response
+from bridge.steps.register import Differs, Registered
+from bridge.steps.start_import import NotStarted, Refusal, Unwatched
+from tests.http.held_server import HeldServer, response
 from tests.hubspot_accounts import OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
 from tests.postgres import PostgresServer
 from tests.steps.rig import real_clock

@@ -13,15 +13,16 @@ from flask import Flask
 from sqlalchemy import Connection, insert, update
 from werkzeug.test import TestResponse
 
-from bridge import clients, web
+from bridge import web
 from bridge.core.quota import Rate
-from bridge.edges.accounts import Account, AccountChange, Accounts, Credentials
-from bridge.edges.database import open_engine
-from bridge.edges.hubspot import HubSpot, StaticTokens
-from bridge.edges.secrets import Cipher
-from bridge.edges.tables import watches
-from bridge.edges.transport import Transport
-from bridge.errands import Errands
+from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
+from bridge.db.encryption import Cipher
+from bridge.db.engine import open_engine
+from bridge.db.tables import watches
+from bridge.http.transport import Transport
+from bridge.hubspot.client import HubSpot, StaticTokens
+from bridge.steps import clients
+from bridge.steps.hubspot_calls import Errands
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"

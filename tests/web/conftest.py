@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.edges.database import open_engine
-from bridge.edges.tables import metadata
+from bridge.db.engine import open_engine
+from bridge.db.tables import metadata
 from tests.postgres import PostgresServer
 from tests.web.api import Api, Caller, Serve, serving
 from tests.web.wire import Web, served

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from bridge import clients
+from bridge.steps import clients
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.reliability.waiting import until

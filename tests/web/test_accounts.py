@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.edges.tables import account_gates
+from bridge.db.tables import account_gates
 from tests.web.api import START, Api, Caller, members, pointers, problem
 
 TOKEN = {"access_token": "pat-na1-very-secret"}

@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from bridge.core.delivery import payload
 from bridge.core.polling import end
 from bridge.core.watch import Outcome
-from bridge.edges.store import watches as store
+from bridge.db import watches as store
 from tests.web.api import URL, Api, Caller, members, pointers, problem
 
 MIB = 1024 * 1024

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bridge.core.watch import State
-from bridge.edges.tables import watches
+from bridge.db.tables import watches
 from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
 
 PATH = "/v1/watches/redeliver"

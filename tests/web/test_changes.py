@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from bridge.edges.tables import answers, attempts, watches
+from bridge.db.tables import answers, attempts, watches
 from tests.web.api import START, URL, Api, Caller, Serve, members, problem
 
 SETTLED = {"outcome": "failed", "due_at": None, "settled_at": START, "attempts": 3, "tries": 3}

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from bridge import clients
 from bridge.core.signing import make_secret
-from bridge.edges.store import clients as store
-from bridge.edges.tables import signing_secrets
-from tests.together import at_once
+from bridge.db import clients as store
+from bridge.db.tables import signing_secrets
+from bridge.steps import clients
+from tests.threads import at_once
 from tests.web.api import START, Api
 
 

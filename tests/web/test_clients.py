@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.core.signing import secret_key
-from bridge.edges.store import clients as store
+from bridge.db import clients as store
 from tests.reliability.waiting import until
 from tests.web.api import URL, Api, Caller, members, pointers, problem
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, select, update
 from structlog.testing import LogCapture
 
-from bridge.edges.tables import metadata, watches
+from bridge.db.tables import metadata, watches
 from tests.postgres import PostgresServer
 from tests.web.api import URL, Api, members, problem, serving
 

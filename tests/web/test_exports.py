@@ -6,7 +6,7 @@ import json
 import pytest
 from werkzeug.test import TestResponse
 
-from bridge.web.resources import exports
+from bridge.web.api import exports
 from tests.web.api import START, URL, Api, pointers, problem
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from bridge.web.group_commit import GroupCommit
-from tests.together import at_once
+from tests.threads import at_once
 
 
 def test_each_thread_gets_what_came_of_its_own_request() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from bridge.edges.migrations import is_migrated
-from bridge.edges.tables import account_gates, host_gates, workers
+from bridge.db.migrations import is_migrated
+from bridge.db.tables import account_gates, host_gates, workers
 from tests.web.api import START, Api, Serve, members, serving
 
 GATE = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}

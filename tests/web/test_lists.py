@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from bridge.edges.tables import answers, attempts
+from bridge.db.tables import answers, attempts
 from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
 
 

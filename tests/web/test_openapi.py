@@ -9,9 +9,9 @@ import pytest
 from openapi_spec_validator import validate
 
 from bridge.web.app import RESOURCES
-from bridge.web.fields import validated
 from bridge.web.operations import Access
 from bridge.web.problems import MEANINGS, Problem
+from bridge.web.requests import validated
 from tests.web.api import Api, Serve, members
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import event, func, select
 
 from bridge import web
-from bridge.edges.tables import answers, watches
-from bridge.register import Registration
-from bridge.web.registrar import Registrar
-from bridge.web.shown import ShownWatch
+from bridge.db.tables import answers, watches
+from bridge.steps.register import Registration
+from bridge.web.registration_limits import Registrar
+from bridge.web.responses import ShownWatch
 from tests.senders import a_sender
-from tests.together import at_once
+from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
 BODY = {"task_id": "AAAAEZ6whGI", "callback_url": URL, "metadata": {"order": 17}}

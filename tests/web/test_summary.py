@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.edges.tables import account_days, account_gates, host_gates
+from bridge.db.tables import account_days, account_gates, host_gates
 from tests.web.api import START, Api, Caller, members
 
 GATE = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}

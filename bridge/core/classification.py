@@ -1,0 +1,259 @@
+"""What an answer of HubSpot's means, before anybody decides what to do about it.
+
+Only the body's own word counts for a task: every other field may be null, absent or new.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.instants import retry_after_seconds
+from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
+from bridge.core.watch import Outcome
+
+THROTTLED_SECONDS = 10.0  # HubSpot's own rolling window, when a 429 names no time
+DAILY_SECONDS = 900.0  # the day's quota is gone: look again four times an hour
+MIGRATING_SECONDS = 60.0  # a 477 should name its time; this one did not
+LONGEST_HOLD_SECONDS = 86_400.0
+TOKENLESS_SECONDS = 5.0  # the token server is in trouble: one of all that wait asks it again
+MAY_HAVE_BEGUN = frozenset({408, 499})  # somebody on the way gave up; what was asked for may happen
+TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx that tell nothing of what was asked for
+# One of them stands beside the `message` of HubSpot's errors, also of those without `"status": "error"`.
+ENVELOPE_FIELDS = frozenset({"category", "correlationId", "errorType"})
+STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """The task goes on."""
+
+    status: str
+    body: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The task has ended; `error` is a sentence unless it completed. `completed_at` if HubSpot says."""
+
+    status: str
+    outcome: Outcome
+    error: str | None
+    body: str
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoNews:
+    """HubSpot answered well, and said nothing that we understand. `body` when it had a word."""
+
+    reason: str
+    status: str | None = None
+    body: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """HubSpot itself, and nothing in front of it, says that it does not know the task."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountAtFault:
+    """The credentials do not work: no task of the account can be followed.
+
+    `scopes` is true when they work, and lack a scope: tasks of other kinds may be followed.
+    """
+
+    reason: str
+    scopes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throttled:
+    """HubSpot wants the whole account to wait."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """HubSpot, or the way to it, is out of order."""
+
+    reason: str
+
+
+Finding = Unfinished | Ended | NoNews | Refused | AccountAtFault | Throttled | Trouble
+
+
+def read(kind: Kind, answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
+    """Tell what HubSpot's answer about a task of this kind means."""
+    if isinstance(answer, NoToken):
+        if answer.passing:
+            return Throttled(seconds=TOKENLESS_SECONDS, reason=answer.reason)
+        return AccountAtFault(reason=answer.reason)
+    if isinstance(answer, NoAnswer):
+        return Trouble(reason=f"HubSpot did not answer: {answer.reason}")
+    if 200 <= answer.status_code < 300:
+        return _read_body(kind, answer)
+    return _read_refusal(answer, now=now)
+
+
+def read_start(answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
+    """Tell what HubSpot's answer to the start of an import means for the account.
+
+    What HubSpot itself refuses is the import's own fault, and no trouble of HubSpot's.
+    """
+    finding = read(KINDS[DEFAULT_KIND], answer, now=now)
+    if isinstance(finding, Trouble) and isinstance(answer, Answer) and _is_refused(answer):
+        return Refused(reason=finding.reason)
+    return finding
+
+
+def _is_refused(answer: Answer) -> bool:
+    is_theirs = 400 <= answer.status_code < 500 and answer.status_code not in TROUBLES
+    return is_theirs and is_error_envelope(parse_json(answer))
+
+
+def _read_body(kind: Kind, answer: Answer) -> Finding:
+    body = parse_json(answer)
+    if not isinstance(body, Mapping):
+        return NoNews(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
+    word, text = body.get(kind.field), text_of(answer)
+    if not isinstance(word, str) or not word:
+        return NoNews(reason=_no_news(answer, f"has no `{kind.field}`"))
+    if word in kind.running:
+        return Unfinished(status=word, body=text)
+    if judge := kind.ends.get(word):
+        outcome = judge(body)
+        error = _error(outcome, word, body)
+        return Ended(status=word, outcome=outcome, error=error, body=text, completed_at=_completed_at(body))
+    short = clean(word, STATUS_LENGTH)
+    return NoNews(reason=_no_news(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text)
+
+
+def _completed_at(body: Mapping[str, Any]) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(body["completedAt"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return instant if instant.tzinfo else None
+
+
+def _no_news(answer: Answer, what: str) -> str:
+    if not answer.complete:
+        what = "was cut short"
+    return f"HubSpot's {answer.status_code} answer {what}; still watching"
+
+
+def _error(outcome: Outcome, word: str, body: Mapping[str, Any]) -> str | None:
+    match outcome:
+        case Outcome.COMPLETED:
+            return None
+        case Outcome.CANCELED:
+            return f"HubSpot ended the task as {word}: it was stopped or undone."
+        case Outcome.COMPLETED_WITH_ERRORS:
+            return f"HubSpot finished the task with errors{_message(_first_error(body))}."
+        case _:
+            return f"HubSpot ended the task as {word} without a result{_message(_first_error(body))}."
+
+
+def _first_error(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    errors = body.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _read_refusal(answer: Answer, *, now: datetime) -> Finding:
+    body = parse_json(answer)
+    said = body if isinstance(body, Mapping) else {}
+    reason = f"HubSpot answered {answer.status_code}{_message(said)}"
+    match answer.status_code:
+        case 401:
+            return AccountAtFault(reason=f"{reason}. Give the account a valid token.")
+        case 403 if _names(said, "MISSING_SCOPES"):
+            return AccountAtFault(reason=f"{reason}. Give the token {_scopes(said)}.", scopes=True)
+        case 403 if _names(said, "BANNED"):
+            return AccountAtFault(reason=f"{reason}. HubSpot has banned the account's app.")
+        case 429:
+            return Throttled(seconds=_throttled_seconds(answer, said, now=now), reason=reason)
+        case 477:
+            asked = retry_after_seconds(answer.headers.get("retry-after"), now=now)
+            return Throttled(seconds=_bounded(MIGRATING_SECONDS if asked is None else asked), reason=reason)
+        case 400 | 403 | 404 if is_error_envelope(body):
+            return Refused(reason=reason)
+        case _:
+            return Trouble(reason=reason)
+
+
+def is_error_envelope(body: object) -> bool:
+    """Tell whether a JSON body is one of the forms in which HubSpot's API itself refuses a request.
+
+    Whatever stands in front of HubSpot (Cloudflare, a proxy) answers 400, 403 and 404 too, and knows no task.
+    """
+    if not isinstance(body, Mapping):
+        return False
+    return body.get("status") == "error" or ("message" in body and not ENVELOPE_FIELDS.isdisjoint(body))
+
+
+def _throttled_seconds(answer: Answer, said: Mapping[str, Any], *, now: datetime) -> float:
+    if said.get("policyName") == "DAILY":
+        return DAILY_SECONDS
+    asked = retry_after_seconds(answer.headers.get("retry-after"), now=now)
+    if asked is not None:
+        return _bounded(asked)
+    interval = answer.headers.get("x-hubspot-ratelimit-interval-milliseconds", "")
+    return (
+        _bounded(float(interval) / 1000) if interval.isascii() and interval.isdigit() else THROTTLED_SECONDS
+    )
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 1.0), LONGEST_HOLD_SECONDS)
+
+
+def _names(said: Mapping[str, Any], category: str) -> bool:
+    return category in (said.get("category"), said.get("errorType"))
+
+
+def _scopes(said: Mapping[str, Any]) -> str:
+    context = _first_error(said).get("context")
+    named = context.get("requiredGranularScopes") if isinstance(context, Mapping) else None
+    names = [clean(name, 60) for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    return f"one of the scopes {', '.join(names)}" if names else "the missing scopes"
+
+
+def _message(said: Mapping[str, Any]) -> str:
+    message = said.get("message")
+    return f": {clean(message, 300).rstrip('.')}" if isinstance(message, str) and message else ""
+
+
+def clean(text: str, length: int) -> str:
+    """Return outside text fit for a log, a page and any database: printable, at most `length`."""
+    return "".join(c if c.isprintable() else "�" for c in text[:length])
+
+
+def text_of(answer: Answer) -> str:
+    """Return the body as text; a byte order mark at its start is no part of it (RFC 8259, 8.1).
+
+    Raises UnicodeDecodeError when the body is not UTF-8.
+    """
+    return answer.body.decode("utf-8-sig")
+
+
+def parse_json(answer: Answer) -> Any:
+    """Return the body as JSON, or None when it is not strictly that (RFC 8259) or was cut short."""
+    if not answer.complete:
+        return None
+    try:
+        return json.loads(text_of(answer), parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _not_json(word: str) -> Any:
+    raise ValueError(word)

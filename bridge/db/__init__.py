@@ -1,0 +1,1 @@
+"""The database: the tables, and every statement, a module for each family of tables."""

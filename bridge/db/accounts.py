@@ -1,0 +1,154 @@
+"""HubSpot accounts: `default` from the environment, others (or another `default`) from the table."""
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select
+
+from bridge.core.quota import Rate
+from bridge.db import oauth_tokens
+from bridge.db.dialect_sql import among
+from bridge.db.encryption import Cipher, WrongSecretKey
+from bridge.db.engine import dialect_insert
+from bridge.db.tables import accounts
+
+DEFAULT = "default"
+
+# Built once: every round of a worker asks.
+_NAMED = select(accounts).where(among(accounts.c.name, "names"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credentials:
+    """A static token, or what OAuth needs to make one; never shown."""
+
+    access_token: str | None = field(default=None, repr=False)
+    client_id: str | None = field(default=None, repr=False)
+    client_secret: str | None = field(default=None, repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
+
+    @property
+    def scheme(self) -> str:
+        """Name how the account proves who it is: `token`, `oauth` or `none`."""
+        return "token" if self.access_token else "oauth" if self.refresh_token else "none"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """A HubSpot account as it is asked.
+
+    `unreadable` is true when its credentials cannot be had: they were stored under a key that is gone.
+    """
+
+    name: str
+    credentials: Credentials
+    base_url: str
+    api_version: str
+    rate: Rate
+    unreadable: bool = False
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether this process knows credentials of the account; another one may."""
+        return self.credentials.scheme != "none"
+
+    def url(self, path: str) -> str:
+        """Return the address of one of HubSpot's paths, which begins with a slash."""
+        return self.base_url.rstrip("/") + path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountChange:
+    """What an operator sets; None leaves the bridge's own default."""
+
+    credentials: Credentials
+    base_url: str | None = None
+    api_version: str | None = None
+    rate_limit: tuple[int, float] | None = None
+    rate_share: float | None = None
+
+
+class Accounts:
+    """Reads accounts from the table, over the environment's defaults."""
+
+    def __init__(self, environment: Account, cipher: Cipher) -> None:
+        """`environment` is the account `default`, and the defaults of all others."""
+        self._environment = environment
+        self._cipher = cipher
+
+    def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
+        """Return the named accounts; one that nobody has set has no credentials."""
+        found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
+        return {name: found.get(name) or self._unset(name) for name in names}
+
+    def every(self, connection: Connection) -> dict[str, Account]:
+        """Return all accounts."""
+        found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
+        return {DEFAULT: self._environment} | found
+
+    def exists(self, connection: Connection, name: str) -> bool:
+        """Tell whether watches may name this account: `default` is always there."""
+        return name == DEFAULT or name in self.stored(connection)
+
+    def stored(self, connection: Connection) -> set[str]:
+        """Return the names of the accounts that are in the table."""
+        return set(connection.scalars(select(accounts.c.name)))
+
+    def _to_accounts(self, rows: Iterable[Row[Any]]) -> dict[str, Account]:
+        return {row.name: self._to_account(row) for row in rows}
+
+    def _unset(self, name: str) -> Account:
+        if name == DEFAULT:
+            return self._environment
+        return replace(self._environment, name=name, credentials=Credentials())
+
+    def _to_account(self, row: Row[Any]) -> Account:
+        fallback = self._environment
+        requests, seconds = json.loads(row.rate_limit or "null") or (
+            fallback.rate.requests,
+            fallback.rate.seconds,
+        )
+        share = fallback.rate.share if row.rate_share is None else row.rate_share
+        credentials = self._credentials(row)
+        return Account(
+            name=row.name,
+            credentials=credentials or Credentials(),
+            unreadable=credentials is None,
+            base_url=row.base_url or fallback.base_url,
+            api_version=row.api_version or fallback.api_version,
+            rate=Rate(requests=requests, seconds=seconds, share=share),
+        )
+
+    def _credentials(self, row: Row[Any]) -> Credentials | None:
+        """Return what is stored, or None when it is not for these keys: one row must not stop all accounts."""
+        try:
+            return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
+        except WrongSecretKey:
+            return None
+
+    def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
+        """Set an account; True when it is new."""
+        new = name not in self.stored(connection)
+        given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}
+        row = {
+            "credentials": self._cipher.encrypt(
+                json.dumps({k: v for k, v in given.items() if v is not None})
+            ),
+            "base_url": change.base_url,
+            "api_version": change.api_version,
+            "rate_limit": json.dumps(change.rate_limit) if change.rate_limit else None,
+            "rate_share": change.rate_share,
+            "updated_at": now,
+        }
+        add = dialect_insert(connection, accounts).values(name=name, created_at=now, **row)
+        connection.execute(add.on_conflict_do_update(index_elements=["name"], set_=row))
+        oauth_tokens.forget_failure(connection, name)
+        return new
+
+    def remove(self, connection: Connection, name: str) -> bool:
+        """Forget a stored account, and the tokens that were issued to it; False when there is none."""
+        oauth_tokens.remove(connection, name)
+        return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

@@ -1,0 +1,158 @@
+"""What all processes know together about accounts and hosts: pauses and quotas."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
+
+from bridge.core.account_limits import AccountGate
+from bridge.core.circuit_breaker import Gate
+from bridge.core.quota import Usage
+from bridge.core.watch import State
+from bridge.db.dialect_sql import among
+from bridge.db.engine import dialect_insert
+from bridge.db.tables import account_gates, host_gates
+
+# Whose gate it is that a watch's next step has to pass: its account's, its host's.
+GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
+_GATE = tuple(f.name for f in fields(Gate))
+_USAGE = tuple(f.name for f in fields(Usage))
+
+
+def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+    """Return the accounts' gates, locked until the transaction ends; new ones are made."""
+    new = asdict(Gate()) | asdict(Usage()) | {"refused_watches": ""}
+    return {row.name: _to_account_gate(row) for row in _locked(connection, account_gates, names, new)}
+
+
+def _locked(
+    connection: Connection, table: Table, names: Collection[str], new: dict[str, Any]
+) -> list[Row[Any]]:
+    if not names:
+        return []
+    wanted = {"names": list(names)}
+    rows = list(connection.execute(_LOCKED[table], wanted))
+    if missing := set(names) - {row.name for row in rows}:
+        add = dialect_insert(connection, table).on_conflict_do_nothing()
+        connection.execute(add, [{"name": name, **new} for name in sorted(missing)])
+        rows = list(connection.execute(_LOCKED[table], wanted))
+    return rows
+
+
+# In one order everywhere, so that no two transactions wait for each other in a circle.
+_LOCKED = {
+    table: select(table).where(among(table.c.name, "names")).order_by(table.c.name).with_for_update()
+    for table in GATES.values()
+}
+
+
+def every_account(connection: Connection) -> dict[str, AccountGate]:
+    """Return the gates of every account that was ever asked."""
+    return {row.name: _to_account_gate(row) for row in connection.execute(select(account_gates))}
+
+
+def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+    """Return the gates of those of the accounts that were ever asked."""
+    rows = connection.execute(_ACCOUNTS, {"names": list(names)})
+    return {row.name: _to_account_gate(row) for row in rows}
+
+
+_ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
+
+
+def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:
+    """Save gates that are locked."""
+    if gates:
+        rows = [{"saved_name": name, **_to_account_row(held)} for name, held in gates.items()]
+        connection.execute(_SAVE_ACCOUNT, rows)
+
+
+_SAVE_ACCOUNT = (
+    update(account_gates)
+    .where(account_gates.c.name == bindparam("saved_name"))
+    .values({name: bindparam(name) for name in (*_GATE, *_USAGE, "refused_watches")})
+)
+
+
+def forget_account(connection: Connection, name: str) -> None:
+    """Forget the gate of an account that is no more."""
+    connection.execute(delete(account_gates).where(account_gates.c.name == name))
+
+
+def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+    """Return the gates of hosts that are not simply well: most have none."""
+    rows = connection.execute(_HOSTS, {"names": list(names)})
+    return {row.name: _to_gate(row) for row in rows}
+
+
+_HOSTS = select(host_gates).where(among(host_gates.c.name, "names"))
+
+
+def paused_hosts(connection: Connection) -> int:
+    """Return how many hosts are paused, or being probed."""
+    found = select(func.count()).select_from(host_gates).where(host_gates.c.paused_until.is_not(None))
+    return connection.execute(found).scalar_one()
+
+
+def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+    """Return the hosts' gates, locked until the transaction ends; new ones are made."""
+    return {row.name: _to_gate(row) for row in _locked(connection, host_gates, names, asdict(Gate()))}
+
+
+def save_hosts(connection: Connection, gates: Mapping[str, Gate]) -> None:
+    """Save gates that are locked; one that is as good as new is forgotten."""
+    if well := [name for name, gate in gates.items() if gate == Gate()]:
+        connection.execute(_FORGET_HOSTS, {"names": well})
+    if rows := [{"saved_name": name, **asdict(gate)} for name, gate in gates.items() if gate != Gate()]:
+        connection.execute(_SAVE_HOST, rows)
+
+
+_FORGET_HOSTS = delete(host_gates).where(among(host_gates.c.name, "names"))
+_SAVE_HOST = (
+    update(host_gates)
+    .where(host_gates.c.name == bindparam("saved_name"))
+    .values({name: bindparam(name) for name in _GATE})
+)
+
+
+def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
+    """Be the one who probes a paused host; False when another process was first."""
+    unchanged = host_gates.c.name == name, host_gates.c.paused_until == seen
+    return connection.execute(update(host_gates).where(*unchanged).values(paused_until=until)).rowcount == 1
+
+
+def reopen(
+    connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
+) -> None:
+    """End the wait for probes that were not made: such a gate is shut until just when its lease would end.
+
+    `leases`: the lanes of steps that were claimed, each with its lease's end. Those of no probe are let be.
+    """
+    if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
+        connection.execute(_REOPEN[state], probes)
+
+
+_REOPEN = {
+    state: update(table)
+    .where(table.c.name == bindparam("lane"), table.c.paused_until == bindparam("until"))
+    .values(paused_until=bindparam("now"))
+    for state, table in GATES.items()
+}
+
+
+def _to_gate(row: Row[Any]) -> Gate:
+    return Gate(**{name: getattr(row, name) for name in _GATE})
+
+
+def _to_account_gate(row: Row[Any]) -> AccountGate:
+    return AccountGate(
+        gate=_to_gate(row),
+        usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
+        refused_watches=tuple(row.refused_watches.split()),
+    )
+
+
+def _to_account_row(held: AccountGate) -> dict[str, Any]:
+    return asdict(held.gate) | asdict(held.usage) | {"refused_watches": " ".join(held.refused_watches)}

@@ -1,0 +1,286 @@
+"""Claims and saves: how many workers share the due watches without ever sharing one.
+
+A claim moves `due_at` to the end of the lease. A save demands that it still stands there: a
+worker that was too slow loses, and knows it. No transaction is open while anybody is asked.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import Float
+
+from bridge.core.delivery import Attempt
+from bridge.core.fairness import lane_of
+from bridge.core.polling import YOUNG_SECONDS, mix
+from bridge.core.watch import State, Watch
+from bridge.db import breakers
+from bridge.db.dialect_sql import Spelled, among
+from bridge.db.engine import for_each_dialect
+from bridge.db.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
+from bridge.db.tables import Instant, account_gates, answers, attempts, is_state, watches
+
+# What a step belongs to, and is counted by: an account's polls, a host's callbacks.
+LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
+# More than any worker has seats for.
+MOST_LANES = 5_000
+
+# Statements are built once: to build one costs more than to run it.
+_NOW = bindparam("now", type_=Instant)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimant:
+    """Who claims, and for how long."""
+
+    worker: str
+    lease_seconds: float
+
+    def terms(self, now: datetime) -> dict[str, Any]:
+        """Return a claim's parameters: who, from when, until when."""
+        return {
+            "worker": self.worker,
+            "now": now,
+            "lease_ends_at": now + timedelta(seconds=self.lease_seconds),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A finished step: the watch as it was `claimed`, as it is to be saved, and what came of it."""
+
+    claimed: Watch
+    watch: Watch
+    hubspot: str | None = None
+    attempt: Attempt | None = None
+
+
+def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
+    """Return the lanes with due watches (an account's polls, a host's callbacks): the oldest `due_at` of each.
+
+    Those that have waited longest, MOST_LANES of them, and none that is paused. Hops from lane to lane
+    along the index: what waits inside a lane costs nothing.
+    """
+    rows = connection.execute(_DUE_LANES[state], {"now": now})
+    return {row.name: row.oldest_due_at for row in rows}
+
+
+def _due_lanes_statement(state: State) -> Select[Any]:
+    lane = LANES[state]
+    first = select(func.min(lane).label("name")).where(is_state(state))
+    lanes = first.cte("lanes", recursive=True)
+    following = select(func.min(lane)).where(is_state(state), lane > lanes.c.name)
+    lanes = lanes.union_all(select(following.scalar_subquery()).where(lanes.c.name.is_not(None)))
+    oldest = select(func.min(watches.c.due_at)).where(is_state(state), lane == lanes.c.name)
+    found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
+        lanes.c.name.is_not(None)
+    )
+    due, gate = found.subquery(), breakers.GATES[state]
+    shut = select(gate.c.name).where(gate.c.name == due.c.name, gate.c.paused_until > _NOW)
+    open_ = select(due).where(due.c.oldest_due_at <= _NOW, ~shut.exists())
+    return open_.order_by(due.c.oldest_due_at).limit(MOST_LANES)
+
+
+_DUE_LANES = {state: _due_lanes_statement(state) for state in LANES}
+
+
+def claim(
+    connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
+) -> list[Watch]:
+    """Claim up to `shares` due watches of each lane, those that have waited longest first."""
+    claimed: list[Watch] = []
+    for lane, count in shares.items():
+        if count > 0:
+            wanted = {"lane": lane, "count": count}
+            rows = connection.execute(_CLAIM_LONGEST_DUE[state], wanted | claimant.terms(now))
+            claimed += map(to_watch, rows)
+    return claimed
+
+
+def claim_urgent(
+    connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
+) -> list[Watch]:
+    """Claim `count` due polls of an account whose quota does not let all of them through.
+
+    Half go to the most urgent young watches, half to the most urgent of all. The caller holds
+    the account's gate, so nobody else claims here.
+    """
+    due = {"lane": account, "count": count, "now": now}
+    young_since = now - timedelta(seconds=YOUNG_SECONDS)
+    young = connection.scalars(_MOST_URGENT_YOUNG, due | {"young_since": young_since}).all()
+    every = connection.scalars(_MOST_URGENT, due).all()
+    chosen = mix(young, every, count=count, odd_to_young=odd_to_young)
+    rows = connection.execute(_CLAIM_CHOSEN, {"ids": chosen} | claimant.terms(now))
+    return [to_watch(row) for row in rows]
+
+
+def claim_least_refused(
+    connection: Connection, account: str, claimant: Claimant, now: datetime
+) -> list[Watch]:
+    """Claim the one due poll of an account whose task was refused least often; of equals, who has waited longest.
+
+    It is the probe of a suspected account: a task that HubSpot has not refused yet says the most.
+    """
+    rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
+    return [to_watch(row) for row in rows]
+
+
+def _due(state: State) -> Select[Any]:
+    return select(watches.c.id).where(
+        is_state(state), LANES[state] == bindparam("lane"), watches.c.due_at <= _NOW
+    )
+
+
+def _claim_statement(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    lease = {"due_at": bindparam("lease_ends_at", type_=Instant), "claimed_by": bindparam("worker")}
+    return update(watches).where(*which).values(lease).returning(*COLUMNS)
+
+
+def _first_due(state: State, *order: ColumnElement[Any]) -> Select[Any]:
+    # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
+    due = _due(state).order_by(*order).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
+    return select(due.c.id)
+
+
+_LIMIT = bindparam("count", type_=Integer)
+_CLAIM_LONGEST_DUE = {
+    state: _claim_statement(watches.c.id.in_(_first_due(state, watches.c.due_at))) for state in LANES
+}
+_CLAIM_LEAST_REFUSED = _claim_statement(
+    watches.c.id.in_(_first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
+)
+_CLAIM_CHOSEN = _claim_statement(
+    among(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW
+)
+
+
+def _urgency() -> ColumnElement[float]:
+    """Order like `polling.urgency`: (now - last poll)^2 / max(age + 4, age^2 / 900)."""
+    waited = _SecondsSince(func.coalesce(watches.c.last_polled_at, watches.c.created_at))
+    age = _SecondsSince(watches.c.age_zero_at)
+    expected = case((age * age / 900 > age + 4, age * age / 900), else_=age + 4)
+    return waited * waited / expected
+
+
+class _SecondsSince(Spelled[float]):
+    """The seconds from a column's instant until `now`."""
+
+    type = Float()
+    inherit_cache = True
+    spellings: ClassVar = {
+        "postgresql": "EXTRACT(EPOCH FROM ({0} - {1}))",
+        "sqlite": "((julianday({0}) - julianday({1})) * 86400.0)",
+    }
+
+    def __init__(self, since: ColumnElement[Any]) -> None:
+        super().__init__(_NOW, since)
+
+
+# What a late worker is just saving is left out: waiting for it while holding the gate could be for ever.
+_MOST_URGENT = (
+    _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
+)
+_MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young_since", type_=Instant))
+
+
+def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
+    """Save finished steps, and return those that were still ours to save.
+
+    The rest were too late: their lease had run out, or the watch was withdrawn meanwhile.
+    """
+    ours = _still_ours(connection, [result.claimed for result in results], worker)
+    kept = [result for result in results if result.claimed.id in ours]
+    if kept:
+        connection.execute(_SAVE, [{"saved_id": r.watch.id} | to_changes(r.watch) for r in kept])
+    if bodies := [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]:
+        connection.execute(_KEEP_ANSWERS[connection.dialect.name], bodies)
+    if made := [to_attempt_row(r.attempt) for r in kept if r.attempt is not None]:
+        connection.execute(_ADD_ATTEMPTS, made)
+    return kept
+
+
+_SAVE = (
+    update(watches)
+    .where(watches.c.id == bindparam("saved_id"))
+    .values({name: bindparam(name) for name in CHANGING})
+)
+
+
+_ADD_ATTEMPTS = insert(attempts)
+_KEEP_ANSWERS = for_each_dialect(
+    lambda add: add(answers).on_conflict_do_update(
+        index_elements=["watch_id"], set_={"body": add(answers).excluded.body}
+    )
+)
+
+
+def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -> set[str]:
+    leases = {watch.id: watch.due_at for watch in claimed}
+    rows = connection.execute(_HELD, {"ids": list(leases), "worker": worker})
+    return {row.id for row in rows if row.due_at == leases[row.id]}
+
+
+# In one order everywhere, so that two savers never wait for each other in a circle.
+_HELD = (
+    select(watches.c.id, watches.c.due_at)
+    .where(among(watches.c.id, "ids"), watches.c.claimed_by == bindparam("worker"))
+    .order_by(watches.c.id)
+    .with_for_update()
+)
+
+
+def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
+    """Make claimed watches due again, behind all that is due by now; returns how many were still ours.
+
+    A probe that was not made must not keep its gate shut until the lease would have ended.
+    """
+    ours = _still_ours(connection, claimed, worker)
+    if ours:
+        connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})
+    # Hosts before accounts, as everywhere.
+    for state in (State.DELIVERING, State.WATCHING):
+        leases = {(lane_of(w)[1], w.due_at) for w in claimed if w.state is state and w.due_at}
+        breakers.reopen(connection, state, leases, now)
+    return len(ours)
+
+
+_GIVE_BACK = update(watches).where(among(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
+
+
+def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
+    """Lock and return watches past their deadline whose last poll cannot be had.
+
+    Either their account is paused, or its quota has kept them waiting for longer than the grace.
+    """
+    paused = select(account_gates.c.name).where(account_gates.c.paused_until > now)
+    late = now - timedelta(seconds=grace_seconds)
+    found = (
+        select(*COLUMNS)
+        .where(is_state(State.WATCHING), watches.c.deadline_at <= now, watches.c.due_at <= now)
+        .where(or_(watches.c.account.in_(paused), watches.c.deadline_at <= late))
+        .order_by(watches.c.deadline_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [to_watch(row) for row in connection.execute(found)]
+
+
+def put(connection: Connection, changed: Collection[Watch]) -> None:
+    """Save watches that the caller's transaction has locked."""
+    if changed:
+        connection.execute(_SAVE, [{"saved_id": watch.id} | to_changes(watch) for watch in changed])

@@ -1,0 +1,120 @@
+"""Clients: who may call the API, and with which secrets their callbacks are signed."""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from hashlib import sha256
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from bridge.db.dialect_sql import among
+from bridge.db.engine import dialect_insert
+from bridge.db.tables import clients, signing_secrets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Client:
+    """An application that registers watches and receives callbacks."""
+
+    name: str
+    admin: bool
+    key_prefix: str | None
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+_NAMES = tuple(field.name for field in fields(Client))
+_SELECT = select(*(clients.c[name] for name in _NAMES))
+# Made once: every request asks this.
+_BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(among(clients.c.key_hash, "hashes"))
+
+
+def key_hash(api_key: str) -> str:
+    """Return what is kept of an API key: 32 random bytes need no slow hash."""
+    return sha256(api_key.encode()).hexdigest()
+
+
+def add(connection: Connection, client: Client, api_key: str | None) -> bool:
+    """Add a client; False when the name is taken. One without a key cannot call the API."""
+    row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
+    new = dialect_insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
+    # How many rows an INSERT made is not told by every driver.
+    return connection.execute(new.returning(clients.c.name)).first() is not None
+
+
+def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
+    """Return the clients that own these API keys, those that exist.
+
+    Nobody can guess a key byte by byte from how long this takes: what is compared is its hash.
+    """
+    keys = {key_hash(api_key): api_key for api_key in api_keys}
+    rows = connection.execute(_BY_HASHES, {"hashes": list(keys)})
+    return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
+
+
+def get(connection: Connection, name: str) -> Client | None:
+    """Return one client, revoked or not."""
+    row = connection.execute(_SELECT.where(clients.c.name == name)).mappings().first()
+    return Client(**row) if row else None
+
+
+def lock(connection: Connection, name: str) -> Client | None:
+    """Return one client, locked until the transaction ends: one change at a time."""
+    row = connection.execute(_SELECT.where(clients.c.name == name).with_for_update()).mappings().first()
+    return Client(**row) if row else None
+
+
+def every(connection: Connection) -> list[Client]:
+    """Return all clients by name, the revoked ones too."""
+    return [Client(**row) for row in connection.execute(_SELECT.order_by(clients.c.name)).mappings()]
+
+
+def set_key(connection: Connection, name: str, api_key: str) -> None:
+    """Replace a client's key: the old one stops at once."""
+    changes = {"key_hash": key_hash(api_key), "key_prefix": shown(api_key)}
+    connection.execute(update(clients).where(clients.c.name == name).values(changes))
+
+
+def shown(api_key: str) -> str:
+    """Return the part of a key that may be shown, so that people can tell keys apart."""
+    return api_key[:10]
+
+
+def revoke(connection: Connection, name: str, now: datetime) -> bool:
+    """Take a client's key away for good; its open watches still get their callbacks."""
+    standing = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return connection.execute(standing.values(key_hash=None, revoked_at=now)).rowcount == 1
+
+
+def used(connection: Connection, name: str, now: datetime) -> None:
+    """Note that a client's key was used."""
+    connection.execute(update(clients).where(clients.c.name == name).values(last_used_at=now))
+
+
+def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
+    """Give a client a new signing secret; the standing one signs too until `old_until`."""
+    standing = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
+    connection.execute(update(signing_secrets).where(*standing).values(expires_at=old_until))
+    over = signing_secrets.c.client == name, signing_secrets.c.expires_at <= now
+    connection.execute(delete(signing_secrets).where(*over))
+    connection.execute(
+        insert(signing_secrets).values(client=name, secret=token, created_at=now, expires_at=None)
+    )
+
+
+def secrets_of(connection: Connection, names: Collection[str], now: datetime) -> dict[str, list[str]]:
+    """Return each client's valid signing secrets, still encrypted, newest first."""
+    secrets: dict[str, list[str]] = {}
+    for row in connection.execute(_VALID_SECRETS, {"names": list(names), "now": now}):
+        secrets.setdefault(row.client, []).append(row.secret)
+    return secrets
+
+
+# Built once: every batch of callbacks asks.
+_VALID_SECRETS = (
+    select(signing_secrets.c.client, signing_secrets.c.secret)
+    .where(among(signing_secrets.c.client, "names"))
+    .where(or_(signing_secrets.c.expires_at.is_(None), signing_secrets.c.expires_at > bindparam("now")))
+    .order_by(signing_secrets.c.id.desc())
+)

@@ -1,0 +1,79 @@
+"""What keeps the tables honest and small: who is at work, and what is long over."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
+
+from bridge.core.watch import State
+from bridge.db.engine import dialect_insert
+from bridge.db.tables import host_gates, is_over, is_state, watches, workers
+
+# An undelivered callback may still be wanted when somebody at last looks.
+UNDELIVERED_TIMES = 3
+WORKERS_KEPT = timedelta(days=1)
+GATES_KEPT = timedelta(days=1)
+
+
+def beat(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
+    """Note that a worker is alive, and whether its environment has HubSpot credentials; forget the long dead."""
+    new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
+    add = dialect_insert(connection, workers).values(new)
+    connection.execute(add.on_conflict_do_update(index_elements=["id"], set_={"ticked_at": now}))
+    connection.execute(delete(workers).where(workers.c.ticked_at < now - WORKERS_KEPT))
+
+
+def leave(connection: Connection, worker: str) -> None:
+    """Note that a worker has stopped."""
+    connection.execute(delete(workers).where(workers.c.id == worker))
+
+
+def last_tick(connection: Connection) -> datetime | None:
+    """Return when any worker was last known to be alive."""
+    return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
+
+
+def alive(connection: Connection, *, since: datetime) -> int:
+    """Return how many workers gave a sign of life."""
+    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
+    return connection.execute(found).scalar_one()
+
+
+def has_credentials(connection: Connection, *, since: datetime) -> bool:
+    """Tell whether a worker gave a sign of life whose environment has credentials of the account `default`."""
+    found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
+    return connection.execute(found.limit(1)).first() is not None
+
+
+def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
+    """Delete up to `limit` watches that were settled longer ago than the retention, oldest first."""
+    over = is_over() & (watches.c.settled_at < now - retention)
+    deleted = _delete(connection, over, limit)
+    # All that is left of that time are undelivered ones.
+    long_over = watches.c.settled_at < now - UNDELIVERED_TIMES * retention
+    return deleted + _delete(connection, long_over, limit - deleted)
+
+
+def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> int:
+    batch = select(watches.c.id).where(over).order_by(watches.c.settled_at).limit(limit)
+    # Said again outside: PostgreSQL looks once more at a row that was redelivered meanwhile, not at the choice.
+    return connection.execute(delete(watches).where(watches.c.id.in_(batch), over)).rowcount
+
+
+def prune_gates(connection: Connection, now: datetime, *, limit: int) -> int:
+    """Delete up to `limit` gates of hosts to which no callback is on its way.
+
+    One that is paused is kept for a day: what it has learnt may soon be of use again.
+    """
+    wanted = select(watches.c.id).where(
+        is_state(State.DELIVERING), watches.c.callback_host == host_gates.c.name
+    )
+    paused_until = host_gates.c.paused_until
+    idle = (
+        select(host_gates.c.name)
+        .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - GATES_KEPT))
+        .order_by(host_gates.c.name)
+        .limit(limit)
+        # What somebody is just learning of a host is not waited for.
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(delete(host_gates).where(host_gates.c.name.in_(idle))).rowcount

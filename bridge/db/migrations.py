@@ -1,0 +1,134 @@
+"""Brings a database to the newest revision; safe from any number of processes at once."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.engine import Inspector
+from sqlalchemy.exc import OperationalError
+
+from bridge.db.tables import metadata
+
+log = structlog.get_logger()
+
+ROOT = Path(__file__).parents[2]
+LOCK = 5_119_347_231  # any number that is ours alone in this database
+# Until the transaction ends. PostgreSQL before version 17 has only the first.
+_TAKE_YOUR_TIME = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout')"
+)
+
+
+# Whatever would write to a table waits behind the migration that waits for it: not for long.
+LOCK_SECONDS = 2
+# Between two tries the others get on with what has queued up.
+PAUSE_SECONDS = 1
+PATIENCE_SECONDS = 30
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class OtherTables(Exception):
+    """Another program's tables are where the bridge's belong. The message says which, and what to do."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"The database at DATABASE_URL holds tables of another program: {found}. Give the bridge a database "
+            "of its own. On PostgreSQL a schema will do: CREATE SCHEMA bridge, and "
+            "?options=-csearch_path%3Dbridge at the end of DATABASE_URL."
+        )
+
+
+def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> str:
+    """Run what is missing, in one transaction that only one process can be in; return the revision.
+
+    A database that is ahead of this code is left alone: during a roll-out the old code goes on. While somebody
+    else's transaction holds a table, it is tried again for `patience_seconds`, and then raises. Raises OtherTables
+    when the database is another program's, and changes nothing.
+    """
+    give_up_at = time.monotonic() + patience_seconds
+    while True:
+        try:
+            with engine.begin() as connection:
+                return _upgraded(connection)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or time.monotonic() > give_up_at:
+                raise
+        log.warning("migration_waits")
+        time.sleep(PAUSE_SECONDS)
+
+
+def _upgraded(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":
+        connection.execute(_TAKE_YOUR_TIME)
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        # Not before: another process's migration may take its time, and nobody queues up behind this one.
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+    _refuse_other_tables(connection)
+    if not _is_ahead(connection):
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return _revision(connection) or ""
+
+
+def _refuse_other_tables(connection: Connection) -> None:
+    """Raise OtherTables unless these are the bridge's, of whatever release, or none is in the way.
+
+    A revision tells nothing by itself: it may be of a later release, and others number theirs as we do.
+    """
+    inspector = inspect(connection)
+    revisions = _revisions(connection)
+    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
+    if not revisions and taken:
+        raise OtherTables(", ".join(taken))
+    if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
+        raise OtherTables(f"alembic_version, which says {', '.join(revisions)}")
+
+
+def _has_watches(inspector: Inspector) -> bool:
+    return inspector.has_table("watches") and "callback_url" in {
+        column["name"] for column in inspector.get_columns("watches")
+    }
+
+
+def is_migrated(connection: Connection) -> bool:
+    """Tell whether the database has all that this code needs."""
+    return _revision(connection) == _scripts().get_current_head() or _is_ahead(connection)
+
+
+def _is_ahead(connection: Connection) -> bool:
+    revision = _revision(connection)
+    if revision is None:
+        return False
+    try:
+        return _scripts().get_revision(revision) is None
+    except CommandError:
+        return True
+
+
+def _revision(connection: Connection) -> str | None:
+    return next(iter(_revisions(connection)), None)
+
+
+def _revisions(connection: Connection) -> Sequence[str]:
+    # Not by Alembic's own words, which log two lines at each look: `/readyz` looks every few seconds.
+    if not inspect(connection).has_table("alembic_version"):
+        return ()
+    return connection.scalars(text("SELECT version_num FROM alembic_version ORDER BY version_num")).all()
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    return config

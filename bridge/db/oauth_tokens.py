@@ -1,0 +1,124 @@
+"""OAuth tokens that all processes share, and the lease of the one that refreshes them.
+
+Nothing is locked while HubSpot is asked: a change demands that the row still is as it was seen.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
+
+from bridge.core.oauth import Issued
+from bridge.db.encryption import Cipher
+from bridge.db.engine import dialect_insert
+from bridge.db.tables import oauth_tokens
+
+_NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """An account's row; `origin` tells from which credentials its tokens come.
+
+    Until `hold_until` nobody refreshes: somebody is at it, or `failure` says why it has just failed,
+    and `at_fault` that the credentials are to blame.
+    """
+
+    origin: str
+    issued: Issued | None
+    hold_until: datetime | None
+    failure: str | None
+    at_fault: bool
+
+
+def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> Stored | None:
+    """Return what is stored for an account and the credentials that it has now."""
+    mine = oauth_tokens.c.account == account, oauth_tokens.c.origin == origin
+    row = connection.execute(select(oauth_tokens).where(*mine)).first()
+    if row is None:
+        return None
+    return Stored(
+        origin=row.origin,
+        issued=_issued(cipher, row),
+        hold_until=row.hold_until,
+        failure=row.failure,
+        at_fault=row.at_fault,
+    )
+
+
+def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
+    if row.issued_at is None:
+        return None
+    return Issued(
+        access_token=cipher.decrypt(row.access_token),
+        refresh_token=cipher.decrypt(row.refresh_token),
+        issued_at=row.issued_at,
+        expires_at=row.expires_at,
+    )
+
+
+def begin(connection: Connection, account: str, origin: str) -> Stored:
+    """Start without tokens, in place of those that came from other credentials."""
+    empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
+    row = {"origin": origin, **empty, **_NOTHING}
+    add = dialect_insert(connection, oauth_tokens).values(account=account, **row)
+    other = oauth_tokens.c.origin != origin
+    connection.execute(add.on_conflict_do_update(index_elements=["account"], set_=row, where=other))
+    return Stored(origin=origin, issued=None, hold_until=None, failure=None, at_fault=False)
+
+
+def hold(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
+    """Be the one who refreshes until then; False when another was first."""
+    return _change(
+        connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
+    )
+
+
+def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new: Issued) -> bool:
+    """Replace the tokens that were `seen`, whoever holds the lease; False when another replaced them first.
+
+    A refresh that outlived its lease may have got the only refresh token that still works.
+    """
+    row = {
+        "access_token": cipher.encrypt(new.access_token),
+        "refresh_token": cipher.encrypt(new.refresh_token),
+        "issued_at": new.issued_at,
+        "expires_at": new.expires_at,
+    }
+    return _change(connection, account, _same_tokens(seen), _NOTHING | row)
+
+
+def fail(
+    connection: Connection, account: str, seen: Stored, reason: str, *, at_fault: bool, until: datetime
+) -> bool:
+    """Note why a refresh failed, and until when nobody tries again; False when the lease was lost."""
+    changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
+    return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)
+
+
+def forget_failure(connection: Connection, account: str) -> None:
+    """Let an account be tried again at once: somebody has just set its credentials."""
+    failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
+    connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
+
+
+def remove(connection: Connection, account: str) -> None:
+    """Forget an account's tokens."""
+    connection.execute(delete(oauth_tokens).where(oauth_tokens.c.account == account))
+
+
+def _same_tokens(seen: Stored) -> list[ColumnElement[bool]]:
+    issued_at = seen.issued and seen.issued.issued_at
+    return [oauth_tokens.c.origin == seen.origin, oauth_tokens.c.issued_at.is_not_distinct_from(issued_at)]
+
+
+def _same_hold(seen: Stored) -> ColumnElement[bool]:
+    return oauth_tokens.c.hold_until.is_not_distinct_from(seen.hold_until)
+
+
+def _change(
+    connection: Connection, account: str, unchanged: list[ColumnElement[bool]], changes: dict[str, Any]
+) -> bool:
+    standing = update(oauth_tokens).where(oauth_tokens.c.account == account, *unchanged)
+    return connection.execute(standing.values(changes)).rowcount == 1

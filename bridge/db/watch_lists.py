@@ -1,0 +1,138 @@
+"""Which watches a filter means, a page of them, their redelivery, and how many there are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+
+from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
+from bridge.db.breakers import GATES
+from bridge.db.claims import LANES
+from bridge.db.ids import MOST_AHEAD, earliest_watch_id
+from bridge.db.tables import is_state, watches
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filters:
+    """What watches must have in common; None is anything, several values are any of them.
+
+    The instants themselves are left out.
+    """
+
+    state: Sequence[State] | None = None
+    outcome: Sequence[Outcome] | None = None
+    kind: Sequence[str] | None = None
+    account: str | None = None
+    client: str | None = None
+    task_id: str | None = None
+    callback_host: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    ended_after: datetime | None = None
+    ended_before: datetime | None = None
+    settled_after: datetime | None = None
+    settled_before: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Redelivered:
+    """A batch of a redelivery: how many, and `before` which id to go on; None when all is done."""
+
+    count: int
+    before: str | None
+
+
+def conditions(filters: Filters) -> list[ColumnElement[bool]]:
+    """Return the filters as SQL."""
+    given = {
+        field.name: value for field in fields(filters) if (value := getattr(filters, field.name)) is not None
+    }
+    found = [_condition(name, value) for name, value in given.items()]
+    # Ids sort by time, and lists go by them: the bounds keep a list from walking past what is too new or too old.
+    if filters.created_after is not None:
+        found.append(watches.c.id >= earliest_watch_id(filters.created_after))
+    if filters.created_before is not None:
+        found.append(watches.c.id < earliest_watch_id(filters.created_before + MOST_AHEAD))
+    return found
+
+
+def _condition(name: str, value: Any) -> Any:
+    stem, _, bound = name.rpartition("_")
+    match bound:
+        case "after":
+            return watches.c[f"{stem}_at"] > value
+        case "before":
+            return watches.c[f"{stem}_at"] < value
+        case _ if name == "state":
+            return or_(*map(is_state, value))
+        case _ if isinstance(value, str):
+            return watches.c[name] == value
+        case _:
+            return watches.c[name].in_(value)
+
+
+def count_redeliverable(connection: Connection, filters: Filters) -> int:
+    """Return how many watches `redeliver` would change."""
+    found = select(func.count()).select_from(watches).where(_settled(), *conditions(filters))
+    return connection.execute(found).scalar_one()
+
+
+def redeliver(
+    connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
+) -> Redelivered:
+    """Start the delivery of up to `limit` settled watches anew, newest first.
+
+    One statement for all of them does what `watch.redeliver` decides for one.
+    """
+    meant = [_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
+    newest_first = select(watches.c.id).where(*meant).order_by(watches.c.id.desc())
+    last = connection.scalar(newest_first.offset(limit - 1).limit(1))
+    down_to = [] if last is None else [watches.c.id >= last]
+    # In one order everywhere, so that no two redeliveries wait for each other in a circle.
+    batch = select(watches.c.id).where(*meant, *down_to).order_by(watches.c.id).with_for_update()
+    done = connection.execute(update(watches).where(watches.c.id.in_(batch)).values(_redelivered(now)))
+    return Redelivered(count=done.rowcount, before=last)
+
+
+def _redelivered(now: datetime) -> dict[str, Any]:
+    state = next_state(State.UNDELIVERED, Event.REDELIVERED)
+    return {"state": state, "due_at": now, "claimed_by": None, "settled_at": None, "tries": 0, "manual": True}
+
+
+def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
+    """Return how many watches are in each state, and have each outcome: a client's, or all."""
+    states: Counter[State] = Counter()
+    outcomes: Counter[Outcome] = Counter()
+    for (state, outcome), count in tally(connection, client).items():
+        states[state] += count
+        if outcome is not None:
+            outcomes[outcome] += count
+    return states, outcomes
+
+
+def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outcome | None], int]:
+    """Return how many watches there are of each state and outcome together: a client's, or all."""
+    found = select(watches.c.state, watches.c.outcome, func.count())
+    if client is not None:
+        found = found.where(watches.c.client == client)
+    rows = connection.execute(found.group_by(watches.c.state, watches.c.outcome))
+    return {(state, outcome): count for state, outcome, count in rows}
+
+
+def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
+    """Return since when the next step of some watch is due, not counting what waits for a paused party."""
+    gates = GATES[state]
+    paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
+    due = select(func.min(watches.c.due_at)).where(
+        is_state(state), watches.c.due_at <= now, LANES[state].not_in(paused)
+    )
+    if client is not None:
+        due = due.where(watches.c.client == client)
+    return connection.execute(due).scalar()
+
+
+def _settled() -> ColumnElement[bool]:
+    return or_(*(is_state(state) for state in sorted(SETTLED)))

@@ -1,0 +1,160 @@
+"""Watches as clients know them: registered, read, changed by hand."""
+
+import json
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, TextClause, column, func, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bridge.core.delivery import Attempt
+from bridge.core.watch import State, Watch
+from bridge.db.claims import put
+from bridge.db.dialect_sql import among
+from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
+from bridge.db.tables import answers, attempts, is_open, is_state, watches
+
+# A schedule makes eleven; only redeliveries make more, and of these there is no end.
+ATTEMPTS = 1000
+
+
+class Registering(Protocol):
+    """What has the fields by which two registrations are the same one."""
+
+    @property
+    def client(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def account(self) -> str: ...
+    @property
+    def task_id(self) -> str: ...
+    @property
+    def callback_url(self) -> str: ...
+
+
+def registration_key(watch: Registering) -> str:
+    """Return a hash of what makes two registrations the same one."""
+    parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
+    # Lengths in front keep ("ab", "c") apart from ("a", "bc").
+    return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
+    """Register watches by their registration keys, in one statement; return what stands there now.
+
+    Where the client has already registered the same, that is the older watch: its id tells.
+    """
+    # Sorted, so that two batches that overlap never wait for each other in a circle.
+    rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
+    dialect = connection.dialect.name
+    written = json.dumps(rows, default=lambda instant: _written(instant, _INSTANT[dialect]))
+    added = set(connection.scalars(_ADD[dialect], {"rows": written}))
+    standing = {key: watch for key, watch in new.items() if key in added}
+    if older := new.keys() - added:
+        found = connection.execute(_STANDING, {"keys": older})
+        standing |= {key: to_watch(columns) for key, *columns in found}
+    return standing
+
+
+@lru_cache(maxsize=64)  # a batch has but a few
+def _written(instant: datetime, form: str) -> str:
+    return instant.astimezone(UTC).strftime(form)
+
+
+# As SQLite keeps them; PostgreSQL is told the zone, whatever its own is.
+_INSTANT = {"sqlite": "%Y-%m-%d %H:%M:%S.%f", "postgresql": "%Y-%m-%d %H:%M:%S.%f+00"}
+_NEW = (*REGISTERED, "registration_key")
+# All rows are one parameter, which the database takes apart: with one for each value, a thousand rows
+# took half as long again.
+_TABLE: dict[str, tuple[TextClause, list[Any]]] = {
+    "sqlite": (text("json_each(:rows)"), [func.json_extract(column("value"), f"$.{name}") for name in _NEW]),
+    "postgresql": (
+        text("json_populate_recordset(NULL::watches, CAST(:rows AS json))"),
+        [column(name) for name in _NEW],
+    ),
+}
+
+
+def _adding(dialect: str, insert: Any) -> Any:
+    rows, values = _TABLE[dialect]
+    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
+    found = select(*values).select_from(rows).where(text("true"))
+    return (
+        insert(watches)
+        .from_select(_NEW, found)
+        .on_conflict_do_nothing(index_elements=["registration_key"])
+        .returning(watches.c.registration_key)
+    )
+
+
+_ADD = {"sqlite": _adding("sqlite", sqlite.insert), "postgresql": _adding("postgresql", postgresql.insert)}
+
+
+def registered(connection: Connection, keys: Collection[str]) -> set[str]:
+    """Return those of the registration keys under which a watch stands."""
+    return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
+
+
+_REGISTERED = select(watches.c.registration_key).where(among(watches.c.registration_key, "keys"))
+_STANDING = _REGISTERED.add_columns(*COLUMNS)
+
+
+def get(connection: Connection, watch_id: str) -> Watch | None:
+    """Return one watch."""
+    row = connection.execute(select(*COLUMNS).where(watches.c.id == watch_id)).first()
+    return to_watch(row) if row else None
+
+
+def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
+    """Return watches, locked until the transaction ends."""
+    return [to_watch(row) for row in connection.execute(_LOCKED, {"ids": ids})]
+
+
+_LOCKED = select(*COLUMNS).where(among(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
+
+
+def withdrawn(connection: Connection, watch: Watch) -> None:
+    """Save a withdrawn watch: it no longer counts as registered."""
+    put(connection, [watch])
+    connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
+
+
+def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
+    """Return HubSpot's last answer of each watch that has one, as JSON text."""
+    return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
+
+
+_ANSWERS = select(answers).where(among(answers.c.watch_id, "ids"))
+
+
+def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
+    """Return a watch's newest attempts, up to ATTEMPTS, oldest first."""
+    newest = select(attempts).where(attempts.c.watch_id == watch_id).order_by(attempts.c.number.desc())
+    rows = connection.execute(newest.limit(ATTEMPTS)).mappings().all()
+    return [Attempt(**row) for row in reversed(rows)]
+
+
+def retry(connection: Connection, account: str, now: datetime) -> None:
+    """Make those of an account's watches due that back off: what they failed of may be mended."""
+    waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
+    mine = watches.c.account == account, watches.c.due_at > now
+    # In one order everywhere, so that nobody waits for each other in a circle.
+    found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
+    connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
+
+
+def is_watched(connection: Connection, account: str) -> bool:
+    """Tell whether some watch of an account is still watching: it needs the account's credentials."""
+    watching = select(watches.c.id).where(is_state(State.WATCHING), watches.c.account == account)
+    return connection.execute(watching.limit(1)).first() is not None
+
+
+def open_watches(connection: Connection, client: str) -> int:
+    """Return how many watches of a client are still watching or delivering."""
+    mine = select(func.count()).where(watches.c.client == client, is_open())
+    count: int = connection.execute(mine).scalar_one()
+    return count

@@ -1,1 +1,0 @@
-"""Talks: one module per outside party; expected answers are values, not exceptions."""

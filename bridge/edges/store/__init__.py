@@ -1,1 +1,0 @@
-"""Every SQL statement, by topic. Each function works inside the caller's transaction."""

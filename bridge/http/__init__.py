@@ -1,0 +1,1 @@
+"""HTTP out: requests with one deadline, only to addresses that may be called."""

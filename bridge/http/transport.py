@@ -1,0 +1,206 @@
+"""Sends one HTTP request within a deadline over the whole of it, and says in words why it failed.
+
+`HTTPAdapter.send` is used without a session: nothing of the environment (proxies, `.netrc`, CA bundles)
+applies, no redirect is followed, no cookie is kept, and it costs half of `Session.request`.
+"""
+
+import os
+import re
+import ssl
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from http.client import (
+    BadStatusLine,
+    HTTPException,
+    InvalidURL,
+    LineTooLong,
+    RemoteDisconnected,
+    UnknownProtocol,
+)
+from math import inf
+from typing import Any
+
+from requests import PreparedRequest
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, InvalidHeader
+
+from bridge.core.http_results import Answer, NoAnswer
+from bridge.http.connections import HOSTS_PER_THREAD, Adapter, Guard, Try, certifi_trust, in_progress
+from bridge.http.deadline import Blocked, Deadline, Lookup, Resolver, Unreachable, system_lookup
+
+_PIECE_BYTES = 16_384
+_FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
+
+
+class Transport:
+    """Sends HTTP requests, each within `timeout_seconds` from the name's lookup to the body's last byte.
+
+    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it lets
+    pass are dialled. With `proxy` (an http or https URL) the proxy alone is dialled and resolves the
+    names: it must filter addresses, for the guard sees none. `tls` replaces certifi's roots.
+    Each thread keeps an idle connection to `hosts_per_thread` hosts at the most. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        body_limit: int,
+        proxy: str | None = None,
+        guard: Guard | None = None,
+        lookup: Lookup = system_lookup,
+        tls: ssl.SSLContext | None = None,
+        hosts_per_thread: int = HOSTS_PER_THREAD,
+    ) -> None:
+        self.timeout_seconds = timeout_seconds
+        self._body_limit = body_limit
+        self._proxies = {"all": proxy} if proxy else None
+        self._guard = None if proxy else guard
+        self._lookup = lookup
+        self._tls = tls or certifi_trust()
+        self._hosts_per_thread = hosts_per_thread
+        self._forget_parent()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        repeatable: bool = True,
+        within_seconds: float = inf,
+    ) -> Answer | NoAnswer:
+        """Send one request and read its answer; what the other side does never raises.
+
+        `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor
+        `Accept-Encoding`. A request on a kept connection that proves stale is sent once more, at once and
+        within the same deadline. One that is not `repeatable` gets a new connection, and is sent at most once.
+        """
+        if self._process_id != os.getpid():
+            self._forget_parent()
+        if not repeatable:
+            self._adapter().close()
+        request = _prepared(method, url, headers, body)
+        with Deadline(min(self.timeout_seconds, within_seconds)) as deadline:
+            attempt = Try(deadline, self._resolver, self._guard)
+            answer = self._try(request, attempt)
+            if isinstance(answer, NoAnswer) and attempt.was_stale():
+                answer = self._try(request, Try(deadline, self._resolver, self._guard, sent=True))
+        return answer
+
+    def close(self) -> None:
+        """Close the idle connections of every thread. Requests in flight go on."""
+        with self._lock:
+            adapters = tuple(self._adapters)
+        for adapter in adapters:
+            adapter.close()
+
+    def _forget_parent(self) -> None:
+        """A forked child must not write on its parent's connections, nor wait for its locks."""
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._adapters: weakref.WeakSet[Adapter] = weakref.WeakSet()
+        self._resolver = Resolver(self._lookup)
+        self._process_id = os.getpid()
+
+    def _adapter(self) -> Adapter:
+        adapter: Adapter | None = getattr(self._own, "adapter", None)
+        if adapter is None:
+            adapter = self._own.adapter = Adapter(self._tls, self._hosts_per_thread)
+            with self._lock:
+                self._adapters.add(adapter)
+        return adapter
+
+    def _try(self, request: PreparedRequest, attempt: Try) -> Answer | NoAnswer:
+        in_progress.attempt = attempt
+        try:
+            response = self._adapter().send(
+                request, stream=True, timeout=self.timeout_seconds, proxies=self._proxies
+            )
+        except _FAILURES as error:
+            reason = self._blame(error) + _why(error, attempt.deadline)
+            return NoAnswer(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
+        return _answer(response.raw, self._body_limit, attempt.deadline)
+
+    def _blame(self, error: Exception) -> str:
+        if self._proxies is None:
+            return ""
+        return "the proxy: " if isinstance(error, Unreachable) else "through the proxy: "
+
+
+def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
+    """The request as it is, without the parsing of `Request.prepare`: urllib3 encodes what must be."""
+    request = PreparedRequest()
+    request.method, request.url, request.body = method, url, body
+    own = {"Accept-Encoding": "identity"}
+    if body is not None:
+        own["Content-Length"] = str(len(body))
+    request.headers = {**headers, **own}  # type: ignore[assignment]  # a dict serves urllib3 and is faster
+    return request
+
+
+def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> Answer:
+    body = bytearray()
+    complete = _read_into(body, raw, body_limit) and not deadline.passed
+    if not complete:
+        raw.close()
+    headers = {name.lower(): value for name, value in raw.headers.iteritems()}
+    return Answer(status_code=raw.status, headers=headers, body=bytes(body[:body_limit]), complete=complete)
+
+
+def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
+    """Whether all of the answer's body was read; stops at the first byte beyond `limit`."""
+    try:
+        while not raw.closed:
+            if len(body) > limit:
+                return False
+            body += raw.read1(min(_PIECE_BYTES, limit + 1 - len(body)), decode_content=False)
+    except _FAILURES:
+        return False
+    return len(body) <= limit
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    return f"TLS: {(error.reason or 'the connection failed').replace('_', ' ').lower()}"
+
+
+def _count_words(error: HTTPException) -> str:
+    """A bare HTTPException: there are too many of something; Python counts interim answers from 3.13.18 on."""
+    if "interim" in str(error):
+        return "the server sent more than 100 interim answers"
+    return "the server's answer has more than 100 headers"
+
+
+# What a failure means; the first kind that fits decides.
+_WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
+    (ssl.SSLError, _tls_words),
+    (RemoteDisconnected, "the server closed the connection without an answer"),
+    (ConnectionError, "the server reset the connection"),
+    (LineTooLong, "the server's answer has a line of more than 65,536 bytes"),
+    (BadStatusLine, "the server's answer is not HTTP/1.1"),
+    (UnknownProtocol, "the server's answer is not HTTP/1.1"),
+    (InvalidHeader, "the server's answer has two lengths"),
+    (InvalidURL, "the URL or a header of the request is not valid"),
+    (HTTPException, _count_words),
+    (ValueError, "the URL or a header of the request is not valid"),
+)
+
+
+def _why(error: BaseException, deadline: Deadline) -> str:
+    """What went wrong, in words of our own: an exception's text may hold a secret or an address."""
+    if isinstance(error, Unreachable):
+        return str(error)
+    if deadline.passed:
+        return str(deadline)
+    if tunnel := re.search(r"Tunnel connection failed: (\d{3})", str(error)):
+        return f"CONNECT was answered with {tunnel[1]}"
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    found = ((words, cause) for kind, words in _WORDS for cause in causes if isinstance(cause, kind))
+    words, cause = next(found, ("the request failed", error))
+    return words if isinstance(words, str) else words(cause)

@@ -1,0 +1,1 @@
+"""HubSpot: its API, and the access tokens of its accounts."""

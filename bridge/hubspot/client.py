@@ -1,0 +1,134 @@
+"""HubSpot's API: imports started and tasks asked about, in the account's name."""
+
+from dataclasses import replace
+from math import inf
+from time import monotonic
+from typing import Protocol
+
+from bridge import __version__
+from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.kinds import KINDS
+from bridge.db.accounts import Account
+from bridge.http.transport import Transport
+
+ANSWER_BYTES = 1024 * 1024  # a status is a few kilobytes; more is not one
+START_PATH = "/files/{v}/files/import-from-url/async"
+USER_AGENT = f"hubspot-import-bridge/{__version__}"
+NO_CREDENTIALS = (
+    "The account {!r} has no HubSpot credentials. Set HUBSPOT_ACCESS_TOKEN for the account `default`, "
+    "or run `python -m bridge accounts set NAME`."
+)
+# To get a token took so long that the request itself was not sent.
+OUT_OF_TIME = NoToken(reason="The account's token came too late.", passing=True)
+UNREADABLE = (
+    "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
+    "stored with, or set the account again."
+)
+
+
+class Tokens(Protocol):
+    """Where an account's access token comes from, within so many seconds."""
+
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
+        """Return a token that should work now."""
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
+        """Return a newer token than the one that HubSpot refused, the same if there is none."""
+
+
+class HubSpot:
+    """Asks HubSpot. Thread-safe.
+
+    `ask_seconds`, at least the transport's time-out, bounds all that one question takes: its token,
+    the refresh of one, the request, and a second one with a newer token.
+    """
+
+    def __init__(self, transport: Transport, tokens: Tokens, *, ask_seconds: float = inf) -> None:
+        self._transport = transport
+        self._tokens = tokens
+        self._ask_seconds = ask_seconds
+
+    def status(self, account: Account, kind: str, task_id: str) -> Answer | NoAnswer | NoToken:
+        """Ask how a task is. The URL is built here: HubSpot's own links point where tokens fail."""
+        return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
+
+    def start_import(self, account: Account, document: str) -> Answer | NoAnswer | NoToken:
+        """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body, as JSON text."""
+        path = START_PATH.format(v=account.api_version)
+        return self.request(account, "POST", path, document.encode())
+
+    def request(
+        self, account: Account, method: str, path: str, body: bytes | None = None
+    ) -> Answer | NoAnswer | NoToken:
+        """Send one request; a 401, which did nothing, is worth one more, if there is a newer token."""
+        ends_at = monotonic() + self._ask_seconds
+        token = self._tokens.current(account, self._ask_seconds)
+        answer = self._send(account, token, method, path, body, ends_at=ends_at)
+        if not isinstance(answer, Answer) or answer.status_code != 401 or not isinstance(token, str):
+            return answer
+        another = self._tokens.after_refusal(account, token, ends_at - monotonic())
+        if another == token:
+            return answer
+        return replace(self._send(account, another, method, path, body, ends_at=ends_at), refused=1)
+
+    def _send(
+        self,
+        account: Account,
+        token: str | NoToken,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        ends_at: float,
+    ) -> Answer | NoAnswer | NoToken:
+        if not isinstance(token, str):
+            return token
+        left_seconds = ends_at - monotonic()
+        if left_seconds <= 0:
+            return OUT_OF_TIME
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json", "User-Agent": USER_AGENT}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        return self._transport.send(
+            method,
+            account.url(path),
+            headers,
+            body,
+            # What changes something at HubSpot must never happen twice.
+            repeatable=method == "GET",
+            within_seconds=left_seconds,
+        )
+
+
+class StaticTokens:
+    """The tokens of accounts that have one given to them."""
+
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
+        """Return the account's token, or say how to give it one."""
+        if account.unreadable:
+            return NoToken(reason=UNREADABLE.format(account.name))
+        return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
+        """Return the same token: there is no other."""
+        return token
+
+
+class AccountTokens:
+    """The tokens of all accounts, whatever their credentials are."""
+
+    def __init__(self, *, static: Tokens, oauth: Tokens) -> None:
+        """`static` also answers for accounts that have no credentials."""
+        self._static = static
+        self._oauth = oauth
+
+    def current(self, account: Account, within_seconds: float) -> str | NoToken:
+        """Return the account's token, or say why there is none."""
+        return self._of(account).current(account, within_seconds)
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
+        """Return what there is instead of a token that HubSpot refused."""
+        return self._of(account).after_refusal(account, token, within_seconds)
+
+    def _of(self, account: Account) -> Tokens:
+        return self._oauth if account.credentials.scheme == "oauth" else self._static

@@ -1,0 +1,245 @@
+"""The access tokens of OAuth accounts: refreshed ahead of their end, by one thread of one process.
+
+Whoever refreshes has a lease on the account's row. Meanwhile the others go on with the old token; when that
+has ended, they wait a little for the new one. No transaction is open while HubSpot is asked.
+"""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from math import inf
+from typing import TypeAlias
+from urllib.parse import urlencode
+
+import structlog
+from sqlalchemy import Engine
+
+from bridge.core.classification import TOKENLESS_SECONDS
+from bridge.core.http_results import NoToken
+from bridge.core.oauth import Issued, read
+from bridge.db import oauth_tokens as store
+from bridge.db.accounts import Account
+from bridge.db.encryption import Cipher, WrongSecretKey
+from bridge.db.engine import AWAY, reading
+from bridge.db.oauth_tokens import Stored
+from bridge.http.transport import Transport
+from bridge.hubspot.client import USER_AGENT
+
+log = structlog.get_logger()
+
+Token: TypeAlias = str | NoToken
+_Key: TypeAlias = tuple[str, str]  # an account's name, and the origin of its tokens
+
+TOKEN_PATH = "/oauth/2026-03/token"  # noqa: S105 -- a path; HubSpot's /oauth/v1 ends on 2027-02-16
+HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "User-Agent": USER_AGENT,
+}
+
+# Shorter than an account's first pause, 30 s: each probe after a pause may try once, and no more.
+AT_FAULT_HOLD_SECONDS = 20.0
+
+# A refresh takes HubSpot some tenths of a second; who waits for one occupies a seat.
+WAIT_SECONDS = 3.0
+LOOK_EVERY_SECONDS = 0.1
+
+STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", passing=True)
+DATABASE_AWAY = NoToken(
+    reason="The OAuth token could not be read: the database does not answer.", passing=True
+)
+UNREADABLE = (
+    "The OAuth tokens of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
+    "stored with, or remove the account and set it again."
+)
+
+
+class OAuthTokens:
+    """Gives accounts with OAuth credentials their tokens. Thread-safe, and safe among processes.
+
+    `lease_seconds` must exceed the transport's time-out: a refresh that takes longer counts as dead.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        cipher: Cipher,
+        transport: Transport,
+        clock: Callable[[], datetime],
+        lease_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._cipher = cipher
+        self._transport = transport
+        self._clock = clock
+        self._lease = timedelta(seconds=lease_seconds)
+        self._known: dict[_Key, Issued] = {}
+        self._unsaved: set[_Key] = set()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def current(self, account: Account, within_seconds: float = inf) -> Token:
+        """Return a token that should work now: from memory, until it is to be refreshed.
+
+        What cannot be had within so many seconds, a whole refresh included, is not waited for.
+        """
+        return self._token(account, None, within_seconds)
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
+        """Return a newer token; the same when it is so new that another would fare no better."""
+        return self._token(account, token, within_seconds)
+
+    def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:
+        if fresh := self._fresh(account, refused):
+            return fresh
+        old = self._remembered(account, refused)
+        # Whoever waits may have to refresh in the end: there must be time for both.
+        wait_seconds = min(WAIT_SECONDS, within_seconds - self._transport.timeout_seconds)
+        give_up_at = time.monotonic() + wait_seconds
+        lock = self._locks.setdefault(account.name, threading.Lock())
+        if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
+            return old.access_token if old else STILL_REFRESHING
+        try:
+            return self._awaited(account, refused, give_up_at)
+        except AWAY:
+            return old.access_token if old else DATABASE_AWAY
+        except WrongSecretKey:
+            return NoToken(reason=UNREADABLE.format(account.name))
+        finally:
+            lock.release()
+
+    def _fresh(self, account: Account, refused: str | None) -> str | None:
+        """Return the remembered token, when there is nothing to do about it."""
+        issued = self._remembered(account, refused)
+        if issued is None or issued.is_due(self._clock()) or _key(account) in self._unsaved:
+            return None
+        return issued.access_token
+
+    def _remembered(self, account: Account, refused: str | None) -> Issued | None:
+        issued = self._known.get(_key(account))
+        return issued if issued and issued.serves(refused, self._clock()) else None
+
+    def _awaited(self, account: Account, refused: str | None, give_up_at: float) -> Token:
+        while (token := self._looked_up(account, refused)) is None:
+            if time.monotonic() >= give_up_at:
+                return STILL_REFRESHING
+            time.sleep(LOOK_EVERY_SECONDS)
+        return token
+
+    def _looked_up(self, account: Account, refused: str | None) -> Token | None:
+        """Look at memory and the row, and refresh if that is up to us; None: look again in a moment."""
+        if fresh := self._fresh(account, refused):
+            return fresh
+        now = self._clock()
+        row = self._row(account)
+        standing = _standing(row, refused, now)
+        if standing or _is_held(row, now) or not self._hold(account, row, now):
+            return standing
+        new = self._refreshed(account, replace(row, hold_until=now + self._lease))
+        if isinstance(new, str) or row.issued is None or not row.issued.serves(refused, now):
+            return new
+        return row.issued.access_token
+
+    def _row(self, account: Account) -> Stored:
+        """Return the account's row, begun or brought up to what is remembered where need be."""
+        name, origin = key = _key(account)
+        with reading(self._engine) as connection:
+            row = store.read(connection, self._cipher, name, origin)
+        if row is None:
+            with self._engine.begin() as connection:
+                row = store.begin(connection, name, origin)
+        if key in self._unsaved:
+            self._save(key, row, self._known[key])
+            return replace(row, issued=self._known[key])
+        if row.issued:
+            self._known[key] = row.issued
+        return row
+
+    def _hold(self, account: Account, row: Stored, now: datetime) -> bool:
+        with self._engine.begin() as connection:
+            return store.hold(connection, account.name, row, now + self._lease)
+
+    def _refreshed(self, account: Account, row: Stored) -> Token:
+        given = account.credentials.refresh_token or ""
+        refresh_token = row.issued.refresh_token if row.issued else given
+        asked_at, body = self._clock(), _form(account, refresh_token)
+        answer = self._transport.send("POST", account.url(TOKEN_PATH), HEADERS, body, repeatable=False)
+        new = read(answer, refresh_token=refresh_token, asked_at=asked_at)
+        if not isinstance(new, Issued):
+            self._note_failure(account, row, new)
+            return new
+        log.info("oauth_refreshed", account=account.name, expires_at=new.expires_at)
+        self._known[_key(account)] = new
+        self._save(_key(account), row, new)
+        return new.access_token
+
+    def _note_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
+        at_fault = not failure.passing
+        # Whoever reads the log is told once, not after each pause.
+        if row.failure == failure.reason:
+            log.debug("oauth_refresh_failed", account=account.name, reason=failure.reason)
+        else:
+            log.warning("oauth_refresh_failed", account=account.name, reason=failure.reason)
+        seconds = AT_FAULT_HOLD_SECONDS if at_fault else TOKENLESS_SECONDS
+        until = self._clock() + timedelta(seconds=seconds)
+        with self._engine.begin() as connection:
+            store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
+
+    def _save(self, key: _Key, row: Stored, new: Issued) -> None:
+        """Save what was issued; if the database is away, every look tries again.
+
+        The new refresh token may be the only one that works: a blink of the database must not lose it.
+        """
+        self._unsaved.add(key)
+        try:
+            with self._engine.begin() as connection:
+                store.save(connection, self._cipher, key[0], row, new)
+        except AWAY as error:
+            log.warning("oauth_refresh_not_saved", account=key[0], error=type(error).__name__)
+        else:
+            self._unsaved.discard(key)
+
+
+def _key(account: Account) -> _Key:
+    return account.name, _origin(account)
+
+
+def _origin(account: Account) -> str:
+    """Name the credentials that tokens come from; a new client secret leaves the tokens good."""
+    given = account.credentials
+    named = (account.base_url, given.client_id, given.refresh_token)
+    return sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _form(account: Account, refresh_token: str) -> bytes:
+    fields = {
+        "grant_type": "refresh_token",
+        "client_id": account.credentials.client_id or "",
+        "client_secret": account.credentials.client_secret or "",
+        "refresh_token": refresh_token,
+    }
+    return urlencode(fields).encode()
+
+
+def _standing(row: Stored, refused: str | None, now: datetime) -> Token | None:
+    """Return what the row offers as it stands; None when only a refresh can help."""
+    issued, is_held = row.issued, _is_held(row, now)
+    if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
+        return issued.access_token
+    if issued and issued.access_token == refused and _is_newborn(issued, now):
+        return refused
+    if is_held and row.failure:
+        return NoToken(reason=row.failure, passing=not row.at_fault)
+    return None
+
+
+def _is_held(row: Stored, now: datetime) -> bool:
+    return row.hold_until is not None and now < row.hold_until
+
+
+def _is_newborn(issued: Issued, now: datetime) -> bool:
+    return now - issued.issued_at < timedelta(seconds=AT_FAULT_HOLD_SECONDS)

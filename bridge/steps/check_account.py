@@ -1,0 +1,98 @@
+"""Does HubSpot take an account's credentials? One harmless request, and what its answer means in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import assert_never
+
+from bridge.core import classification
+from bridge.core.classification import (
+    AccountAtFault,
+    Ended,
+    Finding,
+    NoNews,
+    Refused,
+    Throttled,
+    Trouble,
+    Unfinished,
+    parse_json,
+)
+from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.core.quota import QuotaLeft, quota_left
+from bridge.db.accounts import Account
+from bridge.steps.hubspot_calls import Errands
+
+# A well-formed id that nobody has: base64url of the 64-bit integer 0.
+NOBODYS_TASK = "AAAAAAAAAAA"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountCheck:
+    """Whether the credentials work; `summary` says it to the operator, and what to do about it."""
+
+    ok: bool
+    summary: str
+    status_code: int | None
+    quota: QuotaLeft | None
+
+
+def check(errands: Errands, name: str) -> AccountCheck | None:
+    """Ask HubSpot once in the account's name, even while it is paused. None when there is no such account.
+
+    It is made from anywhere, with whatever credentials are there, so it judges nothing: a failure pauses nobody,
+    and after a success the next poll is tried at once, with the credentials of the worker.
+    """
+    account = errands.turn_at_once(name)
+    if account is None:
+        return None
+    asked_at = errands.clock()
+    answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
+    finding = classification.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
+    ok, summary = _judged(account, answer, finding)
+    errands.learn(account, answer, None, asked_at=asked_at, retry=ok)
+    if not isinstance(answer, Answer):
+        return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None)
+    left = quota_left(answer.headers)
+    quota = None if left == QuotaLeft() else left
+    return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
+
+
+def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:
+    if isinstance(answer, NoToken):
+        return answer.reason
+    return f"HubSpot did not answer at {account.base_url}: {answer.reason}."
+
+
+def _judged(account: Account, answer: Answer | NoAnswer | NoToken, finding: Finding) -> tuple[bool, str]:
+    if not isinstance(answer, Answer):
+        return False, _unasked(account, answer)
+    if answer.status_code < 500 and not _is_json(answer):
+        return False, (
+            f"{account.base_url} answered {answer.status_code}, and not in JSON: that is not HubSpot's API, "
+            "or something on the way answers in its place. Check the base URL and the proxy."
+        )
+    match finding:
+        case Refused(reason=reason) if answer.status_code == 403:
+            return False, f"{reason}."
+        case Unfinished() | Ended() | NoNews() | Refused():
+            return True, f"HubSpot takes the credentials.{_told(quota_left(answer.headers))}"
+        case Throttled(seconds=seconds, reason=reason):
+            return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
+        case AccountAtFault(reason=reason, scopes=True):
+            return False, f"{reason.rstrip('.')} for file imports."
+        case AccountAtFault(reason=reason):
+            return False, reason
+        case Trouble(reason=reason):
+            return False, f"{reason}. HubSpot is out of order, or the way to it."
+        case never:
+            assert_never(never)
+
+
+def _is_json(answer: Answer) -> bool:
+    return "json" in answer.headers.get("content-type", "") or isinstance(parse_json(answer), Mapping)
+
+
+def _told(left: QuotaLeft) -> str:
+    spans = (left.burst_remaining, left.burst, "now"), (left.daily_remaining, left.daily, "today")
+    known = [(rest, most, span) for rest, most, span in spans if rest is not None and most is not None]
+    return "".join(f" {rest:,} of {most:,} requests are left {span}." for rest, most, span in known)

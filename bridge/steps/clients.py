@@ -1,0 +1,202 @@
+"""Clients: made, rotated and revoked in one way, from the command line and over REST."""
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from secrets import token_bytes, token_urlsafe
+
+from sqlalchemy import Connection, Engine
+
+from bridge.core.instants import rfc3339
+from bridge.core.signing import SECRET_PREFIX, make_secret, secret_key
+from bridge.db import clients as store
+from bridge.db.encryption import Cipher
+from bridge.db.engine import reading
+
+ADMIN = "admin"  # the client that BRIDGE_ADMIN_KEY stands for
+# Not one or two dots alone: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
+NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
+NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
+KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
+
+# How long an old secret signs beside the new one, unless somebody says otherwise.
+OVERLAP = "24h"
+OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewClient:
+    """A client with its key and secret: shown once, and then never again."""
+
+    name: str
+    admin: bool
+    api_key: str = field(repr=False)
+    signing_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NameTaken:
+    """A client, perhaps a revoked one, has this name; its watches would be mistaken for the new one's."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """It cannot be done to this client: `reason` is a sentence for whoever asked."""
+
+    reason: str
+
+
+def overlap_seconds(text: str) -> int:
+    """Read a number with its unit: `90s`, `15m`, `24h` or `7d`. ValueError when it is none."""
+    found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
+    return int(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
+    """Make a client. ValueError when the name does not match NAME."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"a client's name has {NAME_IN_WORDS}")
+    if name == ADMIN and not admin:
+        return NameTaken(name=name)
+    new = NewClient(name=name, admin=admin, api_key=_new_key(), signing_secret=_new_secret())
+    with engine.begin() as connection:
+        added = _insert(connection, cipher, new.name, new.api_key, new.signing_secret, admin=admin, now=now)
+    return new if added else NameTaken(name=name)
+
+
+def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
+    """See that what is registered with BRIDGE_ADMIN_KEY has a client, whose secret signs its callbacks."""
+    with reading(engine) as connection:
+        if store.get(connection, ADMIN):
+            return
+    with engine.begin() as connection:
+        _insert(connection, cipher, ADMIN, None, _new_secret(), admin=True, now=now)
+
+
+def rotate_secret(
+    engine: Engine,
+    cipher: Cipher,
+    name: str,
+    *,
+    overlap_seconds: float,
+    now: datetime,
+    secret: str | None = None,
+) -> str | Refused:
+    """Give a client a new signing secret, or this `secret`; the old one signs too while the overlap runs."""
+    new = _new_secret() if secret is None else secret
+    try:
+        secret_key(new)
+    except ValueError as problem:
+        return Refused(reason=f"The secret cannot be used: {problem}.")
+    if not new.startswith(SECRET_PREFIX):
+        return Refused(reason=f"The secret cannot be used: it does not begin with {SECRET_PREFIX}.")
+    with engine.begin() as connection:
+        if isinstance(standing := _standing(connection, name), Refused):
+            return standing
+        old_until = now + timedelta(seconds=overlap_seconds)
+        store.add_secret(connection, name, cipher.encrypt(new), now, old_until=old_until)
+    return new
+
+
+def rotate_key(engine: Engine, name: str) -> str | Refused:
+    """Give a client a new API key; the old one stops at once."""
+    new = _new_key()
+    with engine.begin() as connection:
+        if isinstance(standing := _standing(connection, name), Refused):
+            return standing
+        store.set_key(connection, name, new)
+    return new
+
+
+def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | Refused:
+    """Take a client's key away for good, and return the client; its open watches go on."""
+    with engine.begin() as connection:
+        standing = _standing(connection, name)
+        if isinstance(standing, Refused):
+            return standing
+        store.revoke(connection, name, now)
+    return replace(standing, revoked_at=now)
+
+
+def get(engine: Engine, name: str) -> store.Client | None:
+    """Return one client, revoked or not."""
+    with reading(engine) as connection:
+        return store.get(connection, name)
+
+
+def every(engine: Engine) -> list[store.Client]:
+    """Return all clients by name, the revoked ones too."""
+    with reading(engine) as connection:
+        return store.every(connection)
+
+
+# How the client of BRIDGE_ADMIN_KEY is shown before anything has needed its row.
+UNMADE_ADMIN: dict[str, object] = {
+    "name": ADMIN,
+    "admin": True,
+    "key_prefix": None,
+    "created_at": None,
+    "last_used_at": None,
+    "revoked_at": None,
+}
+
+
+def public(client: store.Client) -> dict[str, object]:
+    """Return what may be shown of a client: everything but its secrets."""
+    return {
+        "name": client.name,
+        "admin": client.admin,
+        "key_prefix": client.key_prefix,
+        "created_at": rfc3339(client.created_at),
+        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
+        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
+    }
+
+
+def _insert(
+    connection: Connection,
+    cipher: Cipher,
+    name: str,
+    api_key: str | None,
+    secret: str,
+    *,
+    admin: bool,
+    now: datetime,
+) -> bool:
+    client = store.Client(
+        name=name,
+        admin=admin,
+        key_prefix=store.shown(api_key) if api_key else None,
+        created_at=now,
+        last_used_at=None,
+        revoked_at=None,
+    )
+    added = store.add(connection, client, api_key)
+    if added:
+        store.add_secret(connection, name, cipher.encrypt(secret), now, old_until=now)
+    return added
+
+
+def _standing(connection: Connection, name: str) -> store.Client | Refused:
+    """Return a client, locked; refuse one that is not there, or no more."""
+    client = store.lock(connection, name)
+    if client is None:
+        return Refused(reason=f"There is no client {name}.")
+    if client.revoked_at is not None:
+        return Refused(reason=f"The client {name} is revoked, for good.")
+    return client
+
+
+def _new_key() -> str:
+    return KEY_PREFIX + token_urlsafe(_SECRET_BYTES)
+
+
+def _new_secret() -> str:
+    return make_secret(token_bytes(_SECRET_BYTES))

@@ -1,0 +1,244 @@
+"""Step 3: claim due callbacks, sign, POST, decide, save."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from math import inf
+
+import structlog
+from sqlalchemy import Connection
+
+from bridge import __version__
+from bridge.core import circuit_breaker, delivery
+from bridge.core.fairness import Due, Lane
+from bridge.core.http_results import Answer, NoAnswer, NotSent
+from bridge.core.signing import sign
+from bridge.core.watch import State, Watch
+from bridge.db import breakers as store
+from bridge.db import claims, clients
+from bridge.db import watches as store_watches
+from bridge.db.encryption import Cipher, WrongSecretKey
+from bridge.http.callbacks import CallbackSender
+
+log = structlog.get_logger()
+
+USER_AGENT = f"hubspot-import-bridge/{__version__}"
+UNREADABLE = (
+    "The signing secret of {!r} cannot be read with the keys in BRIDGE_SECRET_KEY. Add the key that it was "
+    "encrypted with, or give the client a new secret: python -m bridge clients rotate-secret NAME."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A claimed watch that has ended, with all that its callback takes."""
+
+    watch: Watch
+    hubspot: str | None
+    encrypted_secrets: tuple[str, ...]
+    claimed_at: datetime
+    probes: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """An attempt that was made, and what it leads to."""
+
+    job: Job
+    attempted: delivery.Attempted
+
+    @property
+    def may_follow(self) -> bool:
+        """Whether other callbacks to the host may follow that have been claimed already."""
+        return isinstance(self.attempted.signal, circuit_breaker.Success | None)
+
+    @property
+    def result(self) -> claims.Result:
+        """What is to be saved of the watch."""
+        return claims.Result(
+            claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
+        )
+
+
+class Deliveries:
+    """Sends the callbacks of ended watches."""
+
+    state = State.DELIVERING
+
+    def __init__(
+        self,
+        *,
+        callbacks: CallbackSender,
+        cipher: Cipher,
+        policy: delivery.RetryPolicy,
+        claimant: claims.Claimant,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`jitter` draws from -1 to 1."""
+        self._callbacks = callbacks
+        self._cipher = cipher
+        self._policy = policy
+        self._claimant = claimant
+        self._clock = clock
+        self._jitter = jitter
+
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
+        """Return the hosts with due callbacks that may be called, and how many more now."""
+        due = claims.due_lanes(connection, self.state, now)
+        known = store.read_hosts(connection, due) if due else {}
+        return {
+            name: _due(since, known.get(name, circuit_breaker.Gate()), room((self.state, name)))
+            for name, since in due.items()
+        }
+
+    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        """Claim at most `shares` callbacks of each host; of a paused one, its single probe."""
+        if not shares:
+            return []
+        probes = {}
+        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        known = store.read_hosts(connection, shares)
+        # In one order everywhere, as all rows are locked.
+        for name, gate in sorted(known.items()):
+            if gate.paused_until is not None:
+                over = gate.paused_until <= now
+                probes[name] = int(
+                    over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
+                )
+        watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
+        # Its last due watch may just have been withdrawn.
+        unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
+        store.reopen(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
+        doubtful = {name for name, gate in known.items() if gate.doubtful}
+        return self.jobs(connection, watches, {}, now, doubtful=doubtful)
+
+    def claimed(
+        self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
+    ) -> dict[str, Watch]:
+        """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
+
+        Only towards hosts that are well, and only as many as `shares` has seats for.
+        """
+        troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
+        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        taken: Counter[str] = Counter()
+        claimed = {}
+        for watch in ended:
+            host = watch.callback_host
+            if host not in troubled and taken[host] < shares.get(host, 0):
+                taken[host] += 1
+                claimed[watch.id] = replace(watch, due_at=lease_ends_at, claimed_by=self._claimant.worker)
+        return claimed
+
+    def jobs(
+        self,
+        connection: Connection,
+        watches: Sequence[Watch],
+        hubspot: Mapping[str, str],
+        now: datetime,
+        *,
+        doubtful: Collection[str] = (),
+    ) -> list[Job]:
+        """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes.
+
+        `hubspot` holds the last answers of those whose poll has just brought one; the others' are read.
+        """
+        if not watches:
+            return []
+        older = [watch.id for watch in watches if watch.id not in hubspot]
+        answers = {**store_watches.answers_of(connection, older), **hubspot} if older else hubspot
+        secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
+        return [
+            Job(
+                watch=watch,
+                hubspot=answers.get(watch.id),
+                encrypted_secrets=tuple(secrets.get(watch.client, ())),
+                claimed_at=now,
+                probes=watch.callback_host in doubtful,
+            )
+            for watch in watches
+        ]
+
+    def work(self, job: Job) -> Done:
+        """Sign, POST, and decide. Runs in a seat of its own; no transaction is open."""
+        started_at = self._clock()
+        answer = self._answer(job, started_at)
+        attempted = delivery.after_attempt(
+            job.watch,
+            answer,
+            started_at=started_at,
+            now=self._clock(),
+            policy=self._policy,
+            jitter=self._jitter(),
+        )
+        return Done(job=job, attempted=attempted)
+
+    def _answer(self, job: Job, at: datetime) -> Answer | NoAnswer | NotSent:
+        body = delivery.payload(job.watch, job.hubspot)
+        try:
+            # Decrypted here, so that a secret that cannot be read costs its own client, and nobody else.
+            secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
+        except WrongSecretKey:
+            return NotSent(reason=UNREADABLE.format(job.watch.client))
+        return send(self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=at)
+
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
+        """Save what attempts tell about their hosts, whoever the watches belong to by now."""
+        by_host: dict[str, list[Done]] = defaultdict(list)
+        for d in done:
+            by_host[d.job.watch.callback_host].append(d)
+        # Nearly always all hosts are well, and stay so: then there is nothing to lock.
+        failed = {
+            d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
+        }
+        held = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
+        store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
+
+
+def _due(since: datetime, gate: circuit_breaker.Gate, room: int) -> Due:
+    # A host whose pause is over waits since then: of many dead ones, all are probed in turn.
+    waits_since = max(since, gate.paused_until or since)
+    return Due(since=waits_since, more=circuit_breaker.limit(gate, room), doubtful=gate.doubtful)
+
+
+def send(
+    callbacks: CallbackSender,
+    url: str,
+    message_id: str,
+    body: bytes,
+    *,
+    secrets: Sequence[str],
+    at: datetime,
+    within_seconds: float = inf,
+) -> Answer | NoAnswer | NotSent:
+    """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
+    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+    headers |= sign(message_id, int(at.timestamp()), body, secrets)
+    answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
+    if isinstance(answer, NoAnswer) and answer.blocked:
+        return NotSent(reason=f"The callback was not sent: {answer.reason}.")
+    return answer
+
+
+def _learnt(
+    host: str, gate: circuit_breaker.Gate, done: Sequence[Done], now: datetime
+) -> circuit_breaker.Gate:
+    after = gate
+    for d in done:
+        if d.attempted.signal is None:
+            after = circuit_breaker.unprobed(after, until=d.job.watch.due_at, now=now)
+        else:
+            after = circuit_breaker.after_signal(
+                after,
+                d.attempted.signal,
+                asked_at=d.job.claimed_at,
+                now=now,
+                policy=circuit_breaker.HOST_POLICY,
+            )
+    if after.paused and not gate.paused:
+        log.warning("host_paused", host=host, reason=after.reason)
+    elif gate.paused and not after.paused:
+        log.info("host_resumed", host=host)
+    return after

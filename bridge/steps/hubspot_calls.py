@@ -1,0 +1,123 @@
+"""Errands: single requests to HubSpot that are no polls, within an account's quota and counted like polls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.core import account_limits, quota
+from bridge.core.account_limits import AccountGate, AccountSignal, Heard
+from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.db import breakers as store
+from bridge.db.accounts import Account, Accounts
+from bridge.hubspot.client import HubSpot
+from bridge.steps import account_feedback
+
+log = structlog.get_logger()
+
+QUOTA_USED_UP = "The bridge's share of the account's request quota is used up for the moment."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotNow:
+    """The account may not be asked before `retry_at`; `reason` is a sentence."""
+
+    retry_at: datetime
+    reason: str
+
+
+class Errands:
+    """Takes requests from accounts' quotas, and notes what HubSpot's answers tell. Thread-safe.
+
+    `lease_seconds` must exceed the time that a request may take: so long a probe keeps a pause up.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        accounts: Accounts,
+        hubspot: HubSpot,
+        clock: Callable[[], datetime],
+        lease_seconds: float,
+    ) -> None:
+        self.engine = engine
+        self.hubspot = hubspot
+        self.clock = clock
+        self._accounts = accounts
+        self._lease = timedelta(seconds=lease_seconds)
+
+    def turn(self, name: str) -> Account | NotNow:
+        """Take one request from an account's quota, unless the account is paused or the quota used up.
+
+        Once a pause is over, the first request is its probe: nothing else goes until it is answered. One that
+        this process has no credentials for will not be asked, and nothing is taken.
+        """
+        now = self.clock()
+        with self.engine.begin() as connection:
+            account = self._accounts.load(connection, [name])[name]
+            if not account.has_credentials:
+                return account
+            held = store.lock_accounts(connection, [name])[name]
+            if not_now := _not_now(account, held, now):
+                return not_now
+            spent = account_limits.spend(
+                account.rate, held, requests=1, lease_ends_at=now + self._lease, now=now
+            )
+            store.save_accounts(connection, {name: spent})
+        return account
+
+    def turn_at_once(self, name: str) -> Account | None:
+        """Take one request from an account's quota, though it may be paused or the quota used up.
+
+        None when there is no such account.
+        """
+        with self.engine.begin() as connection:
+            if not self._accounts.exists(connection, name):
+                return None
+            account = self._accounts.load(connection, [name])[name]
+            if account.has_credentials:
+                held = store.lock_accounts(connection, [name])[name]
+                spent = account_limits.spend_at_once(account.rate, held, now=self.clock())
+                store.save_accounts(connection, {name: spent})
+        return account
+
+    def learn(
+        self,
+        account: Account,
+        answer: Answer | NoAnswer | NoToken,
+        signal: AccountSignal | None,
+        *,
+        asked_at: datetime,
+        retry: bool = False,
+    ) -> None:
+        """Note what an answer tells about the account. Never raises: the answer matters more than the note.
+
+        `retry`: the credentials work, so that the account's watches are tried at once. A process that has no
+        credentials says nothing: those that have some may be at work with them.
+        """
+        if not account.has_credentials:
+            return
+        now = self.clock()
+        heard = Heard(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
+        try:
+            with self.engine.begin() as connection:
+                account_feedback.note(connection, {account.name: [heard]}, now)
+                if retry:
+                    account_feedback.retry(connection, account.name, now)
+        except SQLAlchemyError as error:
+            log.warning("account_news_lost", account=account.name, error=type(error).__name__)
+
+
+def _not_now(account: Account, held: AccountGate, now: datetime) -> NotNow | None:
+    until = held.gate.paused_until
+    if until is not None and until > now:
+        why = (held.gate.reason or "").rstrip(".")
+        return NotNow(retry_at=until, reason=f"The account is paused: {why}.")
+    if quota.grant(account.rate, held.usage, wanted=1, now=now):
+        return None
+    wait_seconds = quota.wait_seconds(account.rate, held.usage, now=now)
+    return NotNow(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)

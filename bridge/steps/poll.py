@@ -1,0 +1,202 @@
+"""Step 2: claim due watches, ask HubSpot, decide, save."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from bridge.core import account_limits, circuit_breaker, polling
+from bridge.core.account_limits import AccountGate, Heard
+from bridge.core.fairness import Due, Lane
+from bridge.core.kinds import KINDS
+from bridge.core.watch import State, Watch
+from bridge.db import breakers as store
+from bridge.db import claims, daily_stats, housekeeping
+from bridge.db.accounts import DEFAULT, Account, Accounts
+from bridge.hubspot.client import HubSpot
+from bridge.steps import account_feedback
+
+log = structlog.get_logger()
+
+OVERDUE_GRACE_SECONDS = 60.0  # a last poll that the quota keeps waiting for longer is given up
+OVERDUE_BATCH = 500
+ALIVE = timedelta(seconds=30)  # three of a worker's signs of life
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A claimed watch, with all that it takes to poll it."""
+
+    watch: Watch
+    account: Account
+    claimed_at: datetime
+    suspected: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Done:
+    """A poll that was made, and what it leads to."""
+
+    job: Job
+    heard: Heard
+    polled: polling.Polled
+
+    @property
+    def may_follow(self) -> bool:
+        """Whether other polls of the account may follow that have been claimed already.
+
+        A single failure is no reason to give up what they have taken of the quota.
+        """
+        return not isinstance(self.heard.signal, circuit_breaker.Fault | circuit_breaker.Hold)
+
+    @property
+    def result(self) -> claims.Result:
+        """What is to be saved of the watch."""
+        return claims.Result(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
+
+
+class Polls:
+    """Polls HubSpot for watches whose task has not ended."""
+
+    state = State.WATCHING
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        hubspot: HubSpot,
+        claimant: claims.Claimant,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`jitter` draws from -1 to 1."""
+        self._accounts = accounts
+        self._hubspot = hubspot
+        self._claimant = claimant
+        self._clock = clock
+        self._jitter = jitter
+        # Of an account's odd ones, each goes to the other side than the one before.
+        self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
+
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
+        """Return the accounts with due watches that may be polled, and how many more now."""
+        due = claims.due_lanes(connection, self.state, now)
+        if not due:
+            return {}
+        accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
+        granted = _granted(accounts, held, {name: room((self.state, name)) for name in due}, now)
+        left = self._left_to_others(connection, accounts, now)
+        return {
+            name: Due(since=due[name], more=count)
+            for name, count in granted.items()
+            if count and name not in left
+        }
+
+    def _left_to_others(
+        self, connection: Connection, accounts: Mapping[str, Account], now: datetime
+    ) -> Collection[str]:
+        """The environment's account is polled by the workers that have its credentials, if there are any."""
+        if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
+            return ()
+        return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
+
+    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        """Claim at most `shares` watches of each account, within its quota."""
+        if not shares:
+            return []
+        accounts = self._accounts.load(connection, shares)
+        # Granted again, now that nobody else can: others may have used the quota meanwhile.
+        held = store.lock_accounts(connection, shares)
+        # One more than there are seats for tells whether the quota leaves watches waiting.
+        granted = _granted(accounts, held, {name: share + 1 for name, share in shares.items()}, now)
+        watches = self._take(connection, granted, shares, held, now)
+        spent = Counter(watch.account for watch in watches)
+        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        after = {
+            name: account_limits.spend(
+                accounts[name].rate, held[name], requests=requests, lease_ends_at=lease_ends_at, now=now
+            )
+            for name, requests in spent.items()
+        }
+        store.save_accounts(connection, after)
+        return [
+            Job(
+                watch=watch,
+                account=accounts[watch.account],
+                claimed_at=now,
+                suspected=held[watch.account].suspected,
+            )
+            for watch in watches
+        ]
+
+    def _take(
+        self,
+        connection: Connection,
+        granted: Mapping[str, int],
+        shares: Mapping[str, int],
+        held: Mapping[str, AccountGate],
+        now: datetime,
+    ) -> list[Watch]:
+        # The quota alone makes urgency count: a probe is for who waits longest, not for who failed the last one.
+        by_due = {
+            name: min(granted[name], share)
+            for name, share in shares.items()
+            if granted[name] > share or held[name].gate.paused
+        }
+        suspected = {name for name, count in by_due.items() if count and held[name].suspected}
+        unsuspected = {name: count for name, count in by_due.items() if name not in suspected}
+        watches = claims.claim(connection, self.state, unsuspected, self._claimant, now)
+        for name in suspected:
+            watches += claims.claim_least_refused(connection, name, self._claimant, now)
+        for name in granted.keys() - by_due.keys():
+            if count := granted[name]:
+                odd_to_young = self._odd_to_young[name] = not self._odd_to_young[name]
+                watches += claims.claim_urgent(
+                    connection, name, count, self._claimant, now, odd_to_young=odd_to_young
+                )
+        return watches
+
+    def work(self, job: Job) -> Done:
+        """Ask HubSpot, and decide. Runs in a seat of its own; no transaction is open."""
+        kind = KINDS[job.watch.kind]
+        answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
+        now = self._clock()
+        polled = polling.after_answer(
+            kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected
+        )
+        heard = Heard(answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate)
+        return Done(job=job, heard=heard, polled=polled)
+
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
+        """Save what polls tell about their accounts, whoever the watches belong to by now."""
+        heard: dict[str, list[Heard]] = defaultdict(list)
+        delays: dict[str, list[float]] = defaultdict(list)
+        for d in done:
+            heard[d.job.account.name].append(d.heard)
+            if d.polled.delay_seconds is not None:
+                delays[d.job.account.name].append(d.polled.delay_seconds)
+        account_feedback.note(connection, heard, now)
+        daily_stats.note_delays(connection, now.date(), delays)
+
+
+def _granted(
+    accounts: Mapping[str, Account], held: Mapping[str, AccountGate], wanted: Mapping[str, int], now: datetime
+) -> dict[str, int]:
+    return {
+        name: account_limits.grant(accounts[name].rate, held.get(name, AccountGate()), wanted=count, now=now)
+        for name, count in wanted.items()
+    }
+
+
+def time_out_overdue(engine: Engine, now: datetime) -> int:
+    """End watches past their deadline whose last poll cannot be had; return how many."""
+    with engine.begin() as connection:
+        late = claims.overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
+        over = [polling.time_out(watch, now=now) for watch in late]
+        claims.put(connection, over)
+    for watch in over:
+        log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)
+    return len(over)

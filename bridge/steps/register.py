@@ -1,0 +1,118 @@
+"""Step 1: a request becomes a watch, once, however often it is sent."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sqlalchemy import Engine
+
+from bridge.core.polling import first_poll_at
+from bridge.core.watch import Watch
+from bridge.db import watches as store
+from bridge.db.ids import new_watch_id
+
+# A watch that stands in the way may be withdrawn between the insert and the look at it.
+TRIES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registration:
+    """What a client asks for, checked; `metadata` is a JSON object as text."""
+
+    client: str
+    account: str
+    kind: str
+    task_id: str
+    callback_url: str
+    callback_host: str
+    metadata: str
+    timeout_seconds: float
+    names_timeout: bool = True  # else it is the bridge's own, which the operator may have changed since
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """The watch stands; `new` when this request made it."""
+
+    watch: Watch
+    new: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Differs:
+    """The client has registered the same with other `fields`: it must say which it means."""
+
+    watch: Watch
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contended:
+    """What stood in its way was withdrawn each time before it could be read: it is to be sent again."""
+
+
+Result: TypeAlias = Registered | Differs | Contended
+
+
+def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Result]:
+    """Register all of `wanted` in one transaction; the results are in their order."""
+    made = [_new_watch(registration, now) for registration in wanted]
+    keys = [store.registration_key(watch) for watch in made]
+    # Of equal registrations in one batch the first counts.
+    standing: dict[str, Watch] = {}
+    new = dict(zip(reversed(keys), reversed(made), strict=True))
+    for _ in range(TRIES):
+        if missing := {key: new[key] for key in new.keys() - standing.keys()}:
+            with engine.begin() as connection:
+                standing |= store.add(connection, missing)
+    return [
+        _result(registration, watch, standing.get(key))
+        for registration, watch, key in zip(wanted, made, keys, strict=True)
+    ]
+
+
+def _new_watch(wanted: Registration, now: datetime) -> Watch:
+    deadline_at = now + timedelta(seconds=wanted.timeout_seconds)
+    return Watch(
+        id=new_watch_id(now),
+        client=wanted.client,
+        account=wanted.account,
+        kind=wanted.kind,
+        task_id=wanted.task_id,
+        callback_url=wanted.callback_url,
+        callback_host=wanted.callback_host,
+        metadata=wanted.metadata,
+        created_at=now,
+        deadline_at=deadline_at,
+        due_at=first_poll_at(now, deadline_at),
+        age_zero_at=now,
+    )
+
+
+def _result(wanted: Registration, watch: Watch, standing: Watch | None) -> Result:
+    if standing is None:
+        return Contended()
+    if standing.id == watch.id:
+        return Registered(watch=watch, new=True)
+    differing = {
+        "metadata": not _same_json(standing.metadata, watch.metadata),
+        "timeout_seconds": wanted.names_timeout and _timeout(standing) != _timeout(watch),
+    }
+    if fields := tuple(name for name, differs in differing.items() if differs):
+        return Differs(watch=standing, fields=fields)
+    return Registered(watch=standing, new=False)
+
+
+def _timeout(watch: Watch) -> timedelta:
+    return watch.deadline_at - watch.created_at
+
+
+def _same_json(one: str, other: str) -> bool:
+    """Tell whether two JSON texts mean the same: the order of names does not count (RFC 8259, 4)."""
+    return one == other or _sorted(one) == _sorted(other)
+
+
+def _sorted(text: str) -> str:
+    return json.dumps(json.loads(text), sort_keys=True)

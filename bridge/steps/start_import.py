@@ -1,0 +1,192 @@
+"""Starts an import at HubSpot and watches it: asked once, never repeated, and never lost without a word."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.core.account_limits import signal_of_errand
+from bridge.core.classification import (
+    MAY_HAVE_BEGUN,
+    TOKENLESS_SECONDS,
+    clean,
+    parse_json,
+    read_start,
+    text_of,
+)
+from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.kinds import DEFAULT_KIND
+from bridge.db.accounts import Account
+from bridge.steps.hubspot_calls import Errands, NotNow
+from bridge.steps.register import Contended, Differs, Registered, Registration, Result
+
+log = structlog.get_logger()
+
+# Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
+PATIENCE_SECONDS = 2.0
+SHORTEST_WAIT_SECONDS = 0.01
+
+LONGEST_TASK_ID = 255
+EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can be long
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewImport:
+    """An import to start, and how to watch it.
+
+    `document` is HubSpot's own body, sent as it is, and `metadata` the client's: JSON objects as text.
+    """
+
+    client: str
+    account: str
+    document: str = field(repr=False)  # its URL may hold a secret
+    callback_url: str
+    callback_host: str
+    metadata: str
+    timeout_seconds: float
+    names_timeout: bool = True  # as in a Registration
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotStarted:
+    """HubSpot has not heard of the import; it may be asked for again, after `retry_at` where that is known."""
+
+    reason: str
+    retry_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """HubSpot's answer is no task that could be watched.
+
+    `hubspot` is JSON: its body as it came, or the start of it as a string where it is something else.
+    """
+
+    status_code: int
+    hubspot: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """The request was sent and no answer came: HubSpot may have started the import, or not."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unwatched:
+    """HubSpot has started the import, and the bridge could not register it: the client can, by its `task_id`."""
+
+    task_id: str
+    reason: str
+
+
+# How registrations become watches.
+Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
+
+Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
+
+
+def start(errands: Errands, new: NewImport, register: Register) -> Started:
+    """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
+
+    Raises when the database is away before HubSpot is asked, and never after.
+    """
+    account = _turn(errands, new.account)
+    if isinstance(account, NotNow):
+        return NotStarted(reason=account.reason, retry_at=account.retry_at)
+    asked_at = errands.clock()
+    answer = errands.hubspot.start_import(account, new.document)
+    answered_at = errands.clock()
+    started = _started(register, new, answer, answered_at)
+    signal = signal_of_errand(read_start(answer, now=answered_at))
+    errands.learn(account, answer, signal, asked_at=asked_at)
+    return started
+
+
+def _turn(errands: Errands, name: str) -> Account | NotNow:
+    waited_seconds = 0.0
+    while isinstance(turn := errands.turn(name), NotNow):
+        wait_seconds = max((turn.retry_at - errands.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
+        waited_seconds += wait_seconds
+        if waited_seconds > PATIENCE_SECONDS:
+            break
+        time.sleep(wait_seconds)
+    return turn
+
+
+def _started(
+    register: Register, new: NewImport, answer: Answer | NoAnswer | NoToken, answered_at: datetime
+) -> Started:
+    match answer:
+        case NoToken(reason=reason, passing=True):
+            return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=TOKENLESS_SECONDS))
+        case NoToken(reason=reason):
+            return NotStarted(reason=reason)
+        case NoAnswer(reason=reason, sent=False):
+            return NotStarted(reason=f"HubSpot could not be asked: {reason}.")
+        case NoAnswer(reason=reason):
+            return Lost(
+                reason=f"HubSpot did not answer: {reason}. The import may have been started or not; "
+                "the bridge does not repeat it. Look for the file at HubSpot before you do."
+            )
+        case Answer():
+            task_id = _task_id(answer)
+            return _refusal(answer) if task_id is None else _watched(register, new, task_id)
+
+
+def _task_id(answer: Answer) -> str | None:
+    said = parse_json(answer)
+    task_id = said.get("id") if isinstance(said, Mapping) and 200 <= answer.status_code < 300 else None
+    if not isinstance(task_id, str) or not 1 <= len(task_id) <= LONGEST_TASK_ID:
+        return None
+    return task_id if task_id.isprintable() and " " not in task_id else None
+
+
+def _refusal(answer: Answer) -> Refusal:
+    if parse_json(answer) is not None:
+        hubspot = text_of(answer)
+    else:
+        hubspot = json.dumps(clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS) or None)
+    if 400 <= answer.status_code < 500 and answer.status_code not in MAY_HAVE_BEGUN:
+        reason = f"HubSpot answered {answer.status_code}; the import was not started."
+    else:
+        reason = (
+            f"HubSpot answered {answer.status_code}, and no task id that could be watched; the import may "
+            "have been started or not."
+        )
+    return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
+
+
+def _watched(register: Register, new: NewImport, task_id: str) -> Started:
+    wanted = Registration(
+        client=new.client,
+        account=new.account,
+        kind=DEFAULT_KIND,
+        task_id=task_id,
+        callback_url=new.callback_url,
+        callback_host=new.callback_host,
+        metadata=new.metadata,
+        timeout_seconds=new.timeout_seconds,
+        names_timeout=new.names_timeout,
+    )
+    try:
+        [registered] = register([wanted])
+    except SQLAlchemyError as error:
+        return _unwatched(new, task_id, type(error).__name__)
+    return _unwatched(new, task_id, "Contended") if isinstance(registered, Contended) else registered
+
+
+def _unwatched(new: NewImport, task_id: str, error: str) -> Unwatched:
+    log.warning("import_unwatched", client=new.client, task_id=task_id, error=error)
+    return Unwatched(
+        task_id=task_id,
+        reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "
+        "take the watch. Register the task by this id; the import itself goes on.",
+    )

@@ -1,0 +1,231 @@
+"""Clients over REST: all of them for admins, and each its own."""
+
+from datetime import datetime
+from typing import Annotated
+
+import structlog
+from pydantic import AfterValidator, ConfigDict, Field
+
+from bridge.steps import clients
+from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.problems import Fault, Problem, not_found
+from bridge.web.requests import Body, Name
+from bridge.web.responses import Shown
+
+log = structlog.get_logger()
+
+resource = Resource("Clients")
+
+
+class NewClient(Body):
+    """A client to be made."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "admin": False}]})
+
+    name: Name
+    admin: bool = Field(default=False, description="May see and change everything.")
+
+
+def _overlap(text: str) -> str:
+    clients.overlap_seconds(text)
+    return text
+
+
+class SecretRotation(Body):
+    """How to change from the old signing secret to the new one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
+
+    overlap: Annotated[
+        str, Field(json_schema_extra={"pattern": f"^{clients.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
+    ] = Field(default=clients.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
+
+
+class ShownNewKey(Shown):
+    """A client's new API key: it is shown once."""
+
+    name: str
+    api_key: str
+
+
+class ShownNewSecret(Shown):
+    """A client's new signing secret: it is shown once."""
+
+    name: str
+    signing_secret: str
+
+
+class ShownClientWithSecrets(Shown):
+    """A new client, with its key and secret: they are shown once."""
+
+    name: str
+    admin: bool
+    api_key: str
+    signing_secret: str
+
+
+class ShownClient(Shown):
+    """An application that registers watches and receives callbacks."""
+
+    name: str
+    admin: bool
+    key_prefix: str | None = Field(description="The start of its API key.")
+    created_at: datetime | None = Field(description="Null for BRIDGE_ADMIN_KEY, until it has registered.")
+    last_used_at: datetime | None = Field(description="When its key was used last, to the minute.")
+    revoked_at: datetime | None
+
+
+class ShownClients(Shown):
+    """All clients, by name."""
+
+    clients: list[ShownClient]
+
+
+@resource.operation(
+    "GET /v1/clients",
+    access=Access.ADMIN,
+    answers={200: Answered(what="All clients, the revoked ones too.", model=ShownClients)},
+)
+def list_clients(call: Call) -> Reply:
+    """List the clients."""
+    return reply({"clients": [clients.public(client) for client in clients.every(call.parts.engine)]})
+
+
+@resource.operation(
+    "POST /v1/clients",
+    access=Access.ADMIN,
+    body=NewClient,
+    answers={
+        201: Answered(what="The client, its API key and its signing secret.", model=ShownClientWithSecrets)
+    },
+    problems=(409,),
+)
+def add_client(call: Call, body: NewClient) -> Reply | Problem:
+    """Make a client.
+
+    Its API key and signing secret are shown in this answer, and never again. The name of a revoked client
+    stays taken.
+    """
+    parts = call.parts
+    new = clients.add(parts.engine, parts.cipher, body.name, admin=body.admin, now=call.now)
+    if isinstance(new, clients.NameTaken):
+        fault = Fault(pointer="/name", detail="is taken, perhaps by a revoked client")
+        return Problem(status=409, detail=f"The name {new.name} is taken.", faults=[fault])
+    log.info("client_added", client=new.name, admin=new.admin, by=call.caller.name)
+    shown = {"api_key": new.api_key, "signing_secret": new.signing_secret}
+    return reply({"name": new.name, "admin": new.admin} | shown, status=201)
+
+
+@resource.operation(
+    "DELETE /v1/clients/{name}",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The client, now revoked.", model=ShownClient)},
+    problems=(404, 409),
+)
+def revoke_client(call: Call, name: str) -> Reply | Problem:
+    """Revoke a client's API key, for good.
+
+    Its open watches go on, and their callbacks are signed as before. A key cannot revoke itself.
+    """
+    if name == call.caller.name:
+        return Problem(
+            status=409, detail="A key cannot revoke itself: use another admin's, or the command line."
+        )
+    revoked = clients.revoke(call.parts.engine, name, now=call.now)
+    if isinstance(revoked, clients.Refused):
+        return Problem(status=404, detail=revoked.reason)
+    log.info("client_revoked", client=name, by=call.caller.name)
+    return reply(clients.public(revoked))
+
+
+@resource.operation(
+    "GET /v1/clients/{name}",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The client.", model=ShownClient)},
+    problems=(404,),
+)
+def show_client(call: Call, name: str) -> Reply | Problem:
+    """Show a client."""
+    client = clients.get(call.parts.engine, name)
+    return reply(clients.public(client)) if client else not_found("client")
+
+
+@resource.operation(
+    "POST /v1/clients/{name}/rotate-key",
+    access=Access.ADMIN,
+    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    problems=(404,),
+)
+def rotate_client_key(call: Call, name: str) -> Reply | Problem:
+    """Give a client a new API key; the old one stops at once."""
+    return _new_key(call, name)
+
+
+@resource.operation(
+    "POST /v1/clients/{name}/rotate-secret",
+    access=Access.ADMIN,
+    body=SecretRotation,
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+    problems=(404,),
+)
+def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+    """Give a client a new signing secret; the old one signs too while the overlap runs."""
+    return _new_secret(call, name, body)
+
+
+@resource.operation(
+    "GET /v1/me",
+    answers={200: Answered(what="The client whose API key was sent.", model=ShownClient)},
+)
+def show_me(call: Call) -> Reply:
+    """Show the client that the API key belongs to."""
+    client = clients.get(call.parts.engine, call.caller.name)
+    return reply(clients.public(client) if client else clients.UNMADE_ADMIN)
+
+
+@resource.operation(
+    "POST /v1/me/rotate-key",
+    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    problems=(409,),
+)
+def rotate_own_key(call: Call) -> Reply | Problem:
+    """Get a new API key; the one that this request was sent with stops at once.
+
+    BRIDGE_ADMIN_KEY is a setting, which no request can change: a 409.
+    """
+    if call.caller.from_environment:
+        return Problem(status=409, detail="This key is the setting BRIDGE_ADMIN_KEY: change it there.")
+    return _new_key(call, call.caller.name)
+
+
+@resource.operation(
+    "POST /v1/me/rotate-secret",
+    body=SecretRotation,
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+)
+def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
+    """Get a new signing secret; the old one signs too while the overlap runs."""
+    call.ensure_client()
+    return _new_secret(call, call.caller.name, body)
+
+
+def _new_key(call: Call, name: str) -> Reply | Problem:
+    key = clients.rotate_key(call.parts.engine, name)
+    if isinstance(key, clients.Refused):
+        return Problem(status=404, detail=key.reason)
+    log.info("client_key_rotated", client=name, by=call.caller.name)
+    return reply({"name": name, "api_key": key})
+
+
+def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+    secret = clients.rotate_secret(
+        call.parts.engine,
+        call.parts.cipher,
+        name,
+        overlap_seconds=clients.overlap_seconds(body.overlap),
+        now=call.now,
+    )
+    if isinstance(secret, clients.Refused):
+        return Problem(status=404, detail=secret.reason)
+    log.info("client_secret_rotated", client=name, by=call.caller.name, overlap=body.overlap)
+    return reply({"name": name, "signing_secret": secret})

@@ -1,0 +1,86 @@
+"""The list as a table for spreadsheets and scripts, however long it is."""
+
+import csv
+from collections.abc import Iterator
+from datetime import datetime
+from io import StringIO
+
+from pydantic import ConfigDict, Field, RootModel
+from sqlalchemy import Engine
+
+from bridge.core.instants import rfc3339
+from bridge.core.watch import Watch
+from bridge.db import pages
+from bridge.db.engine import reading
+from bridge.db.pages import Cursor, Order, Page
+from bridge.db.watch_lists import Filters
+from bridge.web.api.filters import FilterFields
+from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.problems import Problem
+from bridge.web.requests import Query
+from bridge.web.responses import ShownWatch, shown_name
+
+resource = Resource("Watches")
+
+MEDIA_TYPE = "text/csv; charset=utf-8"
+# As a watch is shown; HubSpot's whole answer would fit into no cell.
+COLUMNS = tuple(name for name in ShownWatch.model_fields if name != "hubspot")
+ROWS = 1_000  # that are read in one transaction
+
+
+class ExportQuery(FilterFields, Query):
+    """Which watches, and by what the newest come first."""
+
+    order: Order = Field(default=Order.CREATED_AT, description="By what the newest come first.")
+
+
+class ShownTable(RootModel[str]):
+    """Watches as CSV (RFC 4180): a line of names, then a line for each watch; what is null is empty."""
+
+    model_config = ConfigDict(model_title_generator=lambda model: shown_name(model.__name__))
+
+
+@resource.operation(
+    "GET /v1/watches.csv",
+    query=ExportQuery,
+    answers={200: Answered(what="All watches that are meant.", model=ShownTable, media_type=MEDIA_TYPE)},
+    problems=(403,),
+)
+def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
+    """List watches as CSV, all of them.
+
+    By the filters of the list. The answer comes while it is read: when it breaks off, the connection does too.
+    """
+    filters = query.filters(call.caller)
+    if isinstance(filters, Problem):
+        return filters
+    # The first rows are read at once, so that a database that is away is told as a problem.
+    first = _page(call.parts.engine, filters, query.order, None)
+    return Reply(text=_table(call.parts.engine, filters, query.order, first), media_type=MEDIA_TYPE)
+
+
+def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None) -> Page:
+    with reading(engine) as connection:
+        return pages.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
+
+
+def _table(engine: Engine, filters: Filters, order: Order, page: Page) -> Iterator[str]:
+    yield _lines([COLUMNS])
+    yield _lines(map(_cells, page.watches))
+    while page.following:
+        page = _page(engine, filters, order, page.following)
+        yield _lines(map(_cells, page.watches))
+
+
+def _cells(watch: Watch) -> list[object]:
+    return [_cell(getattr(watch, name)) for name in COLUMNS]
+
+
+def _cell(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def _lines(rows: Iterator[list[object]] | list[tuple[str, ...]]) -> str:
+    text = StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,109 @@
+"""Whether the process lives, and whether work is moving."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+from sqlalchemy import Connection
+
+from bridge.core.instants import rfc3339
+from bridge.db import housekeeping, readiness
+from bridge.db.engine import AWAY, reading
+from bridge.web import outages
+from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.responses import Shown
+
+resource = Resource("Operation")
+
+TICKED_WITHIN = timedelta(seconds=60)
+OVERDUE_AFTER = timedelta(seconds=300)
+
+
+class ShownHealth(Shown):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+
+class ShownPause(Shown):
+    """An account that HubSpot, or its credentials, keep waiting."""
+
+    name: str
+    until: datetime
+    reason: str | None
+
+
+class ShownReadiness(Shown):
+    """Whether work is moving."""
+
+    status: Literal["ready", "not ready"]
+    problems: list[str] = Field(description="What is wrong, in sentences.")
+    paused_accounts: list[ShownPause] = Field(description="These alone do not make the bridge unready.")
+
+
+@resource.operation(
+    "GET /healthz",
+    access=Access.OPEN,
+    answers={200: Answered(what="It lives.", model=ShownHealth)},
+)
+def show_health(_: Call) -> Reply:
+    """Tell that the process lives."""
+    return reply({"status": "ok"})
+
+
+@resource.operation(
+    "GET /readyz",
+    access=Access.OPEN,
+    answers={
+        200: Answered(what="Work is moving.", model=ShownReadiness),
+        503: Answered(what="Something is wrong.", model=ShownReadiness),
+    },
+)
+def show_readiness(call: Call) -> Reply:
+    """Tell whether work is moving.
+
+    The database answers and is migrated, some worker was alive within 60 s, and nothing is overdue by more
+    than 300 s, unless its account or host is paused, or the account's quota or a slow receiver holds it back.
+    """
+    try:
+        with reading(call.parts.engine) as connection:
+            if not call.parts.is_migrated(connection):
+                return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
+            return _readiness(_problems(connection, call.now), _paused(connection, call.now))
+    except AWAY as away:
+        return _readiness([outages.why(away) or "The database does not answer."], [])
+
+
+def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
+    status = "not ready" if problems else "ready"
+    members = {"status": status, "problems": problems, "paused_accounts": paused}
+    return reply(members, status=503 if problems else 200)
+
+
+def _problems(connection: Connection, now: datetime) -> list[str]:
+    ticked_at = housekeeping.last_tick(connection)
+    since = now - OVERDUE_AFTER
+    accounts = readiness.overdue_accounts(connection, since=since, now=now)
+    hosts = readiness.overdue_hosts(connection, since=since, now=now)
+    problems = []
+    if ticked_at is None or ticked_at < now - TICKED_WITHIN:
+        problems.append("No worker was alive within the last 60 s.")
+    if accounts:
+        problems.append(_overdue("Polls", "accounts", accounts))
+    if hosts:
+        problems.append(_overdue("Callbacks", "hosts", hosts))
+    return problems
+
+
+def _overdue(steps: str, lanes: str, due: Mapping[str, datetime]) -> str:
+    # Hosts are not named: everybody may ask, and they are the clients' own affair.
+    return f"{steps} are overdue, the oldest since {rfc3339(min(due.values()))} ({lanes}: {len(due)})."
+
+
+def _paused(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "until": rfc3339(gate.paused_until), "reason": gate.reason}
+        for name, gate in sorted(readiness.paused_accounts(connection, now).items())
+        if gate.paused_until
+    ]

@@ -1,0 +1,124 @@
+"""Starting imports at HubSpot, and watching them from then on."""
+
+import threading
+from datetime import datetime, timedelta
+from math import ceil
+from typing import assert_never
+
+from pydantic import ConfigDict, Field
+
+from bridge.db.accounts import DEFAULT
+from bridge.http.addresses import callback_host
+from bridge.steps import start_import as starting
+from bridge.steps.register import Differs, Registered
+from bridge.steps.start_import import Lost, NotStarted, Refusal, Started, Unwatched
+from bridge.web.api.registrations import no_room, told
+from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.problems import Problem
+from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
+from bridge.web.responses import ShownWatch
+
+resource = Resource("Watches")
+
+# HubSpot may take its whole time-out, and of the API's eight threads some must be left for the others.
+AT_A_TIME = 4
+BUSY = f"{AT_A_TIME} other imports are being started; there may be no more at a time."
+BUSY_FOR = timedelta(seconds=5)
+
+_seats = threading.BoundedSemaphore(AT_A_TIME)
+
+
+class NewImport(Body):
+    """An import to start, and how to watch it. The first two are required."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "import": {
+                        "url": "https://files.example.com/report.csv",
+                        "access": "PRIVATE",
+                        "folderPath": "/imports",
+                    },
+                    "callback_url": "https://app.example.com/hooks/hubspot",
+                    "account": "default",
+                    "metadata": {"order": 17},
+                    "timeout_seconds": 86400,
+                }
+            ]
+        }
+    )
+
+    document: Document = Field(
+        alias="import",
+        description="The body of HubSpot's `import-from-url/async`, which gets it as it is: at most 16 KiB.",
+    )
+    callback_url: CallbackUrl = Field(description="As in a registration, and so are the others.")
+    account: AccountName = Field(
+        default=DEFAULT, description="The HubSpot account that is to import the file."
+    )
+    metadata: Metadata = Field(default_factory=lambda: "{}")
+    timeout_seconds: TimeoutSeconds | None = None
+
+
+@resource.operation(
+    "POST /v1/imports",
+    body=NewImport,
+    answers={
+        201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
+        200: Answered(what="HubSpot named a task that this client watches already.", model=ShownWatch),
+    },
+    problems=(409, 429, 502, 503, 504),
+)
+def start_import(call: Call, body: NewImport) -> Reply | Problem:
+    """Start the import of a file at HubSpot, and watch it.
+
+    HubSpot is asked once at the most: when its answer is lost, it is a 504, and nobody knows whether the import
+    was started. What HubSpot refuses is a 502, with its own words. When HubSpot must not be asked now, because
+    the account is paused or the bridge's share of its quota used up, it is a 503. Sent again, a request starts
+    another import.
+    """
+    if problem := no_room(call, 1):
+        return problem
+    call.ensure_client()
+    new = starting.NewImport(
+        client=call.caller.name,
+        account=body.account,
+        document=body.document,
+        callback_url=body.callback_url,
+        callback_host=callback_host(body.callback_url),
+        metadata=body.metadata,
+        timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
+        names_timeout=body.timeout_seconds is not None,
+    )
+    return _answer(call, _started(call, new))
+
+
+def _started(call: Call, new: starting.NewImport) -> Started:
+    if not _seats.acquire(timeout=starting.PATIENCE_SECONDS):
+        return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
+    try:
+        return starting.start(call.parts.errands, new, call.registrar.many)
+    finally:
+        _seats.release()
+
+
+def _answer(call: Call, started: Started) -> Reply | Problem:
+    match started:
+        case Registered() | Differs():
+            return told(call, started)
+        case NotStarted(reason=reason, retry_at=retry_at):
+            return Problem(status=503, detail=reason, headers=_retry_after(retry_at, call.parts.clock()))
+        case Refusal(status_code=status_code, hubspot=hubspot, reason=reason):
+            more = {"hubspot_status_code": status_code}
+            return Problem(status=502, detail=reason, more=more, hubspot=hubspot)
+        case Lost(reason=reason):
+            return Problem(status=504, detail=reason)
+        case Unwatched(task_id=task_id, reason=reason):
+            return Problem(status=503, detail=reason, more={"task_id": task_id})
+        case never:
+            assert_never(never)
+
+
+def _retry_after(at: datetime | None, now: datetime) -> dict[str, str]:
+    return {"Retry-After": str(max(ceil((at - now).total_seconds()), 1))} if at else {}

@@ -1,0 +1,231 @@
+"""Registering watches: one, or up to 1,000 in a batch."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+
+from pydantic import ConfigDict, Field, SkipValidation
+
+from bridge.core.kinds import DEFAULT_KIND
+from bridge.db import watches as store
+from bridge.db.accounts import DEFAULT
+from bridge.db.engine import reading
+from bridge.http.addresses import callback_host
+from bridge.steps.register import Contended, Differs, Registered, Registration, Result
+from bridge.web.auth import UNKNOWN_KEY
+from bridge.web.operations import Access, Answered, Call, Reply, Resource
+from bridge.web.problems import Fault, Problem
+from bridge.web.registration_limits import KeyGone
+from bridge.web.requests import (
+    AccountName,
+    Body,
+    CallbackUrl,
+    Kind,
+    Metadata,
+    TaskId,
+    TimeoutSeconds,
+    validated,
+)
+from bridge.web.responses import Shown, ShownProblem, ShownWatch, watch_text
+
+resource = Resource("Watches")
+
+CONTENDED = Problem(
+    status=503,
+    detail="Others withdraw the same watch as fast as it is registered. Send the request again.",
+    headers={"Retry-After": "1"},
+)
+
+
+class NewWatch(Body):
+    """What a client registers. The first two are required."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "task_id": "AAAAEZ6whGI",
+                    "callback_url": "https://app.example.com/hooks/hubspot",
+                    "account": "default",
+                    "kind": "file-import",
+                    "metadata": {"order": 17},
+                    "timeout_seconds": 86400,
+                }
+            ]
+        }
+    )
+
+    task_id: TaskId = Field(description="HubSpot's id of the task: printable characters, no white space.")
+    callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
+    account: AccountName = Field(default=DEFAULT, description="The HubSpot account that the task runs in.")
+    kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
+    metadata: Metadata = Field(
+        default_factory=lambda: "{}",
+        description="A JSON object of at most 4 KiB, `{}` when absent, which the callback returns.",
+    )
+    timeout_seconds: TimeoutSeconds | None = Field(
+        default=None, description="When the watch ends as `timed_out`; the bridge's own default otherwise."
+    )
+
+
+class NewWatches(Body):
+    """Registrations that are taken or refused each on its own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "watches": [
+                        {"task_id": "AAAAEZ6whGI", "callback_url": "https://app.example.com/hooks/hubspot"}
+                    ]
+                }
+            ]
+        }
+    )
+
+    watches: list[SkipValidation[NewWatch]] = Field(min_length=1, max_length=1000)
+
+
+class ShownResult(Shown):
+    """What became of one registration: its watch, or the problem with it."""
+
+    status: Literal[200, 201, 409, 422, 429, 503]
+    watch: ShownWatch | None = None
+    problem: ShownProblem | None = None
+
+
+class ShownResults(Shown):
+    """What became of each registration of a batch, in its order."""
+
+    results: list[ShownResult]
+
+
+@resource.operation(
+    "POST /v1/watches",
+    access=Access.PRESUMED,
+    body=NewWatch,
+    answers={
+        201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
+        200: Answered(what="The watch that this client had registered already.", model=ShownWatch),
+    },
+    problems=(409, 429),
+)
+def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
+    """Register a watch.
+
+    A request that is sent again is answered 200, with the same watch: the `kind`, `account`, `task_id` and
+    `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
+    A client may have a limited number of watches open at a time; a new one more is a 429.
+    """
+    wanted = _registration(call, body)
+    if _without_room(call, [wanted]):
+        return _full(call)
+    call.ensure_client()
+    result = call.registrar.one(wanted, call.caller.presumed_key)
+    return UNKNOWN_KEY if isinstance(result, KeyGone) else told(call, result)
+
+
+def told(call: Call, result: Result) -> Reply | Problem:
+    """Answer with what came of one registration."""
+    if not isinstance(result, Registered):
+        return _problem_with(result)
+    text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
+    if not result.new:
+        return Reply(text=text)
+    return Reply(text=text, status=201, headers={"Location": call.url(f"/v1/watches/{result.watch.id}")})
+
+
+@resource.operation(
+    "POST /v1/watches/batch",
+    body=NewWatches,
+    answers={200: Answered(what="What became of each, in order.", model=ShownResults)},
+)
+def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
+    """Register up to 1,000 watches at once.
+
+    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. Of the new ones, as
+    many are taken, in order, as the client may have open; each of the others is a 429. The whole body may have at
+    most 1 MiB.
+    """
+    items = [validated(NewWatch, item, call.context) for item in body.watches]
+    checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]
+    refused = _without_room(call, [item for item in checked if isinstance(item, Registration)])
+    checked = [
+        _full(call) if isinstance(item, Registration) and item in refused else item for item in checked
+    ]
+    wanted = [item for item in checked if isinstance(item, Registration)]
+    call.ensure_client()
+    results = iter(registered := call.registrar.many(wanted))
+    answers = _answers(call, registered)
+    outcomes = [item if isinstance(item, Problem) else next(results) for item in checked]
+    texts = ", ".join(_result_text(outcome, answers) for outcome in outcomes)
+    return Reply(text=f'{{"results": [{texts}]}}')
+
+
+def _result_text(outcome: Result | Problem, answers: Mapping[str, str]) -> str:
+    if isinstance(outcome, Differs | Contended):
+        outcome = _problem_with(outcome)
+    if isinstance(outcome, Problem):
+        return json.dumps({"status": outcome.status, "problem": outcome.members()})
+    text = watch_text(outcome.watch, answers.get(outcome.watch.id))
+    return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
+
+
+def _registration(call: Call, given: NewWatch) -> Registration:
+    return Registration(
+        client=call.caller.name,
+        account=given.account,
+        kind=given.kind,
+        task_id=given.task_id,
+        callback_url=given.callback_url,
+        callback_host=callback_host(given.callback_url),
+        metadata=given.metadata,
+        timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
+        names_timeout=given.timeout_seconds is not None,
+    )
+
+
+def no_room(call: Call, wanted: int) -> Problem | None:
+    """Say that the caller may not have so many more watches open, if it may not."""
+    return None if call.registrar.room(call.caller.name, wanted, call.now) >= wanted else _full(call)
+
+
+def _without_room(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
+    """Return those registrations that are new, and come after as many as the client may still have open."""
+    if not wanted or not no_room(call, len(wanted)):
+        return ()
+    keys = {each: store.registration_key(each) for each in wanted}
+    with reading(call.parts.engine) as connection:
+        standing = store.registered(connection, set(keys.values()))
+    # The same may be wanted twice; that is one watch.
+    new = list(dict.fromkeys(key for key in keys.values() if key not in standing))
+    refused = set(new[call.registrar.room(call.caller.name, len(new), call.now) :])
+    return {each for each, key in keys.items() if key in refused}
+
+
+def _full(call: Call) -> Problem:
+    return Problem(
+        status=429,
+        detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
+        headers={"Retry-After": "60"},
+    )
+
+
+def _problem_with(result: Differs | Contended) -> Problem:
+    if isinstance(result, Contended):
+        return CONTENDED
+    faults = [Fault(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
+    return Problem(
+        status=409,
+        detail=f"The same is registered as {result.watch.id}, with other {' and '.join(result.fields)}.",
+        faults=faults,
+    )
+
+
+def _answers(call: Call, results: Sequence[Result]) -> Mapping[str, str]:
+    """Return HubSpot's answers about the watches that are not new: those can have one."""
+    older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
+    if not older:
+        return {}
+    with reading(call.parts.engine) as connection:
+        return store.answers_of(connection, older)

@@ -1,0 +1,97 @@
+"""Trying a callback out, before anything depends on it."""
+
+import json
+import threading
+from secrets import token_hex
+
+from pydantic import ConfigDict, Field
+
+from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
+from bridge.core.http_results import Answer
+from bridge.core.instants import rfc3339
+from bridge.db import clients as store
+from bridge.db.encryption import WrongSecretKey
+from bridge.db.engine import reading
+from bridge.steps.deliver import UNREADABLE, send
+from bridge.web.api.watches import ShownAttempt, attempt_members
+from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.problems import Problem
+from bridge.web.requests import Body, CallbackUrl
+
+resource = Resource("Callbacks")
+
+# A receiver may hang for the whole time-out, and the API has few threads.
+AT_A_TIME = 2
+# Whatever BRIDGE_CALLBACK_TIMEOUT is: Heroku's router waits for no answer longer than 30 s.
+ANSWER_SECONDS = 25.0
+
+_seats = threading.BoundedSemaphore(AT_A_TIME)
+
+
+class Trial(Body):
+    """Where to send the test."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"callback_url": "https://app.example.com/hooks/hubspot"}]}
+    )
+
+    callback_url: CallbackUrl = Field(description="As in a registration.")
+
+
+@resource.operation(
+    "POST /v1/test-callback",
+    body=Trial,
+    answers={200: Answered(what="The attempt, however it went.", model=ShownAttempt)},
+    problems=(429, 503),
+)
+def test_callback(call: Call, body: Trial) -> Reply | Problem:
+    """Send a signed `bridge.test` event, once, now.
+
+    It goes the way of a real callback: signed with the client's secrets, and only to addresses that may be
+    called. The answer is the attempt; nothing of it is kept. It takes at most 25 s, even where real callbacks
+    are given more time.
+    """
+    if not _seats.acquire(blocking=False):
+        detail = f"Other tests are on their way; there may be {AT_A_TIME} at a time."
+        return Problem(status=429, detail=detail, headers={"Retry-After": "5"})
+    try:
+        attempt = _attempt(call, body.callback_url)
+    except WrongSecretKey:
+        return Problem(status=503, detail=UNREADABLE.format(call.caller.name))
+    finally:
+        _seats.release()
+    return reply(attempt_members(attempt, call.caller))
+
+
+def _attempt(call: Call, url: str) -> Attempt:
+    event = {"type": "bridge.test", "timestamp": rfc3339(call.now), "data": {"client": call.caller.name}}
+    message_id = f"test_{token_hex(16)}"
+    secrets = _secrets(call)
+    started_at = call.parts.clock()
+    answer = send(
+        call.parts.callbacks,
+        url,
+        message_id,
+        json.dumps(event).encode(),
+        secrets=secrets,
+        at=started_at,
+        within_seconds=ANSWER_SECONDS,
+    )
+    took = call.parts.clock() - started_at
+    return Attempt(
+        watch_id=message_id,
+        number=1,
+        trigger=Trigger.MANUAL,
+        started_at=started_at,
+        duration_ms=max(0, round(took.total_seconds() * 1000)),
+        status_code=answer.status_code if isinstance(answer, Answer) else None,
+        error=attempt_error(answer),
+        response_excerpt=excerpt(answer.body) if isinstance(answer, Answer) else None,
+    )
+
+
+def _secrets(call: Call) -> list[str]:
+    call.ensure_client()
+    with reading(call.parts.engine) as connection:
+        tokens = store.secrets_of(connection, [call.caller.name], call.now)[call.caller.name]
+    return [call.parts.cipher.decrypt(token) for token in tokens]

@@ -1,0 +1,149 @@
+"""Looking at watches: lists, single ones, and their attempts."""
+
+import json
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import Field
+
+from bridge.core.delivery import Attempt, Trigger
+from bridge.core.instants import rfc3339
+from bridge.db import pages
+from bridge.db import watches as store
+from bridge.db.engine import reading
+from bridge.db.pages import Order
+from bridge.web.api.filters import FilterFields
+from bridge.web.auth import Caller
+from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.problems import Fault, Problem, invalid, not_found
+from bridge.web.requests import Cursor, PageLimit, Query
+from bridge.web.responses import Shown, ShownWatch, watch_text
+
+resource = Resource("Watches")
+
+
+class ListQuery(FilterFields, Query):
+    """Which watches, and which page of them."""
+
+    order: Order = Field(default=Order.CREATED_AT, description="By what the newest come first.")
+    limit: PageLimit = Field(default=50, description="At most so many.")
+    cursor: Cursor | None = Field(
+        default=None, description="The `next_cursor` or `prev_cursor` of a page of the same list."
+    )
+
+
+class ShownPage(Shown):
+    """A page of watches, newest first."""
+
+    watches: list[ShownWatch]
+    next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
+    prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
+
+
+class ShownAttempt(Shown):
+    """One POST of a callback, as it went."""
+
+    number: int = Field(description="Counted from 1.")
+    trigger: Trigger
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None = Field(description="Null when the receiver did not answer.")
+    error: str | None = Field(description="A sentence; null when the callback was accepted.")
+    response_excerpt: str | None = Field(description="The answer's first 2 KiB: for admins, else null.")
+
+
+class ShownAttempts(Shown):
+    """A watch's newest attempts, oldest first."""
+
+    attempts: list[ShownAttempt]
+
+
+@resource.operation(
+    "GET /v1/watches",
+    query=ListQuery,
+    answers={
+        200: Answered(
+            what="A page.",
+            model=ShownPage,
+            headers={"Link": 'The next page and the one before, as `rel="next"` and `rel="prev"`.'},
+        )
+    },
+    problems=(403,),
+)
+def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
+    """List watches, newest first.
+
+    An admin sees all, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters,
+    until it is null: each watch comes once, however many are added meanwhile. A page may hold fewer watches than
+    `limit`, even none, and yet lead on, where what the filters mean is rare.
+    """
+    filters = query.filters(call.caller)
+    if isinstance(filters, Problem):
+        return filters
+    if query.cursor and not query.cursor.fits(query.order):
+        return invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
+    with reading(call.parts.engine) as connection:
+        page = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+        answers = store.answers_of(connection, [watch.id for watch in page.watches])
+    texts = ", ".join(watch_text(watch, answers.get(watch.id)) for watch in page.watches)
+    cursors = {"next": page.following, "prev": page.previous}
+    ends = ", ".join(
+        f'"{name}_cursor": {json.dumps(cursor and str(cursor))}' for name, cursor in cursors.items()
+    )
+    links = [_link(call, query, name, cursor) for name, cursor in cursors.items() if cursor]
+    return Reply(
+        text=f'{{"watches": [{texts}], {ends}}}', headers={"Link": ", ".join(links)} if links else {}
+    )
+
+
+@resource.operation(
+    "GET /v1/watches/{watch_id}",
+    answers={200: Answered(what="The watch.", model=ShownWatch)},
+    problems=(404,),
+)
+def show_watch(call: Call, watch_id: str) -> Reply | Problem:
+    """Show a watch."""
+    with reading(call.parts.engine) as connection:
+        watch = store.get(connection, watch_id)
+        answers = store.answers_of(connection, [watch_id])
+    if watch is None or not call.caller.sees(watch.client):
+        return not_found("watch")
+    return Reply(text=watch_text(watch, answers.get(watch_id)))
+
+
+@resource.operation(
+    "GET /v1/watches/{watch_id}/attempts",
+    answers={200: Answered(what="The newest 1,000 attempts, oldest first.", model=ShownAttempts)},
+    problems=(404,),
+)
+def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
+    """List the attempts to deliver a watch's callback.
+
+    What the receiver answered is shown to admins alone: it may hold what was not meant for the client.
+    """
+    with reading(call.parts.engine) as connection:
+        watch = store.get(connection, watch_id)
+        attempts = store.attempts_of(connection, watch_id)
+    if watch is None or not call.caller.sees(watch.client):
+        return not_found("watch")
+    return reply({"attempts": [attempt_members(attempt, call.caller) for attempt in attempts]})
+
+
+def attempt_members(attempt: Attempt, caller: Caller) -> dict[str, Any]:
+    """Return an attempt as it is written in JSON for this caller."""
+    return {
+        "number": attempt.number,
+        "trigger": attempt.trigger,
+        "started_at": rfc3339(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "response_excerpt": attempt.response_excerpt if caller.admin else None,
+    }
+
+
+def _link(call: Call, query: ListQuery, rel: str, cursor: pages.Cursor) -> str:
+    given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"}) | {"cursor": str(cursor)}
+    texts = {name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()}
+    return f'<{call.url("/v1/watches")}?{urlencode(texts)}>; rel="{rel}"'

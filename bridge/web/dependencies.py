@@ -1,0 +1,36 @@
+"""What the web needs of the rest of the bridge, as plain values and ready parts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, Engine
+
+from bridge.db.accounts import Accounts
+from bridge.db.encryption import Cipher
+from bridge.http.callbacks import CallbackSender
+from bridge.steps.hubspot_calls import Errands
+
+OPEN_WATCH_LIMIT = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
+
+    `open_watch_limit` bounds how many watches of one client may be open at a time.
+    `behind_router` says that every request comes by Heroku's router.
+    """
+
+    engine: Engine
+    cipher: Cipher
+    accounts: Accounts
+    callbacks: CallbackSender
+    errands: Errands
+    clock: Callable[[], datetime]
+    is_migrated: Callable[[Connection], bool]
+    watch_timeout_seconds: float
+    admin_key: str | None = field(repr=False)
+    public_url: str | None
+    open_watch_limit: int = OPEN_WATCH_LIMIT
+    behind_router: bool = False

@@ -1,0 +1,119 @@
+"""Registers watches for clients: with a bound on how many are open, and many threads' at a time."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine
+
+from bridge.db.clients import by_keys
+from bridge.db.engine import reading
+from bridge.db.watches import open_watches
+from bridge.steps.register import Registered, Registration, Result, register
+from bridge.web.group_commit import GroupCommit
+
+# To count a client's open watches costs milliseconds when they are many: not on every request.
+COUNTED_EVERY = timedelta(seconds=60)
+# A client that is at its limit may try often; its watches settle one by one.
+RECOUNTED_EVERY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyGone:
+    """The presumed key does not stand any more: nothing was registered."""
+
+
+_Request = tuple[Registration, str | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Count:
+    """How many watches of a client were open at an instant, and how many this process had added before."""
+
+    open: int
+    counted_at: datetime
+    added_before: int
+
+
+class Registrar:
+    """Registers watches. Thread-safe.
+
+    The limit is on a client's open watches; while several processes register, it may be overshot by what the
+    others add within a minute, and by what a client's requests register at the very same time: nothing is
+    reserved between the look at the limit and the registration.
+    """
+
+    def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime]) -> None:
+        self.limit = limit
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: dict[str, _Count] = {}
+        self._added: Counter[str] = Counter()
+        self._one = GroupCommit(self._register_presumed)
+
+    def room(self, client: str, wanted: int, now: datetime) -> int:
+        """Return how many of the wanted watches a client may have open besides those that it has."""
+        count = self._counts.get(client) or self._count(client, now)
+        lasts = COUNTED_EVERY if self._left(client, count) >= wanted else RECOUNTED_EVERY
+        if now >= count.counted_at + lasts:
+            count = self._count(client, now)
+        return min(wanted, max(self._left(client, count), 0))
+
+    def reopened(self, client: str, watches: int) -> None:
+        """Count watches that are open again."""
+        with self._lock:
+            self._added[client] += watches
+
+    def forget(self) -> None:
+        """Count anew: watches are open again, and nobody knows whose."""
+        with self._lock:
+            self._counts.clear()
+
+    def _left(self, client: str, count: _Count) -> int:
+        with self._lock:
+            return self.limit - count.open - (self._added[client] - count.added_before)
+
+    def _count(self, client: str, now: datetime) -> _Count:
+        with self._lock:
+            # Before the database is asked: what is added meanwhile may count twice, but never not at all.
+            added_before = self._added[client]
+        with reading(self._engine) as connection:
+            is_open = open_watches(connection, client)
+        count = _Count(open=is_open, counted_at=now, added_before=added_before)
+        with self._lock:
+            self._counts[client] = count
+        return count
+
+    def one(self, wanted: Registration, presumed_key: str | None) -> Result | KeyGone:
+        """Register one watch, in one transaction with those that other threads register now.
+
+        A presumed key is looked up first, with theirs.
+        """
+        return self._one((wanted, presumed_key))
+
+    def many(self, wanted: Sequence[Registration]) -> list[Result]:
+        """Register watches in a transaction of their own."""
+        return self._register(wanted) if wanted else []
+
+    def _register_presumed(self, requests: Sequence[_Request]) -> list[Result | KeyGone]:
+        keys = {key for _, key in requests if key}
+        standing = self._standing(keys) if keys else {}
+        may_register = [key is None or key in standing for _, key in requests]
+        wanted = [registration for (registration, _), may in zip(requests, may_register, strict=True) if may]
+        results = iter(self.many(wanted))
+        return [next(results) if may else KeyGone() for may in may_register]
+
+    def _standing(self, keys: Collection[str]) -> Collection[str]:
+        with reading(self._engine) as connection:
+            return by_keys(connection, keys)
+
+    def _register(self, wanted: Sequence[Registration]) -> list[Result]:
+        results = register(self._engine, wanted, now=self._clock())
+        with self._lock:
+            for registration, result in zip(wanted, results, strict=True):
+                if isinstance(result, Registered) and result.new:
+                    self._added[registration.client] += 1
+        return results

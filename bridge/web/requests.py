@@ -1,0 +1,265 @@
+"""The types of fields in bodies and queries: what they accept, and what the OpenAPI document says of it."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
+from pydantic_core import ErrorDetails
+
+from bridge.core.kinds import KINDS
+from bridge.db import pages
+from bridge.db.accounts import DEFAULT
+from bridge.db.engine import reading
+from bridge.http import addresses
+from bridge.steps.clients import NAME, NAME_IN_WORDS
+from bridge.web.dependencies import Parts
+from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.strict_json import encoded
+
+LARGEST_METADATA_BYTES = 4096
+LARGEST_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
+DEEPEST_OBJECT = 100  # whatever reads it later, in any language, can recurse that far
+MOST_FAULTS = 50
+LONGEST_POINTER = 200
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.ASCII)
+
+
+class Input(BaseModel):
+    """What a client sends; an unknown field is an error, because a typo must not be silent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
+        """Return what is wrong between the fields, each of which may be wrong as well."""
+        return ()
+
+
+class Body(Input):
+    """A JSON object: strict, so that the text "17" is no number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Query(Input):
+    """The parameters after the question mark: all of them text."""
+
+
+Model = TypeVar("Model", bound=Input)
+
+
+class Context:
+    """What validation must know of this bridge. Made for one request."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def has_account(self, name: str) -> bool:
+        """Tell whether watches may name this account: `default` is always there, even without credentials."""
+        return name == DEFAULT or name in self._stored_accounts
+
+    @cached_property
+    def _stored_accounts(self) -> Collection[str]:
+        with reading(self._parts.engine) as connection:
+            return self._parts.accounts.stored(connection)
+
+    def problem_with_callback_url(self, url: str) -> str | None:
+        """Return why no callback can be sent there under the settings as they are, if none can."""
+        return self._parts.callbacks.problem_with(url)
+
+
+def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
+    """Return what was given as the model's instance, or all that is wrong with it, without its values.
+
+    Without a `context`, accounts' names and callback URLs are judged by their form alone.
+    """
+    between = model.faults_between(given) if isinstance(given, Mapping) else ()
+    try:
+        made = model.model_validate(given, context=context)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False, include_context=False)
+        return invalid(*[*map(_fault, details), *between][:MOST_FAULTS])
+    return invalid(*between) if between else made
+
+
+def _fault(error: ErrorDetails) -> Fault:
+    pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error["loc"])
+    return Fault(pointer=pointer[:LONGEST_POINTER], detail=_WORDS.get(error["type"]) or _plain(error["msg"]))
+
+
+_WORDS = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "model_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "string_unicode": "must be text without half of a surrogate pair",
+}
+
+
+def _plain(message: str) -> str:
+    said = message.removeprefix("Value error, ").partition(" after validation")[0]
+    return re.sub("^(Input|String|List) should", "must", said)
+
+
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"must be a name of {NAME_IN_WORDS}")
+    return text
+
+
+def _known_account(name: str, info: ValidationInfo) -> str:
+    context = cast("Context | None", info.context)
+    if context and not context.has_account(name):
+        raise ValueError("is not an account of this bridge")
+    return name
+
+
+def _callable_url(url: str, info: ValidationInfo) -> str:
+    context = cast("Context | None", info.context)
+    if problem := context and context.problem_with_callback_url(url):
+        raise ValueError(f"cannot be used: {problem}")
+    return url
+
+
+def _printable(text: str) -> str:
+    if " " in text or not text.isprintable():
+        raise ValueError("must have printable characters alone, and no white space")
+    return text
+
+
+def _host(text: str) -> str:
+    """Return a host as those of callback URLs are kept; what is none stays, and is found nowhere."""
+    if set(text) & set("/?#@\\"):
+        raise ValueError("must be a host alone")
+    url = f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}"
+    try:
+        return addresses.callback_host(url)
+    except ValueError:
+        return text
+
+
+def _cursor(text: str) -> pages.Cursor:
+    cursor = pages.Cursor.read(text)
+    if cursor is None:
+        raise ValueError("must be a cursor that came with a page")
+    return cursor
+
+
+def _known_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return kind
+
+
+def _instant(text: object) -> datetime:
+    try:
+        # A small t or z means the same (RFC 3339, 5.6).
+        if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):
+            minute, seconds, rest = written.groups()
+            leap = timedelta(seconds=seconds == "60")
+            instant = datetime.fromisoformat(f"{minute}:{'59' if leap else seconds}{rest}")
+            return (instant + leap).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be an instant like 2026-11-05T13:00:00Z (RFC 3339), a + in a query written as %2B")
+
+
+def _metadata(given: object) -> str:
+    """Return the object as JSON text, as it will be stored."""
+    return _object_text(given, LARGEST_METADATA_BYTES)
+
+
+def _document(given: object) -> str:
+    return _object_text(given, LARGEST_DOCUMENT_BYTES)
+
+
+def _object_text(given: object, largest_bytes: int) -> str:
+    """Return the object as JSON, numbers as they were written; in ASCII, so that any text survives any database."""
+    if not isinstance(given, dict):
+        raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
+    if _is_deep(given):
+        raise ValueError(f"must be nested at most {DEEPEST_OBJECT} deep")
+    text = encoded(given)
+    # Escapes and spaces only make it longer, so that most need no second look.
+    if len(text) > largest_bytes and _compact_bytes(given) > largest_bytes:
+        raise ValueError(f"must be at most {largest_bytes // 1024} KiB as compact JSON in UTF-8")
+    return text
+
+
+def _compact_bytes(given: object) -> int:
+    return len(encoded(given, ascii_only=False, space="").encode(errors="surrogatepass"))
+
+
+def _is_deep(value: object) -> bool:
+    """Level by level: recursion could fail where a deeper stack than the reader's is left."""
+    level = [value]
+    for _ in range(DEEPEST_OBJECT):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return any(isinstance(value, dict | list) for value in level)
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _digits(text: object) -> int:
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(_name)]
+AccountName = Annotated[Name, AfterValidator(_known_account)]
+TaskId = Annotated[
+    str,
+    Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
+    AfterValidator(_printable),
+]
+Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
+_HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
+Host = Annotated[
+    str,
+    Field(min_length=1, max_length=253, json_schema_extra=_HOST_SCHEMA),
+    AfterValidator(_printable),
+    AfterValidator(_host),
+]
+# A hint for readers: `addresses.problem_with` decides.
+_URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
+CallbackUrl = Annotated[
+    str,
+    Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA),
+    AfterValidator(_callable_url),
+]
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+Document = Annotated[Any, PlainValidator(_document), WithJsonSchema({"type": "object"})]
+Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "object"})]
+# The bounds come first, or the OpenAPI document would not tell them.
+PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
+_CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
+Cursor = Annotated[
+    pages.Cursor,
+    BeforeValidator(_cursor),
+    WithJsonSchema({"type": "string", "maxLength": 128, **_CURSOR_SCHEMA}),
+]
+TimeoutSeconds = Annotated[float, Field(ge=10, le=2_592_000)]

@@ -1,0 +1,68 @@
+"""How the bridge and its accounts are doing, read in one way for the summary and the metrics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from bridge.core.account_limits import AccountGate
+from bridge.core.circuit_breaker import Gate
+from bridge.core.detection_delay import quantile
+from bridge.core.quota import interval_seconds
+from bridge.core.watch import State
+from bridge.db import breakers, daily_stats, readiness, watch_lists
+from bridge.db.accounts import Accounts
+from bridge.db.daily_stats import Delays
+
+STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountFigures:
+    """What an account may do now, and what it has done since midnight UTC."""
+
+    name: str
+    gate: Gate
+    requests_per_second: float
+    requests: int
+    errors: int
+    delays: Delays
+
+    @property
+    def errors_share(self) -> float:
+        """The share of the requests that ended in an error; HubSpot asks for less than 0.05."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    def delay_seconds(self, share: float) -> float | None:
+        """Return within how many seconds this share of the ends was noticed; None when there was none."""
+        return quantile(self.delays.detections, share)
+
+
+def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountFigures]:
+    """Return the figures of every account that is set."""
+    held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
+    counted, delays = daily_stats.counts(connection, now.date()), daily_stats.delays(connection, now.date())
+    figures = []
+    for name, account in accounts.every(connection).items():
+        usage = held.get(name, AccountGate()).usage
+        requests, errors = counted.get(name, (0, 0))
+        figures.append(
+            AccountFigures(
+                name=name,
+                gate=paused.get(name, Gate()),
+                requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
+                requests=requests,
+                errors=errors,
+                delays=delays.get(name, Delays(detections={}, delay_seconds=0.0)),
+            )
+        )
+    return figures
+
+
+def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
+    """Return for how long the oldest step of each sort has been due: a client's, or anybody's."""
+    oldest = {
+        step: watch_lists.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
+    }
+    return {step: (now - due_at).total_seconds() if due_at else None for step, due_at in oldest.items()}

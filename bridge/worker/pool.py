@@ -1,0 +1,234 @@
+"""Seats: the threads that talk to HubSpot and to receivers, one request each."""
+
+import math
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from bridge.core.fairness import Lane, ceiling, lane_of
+from bridge.core.watch import State
+from bridge.steps import deliver, poll
+
+log = structlog.get_logger()
+
+Job = poll.Job | deliver.Job
+Done = poll.Done | deliver.Done
+
+# As many jobs may wait for a seat as seats were freed in this time: about how long each will wait.
+AHEAD_SECONDS = 0.25
+# Results that come close together share a transaction: a hundred cost about what one costs.
+GATHER_SECONDS = 0.005
+GATHER_LOOKS = 3
+
+
+@dataclass(slots=True)
+class _Queue:
+    """A lane's jobs that wait, since when, and how many are at work.
+
+    `halted` when one has failed: no other starts until somebody has decided anew.
+    """
+
+    waiting: deque[tuple[float, Job]] = field(default_factory=deque)
+    at_work: int = 0
+    halted: bool = False
+
+
+class Seats:
+    """A fixed number of threads, started when they are first needed, and the jobs that wait for one.
+
+    Only one thread may seat jobs, collect what is done, and take back what waits.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        work: Callable[[Job], Done | None],
+        *,
+        at_once: Mapping[State, int],
+        patience_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`work` returns None when there is nothing to save; `at_once` seats work for one lane at a time.
+
+        What has waited for longer than `patience_seconds` does not start any more.
+        """
+        self._count = count
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self.held: Counter[Lane] = Counter()
+        self._work = work
+        self._at_once = at_once
+        self._seated: dict[int, Job] = {}
+        self._freed: deque[tuple[float, Lane]] = deque()
+        self._freed_of: Counter[Lane] = Counter()
+        self._threads: list[threading.Thread] = []
+        # The lock is for what follows; the SimpleQueues have their own.
+        self._lock = threading.Lock()
+        self._free = count
+        self._lanes: dict[Lane, _Queue] = {}
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[float, Job, Done | None]] = SimpleQueue()
+
+    @property
+    def seated(self) -> Sequence[Job]:
+        """The jobs that are here, at work or waiting."""
+        return list(self._seated.values())
+
+    @property
+    def room(self) -> int:
+        """How many more jobs would be at work within AHEAD_SECONDS."""
+        return self._count + len(self._freed) - len(self._seated)
+
+    def room_of(self, lane: Lane) -> int:
+        """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
+        with self._lock:
+            at_work = self._lanes.get(lane, _Queue()).at_work
+            may_work = max(at_work, ceiling(self._at_once[lane[0]], self._free))
+        # What is done counts until it is collected: before, nobody knows how it went.
+        return max(0, may_work + self._freed_of[lane] - self.held[lane])
+
+    def seat(self, job: Job) -> None:
+        """Start a job as soon as a seat is free and its lane has not too many at work."""
+        self._seated[id(job)] = job
+        lane = lane_of(job.watch)
+        self.held[lane] += 1
+        with self._lock:
+            self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
+            self._start_waiting()
+        if len(self._threads) < min(self._count, len(self._seated)):
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        # Daemons: a look-up that hangs must not keep a stopped process alive.
+        thread = threading.Thread(target=self._sit, name=f"seat-{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The system has no more of them; those that are there do the work.
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
+
+    def _start_waiting(self) -> None:
+        """Start whoever may, lane after lane, while seats are free."""
+        # At most so many lanes have all that they may have as there are seats: the first others get one.
+        for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
+            queue = self._lanes[lane]
+            if self._may_start(lane, queue):
+                queue.at_work += 1
+                self._free -= 1
+                self._jobs.put(queue.waiting.popleft()[1])
+                # Next time it is the others' turn.
+                self._lanes[lane] = self._lanes.pop(lane)
+            if not self._free:
+                return
+
+    def _may_start(self, lane: Lane, queue: _Queue) -> bool:
+        if not queue.waiting or queue.halted:
+            return False
+        in_time = queue.waiting[0][0] >= self._clock() - self._patience_seconds
+        return in_time and queue.at_work < ceiling(self._at_once[lane[0]], self._free)
+
+    def collect(self, timeout_seconds: float) -> list[Done]:
+        """Wait for something to be done, gather what comes with it, and free those seats."""
+        finished = self._gathered(timeout_seconds) if self._seated else []
+        for done_at, job, done in finished:
+            lane = self._leave(job)
+            if done and done.may_follow:
+                self._freed.append((done_at, lane))
+                self._freed_of[lane] += 1
+        since = self._clock() - AHEAD_SECONDS
+        while self._freed and self._freed[0][0] <= since:
+            _, lane = self._freed.popleft()
+            _lower(self._freed_of, lane)
+        return [done for _, _, done in finished if done is not None]
+
+    def _gathered(self, timeout_seconds: float) -> list[tuple[float, Job, Done | None]]:
+        try:
+            finished = [self._finished.get(timeout=timeout_seconds)]
+        except Empty:
+            return []
+        self._gather(len(self._seated) // 2)
+        while not self._finished.empty():
+            finished.append(self._finished.get())
+        return finished
+
+    def _gather(self, enough: int) -> None:
+        """Wait a moment for half of the jobs: the fuller a batch, the less each result costs."""
+        for _ in range(GATHER_LOOKS):
+            if self._finished.qsize() >= enough - 1:
+                return
+            time.sleep(GATHER_SECONDS)
+
+    def take_back(self, *, everything: bool = False) -> list[Job]:
+        """Return the jobs that have waited too long, or whose lane has failed: they will not be started."""
+        since = math.inf if everything else self._clock() - self._patience_seconds
+        taken: list[Job] = []
+        with self._lock:
+            for lane, queue in list(self._lanes.items()):
+                # Those that have waited longest stand first.
+                while queue.waiting and (queue.halted or queue.waiting[0][0] < since):
+                    taken.append(queue.waiting.popleft()[1])
+                queue.halted = False
+                self._forget_empty(lane)
+            self._start_waiting()
+        for job in taken:
+            self._leave(job)
+        return taken
+
+    def _forget_empty(self, lane: Lane) -> None:
+        queue = self._lanes[lane]
+        if not queue.at_work and not queue.waiting:
+            del self._lanes[lane]
+
+    def _leave(self, job: Job) -> Lane:
+        del self._seated[id(job)]
+        lane = lane_of(job.watch)
+        _lower(self.held, lane)
+        return lane
+
+    def close(self) -> None:
+        """Let the threads end once they have nothing to do."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _sit(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            done = None
+            try:
+                done = self._try(job)
+            finally:
+                self._rise(job, done)
+
+    def _rise(self, job: Job, done: Done | None) -> None:
+        lane, done_at = lane_of(job.watch), self._clock()
+        with self._lock:
+            queue = self._lanes[lane]
+            queue.at_work -= 1
+            self._free += 1
+            # What waits must not follow into a trouble: whether it may is decided anew.
+            queue.halted |= not (done and done.may_follow)
+            self._forget_empty(lane)
+            self._start_waiting()
+        self._finished.put((done_at, job, done))
+
+    def _try(self, job: Job) -> Done | None:
+        try:
+            return self._work(job)
+        except Exception:
+            # A bug must cost one step, not a seat: the watch comes back when its lease runs out.
+            log.exception("step_crashed", watch=job.watch.id)
+            return None
+
+
+def _lower(counter: Counter[Lane], lane: Lane) -> None:
+    counter[lane] -= 1
+    if not counter[lane]:
+        del counter[lane]

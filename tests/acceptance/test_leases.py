@@ -1,0 +1,50 @@
+"""No question to HubSpot outlives the lease of the claim that it is asked for."""
+
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from bridge.hubspot.oauth import WAIT_SECONDS
+from bridge.settings import Settings
+from bridge.steps.start_import import PATIENCE_SECONDS
+from bridge.wiring import Bridge
+
+
+def wired(lease_seconds: float = 60, timeout_seconds: float = 10) -> Any:
+    """A bridge as the settings have it made; with a key, so that no file is made for one."""
+    environ = {
+        "BRIDGE_SECRET_KEY": Fernet.generate_key().decode(),
+        "BRIDGE_LEASE_SECONDS": str(lease_seconds),
+        "BRIDGE_CALLBACK_TIMEOUT": "1",
+        "HUBSPOT_TIMEOUT": str(timeout_seconds),
+    }
+    return Bridge(Settings.load(environ))
+
+
+@pytest.mark.parametrize(
+    ("lease_seconds", "timeout_seconds"), [(60, 10), (60, 59), (60, 30), (3, 1), (2, 1.5), (3_600, 300)]
+)
+def test_a_question_ends_before_the_lease_and_one_request_has_its_whole_time_out(
+    lease_seconds: float, timeout_seconds: float
+) -> None:
+    assert timeout_seconds <= wired(lease_seconds, timeout_seconds).hubspot._ask_seconds < lease_seconds
+
+
+def test_by_default_a_lease_has_room_for_two_refreshes_two_requests_and_the_waits() -> None:
+    assert wired().hubspot._ask_seconds >= 2 * (WAIT_SECONDS + 10 + 10)
+
+
+def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much() -> None:
+    lease_seconds = wired(lease_seconds=3_600).hubspot._tokens._oauth._lease.total_seconds()
+    assert 10 < lease_seconds <= 20
+
+
+@pytest.mark.parametrize(("lease_seconds", "timeout_seconds"), [(60, 10), (3_600, 10), (3_600, 300)])
+def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_request(
+    lease_seconds: float, timeout_seconds: float
+) -> None:
+    bridge = wired(lease_seconds, timeout_seconds)
+    assert bridge.errands.hubspot._ask_seconds + PATIENCE_SECONDS < 25
+    # The account's tokens are the same ones, and refreshed once for all.
+    assert bridge.errands.hubspot._tokens is bridge.hubspot._tokens

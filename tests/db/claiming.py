@@ -1,0 +1,88 @@
+"""Watches in a real database, claimed and saved as the steps do it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, insert
+
+from bridge.core.delivery import RetryPolicy, after_attempt
+from bridge.core.kinds import KINDS
+from bridge.core.polling import after_answer
+from bridge.core.watch import State, Watch
+from bridge.db import claims, watches
+from bridge.db.claims import Claimant, Result
+from bridge.db.ids import earliest_watch_id
+from bridge.db.rows import to_changes, to_row
+from bridge.db.tables import watches as table
+from tests.makers import NOW, a_watch, an_answer, an_ended_watch, later
+
+ONE = Claimant(worker="worker-1", lease_seconds=60)
+OTHER = Claimant(worker="worker-2", lease_seconds=60)
+ONE_TRY = RetryPolicy(schedule_seconds=(), jitter_share=0)
+
+
+def added(engine: Engine, *new: Watch) -> Sequence[Watch]:
+    with engine.begin() as connection:
+        connection.execute(insert(table), [to_row(watch) | to_changes(watch) for watch in new])
+    return new
+
+
+def due(number: int, state: State = State.WATCHING, *, lane: str = "a", at: float = 0) -> Watch:
+    """A watch in a lane that is due at this second."""
+    watch = an_ended_watch() if state is State.DELIVERING else a_watch(timeout_seconds=86_400)
+    return replace(watch, id=f"wat_{number:08}", account=lane, callback_host=lane, due_at=later(at))
+
+
+def claim(
+    engine: Engine,
+    shares: dict[str, int],
+    *,
+    by: Claimant = ONE,
+    state: State = State.WATCHING,
+    now: datetime = NOW,
+) -> list[Watch]:
+    with engine.begin() as connection:
+        return claims.claim(connection, state, shares, by, now)
+
+
+def saved(engine: Engine, *results: Result, by: Claimant = ONE) -> list[Result]:
+    with engine.begin() as connection:
+        return claims.save(connection, results, by.worker)
+
+
+def standing(engine: Engine, watch: Watch) -> Watch:
+    with engine.begin() as connection:
+        found = watches.get(connection, watch.id)
+    assert found is not None
+    return found
+
+
+def polled(claimed: Watch) -> Result:
+    answer = an_answer(200, {"status": "PENDING"})
+    after = after_answer(KINDS[claimed.kind], claimed, answer, now=NOW, jitter=0)
+    return Result(claimed=claimed, watch=after.watch, hubspot=after.hubspot)
+
+
+def delivered(claimed: Watch) -> Result:
+    done = after_attempt(claimed, an_answer(200), started_at=NOW, now=NOW, policy=ONE_TRY, jitter=0)
+    return Result(claimed=claimed, watch=done.watch, attempt=done.attempt)
+
+
+def ids(found: Sequence[Watch]) -> list[str]:
+    return [watch.id for watch in found]
+
+
+def numbered(number: int, state: State = State.WATCHING, **others: Any) -> Watch:
+    """A watch that was made in this second, with an id of then."""
+    settled = state not in (State.WATCHING, State.DELIVERING)
+    fields: dict[str, Any] = {
+        "id": earliest_watch_id(later(number)),
+        "task_id": f"task-{number}",
+        "state": state,
+        "created_at": later(number),
+        "due_at": None if settled else later(number),
+        "settled_at": NOW if settled else None,
+    }
+    return a_watch(**fields | others)

@@ -1,0 +1,270 @@
+"""Claims, on real databases: no watch is ever shared, and those come first that should."""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from itertools import chain
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, Table, insert, text
+
+from bridge.core.account_limits import AccountGate
+from bridge.core.circuit_breaker import Gate
+from bridge.core.polling import YOUNG_SECONDS, mix, urgency
+from bridge.core.quota import Usage
+from bridge.core.watch import Outcome, State, Watch
+from bridge.db import breakers, claims
+from bridge.db.claims import Claimant
+from bridge.db.engine import open_engine
+from bridge.db.tables import account_gates, host_gates
+from tests.db.claiming import ONE, OTHER, added, claim, delivered, due, ids, saved, standing
+from tests.makers import NOW, an_ended_watch, later
+from tests.threads import at_once
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+def test_many_claimants_never_share_a_watch(engine: Engine, state: State) -> None:
+    lanes = {"a": 7, "b": 3, "c": 5}
+    added(engine, *(due(number, state, lane="abc"[number % 3]) for number in range(300)))
+
+    def claim_all(number: int) -> list[str]:
+        claimant, mine = Claimant(worker=f"worker-{number}", lease_seconds=60), list[str]()
+        while came := claim(engine, lanes, by=claimant, state=state):
+            assert all(count <= lanes[lane] for lane, count in Counter(w.account for w in came).items())
+            assert {watch.claimed_by for watch in came} == {claimant.worker}
+            mine += ids(came)
+        return mine
+
+    # A claimant stops too early where others are taking all that it sees; one more takes what is left.
+    taken = [*chain.from_iterable(at_once(6, claim_all)), *claim_all(7)]
+    assert sorted(taken) == [f"wat_{number:08}" for number in range(300)]
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+def test_no_plan_of_postgresql_s_makes_a_claim_take_more_than_its_share(
+    postgres_url: str, state: State
+) -> None:
+    engine = open_engine(postgres_url)
+    added(engine, *(due(number, state, lane="ab"[number % 2]) for number in range(100)))
+    with engine.begin() as connection:
+        for join in ("hashjoin", "mergejoin", "hashagg", "sort", "material"):
+            connection.execute(text(f"SET LOCAL enable_{join} = off"))
+        assert len(claims.claim(connection, state, {"a": 3}, ONE, NOW)) == 3
+    engine.dispose()
+
+
+def test_a_claim_takes_those_that_have_waited_longest_of_each_lane(engine: Engine) -> None:
+    seconds = [-3.0, -9.0, -1.0, -5.0, 0.0, 1.0]
+    added(engine, *(due(place, lane="a", at=second) for place, second in enumerate(seconds)))
+    added(engine, *(due(place + 10, lane="b", at=second) for place, second in enumerate(seconds)))
+    came = claim(engine, {"a": 2, "b": 9, "c": 5, "d": 0})
+    assert sorted(ids(came)) == sorted(
+        f"wat_{number:08}" for number in (1, 3, *(10 + place for place in range(5)))
+    )
+
+
+def test_a_word_that_a_later_release_has_written_is_kept_and_stops_no_claim(engine: Engine) -> None:
+    added(engine, due(1, State.DELIVERING), due(2, State.DELIVERING))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE watches SET outcome = 'unheard_of' WHERE id = 'wat_00000001'"))
+    claimed = claim(engine, {"a": 2}, state=State.DELIVERING)
+    assert {watch.id: watch.outcome for watch in claimed} == {
+        "wat_00000001": "unheard_of",
+        "wat_00000002": Outcome.COMPLETED,
+    }
+    assert len(saved(engine, *map(delivered, claimed))) == 2
+    assert {standing(engine, watch).outcome for watch in claimed} == {"unheard_of", Outcome.COMPLETED}
+
+
+def test_a_claim_sees_only_its_own_state(engine: Engine) -> None:
+    added(engine, due(1, State.WATCHING), due(2, State.DELIVERING))
+    assert ids(claim(engine, {"a": 9}, state=State.DELIVERING)) == ["wat_00000002"]
+    assert ids(claim(engine, {"a": 9}, state=State.WATCHING)) == ["wat_00000001"]
+
+
+def test_a_claimed_watch_is_leased_and_otherwise_as_it_was(engine: Engine) -> None:
+    [watch] = added(engine, due(1))
+    [claimed] = claim(engine, {"a": 1})
+    assert claimed == replace(watch, due_at=later(60), claimed_by="worker-1")
+    assert standing(engine, watch) == claimed
+
+
+def test_a_watch_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
+    watch = replace(
+        an_ended_watch(),
+        created_at=later(0.123456).astimezone(),
+        ended_at=later(1.000001),
+        settled_at=later(2),
+        last_polled_at=later(0.5),
+        last_attempt_at=later(1.5),
+        claimed_by="worker-1",
+        status="COMPLETE",
+        error="é 😀",
+        refusals=2,
+        manual=True,
+        last_status_code=503,
+        metadata='{"größe": "\\u0000"}',
+    )
+    added(engine, watch)
+    assert standing(engine, watch) == watch
+
+
+def test_nobody_else_gets_a_watch_until_its_lease_has_run_out(engine: Engine) -> None:
+    added(engine, due(1))
+    assert claim(engine, {"a": 1})
+    assert not claim(engine, {"a": 1}, by=OTHER, now=later(59.999))
+    [claimed] = claim(engine, {"a": 1}, by=OTHER, now=later(60))
+    assert claimed.claimed_by == "worker-2"
+
+
+@pytest.mark.parametrize("odd_to_young", [True, False])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_when_the_quota_is_short_the_most_urgent_are_claimed(
+    engine: Engine, seed: int, *, odd_to_young: bool
+) -> None:
+    draw = random.Random(seed)  # noqa: S311 -- test data
+    some = [_waiting(number, draw) for number in range(150)]
+    added(engine, *some, *(replace(w, id=f"{w.id}_b", account="b") for w in some))
+
+    def most_urgent(found: Sequence[Watch]) -> list[str]:
+        return ids(sorted(found, key=_urgency, reverse=True)[:31])
+
+    ready = [watch for watch in some if watch.due_at is not None and watch.due_at <= NOW]
+    young = [watch for watch in ready if (NOW - watch.age_zero_at).total_seconds() < YOUNG_SECONDS]
+    expected = mix(most_urgent(young), most_urgent(ready), count=31, odd_to_young=odd_to_young)
+    with engine.begin() as connection:
+        came = claims.claim_urgent(connection, "a", 31, ONE, NOW, odd_to_young=odd_to_young)
+    assert sorted(ids(came)) == sorted(expected)
+    assert {(watch.claimed_by, watch.due_at) for watch in came} == {("worker-1", later(60))}
+
+
+def _waiting(number: int, draw: random.Random) -> Watch:
+    """A watch of any age that has waited for any time; SQLite compares milliseconds."""
+    age = round(10 ** draw.uniform(0, 5), 3)
+    waited = round(age * draw.uniform(0.01, 1), 3)
+    # All that are old and were never polled are equally urgent: their order is nobody's business.
+    last = None if age < 100 and draw.random() < 0.5 else later(-waited)
+    zero = later(-age) if draw.random() < 0.5 or last is None else later(-round(age / 2, 3))
+    watch = replace(due(number, at=draw.uniform(-60, 5)), created_at=later(-age), age_zero_at=zero)
+    return replace(watch, last_polled_at=last)
+
+
+def _urgency(watch: Watch) -> float:
+    waited = NOW - (watch.last_polled_at or watch.created_at)
+    return urgency(waited.total_seconds(), (NOW - watch.age_zero_at).total_seconds())
+
+
+@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+def test_the_lanes_are_those_with_due_watches_and_since_when(engine: Engine, state: State) -> None:
+    draw = random.Random(7)  # noqa: S311 -- test data
+    lanes = ["a", "B", "b.example", "ab", "z" * 60, "é", "_", "app.example.com"]
+    some = [
+        due(number, draw.choice(list(State)[:2]), lane=draw.choice(lanes), at=draw.uniform(-5, 30))
+        for number in range(60)
+    ]
+    added(engine, *some, due(99, state, lane="exactly now"), due(98, state, lane="soon", at=0.001))
+    expected: dict[str, datetime] = {}
+    for watch in (*some, due(99, state, lane="exactly now")):
+        if watch.state is state and watch.due_at is not None and watch.due_at <= NOW:
+            expected[watch.account] = min(watch.due_at, expected.get(watch.account, NOW))
+    with engine.begin() as connection:
+        assert claims.due_lanes(connection, state, NOW) == expected
+
+
+each_kind = pytest.mark.parametrize(
+    ("state", "gates"),
+    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
+    ids=["polls", "calls"],
+)
+
+
+def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
+    """Give each lane a gate that is paused until then, or not at all."""
+    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if gates is account_gates else {})
+    rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
+    connection.execute(insert(gates), rows)
+
+
+@each_kind
+def test_a_lane_that_is_paused_takes_no_place_among_the_due(
+    engine: Engine, state: State, gates: Table
+) -> None:
+    lanes = {"paused": later(5), "probed in a moment": NOW, "just back": None}
+    added(engine, *(due(n, state, lane=lane, at=n - 9) for n, lane in enumerate([*lanes, "well"])))
+    with engine.begin() as connection:
+        pause(connection, gates, lanes)
+        found = claims.due_lanes(connection, state, NOW)
+    assert list(found) == ["probed in a moment", "just back", "well"]
+
+
+def test_of_very_many_lanes_the_longest_due_are_looked_at(engine: Engine) -> None:
+    extra = claims.MOST_LANES + 3
+    added(engine, *(due(number, lane=f"lane-{number}", at=-number / 1000) for number in range(extra)))
+    with engine.begin() as connection:
+        found = claims.due_lanes(connection, State.WATCHING, NOW)
+    assert set(found) == {f"lane-{number}" for number in range(3, extra)}
+
+
+def test_an_empty_table_has_no_lanes(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert claims.due_lanes(connection, State.WATCHING, NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("pause", "ended_seconds_ago", "due_at", "found"),
+    [
+        pytest.param(99, 0, -1, True, id="paused, at the deadline"),
+        pytest.param(99, -1, -1, False, id="paused, before the deadline"),
+        pytest.param(99, 5, 1, False, id="paused, and its probe is on the way"),
+        pytest.param(-1, 59, -1, False, id="the pause is over, within the grace"),
+        pytest.param(-1, 60, -1, True, id="the pause is over, after the grace"),
+        pytest.param(None, 59, -1, False, id="not paused, within the grace"),
+        pytest.param(None, 60, -1, True, id="not paused, after the grace"),
+        pytest.param(None, 60, 1, False, id="not paused, and claimed"),
+    ],
+)
+def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
+    engine: Engine, *, pause: float | None, ended_seconds_ago: float, due_at: float, found: bool
+) -> None:
+    watch = replace(due(1, at=due_at), deadline_at=later(-ended_seconds_ago))
+    added(engine, watch, replace(due(2, State.DELIVERING, at=-1), deadline_at=later(-999)))
+    gate = Gate() if pause is None else Gate(paused_at=later(-9), paused_until=later(pause))
+    with engine.begin() as connection:
+        breakers.lock_accounts(connection, ["a"])
+        breakers.save_accounts(connection, {"a": AccountGate(gate=gate)})
+        late = claims.overdue(connection, NOW, grace_seconds=60, limit=9)
+    assert ids(late) == ([watch.id] if found else [])
+
+
+def test_the_longest_overdue_come_first(engine: Engine) -> None:
+    added(engine, *(replace(due(n, at=-1), deadline_at=later(-100 * n)) for n in (3, 1, 4, 2)))
+    with engine.begin() as connection:
+        late = claims.overdue(connection, NOW, grace_seconds=60, limit=3)
+    assert ids(late) == ["wat_00000004", "wat_00000003", "wat_00000002"]
+
+
+def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -> None:
+    added(engine, due(1, at=1))
+    east = later(0.5).astimezone(NOW.astimezone().tzinfo) + timedelta(seconds=0.5)
+    assert claim(engine, {"a": 1}) == []
+    assert ids(claim(engine, {"a": 1}, now=east)) == ["wat_00000001"]
+
+
+@each_kind
+def test_a_probe_that_is_given_back_opens_its_gate_to_another(
+    engine: Engine, state: State, gates: Table
+) -> None:
+    added(
+        engine, *(due(number, state, lane=lane) for number, lane in enumerate(["probed", "probed", "paused"]))
+    )
+    probe = claim(engine, {"probed": 1}, state=state)
+    # It is given back together with others, one of its own lane among them, whose leases end later.
+    claimed = probe + claim(engine, {"probed": 1, "paused": 1}, state=state, now=later(1))
+    with engine.begin() as connection:
+        pause(connection, gates, {"probed": later(ONE.lease_seconds), "paused": later(99)})
+        assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
+        assert set(claims.due_lanes(connection, state, later(1))) == {"probed"}
+        assert set(claims.due_lanes(connection, state, later(100))) == {"probed", "paused"}

@@ -1,0 +1,223 @@
+"""Pages of watches: filters, orders, cursors, and how far a page looks."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from bridge.core.watch import Outcome, State
+from bridge.db import pages
+from bridge.db.pages import Cursor, Order, Page
+from bridge.db.watch_lists import Filters
+from tests.db.claiming import added, numbered
+from tests.db.plans import plan_of
+from tests.makers import NOW, a_watch, later
+
+
+def encoded(text: str | bytes) -> str:
+    return urlsafe_b64encode(text if isinstance(text, bytes) else text.encode()).decode().rstrip("=")
+
+
+def page(
+    engine: Engine,
+    filters: Filters | None = None,
+    *,
+    order: Order = Order.CREATED_AT,
+    cursor: Cursor | None = None,
+    limit: int = 100,
+) -> Page:
+    with engine.begin() as connection:
+        return pages.page(connection, filters or Filters(), order=order, cursor=cursor, limit=limit)
+
+
+def tasks(page: Page) -> list[str]:
+    return [watch.task_id for watch in page.watches]
+
+
+def walked(
+    start: Callable[[Cursor | None], Page], *, backwards_from: Cursor | None = None
+) -> list[list[str]]:
+    """The pages one after another; backwards, they come in the order in which they are found."""
+    found, cursor, end = [], backwards_from, False
+    while not end:
+        one = start(cursor)
+        found.append(tasks(one))
+        cursor = one.previous if backwards_from else one.following
+        end = cursor is None
+    return found
+
+
+def test_pages_follow_each_other_newest_first(engine: Engine) -> None:
+    added(engine, *(numbered(number) for number in (2, 0, 3, 1, 4)))
+    found = walked(lambda cursor: page(engine, cursor=cursor, limit=2))
+    assert found == [["task-4", "task-3"], ["task-2", "task-1"], ["task-0"]]
+    assert page(engine).previous is None
+
+
+def test_pages_lead_back_to_the_first(engine: Engine) -> None:
+    added(engine, *(numbered(number) for number in range(5)))
+    last = page(engine, cursor=Cursor(watch_id=numbered(1).id), limit=2)
+    assert tasks(last) == ["task-0"]
+    assert last.following is None
+    found = walked(lambda cursor: page(engine, cursor=cursor, limit=2), backwards_from=last.previous)
+    assert found == [["task-2", "task-1"], ["task-4", "task-3"]]
+
+
+def test_a_page_that_was_found_backwards_leads_on(engine: Engine) -> None:
+    added(engine, *(numbered(number) for number in range(5)))
+    middle = page(engine, cursor=Cursor(watch_id=numbered(1).id, backwards=True), limit=2)
+    assert tasks(middle) == ["task-3", "task-2"]
+    assert tasks(page(engine, cursor=middle.following, limit=2)) == ["task-1", "task-0"]
+
+
+def test_what_has_ended_comes_in_the_order_of_its_end(engine: Engine) -> None:
+    ends = {0: 9, 1: 7, 2: 9, 3: 5}
+    added(engine, numbered(4), *(numbered(n, State.DELIVERED, ended_at=later(at)) for n, at in ends.items()))
+
+    def by_end(cursor: Cursor | None) -> Page:
+        return page(engine, order=Order.ENDED_AT, cursor=cursor, limit=3)
+
+    assert walked(by_end) == [["task-2", "task-0", "task-1"], ["task-3"]]
+    last = by_end(by_end(None).following)
+    assert walked(by_end, backwards_from=last.previous) == [["task-2", "task-0", "task-1"]]
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"state": [State.DELIVERED]}, [1]),
+        ({"state": [State.DELIVERED, State.WITHDRAWN]}, [7, 1]),
+        ({"state": [State.WITHDRAWN, State.DELIVERING]}, [8, 7]),
+        ({"outcome": [Outcome.FAILED]}, [1]),
+        ({"outcome": [Outcome.FAILED, Outcome.REJECTED]}, [8, 1]),
+        ({"outcome": [Outcome.COMPLETED, Outcome.REJECTED]}, [8, 7]),
+        ({"kind": ["crm-export"]}, [2]),
+        ({"kind": ["crm-export", "crm-import"]}, [3, 2]),
+        ({"account": "portal-2"}, [3]),
+        ({"client": "shop"}, [4]),
+        ({"task_id": "task-5"}, [5]),
+        ({"callback_host": "other.example.com"}, [6]),
+        ({"created_after": later(7)}, [8]),
+        ({"created_before": later(1)}, [0]),
+        ({"created_after": later(1), "created_before": later(4)}, [3, 2]),
+        ({"ended_after": later(20)}, [8]),
+        ({"ended_before": later(30)}, [7]),
+        ({"settled_after": NOW}, []),
+        ({"settled_before": later(1)}, [7, 1]),
+        ({"client": "cms", "state": [State.WATCHING], "created_after": later(3)}, [6, 5]),
+        ({"outcome": [Outcome.FAILED], "state": [State.UNDELIVERED]}, []),
+    ],
+)
+@pytest.mark.parametrize("order", Order)
+def test_each_filter_must_be_passed(
+    engine: Engine, order: Order, filters: dict[str, Any], found: list[int]
+) -> None:
+    added(
+        engine,
+        numbered(0),
+        numbered(1, State.DELIVERED, outcome=Outcome.FAILED),
+        numbered(2, kind="crm-export"),
+        numbered(3, account="portal-2", kind="crm-import"),
+        numbered(4, client="shop"),
+        numbered(5),
+        numbered(6, callback_host="other.example.com"),
+        numbered(7, State.WITHDRAWN, outcome=Outcome.COMPLETED, ended_at=later(20)),
+        numbered(8, State.DELIVERING, outcome=Outcome.REJECTED, ended_at=later(30)),
+    )
+    in_order = [number for number in found if order is Order.CREATED_AT or number in (7, 8)]
+    assert tasks(page(engine, Filters(**filters), order=order)) == [f"task-{number}" for number in in_order]
+
+
+def test_a_page_looks_only_so_far_and_leads_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "LOOKED_AT", 4)
+    rare = {3: "rare.example.com", 11: "rare.example.com"}
+    added(engine, *(numbered(n, callback_host=rare.get(n, "often.example.com")) for n in range(14)))
+
+    def looking(cursor: Cursor | None) -> Page:
+        return page(engine, Filters(callback_host="rare.example.com"), cursor=cursor, limit=2)
+
+    assert walked(looking) == [["task-11"], [], ["task-3"], []]
+    assert walked(looking, backwards_from=Cursor(watch_id=numbered(0).id, backwards=True)) == [
+        ["task-3"],
+        [],
+        ["task-11"],
+        [],
+    ]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"outcome": [Outcome.REJECTED]},
+        {"outcome": [Outcome.REJECTED, Outcome.FAILED], "client": "cms"},
+        {"state": [State.UNDELIVERED]},
+        {"state": [State.UNDELIVERED, State.WITHDRAWN], "kind": ["file-import"]},
+        {"client": "shop"},
+        {"task_id": "task-17"},
+        {"created_before": later(-1)},
+    ],
+)
+def test_no_filter_reads_all_that_is_there(engine: Engine, filters: dict[str, Any]) -> None:
+    ended = {"outcome": Outcome.COMPLETED, "ended_at": NOW}
+    added(engine, *(numbered(number, State.DELIVERED, **ended) for number in range(3_000)))
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        for order in Order:
+            look = partial(pages.page, filters=Filters(**filters), order=order, cursor=None, limit=50)
+            plan = plan_of(connection, look)
+            assert "Seq Scan on watches" not in plan
+            assert "SCAN watches" not in plan.replace("SCAN watches USING", "")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        Cursor(watch_id="wat_0123456789"),
+        Cursor(watch_id="A" * 8, backwards=True),
+        Cursor(watch_id="_" * 64, ended_at=later(0.123456)),
+        Cursor(watch_id="wat_0123456789", ended_at=NOW, backwards=True),
+    ],
+)
+def test_a_cursor_is_read_as_it_was_written(cursor: Cursor) -> None:
+    assert Cursor.read(str(cursor)) == cursor
+    assert "=" not in str(cursor)
+
+
+def test_a_cursor_of_the_last_release_is_read() -> None:
+    assert Cursor.read(encoded("wat_0123456789")) == Cursor(watch_id="wat_0123456789")
+
+
+def test_a_cursor_fits_lists_in_its_own_order() -> None:
+    watch = a_watch(ended_at=NOW)
+    assert Cursor(watch_id=watch.id).fits(Order.CREATED_AT)
+    assert not Cursor(watch_id=watch.id).fits(Order.ENDED_AT)
+    assert Cursor(watch_id=watch.id, ended_at=NOW).fits(Order.ENDED_AT)
+    assert not Cursor(watch_id=watch.id, ended_at=NOW).fits(Order.CREATED_AT)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "d2F0",
+        "wat_0123456789",
+        "\x00",
+        "é",
+        "\ud800",
+        "!" + encoded("wat_0123456789"),
+        encoded("wat_0123456789") + "=",
+        encoded(b"wat_\xff\xff\xff\xff"),
+        encoded("wat_01234' OR 1"),
+        encoded("w" * 65),
+        encoded("--wat_0123456789"),
+        encoded(".wat_0123456789"),
+        encoded("1" * 18 + ".wat_0123456789"),
+        encoded("٣.wat_0123456789"),
+    ],
+)
+def test_a_cursor_that_is_none_of_ours_leads_nowhere(cursor: str) -> None:
+    assert Cursor.read(cursor) is None

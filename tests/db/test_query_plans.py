@@ -1,0 +1,91 @@
+"""What runs all the time goes by the indexes that were made for it, on both databases."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from bridge.core.watch import State
+from bridge.db import breakers, claims, clients, housekeeping
+from bridge.db import watches as store
+from tests.db.claiming import ONE, added, due
+from tests.db.plans import plan_of
+from tests.makers import NOW
+
+HOT: dict[str, list[Callable[[Connection], object]]] = {
+    "ix_watches_to_poll": [
+        lambda c: claims.due_lanes(c, State.WATCHING, NOW),
+        lambda c: claims.claim(c, State.WATCHING, {"lane-3": 9}, ONE, NOW),
+        lambda c: claims.claim_urgent(c, "lane-3", 9, ONE, NOW, odd_to_young=True),
+    ],
+    "ix_watches_to_deliver": [
+        lambda c: claims.due_lanes(c, State.DELIVERING, NOW),
+        lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
+    ],
+    "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
+    "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
+    "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
+    "ix_watches_to_time_out": [lambda c: claims.overdue(c, NOW, grace_seconds=60, limit=9)],
+}
+
+
+# How many watches are settled, how many wait, and in how many lanes: a database looks different to its planner
+# when a burst is on, when it is old, and when every callback goes to a host of its own.
+MIXES = [(3_000, 2_000, 20), (4_900, 100, 4), (4_000, 1_000, 1_000)]
+
+
+@pytest.mark.parametrize(("settled", "open_", "lanes"), MIXES)
+def test_what_runs_all_the_time_goes_by_its_partial_index(
+    engine: Engine, settled: int, open_: int, lanes: int
+) -> None:
+    over = [replace(due(n), state=State.DELIVERED, due_at=None, settled_at=NOW) for n in range(settled)]
+    waiting = [
+        due(n, list(State)[n % 2], lane=f"lane-{n // 2 % lanes}", at=n - 4_000)
+        for n in range(settled, settled + open_)
+    ]
+    added(engine, *over, *waiting)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plans = [(index, plan_of(connection, act)) for index, acts in HOT.items() for act in acts]
+    for index, plan in plans:
+        assert index in plan
+        assert "Seq Scan on watches" not in plan
+        assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
+
+
+HELD = [replace(due(number, at=60), claimed_by=ONE.worker) for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda c: claims.give_back(c, HELD, ONE.worker, NOW),
+        lambda c: claims.claim_urgent(c, "a", 9, ONE, NOW, odd_to_young=True),
+        lambda c: store.answers_of(c, ["a", "b"]),
+        lambda c: breakers.lock_accounts(c, ["a", "b"]),
+        lambda c: breakers.lock_hosts(c, ["a", "b"]),
+        lambda c: breakers.read_accounts(c, ["a", "b"]),
+        lambda c: breakers.read_hosts(c, ["a", "b"]),
+        lambda c: clients.by_keys(c, ["hib_a", "hib_b"]),
+        lambda c: clients.secrets_of(c, ["a", "b"], NOW),
+    ],
+)
+def test_what_is_asked_for_by_name_is_not_looked_for(
+    sqlite_engine: Engine, act: Callable[[Connection], object]
+) -> None:
+    # No ANALYZE: nobody runs it on a bridge's SQLite. PostgreSQL scans tables as small as these on purpose.
+    added(sqlite_engine, *HELD, *(due(number, at=-number) for number in range(10, 100)))
+    with sqlite_engine.begin() as connection:
+        plan = plan_of(connection, act)
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan.replace("SCAN json_each VIRTUAL TABLE", "")
+
+
+def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> None:
+    added(engine, *(due(number, at=-number) for number in range(500)))
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plan = plan_of(connection, lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW))
+    assert "TEMP B-TREE" not in plan

@@ -1,0 +1,29 @@
+"""Fixtures for the tests of what talks to the outside."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.http.transport import Transport
+from tests.http.receiver import OK, Authority, Receiver, answering
+from tests.http.transports import a_transport
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    """For peers that answer."""
+    transport = a_transport()
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A peer that answers everything with OK, and whose requests can be read as they came."""
+    with Receiver(answering(OK)) as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))

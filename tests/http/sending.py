@@ -1,0 +1,28 @@
+"""Callbacks as they are sent, by senders that dial what they are allowed to and nothing else."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bridge.core.http_results import Answer, NoAnswer
+from bridge.http.callbacks import CallbackSender
+from bridge.http.deadline import system_lookup
+from tests.senders import a_sender
+
+HEADERS = {"Content-Type": "application/json", "webhook-id": "wat_00000001"}
+BODY = b'{"type":"import.completed"}'
+
+
+def sender(*, names: Mapping[str, Sequence[str]] | None = None, **others: Any) -> CallbackSender:
+    """A sender; `names` is all that its name server knows, the system's is asked when there is none."""
+    lookup = system_lookup if names is None else names.__getitem__
+    return a_sender(**{"timeout_seconds": 3, "allow": (), "lookup": lookup} | others)
+
+
+def post(callbacks: CallbackSender, url: str) -> Answer | NoAnswer:
+    answer = callbacks.post(url, HEADERS, BODY)
+    callbacks.close()
+    return answer
+
+
+def is_refused(answer: Answer | NoAnswer) -> bool:
+    return isinstance(answer, NoAnswer) and answer.blocked and answer.reason.startswith("the address is not ")

@@ -1,0 +1,88 @@
+"""Connections through a proxy: what it is told, what it cannot see, and how its failures are named."""
+
+from collections.abc import Callable
+
+import pytest
+
+from bridge.core.http_results import Answer, NoAnswer
+from tests.http.receiver import OK, Authority, Receiver, Visit, answering, answering_once, dripping
+from tests.http.transports import HEADERS, a_transport
+
+
+def test_a_proxy_is_given_the_whole_url_and_the_name_is_not_looked_up() -> None:
+    with Receiver(answering(OK)) as proxy:
+        transport = a_transport(
+            proxy=f"http://user:hush@127.0.0.1:{proxy.port}",
+            guard=lambda address: f"{address} is refused",
+            lookup=lambda host: pytest.fail(f"{host} was looked up"),
+        )
+        assert isinstance(transport.send("POST", "http://app.example:81/x?y", HEADERS, b"{}"), Answer)
+        transport.close()
+    assert proxy.requests[0].startswith(b"POST http://app.example:81/x?y HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpodXNo" in proxy.requests[0]
+
+
+def tunnel(answer: bytes, authority: Authority) -> Callable[[Receiver, Visit], None]:
+    """A proxy that answers CONNECT, then is the server itself."""
+
+    def script(receiver: Receiver, visit: Visit) -> None:
+        receiver.read(visit)
+        visit.send(answer)
+        with authority.server("app.example").wrap_socket(visit.connection, server_side=True) as inside:
+            answering(OK)(receiver, Visit(inside, visit.number, visit.over))
+
+    return script
+
+
+def test_https_goes_through_a_tunnel_and_the_server_is_verified(authority: Authority) -> None:
+    with Receiver(tunnel(b"HTTP/1.1 200 OK\r\n\r\n", authority)) as proxy:
+        transport = a_transport(
+            proxy=f"http://127.0.0.1:{proxy.port}",
+            tls=authority.trust(),
+        )
+        assert isinstance(transport.send("GET", "https://app.example/x", HEADERS), Answer)
+        assert transport.send("GET", "https://other.example/x", HEADERS) != Answer(status_code=200)
+        transport.close()
+    assert proxy.requests[0].startswith(b"CONNECT app.example:443 HTTP/1.")
+    assert proxy.requests[1].startswith(b"GET /x HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            answering_once(b"HTTP/1.1 407 Who are you\r\n\r\n"),
+            "through the proxy: CONNECT was answered with 407",
+        ),
+        (answering_once(b""), "through the proxy: the server closed the connection without an answer"),
+        (
+            answering_once(b"HTTP/1.1 200 OK\r\nX: y\r\n"),
+            "through the proxy: the server closed the connection without an answer",
+        ),
+        (dripping(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), "through the proxy: timed out after 0.4 s"),
+    ],
+    ids=["refusal", "silence", "half an answer", "drip"],
+)
+def test_a_proxy_that_fails_is_named(script: Callable[[Receiver, Visit], None], reason: str) -> None:
+    with Receiver(script) as proxy:
+        hasty = a_transport(timeout_seconds=0.4, proxy=f"http://user:hush@127.0.0.1:{proxy.port}")
+        assert hasty.send("GET", "https://app.example/x", HEADERS) == NoAnswer(reason=reason)
+        hasty.close()
+
+
+def test_a_proxy_that_is_away_is_named() -> None:
+    with Receiver(answering(OK)) as gone:
+        proxy = f"http://127.0.0.1:{gone.port}"
+    transport = a_transport(proxy=proxy)
+    for url in ("http://app.example/", "https://app.example/"):
+        assert transport.send("GET", url, HEADERS) == NoAnswer(reason="the proxy: connection refused")
+
+
+def test_no_proxy_of_the_environment_does_not_go_around_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("no_proxy", "*")
+    with Receiver(answering(OK)) as proxy:
+        transport = a_transport(proxy=f"http://127.0.0.1:{proxy.port}")
+        assert isinstance(transport.send("GET", "http://app.example/", HEADERS), Answer)
+        transport.close()
+    assert len(proxy.requests) == 1

@@ -1,0 +1,167 @@
+"""The transport: however slowly the other side goes about it, a request ends in time."""
+
+import http.client
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from bridge.core.http_results import Answer, NoAnswer
+from bridge.http.transport import Transport
+from tests.http.receiver import OK, Authority, Receiver, Visit, dripping
+from tests.http.transports import GENEROUS_SECONDS, HEADERS, LIMIT, a_transport
+
+TIMED_OUT = NoAnswer(reason="timed out after 0.4 s")
+TOO_MANY_INTERIM = NoAnswer(reason="the server sent more than 100 interim answers")
+
+
+@pytest.fixture
+def hasty() -> Iterator[Transport]:
+    """For peers that do not end."""
+    transport = a_transport(timeout_seconds=0.4)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def send(hasty: Transport) -> Callable[[Receiver], Answer | NoAnswer]:
+    """POST to a peer that does not end, and prove that the call did."""
+
+    def send(receiver: Receiver) -> Answer | NoAnswer:
+        began = time.monotonic()
+        answer = hasty.send("POST", receiver.url(), HEADERS, b"{}")
+        assert time.monotonic() - began < GENEROUS_SECONDS
+        return answer
+
+    return send
+
+
+Send = Callable[[Receiver], Answer | NoAnswer]
+
+
+@pytest.mark.parametrize(
+    ("beginning", "pieces"),
+    [
+        (b"", [b"H"]),
+        (b"HTTP/1.1 200 OK\r\n", [b"X-Drip: 1\r\n"]),
+        (b"HTTP/1.1 200 OK\r\nX-Long: ", [b"x"]),
+        (b"", [b"HTTP/1.1 100 Continue\r\n\r\n"]),
+        (b"", [b"HTTP/1.1 103 Early Hints\r\n\r\n"]),
+    ],
+    ids=["status line", "headers", "one header", "100 Continue", "103 Early Hints"],
+)
+def test_a_drip_ahead_of_the_body_is_cut(send: Send, beginning: bytes, pieces: list[bytes]) -> None:
+    with Receiver(dripping(beginning, *pieces)) as receiver:
+        assert send(receiver) == TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        (b"Content-Length: 1000", [b"x"]),
+        (b"Connection: close", [b"x"]),
+        (b"Transfer-Encoding: chunked", [b"1\r\nx\r\n"]),
+        (b"Transfer-Encoding: chunked", [b"1"]),
+        (b"Transfer-Encoding: chunked\r\n\r\n0", [b"\r\nT: x"]),
+    ],
+    ids=["length", "to the end", "chunks", "one chunk's size", "trailers"],
+)
+def test_a_drip_of_the_body_is_cut_and_the_status_counts(
+    send: Send, head: bytes, pieces: list[bytes]
+) -> None:
+    end = b"" if b"\r\n\r\n" in head else b"\r\n\r\n"
+    with Receiver(dripping(b"HTTP/1.1 200 OK\r\n" + head + end, *pieces)) as receiver:
+        answer = send(receiver)
+    assert isinstance(answer, Answer)
+    assert (answer.status_code, answer.complete) == (200, False)
+    assert set(answer.body) <= set(b"x")
+
+
+def test_what_came_of_a_dripping_body_is_kept(send: Send) -> None:
+    head = b"HTTP/1.1 500 Oops\r\nContent-Length: 1000\r\n\r\nwhy: "
+    with Receiver(dripping(head, b".")) as receiver:
+        answer = send(receiver)
+    assert isinstance(answer, Answer)
+    assert answer.body.startswith(b"why: ..")
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x16\x03\x03\x3f\xff"], ids=["silence", "drip"])
+def test_a_tls_handshake_that_does_not_end_is_cut(hasty: Transport, beginning: bytes) -> None:
+    def script(_: Receiver, visit: Visit) -> None:
+        visit.send(beginning)
+        visit.drip(itertools.repeat(b"\0" if beginning else b""))
+
+    with Receiver(script) as receiver:
+        began = time.monotonic()
+        answer = hasty.send("GET", f"https://127.0.0.1:{receiver.port}/", HEADERS)
+    assert answer == TIMED_OUT
+    assert time.monotonic() - began < GENEROUS_SECONDS
+
+
+def test_a_drip_inside_tls_is_cut(authority: Authority) -> None:
+    hasty = Transport(timeout_seconds=0.4, body_limit=LIMIT, tls=authority.trust())
+    scripts = [dripping(b"", b"H"), dripping(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x")]
+    answers = []
+    for script in scripts:
+        with Receiver(script, tls=authority.server("127.0.0.1")) as receiver:
+            answers.append(hasty.send("GET", receiver.url(), HEADERS))
+    assert answers[0] == TIMED_OUT
+    assert isinstance(answers[1], Answer)
+    assert not answers[1].complete
+    hasty.close()
+
+
+def test_a_peer_that_accepts_and_hangs_is_left(send: Send) -> None:
+    with Receiver(lambda _, visit: visit.hang()) as receiver:
+        assert send(receiver) == TIMED_OUT
+
+
+def test_a_peer_that_never_reads_the_request_is_left(hasty: Transport) -> None:
+    with Receiver(lambda _, visit: visit.hang()) as receiver:
+        assert hasty.send("POST", receiver.url(), HEADERS, b"x" * 50_000_000) == TIMED_OUT
+
+
+def test_a_flood_of_interim_answers_is_cut(send: Send) -> None:
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000
+
+    def script(receiver: Receiver, visit: Visit) -> None:
+        receiver.read(visit)
+        visit.drip(itertools.repeat(flood), every_seconds=0)
+
+    limited = hasattr(http.client, "_MAXINTERIMRESPONSES")  # since 3.13.18 and 3.14.10
+    with Receiver(script) as receiver:
+        assert send(receiver) == (TOO_MANY_INTERIM if limited else TIMED_OUT)
+
+
+def test_a_kept_connection_has_a_deadline_too(send: Send) -> None:
+    def script(receiver: Receiver, visit: Visit) -> None:
+        receiver.read(visit)
+        visit.send(OK)
+        receiver.read(visit)
+        visit.drip(itertools.repeat(b"H"))
+
+    with Receiver(script) as receiver:
+        assert isinstance(send(receiver), Answer)
+        assert send(receiver) == TIMED_OUT
+    assert receiver.connections == 1
+
+
+def test_a_kept_connection_that_hangs_is_not_tried_again(send: Send) -> None:
+    def script(receiver: Receiver, visit: Visit) -> None:
+        while receiver.read(visit):
+            if len(receiver.requests) == 1:
+                visit.send(OK)
+
+    with Receiver(script) as receiver:
+        assert isinstance(send(receiver), Answer)
+        assert send(receiver) == TIMED_OUT
+    assert (receiver.connections, len(receiver.requests)) == (1, 2)
+
+
+def test_a_lookup_that_hangs_is_left() -> None:
+    over = threading.Event()
+    hasty = Transport(timeout_seconds=0.3, body_limit=LIMIT, lookup=lambda _: [str(over.wait(60))])
+    assert hasty.send("GET", "http://slow.example/", HEADERS) == NoAnswer(reason="DNS timed out after 0.3 s")
+    over.set()

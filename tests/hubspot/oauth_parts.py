@@ -1,0 +1,65 @@
+"""What the tests of OAuth tokens share."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from bridge.db.tables import oauth_tokens
+from bridge.hubspot.oauth import OAuthTokens
+from bridge.sandbox import Sandbox, Target
+from tests.hubspot_accounts import Clock, a_cipher, a_transport
+from tests.reliability.waiting import until
+
+TOKEN_SERVER = Target(endpoint="oauth-token")
+LIFE_SECONDS = 1800
+DUE_AFTER_SECONDS = 1620  # a tenth of its life before its end
+
+
+def new_tokens(engine: Engine, clock: Callable[[], Any], *, timeout_seconds: float = 10) -> OAuthTokens:
+    """What a process has; two of them are as good as two processes."""
+    return OAuthTokens(
+        engine=engine,
+        cipher=a_cipher(),
+        transport=a_transport(timeout_seconds),
+        clock=clock,
+        lease_seconds=timeout_seconds + 5,
+    )
+
+
+def asked(hubspot: Sandbox) -> int:
+    """How often the token server was asked."""
+    return int(hubspot.state.ledger()["endpoints"].get("oauth-token", 0))
+
+
+def refreshes(hubspot: Sandbox) -> int:
+    return int(hubspot.state.ledger()["refreshes"])
+
+
+def real_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def ahead_of(clock: Clock, seconds: float) -> Callable[[], datetime]:
+    return lambda: clock() + timedelta(seconds=seconds)
+
+
+def slow_clock(seconds: float) -> Callable[[], float]:
+    """A clock for the sandbox, which reads it during each refresh: thus a refresh takes its time."""
+
+    def clock() -> float:
+        time.sleep(seconds)
+        return time.time()
+
+    return clock
+
+
+def await_asked(hubspot: Sandbox, times: int) -> None:
+    until(lambda: asked(hubspot) >= times)
+
+
+def stored(engine: Engine) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(oauth_tokens)).mappings().one()

@@ -1,0 +1,84 @@
+"""A whole bridge on one site: a worker, a web process and their clients, with watches in every stage."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bridge.sandbox import Sandbox
+from tests.reliability.api import Api
+from tests.reliability.database import Site
+from tests.reliability.ledger import Ledger
+from tests.reliability.processes import Processes, Running, errors, free_port, processes
+from tests.reliability.receiver import Receiver
+from tests.reliability.waiting import until
+
+# Longer than the slow receiver takes, even on a loaded machine; shorter than an outage.
+ENV = {
+    "BRIDGE_EMBEDDED_WORKER": "false",
+    "BRIDGE_LEASE_SECONDS": "6",
+    "BRIDGE_CALLBACK_TIMEOUT": "5",
+    "HUBSPOT_TIMEOUT": "5",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class House:
+    """A bridge of real processes; `api` calls its web process."""
+
+    site: Site
+    hubspot: Sandbox
+    receiver: Receiver
+    ledger: Ledger
+    processes: Processes
+    worker: Running
+    web: Running
+    api: Api
+
+    def register(self, behaviour: str = "ok", *, tasks: int = 1, pending_seconds: float = 0) -> None:
+        """Register watches over REST; HubSpot's tasks have ended after so long."""
+        for task_id in self.hubspot.state.add_tasks(tasks=tasks, pending_seconds=pending_seconds):
+            answer = self.api.register(task_id, self.receiver.url(self.site, behaviour))
+            assert answer.status_code in {200, 201}, answer.text
+            self.ledger.promise(answer.json()["id"])
+
+    def arrivals(self) -> int:
+        """Return how many callbacks have arrived."""
+        return len(self.receiver.arrivals(self.site))
+
+    def fill(self) -> None:
+        """Have callbacks in flight, and tasks that end a little later."""
+        before = self.arrivals()
+        self.register(tasks=3, pending_seconds=5)
+        self.register("slow", tasks=3)
+        until(lambda: self.arrivals() > before)
+
+    def errors(self) -> list[dict[str, Any]]:
+        """Return what its processes have logged as errors."""
+        return [*errors(self.worker.log), *errors(self.web.log)]
+
+
+@contextmanager
+def house(site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Iterator[House]:
+    """Run a bridge until the block ends."""
+    port = free_port()
+    with processes(site.env(hubspot.url, **ENV), folder) as started:
+        yield House(
+            site=site,
+            hubspot=hubspot,
+            receiver=receiver,
+            ledger=Ledger(site, receiver),
+            processes=started,
+            worker=started.worker(),
+            web=started.web(port),
+            api=Api(site, port),
+        )
+
+
+def cpu_share(running: Running, seconds: float) -> float:
+    """Return which share of a processor a process uses in the next `seconds`."""
+    before = running.cpu_seconds()
+    time.sleep(seconds)
+    return (running.cpu_seconds() - before) / seconds

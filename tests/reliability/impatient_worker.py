@@ -1,0 +1,12 @@
+"""A real worker with little time to stop: `python -m tests.reliability.impatient_worker`. The real 22 s are too long for a test."""
+
+import sys
+
+from bridge import cli
+from bridge.worker import clock
+
+GRACE_SECONDS = 1.5
+
+if __name__ == "__main__":
+    clock.STOP_SECONDS = GRACE_SECONDS
+    sys.exit(cli.main(["worker"]))

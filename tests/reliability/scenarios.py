@@ -1,0 +1,82 @@
+"""Scenes: a site, its HubSpot and its receiver, on which processes die, stop and go on.
+
+The scenes of a module are played side by side: most of each is waiting for a lease to run out.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TypeVar
+
+from bridge.sandbox import Sandbox
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+from bridge.worker.loop import Worker
+from tests.reliability import forked
+from tests.reliability.database import LEASE_SECONDS, Site
+from tests.reliability.ledger import Ledger
+from tests.reliability.receiver import Receiver
+from tests.reliability.waiting import until
+
+# Two processors are busy with so many: with more at a time, they would wait for each other.
+SIDE_BY_SIDE = 10
+# What must not be sent again would be sent when the lease runs out that nobody ended.
+QUIET_SECONDS = LEASE_SECONDS + 1
+
+Name = TypeVar("Name", bound=Hashable)
+Came = TypeVar("Came")
+
+
+@contextmanager
+def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
+    """A worker that does nothing by itself."""
+    bridge = Bridge(Settings.load(site.env(hubspot.url)))
+    yield bridge.clock._worker
+    bridge.engine.dispose()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """Where a scene plays; `folder` holds the logs of its processes."""
+
+    site: Site
+    hubspot: Sandbox
+    receiver: Receiver
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """The log of the process that is struck."""
+        return self.folder / "struck.log"
+
+    def struck(
+        self, boundary: str, nth: int, number: str, command: str, **changes: str
+    ) -> AbstractContextManager[BaseProcess]:
+        """Run a command that gets a signal when it reaches a boundary for the nth time."""
+        env = self.site.env(self.hubspot.url, **changes)
+        return forked.running(env, self.log, boundary, str(nth), number, command)
+
+    def healthy_worker(self, **changes: str) -> AbstractContextManager[BaseProcess]:
+        """Run a worker to which nothing happens."""
+        return forked.running(self.site.env(self.hubspot.url, **changes), self.folder / "healthy.log")
+
+
+def followed(ledger: Ledger) -> list[str]:
+    """Wait until all that was promised is told, and for what might still come; return what is wrong."""
+    until(ledger.settled)
+    time.sleep(QUIET_SECONDS)
+    return ledger.problems()
+
+
+@contextmanager
+def played(plays: Mapping[Name, Callable[[], Came]]) -> Iterator[Mapping[Name, Future[Came]]]:
+    """Play scenes, some at a time; what came of each."""
+    stage = ThreadPoolExecutor(SIDE_BY_SIDE)
+    try:
+        yield {name: stage.submit(play) for name, play in plays.items()}
+    finally:
+        stage.shutdown(cancel_futures=True)

@@ -1,0 +1,286 @@
+"""The account check: every answer in words that tell an operator what to do."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from bridge import sandbox
+from bridge.core import quota
+from bridge.core.circuit_breaker import Gate
+from bridge.core.quota import QuotaLeft, interval_seconds
+from bridge.db import breakers
+from bridge.db.accounts import Account, Credentials
+from bridge.db.engine import open_engine
+from bridge.sandbox import Reply, Sandbox, SandboxOptions, Target
+from bridge.steps import check_account
+from bridge.steps.check_account import AccountCheck
+from tests.http.held_server import HeldServer, response
+from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
+from tests.makers import NOW, later
+
+Check = Callable[[Account], AccountCheck]
+HTML = {"Content-Type": "text/html"}
+
+
+def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
+    found = check_account.check(errands(engine, clock, account, timeout_seconds=2), "default")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def check(sqlite_url: str, clock: Clock) -> Iterator[Check]:
+    """For words, any database will do."""
+    engine = open_engine(sqlite_url)
+    yield functools.partial(checked, engine, clock)
+    engine.dispose()
+
+
+# What the answers mean
+
+
+def test_good_credentials_are_said_to_be_good(hubspot: Sandbox, check: Check) -> None:
+    assert check(an_account(hubspot.url)) == AccountCheck(
+        ok=True,
+        summary="HubSpot takes the credentials. 99 of 100 requests are left now. "
+        "999,999 of 1,000,000 requests are left today.",
+        status_code=404,
+        quota=QuotaLeft(burst=100, burst_remaining=99, daily=1_000_000, daily_remaining=999_999),
+    )
+
+
+def test_an_oauth_app_is_told_nothing_of_the_day(hubspot: Sandbox, check: Check) -> None:
+    found = check(an_account(hubspot.url, OAUTH))
+    assert found.ok
+    assert found.summary == "HubSpot takes the credentials. 99 of 100 requests are left now."
+
+
+def test_without_hubspot_s_headers_nothing_is_said_of_the_quota(check: Check) -> None:
+    with HeldServer(response("404 Not Found", {"status": "error", "message": "No."})) as server:
+        server.let_go()
+        found = check(an_account(server.url))
+    assert (found.summary, found.quota) == ("HubSpot takes the credentials.", None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "status_code"),
+    [
+        (Reply(status_code=400, body=b'{"status": "error"}'), 400),
+        (Reply(status_code=404, body=b'{"message": "no such task", "category": "OBJECT_NOT_FOUND"}'), 404),
+        (Reply(status_code=200, body=b'{"status": "COMPLETE"}'), 200),
+        (Reply(status_code=202, headers={"Content-Type": "application/json"}, body=b"null"), 202),
+    ],
+)
+def test_whatever_hubspot_says_of_the_task_the_credentials_work(
+    hubspot: Sandbox, check: Check, reply: Reply, status_code: int
+) -> None:
+    hubspot.state.set_fault(reply)
+    found = check(an_account(hubspot.url))
+    assert (found.ok, found.status_code) == (True, status_code)
+
+
+def test_a_wrong_token_is_named(hubspot: Sandbox, check: Check) -> None:
+    found = check(an_account(hubspot.url, Credentials(access_token="wrong")))
+    assert (found.ok, found.status_code) == (False, 401)
+    assert found.summary == (
+        "HubSpot answered 401: Authentication credentials not found. This API supports OAuth 2.0 "
+        "authentication. Give the account a valid token."
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "status_code", "words"),
+    [
+        ("401-expired", 401, "expired 60 second(s) ago. Give the account a valid token."),
+        ("403-scopes", 403, "one of the scopes files, files.read, files.ui_hidden.read for file imports."),
+        ("403-ban", 403, "This account was banned. HubSpot has banned the account's app."),
+        ("403", 403, "HubSpot answered 403: You do not have permission to do this."),
+        ("429", 429, "You have reached your ten_secondly_rolling limit. HubSpot wants no request for 10 s."),
+        ("429-daily", 429, "You have reached your daily limit. HubSpot wants no request for 900 s."),
+        ("477", 477, "This account is being migrated. HubSpot wants no request for 60 s."),
+        (
+            "423",
+            423,
+            "HubSpot answered 423: This resource is locked. HubSpot is out of order, or the way to it.",
+        ),
+        ("500", 500, "HubSpot answered 500: internal error. HubSpot is out of order, or the way to it."),
+        ("502", 502, "HubSpot answered 502. HubSpot is out of order, or the way to it."),
+    ],
+)
+def test_each_refusal_is_explained(
+    hubspot: Sandbox, check: Check, fault: str, status_code: int, words: str
+) -> None:
+    hubspot.state.set_fault(fault)
+    found = check(an_account(hubspot.url))
+    assert (found.ok, found.status_code) == (False, status_code)
+    assert found.summary.endswith(words)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status_code=200, headers=HTML, body=b"<html>Please sign in</html>"),
+        Reply(status_code=302, headers={"Location": "/sign-in"}),
+        Reply(status_code=400, headers=HTML, body=b"<html>Bad request</html>"),
+        Reply(status_code=401, headers=HTML, body=b"<html>Sign in</html>"),
+        Reply(status_code=404, headers=HTML, body=b"<html>Page not found</html>"),
+        Reply(status_code=407, headers={"Content-Type": "text/plain"}, body=b"proxy"),
+    ],
+)
+def test_what_is_not_hubspot_s_api_is_not_taken_for_it(hubspot: Sandbox, check: Check, reply: Reply) -> None:
+    hubspot.state.set_fault(reply)
+    found = check(an_account(hubspot.url))
+    assert not found.ok
+    assert found.summary == (
+        f"{hubspot.url} answered {reply.status_code}, and not in JSON: that is not HubSpot's API, or something on "
+        "the way answers in its place. Check the base URL and the proxy."
+    )
+
+
+def test_without_credentials_it_says_how_to_set_them(hubspot: Sandbox, check: Check) -> None:
+    found = check(an_account(hubspot.url, NONE))
+    assert (found.ok, found.status_code, found.quota) == (False, None, None)
+    assert found.summary.startswith("The account 'default' has no HubSpot credentials.")
+
+
+def test_a_bad_refresh_token_is_named(hubspot: Sandbox, check: Check) -> None:
+    found = check(an_account(hubspot.url, replace(OAUTH, refresh_token="wrong")))
+    assert not found.ok
+    assert "BAD_REFRESH_TOKEN" in found.summary
+
+
+@pytest.mark.parametrize(("fault", "why"), [("drop", "without an answer"), ("hang", "timed out after 2 s")])
+def test_an_answer_that_does_not_come_is_named(hubspot: Sandbox, check: Check, fault: str, why: str) -> None:
+    hubspot.state.set_fault(fault)
+    found = check(an_account(hubspot.url))
+    assert (found.ok, found.status_code, found.quota) == (False, None, None)
+    assert found.summary.startswith(f"HubSpot did not answer at {hubspot.url}: ")
+    assert found.summary.endswith(f"{why}.")
+
+
+def test_no_secret_is_shown(hubspot: Sandbox, check: Check) -> None:
+    hubspot.state.set_fault("401", Target(token="sandbox-token"))
+    assert "sandbox-token" not in repr(check(an_account(hubspot.url)))
+
+
+# What it costs, and what it leads to
+
+
+@pytest.mark.parametrize("fault", [None, "500", "drop"])
+def test_it_counts_in_the_quota_and_the_day(
+    hubspot: Sandbox, engine: Engine, clock: Clock, fault: str | None
+) -> None:
+    if fault:
+        hubspot.state.set_fault(fault)
+    account = an_account(hubspot.url)
+    checked(engine, clock, account)
+    held = gate_of_default(engine)
+    seconds = interval_seconds(account.rate, replace(held.usage, daily_remaining=None), now=clock())
+    assert held.usage.free_at == clock() + timedelta(seconds=seconds)
+    assert counts_of_default(engine, clock().date()) == (1, 1)
+
+
+def test_what_was_not_sent_does_not_count(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    checked(engine, clock, an_account(hubspot.url, NONE))
+    assert counts_of_default(engine, clock().date()) == (0, 0)
+
+
+def test_it_remembers_what_the_headers_say(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    checked(engine, clock, an_account(hubspot.url))
+    assert gate_of_default(engine).usage.daily_remaining == 999_999
+
+
+PAUSED = Gate(paused_at=NOW, paused_until=later(900), pause_seconds=900, reason="401")
+
+
+@pytest.fixture
+def paused(engine: Engine, clock: Clock) -> None:
+    """The account waits for another 15 minutes."""
+    clock.now = later(1)
+    with engine.begin() as connection:
+        held = breakers.lock_accounts(connection, ["default"])["default"]
+        breakers.save_accounts(connection, {"default": replace(held, gate=PAUSED)})
+
+
+@pytest.mark.usefixtures("paused")
+def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    assert checked(engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(engine).gate == replace(PAUSED, paused_at=later(1), paused_until=later(1))
+
+
+@pytest.mark.parametrize(
+    "fault", ["401", "403-ban", "403", "404-html", "429", "429-daily", "477", "500", "drop"]
+)
+@pytest.mark.parametrize("gate", [Gate(), PAUSED], ids=["well", "paused"])
+def test_a_check_that_fails_changes_nothing(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, fault: str, gate: Gate
+) -> None:
+    """Its credentials may be others than those that the workers have."""
+    hubspot.state.set_fault(fault)
+    with sqlite_engine.begin() as connection:
+        held = breakers.lock_accounts(connection, ["default"])["default"]
+        breakers.save_accounts(connection, {"default": replace(held, gate=gate)})
+    for _ in range(12):
+        assert not checked(sqlite_engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(sqlite_engine).gate == gate
+
+
+@pytest.mark.usefixtures("paused")
+@pytest.mark.parametrize("account", [{"credentials": NONE}, {"credentials": NONE, "unreadable": True}])
+def test_a_process_without_the_credentials_says_nothing_of_the_account(
+    hubspot: Sandbox, engine: Engine, clock: Clock, account: dict[str, Any]
+) -> None:
+    before = gate_of_default(engine)
+    assert not checked(engine, clock, an_account(hubspot.url, **account)).ok
+    assert gate_of_default(engine) == before
+
+
+def test_it_goes_out_though_the_quota_is_used_up(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    account = an_account(hubspot.url)
+    assert all(checked(engine, clock, account).ok for _ in range(6))
+    assert quota.grant(account.rate, gate_of_default(engine).usage, wanted=1, now=clock()) == 0
+
+
+@pytest.mark.parametrize("daily_requests", [1_000_000, 21])
+def test_however_many_there_are_the_polls_wait_for_one_turn(
+    engine: Engine, clock: Clock, daily_requests: int
+) -> None:
+    with sandbox.running(SandboxOptions(daily_requests=daily_requests)) as hubspot:
+        account = an_account(hubspot.url)
+        assert all(checked(engine, clock, account).ok for _ in range(20))
+    usage = gate_of_default(engine).usage
+    wait = quota.wait_seconds(account.rate, usage, now=clock())
+    assert 0 < wait <= interval_seconds(account.rate, usage, now=clock()) <= 900
+
+
+def test_a_token_without_the_scope_of_file_imports_may_be_good_for_others(
+    hubspot: Sandbox, engine: Engine, clock: Clock
+) -> None:
+    hubspot.state.set_fault("403-scopes")
+    assert not checked(engine, clock, an_account(hubspot.url)).ok
+    assert gate_of_default(engine).gate == Gate()
+    assert counts_of_default(engine, clock().date()) == (1, 1)
+
+
+def test_an_account_that_nobody_has_set_is_not_asked_and_leaves_no_trace(
+    hubspot: Sandbox, engine: Engine, clock: Clock
+) -> None:
+    asking = errands(engine, clock, an_account(hubspot.url))
+    assert check_account.check(asking, "typo") is None
+    with engine.connect() as connection:
+        assert breakers.every_account(connection) == {}
+
+
+def test_it_can_be_told_as_json(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+    told = asdict(checked(engine, clock, an_account(hubspot.url, OAUTH)))
+    assert told["quota"] == {
+        "burst": 100,
+        "burst_remaining": 99,
+        "daily": None,
+        "daily_remaining": None,
+    }

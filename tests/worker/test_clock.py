@@ -1,0 +1,105 @@
+"""The clock: it drives a worker and its chores, and stops when it is told to."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, func, select
+
+from bridge.core.watch import Outcome, State
+from bridge.db import housekeeping
+from bridge.db.tables import watches as table
+from bridge.steps.poll import OVERDUE_BATCH
+from bridge.worker.clock import PRUNE_BATCH, Clock
+from bridge.worker.loop import TICK_SECONDS, Worker
+from tests.db.claiming import added, due
+from tests.reliability.waiting import until
+from tests.steps.rig import COMPLETE, Rig, real_clock
+
+
+@contextmanager
+def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
+    clock = Clock(worker=worker, engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True)
+    clock.start()
+    try:
+        yield clock
+    finally:
+        clock.stop()
+
+
+def rows(rig: Rig) -> int:
+    with rig.engine.begin() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def left(rig: Rig, state: State) -> int:
+    with rig.engine.begin() as connection:
+        return connection.execute(select(func.count()).where(table.c.state == state)).scalar_one()
+
+
+def is_alive(rig: Rig) -> bool:
+    with rig.engine.begin() as connection:
+        return housekeeping.last_tick(connection) is not None
+
+
+def test_a_clock_polls_delivers_and_says_that_it_is_alive_until_it_is_stopped(rig: Rig) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    watch = rig.registered("T1", clock=real_clock)
+    with ticking(rig, rig.worker(clock=real_clock)):
+        until(lambda: rig.now(watch).state is State.DELIVERED)
+        until(lambda: is_alive(rig))
+    assert not is_alive(rig)
+    assert [line["event"] for line in rig.logged.entries if line["event"].startswith("worker_")] == [
+        "worker_started",
+        "worker_stopped",
+    ]
+
+
+def test_a_clock_does_the_chores(rig: Rig) -> None:
+    long_ago = real_clock() - timedelta(days=31)
+    over = [replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago) for n in range(3)]
+    added(rig.engine, *over)
+    late = rig.registered("T1", clock=lambda: long_ago, timeout_seconds=10)
+    with ticking(rig, rig.worker(clock=real_clock, token=None)):
+        until(lambda: rig.now(late).state is State.DELIVERED)
+        until(lambda: rows(rig) == 1)
+    assert rig.now(late).outcome is Outcome.TIMED_OUT
+
+
+def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    worker = rig.worker(clock=real_clock)
+    with ticking(rig, worker) as clock:
+        clock.wind_down()
+        worker.shift()  # returns when a shift that had begun is over
+        watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
+        time.sleep(3 * TICK_SECONDS)
+        assert rig.now(watch).polls == 0
+
+
+@pytest.mark.parametrize("chore", ["_prune", "_time_out"])
+def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
+    long_ago = real_clock() - timedelta(days=31)
+    over = [
+        replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago)
+        if chore == "_prune"
+        else replace(due(n), due_at=long_ago, deadline_at=long_ago)
+        for n in range(PRUNE_BATCH + OVERDUE_BATCH)
+    ]
+    added(rig.engine, *over)
+    clock = Clock(
+        worker=rig.worker(), engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True
+    )
+
+    @event.listens_for(rig.engine, "commit")
+    def stop(_: object) -> None:
+        clock.wind_down()
+
+    getattr(clock, chore)()
+    assert left(rig, over[0].state) == len(over) // 2
+    # Even one that begins only now.
+    getattr(clock, chore)()
+    assert left(rig, over[0].state) == len(over) // 2

@@ -1,0 +1,308 @@
+"""Workers: several share the work, each may die or stop at any time, and nothing is lost or stuck."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+import pytest
+from sqlalchemy import Connection, text, update
+from structlog.testing import LogCapture
+
+from bridge.core.watch import State, Watch
+from bridge.db.engine import open_engine
+from bridge.db.migrations import upgrade
+from bridge.db.tables import watches as table
+from bridge.steps.poll import Job, Polls
+from tests.postgres import PostgresServer
+from tests.reliability.waiting import until
+from tests.steps.peers import Reply, Request
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, real_clock, set_up
+from tests.threads import at_once
+
+
+class Gatekeeper:
+    """A receiver that keeps every callback waiting until it is let through."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.open = threading.Event()
+        rig.receiver.answer = self._answer
+        rig.closing.callback(self.open.set)
+
+    def _answer(self, _: Request) -> Reply:
+        self.open.wait(30)
+        return Reply()
+
+
+def completed(rig: Rig, *task_ids: str) -> list[Watch]:
+    """Watches, due now, of tasks that are complete."""
+    watches = []
+    for task_id in task_ids:
+        rig.tasks.set(task_id, COMPLETE)
+        watches.append(rig.registered(task_id))
+    rig.clock.passes(2)
+    return watches
+
+
+def messages(rig: Rig) -> Counter[str]:
+    """How often each message came."""
+    return Counter(request.headers["webhook-id"] for request in tuple(rig.receiver.requests))
+
+
+def test_two_workers_share_the_work_and_send_nothing_twice(rig: Rig) -> None:
+    watches = completed(rig, *(f"T{number}" for number in range(60)))
+    workers = [rig.worker(name=f"worker-{number}") for number in range(2)]
+    at_once(2, lambda number: workers[number].shift())
+    assert messages(rig) == Counter({watch.id: 1 for watch in watches})
+    assert rig.hubspot.most_at_once <= 16
+    assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
+    assert not rig.events("lease_lost")
+
+
+def test_more_work_than_seats_is_done_in_one_shift(rig: Rig) -> None:
+    watches = completed(rig, *(f"T{number}" for number in range(30)))
+    rig.worker(concurrency=4).shift()
+    assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
+    assert rig.hubspot.most_at_once <= 4
+    assert rig.receiver.most_at_once == 1
+
+
+def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
+    [watch] = completed(rig, "T1")
+    keeper, dead = Gatekeeper(rig), rig.worker(name="dead", timeout_seconds=30)
+    threading.Thread(target=dead.shift, daemon=True).start()
+    rig.receiver.wait_for(1)
+    heir = rig.worker(name="heir")
+    heir.shift()
+    assert len(rig.receiver.requests) == 1, "the lease still holds"
+    rig.clock.passes(LEASE_SECONDS)
+    keeper.open.set()
+    # The dead one comes back to life and may save first: then it was not dead.
+    heir.shift()
+    until(lambda: rig.now(watch).state is State.DELIVERED)
+    assert set(messages(rig)) == {watch.id}
+
+
+def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Rig) -> None:
+    [watch] = completed(rig, "T1")
+    worker = rig.worker()
+
+    def answer(_: Request) -> Reply:
+        with rig.engine.begin() as connection:
+            lost = update(table).where(table.c.id == watch.id, table.c.attempts == 0)
+            connection.execute(lost.values(claimed_by="somebody-else"))
+        return Reply()
+
+    rig.receiver.answer = answer
+    worker.shift()
+    assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
+    assert rig.now(watch).attempts == 0
+    rig.receiver.answer = lambda _: Reply()
+    rig.clock.passes(LEASE_SECONDS)
+    worker.shift()
+    assert messages(rig) == Counter({watch.id: 2})
+    assert (rig.now(watch).state, rig.now(watch).attempts) == (State.DELIVERED, 1)
+
+
+def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) -> None:
+    """As when the process was stopped, and came back to what others do now."""
+    halts = list[datetime]()
+
+    class Halting(Polls):
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+            jobs = super().claim(connection, shares, now)
+            if not halts:
+                halts.append(now)
+                rig.clock.passes(LEASE_SECONDS)
+            return jobs
+
+    [watch] = completed(rig, "T1")
+    rig.worker(polls=Halting).shift()
+    assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
+    assert len(rig.hubspot.requests) == 1
+    assert rig.now(watch).state is State.DELIVERED
+
+
+def test_a_step_that_raises_costs_one_lease_and_not_a_seat(rig: Rig) -> None:
+    [broken, *fine] = completed(rig, "T0", "T1", "T2", "T3")
+    with rig.engine.begin() as connection:
+        connection.execute(update(table).where(table.c.id == broken.id).values(kind="no-kind-of-ours"))
+    worker = rig.worker(concurrency=1)
+    at_once(1, lambda _: worker.shift())
+    assert all(rig.now(watch).state is State.DELIVERED for watch in fine)
+    crashed = rig.now(broken)
+    assert (crashed.state, crashed.claimed_by, crashed.polls) == (State.WATCHING, "worker-1", 0)
+    assert [line["watch"] for line in rig.events("step_crashed")] == [broken.id]
+    rig.clock.passes(LEASE_SECONDS)
+    worker.shift()
+    assert len(rig.events("step_crashed")) == 2
+
+
+REFUSE = {
+    "sqlite": "CREATE TRIGGER refuse BEFORE UPDATE ON watches WHEN NEW.status = 'COMPLETE' "
+    "AND NEW.task_id = 'T1' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    "postgresql": "ALTER TABLE watches ADD CHECK (task_id <> 'T1' OR status <> 'COMPLETE')",
+}
+
+
+def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> None:
+    watches = completed(rig, "T0", "T1", "T2", "T3")
+    with rig.engine.begin() as connection:
+        connection.execute(text(REFUSE[connection.dialect.name]))
+    worker = rig.worker()
+    worker.shift()
+    states = {watch.task_id: rig.now(watch).state for watch in watches}
+    assert states.pop("T1") is State.WATCHING
+    assert set(states.values()) == {State.DELIVERED}
+    assert [line["watch"] for line in rig.events("result_refused")] == [watches[1].id]
+    with rig.engine.begin() as connection:
+        undo = {
+            "sqlite": "DROP TRIGGER refuse",
+            "postgresql": "ALTER TABLE watches DROP CONSTRAINT watches_check",
+        }
+        connection.execute(text(undo[connection.dialect.name]))
+    rig.clock.passes(LEASE_SECONDS)
+    worker.shift()
+    assert rig.now(watches[1]).state is State.DELIVERED
+
+
+def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_starts_nothing(rig: Rig) -> None:
+    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
+    first, late = completed(rig, "T1")[0], rig.registered("T2", timeout_seconds=3_600)
+    rig.tasks.set("T2", COMPLETE)
+    with at_work(worker):
+        rig.receiver.wait_for(1)
+        worker.wind_down(20)
+        rig.clock.passes(2)
+        keeper.open.set()
+        worker.stop(20)
+    assert rig.now(first).state is State.DELIVERED
+    assert (rig.now(late).state, rig.now(late).polls) == (State.WATCHING, 0)
+    assert not rig.events("leases_given_back")
+    rig.worker(name="next").shift()
+    assert rig.now(late).state is State.DELIVERED
+
+
+def test_a_worker_that_is_stopped_gives_back_what_it_could_not_finish(rig: Rig) -> None:
+    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
+    [watch] = completed(rig, "T1")
+    with at_work(worker):
+        rig.receiver.wait_for(1)
+        began = time.monotonic()
+        worker.stop(0.5)
+        assert time.monotonic() - began < 10
+    after = rig.now(watch)
+    assert (after.state, after.claimed_by) == (State.DELIVERING, None)
+    assert after.due_at is not None
+    assert after.due_at < rig.clock()
+    assert [line["watches"] for line in rig.events("leases_given_back")] == [1]
+    keeper.open.set()
+    rig.worker(name="next").shift()
+    assert rig.now(watch).state is State.DELIVERED
+
+
+def test_the_grace_counts_from_the_first_word_of_the_stop(rig: Rig) -> None:
+    Gatekeeper(rig)
+    worker = rig.worker(timeout_seconds=30)
+    completed(rig, "T1")
+    with at_work(worker):
+        rig.receiver.wait_for(1)
+        worker.wind_down(0.3)
+        began = time.monotonic()
+        worker.stop(25)
+        assert time.monotonic() - began < 10
+
+
+def test_a_task_that_ends_while_its_worker_stops_is_left_for_another(rig: Rig) -> None:
+    held = threading.Event()
+    rig.closing.callback(held.set)
+    before = rig.hubspot.answer
+
+    def answer(request: Request) -> Reply:
+        held.wait(30)
+        return before(request)
+
+    rig.hubspot.answer = answer
+    [watch] = completed(rig, "T1")
+    worker = rig.worker(timeout_seconds=30)
+    with at_work(worker):
+        rig.hubspot.wait_for(1)
+        worker.wind_down(20)
+        held.set()
+        worker.stop(20)
+    after = rig.now(watch)
+    assert (after.state, after.claimed_by) == (State.DELIVERING, None)
+    assert not rig.receiver.requests
+    rig.worker(name="next").shift()
+    assert rig.now(watch).state is State.DELIVERED
+
+
+@pytest.fixture
+def own_rig(own_postgres_server: PostgresServer, logged: LogCapture) -> Iterator[Rig]:
+    """A bridge on a PostgreSQL that the test may stop."""
+    url = own_postgres_server.create_database("bridge")
+    engine = open_engine(url)
+    upgrade(engine)
+    engine.dispose()
+    with set_up(url, logged) as made:
+        yield made
+
+
+def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
+    own_rig: Rig, own_postgres_server: PostgresServer
+) -> None:
+    rig, keeper = own_rig, Gatekeeper(own_rig)
+    rig.tasks.set("T1", COMPLETE)
+    rig.tasks.set("T2", COMPLETE)
+    watch = rig.registered("T1", clock=real_clock)
+    with at_work(rig.worker(timeout_seconds=30, clock=real_clock)):
+        rig.receiver.wait_for(1)
+        own_postgres_server.stop("immediate")
+        keeper.open.set()
+        until(lambda: rig.events("database_away"))
+        own_postgres_server.start()
+        until(lambda: rig.now(watch).state is State.DELIVERED)
+        second = rig.registered("T2", clock=real_clock)
+        until(lambda: rig.now(second).state is State.DELIVERED)
+    assert messages(rig) == Counter({watch.id: 1, second.id: 1})
+    assert not rig.events("result_refused")
+    assert not rig.events("lease_lost")
+
+
+def test_a_bug_in_a_round_is_told_and_does_not_spin(rig: Rig) -> None:
+    class Faulty(Polls):
+        """Claims nothing before its second try."""
+
+        tries = 0
+
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+            Faulty.tries += 1
+            if Faulty.tries == 1:
+                raise ZeroDivisionError
+            return super().claim(connection, shares, now)
+
+    [watch] = completed(rig, "T1")
+    worker = rig.worker(polls=Faulty)
+    worker.shift()
+    [told] = rig.events("round_crashed")
+    assert told["retry_in_seconds"] == 0.5
+    worker.shift()
+    assert rig.now(watch).state is State.DELIVERED
+    assert Faulty.tries == 2
+
+
+def test_a_worker_stops_in_time_and_quietly_while_the_database_is_away(
+    own_rig: Rig, own_postgres_server: PostgresServer
+) -> None:
+    rig, keeper = own_rig, Gatekeeper(own_rig)
+    completed(rig, "T1")
+    worker = rig.worker(timeout_seconds=30)
+    with at_work(worker):
+        rig.receiver.wait_for(1)
+        own_postgres_server.stop("immediate")
+        keeper.open.set()
+        began = time.monotonic()
+        worker.stop(2)
+        assert time.monotonic() - began < 12
+    assert len(rig.events("database_away")) < 20
