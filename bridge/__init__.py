@@ -2,16 +2,18 @@
 
 Who imports whom (checked by import-linter)::
 
-    wiring > web | scheduler > worker > seats > register | poll | deliver > edges > core
+    commands > wiring > web | worker > steps > hubspot > http | db > core
 
 The path of one watch::
 
-    web    -> register -> watches.add                                              (201)
-    worker -> poll     -> claims.claim -> hubspot.status -> polling.after_answer   -> claims.save
-    worker -> deliver  -> claims.claim -> callbacks.post -> delivery.after_attempt -> claims.save
+    web.api.registrations -> steps.register -> db.watches.add                               (201)
+    worker.loop -> steps.poll    -> db.claims.claim -> hubspot.client.status
+                -> core.classification -> core.polling.after_answer   -> db.claims.save
+    worker.loop -> steps.deliver -> db.claims.claim -> core.signing -> http.callbacks.post
+                -> core.delivery.after_attempt                        -> db.claims.save
 
-`core` decides: it is pure, and reads no clock. `edges` talk: one module per outside party.
-`settings` is read by the entries and `wiring` alone. Data goes one way.
+`core` decides: it is pure, and reads no clock. `settings` is read by the entries and `wiring` alone. Data goes one
+way. ARCHITECTURE.md names each function on the path.
 """
 
 __version__ = "1.0.0"

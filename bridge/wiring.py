@@ -29,7 +29,7 @@ from bridge.hubspot.client import ANSWER_BYTES, AccountTokens, HubSpot, StaticTo
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.settings import Settings
 from bridge.steps.deliver import Deliveries
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.poll import Polls
 from bridge.worker.clock import Clock
 from bridge.worker.loop import Worker
@@ -159,9 +159,9 @@ class Bridge:
         return AccountTokens(static=StaticTokens(), oauth=oauth)
 
     @cached_property
-    def errands(self) -> Errands:
+    def hubspot_calls(self) -> HubSpotCalls:
         """What asks HubSpot outside the polls, within the same quota."""
-        return Errands(
+        return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
             hubspot=HubSpot(self._transport, self._tokens, ask_seconds=ERRAND_SECONDS),
@@ -211,12 +211,12 @@ class Bridge:
         """The REST API."""
         settings = self._settings
         return web.create_app(
-            web.Parts(
+            web.Dependencies(
                 engine=self.engine,
                 cipher=self.cipher,
                 accounts=self.accounts,
                 callbacks=self.callbacks,
-                errands=self.errands,
+                hubspot_calls=self.hubspot_calls,
                 clock=now,
                 is_migrated=migrations.is_migrated,
                 watch_timeout_seconds=settings.watch_timeout_seconds,

@@ -7,7 +7,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from bridge.core.account_limits import AccountGate
+from bridge.core.account_limits import AccountLimits
 from bridge.core.quota import Rate
 from bridge.db import breakers, daily_stats
 from bridge.db.accounts import Account, Accounts, Credentials
@@ -15,7 +15,7 @@ from bridge.db.encryption import Cipher
 from bridge.http.transport import Transport
 from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
 from bridge.hubspot.oauth import OAuthTokens
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 
 # What a sandbox without options takes.
 STATIC = Credentials(access_token="sandbox-token")
@@ -56,13 +56,13 @@ def a_transport(timeout_seconds: float = 10) -> Transport:
     return Transport(timeout_seconds=timeout_seconds, body_limit=1024 * 1024)
 
 
-def errands(
+def hubspot_calls(
     engine: Engine, clock: Callable[[], datetime], account: Account, *, timeout_seconds: float = 10
-) -> Errands:
+) -> HubSpotCalls:
     """What asks HubSpot for one account, `default`."""
     transport = a_transport(timeout_seconds)
     oauth = OAuthTokens(engine=engine, cipher=a_cipher(), transport=transport, clock=clock, lease_seconds=15)
-    return Errands(
+    return HubSpotCalls(
         engine=engine,
         accounts=Accounts(account, a_cipher()),
         hubspot=HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth)),
@@ -71,7 +71,7 @@ def errands(
     )
 
 
-def gate_of_default(engine: Engine) -> AccountGate:
+def gate_of_default(engine: Engine) -> AccountLimits:
     with engine.connect() as connection:
         return breakers.every_account(connection)["default"]
 

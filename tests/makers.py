@@ -5,9 +5,9 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
-from bridge.core.polling import Polled, after_answer, end, first_poll_at
+from bridge.core.polling import PollDecision, after_answer, end, first_poll_at
 from bridge.core.watch import Outcome, Watch
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -42,13 +42,13 @@ def an_ended_watch(outcome: Outcome = Outcome.COMPLETED, *, ended_at: datetime =
     return end(a_watch(**others), outcome, error, now=ended_at)
 
 
-def an_answer(status_code: int = 200, said: Any = None, **headers: str) -> Answer:
+def an_answer(status_code: int = 200, said: Any = None, **headers: str) -> HttpResponse:
     """An answer whose body is `said` as JSON; a header's name has `_` for `-`."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status_code=status_code, headers=names, body=json.dumps(said).encode())
+    return HttpResponse(status_code=status_code, headers=names, body=json.dumps(said).encode())
 
 
-def asked(answer: Answer | NoAnswer | NoToken, *, jitter: float = 0.0, **others: Any) -> Polled:
+def asked(answer: HttpResponse | NoResponse | NoToken, *, jitter: float = 0.0, **others: Any) -> PollDecision:
     """What an answer leads to for a watch that was registered a minute before NOW."""
     watch = a_watch(created_at=later(-60), **others)
     return after_answer(KINDS[watch.kind], watch, answer, now=NOW, jitter=jitter)

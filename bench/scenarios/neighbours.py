@@ -14,8 +14,8 @@ from bench.harness import Bench
 from bench.loopback import HOSTS
 from bench.report import Findings, Row, Table, at_most, percentile, ratios
 from bench.system import System, names
-from bridge.core.account_limits import AccountGate
-from bridge.core.circuit_breaker import Gate
+from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.db import breakers
 from bridge.db.accounts import AccountChange, Credentials
 
@@ -81,8 +81,10 @@ def _paused_account(bench: Bench, system: System) -> None:
     with system.engine.begin() as connection:
         held = breakers.lock_accounts(connection, ["paused"])["paused"]
         now = datetime.now(UTC)
-        paused = Gate(paused_at=now, paused_until=now + timedelta(hours=1), reason="for the benchmark")
-        breakers.save_accounts(connection, {"paused": AccountGate(gate=paused, usage=held.usage)})
+        paused = CircuitBreaker(
+            paused_at=now, paused_until=now + timedelta(hours=1), reason="for the benchmark"
+        )
+        breakers.save_accounts(connection, {"paused": AccountLimits(breaker=paused, usage=held.usage)})
     system.register(names(NEIGHBOURS), account="paused")
 
 

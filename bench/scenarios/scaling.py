@@ -14,7 +14,7 @@ from bench.harness import KINDS, Bench
 from bench.processes import family_cpu_seconds
 from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
 from bridge.db import breakers, claims, pages, watch_lists
 from bridge.db.engine import reading
@@ -149,7 +149,9 @@ def _add_dead_host(system: System, size: int) -> None:
     )
     with system.engine.begin() as connection:
         breakers.lock_hosts(connection, [DEAD])
-        paused = Gate(failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead")
+        paused = CircuitBreaker(
+            failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead"
+        )
         breakers.save_hosts(connection, {DEAD: paused})
 
 

@@ -72,7 +72,7 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    found = check_account.check(prepared().errands, arguments.name)
+    found = check_account.check(prepared().hubspot_calls, arguments.name)
     if found is None:
         raise Refusal(f"There is no account {arguments.name}.")
     show_one(arguments, asdict(found))

@@ -6,18 +6,18 @@ from datetime import datetime
 from typing import TypeAlias, assert_never
 
 from bridge.core import circuit_breaker, quota
-from bridge.core.circuit_breaker import ACCOUNT_POLICY, Failure, Fault, Gate, Hold, Signal, Success
+from bridge.core.circuit_breaker import ACCOUNT_POLICY, CircuitBreaker, Failure, Fault, Hold, Signal, Success
 from bridge.core.classification import (
     AccountAtFault,
+    Classification,
     Ended,
-    Finding,
     NoNews,
     Refused,
     Throttled,
     Trouble,
     Unfinished,
 )
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.quota import Rate, Usage
 
 # So many different tasks refused, and none found between: their account is asked about, not they.
@@ -36,14 +36,14 @@ AccountSignal: TypeAlias = Signal | Refusal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccountGate:
+class AccountLimits:
     """An account's gate, how much of its quota is used, and whose tasks HubSpot refuses.
 
     `refused_watches` are the ids of the different watches that were refused since the last success, SUSPECTS of
     them at the most.
     """
 
-    gate: Gate = field(default_factory=Gate)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     usage: Usage = field(default_factory=Usage)
     refused_watches: tuple[str, ...] = ()
 
@@ -54,13 +54,13 @@ class AccountGate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Heard:
+class FinishedCall:
     """What came of one request, granted at `asked_at` to an account of this rate, and what it says of that.
 
     `signal` is None when it says nothing of the account.
     """
 
-    answer: Answer | NoAnswer | NoToken
+    answer: HttpResponse | NoResponse | NoToken
     signal: AccountSignal | None
     asked_at: datetime
     rate: Rate
@@ -73,13 +73,13 @@ class Heard:
     @property
     def errors(self) -> int:
         """How many of them HubSpot may count as errors."""
-        went_well = isinstance(self.answer, Answer) and 200 <= self.answer.status_code < 300
+        went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300
         return self.requests - 1 if went_well else self.requests
 
 
-def signal_of(finding: Finding, watch_id: str | None = None) -> AccountSignal:
+def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
     """Tell what a finding about the task of a watch, or about none that is watched, says of its account."""
-    match finding:
+    match classified:
         case Unfinished() | Ended() | NoNews():
             return Success()
         case Refused(reason=reason):
@@ -94,41 +94,43 @@ def signal_of(finding: Finding, watch_id: str | None = None) -> AccountSignal:
             assert_never(never)
 
 
-def signal_of_errand(finding: Finding) -> AccountSignal | None:
+def signal_of_errand(classified: Classification) -> AccountSignal | None:
     """Tell what a finding about a single request says of its account; None when it says nothing.
 
     A scope that only this sort of request lacks must not keep polls waiting, which may all have theirs.
     """
-    if isinstance(finding, AccountAtFault) and finding.scopes:
+    if isinstance(classified, AccountAtFault) and classified.scopes:
         return None
-    return signal_of(finding)
+    return signal_of(classified)
 
 
-def grant(rate: Rate, held: AccountGate, *, wanted: int, now: datetime) -> int:
+def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may go now: none while it is paused, then one probe."""
-    until = held.gate.paused_until
+    until = held.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
     return quota.grant(rate, held.usage, wanted=wanted, now=now)
 
 
 def spend(
-    rate: Rate, held: AccountGate, *, requests: int, lease_ends_at: datetime, now: datetime
-) -> AccountGate:
+    rate: Rate, held: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
+) -> AccountLimits:
     """Return how the account stands after `requests` were granted; that of a paused one is its probe."""
-    gate = circuit_breaker.probing(held.gate, until=lease_ends_at) if held.gate.paused else held.gate
-    return replace(held, gate=gate, usage=quota.spend(rate, held.usage, requests=requests, now=now))
+    breaker = (
+        circuit_breaker.half_open(held.breaker, until=lease_ends_at) if held.breaker.paused else held.breaker
+    )
+    return replace(held, breaker=breaker, usage=quota.spend(rate, held.usage, requests=requests, now=now))
 
 
-def tried_at_once(held: AccountGate, *, now: datetime) -> AccountGate:
+def tried_at_once(held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how an account stands whose trouble may be mended: if it was paused, its probe is due."""
-    gate, until = held.gate, held.gate.paused_until
+    breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
         return held
-    return replace(held, gate=replace(gate, paused_at=now, paused_until=now))
+    return replace(held, breaker=replace(breaker, paused_at=now, paused_until=now))
 
 
-def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
+def renewed(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how an account stands that somebody has just set: its next request is due, as a probe if it was paused.
 
     What its quota and its pace were before says nothing of it now.
@@ -137,7 +139,7 @@ def renewed(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
     return replace(tried_at_once(held, now=now), usage=usage)
 
 
-def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGate:
+def spend_at_once(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how the account stands after a request that nobody granted: others wait for one turn at the most.
 
     So what many such requests in a row spend is forgiven but for the last, though HubSpot counts them all: they
@@ -147,23 +149,23 @@ def spend_at_once(rate: Rate, held: AccountGate, *, now: datetime) -> AccountGat
     return replace(held, usage=usage)
 
 
-def after_answers(held: AccountGate, heard: Sequence[Heard], *, now: datetime) -> AccountGate:
+def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
     """Return how the account stands after what was heard, in this order."""
-    for h in heard:
-        before, usage = held.gate, held.usage
+    for h in finished:
+        before, usage = held.breaker, held.usage
         held = _after_signal(held, h, now=now)
         # One was granted; with a newer token there were two.
         if more := max(h.requests - 1, 0):
             usage = quota.spend(h.rate, usage, requests=more, now=now)
-        if isinstance(h.answer, Answer):
+        if isinstance(h.answer, HttpResponse):
             usage = quota.observe(usage, h.answer.headers, now=now)
-        if before.paused and not held.gate.paused:
+        if before.paused and not held.breaker.paused:
             usage = quota.relieved(h.rate, usage, now=now)
         held = replace(held, usage=usage)
     return held
 
 
-def _after_signal(held: AccountGate, h: Heard, *, now: datetime) -> AccountGate:
+def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
     """One task that is refused is no trouble of the account's; SUSPECTS different ones in a row pause it."""
     signal, refused = h.signal, held.refused_watches
     if signal is None:
@@ -173,12 +175,12 @@ def _after_signal(held: AccountGate, h: Heard, *, now: datetime) -> AccountGate:
         signal = Fault(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
     elif isinstance(signal, Success):
         refused = ()
-    if circuit_breaker.is_stale(held.gate, h.asked_at):
+    if circuit_breaker.is_stale(held.breaker, h.asked_at):
         refused = held.refused_watches
-    gate = circuit_breaker.after_signal(
-        held.gate, signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY
+    breaker = circuit_breaker.after_signal(
+        held.breaker, signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY
     )
-    return replace(held, gate=gate, refused_watches=refused)
+    return replace(held, breaker=breaker, refused_watches=refused)
 
 
 def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
@@ -195,6 +197,6 @@ def suspicion(reason: str) -> str:
     )
 
 
-def count(heard: Sequence[Heard]) -> tuple[int, int]:
+def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:
     """Return how many requests were sent, and how many of them HubSpot may count as errors."""
-    return sum(h.requests for h in heard), sum(h.errors for h in heard)
+    return sum(h.requests for h in finished), sum(h.errors for h in finished)

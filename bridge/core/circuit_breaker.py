@@ -40,29 +40,29 @@ Signal = Success | Failure | Fault | Hold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GatePolicy:
+class BreakerPolicy:
     """When failures pause a gate, and for how long: `first_seconds`, doubling to `most_seconds`.
 
-    `ramps` tells whether a party that has come back is asked more and more: see `limit`.
+    `slow_starts` tells whether a party that has come back is asked more and more: see `limit`.
     """
 
     failures: int
     first_seconds: float
     most_seconds: float
-    ramps: bool
+    slow_starts: bool
 
 
 # The quota already keeps an account that comes back from being overrun.
-ACCOUNT_POLICY = GatePolicy(failures=10, first_seconds=30, most_seconds=900, ramps=False)
+ACCOUNT_POLICY = BreakerPolicy(failures=10, first_seconds=30, most_seconds=900, slow_starts=False)
 # One probe at a time is gentle already: the pauses only have to keep a dead host from being busy work.
-HOST_POLICY = GatePolicy(failures=5, first_seconds=0.25, most_seconds=15, ramps=True)
+HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Gate:
+class CircuitBreaker:
     """What is known about one party. A new one is open.
 
-    `ramp` counts the successes since the gate last opened: see `limit`.
+    `slow_start` counts the successes since the gate last opened: see `limit`.
     """
 
     failures: int = 0  # in a row
@@ -70,7 +70,7 @@ class Gate:
     paused_until: datetime | None = None
     pause_seconds: float = 0.0  # the last pause that was ours to choose
     reason: str | None = None
-    ramp: int | None = None
+    slow_start: int | None = None
 
     @property
     def paused(self) -> bool:
@@ -78,85 +78,91 @@ class Gate:
         return self.paused_until is not None
 
     @property
-    def doubtful(self) -> bool:
+    def recovering(self) -> bool:
         """Whether the party has to prove that it is well: it is paused, or has just come back."""
-        return self.paused or self.ramp is not None
+        return self.paused or self.slow_start is not None
 
 
-def probing(gate: Gate, *, until: datetime) -> Gate:
+def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
     """Return the gate while its one probe is on the way, at the longest until `until`."""
-    return replace(gate, paused_until=until)
+    return replace(breaker, paused_until=until)
 
 
-def unprobed(gate: Gate, *, until: datetime | None, now: datetime) -> Gate:
+def unprobed(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
     """Return the gate when a request that was leased until `until` was not made: if it was the probe, another may be."""
-    if until is None or gate.paused_until != until:
-        return gate
-    return replace(gate, paused_until=now)
+    if until is None or breaker.paused_until != until:
+        return breaker
+    return replace(breaker, paused_until=now)
 
 
-def limit(gate: Gate, most: int) -> int:
+def limit(breaker: CircuitBreaker, most: int) -> int:
     """Return how many requests one worker may have in flight towards the party: 1 to `most`.
 
     One that is paused gets its probe. A party that has just come back gets one, then twice as many with each
     success, so that what waited for it goes out promptly and not as a stampede.
     """
-    if gate.paused:
+    if breaker.paused:
         return 1
-    if gate.ramp is None:
+    if breaker.slow_start is None:
         return most
-    return max(1, min(most, 1 << gate.ramp))
+    return max(1, min(most, 1 << breaker.slow_start))
 
 
 RAMPED = 10  # 2**10 requests in flight is the most that a worker may be set to have
 
 
-def is_stale(gate: Gate, asked_at: datetime) -> bool:
+def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
     """Tell whether a request claimed at `asked_at` was on the way before the pause began."""
-    return gate.paused_at is not None and asked_at < gate.paused_at
+    return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 
 def after_signal(
-    gate: Gate, signal: Signal, *, asked_at: datetime, now: datetime, policy: GatePolicy
-) -> Gate:
+    breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
+) -> CircuitBreaker:
     """Return the gate after what was learnt from a request claimed at `asked_at`.
 
     A request that was on the way before the pause began neither ends it nor makes it longer.
     """
-    stale = is_stale(gate, asked_at)
+    stale = is_stale(breaker, asked_at)
     match signal:
         case Hold(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
             # What a probe is told is the newest word; what others were told must not cut a pause short.
-            return _held(gate, max(until, gate.paused_until or until) if stale else until, reason, now=now)
+            return _held(
+                breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
+            )
         case _ if stale:
-            return gate
+            return breaker
         case Success():
-            return _opened(gate, policy)
+            return _opened(breaker, policy)
         case Failure(reason=reason):
-            failed = replace(gate, failures=gate.failures + 1)
-            if not gate.paused and failed.failures < policy.failures:
+            failed = replace(breaker, failures=breaker.failures + 1)
+            if not breaker.paused and failed.failures < policy.failures:
                 return failed
             return _paused(failed, reason, now=now, policy=policy)
         case Fault(reason=reason):
-            return _paused(gate, reason, now=now, policy=policy)
+            return _paused(breaker, reason, now=now, policy=policy)
         case never:
             assert_never(never)
 
 
-def _opened(gate: Gate, policy: GatePolicy) -> Gate:
-    if gate.paused and policy.ramps:
-        return Gate(ramp=0)
-    if gate.ramp is None:
-        return Gate()
-    return Gate(ramp=gate.ramp + 1 if gate.ramp < RAMPED else None)
+def _opened(breaker: CircuitBreaker, policy: BreakerPolicy) -> CircuitBreaker:
+    if breaker.paused and policy.slow_starts:
+        return CircuitBreaker(slow_start=0)
+    if breaker.slow_start is None:
+        return CircuitBreaker()
+    return CircuitBreaker(slow_start=breaker.slow_start + 1 if breaker.slow_start < RAMPED else None)
 
 
-def _paused(gate: Gate, reason: str, *, now: datetime, policy: GatePolicy) -> Gate:
-    seconds = min(max(policy.first_seconds, gate.pause_seconds * 2), policy.most_seconds)
+def _paused(breaker: CircuitBreaker, reason: str, *, now: datetime, policy: BreakerPolicy) -> CircuitBreaker:
+    seconds = min(max(policy.first_seconds, breaker.pause_seconds * 2), policy.most_seconds)
     until = now + timedelta(seconds=seconds)
-    return replace(gate, paused_at=now, paused_until=until, pause_seconds=seconds, reason=reason, ramp=None)
+    return replace(
+        breaker, paused_at=now, paused_until=until, pause_seconds=seconds, reason=reason, slow_start=None
+    )
 
 
-def _held(gate: Gate, until: datetime, reason: str, *, now: datetime) -> Gate:
-    return replace(gate, paused_at=gate.paused_at or now, paused_until=until, reason=reason, ramp=None)
+def _held(breaker: CircuitBreaker, until: datetime, reason: str, *, now: datetime) -> CircuitBreaker:
+    return replace(
+        breaker, paused_at=breaker.paused_at or now, paused_until=until, reason=reason, slow_start=None
+    )

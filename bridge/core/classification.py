@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.instants import retry_after_seconds
 from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.watch import Outcome
@@ -87,39 +87,39 @@ class Trouble:
     reason: str
 
 
-Finding = Unfinished | Ended | NoNews | Refused | AccountAtFault | Throttled | Trouble
+Classification = Unfinished | Ended | NoNews | Refused | AccountAtFault | Throttled | Trouble
 
 
-def read(kind: Kind, answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
+def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Tell what HubSpot's answer about a task of this kind means."""
     if isinstance(answer, NoToken):
         if answer.passing:
             return Throttled(seconds=TOKENLESS_SECONDS, reason=answer.reason)
         return AccountAtFault(reason=answer.reason)
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return Trouble(reason=f"HubSpot did not answer: {answer.reason}")
     if 200 <= answer.status_code < 300:
         return _read_body(kind, answer)
     return _read_refusal(answer, now=now)
 
 
-def read_start(answer: Answer | NoAnswer | NoToken, *, now: datetime) -> Finding:
+def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Tell what HubSpot's answer to the start of an import means for the account.
 
     What HubSpot itself refuses is the import's own fault, and no trouble of HubSpot's.
     """
-    finding = read(KINDS[DEFAULT_KIND], answer, now=now)
-    if isinstance(finding, Trouble) and isinstance(answer, Answer) and _is_refused(answer):
-        return Refused(reason=finding.reason)
-    return finding
+    classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
+    if isinstance(classified, Trouble) and isinstance(answer, HttpResponse) and _is_refused(answer):
+        return Refused(reason=classified.reason)
+    return classified
 
 
-def _is_refused(answer: Answer) -> bool:
+def _is_refused(answer: HttpResponse) -> bool:
     is_theirs = 400 <= answer.status_code < 500 and answer.status_code not in TROUBLES
     return is_theirs and is_error_envelope(parse_json(answer))
 
 
-def _read_body(kind: Kind, answer: Answer) -> Finding:
+def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
     body = parse_json(answer)
     if not isinstance(body, Mapping):
         return NoNews(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
@@ -144,7 +144,7 @@ def _completed_at(body: Mapping[str, Any]) -> datetime | None:
     return instant if instant.tzinfo else None
 
 
-def _no_news(answer: Answer, what: str) -> str:
+def _no_news(answer: HttpResponse, what: str) -> str:
     if not answer.complete:
         what = "was cut short"
     return f"HubSpot's {answer.status_code} answer {what}; still watching"
@@ -168,7 +168,7 @@ def _first_error(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return first if isinstance(first, Mapping) else {}
 
 
-def _read_refusal(answer: Answer, *, now: datetime) -> Finding:
+def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
     body = parse_json(answer)
     said = body if isinstance(body, Mapping) else {}
     reason = f"HubSpot answered {answer.status_code}{_message(said)}"
@@ -200,7 +200,7 @@ def is_error_envelope(body: object) -> bool:
     return body.get("status") == "error" or ("message" in body and not ENVELOPE_FIELDS.isdisjoint(body))
 
 
-def _throttled_seconds(answer: Answer, said: Mapping[str, Any], *, now: datetime) -> float:
+def _throttled_seconds(answer: HttpResponse, said: Mapping[str, Any], *, now: datetime) -> float:
     if said.get("policyName") == "DAILY":
         return DAILY_SECONDS
     asked = retry_after_seconds(answer.headers.get("retry-after"), now=now)
@@ -237,7 +237,7 @@ def clean(text: str, length: int) -> str:
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 
-def text_of(answer: Answer) -> str:
+def text_of(answer: HttpResponse) -> str:
     """Return the body as text; a byte order mark at its start is no part of it (RFC 8259, 8.1).
 
     Raises UnicodeDecodeError when the body is not UTF-8.
@@ -245,7 +245,7 @@ def text_of(answer: Answer) -> str:
     return answer.body.decode("utf-8-sig")
 
 
-def parse_json(answer: Answer) -> Any:
+def parse_json(answer: HttpResponse) -> Any:
     """Return the body as JSON, or None when it is not strictly that (RFC 8259) or was cut short."""
     if not answer.complete:
         return None

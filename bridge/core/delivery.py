@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bridge.core.circuit_breaker import Failure, Signal, Success
-from bridge.core.http_results import Answer, NoAnswer, NotSent
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.instants import retry_after_seconds, rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Event, Watch, advance
@@ -49,7 +49,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Attempted:
+class AttemptDecision:
     """What one attempt leads to: the watch and the attempt to save, news about the host if it was asked."""
 
     watch: Watch
@@ -59,13 +59,13 @@ class Attempted:
 
 def after_attempt(
     watch: Watch,
-    answer: Answer | NoAnswer | NotSent,
+    answer: HttpResponse | NoResponse | NotSent,
     *,
     started_at: datetime,
     now: datetime,
     policy: RetryPolicy,
     jitter: float,
-) -> Attempted:
+) -> AttemptDecision:
     """Decide what the receiver's `answer` leads to. `jitter` is drawn from -1 to 1."""
     attempt = record(watch, answer, started_at=started_at, now=now)
     made = {
@@ -83,14 +83,14 @@ def after_attempt(
         after = advance(watch, Event.GAVE_UP, settled_at=now, **made)
     else:
         after = advance(watch, Event.MISSED, due_at=now + timedelta(seconds=wait), **made)
-    return Attempted(watch=after, attempt=attempt, signal=_signal(answer, attempt.error))
+    return AttemptDecision(watch=after, attempt=attempt, signal=_signal(answer, attempt.error))
 
 
 def record(
-    watch: Watch, answer: Answer | NoAnswer | NotSent, *, started_at: datetime, now: datetime
+    watch: Watch, answer: HttpResponse | NoResponse | NotSent, *, started_at: datetime, now: datetime
 ) -> Attempt:
     """Return the attempt as it will be kept."""
-    answered = answer if isinstance(answer, Answer) else None
+    answered = answer if isinstance(answer, HttpResponse) else None
     return Attempt(
         watch_id=watch.id,
         number=watch.attempts + 1,
@@ -103,9 +103,9 @@ def record(
     )
 
 
-def attempt_error(answer: Answer | NoAnswer | NotSent) -> str | None:
+def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
     """Return why an attempt failed, as a sentence; None when the receiver accepted it."""
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return f"The receiver did not answer: {answer.reason}"
     if isinstance(answer, NotSent):
         return answer.reason
@@ -125,24 +125,29 @@ def excerpt(body: bytes) -> str:
 
 
 def _wait_seconds(
-    watch: Watch, answer: Answer | NoAnswer | NotSent, policy: RetryPolicy, *, now: datetime, jitter: float
+    watch: Watch,
+    answer: HttpResponse | NoResponse | NotSent,
+    policy: RetryPolicy,
+    *,
+    now: datetime,
+    jitter: float,
 ) -> float | None:
     """Return the seconds until the next attempt, or None when there is none."""
-    gone = isinstance(answer, Answer) and answer.status_code == 410
+    gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or watch.tries >= len(policy.schedule_seconds):
         return None
     wait = policy.schedule_seconds[watch.tries] * (1 + policy.jitter_share * jitter)
-    if isinstance(answer, Answer) and answer.status_code in (429, 503):
+    if isinstance(answer, HttpResponse) and answer.status_code in (429, 503):
         asked = retry_after_seconds(answer.headers.get("retry-after"), now=now) or 0.0
         wait = max(wait, min(asked, LONGEST_RETRY_AFTER_SECONDS))
     return wait
 
 
-def _signal(answer: Answer | NoAnswer | NotSent, error: str | None) -> Signal | None:
+def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
     """A host that says no is well; one that is silent, overrun or broken is not."""
     if isinstance(answer, NotSent):
         return None
-    if isinstance(answer, Answer) and answer.status_code < 500 and answer.status_code != 429:
+    if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
         return Success()
     return Failure(reason=error or "")
 

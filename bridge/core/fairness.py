@@ -30,10 +30,10 @@ class Due:
 
     since: datetime
     more: int
-    doubtful: bool = False
+    recovering: bool = False
 
 
-def longest_first(due: Mapping[Key, Due], *, doubtful: int) -> dict[Key, int]:
+def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
     """Return how many more steps of each lane may be claimed, those that have waited longest first.
 
     All doubtful lanes together get no more than `doubtful`: each of a hundred dead hosts has only
@@ -42,9 +42,9 @@ def longest_first(due: Mapping[Key, Due], *, doubtful: int) -> dict[Key, int]:
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
         more[lane] = due[lane].more
-        if due[lane].doubtful:
-            more[lane] = min(more[lane], doubtful)
-            doubtful -= more[lane]
+        if due[lane].recovering:
+            more[lane] = min(more[lane], recovering)
+            recovering -= more[lane]
     return {lane: count for lane, count in more.items() if count > 0}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class HttpResponse:
     """The party answered: a status line and headers were read whole.
 
     `headers` has lower-case names; the last of several equal names wins. `body` holds the raw
@@ -22,11 +22,11 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoAnswer:
+class NoResponse:
     """No status line and headers came: `reason` is a sentence for whoever reads the watch.
 
     `sent` is true when the party may have received the request, and may have acted on it; `blocked` when our own
-    rules refused the URL or its address, so that nobody was asked. `refused` is as an Answer's.
+    rules refused the URL or its address, so that nobody was asked. `refused` is as an HttpResponse's.
     """
 
     reason: str
@@ -49,7 +49,7 @@ class NotSent:
 class NoToken:
     """The request was not sent: the account has no token that works. `reason` says what to do.
 
-    `passing` is true when nobody has to do anything: there may be one soon. `refused` is as an Answer's.
+    `passing` is true when nobody has to do anything: there may be one soon. `refused` is as an HttpResponse's.
     """
 
     reason: str

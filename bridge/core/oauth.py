@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bridge.core.classification import parse_json
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 
 # A token is refreshed when less than the greater of these is left of it, but never in its first half.
 AHEAD_SECONDS = 60.0
@@ -51,12 +51,12 @@ class Issued:
         return now >= self.expires_at - ahead
 
 
-def read(answer: Answer | NoAnswer, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
+def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
     """Tell what the token server said to `refresh_token`.
 
     What is not `passing` is for the operator to mend. No reason holds a token.
     """
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         return _trouble(answer.reason)
     said = parse_json(answer)
     if not isinstance(said, Mapping):

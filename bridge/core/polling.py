@@ -16,16 +16,16 @@ from bridge.core.classification import (
     Throttled,
     Trouble,
     Unfinished,
-    read,
+    classify,
 )
 from bridge.core.detection_delay import delay_seconds
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Polled:
+class PollDecision:
     """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account.
 
     `delay_seconds` is how long the task had been over, where HubSpot says.
@@ -83,43 +83,43 @@ def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
 def after_answer(
     kind: Kind,
     watch: Watch,
-    answer: Answer | NoAnswer | NoToken,
+    answer: HttpResponse | NoResponse | NoToken,
     *,
     now: datetime,
     jitter: float,
     suspected: bool = False,
-) -> Polled:
+) -> PollDecision:
     """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1.
 
     `suspected`: HubSpot's refusals are likely the account's trouble, so that one task is not rejected for them soon.
     """
-    finding = read(kind, answer, now=now)
-    signal = signal_of(finding, watch.id)
+    classified = classify(kind, answer, now=now)
+    signal = signal_of(classified, watch.id)
     asked = {"polls": watch.polls + 1, "last_polled_at": now}
-    match finding:
+    match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = delay_seconds(completed_at, now=now)
             ended = end(watch, outcome, error, now=now, status=status, **asked)
-            return Polled(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
+            return PollDecision(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
         case Unfinished(status=status, body=body):
             going = _unfinished(watch, status, asked, now=now, jitter=jitter)
-            return Polled(watch=going, hubspot=body, signal=signal)
+            return PollDecision(watch=going, hubspot=body, signal=signal)
         case NoNews(reason=reason, status=status, body=body):
             asked |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
             going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), asked, now=now)
-            return Polled(watch=going, hubspot=body, signal=signal)
+            return PollDecision(watch=going, hubspot=body, signal=signal)
         case Refused(reason=reason):
             refused = _refused(watch, reason, asked, suspected=suspected, now=now, jitter=jitter)
-            return Polled(watch=refused, hubspot=None, signal=signal)
+            return PollDecision(watch=refused, hubspot=None, signal=signal)
         case Trouble(reason=reason):
             going = _back_off(watch, reason, asked, now=now, jitter=jitter)
-            return Polled(watch=going, hubspot=None, signal=signal)
+            return PollDecision(watch=going, hubspot=None, signal=signal)
         case AccountAtFault(reason=reason):
             going = _stand_back(watch, reason, asked, now=now)
-            return Polled(watch=going, hubspot=None, signal=signal)
+            return PollDecision(watch=going, hubspot=None, signal=signal)
         case Throttled(reason=reason):
             going = _go_on(watch, 0, asked | {"last_error": reason}, now=now)
-            return Polled(watch=going, hubspot=None, signal=signal)
+            return PollDecision(watch=going, hubspot=None, signal=signal)
         case never:
             assert_never(never)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
 
-from bridge.core.account_limits import AccountGate
-from bridge.core.circuit_breaker import Gate
+from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.db.dialect_sql import among
@@ -16,14 +16,14 @@ from bridge.db.engine import dialect_insert
 from bridge.db.tables import account_gates, host_gates
 
 # Whose gate it is that a watch's next step has to pass: its account's, its host's.
-GATES = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
-_GATE = tuple(f.name for f in fields(Gate))
+BREAKERS = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
+_GATE = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
-def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
     """Return the accounts' gates, locked until the transaction ends; new ones are made."""
-    new = asdict(Gate()) | asdict(Usage()) | {"refused_watches": ""}
+    new = asdict(CircuitBreaker()) | asdict(Usage()) | {"refused_watches": ""}
     return {row.name: _to_account_gate(row) for row in _locked(connection, account_gates, names, new)}
 
 
@@ -44,16 +44,16 @@ def _locked(
 # In one order everywhere, so that no two transactions wait for each other in a circle.
 _LOCKED = {
     table: select(table).where(among(table.c.name, "names")).order_by(table.c.name).with_for_update()
-    for table in GATES.values()
+    for table in BREAKERS.values()
 }
 
 
-def every_account(connection: Connection) -> dict[str, AccountGate]:
+def every_account(connection: Connection) -> dict[str, AccountLimits]:
     """Return the gates of every account that was ever asked."""
     return {row.name: _to_account_gate(row) for row in connection.execute(select(account_gates))}
 
 
-def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountGate]:
+def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
     """Return the gates of those of the accounts that were ever asked."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
     return {row.name: _to_account_gate(row) for row in rows}
@@ -62,7 +62,7 @@ def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, A
 _ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
 
 
-def save_accounts(connection: Connection, gates: Mapping[str, AccountGate]) -> None:
+def save_accounts(connection: Connection, gates: Mapping[str, AccountLimits]) -> None:
     """Save gates that are locked."""
     if gates:
         rows = [{"saved_name": name, **_to_account_row(held)} for name, held in gates.items()]
@@ -81,7 +81,7 @@ def forget_account(connection: Connection, name: str) -> None:
     connection.execute(delete(account_gates).where(account_gates.c.name == name))
 
 
-def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
     """Return the gates of hosts that are not simply well: most have none."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
     return {row.name: _to_gate(row) for row in rows}
@@ -96,16 +96,22 @@ def paused_hosts(connection: Connection) -> int:
     return connection.execute(found).scalar_one()
 
 
-def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Gate]:
+def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
     """Return the hosts' gates, locked until the transaction ends; new ones are made."""
-    return {row.name: _to_gate(row) for row in _locked(connection, host_gates, names, asdict(Gate()))}
+    return {
+        row.name: _to_gate(row) for row in _locked(connection, host_gates, names, asdict(CircuitBreaker()))
+    }
 
 
-def save_hosts(connection: Connection, gates: Mapping[str, Gate]) -> None:
+def save_hosts(connection: Connection, gates: Mapping[str, CircuitBreaker]) -> None:
     """Save gates that are locked; one that is as good as new is forgotten."""
-    if well := [name for name, gate in gates.items() if gate == Gate()]:
+    if well := [name for name, breaker in gates.items() if breaker == CircuitBreaker()]:
         connection.execute(_FORGET_HOSTS, {"names": well})
-    if rows := [{"saved_name": name, **asdict(gate)} for name, gate in gates.items() if gate != Gate()]:
+    if rows := [
+        {"saved_name": name, **asdict(breaker)}
+        for name, breaker in gates.items()
+        if breaker != CircuitBreaker()
+    ]:
         connection.execute(_SAVE_HOST, rows)
 
 
@@ -138,21 +144,21 @@ _REOPEN = {
     state: update(table)
     .where(table.c.name == bindparam("lane"), table.c.paused_until == bindparam("until"))
     .values(paused_until=bindparam("now"))
-    for state, table in GATES.items()
+    for state, table in BREAKERS.items()
 }
 
 
-def _to_gate(row: Row[Any]) -> Gate:
-    return Gate(**{name: getattr(row, name) for name in _GATE})
+def _to_gate(row: Row[Any]) -> CircuitBreaker:
+    return CircuitBreaker(**{name: getattr(row, name) for name in _GATE})
 
 
-def _to_account_gate(row: Row[Any]) -> AccountGate:
-    return AccountGate(
-        gate=_to_gate(row),
+def _to_account_gate(row: Row[Any]) -> AccountLimits:
+    return AccountLimits(
+        breaker=_to_gate(row),
         usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
         refused_watches=tuple(row.refused_watches.split()),
     )
 
 
-def _to_account_row(held: AccountGate) -> dict[str, Any]:
-    return asdict(held.gate) | asdict(held.usage) | {"refused_watches": " ".join(held.refused_watches)}
+def _to_account_row(held: AccountLimits) -> dict[str, Any]:
+    return asdict(held.breaker) | asdict(held.usage) | {"refused_watches": " ".join(held.refused_watches)}

@@ -30,7 +30,7 @@ from bridge.core.fairness import lane_of
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.db import breakers
-from bridge.db.dialect_sql import Spelled, among
+from bridge.db.dialect_sql import DialectSQL, among
 from bridge.db.engine import for_each_dialect
 from bridge.db.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import Instant, account_gates, answers, attempts, is_state, watches
@@ -90,8 +90,8 @@ def _due_lanes_statement(state: State) -> Select[Any]:
     found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
         lanes.c.name.is_not(None)
     )
-    due, gate = found.subquery(), breakers.GATES[state]
-    shut = select(gate.c.name).where(gate.c.name == due.c.name, gate.c.paused_until > _NOW)
+    due, breaker = found.subquery(), breakers.BREAKERS[state]
+    shut = select(breaker.c.name).where(breaker.c.name == due.c.name, breaker.c.paused_until > _NOW)
     open_ = select(due).where(due.c.oldest_due_at <= _NOW, ~shut.exists())
     return open_.order_by(due.c.oldest_due_at).limit(MOST_LANES)
 
@@ -177,7 +177,7 @@ def _urgency() -> ColumnElement[float]:
     return waited * waited / expected
 
 
-class _SecondsSince(Spelled[float]):
+class _SecondsSince(DialectSQL[float]):
     """The seconds from a column's instant until `now`."""
 
     type = Float()

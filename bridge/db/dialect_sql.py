@@ -14,14 +14,14 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 Value = TypeVar("Value")
 
 
-class Spelled(FunctionElement[Value]):
+class DialectSQL(FunctionElement[Value]):
     """An expression of some clauses; `{0}` in its spellings, by dialect, is the first of them."""
 
     spellings: ClassVar[Mapping[str, str]]
 
 
-@compiles(Spelled)
-def _spell(element: Spelled[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
+@compiles(DialectSQL)
+def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
     clauses = (compiler.process(clause, **kwargs) for clause in element.clauses)
     return element.spellings[compiler.dialect.name].format(*clauses)
 
@@ -35,7 +35,7 @@ def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
     return _Among(column, bindparam(parameter, type_=_Texts()))
 
 
-class _Among(Spelled[bool]):
+class _Among(DialectSQL[bool]):
     # It has no type: a Boolean would be written with `= 1` behind it on SQLite, and then no index serves.
     inherit_cache = True
     spellings: ClassVar = {

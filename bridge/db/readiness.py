@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import SLOWEST_SECONDS
 from bridge.core.watch import State
-from bridge.db.breakers import GATES, every_account
+from bridge.db.breakers import BREAKERS, every_account
 from bridge.db.claims import LANES, due_lanes
 from bridge.db.tables import account_gates, is_state, watches
 from bridge.db.watches import is_watched
@@ -18,22 +18,22 @@ SERVED = timedelta(seconds=60)
 SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
-def paused_accounts(connection: Connection, now: datetime) -> dict[str, Gate]:
+def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
     """Return the gates of the accounts that are to be shown as paused.
 
     Their pause goes on, or is over and a watch waits to probe whether the fault is mended.
     """
-    gates = {name: held.gate for name, held in every_account(connection).items()}
-    return {name: gate for name, gate in gates.items() if _is_paused(connection, name, gate, now)}
+    gates = {name: held.breaker for name, held in every_account(connection).items()}
+    return {name: breaker for name, breaker in gates.items() if _is_paused(connection, name, breaker, now)}
 
 
-def _is_paused(connection: Connection, name: str, gate: Gate, now: datetime) -> bool:
-    if gate.paused_until is None:
+def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
+    if breaker.paused_until is None:
         return False
-    if gate.paused_until > now:
+    if breaker.paused_until > now:
         return True
     # It is over: the gate opens with the next success, which somebody has to ask for.
-    return gate.pause_seconds > 0 and is_watched(connection, name)
+    return breaker.pause_seconds > 0 and is_watched(connection, name)
 
 
 def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
@@ -57,7 +57,7 @@ def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> 
 
 
 def _late(connection: Connection, state: State, since: datetime) -> dict[str, datetime]:
-    late, gates = due_lanes(connection, state, since), GATES[state]
+    late, gates = due_lanes(connection, state, since), BREAKERS[state]
     paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
     waiting = set(connection.scalars(paused)) if late else set()
     return {name: due_at for name, due_at in late.items() if name not in waiting}

@@ -250,7 +250,7 @@ def _gate_columns() -> list[Column[Any]]:
         Column("paused_until", Instant),
         Column("pause_seconds", Float, nullable=False),
         Column("reason", Text),
-        Column("ramp", Integer),
+        Column("ramp", Integer, key="slow_start"),
     ]
 
 

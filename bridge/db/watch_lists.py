@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
-from bridge.db.breakers import GATES
+from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id
 from bridge.db.tables import is_state, watches
@@ -124,7 +124,7 @@ def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outco
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
     """Return since when the next step of some watch is due, not counting what waits for a paused party."""
-    gates = GATES[state]
+    gates = BREAKERS[state]
     paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
     due = select(func.min(watches.c.due_at)).where(
         is_state(state), watches.c.due_at <= now, LANES[state].not_in(paused)

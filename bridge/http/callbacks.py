@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.addresses import Network, host_refusal, problem_with, refusal, without_stray_percent
 from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
@@ -55,14 +55,14 @@ class CallbackSender:
 
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
-    ) -> Answer | NoAnswer:
+    ) -> HttpResponse | NoResponse:
         """POST `body` as it is, and read at most 64 KiB of the answer, undecoded.
 
         The URL is checked again, for the rules may have changed since it was registered. `within_seconds` counts
         where it is less than the time-out.
         """
         if problem := self.problem_with(url):
-            return NoAnswer(reason=problem, blocked=True)
+            return NoResponse(reason=problem, blocked=True)
         return self._transport.send(
             "POST", without_stray_percent(url), headers, body, within_seconds=within_seconds
         )

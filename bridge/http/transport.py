@@ -25,7 +25,7 @@ from requests import PreparedRequest
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.connections import HOSTS_PER_THREAD, Adapter, Guard, Try, certifi_trust, in_progress
 from bridge.http.deadline import Blocked, Deadline, Lookup, Resolver, Unreachable, system_lookup
 
@@ -71,7 +71,7 @@ class Transport:
         *,
         repeatable: bool = True,
         within_seconds: float = inf,
-    ) -> Answer | NoAnswer:
+    ) -> HttpResponse | NoResponse:
         """Send one request and read its answer; what the other side does never raises.
 
         `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor
@@ -86,7 +86,7 @@ class Transport:
         with Deadline(min(self.timeout_seconds, within_seconds)) as deadline:
             attempt = Try(deadline, self._resolver, self._guard)
             answer = self._try(request, attempt)
-            if isinstance(answer, NoAnswer) and attempt.was_stale():
+            if isinstance(answer, NoResponse) and attempt.was_stale():
                 answer = self._try(request, Try(deadline, self._resolver, self._guard, sent=True))
         return answer
 
@@ -113,7 +113,7 @@ class Transport:
                 self._adapters.add(adapter)
         return adapter
 
-    def _try(self, request: PreparedRequest, attempt: Try) -> Answer | NoAnswer:
+    def _try(self, request: PreparedRequest, attempt: Try) -> HttpResponse | NoResponse:
         in_progress.attempt = attempt
         try:
             response = self._adapter().send(
@@ -121,7 +121,7 @@ class Transport:
             )
         except _FAILURES as error:
             reason = self._blame(error) + _why(error, attempt.deadline)
-            return NoAnswer(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
+            return NoResponse(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
         return _answer(response.raw, self._body_limit, attempt.deadline)
 
     def _blame(self, error: Exception) -> str:
@@ -141,13 +141,15 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
     return request
 
 
-def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> Answer:
+def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> HttpResponse:
     body = bytearray()
     complete = _read_into(body, raw, body_limit) and not deadline.passed
     if not complete:
         raw.close()
     headers = {name.lower(): value for name, value in raw.headers.iteritems()}
-    return Answer(status_code=raw.status, headers=headers, body=bytes(body[:body_limit]), complete=complete)
+    return HttpResponse(
+        status_code=raw.status, headers=headers, body=bytes(body[:body_limit]), complete=complete
+    )
 
 
 def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from bridge import __version__
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
@@ -48,23 +48,23 @@ class HubSpot:
         self._tokens = tokens
         self._ask_seconds = ask_seconds
 
-    def status(self, account: Account, kind: str, task_id: str) -> Answer | NoAnswer | NoToken:
+    def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
         """Ask how a task is. The URL is built here: HubSpot's own links point where tokens fail."""
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
-    def start_import(self, account: Account, document: str) -> Answer | NoAnswer | NoToken:
+    def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
         """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body, as JSON text."""
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
-    ) -> Answer | NoAnswer | NoToken:
+    ) -> HttpResponse | NoResponse | NoToken:
         """Send one request; a 401, which did nothing, is worth one more, if there is a newer token."""
         ends_at = monotonic() + self._ask_seconds
         token = self._tokens.current(account, self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
-        if not isinstance(answer, Answer) or answer.status_code != 401 or not isinstance(token, str):
+        if not isinstance(answer, HttpResponse) or answer.status_code != 401 or not isinstance(token, str):
             return answer
         another = self._tokens.after_refusal(account, token, ends_at - monotonic())
         if another == token:
@@ -80,7 +80,7 @@ class HubSpot:
         body: bytes | None,
         *,
         ends_at: float,
-    ) -> Answer | NoAnswer | NoToken:
+    ) -> HttpResponse | NoResponse | NoToken:
         if not isinstance(token, str):
             return token
         left_seconds = ends_at - monotonic()

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from bridge.core import account_limits
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.instants import rfc3339
 from bridge.db import breakers, readiness, watches
 from bridge.db.accounts import DEFAULT, Account, AccountChange, Accounts
@@ -14,12 +14,12 @@ from bridge.db.engine import reading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class AccountStatus:
     """An account, whether it is in the table or from the environment, and its gate while that is paused."""
 
     account: Account
     stored: bool
-    gate: Gate
+    breaker: CircuitBreaker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,21 +30,21 @@ class Refused:
     known: bool  # whether there is such an account at all
 
 
-def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[Standing]:
+def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
     """Return all accounts, by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
         paused = readiness.paused_accounts(connection, now)
         known = accounts.every(connection)
     return [
-        Standing(account=account, stored=name in stored, gate=paused.get(name, Gate()))
+        AccountStatus(account=account, stored=name in stored, breaker=paused.get(name, CircuitBreaker()))
         for name, account in sorted(known.items())
     ]
 
 
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
-) -> tuple[Standing, bool]:
+) -> tuple[AccountStatus, bool]:
     """Set an account, the whole of it; return it, and whether it is new. One that was paused is tried at once."""
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
@@ -56,7 +56,7 @@ def put(
         return _stored(connection, accounts, name, now), new
 
 
-def remove(engine: Engine, accounts: Accounts, name: str, *, now: datetime) -> Standing | Refused:
+def remove(engine: Engine, accounts: Accounts, name: str, *, now: datetime) -> AccountStatus | Refused:
     """Forget a stored account; what the environment says of `default` then holds again."""
     with engine.begin() as connection:
         if name not in accounts.stored(connection):
@@ -70,14 +70,14 @@ def remove(engine: Engine, accounts: Accounts, name: str, *, now: datetime) -> S
     return removed
 
 
-def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> Standing:
-    gate = readiness.paused_accounts(connection, now).get(name, Gate())
-    return Standing(account=accounts.load(connection, [name])[name], stored=True, gate=gate)
+def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> AccountStatus:
+    breaker = readiness.paused_accounts(connection, now).get(name, CircuitBreaker())
+    return AccountStatus(account=accounts.load(connection, [name])[name], stored=True, breaker=breaker)
 
 
-def public(standing: Standing) -> dict[str, object]:
+def public(standing: AccountStatus) -> dict[str, object]:
     """Return what may be shown of an account: everything but its secrets."""
-    account, gate = standing.account, standing.gate
+    account, breaker = standing.account, standing.breaker
     return {
         "name": account.name,
         "source": "stored" if standing.stored else "environment",
@@ -86,6 +86,6 @@ def public(standing: Standing) -> dict[str, object]:
         "api_version": account.api_version,
         "rate_limit": f"{account.rate.requests}/{account.rate.seconds:g}",
         "rate_share": account.rate.share,
-        "paused_until": rfc3339(gate.paused_until) if gate.paused_until else None,
-        "paused_reason": gate.reason,
+        "paused_until": rfc3339(breaker.paused_until) if breaker.paused_until else None,
+        "paused_reason": breaker.reason,
     }

@@ -7,8 +7,8 @@ from typing import assert_never
 from bridge.core import classification
 from bridge.core.classification import (
     AccountAtFault,
+    Classification,
     Ended,
-    Finding,
     NoNews,
     Refused,
     Throttled,
@@ -16,11 +16,11 @@ from bridge.core.classification import (
     Unfinished,
     parse_json,
 )
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.quota import QuotaLeft, quota_left
 from bridge.db.accounts import Account
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 
 # A well-formed id that nobody has: base64url of the 64-bit integer 0.
 NOBODYS_TASK = "AAAAAAAAAAA"
@@ -36,42 +36,44 @@ class AccountCheck:
     quota: QuotaLeft | None
 
 
-def check(errands: Errands, name: str) -> AccountCheck | None:
+def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Ask HubSpot once in the account's name, even while it is paused. None when there is no such account.
 
     It is made from anywhere, with whatever credentials are there, so it judges nothing: a failure pauses nobody,
     and after a success the next poll is tried at once, with the credentials of the worker.
     """
-    account = errands.turn_at_once(name)
+    account = hubspot_calls.acquire_at_once(name)
     if account is None:
         return None
-    asked_at = errands.clock()
-    answer = errands.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
-    finding = classification.read(KINDS[DEFAULT_KIND], answer, now=errands.clock())
-    ok, summary = _judged(account, answer, finding)
-    errands.learn(account, answer, None, asked_at=asked_at, retry=ok)
-    if not isinstance(answer, Answer):
+    asked_at = hubspot_calls.clock()
+    answer = hubspot_calls.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
+    classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=hubspot_calls.clock())
+    ok, summary = _judged(account, answer, classified)
+    hubspot_calls.learn(account, answer, None, asked_at=asked_at, retry=ok)
+    if not isinstance(answer, HttpResponse):
         return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None)
     left = quota_left(answer.headers)
     quota = None if left == QuotaLeft() else left
     return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
 
 
-def _unasked(account: Account, answer: NoAnswer | NoToken) -> str:
+def _unasked(account: Account, answer: NoResponse | NoToken) -> str:
     if isinstance(answer, NoToken):
         return answer.reason
     return f"HubSpot did not answer at {account.base_url}: {answer.reason}."
 
 
-def _judged(account: Account, answer: Answer | NoAnswer | NoToken, finding: Finding) -> tuple[bool, str]:
-    if not isinstance(answer, Answer):
+def _judged(
+    account: Account, answer: HttpResponse | NoResponse | NoToken, classified: Classification
+) -> tuple[bool, str]:
+    if not isinstance(answer, HttpResponse):
         return False, _unasked(account, answer)
     if answer.status_code < 500 and not _is_json(answer):
         return False, (
             f"{account.base_url} answered {answer.status_code}, and not in JSON: that is not HubSpot's API, "
             "or something on the way answers in its place. Check the base URL and the proxy."
         )
-    match finding:
+    match classified:
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
         case Unfinished() | Ended() | NoNews() | Refused():
@@ -88,7 +90,7 @@ def _judged(account: Account, answer: Answer | NoAnswer | NoToken, finding: Find
             assert_never(never)
 
 
-def _is_json(answer: Answer) -> bool:
+def _is_json(answer: HttpResponse) -> bool:
     return "json" in answer.headers.get("content-type", "") or isinstance(parse_json(answer), Mapping)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from bridge import __version__
 from bridge.core import circuit_breaker, delivery
 from bridge.core.fairness import Due, Lane
-from bridge.core.http_results import Answer, NoAnswer, NotSent
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
@@ -46,7 +46,7 @@ class Done:
     """An attempt that was made, and what it leads to."""
 
     job: Job
-    attempted: delivery.Attempted
+    attempted: delivery.AttemptDecision
 
     @property
     def may_follow(self) -> bool:
@@ -89,7 +89,7 @@ class Deliveries:
         due = claims.due_lanes(connection, self.state, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
-            name: _due(since, known.get(name, circuit_breaker.Gate()), room((self.state, name)))
+            name: _due(since, known.get(name, circuit_breaker.CircuitBreaker()), room((self.state, name)))
             for name, since in due.items()
         }
 
@@ -101,18 +101,19 @@ class Deliveries:
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         known = store.read_hosts(connection, shares)
         # In one order everywhere, as all rows are locked.
-        for name, gate in sorted(known.items()):
-            if gate.paused_until is not None:
-                over = gate.paused_until <= now
+        for name, breaker in sorted(known.items()):
+            if breaker.paused_until is not None:
+                over = breaker.paused_until <= now
                 probes[name] = int(
-                    over and store.take_probe(connection, name, seen=gate.paused_until, until=lease_ends_at)
+                    over
+                    and store.take_probe(connection, name, seen=breaker.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
         # Its last due watch may just have been withdrawn.
         unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
         store.reopen(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
-        doubtful = {name for name, gate in known.items() if gate.doubtful}
-        return self.jobs(connection, watches, {}, now, doubtful=doubtful)
+        recovering = {name for name, breaker in known.items() if breaker.recovering}
+        return self.jobs(connection, watches, {}, now, recovering=recovering)
 
     def claimed(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
@@ -139,7 +140,7 @@ class Deliveries:
         hubspot: Mapping[str, str],
         now: datetime,
         *,
-        doubtful: Collection[str] = (),
+        recovering: Collection[str] = (),
     ) -> list[Job]:
         """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes.
 
@@ -156,7 +157,7 @@ class Deliveries:
                 hubspot=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
-                probes=watch.callback_host in doubtful,
+                probes=watch.callback_host in recovering,
             )
             for watch in watches
         ]
@@ -175,7 +176,7 @@ class Deliveries:
         )
         return Done(job=job, attempted=attempted)
 
-    def _answer(self, job: Job, at: datetime) -> Answer | NoAnswer | NotSent:
+    def _answer(self, job: Job, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot)
         try:
             # Decrypted here, so that a secret that cannot be read costs its own client, and nobody else.
@@ -197,10 +198,10 @@ class Deliveries:
         store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
 
 
-def _due(since: datetime, gate: circuit_breaker.Gate, room: int) -> Due:
+def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
     # A host whose pause is over waits since then: of many dead ones, all are probed in turn.
-    waits_since = max(since, gate.paused_until or since)
-    return Due(since=waits_since, more=circuit_breaker.limit(gate, room), doubtful=gate.doubtful)
+    waits_since = max(since, breaker.paused_until or since)
+    return Due(since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering)
 
 
 def send(
@@ -212,20 +213,20 @@ def send(
     secrets: Sequence[str],
     at: datetime,
     within_seconds: float = inf,
-) -> Answer | NoAnswer | NotSent:
+) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     headers |= sign(message_id, int(at.timestamp()), body, secrets)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
-    if isinstance(answer, NoAnswer) and answer.blocked:
+    if isinstance(answer, NoResponse) and answer.blocked:
         return NotSent(reason=f"The callback was not sent: {answer.reason}.")
     return answer
 
 
 def _learnt(
-    host: str, gate: circuit_breaker.Gate, done: Sequence[Done], now: datetime
-) -> circuit_breaker.Gate:
-    after = gate
+    host: str, breaker: circuit_breaker.CircuitBreaker, done: Sequence[Done], now: datetime
+) -> circuit_breaker.CircuitBreaker:
+    after = breaker
     for d in done:
         if d.attempted.signal is None:
             after = circuit_breaker.unprobed(after, until=d.job.watch.due_at, now=now)
@@ -237,8 +238,8 @@ def _learnt(
                 now=now,
                 policy=circuit_breaker.HOST_POLICY,
             )
-    if after.paused and not gate.paused:
+    if after.paused and not breaker.paused:
         log.warning("host_paused", host=host, reason=after.reason)
-    elif gate.paused and not after.paused:
+    elif breaker.paused and not after.paused:
         log.info("host_resumed", host=host)
     return after

@@ -1,4 +1,4 @@
-"""Errands: single requests to HubSpot that are no polls, within an account's quota and counted like polls."""
+"""Single requests to HubSpot that are no polls, within an account's quota and counted like polls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core import account_limits, quota
-from bridge.core.account_limits import AccountGate, AccountSignal, Heard
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.account_limits import AccountLimits, AccountSignal, FinishedCall
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db import breakers as store
 from bridge.db.accounts import Account, Accounts
 from bridge.hubspot.client import HubSpot
@@ -29,7 +29,7 @@ class NotNow:
     reason: str
 
 
-class Errands:
+class HubSpotCalls:
     """Takes requests from accounts' quotas, and notes what HubSpot's answers tell. Thread-safe.
 
     `lease_seconds` must exceed the time that a request may take: so long a probe keeps a pause up.
@@ -50,7 +50,7 @@ class Errands:
         self._accounts = accounts
         self._lease = timedelta(seconds=lease_seconds)
 
-    def turn(self, name: str) -> Account | NotNow:
+    def acquire(self, name: str) -> Account | NotNow:
         """Take one request from an account's quota, unless the account is paused or the quota used up.
 
         Once a pause is over, the first request is its probe: nothing else goes until it is answered. One that
@@ -70,7 +70,7 @@ class Errands:
             store.save_accounts(connection, {name: spent})
         return account
 
-    def turn_at_once(self, name: str) -> Account | None:
+    def acquire_at_once(self, name: str) -> Account | None:
         """Take one request from an account's quota, though it may be paused or the quota used up.
 
         None when there is no such account.
@@ -88,7 +88,7 @@ class Errands:
     def learn(
         self,
         account: Account,
-        answer: Answer | NoAnswer | NoToken,
+        answer: HttpResponse | NoResponse | NoToken,
         signal: AccountSignal | None,
         *,
         asked_at: datetime,
@@ -102,20 +102,20 @@ class Errands:
         if not account.has_credentials:
             return
         now = self.clock()
-        heard = Heard(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
+        finished = FinishedCall(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
-                account_feedback.note(connection, {account.name: [heard]}, now)
+                account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
                     account_feedback.retry(connection, account.name, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
 
 
-def _not_now(account: Account, held: AccountGate, now: datetime) -> NotNow | None:
-    until = held.gate.paused_until
+def _not_now(account: Account, held: AccountLimits, now: datetime) -> NotNow | None:
+    until = held.breaker.paused_until
     if until is not None and until > now:
-        why = (held.gate.reason or "").rstrip(".")
+        why = (held.breaker.reason or "").rstrip(".")
         return NotNow(retry_at=until, reason=f"The account is paused: {why}.")
     if quota.grant(account.rate, held.usage, wanted=1, now=now):
         return None

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from bridge.core import account_limits, circuit_breaker, polling
-from bridge.core.account_limits import AccountGate, Heard
+from bridge.core.account_limits import AccountLimits, FinishedCall
 from bridge.core.fairness import Due, Lane
 from bridge.core.kinds import KINDS
 from bridge.core.watch import State, Watch
@@ -41,8 +41,8 @@ class Done:
     """A poll that was made, and what it leads to."""
 
     job: Job
-    heard: Heard
-    polled: polling.Polled
+    finished: FinishedCall
+    polled: polling.PollDecision
 
     @property
     def may_follow(self) -> bool:
@@ -50,7 +50,7 @@ class Done:
 
         A single failure is no reason to give up what they have taken of the quota.
         """
-        return not isinstance(self.heard.signal, circuit_breaker.Fault | circuit_breaker.Hold)
+        return not isinstance(self.finished.signal, circuit_breaker.Fault | circuit_breaker.Hold)
 
     @property
     def result(self) -> claims.Result:
@@ -137,14 +137,14 @@ class Polls:
         connection: Connection,
         granted: Mapping[str, int],
         shares: Mapping[str, int],
-        held: Mapping[str, AccountGate],
+        held: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
         # The quota alone makes urgency count: a probe is for who waits longest, not for who failed the last one.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
-            if granted[name] > share or held[name].gate.paused
+            if granted[name] > share or held[name].breaker.paused
         }
         suspected = {name for name, count in by_due.items() if count and held[name].suspected}
         unsuspected = {name: count for name, count in by_due.items() if name not in suspected}
@@ -167,26 +167,33 @@ class Polls:
         polled = polling.after_answer(
             kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected
         )
-        heard = Heard(answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate)
-        return Done(job=job, heard=heard, polled=polled)
+        finished = FinishedCall(
+            answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate
+        )
+        return Done(job=job, finished=finished, polled=polled)
 
     def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
         """Save what polls tell about their accounts, whoever the watches belong to by now."""
-        heard: dict[str, list[Heard]] = defaultdict(list)
+        finished: dict[str, list[FinishedCall]] = defaultdict(list)
         delays: dict[str, list[float]] = defaultdict(list)
         for d in done:
-            heard[d.job.account.name].append(d.heard)
+            finished[d.job.account.name].append(d.finished)
             if d.polled.delay_seconds is not None:
                 delays[d.job.account.name].append(d.polled.delay_seconds)
-        account_feedback.note(connection, heard, now)
+        account_feedback.record_calls(connection, finished, now)
         daily_stats.note_delays(connection, now.date(), delays)
 
 
 def _granted(
-    accounts: Mapping[str, Account], held: Mapping[str, AccountGate], wanted: Mapping[str, int], now: datetime
+    accounts: Mapping[str, Account],
+    held: Mapping[str, AccountLimits],
+    wanted: Mapping[str, int],
+    now: datetime,
 ) -> dict[str, int]:
     return {
-        name: account_limits.grant(accounts[name].rate, held.get(name, AccountGate()), wanted=count, now=now)
+        name: account_limits.grant(
+            accounts[name].rate, held.get(name, AccountLimits()), wanted=count, now=now
+        )
         for name, count in wanted.items()
     }
 

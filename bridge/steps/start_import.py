@@ -14,15 +14,15 @@ from bridge.core.account_limits import signal_of_errand
 from bridge.core.classification import (
     MAY_HAVE_BEGUN,
     TOKENLESS_SECONDS,
+    classify_start,
     clean,
     parse_json,
-    read_start,
     text_of,
 )
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import Account
-from bridge.steps.hubspot_calls import Errands, NotNow
+from bridge.steps.hubspot_calls import HubSpotCalls, NotNow
 from bridge.steps.register import Contended, Differs, Registered, Registration, Result
 
 log = structlog.get_logger()
@@ -93,55 +93,55 @@ Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
 Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
 
 
-def start(errands: Errands, new: NewImport, register: Register) -> Started:
+def start(hubspot_calls: HubSpotCalls, new: NewImport, register: Register) -> Started:
     """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
 
     Raises when the database is away before HubSpot is asked, and never after.
     """
-    account = _turn(errands, new.account)
+    account = _turn(hubspot_calls, new.account)
     if isinstance(account, NotNow):
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
-    asked_at = errands.clock()
-    answer = errands.hubspot.start_import(account, new.document)
-    answered_at = errands.clock()
+    asked_at = hubspot_calls.clock()
+    answer = hubspot_calls.hubspot.start_import(account, new.document)
+    answered_at = hubspot_calls.clock()
     started = _started(register, new, answer, answered_at)
-    signal = signal_of_errand(read_start(answer, now=answered_at))
-    errands.learn(account, answer, signal, asked_at=asked_at)
+    signal = signal_of_errand(classify_start(answer, now=answered_at))
+    hubspot_calls.learn(account, answer, signal, asked_at=asked_at)
     return started
 
 
-def _turn(errands: Errands, name: str) -> Account | NotNow:
+def _turn(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
     waited_seconds = 0.0
-    while isinstance(turn := errands.turn(name), NotNow):
-        wait_seconds = max((turn.retry_at - errands.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
+    while isinstance(acquire := hubspot_calls.acquire(name), NotNow):
+        wait_seconds = max((acquire.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
         waited_seconds += wait_seconds
         if waited_seconds > PATIENCE_SECONDS:
             break
         time.sleep(wait_seconds)
-    return turn
+    return acquire
 
 
 def _started(
-    register: Register, new: NewImport, answer: Answer | NoAnswer | NoToken, answered_at: datetime
+    register: Register, new: NewImport, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> Started:
     match answer:
         case NoToken(reason=reason, passing=True):
             return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=TOKENLESS_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)
-        case NoAnswer(reason=reason, sent=False):
+        case NoResponse(reason=reason, sent=False):
             return NotStarted(reason=f"HubSpot could not be asked: {reason}.")
-        case NoAnswer(reason=reason):
+        case NoResponse(reason=reason):
             return Lost(
                 reason=f"HubSpot did not answer: {reason}. The import may have been started or not; "
                 "the bridge does not repeat it. Look for the file at HubSpot before you do."
             )
-        case Answer():
+        case HttpResponse():
             task_id = _task_id(answer)
             return _refusal(answer) if task_id is None else _watched(register, new, task_id)
 
 
-def _task_id(answer: Answer) -> str | None:
+def _task_id(answer: HttpResponse) -> str | None:
     said = parse_json(answer)
     task_id = said.get("id") if isinstance(said, Mapping) and 200 <= answer.status_code < 300 else None
     if not isinstance(task_id, str) or not 1 <= len(task_id) <= LONGEST_TASK_ID:
@@ -149,7 +149,7 @@ def _task_id(answer: Answer) -> str | None:
     return task_id if task_id.isprintable() and " " not in task_id else None
 
 
-def _refusal(answer: Answer) -> Refusal:
+def _refusal(answer: HttpResponse) -> Refusal:
     if parse_json(answer) is not None:
         hubspot = text_of(answer)
     else:

@@ -5,6 +5,6 @@ and hands them to one of the operations in `resources`. What comes back is a Rep
 """
 
 from bridge.web.app import create_app
-from bridge.web.dependencies import Parts
+from bridge.web.dependencies import Dependencies
 
-__all__ = ["Parts", "create_app"]
+__all__ = ["Dependencies", "create_app"]

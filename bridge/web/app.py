@@ -20,9 +20,9 @@ from bridge.web.api import (
     test_callbacks,
     watches,
 )
-from bridge.web.auth import Door
+from bridge.web.auth import Authenticator
 from bridge.web.compression import compressed
-from bridge.web.dependencies import Parts
+from bridge.web.dependencies import Dependencies
 from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
 from bridge.web.operations import Operation
@@ -53,7 +53,7 @@ class _Name(BaseConverter):
     regex = NAME.pattern
 
 
-def create_app(parts: Parts) -> Flask:
+def create_app(parts: Dependencies) -> Flask:
     """Return the application. It opens no connection and starts no thread before the first request."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
@@ -63,7 +63,7 @@ def create_app(parts: Parts) -> Flask:
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     server = Server(
         parts=parts,
-        door=Door(parts.engine, parts.admin_key),
+        door=Authenticator(parts.engine, parts.admin_key),
         registrar=Registrar(parts.engine, parts.open_watch_limit, parts.clock),
     )
     operations = [operation for resource in RESOURCES for operation in resource.operations]

@@ -75,7 +75,7 @@ class LastUses:
         return noted
 
 
-class Door:
+class Authenticator:
     """Tells callers by their keys. Thread-safe."""
 
     def __init__(self, engine: Engine, admin_key: str | None) -> None:

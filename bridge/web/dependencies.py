@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Engine
 from bridge.db.accounts import Accounts
 from bridge.db.encryption import Cipher
 from bridge.http.callbacks import CallbackSender
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 
 OPEN_WATCH_LIMIT = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Parts:
+class Dependencies:
     """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
 
     `open_watch_limit` bounds how many watches of one client may be open at a time.
@@ -26,7 +26,7 @@ class Parts:
     cipher: Cipher
     accounts: Accounts
     callbacks: CallbackSender
-    errands: Errands
+    hubspot_calls: HubSpotCalls
     clock: Callable[[], datetime]
     is_migrated: Callable[[Connection], bool]
     watch_timeout_seconds: float

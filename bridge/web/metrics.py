@@ -20,7 +20,7 @@ from bridge.core.watch import SETTLED, Outcome, State
 from bridge.db import breakers, housekeeping, lost_leases, watch_lists
 from bridge.db.engine import reading
 from bridge.stderr import STDERR
-from bridge.web.dependencies import Parts
+from bridge.web.dependencies import Dependencies
 from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
 
 ALIVE = timedelta(seconds=60)
@@ -37,7 +37,7 @@ _Accounts = Sequence[AccountFigures]
 class Figures(Collector):
     """All figures at one instant, of all processes, but for the dropped lines: the database is what they share."""
 
-    def __init__(self, parts: Parts, now: datetime) -> None:
+    def __init__(self, parts: Dependencies, now: datetime) -> None:
         self._parts = parts
         self._now = now
 
@@ -103,7 +103,7 @@ def _losses(connection: Connection, now: datetime) -> Metric:
 
 # What is told of each account: names, what they mean, and where the value comes from. No label but the account.
 _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float]], ...] = (
-    ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.gate.paused)),
+    ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (
         "bridge_account_allowed_requests_per_second",
         "How many requests a second the bridge may make in the account now.",

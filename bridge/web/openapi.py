@@ -10,7 +10,7 @@ from bridge import __version__
 from bridge.steps.clients import NAME
 from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
 from bridge.web.problems import MEANINGS, MEDIA_TYPE
-from bridge.web.responses import ShownProblem, shown_name
+from bridge.web.responses import ShownProblem, response_name
 
 INTRODUCTION = """\
 Register HubSpot's asynchronous tasks, and be called back when they end.
@@ -57,7 +57,7 @@ class _Schemas(GenerateJsonSchema):
     """Names as clients see them, and no titles that only repeat a field's name."""
 
     def normalize_name(self, name: str) -> str:
-        return shown_name(super().normalize_name(name))
+        return response_name(super().normalize_name(name))
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False

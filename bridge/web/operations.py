@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bridge.steps import clients
 from bridge.web.auth import Caller
-from bridge.web.dependencies import Parts
+from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
 from bridge.web.registration_limits import Registrar
 from bridge.web.requests import Body, Context, Query
@@ -45,7 +45,7 @@ class NoFields(Body):
 class Call:
     """One request, as an operation sees it."""
 
-    parts: Parts
+    parts: Dependencies
     registrar: Registrar
     context: Context
     caller: Caller

@@ -26,7 +26,7 @@ from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http import addresses
 from bridge.steps.clients import NAME, NAME_IN_WORDS
-from bridge.web.dependencies import Parts
+from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Fault, Problem, invalid
 from bridge.web.strict_json import encoded
 
@@ -66,7 +66,7 @@ Model = TypeVar("Model", bound=Input)
 class Context:
     """What validation must know of this bridge. Made for one request."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
 
     def has_account(self, name: str) -> bool:

@@ -10,7 +10,7 @@ from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State, Watch
 
 
-def shown_name(name: str) -> str:
+def response_name(name: str) -> str:
     """Return a model's name as clients see it: our own has a prefix, to keep it apart from the core's."""
     return name.removeprefix("Shown")
 
@@ -18,7 +18,9 @@ def shown_name(name: str) -> str:
 class Shown(BaseModel):
     """An answer, or a part of one. It holds no other fields than these."""
 
-    model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: shown_name(model.__name__))
+    model_config = ConfigDict(
+        extra="forbid", model_title_generator=lambda model: response_name(model.__name__)
+    )
 
 
 class ShownFault(Shown):

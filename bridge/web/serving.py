@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Request, Response, g, request
 
-from bridge.web.auth import Caller, Door
-from bridge.web.dependencies import Parts
+from bridge.web.auth import Authenticator, Caller
+from bridge.web.dependencies import Dependencies
 from bridge.web.operations import WATCH_ID, Access, Call, NoFields, NoParameters, Operation, Reply
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
 from bridge.web.registration_limits import Registrar
@@ -27,8 +27,8 @@ NO_ID = Problem(
 class Server:
     """What all requests share."""
 
-    parts: Parts
-    door: Door
+    parts: Dependencies
+    door: Authenticator
     registrar: Registrar
 
     def view(self, operation: Operation) -> Callable[..., Response]:

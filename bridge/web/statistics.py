@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import AccountGate
-from bridge.core.circuit_breaker import Gate
+from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.detection_delay import quantile
 from bridge.core.quota import interval_seconds
 from bridge.core.watch import State
@@ -23,7 +23,7 @@ class AccountFigures:
     """What an account may do now, and what it has done since midnight UTC."""
 
     name: str
-    gate: Gate
+    breaker: CircuitBreaker
     requests_per_second: float
     requests: int
     errors: int
@@ -45,12 +45,12 @@ def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> li
     counted, delays = daily_stats.counts(connection, now.date()), daily_stats.delays(connection, now.date())
     figures = []
     for name, account in accounts.every(connection).items():
-        usage = held.get(name, AccountGate()).usage
+        usage = held.get(name, AccountLimits()).usage
         requests, errors = counted.get(name, (0, 0))
         figures.append(
             AccountFigures(
                 name=name,
-                gate=paused.get(name, Gate()),
+                breaker=paused.get(name, CircuitBreaker()),
                 requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
                 requests=requests,
                 errors=errors,

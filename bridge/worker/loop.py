@@ -151,7 +151,7 @@ class Worker:
         if not due:
             return []
         probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._seats.seated)
-        more = sharing.longest_first(due, doubtful=self._at_once[State.DELIVERING] - probes)
+        more = sharing.longest_first(due, recovering=self._at_once[State.DELIVERING] - probes)
         most = {lane: self._seats.held[lane] + count for lane, count in more.items()}
         shares = sharing.share(self._seats.room, self._seats.held, most)
         with self._engine.begin() as connection:

@@ -21,7 +21,7 @@ from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.poll import Polls
 from bridge.web.dependencies import OPEN_WATCH_LIMIT
 from bridge.worker.loop import Worker
@@ -81,7 +81,7 @@ class Stage:
         """How long an account waits from now on; 0 when it does not."""
         with reading(self.engine) as connection:
             held = breakers.read_accounts(connection, [name])
-        until = held[name].gate.paused_until if name in held else None
+        until = held[name].breaker.paused_until if name in held else None
         return max((until - self.clock()) / timedelta(seconds=1), 0) if until else 0
 
     def asked(self, account: str) -> int:
@@ -180,7 +180,7 @@ def _admin(
     clock: SteppedClock,
 ) -> Caller:
     """Whoever holds the admin's key to a REST API over the same parts."""
-    errands = Errands(
+    hubspot_calls = HubSpotCalls(
         engine=engine, accounts=accounts, hubspot=hubspot, clock=clock, lease_seconds=LEASE_SECONDS
     )
     api = serving(
@@ -188,7 +188,7 @@ def _admin(
         engine=engine,
         cipher=a_cipher(),
         accounts=accounts,
-        errands=errands,
+        hubspot_calls=hubspot_calls,
         clock=clock,
         is_migrated=is_migrated,
         open_watch_limit=open_watch_limit,

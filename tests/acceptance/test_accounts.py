@@ -6,7 +6,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import update
 
-from bridge.core.account_limits import AccountGate, Heard, after_answers, grant, spend
+from bridge.core.account_limits import AccountLimits, FinishedCall, after_answers, grant, spend
 from bridge.core.circuit_breaker import Fault
 from bridge.core.polling import gap
 from bridge.core.quota import Rate
@@ -73,16 +73,16 @@ def test_with_a_new_token_a_paused_account_goes_on_at_once(each_stage: NewStage)
 
 
 def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_probe() -> None:
-    held, now, pauses = AccountGate(), NOW, list[float]()
+    held, now, pauses = AccountLimits(), NOW, list[float]()
     for _ in range(8):
         assert grant(RATE, held, wanted=100, now=now) == (1 if pauses else 3)
         held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
-        asked = Heard(answer=an_answer(401), signal=Fault(reason="401"), asked_at=now, rate=RATE)
+        asked = FinishedCall(answer=an_answer(401), signal=Fault(reason="401"), asked_at=now, rate=RATE)
         held = after_answers(held, [asked], now=later(0.2, now))
-        assert held.gate.paused_until is not None
-        assert grant(RATE, held, wanted=100, now=later(-0.1, held.gate.paused_until)) == 0
-        pauses.append((held.gate.paused_until - now).total_seconds() - 0.2)
-        now = held.gate.paused_until
+        assert held.breaker.paused_until is not None
+        assert grant(RATE, held, wanted=100, now=later(-0.1, held.breaker.paused_until)) == 0
+        pauses.append((held.breaker.paused_until - now).total_seconds() - 0.2)
+        now = held.breaker.paused_until
     assert pauses == pytest.approx([30, 60, 120, 240, 480, 900, 900, 900])
 
 

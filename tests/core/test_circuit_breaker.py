@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 from bridge.core.circuit_breaker import (
     ACCOUNT_POLICY,
     HOST_POLICY,
+    BreakerPolicy,
+    CircuitBreaker,
     Failure,
     Fault,
-    Gate,
-    GatePolicy,
     Hold,
     Signal,
     Success,
     after_signal,
+    half_open,
     limit,
-    probing,
     unprobed,
 )
 from tests.makers import NOW, later
@@ -32,87 +32,91 @@ own_signals = st.sampled_from([Success(), FAILURE, FAULT])
 signals = own_signals | st.builds(Hold, seconds=st.floats(1, 86_400), reason=st.just("429"))
 
 
-def heard(gate: Gate, *given: Signal, policy: GatePolicy = ACCOUNT_POLICY, at: float = 0) -> Gate:
+def finished(
+    breaker: CircuitBreaker, *given: Signal, policy: BreakerPolicy = ACCOUNT_POLICY, at: float = 0
+) -> CircuitBreaker:
     """The gate after signals of requests that were claimed and answered at this second, a microsecond apart."""
     for place, signal in enumerate(given):
         instant = later(at) + timedelta(microseconds=place)
-        gate = after_signal(gate, signal, asked_at=instant, now=instant, policy=policy)
-    return gate
+        breaker = after_signal(breaker, signal, asked_at=instant, now=instant, policy=policy)
+    return breaker
 
 
-def probed(gate: Gate, signal: Signal, *, policy: GatePolicy = ACCOUNT_POLICY) -> Gate:
+def probed(
+    breaker: CircuitBreaker, signal: Signal, *, policy: BreakerPolicy = ACCOUNT_POLICY
+) -> CircuitBreaker:
     """The gate after its pause, and one probe that took a second."""
-    assert gate.paused_until is not None
-    asked_at = gate.paused_until
-    on_the_way = probing(gate, until=asked_at + timedelta(seconds=LEASE_SECONDS))
+    assert breaker.paused_until is not None
+    asked_at = breaker.paused_until
+    on_the_way = half_open(breaker, until=asked_at + timedelta(seconds=LEASE_SECONDS))
     now = asked_at + timedelta(seconds=1)
     return after_signal(on_the_way, signal, asked_at=asked_at, now=now, policy=policy)
 
 
-def pause_of(gate: Gate) -> float:
+def pause_of(breaker: CircuitBreaker) -> float:
     """How long the gate is paused, since its last signal."""
-    assert gate.paused_at is not None
-    assert gate.paused_until is not None
-    return (gate.paused_until - gate.paused_at).total_seconds()
+    assert breaker.paused_at is not None
+    assert breaker.paused_until is not None
+    return (breaker.paused_until - breaker.paused_at).total_seconds()
 
 
 @pytest.mark.parametrize(("policy", "failures"), [(ACCOUNT_POLICY, 10), (HOST_POLICY, 5)])
-def test_so_many_failures_in_a_row_pause_and_no_fewer(policy: GatePolicy, failures: int) -> None:
-    almost = heard(Gate(), *[FAILURE] * (failures - 1), policy=policy)
+def test_so_many_failures_in_a_row_pause_and_no_fewer(policy: BreakerPolicy, failures: int) -> None:
+    almost = finished(CircuitBreaker(), *[FAILURE] * (failures - 1), policy=policy)
     assert (almost.paused, almost.failures) == (False, failures - 1)
-    gate = heard(almost, FAILURE, policy=policy, at=1)
-    assert (gate.paused, gate.paused_at, gate.reason) == (True, later(1), "no answer")
+    breaker = finished(almost, FAILURE, policy=policy, at=1)
+    assert (breaker.paused, breaker.paused_at, breaker.reason) == (True, later(1), "no answer")
 
 
 @pytest.mark.parametrize(("policy", "failures"), [(ACCOUNT_POLICY, 10), (HOST_POLICY, 5)])
-def test_a_success_between_failures_starts_the_count_anew(policy: GatePolicy, failures: int) -> None:
-    gate = heard(Gate(), *[FAILURE] * (failures - 1), Success(), FAILURE, policy=policy)
-    assert (gate.paused, gate.failures) == (False, 1)
+def test_a_success_between_failures_starts_the_count_anew(policy: BreakerPolicy, failures: int) -> None:
+    breaker = finished(CircuitBreaker(), *[FAILURE] * (failures - 1), Success(), FAILURE, policy=policy)
+    assert (breaker.paused, breaker.failures) == (False, 1)
 
 
 def test_one_fault_is_enough_to_pause_an_account() -> None:
-    gate = heard(Gate(), FAULT)
-    assert (gate.paused_at, gate.paused_until, gate.reason) == (NOW, later(30), "401")
+    breaker = finished(CircuitBreaker(), FAULT)
+    assert (breaker.paused_at, breaker.paused_until, breaker.reason) == (NOW, later(30), "401")
 
 
 def test_an_account_s_pause_doubles_from_30_seconds_to_15_minutes() -> None:
-    gate, pauses = heard(Gate(), FAULT), list[float]()
+    breaker, pauses = finished(CircuitBreaker(), FAULT), list[float]()
     for _ in range(7):
-        pauses.append(pause_of(gate))
-        gate = probed(gate, FAULT)
+        pauses.append(pause_of(breaker))
+        breaker = probed(breaker, FAULT)
     assert pauses == [30, 60, 120, 240, 480, 900, 900]
 
 
 def test_a_host_s_pause_doubles_from_a_quarter_of_a_second_to_15_seconds() -> None:
-    gate, pauses = heard(Gate(), *[FAILURE] * 5, policy=HOST_POLICY), list[float]()
+    breaker, pauses = finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY), list[float]()
     for _ in range(8):
-        pauses.append(pause_of(gate))
-        gate = probed(gate, FAILURE, policy=HOST_POLICY)
+        pauses.append(pause_of(breaker))
+        breaker = probed(breaker, FAILURE, policy=HOST_POLICY)
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 15, 15]
 
 
 def test_ten_failures_pause_an_account_as_a_401_does() -> None:
-    assert pause_of(heard(Gate(), *[FAILURE] * 10)) == 30
+    assert pause_of(finished(CircuitBreaker(), *[FAILURE] * 10)) == 30
 
 
 @pytest.mark.parametrize(
     "paused",
     [
-        pytest.param(heard(Gate(), FAULT), id="by a fault"),
-        pytest.param(heard(Gate(), *[FAILURE] * 10), id="by failures"),
-        pytest.param(heard(Gate(), Hold(seconds=10, reason="429")), id="by a hold"),
+        pytest.param(finished(CircuitBreaker(), FAULT), id="by a fault"),
+        pytest.param(finished(CircuitBreaker(), *[FAILURE] * 10), id="by failures"),
+        pytest.param(finished(CircuitBreaker(), Hold(seconds=10, reason="429")), id="by a hold"),
     ],
 )
 class TestAProbe:
-    def test_that_succeeds_opens_the_gate(self, paused: Gate) -> None:
-        assert probed(paused, Success()) == Gate()
+    def test_that_succeeds_opens_the_gate(self, paused: CircuitBreaker) -> None:
+        assert probed(paused, Success()) == CircuitBreaker()
 
     @pytest.mark.parametrize("signal", [FAILURE, FAULT])
-    def test_that_fails_pauses_by_the_policy(self, paused: Gate, signal: Signal) -> None:
+    def test_that_fails_pauses_by_the_policy(self, paused: CircuitBreaker, signal: Signal) -> None:
         again = probed(paused, signal)
         assert pause_of(again) == max(30, 2 * paused.pause_seconds)
 
-    def test_that_is_told_to_wait_waits_as_long_as_it_was_told(self, paused: Gate) -> None:
+    def test_that_is_told_to_wait_waits_as_long_as_it_was_told(self, paused: CircuitBreaker) -> None:
         assert paused.paused_until is not None
         answered_at = paused.paused_until + timedelta(seconds=1)
         again = probed(paused, Hold(seconds=3, reason="429"))
@@ -120,109 +124,118 @@ class TestAProbe:
 
 
 def test_a_pause_after_a_recovery_is_short_again() -> None:
-    gate = probed(probed(heard(Gate(), FAULT), FAULT), Success())
-    assert pause_of(heard(gate, FAULT, at=999)) == 30
+    breaker = probed(probed(finished(CircuitBreaker(), FAULT), FAULT), Success())
+    assert pause_of(finished(breaker, FAULT, at=999)) == 30
 
 
 def test_a_hold_pauses_for_as_long_as_the_party_says() -> None:
-    gate = heard(Gate(), Hold(seconds=10, reason="429"))
-    assert (gate.paused_until, gate.reason) == (later(10), "429")
+    breaker = finished(CircuitBreaker(), Hold(seconds=10, reason="429"))
+    assert (breaker.paused_until, breaker.reason) == (later(10), "429")
 
 
 def test_the_longest_of_several_holds_counts() -> None:
-    gate = Gate()
+    breaker = CircuitBreaker()
     for seconds in (10, 40, 20):
-        gate = after_signal(
-            gate, Hold(seconds=seconds, reason="429"), asked_at=later(-1), now=NOW, policy=ACCOUNT_POLICY
+        breaker = after_signal(
+            breaker, Hold(seconds=seconds, reason="429"), asked_at=later(-1), now=NOW, policy=ACCOUNT_POLICY
         )
-    assert gate.paused_until == later(40)
+    assert breaker.paused_until == later(40)
 
 
 def test_a_hold_is_not_what_the_next_pause_doubles() -> None:
-    gate = probed(heard(Gate(), Hold(seconds=3_600, reason="477")), FAULT)
-    assert pause_of(gate) == 30
+    breaker = probed(finished(CircuitBreaker(), Hold(seconds=3_600, reason="477")), FAULT)
+    assert pause_of(breaker) == 30
 
 
 def test_requests_that_were_on_the_way_before_the_pause_change_nothing() -> None:
-    paused = heard(Gate(), FAULT)
+    paused = finished(CircuitBreaker(), FAULT)
     for signal in (Success(), FAILURE, FAULT):
         assert after_signal(paused, signal, asked_at=later(-1), now=later(2), policy=ACCOUNT_POLICY) == paused
 
 
 @given(policy=policies, signal=own_signals, early=st.floats(0.001, 60), after=st.floats(0, 60))
 def test_nothing_stale_ever_ends_a_pause_or_makes_it_longer(
-    policy: GatePolicy, signal: Signal, early: float, after: float
+    policy: BreakerPolicy, signal: Signal, early: float, after: float
 ) -> None:
-    gate = heard(Gate(), FAULT, policy=policy)
-    assert after_signal(gate, signal, asked_at=later(-early), now=later(after), policy=policy) == gate
+    breaker = finished(CircuitBreaker(), FAULT, policy=policy)
+    assert after_signal(breaker, signal, asked_at=later(-early), now=later(after), policy=policy) == breaker
 
 
 @given(policy=policies, moves=st.lists(st.tuples(signals, st.floats(0, 100), st.floats(0, 20)), max_size=40))
 def test_a_gate_says_whether_until_when_and_why_it_is_paused(
-    policy: GatePolicy, moves: list[tuple[Signal, float, float]]
+    policy: BreakerPolicy, moves: list[tuple[Signal, float, float]]
 ) -> None:
-    gate, seconds = Gate(), 0.0
+    breaker, seconds = CircuitBreaker(), 0.0
     for signal, wait, took in moves:
         seconds += wait
-        gate = after_signal(gate, signal, asked_at=later(seconds - took), now=later(seconds), policy=policy)
-        assert gate.paused == (gate.paused_at is not None) == (gate.reason is not None)
-        assert not gate.paused or gate.ramp is None
-        assert 0 <= gate.pause_seconds <= policy.most_seconds
-        assert gate.paused or gate.failures < policy.failures
+        breaker = after_signal(
+            breaker, signal, asked_at=later(seconds - took), now=later(seconds), policy=policy
+        )
+        assert breaker.paused == (breaker.paused_at is not None) == (breaker.reason is not None)
+        assert not breaker.paused or breaker.slow_start is None
+        assert 0 <= breaker.pause_seconds <= policy.most_seconds
+        assert breaker.paused or breaker.failures < policy.failures
 
 
 @given(policy=policies, moves=st.lists(own_signals, max_size=30))
-def test_one_success_of_a_probe_always_opens_the_gate(policy: GatePolicy, moves: list[Signal]) -> None:
-    gate = heard(Gate(), FAULT, policy=policy)
+def test_one_success_of_a_probe_always_opens_the_gate(policy: BreakerPolicy, moves: list[Signal]) -> None:
+    breaker = finished(CircuitBreaker(), FAULT, policy=policy)
     for signal in moves:
-        gate = probed(gate, signal, policy=policy) if gate.paused else gate
-    opened = probed(gate, Success(), policy=policy) if gate.paused else gate
+        breaker = probed(breaker, signal, policy=policy) if breaker.paused else breaker
+    opened = probed(breaker, Success(), policy=policy) if breaker.paused else breaker
     assert (opened.paused, opened.failures, opened.pause_seconds) == (False, 0, 0)
 
 
 def test_a_host_that_comes_back_is_asked_by_one_then_twice_as_many_with_each_success() -> None:
-    gate = heard(Gate(), *[FAILURE] * 5, policy=HOST_POLICY)
-    gate, limits = probed(gate, Success(), policy=HOST_POLICY), list[int]()
+    breaker = finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY)
+    breaker, limits = probed(breaker, Success(), policy=HOST_POLICY), list[int]()
     for place in range(12):
-        limits.append(limit(gate, 64))
-        gate = heard(gate, Success(), policy=HOST_POLICY, at=100 + place)
+        limits.append(limit(breaker, 64))
+        breaker = finished(breaker, Success(), policy=HOST_POLICY, at=100 + place)
     assert limits == [1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64, 64]
-    assert gate == Gate()
+    assert breaker == CircuitBreaker()
 
 
 def test_a_host_that_fails_while_it_comes_back_is_paused_as_ever() -> None:
-    gate = probed(heard(Gate(), *[FAILURE] * 5, policy=HOST_POLICY), Success(), policy=HOST_POLICY)
-    gate = heard(gate, *[FAILURE] * 5, policy=HOST_POLICY, at=100)
-    assert (gate.paused, gate.ramp) == (True, None)
+    breaker = probed(
+        finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY), Success(), policy=HOST_POLICY
+    )
+    breaker = finished(breaker, *[FAILURE] * 5, policy=HOST_POLICY, at=100)
+    assert (breaker.paused, breaker.slow_start) == (True, None)
 
 
 def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
-    assert limit(probed(heard(Gate(), FAULT), Success()), 32) == 32
+    assert limit(probed(finished(CircuitBreaker(), FAULT), Success()), 32) == 32
 
 
 @pytest.mark.parametrize(
-    ("gate", "most", "requests"),
+    ("breaker", "most", "requests"),
     [
-        pytest.param(Gate(paused_until=NOW), 8, 1, id="paused: its probe"),
-        pytest.param(Gate(failures=4), 8, 8, id="well enough"),
-        pytest.param(Gate(ramp=0), 8, 1, id="just back"),
-        pytest.param(Gate(ramp=2), 8, 4, id="coming"),
-        pytest.param(Gate(ramp=9), 8, 8, id="nearly well"),
-        pytest.param(Gate(ramp=0), 0, 1, id="never none"),
+        pytest.param(CircuitBreaker(paused_until=NOW), 8, 1, id="paused: its probe"),
+        pytest.param(CircuitBreaker(failures=4), 8, 8, id="well enough"),
+        pytest.param(CircuitBreaker(slow_start=0), 8, 1, id="just back"),
+        pytest.param(CircuitBreaker(slow_start=2), 8, 4, id="coming"),
+        pytest.param(CircuitBreaker(slow_start=9), 8, 8, id="nearly well"),
+        pytest.param(CircuitBreaker(slow_start=0), 0, 1, id="never none"),
     ],
 )
-def test_a_limit_is_between_one_and_the_most(gate: Gate, most: int, requests: int) -> None:
-    assert limit(gate, most) == requests
+def test_a_limit_is_between_one_and_the_most(breaker: CircuitBreaker, most: int, requests: int) -> None:
+    assert limit(breaker, most) == requests
 
 
 def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
     lease_ends_at = later(60)
-    paused = heard(Gate(), Fault(reason="401"))
-    on_the_way = probing(paused, until=lease_ends_at)
+    paused = finished(CircuitBreaker(), Fault(reason="401"))
+    on_the_way = half_open(paused, until=lease_ends_at)
     assert unprobed(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
 
 
 @pytest.mark.parametrize("until", [None, later(59)])
-@pytest.mark.parametrize("gate", [Gate(), Gate(ramp=1), Gate(paused_at=NOW, paused_until=later(60))])
-def test_any_other_request_that_was_not_made_changes_nothing(gate: Gate, until: datetime | None) -> None:
-    assert unprobed(gate, until=until, now=NOW) == gate
+@pytest.mark.parametrize(
+    "breaker",
+    [CircuitBreaker(), CircuitBreaker(slow_start=1), CircuitBreaker(paused_at=NOW, paused_until=later(60))],
+)
+def test_any_other_request_that_was_not_made_changes_nothing(
+    breaker: CircuitBreaker, until: datetime | None
+) -> None:
+    assert unprobed(breaker, until=until, now=NOW) == breaker

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bridge.core.circuit_breaker import Success
-from bridge.core.http_results import Answer
+from bridge.core.http_results import HttpResponse
 from bridge.core.watch import Outcome, State
 from tests.makers import NOW, an_answer, asked
 
@@ -128,7 +128,7 @@ def test_an_outcome_that_is_not_completed_is_a_sentence(body: dict[str, Any], er
     ],
 )
 def test_a_2xx_that_says_nothing_is_no_news(body: bytes, complaint: str) -> None:
-    polled = asked(Answer(status_code=202, body=body), refusals=2, failures=3, status="PENDING")
+    polled = asked(HttpResponse(status_code=202, body=body), refusals=2, failures=3, status="PENDING")
     watch = polled.watch
     assert (watch.state, watch.outcome) == (State.WATCHING, None)
     assert (watch.refusals, watch.failures) == (0, 0)
@@ -138,7 +138,7 @@ def test_a_2xx_that_says_nothing_is_no_news(body: bytes, complaint: str) -> None
 
 def test_a_2xx_that_was_cut_short_is_no_news_though_it_looks_whole() -> None:
     body = b'{"status": "COMPLETE", "result": {"id": "1"}}'
-    polled = asked(Answer(status_code=200, body=body, complete=False))
+    polled = asked(HttpResponse(status_code=200, body=body, complete=False))
     assert polled.watch.state is State.WATCHING
     assert polled.watch.last_error == "HubSpot's 200 answer was cut short; still watching"
 
@@ -151,7 +151,7 @@ def test_an_unknown_status_is_kept_and_so_is_what_came_with_it() -> None:
 
 @pytest.mark.parametrize("body", [b"null", b"", HTML, b"{}"])
 def test_an_answer_without_a_status_leaves_the_last_one_standing(body: bytes) -> None:
-    polled = asked(Answer(status_code=200, body=body), status="PENDING")
+    polled = asked(HttpResponse(status_code=200, body=body), status="PENDING")
     assert polled.watch.status == "PENDING"
     assert polled.hubspot is None
 
@@ -161,11 +161,11 @@ def test_a_status_of_any_length_and_kind_fits_the_column() -> None:
 
 
 def test_a_byte_order_mark_before_the_json_is_no_part_of_it() -> None:
-    polled = asked(Answer(status_code=200, body=b'\xef\xbb\xbf{"status": "PENDING"}'))
+    polled = asked(HttpResponse(status_code=200, body=b'\xef\xbb\xbf{"status": "PENDING"}'))
     assert (polled.watch.status, polled.watch.last_error) == ("PENDING", None)
     assert polled.hubspot == '{"status": "PENDING"}'
 
 
 def test_hubspot_s_words_are_kept_as_they_came() -> None:
     text = '{ "status":"COMPLETE",\n "n": 123456789012345678901234567890, "f": 1.10, "result": {"id":"é"} }'
-    assert asked(Answer(status_code=200, body=text.encode())).hubspot == text
+    assert asked(HttpResponse(status_code=200, body=text.encode())).hubspot == text

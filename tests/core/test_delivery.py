@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.core.circuit_breaker import Failure, Success
-from bridge.core.delivery import Attempted, RetryPolicy, Trigger, after_attempt, attempt_error, excerpt
-from bridge.core.http_results import Answer, NoAnswer, NotSent
+from bridge.core.delivery import AttemptDecision, RetryPolicy, Trigger, after_attempt, attempt_error, excerpt
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.watch import Outcome, State, redeliver
 from tests.makers import NOW, an_answer, an_ended_watch, later
 
@@ -17,14 +17,18 @@ POLICY = RetryPolicy(schedule_seconds=SCHEDULE, jitter_share=0.2)
 DAY = 86_400.0
 
 
-def tried(answer: Answer | NoAnswer | NotSent, *, jitter: float = 0.0, **others: Any) -> Attempted:
+def tried(
+    answer: HttpResponse | NoResponse | NotSent, *, jitter: float = 0.0, **others: Any
+) -> AttemptDecision:
     watch = an_ended_watch(**others)
     return after_attempt(watch, answer, started_at=later(-0.25), now=NOW, policy=POLICY, jitter=jitter)
 
 
 @pytest.mark.parametrize("status_code", [200, 201, 202, 204, 226, 299])
 def test_a_2xx_settles_the_watch_as_delivered(status_code: int) -> None:
-    attempted = tried(Answer(status_code=status_code, complete=False), attempts=3, tries=3, last_error="503")
+    attempted = tried(
+        HttpResponse(status_code=status_code, complete=False), attempts=3, tries=3, last_error="503"
+    )
     watch = attempted.watch
     assert (watch.state, watch.settled_at, watch.due_at) == (State.DELIVERED, NOW, None)
     assert (watch.attempts, watch.tries, watch.last_status_code) == (4, 4, status_code)
@@ -51,14 +55,14 @@ ELSE = [
     *(pytest.param(an_answer(code), id=str(code)) for code in (400, 401, 403, 404, 405, 409, 422, 429)),
     *(pytest.param(an_answer(code), id=str(code)) for code in (500, 501, 502, 503, 504, 599)),
     *(pytest.param(an_answer(code, location="/x"), id=str(code)) for code in (300, 301, 302, 303, 304, 307)),
-    pytest.param(NoAnswer(reason="timed out after 20 s"), id="time-out"),
-    pytest.param(NoAnswer(reason="the connection was refused"), id="no connection"),
-    pytest.param(NoAnswer(reason="10.0.0.1 is private"), id="blocked address"),
+    pytest.param(NoResponse(reason="timed out after 20 s"), id="time-out"),
+    pytest.param(NoResponse(reason="the connection was refused"), id="no connection"),
+    pytest.param(NoResponse(reason="10.0.0.1 is private"), id="blocked address"),
 ]
 
 
 @pytest.mark.parametrize("answer", ELSE)
-def test_anything_else_is_tried_again_by_the_schedule(answer: Answer | NoAnswer) -> None:
+def test_anything_else_is_tried_again_by_the_schedule(answer: HttpResponse | NoResponse) -> None:
     for tries, seconds in enumerate(SCHEDULE):
         watch = tried(answer, tries=tries).watch
         assert (watch.state, watch.settled_at) == (State.DELIVERING, None)
@@ -68,7 +72,7 @@ def test_anything_else_is_tried_again_by_the_schedule(answer: Answer | NoAnswer)
 
 @pytest.mark.parametrize("answer", ELSE)
 def test_after_the_last_wait_of_the_schedule_there_is_one_more_attempt_and_no_other(
-    answer: Answer | NoAnswer,
+    answer: HttpResponse | NoResponse,
 ) -> None:
     watch = tried(answer, tries=len(SCHEDULE)).watch
     assert (watch.state, watch.settled_at, watch.due_at) == (State.UNDELIVERED, NOW, None)
@@ -121,16 +125,16 @@ def test_the_schedule_s_own_wait_may_be_longer_than_a_day() -> None:
     [an_answer(code) for code in (200, 204, 301, 400, 401, 404, 410, 422)],
     ids=lambda a: a.status_code,
 )
-def test_a_host_that_answers_is_well_whatever_it_says(answer: Answer) -> None:
+def test_a_host_that_answers_is_well_whatever_it_says(answer: HttpResponse) -> None:
     assert tried(answer).signal == Success()
 
 
 @pytest.mark.parametrize(
     "answer",
-    [*(an_answer(code) for code in (429, 500, 502, 503, 504)), NoAnswer(reason="timed out")],
+    [*(an_answer(code) for code in (429, 500, 502, 503, 504)), NoResponse(reason="timed out")],
     ids=lambda a: getattr(a, "status_code", "no answer"),
 )
-def test_a_host_that_is_silent_overrun_or_broken_is_not(answer: Answer | NoAnswer) -> None:
+def test_a_host_that_is_silent_overrun_or_broken_is_not(answer: HttpResponse | NoResponse) -> None:
     assert tried(answer).signal == Failure(reason=attempt_error(answer) or "")
 
 
@@ -146,24 +150,24 @@ def test_a_callback_that_was_not_sent_says_nothing_of_the_host_and_is_tried_by_t
     [
         (an_answer(503), "The receiver answered 503"),
         (an_answer(302), "The receiver answered 302; redirects are not followed"),
-        (NoAnswer(reason="timed out after 20 s"), "The receiver did not answer: timed out after 20 s"),
+        (NoResponse(reason="timed out after 20 s"), "The receiver did not answer: timed out after 20 s"),
     ],
     ids=["status", "redirect", "no answer"],
 )
-def test_an_attempt_that_failed_says_why(answer: Answer | NoAnswer, error: str) -> None:
+def test_an_attempt_that_failed_says_why(answer: HttpResponse | NoResponse, error: str) -> None:
     attempted = tried(answer)
     assert attempted.attempt.error == attempted.watch.last_error == error
 
 
 def test_an_attempt_is_kept_as_it_went() -> None:
-    attempt = tried(Answer(status_code=503, body=b"busy"), attempts=6, tries=1).attempt
+    attempt = tried(HttpResponse(status_code=503, body=b"busy"), attempts=6, tries=1).attempt
     assert (attempt.watch_id, attempt.number, attempt.trigger) == ("wat_0123456789", 7, Trigger.SCHEDULE)
     assert (attempt.started_at, attempt.duration_ms) == (later(-0.25), 250)
     assert (attempt.status_code, attempt.response_excerpt) == (503, "busy")
 
 
 def test_an_attempt_without_an_answer_has_neither_status_nor_excerpt() -> None:
-    attempted = tried(NoAnswer(reason="timed out"), last_status_code=500)
+    attempted = tried(NoResponse(reason="timed out"), last_status_code=500)
     assert (attempted.attempt.status_code, attempted.attempt.response_excerpt) == (None, None)
     assert attempted.watch.last_status_code is None
 

@@ -76,8 +76,8 @@ def test_a_lane_that_comes_later_finds_a_seat_beside_one_that_took_all_it_could(
     assert share(free, held, {first: most[first], "late": 1}).get("late", 0) == min(free, 1)
 
 
-def due(seconds: float, more: int, *, doubtful: bool = False) -> Due:
-    return Due(since=later(seconds), more=more, doubtful=doubtful)
+def due(seconds: float, more: int, *, recovering: bool = False) -> Due:
+    return Due(since=later(seconds), more=more, recovering=recovering)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def due(seconds: float, more: int, *, doubtful: bool = False) -> Due:
         ),
         pytest.param({"a": due(1, 0), "b": due(2, 1)}, {"b": 1}, id="a lane that may have none is left out"),
         pytest.param(
-            {f"dead {n}": due(n, 1, doubtful=True) for n in range(9)} | {"well": due(9, 8)},
+            {f"dead {n}": due(n, 1, recovering=True) for n in range(9)} | {"well": due(9, 8)},
             {"dead 0": 1, "dead 1": 1, "dead 2": 1, "well": 8},
             id="the doubtful share what is theirs",
         ),
         pytest.param(
             {
-                "back": due(1, 2, doubtful=True),
-                "dead": due(2, 1, doubtful=True),
-                "late": due(3, 1, doubtful=True),
+                "back": due(1, 2, recovering=True),
+                "dead": due(2, 1, recovering=True),
+                "late": due(3, 1, recovering=True),
             },
             {"back": 2, "dead": 1},
             id="one that is coming back takes more of it",
@@ -105,9 +105,9 @@ def due(seconds: float, more: int, *, doubtful: bool = False) -> Due:
     ],
 )
 def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, Due], more: dict[str, int]) -> None:
-    found = longest_first(lanes, doubtful=3)
+    found = longest_first(lanes, recovering=3)
     assert list(found.items()) == list(more.items())
 
 
 def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
-    assert longest_first({"dead": due(1, 1, doubtful=True), "well": due(2, 4)}, doubtful=0) == {"well": 4}
+    assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering=0) == {"well": 4}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.classification import Ended, NoNews, Unfinished, read
+from bridge.core.classification import Ended, NoNews, Unfinished, classify
 from bridge.core.delivery import event_type
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.watch import Outcome
@@ -79,8 +79,8 @@ def test_no_task_id_leaves_its_place_in_the_path(task_id: str) -> None:
 def test_a_kind_knows_exactly_the_words_of_a_task_that_goes_on(kind: str, words: list[str]) -> None:
     field = "state" if kind == "crm-import" else "status"
     for word in ("PENDING", "PROCESSING", "STARTED", "DEFERRED"):
-        finding = read(KINDS[kind], an_answer(202, {field: word}), now=NOW)
-        assert isinstance(finding, Unfinished if word in words else NoNews)
+        classified = classify(KINDS[kind], an_answer(202, {field: word}), now=NOW)
+        assert isinstance(classified, Unfinished if word in words else NoNews)
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_a_kind_knows_exactly_the_words_of_a_task_that_goes_on(kind: str, words:
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else value,
 )
 def test_a_kind_s_last_words_become_outcomes(kind: str, body: dict[str, Any], outcome: str) -> None:
-    finding = read(KINDS[kind], an_answer(200, body), now=NOW)
-    assert isinstance(finding, Ended)
-    assert finding.outcome == outcome
-    assert (finding.error is None) == (outcome == "completed")
+    classified = classify(KINDS[kind], an_answer(200, body), now=NOW)
+    assert isinstance(classified, Ended)
+    assert classified.outcome == outcome
+    assert (classified.error is None) == (outcome == "completed")
 
 
 def test_an_import_that_was_undone_is_not_said_never_to_have_begun() -> None:
-    finding = read(KINDS["crm-import"], an_answer(200, {"state": "REVERTED"}), now=NOW)
-    assert isinstance(finding, Ended)
-    assert finding.error == "HubSpot ended the task as REVERTED: it was stopped or undone."
+    classified = classify(KINDS["crm-import"], an_answer(200, {"state": "REVERTED"}), now=NOW)
+    assert isinstance(classified, Ended)
+    assert classified.error == "HubSpot ended the task as REVERTED: it was stopped or undone."
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_import_that_was_undone_is_not_said_never_to_have_begun() -> None:
     ],
 )
 def test_another_kind_s_words_are_no_news(kind: str, body: dict[str, Any]) -> None:
-    assert isinstance(read(KINDS[kind], an_answer(200, body), now=NOW), NoNews)
+    assert isinstance(classify(KINDS[kind], an_answer(200, body), now=NOW), NoNews)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bridge.core.circuit_breaker import ACCOUNT_POLICY, Fault
 from bridge.core.delivery import RetryPolicy, after_attempt, payload
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, gap, time_out
 from bridge.core.watch import OPEN, SETTLED, IllegalTransition, State, Watch, recheck, redeliver, withdraw
@@ -53,9 +53,9 @@ answers = st.one_of(
     ended,  # more often than chance would have it, or few watches got far
     st.builds(lambda code, said, told: an_answer(code, said, **told), codes, bodies, headers),
     st.builds(
-        Answer, status_code=codes, headers=headers, body=st.binary(max_size=20), complete=st.booleans()
+        HttpResponse, status_code=codes, headers=headers, body=st.binary(max_size=20), complete=st.booleans()
     ),
-    st.builds(NoAnswer, reason=st.sampled_from(["timed out", "refused"])),
+    st.builds(NoResponse, reason=st.sampled_from(["timed out", "refused"])),
 )
 jitters = st.floats(-1, 1)
 
@@ -83,12 +83,12 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.watch.state is State.WATCHING)
     @rule(answer=running, jitter=jitters)
-    def the_task_goes_on(self, answer: Answer, jitter: float) -> None:
+    def the_task_goes_on(self, answer: HttpResponse, jitter: float) -> None:
         self.hubspot_answers(answer, jitter)
 
     @precondition(lambda self: self.watch.state is State.WATCHING)
     @rule(answer=answers | st.just(NoToken(reason="No token.")), jitter=jitters)
-    def hubspot_answers(self, answer: Answer | NoAnswer | NoToken, jitter: float) -> None:
+    def hubspot_answers(self, answer: HttpResponse | NoResponse | NoToken, jitter: float) -> None:
         self.time_passes_until_the_next_step()
         before = self.watch
         polled = after_answer(KINDS[before.kind], before, answer, now=self.now, jitter=jitter)
@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
 
     @precondition(lambda self: self.watch.state is State.DELIVERING)
     @rule(answer=answers, jitter=jitters)
-    def the_receiver_answers(self, answer: Answer | NoAnswer, jitter: float) -> None:
+    def the_receiver_answers(self, answer: HttpResponse | NoResponse, jitter: float) -> None:
         self.time_passes_until_the_next_step()
         before = self.watch
         attempted = after_attempt(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.oauth import Issued, read
 from tests.makers import an_answer
 
@@ -25,7 +25,7 @@ def issued(life_seconds: float = 1800) -> Issued:
     )
 
 
-def heard(answer: Answer | NoAnswer) -> Issued | NoToken:
+def finished(answer: HttpResponse | NoResponse) -> Issued | NoToken:
     return read(answer, refresh_token="rt-old", asked_at=NOW)
 
 
@@ -64,12 +64,12 @@ GRANT: dict[str, Any] = {"access_token": "at-secret", "refresh_token": "rt-secre
 
 @pytest.mark.parametrize("status_code", [200, 201])
 def test_a_grant_is_taken_over(status_code: int) -> None:
-    assert heard(an_answer(status_code, GRANT)) == issued()
+    assert finished(an_answer(status_code, GRANT)) == issued()
 
 
 @pytest.mark.parametrize("refresh_token", [None, "", 17])
 def test_without_a_new_refresh_token_the_old_one_stays(refresh_token: object) -> None:
-    assert heard(an_answer(200, GRANT | {"refresh_token": refresh_token})) == replace(
+    assert finished(an_answer(200, GRANT | {"refresh_token": refresh_token})) == replace(
         issued(), refresh_token="rt-old"
     )
 
@@ -79,12 +79,12 @@ def test_without_a_new_refresh_token_the_old_one_stays(refresh_token: object) ->
     [(None, 1800), ("1800", 1800), (True, 1800), (60, 60), (1.5, 1.5), (0, 1), (-5, 1), (10**400, 86_400)],
 )
 def test_an_odd_life_is_made_plausible(expires_in: object, seconds: float) -> None:
-    assert heard(an_answer(200, GRANT | {"expires_in": expires_in})) == issued(seconds)
+    assert finished(an_answer(200, GRANT | {"expires_in": expires_in})) == issued(seconds)
 
 
 @pytest.mark.parametrize("access_token", [None, "", 17, "two words", "a\r\nb", "\u2603", "x" * 4097])
 def test_an_access_token_that_no_header_can_hold_is_none(access_token: object) -> None:
-    answer = heard(an_answer(200, GRANT | {"access_token": access_token}))
+    answer = finished(an_answer(200, GRANT | {"access_token": access_token}))
     assert answer == NoToken(
         reason="The OAuth token could not be refreshed: the token server's answer holds no access token.",
         passing=True,
@@ -114,16 +114,16 @@ def test_an_access_token_that_no_header_can_hold_is_none(access_token: object) -
     ],
 )
 def test_a_refusal_says_what_to_do(status_code: int, said: object, reason: str) -> None:
-    assert heard(an_answer(status_code, said)) == NoToken(reason=reason)
+    assert finished(an_answer(status_code, said)) == NoToken(reason=reason)
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        NoAnswer(reason="connection refused"),
-        Answer(status_code=200, body=b"<html>rt-old</html>"),
-        Answer(status_code=400, body=b"<html>rt-old</html>"),
-        Answer(status_code=200, body=b'{"access_token":"at-secret"', complete=False),
+        NoResponse(reason="connection refused"),
+        HttpResponse(status_code=200, body=b"<html>rt-old</html>"),
+        HttpResponse(status_code=400, body=b"<html>rt-old</html>"),
+        HttpResponse(status_code=200, body=b'{"access_token":"at-secret"', complete=False),
         an_answer(200, ["at-secret"]),
         an_answer(302, {}),
         an_answer(404, {"message": "rt-old"}),
@@ -131,8 +131,8 @@ def test_a_refusal_says_what_to_do(status_code: int, said: object, reason: str) 
         an_answer(500, {"message": "rt-old"}),
     ],
 )
-def test_trouble_is_not_the_account_s_fault(answer: Answer | NoAnswer) -> None:
-    trouble = heard(answer)
+def test_trouble_is_not_the_account_s_fault(answer: HttpResponse | NoResponse) -> None:
+    trouble = finished(answer)
     assert isinstance(trouble, NoToken)
     assert trouble.passing
     assert trouble.reason.startswith("The OAuth token could not be refreshed: ")

@@ -214,8 +214,8 @@ def test_yesterday_s_quota_does_not_bind_today() -> None:
     usage = observe(Usage(), {DAILY: "0"}, now=MIDNIGHT - timedelta(seconds=1))
     even = interval_seconds(HALF_OF_100, Usage(), now=MIDNIGHT)
     assert interval_seconds(HALF_OF_100, usage, now=MIDNIGHT) == even
-    heard = observe(usage, {MAX: "100", REMAINING: "90"}, now=MIDNIGHT)
-    assert interval_seconds(HALF_OF_100, heard, now=MIDNIGHT) == even
+    finished = observe(usage, {MAX: "100", REMAINING: "90"}, now=MIDNIGHT)
+    assert interval_seconds(HALF_OF_100, finished, now=MIDNIGHT) == even
 
 
 @given(rate=rates, daily=st.integers(0, 10**18 - 1), remaining=st.integers(0, 100), at=st.floats(0, 86_399))

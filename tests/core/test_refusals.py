@@ -4,8 +4,8 @@ import pytest
 
 from bridge.core.account_limits import Refusal, signal_of, suspicion
 from bridge.core.circuit_breaker import Failure, Fault, Hold
-from bridge.core.classification import is_error_envelope, read, read_start
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.classification import classify, classify_start, is_error_envelope
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, time_out
 from bridge.core.watch import Outcome, State, Watch
@@ -59,7 +59,7 @@ def test_another_program_s_errors_are_not_taken_for_hubspot_s(body: object) -> N
 
 
 @pytest.mark.parametrize("answer", UNKNOWN_TASK)
-def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer: Answer) -> None:
+def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer: HttpResponse) -> None:
     watch, now = a_watch(created_at=later(-60)), NOW
     for refusals in (1, 2):
         polled = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=1)
@@ -131,14 +131,14 @@ def test_a_success_between_begins_the_spread_of_refusals_anew() -> None:
         pytest.param(an_answer(500), id="trouble"),
     ],
 )
-def test_refusals_that_are_not_in_a_row_do_not_add_up(between: Answer) -> None:
+def test_refusals_that_are_not_in_a_row_do_not_add_up(between: HttpResponse) -> None:
     assert asked(between, refusals=2).watch.refusals == 0
 
 
 ACCOUNT_AT_FAULT = [
     pytest.param(an_answer(401, {"category": "INVALID_AUTHENTICATION"}), id="401"),
     pytest.param(an_answer(401, {"category": "EXPIRED_AUTHENTICATION"}), id="401 expired"),
-    pytest.param(Answer(status_code=401, body=HTML), id="401 HTML"),
+    pytest.param(HttpResponse(status_code=401, body=HTML), id="401 HTML"),
     pytest.param(an_answer(403, {"category": "MISSING_SCOPES"}), id="403 scopes"),
     pytest.param(an_answer(403, {"category": "BANNED"}), id="403 ban"),
     pytest.param(an_answer(403, {"errorType": "BANNED"}), id="403 ban, in the other envelope"),
@@ -147,7 +147,7 @@ ACCOUNT_AT_FAULT = [
 
 
 @pytest.mark.parametrize("answer", ACCOUNT_AT_FAULT)
-def test_a_fault_of_the_account_is_not_the_task_s(answer: Answer | NoToken) -> None:
+def test_a_fault_of_the_account_is_not_the_task_s(answer: HttpResponse | NoToken) -> None:
     polled = asked(answer, refusals=2, failures=1)
     watch = polled.watch
     assert isinstance(polled.signal, Fault)
@@ -204,7 +204,7 @@ def test_whoever_found_the_account_at_fault_stands_back_so_that_another_probes(
         ),
     ],
 )
-def test_a_fault_says_what_to_do(answer: Answer, advice: str) -> None:
+def test_a_fault_says_what_to_do(answer: HttpResponse, advice: str) -> None:
     assert asked(answer).signal == Fault(reason=advice)
 
 
@@ -212,7 +212,7 @@ def test_a_fault_says_what_to_do(answer: Answer, advice: str) -> None:
     ("answer", "seconds"),
     [
         pytest.param(an_answer(429, RATE_LIMIT), 10, id="429"),
-        pytest.param(Answer(status_code=429, body=HTML), 10, id="429 HTML"),
+        pytest.param(HttpResponse(status_code=429, body=HTML), 10, id="429 HTML"),
         pytest.param(an_answer(429, RATE_LIMIT, retry_after="7"), 7, id="429 Retry-After"),
         pytest.param(
             an_answer(429, RATE_LIMIT, retry_after="7", **{INTERVAL: "20000"}),
@@ -243,7 +243,7 @@ def test_a_fault_says_what_to_do(answer: Answer, advice: str) -> None:
         ),
     ],
 )
-def test_hubspot_may_ask_the_whole_account_to_wait(answer: Answer, seconds: float) -> None:
+def test_hubspot_may_ask_the_whole_account_to_wait(answer: HttpResponse, seconds: float) -> None:
     polled = asked(answer, refusals=2, failures=1)
     assert isinstance(polled.signal, Hold)
     assert polled.signal.seconds == seconds
@@ -253,21 +253,25 @@ def test_hubspot_may_ask_the_whole_account_to_wait(answer: Answer, seconds: floa
 
 
 TROUBLE = [
-    *(pytest.param(Answer(status_code=code, body=HTML), id=f"{code} HTML") for code in (400, 403, 404)),
-    *(pytest.param(Answer(status_code=code), id=f"{code} empty") for code in (400, 403, 404)),
+    *(pytest.param(HttpResponse(status_code=code, body=HTML), id=f"{code} HTML") for code in (400, 403, 404)),
+    *(pytest.param(HttpResponse(status_code=code), id=f"{code} empty") for code in (400, 403, 404)),
     *(pytest.param(an_answer(code, {"message": "No"}), id=f"{code} JSON") for code in (400, 403, 404)),
     pytest.param(an_answer(404, ["not an object"]), id="404 with a JSON list"),
-    pytest.param(Answer(status_code=404, body=b'{"status": "error"}', complete=False), id="404 cut short"),
+    pytest.param(
+        HttpResponse(status_code=404, body=b'{"status": "error"}', complete=False), id="404 cut short"
+    ),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (301, 302, 304, 307, 308)),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (423, 500, 502, 503, 504, 522, 599)),
     *(pytest.param(an_answer(code, {}), id=str(code)) for code in (402, 405, 408, 410, 414, 418)),
-    pytest.param(NoAnswer(reason="timed out after 10 s"), id="time-out"),
-    pytest.param(NoAnswer(reason="the connection was refused"), id="no connection"),
+    pytest.param(NoResponse(reason="timed out after 10 s"), id="time-out"),
+    pytest.param(NoResponse(reason="the connection was refused"), id="no connection"),
 ]
 
 
 @pytest.mark.parametrize("answer", TROUBLE)
-def test_trouble_makes_one_watch_back_off_and_is_noted_against_the_account(answer: Answer | NoAnswer) -> None:
+def test_trouble_makes_one_watch_back_off_and_is_noted_against_the_account(
+    answer: HttpResponse | NoResponse,
+) -> None:
     polled = asked(answer, refusals=2)
     watch = polled.watch
     assert isinstance(polled.signal, Failure)
@@ -292,17 +296,17 @@ def test_the_back_off_doubles_from_two_seconds_to_sixty(
 
 
 @pytest.mark.parametrize("answer", [*TROUBLE, *ACCOUNT_AT_FAULT, *UNKNOWN_TASK])
-def test_every_poll_is_counted_whatever_came_of_it(answer: Answer | NoAnswer | NoToken) -> None:
+def test_every_poll_is_counted_whatever_came_of_it(answer: HttpResponse | NoResponse | NoToken) -> None:
     watch = asked(answer, polls=3).watch
     assert (watch.polls, watch.last_polled_at) == (4, NOW)
 
 
-def at_its_deadline(answer: Answer | NoAnswer | NoToken) -> Watch:
+def at_its_deadline(answer: HttpResponse | NoResponse | NoToken) -> Watch:
     return asked(answer, timeout_seconds=60, status="PENDING").watch
 
 
 @pytest.mark.parametrize("answer", [*TROUBLE, *ACCOUNT_AT_FAULT, *UNKNOWN_TASK])
-def test_what_ends_not_by_its_deadline_has_timed_out(answer: Answer | NoAnswer | NoToken) -> None:
+def test_what_ends_not_by_its_deadline_has_timed_out(answer: HttpResponse | NoResponse | NoToken) -> None:
     watch = at_its_deadline(answer)
     assert (watch.state, watch.outcome) == (State.DELIVERING, Outcome.TIMED_OUT)
     assert watch.ended_at == watch.due_at == NOW
@@ -326,7 +330,7 @@ def test_what_ends_not_by_its_deadline_has_timed_out(answer: Answer | NoAnswer |
     ],
     ids=["goes on", "no news"],
 )
-def test_the_last_poll_is_the_one_at_the_deadline(answer: Answer, error: str) -> None:
+def test_the_last_poll_is_the_one_at_the_deadline(answer: HttpResponse, error: str) -> None:
     watch = at_its_deadline(answer)
     assert (watch.outcome, watch.error) == (Outcome.TIMED_OUT, error)
 
@@ -346,15 +350,15 @@ def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
 
 @pytest.mark.parametrize("status_code", [400, 403, 404, 409, 413, 415, 422])
 def test_an_import_that_hubspot_itself_refuses_is_no_trouble_of_the_account(status_code: int) -> None:
-    finding = read_start(an_answer(status_code, {"status": "error", "message": "No."}), now=NOW)
-    assert signal_of(finding) == Refusal(reason=f"HubSpot answered {status_code}: No")
+    classified = classify_start(an_answer(status_code, {"status": "error", "message": "No."}), now=NOW)
+    assert signal_of(classified) == Refusal(reason=f"HubSpot answered {status_code}: No")
 
 
 @pytest.mark.parametrize("status_code", [400, 403, 404, 409, 413, 422])
 @pytest.mark.parametrize("body", [b"", HTML, b'{"message": "Forbidden"}'], ids=["empty", "HTML", "JSON"])
 def test_what_answers_in_place_of_the_api_is_trouble_all_the_same(status_code: int, body: bytes) -> None:
-    finding = read_start(Answer(status_code=status_code, body=body), now=NOW)
-    assert isinstance(signal_of(finding), Failure)
+    classified = classify_start(HttpResponse(status_code=status_code, body=body), now=NOW)
+    assert isinstance(signal_of(classified), Failure)
 
 
 @pytest.mark.parametrize(
@@ -364,12 +368,12 @@ def test_what_answers_in_place_of_the_api_is_trouble_all_the_same(status_code: i
         *(an_answer(status_code, {}) for status_code in (302, 401, 408, 423, 429, 477, 499, 500, 503)),
         an_answer(403, {"category": "MISSING_SCOPES"}),
         an_answer(403, {"category": "BANNED"}),
-        NoAnswer(reason="timed out"),
+        NoResponse(reason="timed out"),
         NoToken(reason="No token: set one."),
     ],
 )
-def test_any_other_answer_to_a_start_is_read_as_a_poll_s(answer: Answer | NoAnswer | NoToken) -> None:
-    assert read_start(answer, now=NOW) == read(KINDS["file-import"], answer, now=NOW)
+def test_any_other_answer_to_a_start_is_read_as_a_poll_s(answer: HttpResponse | NoResponse | NoToken) -> None:
+    assert classify_start(answer, now=NOW) == classify(KINDS["file-import"], answer, now=NOW)
 
 
 def test_a_token_that_may_come_soon_lets_the_account_wait_a_moment() -> None:

@@ -99,8 +99,8 @@ ATTEMPT: dict[str, Any] = {
 
 def the_rows() -> Rows:
     """What a bridge of release 1.0.0 had in its tables, in an order that foreign keys allow."""
-    gate = {"failures": 3, "paused_at": NOW, "paused_until": later(30), "pause_seconds": 30.0}
-    gate |= {"reason": "It answers 401.", "ramp": None}
+    breaker = {"failures": 3, "paused_at": NOW, "paused_until": later(30), "pause_seconds": 30.0}
+    breaker |= {"reason": "It answers 401.", "ramp": None}
     return {
         "clients": [
             {
@@ -145,14 +145,14 @@ def the_rows() -> Rows:
         "account_gates": [
             {
                 "name": "shop",
-                **gate,
+                **breaker,
                 "free_at": None,
                 "headroom": 1.0,
                 "daily_remaining": 5,
                 "observed_at": NOW,
             }
         ],
-        "host_gates": [{"name": "slow.example.com", **gate}],
+        "host_gates": [{"name": "slow.example.com", **breaker}],
         "account_days": [{"account": "shop", "day": date(2026, 11, 21), "requests": 7, "errors": 1}],
         "account_delays": [
             {

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from bridge.core import quota
-from bridge.core.account_limits import AccountGate
-from bridge.core.circuit_breaker import HOST_POLICY, Failure, Gate, Success, after_signal
+from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import HOST_POLICY, CircuitBreaker, Failure, Success, after_signal
 from bridge.core.quota import Rate, Usage
 from bridge.db import breakers as store
 from bridge.db import daily_stats
@@ -18,17 +18,17 @@ from bridge.db.engine import open_engine
 from tests.makers import NOW, SteppedClock, later
 from tests.threads import at_once
 
-PAUSED = Gate(failures=5, paused_at=NOW, paused_until=later(8), pause_seconds=8, reason="no answer")
+PAUSED = CircuitBreaker(failures=5, paused_at=NOW, paused_until=later(8), pause_seconds=8, reason="no answer")
 DAY = NOW.date()
 
 
-def save_host(engine: Engine, name: str, gate: Gate) -> None:
+def save_host(engine: Engine, name: str, breaker: CircuitBreaker) -> None:
     with engine.begin() as connection:
         store.lock_hosts(connection, [name])
-        store.save_hosts(connection, {name: gate})
+        store.save_hosts(connection, {name: breaker})
 
 
-def host(engine: Engine, name: str) -> Gate | None:
+def host(engine: Engine, name: str) -> CircuitBreaker | None:
     with engine.begin() as connection:
         return store.read_hosts(connection, [name]).get(name)
 
@@ -39,12 +39,12 @@ def test_twenty_workers_at_once_lose_no_failure_of_a_host(engine: Engine) -> Non
     def fail(_: int) -> None:
         for _ in range(5):
             with engine.begin() as connection:
-                gate = store.lock_hosts(connection, ["app.example.com"])["app.example.com"]
-                after = after_signal(gate, Failure(reason="no"), asked_at=NOW, now=NOW, policy=patient)
+                breaker = store.lock_hosts(connection, ["app.example.com"])["app.example.com"]
+                after = after_signal(breaker, Failure(reason="no"), asked_at=NOW, now=NOW, policy=patient)
                 store.save_hosts(connection, {"app.example.com": after})
 
     at_once(20, fail)
-    assert host(engine, "app.example.com") == Gate(failures=100)
+    assert host(engine, "app.example.com") == CircuitBreaker(failures=100)
 
 
 def test_twenty_workers_at_once_lose_no_request_of_an_account(engine: Engine) -> None:
@@ -68,7 +68,7 @@ def test_twenty_workers_at_once_lose_no_request_of_an_account(engine: Engine) ->
 def test_workers_that_lock_several_in_any_order_never_block_each_other_for_good(engine: Engine) -> None:
     names = ["a", "b", "c", "d"]
 
-    def turn(number: int) -> None:
+    def acquire(number: int) -> None:
         for place in range(10):
             first = (number + place) % len(names)
             with engine.begin() as connection:
@@ -77,9 +77,9 @@ def test_workers_that_lock_several_in_any_order_never_block_each_other_for_good(
                     connection, {n: replace(g, failures=g.failures + 1) for n, g in held.items()}
                 )
 
-    at_once(6, turn)
+    at_once(6, acquire)
     with engine.begin() as connection:
-        assert store.read_hosts(connection, names) == {name: Gate(failures=60) for name in names}
+        assert store.read_hosts(connection, names) == {name: CircuitBreaker(failures=60) for name in names}
 
 
 def test_a_paused_host_is_probed_by_one_worker_alone(engine: Engine) -> None:
@@ -94,23 +94,23 @@ def test_a_paused_host_is_probed_by_one_worker_alone(engine: Engine) -> None:
 
 
 def test_a_host_that_is_well_again_is_forgotten(engine: Engine) -> None:
-    save_host(engine, "app.example.com", Gate(failures=1))
-    save_host(engine, "app.example.com", Gate())
+    save_host(engine, "app.example.com", CircuitBreaker(failures=1))
+    save_host(engine, "app.example.com", CircuitBreaker())
     assert host(engine, "app.example.com") is None
 
 
 def test_a_gate_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
-    save_host(engine, "app.example.com", replace(PAUSED, ramp=3, pause_seconds=0.25))
-    assert host(engine, "app.example.com") == replace(PAUSED, ramp=3, pause_seconds=0.25)
-    both = AccountGate(
-        gate=PAUSED,
+    save_host(engine, "app.example.com", replace(PAUSED, slow_start=3, pause_seconds=0.25))
+    assert host(engine, "app.example.com") == replace(PAUSED, slow_start=3, pause_seconds=0.25)
+    both = AccountLimits(
+        breaker=PAUSED,
         usage=Usage(free_at=later(0.000001), headroom=0.05, daily_remaining=10**18 - 1, observed_at=NOW),
         refused_watches=("wat_00000001", "wat_00000002"),
     )
     with engine.begin() as connection:
         store.lock_accounts(connection, ["default", "other"])
         store.save_accounts(connection, {"default": both})
-        assert store.every_account(connection) == {"default": both, "other": AccountGate()}
+        assert store.every_account(connection) == {"default": both, "other": AccountLimits()}
 
 
 def test_nothing_is_saved_when_there_is_nothing_to_save(engine: Engine) -> None:
@@ -165,18 +165,18 @@ def test_signals_of_many_workers_pause_a_host_once(engine: Engine) -> None:
 
     def fail(number: int) -> None:
         with engine.begin() as connection:
-            gate = store.lock_hosts(connection, ["app.example.com"])["app.example.com"]
+            breaker = store.lock_hosts(connection, ["app.example.com"])["app.example.com"]
             failure = Failure(reason=f"{number}")
-            after = after_signal(gate, failure, asked_at=later(-1), now=NOW, policy=HOST_POLICY)
+            after = after_signal(breaker, failure, asked_at=later(-1), now=NOW, policy=HOST_POLICY)
             store.save_hosts(connection, {"app.example.com": after})
 
     at_once(12, fail)
-    gate = host(engine, "app.example.com")
-    assert gate is not None
-    assert (gate.failures, gate.paused_until) == (5, later(0.25))
+    breaker = host(engine, "app.example.com")
+    assert breaker is not None
+    assert (breaker.failures, breaker.paused_until) == (5, later(0.25))
     save_host(
         engine,
         "app.example.com",
-        after_signal(gate, Success(), asked_at=later(1), now=later(1), policy=HOST_POLICY),
+        after_signal(breaker, Success(), asked_at=later(1), now=later(1), policy=HOST_POLICY),
     )
-    assert host(engine, "app.example.com") == Gate(ramp=0)
+    assert host(engine, "app.example.com") == CircuitBreaker(slow_start=0)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, insert, text
 
-from bridge.core.account_limits import AccountGate
-from bridge.core.circuit_breaker import Gate
+from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
 from bridge.core.quota import Usage
 from bridge.core.watch import Outcome, State, Watch
@@ -183,7 +183,7 @@ each_kind = pytest.mark.parametrize(
 
 def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
     """Give each lane a gate that is paused until then, or not at all."""
-    fields: dict[str, Any] = asdict(Gate()) | (asdict(Usage()) if gates is account_gates else {})
+    fields: dict[str, Any] = asdict(CircuitBreaker()) | (asdict(Usage()) if gates is account_gates else {})
     rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
     connection.execute(insert(gates), rows)
 
@@ -231,10 +231,12 @@ def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
 ) -> None:
     watch = replace(due(1, at=due_at), deadline_at=later(-ended_seconds_ago))
     added(engine, watch, replace(due(2, State.DELIVERING, at=-1), deadline_at=later(-999)))
-    gate = Gate() if pause is None else Gate(paused_at=later(-9), paused_until=later(pause))
+    breaker = (
+        CircuitBreaker() if pause is None else CircuitBreaker(paused_at=later(-9), paused_until=later(pause))
+    )
     with engine.begin() as connection:
         breakers.lock_accounts(connection, ["a"])
-        breakers.save_accounts(connection, {"a": AccountGate(gate=gate)})
+        breakers.save_accounts(connection, {"a": AccountLimits(breaker=breaker)})
         late = claims.overdue(connection, NOW, grace_seconds=60, limit=9)
     assert ids(late) == ([watch.id] if found else [])
 

@@ -108,7 +108,7 @@ def test_with_a_watch_go_its_attempts_and_what_hubspot_said(engine: Engine) -> N
             assert connection.execute(select(func.count()).select_from(each)).scalar_one() == 0
 
 
-def a_gate(name: str, paused_until: datetime | None = None) -> dict[str, Any]:
+def a_breaker(name: str, paused_until: datetime | None = None) -> dict[str, Any]:
     return {"name": name, "failures": 3, "pause_seconds": 0.0, "paused_until": paused_until}
 
 
@@ -132,13 +132,13 @@ def test_the_gates_of_hosts_that_are_never_called_again_go(engine: Engine) -> No
         replace(settled(4, State.UNDELIVERED, 1), callback_host="given up"),
     )
     troubled = [
-        a_gate("awaited"),
-        a_gate("awaited and paused", long_ago),
-        a_gate("watching"),
-        a_gate("given up", long_ago),
-        a_gate("given up lately", lately),
-        a_gate("paused", later(9)),
-        a_gate("unknown"),
+        a_breaker("awaited"),
+        a_breaker("awaited and paused", long_ago),
+        a_breaker("watching"),
+        a_breaker("given up", long_ago),
+        a_breaker("given up lately", lately),
+        a_breaker("paused", later(9)),
+        a_breaker("unknown"),
     ]
     with engine.begin() as connection:
         connection.execute(insert(host_gates), troubled)
@@ -149,7 +149,7 @@ def test_the_gates_of_hosts_that_are_never_called_again_go(engine: Engine) -> No
 def test_gates_go_in_batches_and_none_is_waited_for(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with engine.begin() as connection:
-        connection.execute(insert(host_gates), [a_gate(name) for name in ("a", "b", "c", "d")])
+        connection.execute(insert(host_gates), [a_breaker(name) for name in ("a", "b", "c", "d")])
     with engine.begin() as learning:
         breakers.lock_hosts(learning, ["a"])
         assert prune_gates(engine, limit=2) == 2

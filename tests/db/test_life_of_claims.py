@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 from sqlalchemy import Connection, Engine, delete, event, func, select
 
 from bridge.core.delivery import RetryPolicy, after_attempt
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer
 from bridge.core.watch import OPEN, SETTLED, State, Watch, recheck, redeliver, withdraw
@@ -53,10 +53,10 @@ polled = st.sampled_from(
         COMPLETE,
         an_answer(200, {"status": "CANCELED"}),
         an_answer(404, {"status": "error"}),
-        NoAnswer(reason="timed out"),
+        NoResponse(reason="timed out"),
     ]
 )
-received = st.sampled_from([an_answer(204), an_answer(500), an_answer(410), NoAnswer(reason="timed out")])
+received = st.sampled_from([an_answer(204), an_answer(500), an_answer(410), NoResponse(reason="timed out")])
 picks = st.integers(0, 99)
 
 
@@ -157,12 +157,12 @@ class LifeOfClaims(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(pick=picks, answer=polled, other=received, hand_on=st.booleans())
     def a_job_is_done_in_time_or_too_late(
-        self, pick: int, answer: Answer | NoAnswer, other: Answer | NoAnswer, *, hand_on: bool
+        self, pick: int, answer: HttpResponse | NoResponse, other: HttpResponse | NoResponse, *, hand_on: bool
     ) -> None:
         job = self.jobs[pick % len(self.jobs)]
         self.saves(job, answer if job.watch.state is State.WATCHING else other, hand_on=hand_on)
 
-    def saves(self, job: Job, answer: Answer | NoAnswer, *, hand_on: bool = False) -> None:
+    def saves(self, job: Job, answer: HttpResponse | NoResponse, *, hand_on: bool = False) -> None:
         """Save what the answer leads to, and see that it is kept by whoever holds the watch alone."""
         self.jobs.remove(job)
         result = self.result(job, answer)
@@ -181,7 +181,7 @@ class LifeOfClaims(RuleBasedStateMachine):
             if handed_on:
                 self.holds(Job(claimant=job.claimant, watch=result.watch))
 
-    def result(self, job: Job, answer: Answer | NoAnswer) -> Result:
+    def result(self, job: Job, answer: HttpResponse | NoResponse) -> Result:
         now, watch = self.tick(), job.watch
         if watch.state is State.WATCHING:
             after = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=0)

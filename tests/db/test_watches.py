@@ -147,7 +147,7 @@ def test_what_is_withdrawn_may_be_registered_again(engine: Engine) -> None:
 
 
 def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> None:
-    def turn(number: int) -> None:
+    def acquire(number: int) -> None:
         for _ in range(5):
             [result] = registered(engine, wanted())
             if number % 2:
@@ -156,7 +156,7 @@ def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> N
                         if locked.state is State.WATCHING:
                             watches.withdrawn(connection, withdraw(locked, now=NOW))
 
-    at_once(6, turn)
+    at_once(6, acquire)
     with engine.begin() as connection:
         held = select(func.count()).where(table.c.registration_key.is_not(None))
         standing = select(func.count()).where(table.c.state == State.WATCHING)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from bridge import cli
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES
-from bridge.web.responses import ShownProblem, shown_name
+from bridge.web.responses import ShownProblem, response_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
 
@@ -64,7 +64,7 @@ def models() -> dict[str, type[BaseModel]]:
     for operation in (operation for resource in RESOURCES for operation in resource.operations):
         every += [operation.body] if operation.body else []
         every += [answered.model for answered in operation.answers.values()]
-    return {shown_name(model.__name__): model for model in every}
+    return {response_name(model.__name__): model for model in every}
 
 
 def texts() -> str:

@@ -138,6 +138,16 @@ def test_the_map_shows_every_module_at_the_top() -> None:
     assert named == files | folders
 
 
+def test_the_path_of_a_watch_names_functions_that_are_there() -> None:
+    named = re.findall(r"\[`(\w+)\(\)`\]\(([\w/]+\.py)\)", ARCHITECTURE)
+    assert len(named) >= 15
+    for function, file in named:
+        assert re.search(rf"^ *def {function}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), (
+            function,
+            file,
+        )
+
+
 def test_the_table_of_columns_has_them_all() -> None:
     told = [name for row in rows(section(ARCHITECTURE, "The columns of `watches`")) for name in codes(row[0])]
     assert sorted(told) == sorted(column.name for column in watches.columns)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.callbacks import CallbackSender
 from bridge.http.deadline import system_lookup
 from tests.senders import a_sender
@@ -18,11 +18,13 @@ def sender(*, names: Mapping[str, Sequence[str]] | None = None, **others: Any) -
     return a_sender(**{"timeout_seconds": 3, "allow": (), "lookup": lookup} | others)
 
 
-def post(callbacks: CallbackSender, url: str) -> Answer | NoAnswer:
+def post(callbacks: CallbackSender, url: str) -> HttpResponse | NoResponse:
     answer = callbacks.post(url, HEADERS, BODY)
     callbacks.close()
     return answer
 
 
-def is_refused(answer: Answer | NoAnswer) -> bool:
-    return isinstance(answer, NoAnswer) and answer.blocked and answer.reason.startswith("the address is not ")
+def is_refused(answer: HttpResponse | NoResponse) -> bool:
+    return (
+        isinstance(answer, NoResponse) and answer.blocked and answer.reason.startswith("the address is not ")
+    )

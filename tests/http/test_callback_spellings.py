@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.addresses import callback_host, refusal
 from bridge.http.callbacks import BODY_LIMIT
 from bridge.http.transport import Transport
@@ -104,7 +104,7 @@ def test_without_the_guard_each_ipv6_spelling_would_have_arrived(
     receiver_ipv6: Receiver, spelling: str
 ) -> None:
     open_to_all = Transport(timeout_seconds=3, body_limit=BODY_LIMIT)
-    assert isinstance(open_to_all.send("POST", receiver_ipv6.url(spelling), HEADERS, BODY), Answer)
+    assert isinstance(open_to_all.send("POST", receiver_ipv6.url(spelling), HEADERS, BODY), HttpResponse)
     open_to_all.close()
 
 
@@ -132,7 +132,7 @@ def test_without_the_guard_each_ipv6_spelling_would_have_arrived(
     ],
 )
 def test_a_url_that_could_be_read_in_two_ways_is_not_sent_to(receiver: Receiver, url: str) -> None:
-    assert isinstance(post(sender(), url.format(port=receiver.port)), NoAnswer)
+    assert isinstance(post(sender(), url.format(port=receiver.port)), NoResponse)
     assert receiver.connections == 0
 
 
@@ -169,7 +169,7 @@ def test_the_host_that_was_judged_is_the_host_that_is_dialled_and_named(
     url = f"{scheme}{authority}:{receiver.port}{path}"
     before = len(receiver.requests)
     answer = post(sender(allow=LOOPBACK, ports=frozenset({receiver.port}), lookup=lookup), url)
-    if isinstance(answer, NoAnswer):
+    if isinstance(answer, NoResponse):
         assert len(receiver.requests) == before
         return
     host = callback_host(url)
@@ -201,7 +201,7 @@ def target_of(receiver: Receiver) -> str:
 def test_an_escape_arrives_as_it_is_and_a_stray_percent_sign_is_escaped(
     receiver: Receiver, registered: str, arrives: str
 ) -> None:
-    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=registered)), Answer)
+    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=registered)), HttpResponse)
     assert target_of(receiver) == arrives
 
 
@@ -212,5 +212,5 @@ def test_an_escape_arrives_as_it_is_and_a_stray_percent_sign_is_escaped(
     )
 )
 def test_a_receiver_that_decodes_once_gets_what_was_registered(receiver: Receiver, path: str) -> None:
-    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=f"/{path}")), Answer)
+    assert isinstance(post(sender(allow=LOOPBACK), receiver.url(path=f"/{path}")), HttpResponse)
     assert unquote_to_bytes(target_of(receiver)) == unquote_to_bytes(f"/{path}")

@@ -5,7 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.callbacks import BODY_LIMIT
 from tests.http.receiver import OK, Receiver, answering
 from tests.http.sending import BODY, is_refused, post, sender
@@ -30,7 +30,7 @@ ADDRESSES = [
 
 def test_a_callback_is_posted_with_the_bytes_that_were_signed(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK), receiver.url())
-    assert answer == Answer(status_code=200, headers={"content-length": "2"}, body=b"ok")
+    assert answer == HttpResponse(status_code=200, headers={"content-length": "2"}, body=b"ok")
     head, _, body = receiver.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /hook HTTP/1.1\r\n")
     assert b"webhook-id: wat_00000001" in head
@@ -42,7 +42,7 @@ def test_an_answer_is_read_up_to_64_kib() -> None:
         answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
     ) as receiver:
         answer = post(sender(allow=LOOPBACK), receiver.url())
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (answer.status_code, len(answer.body), answer.complete) == (200, BODY_LIMIT, False)
 
 
@@ -53,13 +53,13 @@ def test_an_answer_is_read_up_to_64_kib() -> None:
 def test_a_name_that_leads_to_a_refused_address_is_not_dialled(receiver: Receiver, address: str) -> None:
     answer = post(sender(names={"app.example": [address]}), receiver.url("app.example"))
     assert is_refused(answer)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert address not in answer.reason.split()
     assert receiver.connections == 0
 
 
 def test_an_exempt_address_is_dialled(receiver: Receiver) -> None:
-    assert isinstance(post(sender(allow=LOOPBACK), receiver.url("localhost")), Answer)
+    assert isinstance(post(sender(allow=LOOPBACK), receiver.url("localhost")), HttpResponse)
 
 
 def test_a_name_is_judged_again_for_every_connection() -> None:
@@ -68,7 +68,7 @@ def test_a_name_is_judged_again_for_every_connection() -> None:
         public = stack.enter_context(Receiver(answering(OK), host="127.0.0.2"))
         private = stack.enter_context(Receiver(answering(OK), port=public.port))
         callbacks = sender(allow=[ip_network("127.0.0.2/32")], names=names)
-        assert isinstance(post(callbacks, public.url("app.example")), Answer)
+        assert isinstance(post(callbacks, public.url("app.example")), HttpResponse)
         names["app.example"] = ["127.0.0.1"]
         assert is_refused(post(callbacks, public.url("app.example")))
     assert (public.connections, private.connections) == (1, 0)
@@ -80,14 +80,14 @@ def test_of_mixed_addresses_only_the_allowed_one_is_dialled(order: list[str]) ->
         public = stack.enter_context(Receiver(answering(OK), host="127.0.0.2"))
         private = stack.enter_context(Receiver(answering(OK), port=public.port))
         callbacks = sender(allow=[ip_network("127.0.0.2/32")], names={"app.example": order})
-        assert isinstance(post(callbacks, public.url("app.example")), Answer)
+        assert isinstance(post(callbacks, public.url("app.example")), HttpResponse)
     assert (public.connections, private.connections) == (1, 0)
 
 
 def test_when_the_allowed_address_refuses_no_other_is_dialled(receiver: Receiver) -> None:
     names = {"app.example": ["127.0.0.2", "127.0.0.1"]}
     answer = post(sender(allow=[ip_network("127.0.0.2/32")], names=names), receiver.url("app.example"))
-    assert answer == NoAnswer(reason="connection refused")
+    assert answer == NoResponse(reason="connection refused")
     assert not answer.blocked
     assert receiver.connections == 0
 
@@ -97,7 +97,7 @@ def test_when_the_allowed_address_refuses_no_other_is_dialled(receiver: Receiver
 
 def test_http_is_not_sent_where_only_https_may_be_used(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, https_only=True), receiver.url())
-    assert answer == NoAnswer(
+    assert answer == NoResponse(
         reason="the URL must start with https://, because of BRIDGE_CALLBACK_HTTPS_ONLY"
     )
     assert answer.blocked
@@ -106,7 +106,7 @@ def test_http_is_not_sent_where_only_https_may_be_used(receiver: Receiver) -> No
 
 def test_a_port_that_may_not_be_used_is_not_dialled(receiver: Receiver) -> None:
     answer = post(sender(allow=LOOPBACK, ports=frozenset({443})), receiver.url())
-    assert answer == NoAnswer(reason=f"the port {receiver.port} is not among BRIDGE_CALLBACK_PORTS")
+    assert answer == NoResponse(reason=f"the port {receiver.port} is not among BRIDGE_CALLBACK_PORTS")
     assert answer.blocked
     assert receiver.connections == 0
 
@@ -114,7 +114,7 @@ def test_a_port_that_may_not_be_used_is_not_dialled(receiver: Receiver) -> None:
 def test_a_proxy_is_asked_for_names_but_not_for_refused_addresses() -> None:
     with Receiver(answering(OK)) as proxy:
         callbacks = sender(proxy=f"http://127.0.0.1:{proxy.port}", names={})
-        assert isinstance(post(callbacks, "http://app.example/hook"), Answer)
+        assert isinstance(post(callbacks, "http://app.example/hook"), HttpResponse)
         assert is_refused(post(callbacks, "http://0x7f.1/hook"))
     assert len(proxy.requests) == 1
     assert proxy.requests[0].startswith(b"POST http://app.example/hook HTTP/1.1\r\n")

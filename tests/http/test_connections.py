@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.connections import STALE_WITHIN_SECONDS
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Authority, Receiver, Visit, answering, answering_once
@@ -24,7 +24,7 @@ def open_descriptors() -> int:
 def test_a_connection_is_kept_for_the_next_request(transport: Transport) -> None:
     with Receiver(answering(OK)) as receiver:
         for _ in range(5):
-            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), Answer)
+            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), HttpResponse)
     assert (receiver.connections, len(receiver.requests)) == (1, 5)
 
 
@@ -32,7 +32,7 @@ def test_a_tls_connection_is_kept_for_the_next_request(authority: Authority) -> 
     transport = a_transport(tls=authority.trust())
     with Receiver(answering(OK), tls=authority.server("127.0.0.1")) as receiver:
         for _ in range(5):
-            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), Answer)
+            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), HttpResponse)
         transport.close()
     assert (receiver.connections, len(receiver.requests)) == (1, 5)
 
@@ -48,13 +48,13 @@ def test_a_connection_whose_answer_was_not_read_whole_is_not_kept(transport: Tra
 def test_each_thread_has_its_own_connection(transport: Transport) -> None:
     barrier = threading.Barrier(4)
 
-    def send(url: str) -> Answer | NoAnswer:
+    def send(url: str) -> HttpResponse | NoResponse:
         barrier.wait()
         return transport.send("GET", url, HEADERS)
 
     with Receiver(answering(OK)) as receiver, ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(send, [receiver.url()] * 40))
-        assert all(isinstance(answer, Answer) for answer in answers)
+        assert all(isinstance(answer, HttpResponse) for answer in answers)
         assert receiver.connections == 4
         transport.close()
 
@@ -64,7 +64,7 @@ def test_closing_lets_every_idle_connection_go(transport: Transport) -> None:
     with Receiver(answering(OK)) as receiver:
         transport.send("GET", receiver.url(), HEADERS)
         transport.close()
-        assert isinstance(transport.send("GET", receiver.url(), HEADERS), Answer)
+        assert isinstance(transport.send("GET", receiver.url(), HEADERS), HttpResponse)
         transport.close()
     assert receiver.connections == 2
     assert open_descriptors() <= before
@@ -82,7 +82,7 @@ def test_what_follows_an_answer_is_not_taken_for_the_next(transport: Transport) 
     with Receiver(script) as receiver:
         for _ in range(4):
             answer = transport.send("GET", receiver.url(), HEADERS)
-            assert isinstance(answer, Answer)
+            assert isinstance(answer, HttpResponse)
             assert answer.status_code == 200
             time.sleep(0.1)
 
@@ -108,7 +108,7 @@ def stale(
 def test_a_stale_connection_is_worth_one_more_try(transport: Transport) -> None:
     with Receiver(stale()) as receiver:
         answers = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
-    assert all(isinstance(answer, Answer) for answer in answers)
+    assert all(isinstance(answer, HttpResponse) for answer in answers)
     assert (receiver.connections, len(receiver.requests)) == (2, 3)
     assert receiver.requests[1] == receiver.requests[2]
 
@@ -116,7 +116,7 @@ def test_a_stale_connection_is_worth_one_more_try(transport: Transport) -> None:
 def test_a_stale_connection_is_worth_no_third_try(transport: Transport) -> None:
     with Receiver(stale(then=b"")) as receiver:
         answers = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
-    assert answers[1] == NoAnswer(reason="the server closed the connection without an answer")
+    assert answers[1] == NoResponse(reason="the server closed the connection without an answer")
     assert len(receiver.requests) == 3
 
 
@@ -131,20 +131,20 @@ def test_there_is_no_second_try_once_an_answer_began(transport: Transport, secon
 def test_there_is_no_second_try_when_the_failure_took_its_time(transport: Transport) -> None:
     with Receiver(stale(after_seconds=STALE_WITHIN_SECONDS + 0.2)) as receiver:
         answers = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
-    assert isinstance(answers[1], NoAnswer)
+    assert isinstance(answers[1], NoResponse)
     assert len(receiver.requests) == 2
 
 
 def test_there_is_no_second_try_on_a_new_connection(transport: Transport) -> None:
     with Receiver(answering_once(b"")) as receiver:
-        assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), NoAnswer)
+        assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), NoResponse)
     assert len(receiver.requests) == 1
 
 
 def test_a_connection_that_the_peer_closed_while_idle_is_replaced(transport: Transport) -> None:
     with Receiver(answering_once(OK)) as receiver:
         for _ in range(3):
-            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), Answer)
+            assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), HttpResponse)
             time.sleep(0.05)
     assert len(receiver.requests) == 3
 
@@ -152,15 +152,15 @@ def test_a_connection_that_the_peer_closed_while_idle_is_replaced(transport: Tra
 def test_a_forked_child_opens_its_own_connection() -> None:
     script = """
 import os, sys
-from bridge.core.http_results import Answer
+from bridge.core.http_results import HttpResponse
 from bridge.http.transport import Transport
 transport = Transport(timeout_seconds=5, body_limit=100)
-assert isinstance(transport.send("GET", sys.argv[1], {}), Answer)
+assert isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse)
 child = os.fork()
 if child == 0:
-    os._exit(0 if isinstance(transport.send("GET", sys.argv[1], {}), Answer) else 1)
+    os._exit(0 if isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse) else 1)
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-assert isinstance(transport.send("GET", sys.argv[1], {}), Answer)
+assert isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse)
 sys.exit(status)
 """
     with Receiver(answering(OK)) as receiver:

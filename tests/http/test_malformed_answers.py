@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Receiver, Visit, answering, answering_once
 from tests.http.transports import HEADERS
@@ -51,7 +51,7 @@ def test_an_answer_that_is_not_http_says_what_is_wrong(
     transport: Transport, sent: bytes, reason: str
 ) -> None:
     with Receiver(answering_once(sent)) as receiver:
-        assert transport.send("POST", receiver.url(), HEADERS, b"{}") == NoAnswer(reason=reason)
+        assert transport.send("POST", receiver.url(), HEADERS, b"{}") == NoResponse(reason=reason)
     assert len(receiver.requests) == 1
 
 
@@ -59,7 +59,7 @@ def test_a_hundred_headers_are_not_too_many(transport: Transport) -> None:
     sent = b"HTTP/1.1 204 OK\r\n" + b"".join(b"X-%d: y\r\n" % number for number in range(99)) + b"\r\n"
     with Receiver(answering(sent)) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert len(answer.headers) == 99
 
 
@@ -67,7 +67,7 @@ def test_zero_bytes_in_headers_are_survived(transport: Transport) -> None:
     sent = b"HTTP/1.1 200 O\0K\r\nX-Zero: a\0b\r\nno colon\0\r\nContent-Length: 0\r\n\r\n"
     with Receiver(answering_once(sent)) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.headers["x-zero"] == "a\0b"
 
 
@@ -78,13 +78,13 @@ def test_a_peer_that_resets_is_named(transport: Transport) -> None:
 
     with Receiver(script) as receiver:
         answer = transport.send("POST", receiver.url(), HEADERS, b"{}")
-    assert answer == NoAnswer(reason="the server reset the connection")
+    assert answer == NoResponse(reason="the server reset the connection")
 
 
 def test_a_port_where_nobody_listens_refuses(transport: Transport) -> None:
     with Receiver(answering(OK)) as receiver:
         url = receiver.url()
-    assert transport.send("GET", url, HEADERS) == NoAnswer(reason="connection refused")
+    assert transport.send("GET", url, HEADERS) == NoResponse(reason="connection refused")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -96,7 +96,7 @@ def test_a_port_where_nobody_listens_refuses(transport: Transport) -> None:
 )
 def test_no_answer_makes_an_exception(transport: Transport, beginning: bytes, rest: bytes) -> None:
     with Receiver(answering_once(beginning + rest)) as receiver:
-        assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), Answer | NoAnswer)
+        assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), HttpResponse | NoResponse)
 
 
 def test_the_standard_library_still_limits_headers_and_lines() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.transport import Transport
 from tests.http.receiver import Receiver, answering, answering_once
 from tests.http.transports import HEADERS
@@ -36,11 +36,11 @@ def head(*lines: bytes, status: bytes = b"HTTP/1.1 503 Busy", end: bytes = b"\r\
     return end.join((status, *lines, b"", b""))
 
 
-def read(transport: Transport, sent: bytes) -> Answer:
+def read(transport: Transport, sent: bytes) -> HttpResponse:
     """The answer to the second request on one connection: what the first one's was read by left it in order."""
     with Receiver(answering(sent)) as receiver:
         [_, answer] = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
-        assert isinstance(answer, Answer)
+        assert isinstance(answer, HttpResponse)
         assert receiver.connections == 1
     return answer
 
@@ -64,7 +64,7 @@ def test_a_line_that_is_no_header_is_skipped(
 def test_an_interim_answer_s_lines_are_skipped_too(transport: Transport, line: bytes) -> None:
     interim = head(line, b"Link: </a.css>", status=b"HTTP/1.1 103 Early Hints")
     answer = read(transport, interim + head(b"Content-Length: 2", status=b"HTTP/1.1 200 OK") + b"ok")
-    assert answer == Answer(status_code=200, headers={"content-length": "2"}, body=b"ok")
+    assert answer == HttpResponse(status_code=200, headers={"content-length": "2"}, body=b"ok")
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\r\n"], ids=["LF", "CR CR LF"])
@@ -98,10 +98,10 @@ def test_a_header_s_value_may_be_anything(transport: Transport, value: bytes) ->
 def test_an_answer_that_is_cut_behind_such_a_line_is_none(transport: Transport) -> None:
     with Receiver(answering_once(b"HTTP/1.1 200 OK\r\nno colon\r\nX: y\r\n")) as receiver:
         answer = transport.send("POST", receiver.url(), HEADERS, b"{}")
-    assert answer == NoAnswer(reason="the server closed the connection without an answer")
+    assert answer == NoResponse(reason="the server closed the connection without an answer")
 
 
 def test_lines_without_end_are_not_read_for_ever(transport: Transport) -> None:
     with Receiver(answering_once(b"HTTP/1.1 200 OK\r\n" + b"no colon\r\n" * 5_000)) as receiver:
         answer = transport.send("POST", receiver.url(), HEADERS, b"{}")
-    assert answer == NoAnswer(reason="the server's answer has more than 100 headers")
+    assert answer == NoResponse(reason="the server's answer has more than 100 headers")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from tests.http.receiver import OK, Authority, Receiver, Visit, answering, answering_once, dripping
 from tests.http.transports import HEADERS, a_transport
 
@@ -16,7 +16,7 @@ def test_a_proxy_is_given_the_whole_url_and_the_name_is_not_looked_up() -> None:
             guard=lambda address: f"{address} is refused",
             lookup=lambda host: pytest.fail(f"{host} was looked up"),
         )
-        assert isinstance(transport.send("POST", "http://app.example:81/x?y", HEADERS, b"{}"), Answer)
+        assert isinstance(transport.send("POST", "http://app.example:81/x?y", HEADERS, b"{}"), HttpResponse)
         transport.close()
     assert proxy.requests[0].startswith(b"POST http://app.example:81/x?y HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic dXNlcjpodXNo" in proxy.requests[0]
@@ -40,8 +40,8 @@ def test_https_goes_through_a_tunnel_and_the_server_is_verified(authority: Autho
             proxy=f"http://127.0.0.1:{proxy.port}",
             tls=authority.trust(),
         )
-        assert isinstance(transport.send("GET", "https://app.example/x", HEADERS), Answer)
-        assert transport.send("GET", "https://other.example/x", HEADERS) != Answer(status_code=200)
+        assert isinstance(transport.send("GET", "https://app.example/x", HEADERS), HttpResponse)
+        assert transport.send("GET", "https://other.example/x", HEADERS) != HttpResponse(status_code=200)
         transport.close()
     assert proxy.requests[0].startswith(b"CONNECT app.example:443 HTTP/1.")
     assert proxy.requests[1].startswith(b"GET /x HTTP/1.1\r\n")
@@ -66,7 +66,7 @@ def test_https_goes_through_a_tunnel_and_the_server_is_verified(authority: Autho
 def test_a_proxy_that_fails_is_named(script: Callable[[Receiver, Visit], None], reason: str) -> None:
     with Receiver(script) as proxy:
         hasty = a_transport(timeout_seconds=0.4, proxy=f"http://user:hush@127.0.0.1:{proxy.port}")
-        assert hasty.send("GET", "https://app.example/x", HEADERS) == NoAnswer(reason=reason)
+        assert hasty.send("GET", "https://app.example/x", HEADERS) == NoResponse(reason=reason)
         hasty.close()
 
 
@@ -75,7 +75,7 @@ def test_a_proxy_that_is_away_is_named() -> None:
         proxy = f"http://127.0.0.1:{gone.port}"
     transport = a_transport(proxy=proxy)
     for url in ("http://app.example/", "https://app.example/"):
-        assert transport.send("GET", url, HEADERS) == NoAnswer(reason="the proxy: connection refused")
+        assert transport.send("GET", url, HEADERS) == NoResponse(reason="the proxy: connection refused")
 
 
 def test_no_proxy_of_the_environment_does_not_go_around_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +83,6 @@ def test_no_proxy_of_the_environment_does_not_go_around_ours(monkeypatch: pytest
     monkeypatch.setenv("no_proxy", "*")
     with Receiver(answering(OK)) as proxy:
         transport = a_transport(proxy=f"http://127.0.0.1:{proxy.port}")
-        assert isinstance(transport.send("GET", "http://app.example/", HEADERS), Answer)
+        assert isinstance(transport.send("GET", "http://app.example/", HEADERS), HttpResponse)
         transport.close()
     assert len(proxy.requests) == 1

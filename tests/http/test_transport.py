@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Receiver, Visit, answering, answering_once
 from tests.http.transports import HEADERS, LIMIT
@@ -53,14 +53,14 @@ def test_a_request_without_a_body_has_no_length(transport: Transport) -> None:
     ],
 )
 def test_a_url_that_cannot_be_sent_to_is_no_exception(transport: Transport, url: str) -> None:
-    assert isinstance(transport.send("POST", url, HEADERS, b""), NoAnswer)
+    assert isinstance(transport.send("POST", url, HEADERS, b""), NoResponse)
 
 
 @pytest.mark.parametrize("value", ["two\r\nlines: x", "\u2603", "a\0b\n"])
 def test_a_header_that_cannot_be_sent_is_not_repeated(transport: Transport, value: str) -> None:
     with Receiver(answering(OK)) as receiver:
         answer = transport.send("POST", receiver.url(), {"Authorization": value}, b"")
-    assert answer == NoAnswer(reason="the URL or a header of the request is not valid")
+    assert answer == NoResponse(reason="the URL or a header of the request is not valid")
 
 
 # What is answered
@@ -70,7 +70,7 @@ def test_an_answer_is_told_as_it_came(transport: Transport) -> None:
     head = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nX-Twice: a\r\nx-twice: b\r\nContent-Length: 4\r\n\r\n"
     with Receiver(answering(head + b"\xff\x00no")) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert answer == Answer(
+    assert answer == HttpResponse(
         status_code=503,
         headers={"retry-after": "7", "x-twice": "b", "content-length": "4"},
         body=b"\xff\x00no",
@@ -95,7 +95,7 @@ def test_an_answer_is_told_as_it_came(transport: Transport) -> None:
 def test_every_framing_is_read_whole(transport: Transport, head: bytes, body: bytes) -> None:
     with Receiver(answering_once(head)) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (answer.body, answer.complete) == (body, True)
 
 
@@ -105,7 +105,7 @@ def test_a_redirect_is_never_followed(transport: Transport, status: int) -> None
         location = f"Location: {other.url()}\r\nContent-Length: 0\r\n\r\n".encode()
         with Receiver(answering(b"HTTP/1.1 %d Moved\r\n" % status + location)) as receiver:
             answer = transport.send("POST", receiver.url(), HEADERS, b"{}")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status_code == status
     assert (len(receiver.requests), other.connections) == (1, 0)
 
@@ -123,7 +123,7 @@ def test_interim_answers_are_skipped(transport: Transport) -> None:
         answering(interim + interim + OK, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")
     ) as receiver:
         answers = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
-    assert [answer.status_code for answer in answers if isinstance(answer, Answer)] == [200, 404]
+    assert [answer.status_code for answer in answers if isinstance(answer, HttpResponse)] == [200, 404]
 
 
 def test_cookies_are_not_kept(transport: Transport) -> None:
@@ -142,7 +142,7 @@ def test_a_compressed_body_is_not_decoded(transport: Transport) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     with Receiver(answering(head + bomb)) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (answer.body, answer.complete) == (bomb, True)
 
 
@@ -166,7 +166,7 @@ def test_a_huge_body_is_cut_at_the_limit_and_not_held_in_memory(transport: Trans
         answer = transport.send("GET", receiver.url(), HEADERS)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert answer == Answer(
+    assert answer == HttpResponse(
         status_code=200, headers=getattr(answer, "headers", {}), body=b"x" * LIMIT, complete=False
     )
     assert peak < 1_000_000
@@ -186,7 +186,7 @@ def test_a_body_of_just_the_limit_is_complete(
         )
     with Receiver(answering(answer)) as receiver:
         got = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(got, Answer)
+    assert isinstance(got, HttpResponse)
     assert (len(got.body), got.complete) == (LIMIT, complete)
 
 
@@ -198,7 +198,7 @@ def test_chunks_without_end_are_cut_at_the_limit(transport: Transport) -> None:
 
     with Receiver(script) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (len(answer.body), answer.complete) == (LIMIT, False)
 
 
@@ -212,7 +212,7 @@ def test_a_chunk_size_that_lies_is_survived(transport: Transport, size: bytes) -
 
     with Receiver(script) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert len(answer.body) <= LIMIT
     assert not answer.complete
 
@@ -220,4 +220,6 @@ def test_a_chunk_size_that_lies_is_survived(transport: Transport, size: bytes) -
 def test_a_body_cut_short_by_the_peer_is_not_complete(transport: Transport) -> None:
     with Receiver(answering_once(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")) as receiver:
         answer = transport.send("GET", receiver.url(), HEADERS)
-    assert answer == Answer(status_code=200, headers={"content-length": "10"}, body=b"half", complete=False)
+    assert answer == HttpResponse(
+        status_code=200, headers={"content-length": "10"}, body=b"half", complete=False
+    )

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Authority, Receiver, Visit, dripping
 from tests.http.transports import GENEROUS_SECONDS, HEADERS, LIMIT, a_transport
 
-TIMED_OUT = NoAnswer(reason="timed out after 0.4 s")
-TOO_MANY_INTERIM = NoAnswer(reason="the server sent more than 100 interim answers")
+TIMED_OUT = NoResponse(reason="timed out after 0.4 s")
+TOO_MANY_INTERIM = NoResponse(reason="the server sent more than 100 interim answers")
 
 
 @pytest.fixture
@@ -26,10 +26,10 @@ def hasty() -> Iterator[Transport]:
 
 
 @pytest.fixture
-def send(hasty: Transport) -> Callable[[Receiver], Answer | NoAnswer]:
+def send(hasty: Transport) -> Callable[[Receiver], HttpResponse | NoResponse]:
     """POST to a peer that does not end, and prove that the call did."""
 
-    def send(receiver: Receiver) -> Answer | NoAnswer:
+    def send(receiver: Receiver) -> HttpResponse | NoResponse:
         began = time.monotonic()
         answer = hasty.send("POST", receiver.url(), HEADERS, b"{}")
         assert time.monotonic() - began < GENEROUS_SECONDS
@@ -38,7 +38,7 @@ def send(hasty: Transport) -> Callable[[Receiver], Answer | NoAnswer]:
     return send
 
 
-Send = Callable[[Receiver], Answer | NoAnswer]
+Send = Callable[[Receiver], HttpResponse | NoResponse]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_drip_of_the_body_is_cut_and_the_status_counts(
     end = b"" if b"\r\n\r\n" in head else b"\r\n\r\n"
     with Receiver(dripping(b"HTTP/1.1 200 OK\r\n" + head + end, *pieces)) as receiver:
         answer = send(receiver)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (answer.status_code, answer.complete) == (200, False)
     assert set(answer.body) <= set(b"x")
 
@@ -83,7 +83,7 @@ def test_what_came_of_a_dripping_body_is_kept(send: Send) -> None:
     head = b"HTTP/1.1 500 Oops\r\nContent-Length: 1000\r\n\r\nwhy: "
     with Receiver(dripping(head, b".")) as receiver:
         answer = send(receiver)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.body.startswith(b"why: ..")
 
 
@@ -108,7 +108,7 @@ def test_a_drip_inside_tls_is_cut(authority: Authority) -> None:
         with Receiver(script, tls=authority.server("127.0.0.1")) as receiver:
             answers.append(hasty.send("GET", receiver.url(), HEADERS))
     assert answers[0] == TIMED_OUT
-    assert isinstance(answers[1], Answer)
+    assert isinstance(answers[1], HttpResponse)
     assert not answers[1].complete
     hasty.close()
 
@@ -143,7 +143,7 @@ def test_a_kept_connection_has_a_deadline_too(send: Send) -> None:
         visit.drip(itertools.repeat(b"H"))
 
     with Receiver(script) as receiver:
-        assert isinstance(send(receiver), Answer)
+        assert isinstance(send(receiver), HttpResponse)
         assert send(receiver) == TIMED_OUT
     assert receiver.connections == 1
 
@@ -155,7 +155,7 @@ def test_a_kept_connection_that_hangs_is_not_tried_again(send: Send) -> None:
                 visit.send(OK)
 
     with Receiver(script) as receiver:
-        assert isinstance(send(receiver), Answer)
+        assert isinstance(send(receiver), HttpResponse)
         assert send(receiver) == TIMED_OUT
     assert (receiver.connections, len(receiver.requests)) == (1, 2)
 
@@ -163,5 +163,7 @@ def test_a_kept_connection_that_hangs_is_not_tried_again(send: Send) -> None:
 def test_a_lookup_that_hangs_is_left() -> None:
     over = threading.Event()
     hasty = Transport(timeout_seconds=0.3, body_limit=LIMIT, lookup=lambda _: [str(over.wait(60))])
-    assert hasty.send("GET", "http://slow.example/", HEADERS) == NoAnswer(reason="DNS timed out after 0.3 s")
+    assert hasty.send("GET", "http://slow.example/", HEADERS) == NoResponse(
+        reason="DNS timed out after 0.3 s"
+    )
     over.set()

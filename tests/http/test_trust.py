@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.http.connections import certifi_trust
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Authority, Receiver, answering
@@ -19,7 +19,7 @@ def refused(authority: Authority, host: str, *, days: int = 1, tls: ssl.SSLConte
         answer = transport.send("POST", receiver.url("localhost"), HEADERS, b"{}")
     transport.close()
     assert receiver.requests == []
-    return answer.reason if isinstance(answer, NoAnswer) else ""
+    return answer.reason if isinstance(answer, NoResponse) else ""
 
 
 def test_an_unknown_authority_is_refused(authority: Authority) -> None:
@@ -38,7 +38,7 @@ def test_a_certificate_for_another_host_is_refused(authority: Authority) -> None
 def test_a_peer_that_does_not_speak_tls_is_refused(transport: Transport) -> None:
     with Receiver(lambda _, visit: visit.send(b"HTTP/1.1 400 Bad\r\n\r\n")) as receiver:
         answer = transport.send("GET", f"https://127.0.0.1:{receiver.port}/", HEADERS)
-    assert answer == NoAnswer(reason="TLS: wrong version number")
+    assert answer == NoResponse(reason="TLS: wrong version number")
 
 
 def test_the_name_is_asked_for_and_verified_though_an_address_is_dialled(authority: Authority) -> None:
@@ -50,7 +50,7 @@ def test_the_name_is_asked_for_and_verified_though_an_address_is_dialled(authori
     server = authority.server("app.example")
     server.sni_callback = lambda _socket, name, _context: asked.append(name)
     with Receiver(answering(OK), tls=server) as receiver:
-        assert isinstance(transport.send("GET", receiver.url("app.example"), HEADERS), Answer)
+        assert isinstance(transport.send("GET", receiver.url("app.example"), HEADERS), HttpResponse)
         transport.close()
     assert asked == ["app.example"]
     assert f"Host: app.example:{receiver.port}".encode() in receiver.requests[0]
@@ -78,8 +78,8 @@ def test_nothing_of_the_environment_is_used(
         monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
         certifi_trust.cache_clear()
         transport = a_transport()
-        assert isinstance(transport.send("GET", receiver.url(), HEADERS), Answer)
-        assert isinstance(transport.send("GET", secure.url(), HEADERS), NoAnswer)
+        assert isinstance(transport.send("GET", receiver.url(), HEADERS), HttpResponse)
+        assert isinstance(transport.send("GET", secure.url(), HEADERS), NoResponse)
         transport.close()
     assert proxy.connections == 0
     assert b"authorization" not in receiver.requests[0].lower()

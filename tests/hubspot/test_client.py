@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
@@ -65,7 +65,7 @@ def test_every_kind_is_asked_where_it_is_in_every_version(
 ) -> None:
     [task_id] = hubspot.state.add_tasks(kind)
     answer = asking.status(an_account(hubspot.url, api_version=version), kind, task_id)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status_code in (200, 202)
     assert hubspot.state.ledger()["endpoints"] == {kind: 1}
 
@@ -134,7 +134,7 @@ def test_the_base_url_may_end_as_it_likes(asking: HubSpot, receiver: Receiver, e
 def test_a_redirect_is_never_followed(asking: HubSpot, hubspot: Sandbox, status: str) -> None:
     hubspot.state.set_fault(status)
     answer = asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status_code == int(status)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 1}
 
@@ -169,7 +169,7 @@ def test_an_import_is_started_where_it_is_in_every_version(
     asking: HubSpot, hubspot: Sandbox, version: str
 ) -> None:
     answer = asking.start_import(an_account(hubspot.url, api_version=version), DOCUMENT)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status_code == 202
     assert hubspot.state.ledger()["endpoints"] == {"start-import": 1}
 
@@ -201,7 +201,7 @@ def test_a_start_is_never_sent_twice_nor_over_a_connection_that_may_be_stale(ask
         account = an_account(receiver.url(path=""))
         asking.status(account, "file-import", "AAAAEZ6whGI")
         answer = asking.start_import(account, DOCUMENT)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.sent
     assert [request[:4] for request in receiver.requests] == [b"GET ", b"POST"]
     assert receiver.connections == 2
@@ -211,7 +211,7 @@ def test_a_question_on_a_stale_connection_is_asked_again(asking: HubSpot) -> Non
     with Receiver(closing(2)) as receiver:
         account = an_account(receiver.url(path=""))
         answers = [asking.status(account, "file-import", "AAAAEZ6whGI") for _ in range(2)]
-    assert all(isinstance(answer, Answer) for answer in answers)
+    assert all(isinstance(answer, HttpResponse) for answer in answers)
     assert len(receiver.requests) == 3
 
 
@@ -219,8 +219,8 @@ def test_a_start_that_never_left_says_so(asking: HubSpot, account: Account) -> N
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     answer = asking.start_import(replace(account, base_url=f"http://127.0.0.1:{port}"), DOCUMENT)
-    assert answer == NoAnswer(reason="connection refused")
-    assert isinstance(answer, NoAnswer)
+    assert answer == NoResponse(reason="connection refused")
+    assert isinstance(answer, NoResponse)
     assert not answer.sent
 
 
@@ -237,5 +237,5 @@ def test_a_start_that_got_no_further_than_the_handshake_never_left(*, through_pr
         transport = Transport(timeout_seconds=10, body_limit=1024, proxy=proxy)
         account = an_account(f"https://127.0.0.1:{receiver.port}")
         answer = HubSpot(transport, StaticTokens()).start_import(account, DOCUMENT)
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert not answer.sent

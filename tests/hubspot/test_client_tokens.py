@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bridge.core.http_results import Answer, NoAnswer, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db.accounts import Account, Credentials
 from bridge.hubspot.client import OUT_OF_TIME, AccountTokens, HubSpot, StaticTokens
 from bridge.sandbox import Sandbox
@@ -31,7 +31,7 @@ class ListedTokens:
 
 def test_a_static_token_that_is_refused_is_not_sent_again(asking: HubSpot, hubspot: Sandbox) -> None:
     answer = asking.status(an_account(hubspot.url, Credentials(access_token="wrong")), "file-import", "x")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert answer.status_code == 401
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 1}
 
@@ -56,7 +56,7 @@ def test_an_account_whose_credentials_cannot_be_read_asks_nothing_and_says_why(
 def test_after_a_401_a_newer_token_is_tried_once(hubspot: Sandbox) -> None:
     asking = HubSpot(a_transport(), ListedTokens("old", "new", "sandbox-token"))
     answer = asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI")
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, HttpResponse)
     assert (answer.status_code, answer.refused) == (401, 1)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 2}
 
@@ -85,7 +85,7 @@ def test_a_request_gets_only_the_time_that_its_token_has_left(hubspot: Sandbox) 
     hubspot.state.set_fault("hang")
     asking = HubSpot(a_transport(60), ListedTokens("sandbox-token", takes_seconds=0.1), ask_seconds=0.5)
     answer = asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI")
-    assert isinstance(answer, NoAnswer)
+    assert isinstance(answer, NoResponse)
     assert answer.reason.startswith("timed out after 0.")
 
 

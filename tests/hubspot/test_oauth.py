@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.core.circuit_breaker import ACCOUNT_POLICY
 from bridge.core.classification import TOKENLESS_SECONDS
-from bridge.core.http_results import Answer, NoToken
+from bridge.core.http_results import HttpResponse, NoToken
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
 from bridge.db.encryption import Cipher
@@ -50,7 +50,7 @@ def account(hubspot: Sandbox) -> Account:
 
 def status_code(account: Account, hubspot: HubSpot) -> int | str:
     answer = hubspot.status(account, "file-import", "AAAAAAAAAAA")
-    return answer.status_code if isinstance(answer, Answer) else answer.reason
+    return answer.status_code if isinstance(answer, HttpResponse) else answer.reason
 
 
 # When a token is refreshed

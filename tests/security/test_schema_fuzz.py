@@ -28,7 +28,7 @@ from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.sandbox import SandboxOptions
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.hubspot_accounts import a_cipher, an_account
@@ -81,8 +81,8 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "clock": CLOCK,
         }
         asking = HubSpot(transport, StaticTokens())
-        errands = Errands(hubspot=asking, lease_seconds=60, **shared)
-        made = closing.enter_context(serving(url, cipher=a_cipher(), errands=errands, **shared))
+        hubspot_calls = HubSpotCalls(hubspot=asking, lease_seconds=60, **shared)
+        made = closing.enter_context(serving(url, cipher=a_cipher(), hubspot_calls=hubspot_calls, **shared))
         yield made
 
 

@@ -12,7 +12,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
-from bridge.core.account_limits import AccountGate
+from bridge.core.account_limits import AccountLimits
 from bridge.core.delivery import Attempt, RetryPolicy
 from bridge.core.quota import Rate
 from bridge.core.watch import Watch
@@ -151,7 +151,7 @@ class Rig:
         with self.engine.begin() as connection:
             return watches.attempts_of(connection, watch.id)
 
-    def account(self, name: str = "default") -> AccountGate:
+    def account(self, name: str = "default") -> AccountLimits:
         with self.engine.begin() as connection:
             return breakers.every_account(connection)[name]
 

@@ -11,7 +11,7 @@ from bridge.sandbox import Sandbox, Target
 from bridge.steps import start_import
 from bridge.steps.register import register
 from bridge.steps.start_import import NewImport, Started
-from tests.hubspot_accounts import errands
+from tests.hubspot_accounts import hubspot_calls
 
 START = Target(endpoint="start-import")
 DOCUMENT = '{"access":"PRIVATE","url":"https://files.example.com/a.csv?secret","folderPath":"/imports"}'
@@ -33,7 +33,7 @@ def an_import(document: str = DOCUMENT, **others: Any) -> NewImport:
 def started(
     engine: Engine, clock: Callable[[], datetime], account: Account, new: NewImport | None = None
 ) -> Started:
-    asking = errands(engine, clock, account, timeout_seconds=2)
+    asking = hubspot_calls(engine, clock, account, timeout_seconds=2)
     return start_import.start(
         asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock())
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
 from bridge.db import daily_stats, housekeeping
@@ -35,7 +35,7 @@ class Account:
 
 def pause_of(rig: Rig, name: str = "default") -> float:
     """How long an account waits from now on; 0 when it does not."""
-    until = rig.account(name).gate.paused_until
+    until = rig.account(name).breaker.paused_until
     return 0 if until is None else (until - rig.clock()).total_seconds()
 
 
@@ -60,7 +60,7 @@ def test_a_401_pauses_the_account_one_probes_and_all_go_on_when_it_is_mended(rig
     worker.shift()
     assert account.asked == asked + 1 + 20
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
-    assert rig.account().gate == Gate()
+    assert rig.account().breaker == CircuitBreaker()
 
 
 def test_a_paused_account_says_why_on_itself_and_on_the_watch_that_asked(rig: Rig) -> None:
@@ -69,7 +69,7 @@ def test_a_paused_account_says_why_on_itself_and_on_the_watch_that_asked(rig: Ri
     rig.clock.passes(2)
     rig.worker().shift()
     reason = "HubSpot answered 401: This token expired. Give the account a valid token."
-    assert rig.account().gate.reason == rig.now(watch).last_error == reason
+    assert rig.account().breaker.reason == rig.now(watch).last_error == reason
     assert [line["reason"] for line in rig.events("account_paused")] == [reason]
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from bridge import sandbox
 from bridge.core import quota
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import QuotaLeft, interval_seconds
 from bridge.db import breakers
 from bridge.db.accounts import Account, Credentials
@@ -20,7 +20,15 @@ from bridge.sandbox import Reply, Sandbox, SandboxOptions, Target
 from bridge.steps import check_account
 from bridge.steps.check_account import AccountCheck
 from tests.http.held_server import HeldServer, response
-from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
+from tests.hubspot_accounts import (
+    NONE,
+    OAUTH,
+    Clock,
+    an_account,
+    counts_of_default,
+    gate_of_default,
+    hubspot_calls,
+)
 from tests.makers import NOW, later
 
 Check = Callable[[Account], AccountCheck]
@@ -28,7 +36,7 @@ HTML = {"Content-Type": "text/html"}
 
 
 def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
-    found = check_account.check(errands(engine, clock, account, timeout_seconds=2), "default")
+    found = check_account.check(hubspot_calls(engine, clock, account, timeout_seconds=2), "default")
     assert found is not None
     return found
 
@@ -195,7 +203,7 @@ def test_it_remembers_what_the_headers_say(hubspot: Sandbox, engine: Engine, clo
     assert gate_of_default(engine).usage.daily_remaining == 999_999
 
 
-PAUSED = Gate(paused_at=NOW, paused_until=later(900), pause_seconds=900, reason="401")
+PAUSED = CircuitBreaker(paused_at=NOW, paused_until=later(900), pause_seconds=900, reason="401")
 
 
 @pytest.fixture
@@ -204,30 +212,30 @@ def paused(engine: Engine, clock: Clock) -> None:
     clock.now = later(1)
     with engine.begin() as connection:
         held = breakers.lock_accounts(connection, ["default"])["default"]
-        breakers.save_accounts(connection, {"default": replace(held, gate=PAUSED)})
+        breakers.save_accounts(connection, {"default": replace(held, breaker=PAUSED)})
 
 
 @pytest.mark.usefixtures("paused")
 def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     assert checked(engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(engine).gate == replace(PAUSED, paused_at=later(1), paused_until=later(1))
+    assert gate_of_default(engine).breaker == replace(PAUSED, paused_at=later(1), paused_until=later(1))
 
 
 @pytest.mark.parametrize(
     "fault", ["401", "403-ban", "403", "404-html", "429", "429-daily", "477", "500", "drop"]
 )
-@pytest.mark.parametrize("gate", [Gate(), PAUSED], ids=["well", "paused"])
+@pytest.mark.parametrize("breaker", [CircuitBreaker(), PAUSED], ids=["well", "paused"])
 def test_a_check_that_fails_changes_nothing(
-    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, fault: str, gate: Gate
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, fault: str, breaker: CircuitBreaker
 ) -> None:
     """Its credentials may be others than those that the workers have."""
     hubspot.state.set_fault(fault)
     with sqlite_engine.begin() as connection:
         held = breakers.lock_accounts(connection, ["default"])["default"]
-        breakers.save_accounts(connection, {"default": replace(held, gate=gate)})
+        breakers.save_accounts(connection, {"default": replace(held, breaker=breaker)})
     for _ in range(12):
         assert not checked(sqlite_engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(sqlite_engine).gate == gate
+    assert gate_of_default(sqlite_engine).breaker == breaker
 
 
 @pytest.mark.usefixtures("paused")
@@ -263,14 +271,14 @@ def test_a_token_without_the_scope_of_file_imports_may_be_good_for_others(
 ) -> None:
     hubspot.state.set_fault("403-scopes")
     assert not checked(engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(engine).gate == Gate()
+    assert gate_of_default(engine).breaker == CircuitBreaker()
     assert counts_of_default(engine, clock().date()) == (1, 1)
 
 
 def test_an_account_that_nobody_has_set_is_not_asked_and_leaves_no_trace(
     hubspot: Sandbox, engine: Engine, clock: Clock
 ) -> None:
-    asking = errands(engine, clock, an_account(hubspot.url))
+    asking = hubspot_calls(engine, clock, an_account(hubspot.url))
     assert check_account.check(asking, "typo") is None
     with engine.connect() as connection:
         assert breakers.every_account(connection) == {}

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State, Watch
 from bridge.db import breakers
 from tests.makers import NOW, later
@@ -236,7 +236,7 @@ def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_
     pause_ends_at = later(9)
     with rig.engine.begin() as connection:
         breakers.lock_hosts(connection, ["app.example.com"])
-        paused = Gate(failures=5, paused_at=NOW, paused_until=pause_ends_at, pause_seconds=9)
+        paused = CircuitBreaker(failures=5, paused_at=NOW, paused_until=pause_ends_at, pause_seconds=9)
         breakers.save_hosts(connection, {"app.example.com": paused})
 
     def claimed_by(name: str) -> int:
@@ -267,8 +267,8 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: 
     dead = [f"dead{number}.example.com" for number in range(12)]
     with rig.engine.begin() as connection:
         breakers.lock_hosts(connection, dead)
-        gate = Gate(failures=5, paused_at=long_ago, paused_until=long_ago, pause_seconds=15)
-        breakers.save_hosts(connection, dict.fromkeys(dead, gate))
+        breaker = CircuitBreaker(failures=5, paused_at=long_ago, paused_until=long_ago, pause_seconds=15)
+        breakers.save_hosts(connection, dict.fromkeys(dead, breaker))
     for number, host in enumerate(dead):
         rig.tasks.set(f"D{number}", COMPLETE)
         rig.registered(f"D{number}", callback_url=rig.receiver.url(host), clock=real_clock)
@@ -283,7 +283,7 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: 
         until(lambda: to(rig, "dead") >= 12)
 
 
-def gate_of(rig: Rig) -> Gate:
+def gate_of(rig: Rig) -> CircuitBreaker:
     with rig.engine.begin() as connection:
         return breakers.read_hosts(connection, ["app.example.com"])["app.example.com"]
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from bridge.core.circuit_breaker import Gate
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Rate
 from bridge.core.watch import State, Watch
 from bridge.db import watches
@@ -20,7 +20,7 @@ from bridge.sandbox import Reply, Sandbox
 from bridge.steps.register import Differs, Registered
 from bridge.steps.start_import import NotStarted, Refusal, Unwatched
 from tests.http.held_server import HeldServer, response
-from tests.hubspot_accounts import OAUTH, Clock, an_account, counts_of_default, errands, gate_of_default
+from tests.hubspot_accounts import OAUTH, Clock, an_account, counts_of_default, gate_of_default, hubspot_calls
 from tests.postgres import PostgresServer
 from tests.steps.rig import real_clock
 from tests.steps.starting import JSON, START, an_import, started, starts
@@ -53,7 +53,7 @@ def test_a_started_import_is_watched(
         created_at=clock(),
         deadline_at=clock() + timedelta(seconds=600),
     )
-    asked = errands(engine, clock, account).hubspot.status(account, "file-import", result.watch.task_id)
+    asked = hubspot_calls(engine, clock, account).hubspot.status(account, "file-import", result.watch.task_id)
     assert getattr(asked, "status_code", asked) == 202
     assert starts(hubspot) == 1
 
@@ -129,7 +129,7 @@ def test_after_a_pause_one_start_probes_and_its_success_ends_the_pause(engine: E
         assert second.retry_at == clock() + timedelta(seconds=60)
         server.let_go()
         assert isinstance(probe.result(), Registered)
-    assert gate_of_default(engine).gate == Gate()
+    assert gate_of_default(engine).breaker == CircuitBreaker()
 
 
 def test_a_used_up_quota_starts_nothing_and_says_until_when(

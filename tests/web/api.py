@@ -22,7 +22,7 @@ from bridge.db.tables import watches
 from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.steps import clients
-from bridge.steps.hubspot_calls import Errands
+from bridge.steps.hubspot_calls import HubSpotCalls
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
@@ -87,7 +87,7 @@ class Caller:
 class Api:
     """The application, and what a test needs to set its scene."""
 
-    parts: web.Parts
+    parts: web.Dependencies
     app: Flask
     clock: Clock
 
@@ -156,7 +156,7 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
     engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
     accounts, callbacks = Accounts(_environment(), cipher), a_sender()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
-    errands = Errands(
+    hubspot_calls = HubSpotCalls(
         engine=engine,
         accounts=accounts,
         hubspot=HubSpot(transport, StaticTokens()),
@@ -168,14 +168,14 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "cipher": cipher,
         "accounts": accounts,
         "callbacks": callbacks,
-        "errands": errands,
+        "errands": hubspot_calls,
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,
         "admin_key": ADMIN_KEY,
         "public_url": None,
     }
-    made = web.Parts(**usual | parts)
+    made = web.Dependencies(**usual | parts)
     try:
         yield Api(parts=made, app=web.create_app(made), clock=clock)
     finally:

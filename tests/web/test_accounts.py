@@ -93,8 +93,8 @@ def test_no_secret_ever_comes_out(api: Api) -> None:
 
 
 def test_an_account_that_was_paused_is_tried_again_with_its_new_credentials(api: Api) -> None:
-    gate = {"failures": 1, "pause_seconds": 900.0, "headroom": 1.0, "reason": "HubSpot answered 401"}
-    api.insert(account_gates, name="default", paused_until=START + timedelta(minutes=15), **gate)
+    breaker = {"failures": 1, "pause_seconds": 900.0, "headroom": 1.0, "reason": "HubSpot answered 401"}
+    api.insert(account_gates, name="default", paused_until=START + timedelta(minutes=15), **breaker)
     api.client().registers("a")
     account = members(api.admin.put("/v1/accounts/default", TOKEN))
     assert account["paused_until"] < "2026-11-21T12:01"

@@ -11,8 +11,8 @@ from tests.threads import at_once
 
 def test_each_thread_gets_what_came_of_its_own_request() -> None:
     double = GroupCommit[int, int](lambda requests: [request * 2 for request in requests])
-    assert at_once(16, lambda number: [double(number * 100 + turn) for turn in range(50)]) == [
-        [2 * (number * 100 + turn) for turn in range(50)] for number in range(16)
+    assert at_once(16, lambda number: [double(number * 100 + acquire) for acquire in range(50)]) == [
+        [2 * (number * 100 + acquire) for acquire in range(50)] for number in range(16)
     ]
 
 
@@ -68,9 +68,9 @@ def test_a_failure_among_many_threads_leaves_nobody_waiting() -> None:
 
     def send(number: int) -> int:
         done = 0
-        for turn in range(50):
+        for acquire in range(50):
             try:
-                done += grouped(number * 50 + turn) == number * 50 + turn
+                done += grouped(number * 50 + acquire) == number * 50 + acquire
             except LookupError:
                 continue
         return done

@@ -140,8 +140,8 @@ def test_what_the_quota_holds_back_is_not_late(api: Api, seconds_ago: int, statu
     works(api)
     due(api, minutes=6)
     free_at = START - timedelta(seconds=seconds_ago)
-    gate = GATE | {"reason": None, "failures": 0}
-    api.insert(account_gates, name="default", free_at=free_at, headroom=1.0, **gate)
+    breaker = GATE | {"reason": None, "failures": 0}
+    api.insert(account_gates, name="default", free_at=free_at, headroom=1.0, **breaker)
     assert ready(api)[0] == status
 
 

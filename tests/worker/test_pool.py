@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from bridge.core.account_limits import Heard
+from bridge.core.account_limits import FinishedCall
 from bridge.core.circuit_breaker import Failure, Fault, Signal, Success
 from bridge.core.quota import Rate
 from bridge.core.watch import State
@@ -41,8 +41,8 @@ class Far:
         answered.wait(PATIENCE_SECONDS)
         answer = an_answer(said={"status": "PENDING"})
         signal = self._signals.get(job.watch.id, WELL)
-        heard = Heard(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
-        return Done(job=job, heard=heard, polled=asked(answer))
+        finished = FinishedCall(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
+        return Done(job=job, finished=finished, polled=asked(answer))
 
     def has_begun(self, count: int) -> list[str]:
         """The accounts of those at work and of those that were, once there are so many."""

@@ -42,5 +42,5 @@ def check_account(call: Call, name: str) -> Reply | Problem:
     It is one harmless request, and counts in the quota. It is made even while the account is paused, and pauses
     nothing itself; after a success the next poll is tried at once.
     """
-    found = check(call.parts.errands, name)
+    found = check(call.parts.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

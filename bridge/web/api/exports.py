@@ -18,7 +18,7 @@ from bridge.web.api.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource
 from bridge.web.problems import Problem
 from bridge.web.requests import Query
-from bridge.web.responses import ShownWatch, shown_name
+from bridge.web.responses import ShownWatch, response_name
 
 resource = Resource("Watches")
 
@@ -37,7 +37,7 @@ class ExportQuery(FilterFields, Query):
 class ShownTable(RootModel[str]):
     """Watches as CSV (RFC 4180): a line of names, then a line for each watch; what is null is empty."""
 
-    model_config = ConfigDict(model_title_generator=lambda model: shown_name(model.__name__))
+    model_config = ConfigDict(model_title_generator=lambda model: response_name(model.__name__))
 
 
 @resource.operation(

@@ -103,7 +103,7 @@ def _overdue(steps: str, lanes: str, due: Mapping[str, datetime]) -> str:
 
 def _paused(connection: Connection, now: datetime) -> list[dict[str, Any]]:
     return [
-        {"name": name, "until": rfc3339(gate.paused_until), "reason": gate.reason}
-        for name, gate in sorted(readiness.paused_accounts(connection, now).items())
-        if gate.paused_until
+        {"name": name, "until": rfc3339(breaker.paused_until), "reason": breaker.reason}
+        for name, breaker in sorted(readiness.paused_accounts(connection, now).items())
+        if breaker.paused_until
     ]

@@ -12,7 +12,7 @@ from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
 from bridge.steps.register import Differs, Registered
 from bridge.steps.start_import import Lost, NotStarted, Refusal, Started, Unwatched
-from bridge.web.api.registrations import no_room, told
+from bridge.web.api.registrations import no_room, to_response
 from bridge.web.operations import Answered, Call, Reply, Resource
 from bridge.web.problems import Problem
 from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
@@ -98,7 +98,7 @@ def _started(call: Call, new: starting.NewImport) -> Started:
     if not _seats.acquire(timeout=starting.PATIENCE_SECONDS):
         return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
     try:
-        return starting.start(call.parts.errands, new, call.registrar.many)
+        return starting.start(call.parts.hubspot_calls, new, call.registrar.many)
     finally:
         _seats.release()
 
@@ -106,7 +106,7 @@ def _started(call: Call, new: starting.NewImport) -> Started:
 def _answer(call: Call, started: Started) -> Reply | Problem:
     match started:
         case Registered() | Differs():
-            return told(call, started)
+            return to_response(call, started)
         case NotStarted(reason=reason, retry_at=retry_at):
             return Problem(status=503, detail=reason, headers=_retry_after(retry_at, call.parts.clock()))
         case Refusal(status_code=status_code, hubspot=hubspot, reason=reason):

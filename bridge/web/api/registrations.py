@@ -122,10 +122,10 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
         return _full(call)
     call.ensure_client()
     result = call.registrar.one(wanted, call.caller.presumed_key)
-    return UNKNOWN_KEY if isinstance(result, KeyGone) else told(call, result)
+    return UNKNOWN_KEY if isinstance(result, KeyGone) else to_response(call, result)
 
 
-def told(call: Call, result: Result) -> Reply | Problem:
+def to_response(call: Call, result: Result) -> Reply | Problem:
     """Answer with what came of one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)

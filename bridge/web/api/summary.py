@@ -81,11 +81,11 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
 
 
 def _account(figures: AccountFigures) -> dict[str, Any]:
-    until = figures.gate.paused_until
+    until = figures.breaker.paused_until
     return {
         "name": figures.name,
         "paused_until": rfc3339(until) if until else None,
-        "paused_reason": figures.gate.reason,
+        "paused_reason": figures.breaker.reason,
         "requests_per_second": _rounded(figures.requests_per_second),
         "errors_today": figures.errors,
         "requests_today": figures.requests,

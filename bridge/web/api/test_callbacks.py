@@ -7,7 +7,7 @@ from secrets import token_hex
 from pydantic import ConfigDict, Field
 
 from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
-from bridge.core.http_results import Answer
+from bridge.core.http_results import HttpResponse
 from bridge.core.instants import rfc3339
 from bridge.db import clients as store
 from bridge.db.encryption import WrongSecretKey
@@ -28,7 +28,7 @@ ANSWER_SECONDS = 25.0
 _seats = threading.BoundedSemaphore(AT_A_TIME)
 
 
-class Trial(Body):
+class TestCallback(Body):
     """Where to send the test."""
 
     model_config = ConfigDict(
@@ -40,11 +40,11 @@ class Trial(Body):
 
 @resource.operation(
     "POST /v1/test-callback",
-    body=Trial,
+    body=TestCallback,
     answers={200: Answered(what="The attempt, however it went.", model=ShownAttempt)},
     problems=(429, 503),
 )
-def test_callback(call: Call, body: Trial) -> Reply | Problem:
+def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
 
     It goes the way of a real callback: signed with the client's secrets, and only to addresses that may be
@@ -84,9 +84,9 @@ def _attempt(call: Call, url: str) -> Attempt:
         trigger=Trigger.MANUAL,
         started_at=started_at,
         duration_ms=max(0, round(took.total_seconds() * 1000)),
-        status_code=answer.status_code if isinstance(answer, Answer) else None,
+        status_code=answer.status_code if isinstance(answer, HttpResponse) else None,
         error=attempt_error(answer),
-        response_excerpt=excerpt(answer.body) if isinstance(answer, Answer) else None,
+        response_excerpt=excerpt(answer.body) if isinstance(answer, HttpResponse) else None,
     )
 
 
