@@ -19,7 +19,10 @@ _DUE_AT = {
 _INSTANT = {"sqlite": "{}", "postgresql": "CAST({} AS timestamptz)"}
 
 # A million rows take longer than the bridge lets any statement of its own take.
-_WITHOUT_LIMIT = text("SET statement_timeout = 0")
+_WITHOUT_LIMIT = text(
+    "SELECT set_config(name, '0', false) FROM pg_settings"
+    " WHERE name IN ('statement_timeout', 'transaction_timeout')"
+)
 
 _INSERT = """
 INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_host, metadata, created_at,
@@ -27,7 +30,7 @@ INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_
     attempts, tries, manual)
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 SELECT :stem || {padded}, '{client}', {account}, 'file-import', :stem || {padded},
-    :url || :stem || {padded}, :host, '{{"order": 17}}', {created_at}, {deadline_at},
+    :url || :stem || {padded}, {host}, '{{"order": 17}}', {created_at}, {deadline_at},
     :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, 3, {created_at}, 0, 0,
     0, 0, false
 FROM numbers
@@ -36,7 +39,7 @@ FROM numbers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """So many watches, due one after another from an instant on, over some accounts in turn."""
+    """So many watches, due one after another from an instant on, over some accounts and hosts in turn."""
 
     stem: str
     count: int
@@ -46,6 +49,7 @@ class Load:
     host: str = "app.example.com"
     url: str = "https://app.example.com/hooks/"
     accounts: int = 1
+    hosts: int = 1
 
 
 def fill(system: System, load: Load) -> None:
@@ -67,6 +71,7 @@ def _statement(dialect: str, load: Load) -> str:
         padded=_PADDED[dialect],
         client=CLIENT,
         account=f"'account-' || (n % {load.accounts})" if load.accounts > 1 else "'default'",
+        host=f"'host-' || (n % {load.hosts}) || :host" if load.hosts > 1 else ":host",
         created_at=instant.format(":created_at"),
         deadline_at=instant.format(":deadline_at"),
         due_at=_DUE_AT[dialect],
@@ -79,7 +84,7 @@ def _parameters(load: Load) -> dict[str, str | float]:
     return {
         "stem": f"wat_{load.stem}_",
         "count": load.count,
-        "host": load.host,
+        "host": load.host if load.hosts == 1 else f".{load.host}",
         "url": load.url,
         "state": load.state.value,
         "due_at": _written(load.due_at),

@@ -1,10 +1,11 @@
-"""What a claim, a page of the list and an idle worker cost when many other watches wait.
+"""What a look for work, a claim, a page of the list and an idle worker cost when many other watches wait.
 
 The watches are made inside the database. The timed calls alternate among the databases; all but the
 idle worker are the store's own functions, called as the worker and the API call them.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from statistics import median
@@ -16,7 +17,8 @@ from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
-from bridge.db import breakers, claims, pages, watch_lists
+from bridge.db.due_lanes import DueLanes
+from bridge.db.pages import Order
 from bridge.db.engine import reading
 from bridge.db.pages import Order
 
@@ -33,6 +35,7 @@ def run(bench: Bench) -> Findings:
     """Measure all of it, for each kind of database."""
     found = [one for kind in KINDS for one in _waiting(bench, kind)]
     found += [_lanes(bench, kind) for kind in KINDS]
+    found += [_looks(bench, kind) for kind in KINDS]
     return Findings(
         rows=[row for one in found for row in one.rows],
         tables=[table for one in found for table in one.tables],
@@ -55,7 +58,7 @@ def _waiting(bench: Bench, kind: str) -> list[Findings]:
 def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     few, *_, many = systems
     rare = watch_lists.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
-    claimed = _timed(systems, _claim, rounds)
+    claimed = _timed(systems, _claiming(State.WATCHING, "default"), rounds)
     pages = _timed(systems, lambda system: _page(system, watch_lists.Filters(client=CLIENT)), rounds)
     rares = _timed(systems, lambda system: _page(system, rare), 3)
     lines = [(name, median(claimed[name]), median(pages[name]), median(rares[name])) for name in systems]
@@ -100,9 +103,9 @@ def _lanes(bench: Bench, kind: str) -> Findings:
     }
     for system in systems.values():
         _add_callbacks(system, due)
-    _add_dead_host(systems["a dead host"], size)
-    polls = _timed(systems, _claim, rounds)
-    callbacks = _timed(systems, _claim_callbacks, rounds)
+    _add_dead_hosts(systems["a dead host"], size)
+    polls = _timed(systems, _claiming(State.WATCHING, "default"), rounds)
+    callbacks = _timed(systems, _claiming(State.DELIVERING, "app.example.com"), rounds)
     _dispose(systems)
     title = f"Other accounts and a dead host, {size:,} waiting, {kind}: milliseconds"
     lines = [(name, median(polls[name]), median(callbacks[name])) for name in systems]
@@ -142,17 +145,66 @@ def _add_callbacks(system: System, due: int) -> None:
     fill(system, Load(stem="c", count=due, due_at=ago, spread=timedelta(seconds=30), state=State.DELIVERING))
 
 
-def _add_dead_host(system: System, size: int) -> None:
-    now = datetime.now(UTC)
-    fill(
-        system, Load(stem="x", count=size, due_at=now - timedelta(hours=1), state=State.DELIVERING, host=DEAD)
+def _looks(bench: Bench, kind: str) -> Findings:
+    """Look for due callbacks beside very many hosts that back off, and beside some that are paused."""
+    hosts, rounds = bench.pick(20_000, 2_000), bench.pick(41, 11)
+    back_off, one_due = f"{hosts:,} hosts in back-off", f"{hosts:,} hosts, one of them due"
+    paused = f"{hosts:,} hosts, one of them due, ten paused with {hosts // 2:,} due each"
+    systems = {name: bench.system(kind) for name in (back_off, one_due, paused)}
+    now, half_a_day = datetime.now(UTC), timedelta(hours=12)
+    waiting = Load(
+        stem="b",
+        count=hosts,
+        due_at=now + half_a_day,
+        spread=half_a_day,
+        state=State.DELIVERING,
+        hosts=hosts,
     )
+    for system in systems.values():
+        fill(system, waiting)
+    for system in (systems[one_due], systems[paused]):
+        fill(system, Load(stem="o", count=1, due_at=now, state=State.DELIVERING))
+    _add_dead_hosts(systems[paused], hosts // 2, hosts=10)
+    timings = _timed(systems, _looking(State.DELIVERING), rounds)
+    _dispose(systems)
+    return Findings(
+        rows=[
+            Row(
+                name=f"a look for due callbacks: {name}: {kind}",
+                figures=[median(of)],
+                goal=at_most(2, floor=50),
+                unit="ms",
+            )
+            for name, of in timings.items()
+        ]
+    )
+
+
+def _looking(state: State) -> Callable[[System], None]:
+    lanes: dict[str, DueLanes] = defaultdict(lambda: DueLanes(state))
+
+    def look(system: System) -> None:
+        with reading(system.engine) as connection:
+            due = lanes[str(system.engine.url)].look(connection, datetime.now(UTC))
+            if state is State.DELIVERING:
+                breakers.read_hosts(connection, due)
+
+    return look
+
+
+def _add_dead_hosts(system: System, size: int, hosts: int = 1) -> None:
+    """Pause hosts that have so many due callbacks each."""
+    now = datetime.now(UTC)
+    ago = now - timedelta(hours=1)
+    fill(
+        system,
+        Load(stem="x", count=size * hosts, due_at=ago, state=State.DELIVERING, host=DEAD, hosts=hosts),
+    )
+    names = [DEAD] if hosts == 1 else [f"host-{number}.{DEAD}" for number in range(hosts)]
+    paused = CircuitBreaker(failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead")
     with system.engine.begin() as connection:
-        breakers.lock_hosts(connection, [DEAD])
-        paused = CircuitBreaker(
-            failures=9, paused_at=now, paused_until=now + timedelta(hours=1), reason="dead"
-        )
-        breakers.save_hosts(connection, {DEAD: paused})
+        breakers.lock_hosts(connection, names)
+        breakers.save_hosts(connection, dict.fromkeys(names, paused))
 
 
 def _timed(
@@ -168,24 +220,17 @@ def _timed(
     return {name: of[1:] for name, of in timings.items()}
 
 
-def _claim(system: System) -> None:
-    _claim_from(system, State.WATCHING, "default")
+def _claiming(state: State, lane: str) -> Callable[[System], None]:
+    look = _looking(state)
 
+    def claim(system: System) -> None:
+        look(system)
+        with system.engine.begin() as connection:
+            claimed = claims.claim(connection, state, {lane: CLAIMED}, CLAIMANT, datetime.now(UTC))
+        if len(claimed) != CLAIMED:
+            raise RuntimeError(f"{len(claimed)} were claimed instead of {CLAIMED}")
 
-def _claim_callbacks(system: System) -> None:
-    _claim_from(system, State.DELIVERING, "app.example.com")
-
-
-def _claim_from(system: System, state: State, lane: str) -> None:
-    now = datetime.now(UTC)
-    with reading(system.engine) as connection:
-        due = claims.due_lanes(connection, state, now)
-        if state is State.DELIVERING:
-            breakers.read_hosts(connection, due)
-    with system.engine.begin() as connection:
-        claimed = claims.claim(connection, state, {lane: CLAIMED}, CLAIMANT, now)
-    if len(claimed) != CLAIMED:
-        raise RuntimeError(f"{len(claimed)} were claimed instead of {CLAIMED}")
+    return claim
 
 
 def _page(system: System, filters: watch_lists.Filters) -> None:

@@ -37,8 +37,6 @@ from bridge.db.tables import Instant, account_gates, answers, attempts, is_state
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
-# More than any worker has seats for.
-MOST_LANES = 5_000
 
 # Statements are built once: to build one costs more than to run it.
 _NOW = bindparam("now", type_=Instant)
@@ -68,35 +66,6 @@ class Result:
     watch: Watch
     hubspot: str | None = None
     attempt: Attempt | None = None
-
-
-def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
-    """Return the lanes with due watches (an account's polls, a host's callbacks): the oldest `due_at` of each.
-
-    Those that have waited longest, MOST_LANES of them, and none that is paused. Hops from lane to lane
-    along the index: what waits inside a lane costs nothing.
-    """
-    rows = connection.execute(_DUE_LANES[state], {"now": now})
-    return {row.name: row.oldest_due_at for row in rows}
-
-
-def _due_lanes_statement(state: State) -> Select[Any]:
-    lane = LANES[state]
-    first = select(func.min(lane).label("name")).where(is_state(state))
-    lanes = first.cte("lanes", recursive=True)
-    following = select(func.min(lane)).where(is_state(state), lane > lanes.c.name)
-    lanes = lanes.union_all(select(following.scalar_subquery()).where(lanes.c.name.is_not(None)))
-    oldest = select(func.min(watches.c.due_at)).where(is_state(state), lane == lanes.c.name)
-    found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
-        lanes.c.name.is_not(None)
-    )
-    due, breaker = found.subquery(), breakers.BREAKERS[state]
-    shut = select(breaker.c.name).where(breaker.c.name == due.c.name, breaker.c.paused_until > _NOW)
-    open_ = select(due).where(due.c.oldest_due_at <= _NOW, ~shut.exists())
-    return open_.order_by(due.c.oldest_due_at).limit(MOST_LANES)
-
-
-_DUE_LANES = {state: _due_lanes_statement(state) for state in LANES}
 
 
 def claim(

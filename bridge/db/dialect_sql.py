@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Dialect, Text, bindparam
+from sqlalchemy import ColumnElement, Dialect, TableValuedAlias, Text, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -42,6 +42,17 @@ class _Among(DialectSQL[bool]):
         "postgresql": "{0} = ANY({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
+
+
+def each(parameter: str) -> TableValuedAlias:
+    """Return the texts that the named parameter, a collection, holds, as a table of one column, `value`."""
+    return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
+
+
+class _Each(DialectSQL[str]):
+    inherit_cache = True
+    # PostgreSQL calls the column after the table's alias, SQLite in any case.
+    spellings: ClassVar = {"postgresql": "unnest({0})", "sqlite": "json_each({0})"}
 
 
 class _Texts(TypeDecorator[Collection[str]]):

@@ -8,7 +8,8 @@ from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import SLOWEST_SECONDS
 from bridge.core.watch import State
 from bridge.db.breakers import BREAKERS, every_account
-from bridge.db.claims import LANES, due_lanes
+from bridge.db.claims import LANES
+from bridge.db.due_lanes import due_lanes
 from bridge.db.tables import account_gates, is_state, watches
 from bridge.db.watches import is_watched
 

@@ -152,6 +152,9 @@ def _partial(name: str, *columns: str, where: Any) -> Index:
 
 _partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHING))
 _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
+# What has fallen due since the last look: nobody has to visit each lane for it.
+_partial("ix_watches_due_polls", "due_at", "account", where=is_state(State.WATCHING))
+_partial("ix_watches_due_callbacks", "due_at", "callback_host", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
 # It covers the count of them: else ANALYZE can make SQLite count by another index, or by none.
 _partial("ix_watches_open", "client", "state", where=is_open())

@@ -18,6 +18,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
 from bridge.db import claims, clients
 from bridge.db import watches as store_watches
+from bridge.db.due_lanes import DueLanes
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.http.callbacks import CallbackSender
 
@@ -83,10 +84,11 @@ class Deliveries:
         self._claimant = claimant
         self._clock = clock
         self._jitter = jitter
+        self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
         """Return the hosts with due callbacks that may be called, and how many more now."""
-        due = claims.due_lanes(connection, self.state, now)
+        due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
             name: _due(since, known.get(name, circuit_breaker.CircuitBreaker()), room((self.state, name)))

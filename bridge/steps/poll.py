@@ -16,6 +16,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
 from bridge.db import claims, daily_stats, housekeeping
 from bridge.db.accounts import DEFAULT, Account, Accounts
+from bridge.db.due_lanes import DueLanes
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
 
@@ -78,12 +79,13 @@ class Polls:
         self._claimant = claimant
         self._clock = clock
         self._jitter = jitter
+        self._due = DueLanes(self.state)
         # Of an account's odd ones, each goes to the other side than the one before.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
         """Return the accounts with due watches that may be polled, and how many more now."""
-        due = claims.due_lanes(connection, self.state, now)
+        due = self._due.look(connection, now)
         if not due:
             return {}
         accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)

@@ -1,20 +1,24 @@
 """Watches in a real database, claimed and saved as the steps do it."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, insert
+import pytest
+from sqlalchemy import Connection, Engine, Table, insert
 
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.delivery import RetryPolicy, after_attempt
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer
+from bridge.core.quota import Usage
 from bridge.core.watch import State, Watch
 from bridge.db import claims, watches
 from bridge.db.claims import Claimant, Result
 from bridge.db.ids import earliest_watch_id
 from bridge.db.rows import to_changes, to_row
+from bridge.db.tables import account_gates, host_gates
 from bridge.db.tables import watches as table
 from tests.makers import NOW, a_watch, an_answer, an_ended_watch, later
 
@@ -57,6 +61,20 @@ def standing(engine: Engine, watch: Watch) -> Watch:
         found = watches.get(connection, watch.id)
     assert found is not None
     return found
+
+
+each_kind = pytest.mark.parametrize(
+    ("state", "gates"),
+    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
+    ids=["polls", "calls"],
+)
+
+
+def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
+    """Give each lane a gate that is paused until then, or not at all."""
+    fields: dict[str, Any] = asdict(CircuitBreaker()) | (asdict(Usage()) if gates is account_gates else {})
+    rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
+    connection.execute(insert(gates), rows)
 
 
 def polled(claimed: Watch) -> Result:

@@ -2,25 +2,23 @@
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from itertools import chain
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, Table, insert, text
+from sqlalchemy import Engine, Table, text
 
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.polling import YOUNG_SECONDS, mix, urgency
-from bridge.core.quota import Usage
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db import breakers, claims
 from bridge.db.claims import Claimant
+from bridge.db.due_lanes import DueLanes
 from bridge.db.engine import open_engine
-from bridge.db.tables import account_gates, host_gates
-from tests.db.claiming import ONE, OTHER, added, claim, delivered, due, ids, saved, standing
+from tests.db.claiming import ONE, OTHER, added, claim, delivered, due, each_kind, ids, pause, saved, standing
 from tests.makers import NOW, an_ended_watch, later
 from tests.threads import at_once
 
@@ -157,62 +155,6 @@ def _urgency(watch: Watch) -> float:
     return urgency(waited.total_seconds(), (NOW - watch.age_zero_at).total_seconds())
 
 
-@pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
-def test_the_lanes_are_those_with_due_watches_and_since_when(engine: Engine, state: State) -> None:
-    draw = random.Random(7)  # noqa: S311 -- test data
-    lanes = ["a", "B", "b.example", "ab", "z" * 60, "é", "_", "app.example.com"]
-    some = [
-        due(number, draw.choice(list(State)[:2]), lane=draw.choice(lanes), at=draw.uniform(-5, 30))
-        for number in range(60)
-    ]
-    added(engine, *some, due(99, state, lane="exactly now"), due(98, state, lane="soon", at=0.001))
-    expected: dict[str, datetime] = {}
-    for watch in (*some, due(99, state, lane="exactly now")):
-        if watch.state is state and watch.due_at is not None and watch.due_at <= NOW:
-            expected[watch.account] = min(watch.due_at, expected.get(watch.account, NOW))
-    with engine.begin() as connection:
-        assert claims.due_lanes(connection, state, NOW) == expected
-
-
-each_kind = pytest.mark.parametrize(
-    ("state", "gates"),
-    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
-    ids=["polls", "calls"],
-)
-
-
-def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
-    """Give each lane a gate that is paused until then, or not at all."""
-    fields: dict[str, Any] = asdict(CircuitBreaker()) | (asdict(Usage()) if gates is account_gates else {})
-    rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
-    connection.execute(insert(gates), rows)
-
-
-@each_kind
-def test_a_lane_that_is_paused_takes_no_place_among_the_due(
-    engine: Engine, state: State, gates: Table
-) -> None:
-    lanes = {"paused": later(5), "probed in a moment": NOW, "just back": None}
-    added(engine, *(due(n, state, lane=lane, at=n - 9) for n, lane in enumerate([*lanes, "well"])))
-    with engine.begin() as connection:
-        pause(connection, gates, lanes)
-        found = claims.due_lanes(connection, state, NOW)
-    assert list(found) == ["probed in a moment", "just back", "well"]
-
-
-def test_of_very_many_lanes_the_longest_due_are_looked_at(engine: Engine) -> None:
-    extra = claims.MOST_LANES + 3
-    added(engine, *(due(number, lane=f"lane-{number}", at=-number / 1000) for number in range(extra)))
-    with engine.begin() as connection:
-        found = claims.due_lanes(connection, State.WATCHING, NOW)
-    assert set(found) == {f"lane-{number}" for number in range(3, extra)}
-
-
-def test_an_empty_table_has_no_lanes(engine: Engine) -> None:
-    with engine.begin() as connection:
-        assert claims.due_lanes(connection, State.WATCHING, NOW) == {}
-
-
 @pytest.mark.parametrize(
     ("pause", "ended_seconds_ago", "due_at", "found"),
     [
@@ -268,5 +210,5 @@ def test_a_probe_that_is_given_back_opens_its_gate_to_another(
     with engine.begin() as connection:
         pause(connection, gates, {"probed": later(ONE.lease_seconds), "paused": later(99)})
         assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
-        assert set(claims.due_lanes(connection, state, later(1))) == {"probed"}
-        assert set(claims.due_lanes(connection, state, later(100))) == {"probed", "paused"}
+        assert set(DueLanes(state).look(connection, later(1))) == {"probed"}
+        assert set(DueLanes(state).look(connection, later(100))) == {"probed", "paused"}

@@ -10,20 +10,23 @@ from sqlalchemy import Connection, Engine, text
 from bridge.core.watch import State
 from bridge.db import breakers, claims, clients, housekeeping
 from bridge.db import watches as store
+from bridge.db.due_lanes import DueLanes, due_lanes
 from tests.db.claiming import ONE, added, due
 from tests.db.plans import plan_of
 from tests.makers import NOW
 
 HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_to_poll": [
-        lambda c: claims.due_lanes(c, State.WATCHING, NOW),
+        lambda c: due_lanes(c, State.WATCHING, NOW),
         lambda c: claims.claim(c, State.WATCHING, {"lane-3": 9}, ONE, NOW),
         lambda c: claims.claim_urgent(c, "lane-3", 9, ONE, NOW, odd_to_young=True),
     ],
     "ix_watches_to_deliver": [
-        lambda c: claims.due_lanes(c, State.DELIVERING, NOW),
+        lambda c: due_lanes(c, State.DELIVERING, NOW),
         lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
     ],
+    "ix_watches_due_polls": [lambda c: DueLanes(State.WATCHING).look(c, NOW)],
+    "ix_watches_due_callbacks": [lambda c: DueLanes(State.DELIVERING).look(c, NOW)],
     "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
