@@ -17,9 +17,9 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    insert,
     or_,
     select,
+    true,
     update,
 )
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -29,10 +29,9 @@ from bridge.core.delivery import Attempt
 from bridge.core.fairness import lane_of
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
-from bridge.db import breakers
+from bridge.db import batches, breakers
 from bridge.db.dialect_sql import DialectSQL, among
-from bridge.db.engine import for_each_dialect
-from bridge.db.rows import CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
+from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import Instant, account_gates, answers, attempts, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
@@ -174,27 +173,37 @@ def save(connection: Connection, results: Sequence[Result], worker: str) -> list
     """
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
-    if kept:
-        connection.execute(_SAVE, [{"saved_id": r.watch.id} | to_changes(r.watch) for r in kept])
-    if bodies := [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]:
-        connection.execute(_KEEP_ANSWERS[connection.dialect.name], bodies)
-    if made := [to_attempt_row(r.attempt) for r in kept if r.attempt is not None]:
-        connection.execute(_ADD_ATTEMPTS, made)
+    put(connection, [result.watch for result in kept])
+    bodies = [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]
+    batches.run(connection, _KEEP_ANSWERS, bodies)
+    made = [to_attempt_row(result.attempt) for result in kept if result.attempt is not None]
+    batches.run(connection, _ADD_ATTEMPTS, made)
     return kept
 
 
-_SAVE = (
-    update(watches)
-    .where(watches.c.id == bindparam("saved_id"))
-    .values({name: bindparam(name) for name in CHANGING})
+def put(connection: Connection, changed: Collection[Watch]) -> None:
+    """Save watches that the caller's transaction has locked."""
+    batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])
+
+
+_PUT = batches.statements(
+    watches,
+    ("id", *CHANGING),
+    lambda _, row: (
+        update(watches).where(watches.c.id == row["id"]).values({name: row[name] for name in CHANGING})
+    ),
 )
-
-
-_ADD_ATTEMPTS = insert(attempts)
-_KEEP_ANSWERS = for_each_dialect(
-    lambda add: add(answers).on_conflict_do_update(
-        index_elements=["watch_id"], set_={"body": add(answers).excluded.body}
-    )
+_ADD_ATTEMPTS = batches.statements(
+    attempts, ATTEMPT, lambda insert, row: insert(attempts).from_select(ATTEMPT, select(*row.values()))
+)
+_ANSWER = ("watch_id", "body")
+_KEEP_ANSWERS = batches.statements(
+    answers,
+    _ANSWER,
+    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
+    lambda insert, row: (
+        add := insert(answers).from_select(_ANSWER, select(*row.values()).where(true()))
+    ).on_conflict_do_update(index_elements=["watch_id"], set_={"body": add.excluded.body}),
 )
 
 
@@ -247,9 +256,3 @@ def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limi
         .with_for_update(skip_locked=True)
     )
     return [to_watch(row) for row in connection.execute(found)]
-
-
-def put(connection: Connection, changed: Collection[Watch]) -> None:
-    """Save watches that the caller's transaction has locked."""
-    if changed:
-        connection.execute(_SAVE, [{"saved_id": watch.id} | to_changes(watch) for watch in changed])

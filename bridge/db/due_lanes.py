@@ -14,7 +14,7 @@ from bridge.db.tables import Instant, is_state, watches
 # More than any worker has seats for.
 MOST_LANES = 5_000
 # A step may become visible later than it falls due, by the time that its transaction took.
-LATEST_COMMIT = timedelta(seconds=5)
+LATEST_COMMIT = timedelta(seconds=2)
 # What comes even later, as after an outage of the database, is found when all lanes are visited.
 VISIT_ALL_EVERY = timedelta(seconds=10)
 

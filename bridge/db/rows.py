@@ -16,12 +16,12 @@ COLUMNS = tuple(watches.c[name] for name in NAMES)
 CHANGING = NAMES[NAMES.index("state") :]
 # What a registration says; the rest begins with the table's defaults.
 REGISTERED = (*NAMES[: NAMES.index("state")], "due_at", "age_zero_at")
-_ATTEMPT = tuple(field.name for field in fields(Attempt))
+ATTEMPT = tuple(field.name for field in fields(Attempt))
 
 # `dataclasses.asdict` copies each value deeply: it was 8 % of a busy worker's time.
 _registered_of = attrgetter(*REGISTERED)
 _changing_of = attrgetter(*CHANGING)
-_attempt_of = attrgetter(*_ATTEMPT)
+_attempt_of = attrgetter(*ATTEMPT)
 
 
 def to_watch(row: Iterable[Any]) -> Watch:
@@ -41,4 +41,4 @@ def to_changes(watch: Watch) -> dict[str, Any]:
 
 def to_attempt_row(attempt: Attempt) -> dict[str, Any]:
     """Return the columns of an attempt."""
-    return dict(zip(_ATTEMPT, _attempt_of(attempt), strict=True))
+    return dict(zip(ATTEMPT, _attempt_of(attempt), strict=True))

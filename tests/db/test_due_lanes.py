@@ -61,7 +61,7 @@ def test_from_look_to_look_no_lane_is_overlooked(engine: Engine, state: State) -
                 number + n,
                 draw.choice(STATES),
                 lane=f"lane-{draw.randrange(30)}",
-                at=at + draw.uniform(-3, 6),
+                at=at + draw.uniform(-1.9, 6),
             )
             for n in range(4)
         ]

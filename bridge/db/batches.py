@@ -1,0 +1,49 @@
+"""Many rows in one statement.
+
+PostgreSQL gets them as one parameter, JSON, and takes them apart: a statement for each row costs it more, and the
+driver, too. SQLite is called for each row, which costs less than to take JSON apart.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, cast, column, func
+from sqlalchemy.dialects.postgresql import JSON
+
+from bridge.db.engine import for_each_dialect
+
+Columns = Mapping[str, ColumnElement[Any]]
+
+
+def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns], Any]) -> Mapping[str, Any]:
+    """Build a statement on many rows once for each dialect, from the dialect's INSERT and the rows' columns.
+
+    The columns are those that `table` has under these names; `run` fills them.
+    """
+    columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}
+    inserts = for_each_dialect(lambda insert: insert)
+    return {dialect: build(insert, columns[dialect]) for dialect, insert in inserts.items()}
+
+
+def _on_postgresql(table: Table, names: Sequence[str]) -> Columns:
+    typed = (column(name, table.c[name].type) for name in names)
+    rows = func.json_to_recordset(cast(bindparam("rows"), JSON)).table_valued(*typed)
+    return dict(rows.render_derived(with_types=True).c)
+
+
+def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
+    return {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+
+
+def run(connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Execute a statement of `statements` on these rows, if there are any."""
+    if not rows:
+        return
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        connection.execute(statement[dialect], {"rows": json.dumps(rows, default=datetime.isoformat)})
+    else:
+        bound = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+        connection.execute(statement[dialect], bound)
