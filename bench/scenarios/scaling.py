@@ -17,8 +17,8 @@ from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
+from bridge.db import breakers, claims, pages, watch_lists
 from bridge.db.due_lanes import DueLanes
-from bridge.db.pages import Order
 from bridge.db.engine import reading
 from bridge.db.pages import Order
 

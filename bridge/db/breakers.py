@@ -1,6 +1,6 @@
 """What all processes know together about accounts and hosts: pauses and quotas."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Usage
 from bridge.core.watch import State
+from bridge.db import batches
 from bridge.db.dialect_sql import among
 from bridge.db.engine import dialect_insert
 from bridge.db.tables import account_gates, host_gates
@@ -64,16 +65,21 @@ _ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
 
 def save_accounts(connection: Connection, gates: Mapping[str, AccountLimits]) -> None:
     """Save gates that are locked."""
-    if gates:
-        rows = [{"saved_name": name, **_to_account_row(held)} for name, held in gates.items()]
-        connection.execute(_SAVE_ACCOUNT, rows)
+    rows = [{"name": name, **_to_account_row(held)} for name, held in gates.items()]
+    batches.run(connection, _SAVE_ACCOUNTS, rows)
 
 
-_SAVE_ACCOUNT = (
-    update(account_gates)
-    .where(account_gates.c.name == bindparam("saved_name"))
-    .values({name: bindparam(name) for name in (*_GATE, *_USAGE, "refused_watches")})
-)
+def _saving(table: Table, names: Sequence[str]) -> Mapping[str, Any]:
+    return batches.statements(
+        table,
+        ("name", *names),
+        lambda _, row: (
+            update(table).where(table.c.name == row["name"]).values({name: row[name] for name in names})
+        ),
+    )
+
+
+_SAVE_ACCOUNTS = _saving(account_gates, (*_GATE, *_USAGE, "refused_watches"))
 
 
 def forget_account(connection: Connection, name: str) -> None:
@@ -107,20 +113,14 @@ def save_hosts(connection: Connection, gates: Mapping[str, CircuitBreaker]) -> N
     """Save gates that are locked; one that is as good as new is forgotten."""
     if well := [name for name, breaker in gates.items() if breaker == CircuitBreaker()]:
         connection.execute(_FORGET_HOSTS, {"names": well})
-    if rows := [
-        {"saved_name": name, **asdict(breaker)}
-        for name, breaker in gates.items()
-        if breaker != CircuitBreaker()
-    ]:
-        connection.execute(_SAVE_HOST, rows)
+    rows = [
+        {"name": name, **asdict(breaker)} for name, breaker in gates.items() if breaker != CircuitBreaker()
+    ]
+    batches.run(connection, _SAVE_HOSTS, rows)
 
 
 _FORGET_HOSTS = delete(host_gates).where(among(host_gates.c.name, "names"))
-_SAVE_HOST = (
-    update(host_gates)
-    .where(host_gates.c.name == bindparam("saved_name"))
-    .values({name: bindparam(name) for name in _GATE})
-)
+_SAVE_HOSTS = _saving(host_gates, _GATE)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:

@@ -14,14 +14,17 @@ from sqlalchemy import (
     Connection,
     Integer,
     Select,
+    Text,
     bindparam,
     case,
+    column,
     func,
     or_,
     select,
     true,
     update,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import Float
 
@@ -71,13 +74,19 @@ def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
     """Claim up to `shares` due watches of each lane, those that have waited longest first."""
-    claimed: list[Watch] = []
-    for lane, count in shares.items():
-        if count > 0:
-            wanted = {"lane": lane, "count": count}
-            rows = connection.execute(_CLAIM_LONGEST_DUE[state], wanted | claimant.terms(now))
-            claimed += map(to_watch, rows)
-    return claimed
+    wanted = {lane: count for lane, count in shares.items() if count > 0}
+    if not wanted:
+        return []
+    terms = claimant.terms(now)
+    if connection.dialect.name == "postgresql":
+        lanes = {"lanes": list(wanted), "counts": list(wanted.values())}
+        return [to_watch(row) for row in connection.execute(_CLAIM_OF_LANES[state], lanes | terms)]
+    # Only PostgreSQL has LATERAL; without a server, a statement for each lane costs little.
+    claimed = (
+        connection.execute(_CLAIM_OF_LANE[state], {"lane": lane, "count": count} | terms)
+        for lane, count in wanted.items()
+    )
+    return [to_watch(row) for rows in claimed for row in rows]
 
 
 def claim_urgent(
@@ -119,16 +128,32 @@ def _claim_statement(*which: ColumnElement[bool]) -> ReturningUpdate[Any]:
     return update(watches).where(*which).values(lease).returning(*COLUMNS)
 
 
+_LIMIT = bindparam("count", type_=Integer)
+
+
 def _first_due(state: State, *order: ColumnElement[Any]) -> Select[Any]:
     # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
     due = _due(state).order_by(*order).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
     return select(due.c.id)
 
 
-_LIMIT = bindparam("count", type_=Integer)
-_CLAIM_LONGEST_DUE = {
-    state: _claim_statement(watches.c.id.in_(_first_due(state, watches.c.due_at))) for state in LANES
-}
+def _claim_of_lane(state: State) -> ReturningUpdate[Any]:
+    return _claim_statement(watches.c.id.in_(_due(state).order_by(watches.c.due_at).limit(_LIMIT)))
+
+
+def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
+    asked = bindparam("lanes", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(Integer))
+    lanes = func.unnest(*asked).table_valued("lane", column("count", Integer)).render_derived(name="lanes")
+    of_lane = is_state(state), LANES[state] == lanes.c.lane, watches.c.due_at <= _NOW
+    longest_due = select(watches.c.id).where(*of_lane).order_by(watches.c.due_at).limit(lanes.c.count)
+    due = longest_due.with_for_update(skip_locked=True).lateral()
+    # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
+    once = select(due.c.id).select_from(lanes.join(due, true())).cte("due")
+    return _claim_statement(watches.c.id.in_(select(once.c.id)))
+
+
+_CLAIM_OF_LANE = {state: _claim_of_lane(state) for state in LANES}
+_CLAIM_OF_LANES = {state: _claim_of_lanes(state) for state in LANES}
 _CLAIM_LEAST_REFUSED = _claim_statement(
     watches.c.id.in_(_first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
 )
