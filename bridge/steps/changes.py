@@ -1,0 +1,121 @@
+"""Watches changed by hand, in one way over REST, on the page and by command: withdrawn, asked about now, sent again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from bridge.core import watch as core
+from bridge.core.watch import IllegalTransition, Watch
+from bridge.db import claims, watch_lists
+from bridge.db import watches as store
+from bridge.db.engine import reading
+from bridge.db.watch_lists import Filters
+
+log = structlog.get_logger()
+
+# Rows that a transaction holds locked: few enough that workers hardly wait for them.
+BATCH = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changed:
+    """The watch as it is now, and HubSpot's last answer about it as JSON text."""
+
+    watch: Watch
+    hubspot: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """It cannot be done to this watch: `reason` is a sentence for the caller."""
+
+    reason: str
+    known: bool  # whether the caller has such a watch at all
+
+
+def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+    """Stop everything about a watch that is still open; the same may then be registered again.
+
+    Here and below, `client` is whose watch it must be; None means anybody's.
+    """
+    return _change(engine, watch_id, core.withdraw, store.withdrawn, client=client, now=now)
+
+
+def redeliver(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+    """Send the callback of a delivered or undelivered watch again: at once, and then by the schedule."""
+    return _change(engine, watch_id, core.redeliver, _put, client=client, now=now)
+
+
+def problem_with_redelivery(
+    engine: Engine, watch_id: str, *, client: str | None, now: datetime
+) -> Refused | None:
+    """Return why `redeliver` would refuse this watch, if it would."""
+    with reading(engine) as connection:
+        after = _after(store.get(connection, watch_id), watch_id, core.redeliver, client, now)
+    return after if isinstance(after, Refused) else None
+
+
+def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+    """Have HubSpot asked now about a task that is being watched, instead of when it is due."""
+    return _change(engine, watch_id, _recheck, _put, client=client, now=now)
+
+
+def count_redeliverable(engine: Engine, filters: Filters) -> int:
+    """Return how many watches `redeliver_all` would change."""
+    with reading(engine) as connection:
+        return watch_lists.count_redeliverable(connection, filters)
+
+
+def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
+    """Redeliver all watches that the filters mean and that are settled; return how many. `by` goes to the log."""
+    count, before = 0, None
+    while True:
+        with engine.begin() as connection:
+            done = watch_lists.redeliver(connection, filters, before=before, limit=BATCH, now=now)
+        count, before = count + done.count, done.before
+        if before is None:
+            log.info("watches_redelivered", by=by, count=count)
+            return count
+
+
+def _change(
+    engine: Engine,
+    watch_id: str,
+    change: Callable[..., Watch],
+    save: Callable[[Connection, Watch], None],
+    *,
+    client: str | None,
+    now: datetime,
+) -> Changed | Refused:
+    with engine.begin() as connection:
+        watch = next(iter(store.lock(connection, [watch_id])), None)
+        after = _after(watch, watch_id, change, client, now)
+        if isinstance(after, Refused):
+            return after
+        save(connection, after)
+        return Changed(watch=after, hubspot=store.answers_of(connection, [watch_id]).get(watch_id))
+
+
+def _after(
+    watch: Watch | None, watch_id: str, change: Callable[..., Watch], client: str | None, now: datetime
+) -> Watch | Refused:
+    if watch is None or client not in (None, watch.client):
+        return Refused(known=False, reason=f"There is no watch {watch_id}.")
+    try:
+        return change(watch, now=now)
+    except IllegalTransition as illegal:
+        return Refused(known=True, reason=f"{watch_id} stays as it is: {illegal}.")
+
+
+def _put(connection: Connection, watch: Watch) -> None:
+    claims.put(connection, [watch])
+
+
+def _recheck(watch: Watch, *, now: datetime) -> Watch:
+    rechecked = core.recheck(watch, now=now)
+    # A worker that holds the lease is asking at this very moment: to take it away would lose the answer.
+    held = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
+    return watch if held else rechecked
