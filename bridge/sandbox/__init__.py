@@ -68,7 +68,7 @@ The control routes take and give JSON, without a token:
     GET, PATCH /sandbox/options  the fields of `SandboxOptions`
     POST /sandbox/reset          forgets everything, and takes the first options again
 
-Endpoints are named by the kinds, `start-import`, `oauth-token` and, where none is, `no-route`. An
+Endpoints are named by the kinds, `start-import`, `search-files`, `oauth-token` and, where none is, `no-route`. An
 account is a static token, or `oauth:<refresh token>` as configured; either name stands for a token.
 
 Guessed, because nobody has published it: the answer to an unknown id, to a crm-import id that is

@@ -11,6 +11,7 @@ from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
 START_ENDPOINT = "start-import"
+SEARCH_ENDPOINT = "search-files"
 # HubSpot's own links name another host, which refuses tokens.
 LINK_HOST = "https://api-na1.hubspot.com"
 
@@ -18,6 +19,7 @@ _ANY = "<any('v3','2026-03','2026-09'):version>"
 _DATED = "<any('2026-03','2026-09'):version>"
 _STATUS = "tasks/<task_id>/status"
 _START_PATH = f"/files/{_ANY}/files/import-from-url/async"
+_SEARCH_PATH = f"/files/{_ANY}/files/search"
 _STATUS_PATHS = (
     (Kind.FILE_IMPORT, f"/files/{_ANY}/files/import-from-url/async/{_STATUS}"),
     (Kind.FOLDER_UPDATE, f"/files/{_ANY}/folders/update/async/{_STATUS}"),
@@ -36,6 +38,7 @@ def blueprint(state: State) -> Blueprint:
     for number, (kind, path) in enumerate(_STATUS_PATHS):
         routes.add_url_rule(path, f"{kind}-{number}", partial(_status, state, kind))
     routes.add_url_rule(_START_PATH, START_ENDPOINT, partial(_start, state), methods=["POST"])
+    routes.add_url_rule(_SEARCH_PATH, SEARCH_ENDPOINT, partial(_search, state))
     routes.add_url_rule("/oauth/2026-03/token", "token", partial(_token, state), methods=["POST"])
     return routes
 
@@ -60,6 +63,12 @@ def _started(state: State, version: str) -> Reply:
 def _located(version: str, task_id: str) -> Reply:
     link = f"{LINK_HOST}/files/{version}/files/import-from-url/async/tasks/{task_id}/status"
     return json_reply(202, {"id": task_id, "links": {"status": link}})
+
+
+def _search(state: State, **_version: str) -> Response:
+    """No files are kept, so that none is found; who asks wants to know whether the token has the scope."""
+    visit = Visit(endpoint=SEARCH_ENDPOINT, token=_bearer())
+    return to_response(state.answer(visit, lambda: json_reply(200, {"results": []})), state.stopping)
 
 
 def _token(state: State) -> Response:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import assert_never
 
 from bridge.core import classification
@@ -22,8 +24,8 @@ from bridge.core.quota import QuotaLeft, quota_left
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls
 
-# A well-formed id that nobody has: base64url of the 64-bit integer 0.
-NOBODYS_TASK = "AAAAAAAAAAA"
+# Answered with 200 where the token has a scope for files: an answer of 400 and more would count as an error.
+HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +36,8 @@ class AccountCheck:
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
+    # How far this machine's clock is ahead of HubSpot's; None when HubSpot does not tell the time.
+    clock_ahead_seconds: float | None
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
@@ -46,15 +50,23 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     if account is None:
         return None
     asked_at = hubspot_calls.clock()
-    answer = hubspot_calls.hubspot.status(account, DEFAULT_KIND, NOBODYS_TASK)
-    classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=hubspot_calls.clock())
+    path = HARMLESS_PATH.format(v=account.api_version)
+    answer = hubspot_calls.hubspot.request(account, "GET", path)
+    answered_at = hubspot_calls.clock()
+    classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=answered_at)
     ok, summary = _judged(account, answer, classified)
     hubspot_calls.learn(account, answer, None, asked_at=asked_at, retry=ok)
     if not isinstance(answer, HttpResponse):
-        return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None)
+        return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None, clock_ahead_seconds=None)
     left = quota_left(answer.headers)
     quota = None if left == QuotaLeft() else left
-    return AccountCheck(ok=ok, summary=summary, status_code=answer.status_code, quota=quota)
+    return AccountCheck(
+        ok=ok,
+        summary=summary,
+        status_code=answer.status_code,
+        quota=quota,
+        clock_ahead_seconds=_clock_ahead_seconds(answer, asked_at, answered_at),
+    )
 
 
 def _unasked(account: Account, answer: NoResponse | NoToken) -> str:
@@ -88,6 +100,16 @@ def _judged(
             return False, f"{reason}. HubSpot is out of order, or the way to it."
         case never:
             assert_never(never)
+
+
+def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
+    """Return 0 while HubSpot's Date, in whole seconds, lies between question and answer."""
+    try:
+        date = parsedate_to_datetime(answer.headers.get("date", ""))
+        early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date, or one of no time zone
+        return None
+    return round(max(early, 0.0) or min(late, 0.0), 1)
 
 
 def _is_json(answer: HttpResponse) -> bool:

@@ -91,6 +91,11 @@ def test_the_client_starts_an_import_and_reads_its_result(hubspot: Caller, clock
     assert (model.status, model.task_id, model.result.path) == ("COMPLETE", task_id, "/reports/report.csv")
 
 
+def test_the_client_searches_files_and_finds_none(hubspot: Caller) -> None:
+    with official_api(hubspot, "files.files_api") as api:
+        assert api.do_search(limit=1).results == []
+
+
 @pytest.mark.parametrize("kind", ASYNCHRONOUS)
 def test_the_client_gives_nothing_for_a_task_that_still_runs(hubspot: Caller, kind: Kind) -> None:
     [task_id] = hubspot.state.add_tasks(kind)

@@ -3,7 +3,8 @@
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -53,12 +54,14 @@ def check(sqlite_url: str, clock: Clock) -> Iterator[Check]:
 
 
 def test_good_credentials_are_said_to_be_good(hubspot: Sandbox, check: Check) -> None:
-    assert check(an_account(hubspot.url)) == AccountCheck(
+    found = check(an_account(hubspot.url))
+    assert replace(found, clock_ahead_seconds=None) == AccountCheck(
         ok=True,
         summary="HubSpot takes the credentials. 99 of 100 requests are left now. "
         "999,999 of 1,000,000 requests are left today.",
-        status_code=404,
+        status_code=200,
         quota=QuotaLeft(burst=100, burst_remaining=99, daily=1_000_000, daily_remaining=999_999),
+        clock_ahead_seconds=None,
     )
 
 
@@ -84,12 +87,34 @@ def test_without_hubspot_s_headers_nothing_is_said_of_the_quota(check: Check) ->
         (Reply(status_code=202, headers={"Content-Type": "application/json"}, body=b"null"), 202),
     ],
 )
-def test_whatever_hubspot_says_of_the_task_the_credentials_work(
+def test_whatever_else_hubspot_says_in_json_the_credentials_work(
     hubspot: Sandbox, check: Check, reply: Reply, status_code: int
 ) -> None:
     hubspot.state.set_fault(reply)
     found = check(an_account(hubspot.url))
     assert (found.ok, found.status_code) == (True, status_code)
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [
+        (NOW, 0.0),
+        (NOW - timedelta(milliseconds=900), 0.0),  # a Date has whole seconds
+        (NOW - timedelta(seconds=90), 89.0),
+        (NOW + timedelta(seconds=90), -90.0),
+        (None, None),
+    ],
+)
+def test_it_tells_how_far_our_clock_is_from_hubspot_s(
+    sqlite_engine: Engine, date: datetime | None, ahead: float | None
+) -> None:
+    told = f"Date: {format_datetime(date, usegmt=True)}\r\n" if date else ""
+    with HeldServer(f"HTTP/1.1 200 OK\r\n{told}Content-Length: 2\r\n\r\n{{}}".encode()) as server:
+        server.let_go()
+        asking = hubspot_calls(sqlite_engine, lambda: NOW, an_account(server.url), timeout_seconds=2)
+        found = check_account.check(asking, "default")
+    assert found
+    assert found.clock_ahead_seconds == ahead
 
 
 def test_a_wrong_token_is_named(hubspot: Sandbox, check: Check) -> None:
@@ -179,9 +204,18 @@ def test_no_secret_is_shown(hubspot: Sandbox, check: Check) -> None:
 # What it costs, and what it leads to
 
 
-@pytest.mark.parametrize("fault", [None, "500", "drop"])
+@pytest.mark.parametrize("version", ["v3", "2026-03", "2026-09"])
+def test_a_success_is_no_error_in_hubspot_s_count_nor_in_ours(
+    hubspot: Sandbox, engine: Engine, clock: Clock, version: str
+) -> None:
+    assert checked(engine, clock, an_account(hubspot.url, api_version=version)).ok
+    assert hubspot.state.ledger()["status_codes"] == {"200": 1}
+    assert counts_of_default(engine, clock().date()) == (1, 0)
+
+
+@pytest.mark.parametrize(("fault", "errors"), [(None, 0), ("500", 1), ("drop", 1)])
 def test_it_counts_in_the_quota_and_the_day(
-    hubspot: Sandbox, engine: Engine, clock: Clock, fault: str | None
+    hubspot: Sandbox, engine: Engine, clock: Clock, fault: str | None, errors: int
 ) -> None:
     if fault:
         hubspot.state.set_fault(fault)
@@ -190,7 +224,7 @@ def test_it_counts_in_the_quota_and_the_day(
     held = gate_of_default(engine)
     seconds = interval_seconds(account.rate, replace(held.usage, daily_remaining=None), now=clock())
     assert held.usage.free_at == clock() + timedelta(seconds=seconds)
-    assert counts_of_default(engine, clock().date()) == (1, 1)
+    assert counts_of_default(engine, clock().date()) == (1, errors)
 
 
 def test_what_was_not_sent_does_not_count(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:

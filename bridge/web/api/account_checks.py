@@ -28,6 +28,9 @@ class ShownAccountCheck(Shown):
     summary: str = Field(description="What HubSpot answered, and what to do about it, in words.")
     status_code: int | None = Field(description="Null when HubSpot was not asked, or did not answer.")
     quota: ShownQuotaLeft | None
+    clock_ahead_seconds: float | None = Field(
+        description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
+    )
 
 
 @resource.operation(
