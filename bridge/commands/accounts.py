@@ -8,8 +8,8 @@ from typing import Any
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
+from bridge.core.words import NAME, NAME_IN_WORDS
 from bridge.steps import accounts, check_account
-from bridge.steps.clients import NAME, NAME_IN_WORDS
 from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
 from bridge.web.requests import validated

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from bridge.commands.families import add_verb, show_all, show_one
 from bridge.commands.output import Refusal
 from bridge.commands.processes import prepared
+from bridge.core import words
 from bridge.steps import clients
 from bridge.wiring import now
 
@@ -23,7 +24,7 @@ def add_commands(commands: Any) -> None:
     rotate.add_argument(
         "--overlap",
         type=_overlap,
-        default=clients.OVERLAP,
+        default=words.OVERLAP,
         help="how long the old one signs too: 90s, 15m, 24h, 7d",
     )
     rotate.add_argument(
@@ -36,7 +37,7 @@ def add_commands(commands: Any) -> None:
 
 def _overlap(text: str) -> int:
     try:
-        return clients.overlap_seconds(text)
+        return words.overlap_seconds(text)
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
 

@@ -1,10 +1,11 @@
 """Instants as the outside writes them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.ASCII)
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 
 
@@ -12,6 +13,20 @@ _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 def rfc3339(instant: datetime) -> str:
     """Return an aware instant in RFC 3339, UTC, with `Z` and microseconds."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def read_rfc3339(text: object) -> datetime:
+    """Return the instant that RFC 3339 writes so, in UTC. Raises ValueError when it is none."""
+    try:
+        # A small t or z means the same (RFC 3339, 5.6).
+        if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):
+            minute, seconds, rest = written.groups()
+            leap = timedelta(seconds=seconds == "60")
+            instant = datetime.fromisoformat(f"{minute}:{'59' if leap else seconds}{rest}")
+            return (instant + leap).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be an instant like 2026-11-05T13:00:00Z (RFC 3339)")
 
 
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:

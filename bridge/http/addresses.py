@@ -145,6 +145,20 @@ def callback_host(url: str) -> str:
     return _host_of(_origin(url))
 
 
+def filter_host(text: str) -> str:
+    """Return a host, alone, as those of callback URLs are kept; what is none stays, and is found nowhere.
+
+    Raises ValueError when there is more than a host.
+    """
+    if set(text) & set("/?#@\\"):
+        raise ValueError("must be a host alone")
+    url = f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}"
+    try:
+        return callback_host(url)
+    except ValueError:
+        return text
+
+
 def without_stray_percent(url: str) -> str:
     """Return `url` with each `%` that begins no escape written as `%25`.
 

@@ -1,6 +1,5 @@
 """Clients: made, rotated and revoked in one way, from the command line and over REST."""
 
-import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_bytes, token_urlsafe
@@ -9,21 +8,14 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core.instants import rfc3339
 from bridge.core.signing import SECRET_PREFIX, make_secret, secret_key
+from bridge.core.words import NAME, NAME_IN_WORDS
 from bridge.db import clients as store
 from bridge.db.encryption import Cipher
 from bridge.db.engine import reading
 
 ADMIN = "admin"  # the client that BRIDGE_ADMIN_KEY stands for
-# Not one or two dots alone: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
-NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
-NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
 
-# How long an old secret signs beside the new one, unless somebody says otherwise.
-OVERLAP = "24h"
-OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
-
-_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _SECRET_BYTES = 32
 
 
@@ -49,14 +41,6 @@ class Refused:
     """It cannot be done to this client: `reason` is a sentence for whoever asked."""
 
     reason: str
-
-
-def overlap_seconds(text: str) -> int:
-    """Read a number with its unit: `90s`, `15m`, `24h` or `7d`. ValueError when it is none."""
-    found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
-    if not found:
-        raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
-    return int(found[1]) * _UNIT_SECONDS[found[2]]
 
 
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:

@@ -5,7 +5,7 @@ import re
 from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
 
-from bridge.steps.clients import NAME
+from bridge.core.words import NAME
 from bridge.web.api import (
     account_checks,
     accounts,

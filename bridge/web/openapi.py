@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from bridge import __version__
-from bridge.steps.clients import NAME
+from bridge.core.words import NAME
 from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
 from bridge.web.problems import MEANINGS, MEDIA_TYPE
 from bridge.web.responses import ShownProblem, response_name

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, TypeVar, cast
 
@@ -20,12 +20,13 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 
+from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
+from bridge.core.words import NAME, name, printable
 from bridge.db import pages
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http import addresses
-from bridge.steps.clients import NAME, NAME_IN_WORDS
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Fault, Problem, invalid
 from bridge.web.strict_json import encoded
@@ -35,8 +36,6 @@ LARGEST_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and 
 DEEPEST_OBJECT = 100  # whatever reads it later, in any language, can recurse that far
 MOST_FAULTS = 50
 LONGEST_POINTER = 200
-
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)((?:\.\d+)?(?:Z|[+-]\d\d:\d\d))", re.ASCII)
 
 
 class Input(BaseModel):
@@ -116,12 +115,6 @@ def _plain(message: str) -> str:
     return re.sub("^(Input|String|List) should", "must", said)
 
 
-def _name(text: str) -> str:
-    if not NAME.fullmatch(text):
-        raise ValueError(f"must be a name of {NAME_IN_WORDS}")
-    return text
-
-
 def _known_account(name: str, info: ValidationInfo) -> str:
     context = cast("Context | None", info.context)
     if context and not context.has_account(name):
@@ -134,23 +127,6 @@ def _callable_url(url: str, info: ValidationInfo) -> str:
     if problem := context and context.problem_with_callback_url(url):
         raise ValueError(f"cannot be used: {problem}")
     return url
-
-
-def _printable(text: str) -> str:
-    if " " in text or not text.isprintable():
-        raise ValueError("must have printable characters alone, and no white space")
-    return text
-
-
-def _host(text: str) -> str:
-    """Return a host as those of callback URLs are kept; what is none stays, and is found nowhere."""
-    if set(text) & set("/?#@\\"):
-        raise ValueError("must be a host alone")
-    url = f"https://[{text}]" if text.count(":") > 1 and "[" not in text else f"https://{text}"
-    try:
-        return addresses.callback_host(url)
-    except ValueError:
-        return text
 
 
 def _cursor(text: str) -> pages.Cursor:
@@ -168,15 +144,9 @@ def _known_kind(kind: str) -> str:
 
 def _instant(text: object) -> datetime:
     try:
-        # A small t or z means the same (RFC 3339, 5.6).
-        if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):
-            minute, seconds, rest = written.groups()
-            leap = timedelta(seconds=seconds == "60")
-            instant = datetime.fromisoformat(f"{minute}:{'59' if leap else seconds}{rest}")
-            return (instant + leap).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
-    raise ValueError("must be an instant like 2026-11-05T13:00:00Z (RFC 3339), a + in a query written as %2B")
+        return read_rfc3339(text)
+    except ValueError as wrong:
+        raise ValueError(f"{wrong}, a + in a query written as %2B") from None
 
 
 def _metadata(given: object) -> str:
@@ -227,20 +197,20 @@ def _digits(text: object) -> int:
     return int(text)
 
 
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(_name)]
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(name)]
 AccountName = Annotated[Name, AfterValidator(_known_account)]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
-    AfterValidator(_printable),
+    AfterValidator(printable),
 ]
 Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
 _HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
 Host = Annotated[
     str,
     Field(min_length=1, max_length=253, json_schema_extra=_HOST_SCHEMA),
-    AfterValidator(_printable),
-    AfterValidator(_host),
+    AfterValidator(printable),
+    AfterValidator(addresses.filter_host),
 ]
 # A hint for readers: `addresses.problem_with` decides.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}

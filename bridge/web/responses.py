@@ -5,9 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.core.delivery import Verbatim, json_object
-from bridge.core.instants import rfc3339
-from bridge.core.watch import Outcome, State, Watch
+from bridge.core.watch import Outcome, State
 
 
 def response_name(name: str) -> str:
@@ -101,37 +99,3 @@ class ShownWatch(Shown):
     last_attempt_at: datetime | None
     last_status_code: int | None = Field(description="What the receiver answered last.")
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")
-
-
-def watch_text(watch: Watch, hubspot: str | None) -> str:
-    """Return a watch as JSON. The metadata and `hubspot`, HubSpot's JSON text, stay as they are."""
-    return json_object(
-        {
-            "id": watch.id,
-            "task_id": watch.task_id,
-            "kind": watch.kind,
-            "account": watch.account,
-            "client": watch.client,
-            "callback_url": watch.callback_url,
-            "metadata": Verbatim(watch.metadata),
-            "state": watch.state,
-            "outcome": watch.outcome,
-            "created_at": rfc3339(watch.created_at),
-            "deadline_at": rfc3339(watch.deadline_at),
-            "due_at": _instant(watch.due_at),
-            "ended_at": _instant(watch.ended_at),
-            "settled_at": _instant(watch.settled_at),
-            "polls": watch.polls,
-            "last_polled_at": _instant(watch.last_polled_at),
-            "status": watch.status,
-            "last_error": watch.last_error,
-            "attempts": watch.attempts,
-            "last_attempt_at": _instant(watch.last_attempt_at),
-            "last_status_code": watch.last_status_code,
-            "hubspot": None if hubspot is None else Verbatim(hubspot),
-        }
-    )
-
-
-def _instant(instant: datetime | None) -> str | None:
-    return rfc3339(instant) if instant else None

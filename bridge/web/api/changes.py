@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
+from bridge.core.watch_json import watch_text
 from bridge.steps import changes
 from bridge.steps.changes import Changed, Refused
 from bridge.web.api.filters import FilterFields
@@ -12,7 +13,7 @@ from bridge.web.api.registrations import no_room
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.requests import Body
-from bridge.web.responses import Shown, ShownWatch, watch_text
+from bridge.web.responses import Shown, ShownWatch
 
 resource = Resource("Watches")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field
 
+from bridge.core import words
 from bridge.steps import clients
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem, not_found
@@ -27,7 +28,7 @@ class NewClient(Body):
 
 
 def _overlap(text: str) -> str:
-    clients.overlap_seconds(text)
+    words.overlap_seconds(text)
     return text
 
 
@@ -37,8 +38,8 @@ class SecretRotation(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
 
     overlap: Annotated[
-        str, Field(json_schema_extra={"pattern": f"^{clients.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
-    ] = Field(default=clients.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
+        str, Field(json_schema_extra={"pattern": f"^{words.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
+    ] = Field(default=words.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
 
 
 class ShownNewKey(Shown):
@@ -222,7 +223,7 @@ def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
         call.parts.engine,
         call.parts.cipher,
         name,
-        overlap_seconds=clients.overlap_seconds(body.overlap),
+        overlap_seconds=words.overlap_seconds(body.overlap),
         now=call.now,
     )
     if isinstance(secret, clients.Refused):

@@ -1,6 +1,6 @@
 """Which watches a request means: the same filters for a list and for a redelivery."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Annotated
@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Outcome, State
+from bridge.core.words import one_or_more
 from bridge.db.watch_lists import Filters
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
@@ -18,27 +19,15 @@ STATES = {state.value: state for state in State}
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
 
-def _some_of(words: Mapping[str, object], given: object) -> Sequence[object]:
-    """Return the members of one or more words, in a list or separated by commas."""
-    parts = given.split(",") if isinstance(given, str) else given
-    if (
-        not isinstance(parts, list)
-        or not parts
-        or not all(isinstance(part, str) and part in words for part in parts)
-    ):
-        raise ValueError(f"must be one or more of {', '.join(words)}, separated by commas")
-    return tuple(words[part] for part in dict.fromkeys(parts))
-
-
 def _schema(words: Collection[str]) -> WithJsonSchema:
     several = {"type": "array", "items": {"type": "string", "enum": list(words)}, "minItems": 1}
     return WithJsonSchema({"anyOf": [several, {"type": "string"}]})
 
 
-States = Annotated[Sequence[State], PlainValidator(partial(_some_of, STATES)), _schema(STATES)]
-Outcomes = Annotated[Sequence[Outcome], PlainValidator(partial(_some_of, OUTCOMES)), _schema(OUTCOMES)]
+States = Annotated[Sequence[State], PlainValidator(partial(one_or_more, STATES)), _schema(STATES)]
+Outcomes = Annotated[Sequence[Outcome], PlainValidator(partial(one_or_more, OUTCOMES)), _schema(OUTCOMES)]
 Kinds = Annotated[
-    Sequence[str], PlainValidator(partial(_some_of, {kind: kind for kind in KINDS})), _schema(KINDS)
+    Sequence[str], PlainValidator(partial(one_or_more, {kind: kind for kind in KINDS})), _schema(KINDS)
 ]
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, SkipValidation
 
 from bridge.core.kinds import DEFAULT_KIND
+from bridge.core.watch_json import watch_text
 from bridge.db import watches as store
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
@@ -26,7 +27,7 @@ from bridge.web.requests import (
     TimeoutSeconds,
     validated,
 )
-from bridge.web.responses import Shown, ShownProblem, ShownWatch, watch_text
+from bridge.web.responses import Shown, ShownProblem, ShownWatch
 
 resource = Resource("Watches")
 

@@ -9,11 +9,12 @@ from pydantic import ConfigDict, Field
 from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
 from bridge.core.http_results import HttpResponse
 from bridge.core.instants import rfc3339
+from bridge.core.watch_json import attempt_members
 from bridge.db import clients as store
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, send
-from bridge.web.api.watches import ShownAttempt, attempt_members
+from bridge.web.api.watches import ShownAttempt
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Problem
 from bridge.web.requests import Body, CallbackUrl
@@ -60,7 +61,7 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
         return Problem(status=503, detail=UNREADABLE.format(call.caller.name))
     finally:
         _seats.release()
-    return reply(attempt_members(attempt, call.caller))
+    return reply(attempt_members(attempt, excerpt=call.caller.admin))
 
 
 def _attempt(call: Call, url: str) -> Attempt:

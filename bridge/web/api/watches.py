@@ -2,23 +2,21 @@
 
 import json
 from datetime import datetime
-from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import Field
 
-from bridge.core.delivery import Attempt, Trigger
-from bridge.core.instants import rfc3339
+from bridge.core.delivery import Trigger
+from bridge.core.watch_json import attempt_members, watch_text
 from bridge.db import pages
 from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.pages import Order
 from bridge.web.api.filters import FilterFields
-from bridge.web.auth import Caller
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem, invalid, not_found
 from bridge.web.requests import Cursor, PageLimit, Query
-from bridge.web.responses import Shown, ShownWatch, watch_text
+from bridge.web.responses import Shown, ShownWatch
 
 resource = Resource("Watches")
 
@@ -127,20 +125,7 @@ def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
         attempts = store.attempts_of(connection, watch_id)
     if watch is None or not call.caller.sees(watch.client):
         return not_found("watch")
-    return reply({"attempts": [attempt_members(attempt, call.caller) for attempt in attempts]})
-
-
-def attempt_members(attempt: Attempt, caller: Caller) -> dict[str, Any]:
-    """Return an attempt as it is written in JSON for this caller."""
-    return {
-        "number": attempt.number,
-        "trigger": attempt.trigger,
-        "started_at": rfc3339(attempt.started_at),
-        "duration_ms": attempt.duration_ms,
-        "status_code": attempt.status_code,
-        "error": attempt.error,
-        "response_excerpt": attempt.response_excerpt if caller.admin else None,
-    }
+    return reply({"attempts": [attempt_members(attempt, excerpt=call.caller.admin) for attempt in attempts]})
 
 
 def _link(call: Call, query: ListQuery, rel: str, cursor: pages.Cursor) -> str:

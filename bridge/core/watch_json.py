@@ -1,0 +1,55 @@
+"""A watch and its attempts in JSON, as the API and the commands show them."""
+
+from datetime import datetime
+from typing import Any
+
+from bridge.core.delivery import Attempt, Verbatim, json_object
+from bridge.core.instants import rfc3339
+from bridge.core.watch import Watch
+
+
+def watch_text(watch: Watch, hubspot: str | None) -> str:
+    """Return a watch as JSON. The metadata and `hubspot`, HubSpot's JSON text, stay as they are."""
+    return json_object(
+        {
+            "id": watch.id,
+            "task_id": watch.task_id,
+            "kind": watch.kind,
+            "account": watch.account,
+            "client": watch.client,
+            "callback_url": watch.callback_url,
+            "metadata": Verbatim(watch.metadata),
+            "state": watch.state,
+            "outcome": watch.outcome,
+            "created_at": rfc3339(watch.created_at),
+            "deadline_at": rfc3339(watch.deadline_at),
+            "due_at": _instant(watch.due_at),
+            "ended_at": _instant(watch.ended_at),
+            "settled_at": _instant(watch.settled_at),
+            "polls": watch.polls,
+            "last_polled_at": _instant(watch.last_polled_at),
+            "status": watch.status,
+            "last_error": watch.last_error,
+            "attempts": watch.attempts,
+            "last_attempt_at": _instant(watch.last_attempt_at),
+            "last_status_code": watch.last_status_code,
+            "hubspot": None if hubspot is None else Verbatim(hubspot),
+        }
+    )
+
+
+def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
+    """Return an attempt as JSON members; with the `excerpt` of what the receiver answered for admins alone."""
+    return {
+        "number": attempt.number,
+        "trigger": attempt.trigger,
+        "started_at": rfc3339(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "response_excerpt": attempt.response_excerpt if excerpt else None,
+    }
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return rfc3339(instant) if instant else None

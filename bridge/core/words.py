@@ -1,0 +1,54 @@
+"""What people write in requests and on the command line: names, spans of time, words of a list, task ids.
+
+Each reader returns the value, or raises ValueError with what is wrong: words that go on after the field's name.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+# Not one or two dots alone: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
+NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
+NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
+
+# How long an old secret signs beside the new one, unless somebody says otherwise.
+OVERLAP = "24h"
+OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def name(text: str) -> str:
+    """Read the name of a client or an account."""
+    if not NAME.fullmatch(text):
+        raise ValueError(f"must be a name of {NAME_IN_WORDS}")
+    return text
+
+
+def printable(text: str) -> str:
+    """Read what has printable characters alone and no white space, as a task's id has."""
+    if " " in text or not text.isprintable():
+        raise ValueError("must have printable characters alone, and no white space")
+    return text
+
+
+def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
+    """Read one or more of the words, in a list or separated by commas; each counts once."""
+    parts = given.split(",") if isinstance(given, str) else given
+    if (
+        not isinstance(parts, list)
+        or not parts
+        or not all(isinstance(part, str) and part in words for part in parts)
+    ):
+        raise ValueError(f"must be one or more of {', '.join(words)}, separated by commas")
+    return tuple(words[part] for part in dict.fromkeys(parts))
+
+
+def overlap_seconds(text: str) -> int:
+    """Read a number with its unit: `90s`, `15m`, `24h` or `7d`."""
+    found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
+    if not found:
+        raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
+    return int(found[1]) * _UNIT_SECONDS[found[2]]
