@@ -1,32 +1,40 @@
-"""The commands: `python -m bridge migrate | worker | serve | sandbox | clients … | accounts …`."""
+"""The command line: `python -m bridge COMMAND`. What a command does is in the module of its family."""
 
-import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from bridge.commands import accounts, clients, processes
-from bridge.commands.output import Refusal
+from bridge.commands.arguments import parser
+from bridge.commands.output import NotWritten, Refusal, flush
 from bridge.stderr import protect
+
+INTERRUPTED = 130  # as a shell tells it: 128 and the number of SIGINT
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return the exit status: 0 done, 1 refused, 2 wrongly called or set."""
+    """Run one command; return the exit status: 0 done, 1 refused or wrong, 2 wrongly called or set."""
     protect()
-    parsed = _parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        status = _run(arguments)
+        flush()
     except Refusal as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 1
+    except NotWritten as lost:
+        if not lost.reader_has_gone:
+            sys.stderr.write(f"{lost}\n")
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        parsed = parser().parse_args(arguments)
+    except SystemExit as told:  # by argparse: the help, the version, or what is wrong
+        return told.code if isinstance(told.code, int) else 2
+    # Imported only when it is wanted: the help must come at once, and SQLAlchemy and Flask take a second.
+    family, _, name = parsed.run.rpartition(".")
+    getattr(import_module(f"bridge.commands.{family}"), name)(parsed)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bridge",
-        description="The HubSpot import bridge. A relative SQLite path in DATABASE_URL begins where it is called.",
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for family in (processes, clients, accounts):
-        family.add_commands(commands)
-    return parser

@@ -93,21 +93,26 @@ def ensure_descriptors(settings: Settings, *, clients: int = 0) -> None:
 
 
 class Bridge:
-    """All parts of one process, each built when it is first needed."""
+    """All parts of one process, each built when it is first needed.
 
-    def __init__(self, settings: Settings) -> None:
+    Unless it `makes_files`, neither a SQLite database nor a key file is made where none is.
+    """
+
+    def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
         self._settings = settings
+        self._makes_files = makes_files
 
     @cached_property
     def engine(self) -> Engine:
         """The database."""
-        return open_engine(self._settings.database_url.get_secret_value())
+        return open_engine(self._settings.database_url.get_secret_value(), makes_files=self._makes_files)
 
     @cached_property
     def cipher(self) -> Cipher:
-        """What encrypts the secrets at rest."""
+        """What encrypts the secrets at rest. Raises NoKeyFile."""
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
-        return Cipher(keys or [key_file.read_or_make(self._key_file())])
+        key_of = key_file.read_or_make if self._makes_files else key_file.read
+        return Cipher(keys or [key_of(self._key_file())])
 
     def _key_file(self) -> Path:
         path = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
@@ -235,6 +240,17 @@ class Bridge:
         revision = migrations.upgrade(self.engine)
         with self.engine.begin() as connection:
             key_check.check(connection, self.cipher)
+        return revision
+
+    def check_database(self) -> str:
+        """See that the database is there and migrated, and that its secrets can be read, and change nothing.
+
+        Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile or WrongSecretKey; a database
+        that is away raises too.
+        """
+        with reading(self.engine) as connection:
+            revision = migrations.check(connection)
+            key_check.check_if_there(connection, self.cipher)
         return revision
 
     def warn_at_start(self, *, processes: int = 1) -> None:

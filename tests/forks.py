@@ -4,4 +4,13 @@ import multiprocessing
 
 # The fork server is one for the whole run, and so is the list of what it imports first.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["bridge.cli", "tests.commands.conftest", "tests.reliability.fault_points"])
+FORKS.set_forkserver_preload(
+    [
+        *(
+            f"bridge.commands.{name}"
+            for name in ("accounts", "clients", "doctor", "processes", "status", "watches")
+        ),
+        "tests.commands.conftest",
+        "tests.reliability.fault_points",
+    ]
+)

@@ -3,12 +3,9 @@
 import argparse
 import sys
 from dataclasses import asdict
-from typing import Any
 
-from bridge.commands.families import add_verb, show_all, show_one
-from bridge.commands.output import Refusal
-from bridge.commands.processes import prepared
-from bridge.core.words import NAME, NAME_IN_WORDS
+from bridge.commands.opening import opened, prepared
+from bridge.commands.output import Refusal, show_all, show_one
 from bridge.steps import accounts, check_account
 from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
@@ -17,27 +14,8 @@ from bridge.web.strict_json import NotJson, decoded
 from bridge.wiring import now
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this family."""
-    family = commands.add_parser("accounts", help="the HubSpot accounts whose tasks may be watched")
-    verbs = family.add_subparsers(required=True, metavar="VERB")
-    put = add_verb(verbs, "set", _set, "set an account from the JSON on standard input", named=_name)
-    put.description = (
-        'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
-        "input, and optionally base_url, api_version, rate_limit, rate_share. Arguments could be seen by others."
-    )
-    add_verb(verbs, "list", _list, "show all accounts, without their secrets", named=None)
-    add_verb(verbs, "remove", _remove, "forget a stored account", named=_name)
-    add_verb(verbs, "check", _check, "make one harmless call, and say what HubSpot answered", named=_name)
-
-
-def _name(text: str) -> str:
-    if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"an account's name has {NAME_IN_WORDS}")
-    return text
-
-
-def _set(arguments: argparse.Namespace) -> None:
+def put(arguments: argparse.Namespace) -> None:
+    """Set an account from standard input."""
     settings = _settings(sys.stdin.buffer.read())
     bridge = prepared()
     standing, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
@@ -56,23 +34,25 @@ def _settings(text: bytes) -> AccountSettings:
     return settings
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    bridge = prepared()
+def list_all(arguments: argparse.Namespace) -> None:
+    """Show all accounts."""
+    bridge = opened()
     standings = accounts.every(bridge.engine, bridge.accounts, now=now())
-    every = [accounts.public(standing) for standing in standings]
-    show_all(arguments, every)
+    show_all(arguments, [accounts.public(standing) for standing in standings])
 
 
-def _remove(arguments: argparse.Namespace) -> None:
-    bridge = prepared()
+def remove(arguments: argparse.Namespace) -> None:
+    """Forget a stored account."""
+    bridge = opened()
     removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
     if isinstance(removed, accounts.Refused):
         raise Refusal(removed.reason)
     show_one(arguments, accounts.public(removed))
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    found = check_account.check(prepared().hubspot_calls, arguments.name)
+def check(arguments: argparse.Namespace) -> None:
+    """Ask HubSpot whether it takes the credentials."""
+    found = check_account.check(opened().hubspot_calls, arguments.name)
     if found is None:
         raise Refusal(f"There is no account {arguments.name}.")
     show_one(arguments, asdict(found))

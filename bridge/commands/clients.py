@@ -2,47 +2,18 @@
 
 import argparse
 import sys
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from bridge.commands.families import add_verb, show_all, show_one
-from bridge.commands.output import Refusal
-from bridge.commands.processes import prepared
-from bridge.core import words
+from bridge.commands.opening import opened, prepared
+from bridge.commands.output import NotWritten, Refusal, show_all, show_one
 from bridge.steps import clients
 from bridge.wiring import now
 
 Granted = TypeVar("Granted")
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this family."""
-    family = commands.add_parser("clients", help="the applications that may call the API")
-    verbs = family.add_subparsers(required=True, metavar="VERB")
-    add = add_verb(verbs, "add", _add, "make a client; its key and secret are shown once")
-    add.add_argument("--admin", action="store_true", help="may see and change everything")
-    rotate = add_verb(verbs, "rotate-secret", _rotate_secret, "give a client a new signing secret")
-    rotate.add_argument(
-        "--overlap",
-        type=_overlap,
-        default=words.OVERLAP,
-        help="how long the old one signs too: 90s, 15m, 24h, 7d",
-    )
-    rotate.add_argument(
-        "--from-stdin", action="store_true", help="read it, as whsec_…, from standard input; else it is made"
-    )
-    add_verb(verbs, "rotate-key", _rotate_key, "give a client a new API key; the old one stops at once")
-    add_verb(verbs, "revoke", _revoke, "take a client's key away for good")
-    add_verb(verbs, "list", _list, "show all clients", named=None)
-
-
-def _overlap(text: str) -> int:
-    try:
-        return words.overlap_seconds(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-def _add(arguments: argparse.Namespace) -> None:
+def add(arguments: argparse.Namespace) -> None:
+    """Make a client."""
     bridge = prepared()
     try:
         new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
@@ -50,12 +21,17 @@ def _add(arguments: argparse.Namespace) -> None:
         raise Refusal(f"NAME: {problem}.") from None
     if isinstance(new, clients.NameTaken):
         raise Refusal(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
-    _show_secrets(arguments, {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret})
+    _show_secrets(
+        arguments,
+        {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret},
+        again=("rotate-key", "rotate-secret"),
+    )
 
 
-def _rotate_secret(arguments: argparse.Namespace) -> None:
+def rotate_secret(arguments: argparse.Namespace) -> None:
+    """Give a client a new signing secret."""
     given = sys.stdin.read().strip() if arguments.from_stdin else None
-    bridge = prepared()
+    bridge = opened()
     secret = clients.rotate_secret(
         bridge.engine,
         bridge.cipher,
@@ -68,21 +44,25 @@ def _rotate_secret(arguments: argparse.Namespace) -> None:
     if arguments.from_stdin:
         show_one(arguments, {"name": arguments.name})
     else:
-        _show_secrets(arguments, {"name": arguments.name, "signing_secret": granted})
+        fields = {"name": arguments.name, "signing_secret": granted}
+        _show_secrets(arguments, fields, again=("rotate-secret",))
 
 
-def _rotate_key(arguments: argparse.Namespace) -> None:
-    key = clients.rotate_key(prepared().engine, arguments.name)
-    _show_secrets(arguments, {"name": arguments.name, "api_key": _granted(key)})
+def rotate_key(arguments: argparse.Namespace) -> None:
+    """Give a client a new API key."""
+    key = _granted(clients.rotate_key(opened().engine, arguments.name))
+    _show_secrets(arguments, {"name": arguments.name, "api_key": key}, again=("rotate-key",))
 
 
-def _revoke(arguments: argparse.Namespace) -> None:
-    revoked = _granted(clients.revoke(prepared().engine, arguments.name, now=now()))
+def revoke(arguments: argparse.Namespace) -> None:
+    """Take a client's key away for good."""
+    revoked = _granted(clients.revoke(opened().engine, arguments.name, now=now()))
     show_one(arguments, clients.public(revoked))
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    every = [clients.public(client) for client in clients.every(prepared().engine)]
+def list_all(arguments: argparse.Namespace) -> None:
+    """Show all clients."""
+    every = [clients.public(client) for client in clients.every(opened().engine)]
     show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 
@@ -92,7 +72,16 @@ def _granted(result: Granted | clients.Refused) -> Granted:
     return result
 
 
-def _show_secrets(arguments: argparse.Namespace, fields: dict[str, object]) -> None:
-    show_one(arguments, fields)
+def _show_secrets(
+    arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
+) -> None:
+    """Show what is shown once; where it cannot be shown, say which commands give new ones."""
+    try:
+        show_one(arguments, fields)
+    except NotWritten as lost:
+        commands = " and ".join(f"`python -m bridge clients {verb} {arguments.name}`" for verb in again)
+        raise Refusal(
+            f"{lost} The secrets of {arguments.name} are lost: make new ones with {commands}."
+        ) from None
     if not arguments.json:
         sys.stderr.write("Keep this safe: it is not shown again.\n")

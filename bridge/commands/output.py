@@ -1,8 +1,12 @@
 """How commands speak: tables for people, JSON for programs, one sentence for a refusal."""
 
+import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
 
@@ -10,31 +14,96 @@ class Refusal(Exception):
     """The command cannot do that: the message says why, and what to do."""
 
 
-def show_json(value: Any) -> None:
-    """Print a value as JSON, and nothing else."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+class NotWritten(Exception):
+    """Standard output takes nothing more. `reader_has_gone`: nobody wants it, as behind `| head -1`."""
+
+    def __init__(self, error: OSError | None) -> None:
+        self.reader_has_gone = isinstance(error, BrokenPipeError)
+        why = error.strerror if error else "it is closed"
+        super().__init__(f"Standard output cannot be written to: {why}. What the command changes is changed.")
 
 
-def show_table(rows: Sequence[Mapping[str, object]], *, empty: str) -> None:
-    """Print rows in columns, or the sentence `empty` when there are none."""
+class Colour(StrEnum):
+    """A colour, as terminals are told it (ECMA-48, 8.3.117)."""
+
+    RED = "\x1b[31m"
+    GREEN = "\x1b[32m"
+    YELLOW = "\x1b[33m"
+    BOLD = "\x1b[1m"
+
+
+def write(text: str) -> None:
+    """Write to standard output at once. Raises NotWritten."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except (OSError, AttributeError, ValueError) as error:
+        raise _given_up(error) from None
+
+
+def flush() -> None:
+    """See that all has been written, whoever wrote it. Raises NotWritten."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        raise _given_up(error) from None
+
+
+def _given_up(error: Exception) -> NotWritten:
+    # Python would try once more when it ends, and complain in its own words.
+    with suppress(OSError, AttributeError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return NotWritten(error if isinstance(error, OSError) else None)
+
+
+def coloured(text: str, colour: Colour) -> str:
+    """Return the text in a colour where a person sees it: on a terminal, unless NO_COLOR is set."""
+    return f"{colour}{text}\x1b[0m" if is_terminal() and not os.environ.get("NO_COLOR") else text
+
+
+def is_terminal() -> bool:
+    """Tell whether a person reads standard output."""
+    return bool(sys.stdout) and sys.stdout.isatty()
+
+
+def show_one(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
+    """Print one thing, as the caller wants it."""
+    write(json_text(fields) if arguments.json else fields_text(fields))
+
+
+def show_all(
+    arguments: argparse.Namespace, every: Sequence[Mapping[str, object]], *, empty: str = ""
+) -> None:
+    """Print all things, as the caller wants them, or the sentence `empty` when there are none."""
+    write(json_text(every) if arguments.json else table_text(every) or f"{empty}\n")
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON, and nothing else."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def table_text(rows: Sequence[Mapping[str, object]]) -> str:
+    """Return rows in columns under their names; nothing when there are none."""
     if not rows:
-        sys.stdout.write(f"{empty}\n")
-        return
+        return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n"
+        for line in lines
+    )
 
 
-def show_fields(fields: Mapping[str, object]) -> None:
-    """Print one thing, a field a line."""
+def fields_text(fields: Mapping[str, object]) -> str:
+    """Return one thing, a field a line."""
     width = max(map(len, fields))
-    for name, value in fields.items():
-        sys.stdout.write(f"{name.ljust(width)}  {_cell(value)}\n")
+    return "".join(f"{name.ljust(width)}  {_cell(value)}\n" for name, value in fields.items())
 
 
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value is None else str(value)
+    # What comes from outside must not move a terminal's cursor.
+    return "-" if value is None else "".join(c if c.isprintable() else "�" for c in str(value))

@@ -3,57 +3,82 @@
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
-from typing import Any
 
 import structlog
-from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, sandbox
-from bridge.commands import stopping
+from bridge.commands import output
+from bridge.commands.opening import opened, prepared
 from bridge.commands.output import Refusal
 from bridge.db import secret_rotation
 from bridge.db.encryption import WrongSecretKey
-from bridge.db.engine import AWAY
-from bridge.db.migrations import ROOT, OtherTables
+from bridge.db.migrations import ROOT
 from bridge.settings import Settings
-from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
+from bridge.wiring import CLIENT_CONNECTIONS, ensure_descriptors
 from bridge.worker import cpu_affinity
 
 log = structlog.get_logger()
 
-UNUSABLE = (
-    "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
-    "the rights."
-)
+SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
-def add_commands(commands: Any) -> None:
-    """Add the commands of this family."""
-    commands.add_parser("migrate", help="bring the database to the newest revision").set_defaults(
-        run=_migrate
-    )
-    rotate = commands.add_parser(
-        "rotate-encryption", help="encrypt all stored secrets with the first key of BRIDGE_SECRET_KEY"
-    )
-    rotate.set_defaults(run=_rotate_encryption)
-    commands.add_parser("worker", help="poll and deliver until SIGTERM").set_defaults(run=_worker)
-    serve = commands.add_parser("serve", help="migrate, then serve the API on PORT under gunicorn")
-    serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
-    serve.set_defaults(run=_serve)
-    simulated = commands.add_parser("sandbox", help="a simulated HubSpot, to try things out")
-    simulated.add_argument(
-        "--port", type=_port, default=8001, help="0 to 65535; 0 takes a free one (default: 8001)"
-    )
-    simulated.set_defaults(run=_sandbox)
+def migrate(_: argparse.Namespace) -> None:
+    """Bring the database to the newest revision."""
+    prepared(level=logging.INFO)
 
 
-def _port(text: str) -> int:
-    """Read a port for argparse."""
-    if not (text.isascii() and text.isdigit() and int(text) <= 65_535):
-        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
-    return int(text)
+def rotate_encryption(_: argparse.Namespace) -> None:
+    """Encrypt all stored secrets with the first key."""
+    bridge = opened()
+    try:
+        with bridge.engine.begin() as connection:
+            rotated = secret_rotation.rotate(connection, bridge.cipher)
+    except WrongSecretKey as wrong:
+        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
+    output.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
+
+
+def worker(_: argparse.Namespace) -> None:
+    """Poll and deliver until told to stop."""
+    settings = Settings.load_or_exit(os.environ)
+    ensure_descriptors(settings)
+    bridge = prepared(settings, level=logging.INFO)
+    bridge.warn_at_start()
+    hold_back_signals()
+    cpu_affinity.keep_to_one()
+    bridge.clock.start()
+    wait_for_signal()
+    bridge.clock.stop()
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Migrate, then become gunicorn."""
+    settings = Settings.load_or_exit(os.environ)
+    _see_that_it_is_free(arguments.host, settings.port, "PORT")
+    ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
+    bridge = prepared(settings, level=logging.INFO)
+    output.flush()
+    bridge.engine.dispose()
+    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+    bound = ["--bind", f"{arguments.host}:{settings.port}"]
+    # It stays in the working directory, where a relative path to SQLite begins, and finds app.py in ours.
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"PYTHONPATH": path}
+    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn takes this process's place
+
+
+def run_sandbox(arguments: argparse.Namespace) -> None:
+    """Be a simulated HubSpot until told to stop."""
+    _see_that_it_is_free("127.0.0.1", arguments.port, "--port")
+    logs.configure()
+    hold_back_signals()
+    with sandbox.running(port=arguments.port) as hubspot:
+        log.info("sandbox_started", url=hubspot.url)
+        wait_for_signal()
+    log.info("sandbox_stopped")
 
 
 def _see_that_it_is_free(host: str, port: int, setting: str) -> None:
@@ -65,75 +90,16 @@ def _see_that_it_is_free(host: str, port: int, setting: str) -> None:
         raise Refusal(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
 
 
-def prepared(level: int = logging.WARNING) -> Bridge:
-    """Return the parts of this process over a migrated database whose secrets can be read.
-
-    Log lines from `level` up: who runs a command wants to read its answer alone.
-    """
-    return _prepared(Settings.load_or_exit(os.environ), level)
+# A process that waits until it is told to stop blocks the signals, and waits for them. A handler could not do it: it
+# may come while its own thread holds the lock that it wants, and where another thread gets the signal, one that waits
+# for a lock does not wake up.
 
 
-def _prepared(settings: Settings, level: int) -> Bridge:
-    logs.configure(settings.log_format, level=level)
-    bridge = Bridge(settings)
-    try:
-        revision = bridge.prepare()
-    except WrongSecretKey as wrong:
-        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
-    except OtherTables as others:
-        raise Refusal(str(others)) from None
-    except (*AWAY, DatabaseError) as error:
-        raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None
-    log.info("database_ready", revision=revision)
-    return bridge
+def hold_back_signals() -> None:
+    """Keep the signals to stop until `wait_for_signal` is called; for the main thread, before it starts others."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def _migrate(_: argparse.Namespace) -> None:
-    prepared(logging.INFO)
-
-
-def _rotate_encryption(_: argparse.Namespace) -> None:
-    bridge = prepared()
-    try:
-        with bridge.engine.begin() as connection:
-            rotated = secret_rotation.rotate(connection, bridge.cipher)
-    except WrongSecretKey as wrong:
-        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
-    sys.stdout.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
-
-
-def _worker(_: argparse.Namespace) -> None:
-    settings = Settings.load_or_exit(os.environ)
-    ensure_descriptors(settings)
-    bridge = _prepared(settings, logging.INFO)
-    bridge.warn_at_start()
-    stopping.hold_back()
-    cpu_affinity.keep_to_one()
-    bridge.clock.start()
-    stopping.wait()
-    bridge.clock.stop()
-
-
-def _serve(arguments: argparse.Namespace) -> None:
-    settings = Settings.load_or_exit(os.environ)
-    _see_that_it_is_free(arguments.host, settings.port, "PORT")
-    ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
-    bridge = _prepared(settings, logging.INFO)
-    sys.stdout.flush()
-    bridge.engine.dispose()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
-    bound = ["--bind", f"{arguments.host}:{settings.port}"]
-    # It stays in the working directory, where a relative path to SQLite begins, and finds app.py in ours.
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = os.environ | {"PYTHONPATH": path}
-    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn takes this process's place
-
-
-def _sandbox(arguments: argparse.Namespace) -> None:
-    _see_that_it_is_free("127.0.0.1", arguments.port, "--port")
-    logs.configure()
-    stopping.hold_back()
-    with sandbox.running(port=arguments.port) as hubspot:
-        log.info("sandbox_started", url=hubspot.url)
-        stopping.wait()
-    log.info("sandbox_stopped")
+def wait_for_signal() -> None:
+    """Return when the first of the signals has come, even if that was before the call."""
+    signal.sigwait(SIGNALS)

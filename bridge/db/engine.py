@@ -4,7 +4,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
@@ -44,16 +46,33 @@ _DEFAULTS = {
 AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine for a `sqlite:///…` URL, or for whatever libpq takes as an address. Connects lazily."""
-    return _sqlite(url) if url.startswith("sqlite:") else _postgresql(url)
+class NoDatabase(Exception):
+    """There is no SQLite database where DATABASE_URL says. The message says what to do."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"There is no database at {place}: correct DATABASE_URL, or make one with `python -m bridge migrate`."
+        )
 
 
-def _sqlite(url: str) -> Engine:
+def open_engine(url: str, *, makes_files: bool = True) -> Engine:
+    """Return an engine for a `sqlite:///…` URL, or for whatever libpq takes as an address. Connects lazily.
+
+    Unless it `makes_files`, a SQLite database that is not there cannot be opened, and one that is stays as it is.
+    """
+    return _sqlite(url, makes_files=makes_files) if url.startswith("sqlite:") else _postgresql(url)
+
+
+def _sqlite(url: str, *, makes_files: bool) -> Engine:
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "do_connect")
     def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
+        if not makes_files:
+            if not options.get("uri") and not Path(arguments[0]).exists():
+                raise NoDatabase(arguments[0])
+            arguments[0], options["uri"] = _of_existing(arguments[0], is_uri=bool(options.get("uri"))), True
+            return
         # Secrets and callback URLs are in there: its owner's alone, whatever the umask. SQLite gives the same mode
         # to the files beside it. One that exists is not even opened: to close it would end SQLite's locks on it.
         if not options.get("uri"):
@@ -64,7 +83,8 @@ def _sqlite(url: str) -> Engine:
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:
         # Without this the driver opens transactions by itself, too late to be safe.
         connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
+        if makes_files:
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a 201 survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
 
@@ -75,6 +95,13 @@ def _sqlite(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _of_existing(place: str, *, is_uri: bool) -> str:
+    """Return SQLite's URI of a database that must be there (sqlite.org/uri.html)."""
+    if not is_uri:
+        return f"file:{quote(place)}?mode=rw"
+    return place if "mode=" in place else f"{place}{'&' if '?' in place else '?'}mode=rw"
 
 
 class _Dialect(psycopg.dialect):

@@ -6,6 +6,23 @@ from pathlib import Path
 from cryptography.fernet import Fernet
 
 
+class NoKeyFile(Exception):
+    """The file with the key is not there. The message says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The key file {path} is not there: put it back beside the database, or set BRIDGE_SECRET_KEY."
+        )
+
+
+def read(path: Path) -> str:
+    """Return the key in `path`. Raises NoKeyFile."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise NoKeyFile(path) from None
+
+
 def read_or_make(path: Path) -> str:
     """Return the key in `path`; make one, readable by its owner alone, when there is none.
 

@@ -45,6 +45,13 @@ class OtherTables(Exception):
         )
 
 
+class NotMigrated(Exception):
+    """The database at DATABASE_URL has not been brought to this code's revision: run `python -m bridge migrate`."""
+
+    def __init__(self) -> None:
+        super().__init__(str(self.__doc__))
+
+
 def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> str:
     """Run what is missing, in one transaction that only one process can be in; return the revision.
 
@@ -101,6 +108,14 @@ def _has_watches(inspector: Inspector) -> bool:
 def is_migrated(connection: Connection) -> bool:
     """Tell whether the database has all that this code needs."""
     return _revision(connection) == _scripts().get_current_head() or _is_ahead(connection)
+
+
+def check(connection: Connection) -> str:
+    """Return the revision of a database that has all that this code needs. Raises NotMigrated or OtherTables."""
+    _refuse_other_tables(connection)
+    if not is_migrated(connection):
+        raise NotMigrated
+    return _revision(connection) or ""
 
 
 def _is_ahead(connection: Connection) -> bool:

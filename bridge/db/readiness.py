@@ -13,6 +13,8 @@ from bridge.db.due_lanes import due_lanes
 from bridge.db.tables import account_gates, is_state, watches
 from bridge.db.watches import is_watched
 
+TICKED_WITHIN = timedelta(seconds=60)
+OVERDUE_AFTER = timedelta(seconds=300)
 # A worker that serves an account spends its quota, however slowly; one that does not has stopped.
 SERVED = timedelta(seconds=60)
 # Whoever has spent more than this ahead is not being served slowly, but not at all.

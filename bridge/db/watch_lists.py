@@ -14,6 +14,8 @@ from bridge.db.claims import LANES
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id
 from bridge.db.tables import is_state, watches
 
+LOOKED_BACK = 1000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
@@ -132,6 +134,15 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     if client is not None:
         due = due.where(watches.c.client == client)
     return connection.execute(due).scalar()
+
+
+def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
+    """Return a callback URL for each of the last `hosts` hosts, as far as the newest LOOKED_BACK watches tell."""
+    newest = select(watches.c.callback_host, watches.c.callback_url).order_by(watches.c.id.desc())
+    found: dict[str, str] = {}
+    for host, url in connection.execute(newest.limit(LOOKED_BACK)):
+        found.setdefault(host, url)
+    return list(found.values())[:hosts]
 
 
 def _settled() -> ColumnElement[bool]:

@@ -67,6 +67,12 @@ class CallbackSender:
             "POST", without_stray_percent(url), headers, body, within_seconds=within_seconds
         )
 
+    def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
+        """Ask the server of `url` for a HEAD, under the rules of callbacks, to see whether it can be reached."""
+        if problem := self.problem_with(url):
+            return NoResponse(reason=problem)
+        return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)
+
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""
         self._transport.close()

@@ -4,16 +4,23 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import Engine
 
-from bridge import cli
+from bridge import cli, wiring
+from bridge.core.watch import Outcome, State, Watch
+from bridge.db import claims
+from bridge.db import watches as store
+from bridge.db.engine import open_engine
+from bridge.settings import Settings
 from tests.forks import FORKS
+from tests.makers import a_watch
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
@@ -74,4 +81,49 @@ def commands(database_url: str) -> Commands:
 
 @pytest.fixture
 def on_sqlite(sqlite_url: str) -> Callable[..., Commands]:
-    return lambda **env: Commands(DATABASE_URL=sqlite_url, **env)
+    key = Fernet.generate_key().decode()
+    return lambda **env: Commands(DATABASE_URL=sqlite_url, BRIDGE_SECRET_KEY=key, **env)
+
+
+@pytest.fixture
+def database(commands: Commands) -> Iterator[Engine]:
+    """The database of `commands`, opened by the test."""
+    yield from _opened(commands.env["DATABASE_URL"])
+
+
+@pytest.fixture
+def sqlite_database(sqlite_url: str) -> Iterator[Engine]:
+    """The database of `on_sqlite`, opened by the test."""
+    yield from _opened(sqlite_url)
+
+
+def _opened(url: str) -> Iterator[Engine]:
+    engine = open_engine(
+        Settings.load({"DATABASE_URL": url, "BRIDGE_SECRET_KEY": "0" * 64}).database_url.get_secret_value()
+    )
+    yield engine
+    engine.dispose()
+
+
+def add_watch(engine: Engine, watch_id: str, **fields: Any) -> Watch:
+    """A watch in the database, with these fields."""
+    watch = a_watch(id=watch_id, task_id=f"task-of-{watch_id}", **fields)
+    with engine.begin() as connection:
+        store.add(connection, {store.registration_key(watch): watch})
+        claims.put(connection, [watch])
+    return watch
+
+
+def add_undelivered(engine: Engine, watch_id: str, **fields: Any) -> Watch:
+    """A watch whose callback was given up just now."""
+    settled_at = wiring.now()
+    given_up: dict[str, Any] = {
+        "state": State.UNDELIVERED,
+        "outcome": Outcome.COMPLETED,
+        "due_at": None,
+        "ended_at": settled_at,
+        "settled_at": settled_at,
+        "attempts": 11,
+        "last_error": "The receiver answered 500.",
+    }
+    return add_watch(engine, watch_id, **given_up | fields)

@@ -238,15 +238,15 @@ def test_a_process_raises_its_limit_of_descriptors_to_what_its_settings_promise(
 
 STOPPED = """
 import os, signal, sys
-from bridge.commands import stopping
+from bridge.commands import processes
 
 def stop(*_):
     os.kill(os.getpid(), signal.SIGTERM)
     return stop
 
-stopping.hold_back()
+processes.hold_back_signals()
 sys.settrace(stop)
-stopping.wait()
+processes.wait_for_signal()
 """
 
 

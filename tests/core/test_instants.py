@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge.core.instants import retry_after_seconds, rfc3339
+from bridge.core.instants import read_rfc3339, retry_after_seconds, rfc3339
 from tests.makers import NOW
 
 HTTP_DATE = "Sat, 21 Nov 2026 12:01:30 GMT"  # 90 s after NOW
@@ -70,3 +70,24 @@ def test_every_http_date_in_the_future_is_understood(naive: datetime) -> None:
     instant = naive.replace(microsecond=0, tzinfo=UTC)
     seconds = retry_after_seconds(format_datetime(instant, usegmt=True), now=NOW)
     assert seconds == (instant - NOW).total_seconds()
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-11-21T12:00:00Z", NOW),
+        ("2026-11-21t12:00:00z", NOW),
+        ("2026-11-21T14:00:00.0+02:00", NOW),
+        ("2026-11-21T11:59:60Z", NOW),
+    ],
+)
+def test_an_instant_is_read_in_every_form_of_rfc_3339(text: str, instant: datetime) -> None:
+    assert read_rfc3339(text) == instant
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-11-21", "2026-11-21T12:00:00", "2026-13-21T12:00:00Z", 17, None]
+)
+def test_what_is_no_instant_is_told_with_an_example(text: object) -> None:
+    with pytest.raises(ValueError, match="must be an instant like 2026-11-05T13:00:00Z"):
+        read_rfc3339(text)

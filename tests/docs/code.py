@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
-from bridge import cli
+from bridge.commands import arguments
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES
 from bridge.web.responses import ShownProblem, response_name
@@ -46,7 +46,7 @@ def log_events() -> dict[str, LogEvent]:
 
 def commands() -> set[str]:
     """Return every command without its arguments: `clients add`, `serve` and so on."""
-    return set(_leaves(cli._parser()))
+    return set(_leaves(arguments.parser()))
 
 
 def _leaves(parser: argparse.ArgumentParser, path: str = "") -> Iterator[str]:

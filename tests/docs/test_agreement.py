@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 import bridge
-from bridge import cli, diagram
+from bridge import diagram
+from bridge.commands import arguments
 from bridge.core.delivery import payload
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Outcome, State, Watch
@@ -66,7 +67,7 @@ def test_the_table_of_metrics_has_them_all_and_their_labels(sqlite_url: str) -> 
 
 def test_the_table_of_commands_has_them_all() -> None:
     told = [codes(row[0])[0] for row in rows(section(OPERATING, "Commands"))]
-    assert sorted(re.sub(r"python -m bridge | NAME", "", command) for command in told) == sorted(
+    assert sorted(re.sub(r"python -m bridge | NAME| ID", "", command) for command in told) == sorted(
         code.commands()
     )
 
@@ -82,7 +83,7 @@ def test_every_command_that_a_page_names_is_one(name: str) -> None:
 def test_every_command_that_a_page_writes_out_can_be_called_so(name: str) -> None:
     for block in blocks(ALL[name], "sh", "ini"):
         for line in re.findall(r"python -m bridge ([^<)\n]+)", block.text):
-            cli._parser().parse_args(shlex.split(line))
+            arguments.parser().parse_args(shlex.split(line))
 
 
 @each_page

@@ -1,7 +1,7 @@
 """Whether the process lives, and whether work is moving."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import Field
@@ -15,9 +15,6 @@ from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
 from bridge.web.responses import Shown
 
 resource = Resource("Operation")
-
-TICKED_WITHIN = timedelta(seconds=60)
-OVERDUE_AFTER = timedelta(seconds=300)
 
 
 class ShownHealth(Shown):
@@ -83,11 +80,11 @@ def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
 
 def _problems(connection: Connection, now: datetime) -> list[str]:
     ticked_at = housekeeping.last_tick(connection)
-    since = now - OVERDUE_AFTER
+    since = now - readiness.OVERDUE_AFTER
     accounts = readiness.overdue_accounts(connection, since=since, now=now)
     hosts = readiness.overdue_hosts(connection, since=since, now=now)
     problems = []
-    if ticked_at is None or ticked_at < now - TICKED_WITHIN:
+    if ticked_at is None or ticked_at < now - readiness.TICKED_WITHIN:
         problems.append("No worker was alive within the last 60 s.")
     if accounts:
         problems.append(_overdue("Polls", "accounts", accounts))

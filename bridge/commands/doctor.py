@@ -1,0 +1,124 @@
+"""Every check, each with ok, or what is wrong and what to do."""
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
+
+from bridge import logs
+from bridge.commands import output
+from bridge.commands.opening import in_words
+from bridge.commands.output import Colour, Refusal, coloured
+from bridge.core.http_results import NoResponse
+from bridge.db import housekeeping, readiness, watch_lists
+from bridge.db.engine import reading
+from bridge.settings import Settings, SettingsProblem
+from bridge.steps import check_account
+from bridge.wiring import NO_CREDENTIALS, Bridge, now
+
+# Receivers refuse a callback whose timestamp is five minutes off (Standard Webhooks).
+CLOCK_SECONDS = 60
+# Callback hosts that are tried, those of the newest watches first, and for how long each.
+HOSTS = 5
+HOST_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """What was looked at, whether it is well, and what is to be said of it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def diagnose(arguments: argparse.Namespace) -> None:
+    """Make all checks that can be made; what is missing for the others is told first."""
+    well, found = True, []
+    for check in _checks():
+        well &= check.ok
+        found.append(asdict(check))
+        if not arguments.json:
+            word = coloured("ok   ", Colour.GREEN) if check.ok else coloured("wrong", Colour.RED)
+            output.write(f"{word}  {check.name}: {check.detail}\n")
+    if arguments.json:
+        output.write(output.json_text({"ok": well, "checks": found}))
+    if not well:
+        raise Refusal("Something is wrong.")
+
+
+def _checks() -> Iterator[Check]:
+    try:
+        settings = Settings.load(os.environ)
+    except SettingsProblem as problem:
+        yield Check(name="settings", ok=False, detail="; ".join(str(problem).splitlines()))
+        return
+    yield Check(name="settings", ok=True, detail="all can be read")
+    logs.configure(settings.log_format, level=logging.ERROR)
+    bridge = Bridge(settings, makes_files=False)
+    try:
+        with in_words():
+            revision = bridge.check_database()
+    except Refusal as refusal:
+        yield Check(name="database and encryption key", ok=False, detail=str(refusal))
+        return
+    yield Check(name="database", ok=True, detail=f"it answers, and is migrated (revision {revision})")
+    yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
+    yield from _accounts(bridge)
+    yield from _callback_hosts(bridge)
+    yield _workers(bridge)
+
+
+def _accounts(bridge: Bridge) -> Iterator[Check]:
+    with reading(bridge.engine) as connection:
+        known = bridge.accounts.every(connection)
+    usable = [
+        name for name, account in known.items() if account.unreadable or account.credentials.scheme != "none"
+    ]
+    if not usable:
+        yield Check(name="HubSpot", ok=False, detail=f"no account has credentials. {NO_CREDENTIALS}")
+    ahead = None
+    for name in sorted(usable):
+        found = check_account.check(bridge.hubspot_calls, name)
+        if found:
+            yield Check(name=f"HubSpot account {name}", ok=found.ok, detail=found.summary)
+            ahead = found.clock_ahead_seconds if ahead is None else ahead
+    if ahead is not None:
+        yield _clock(ahead)
+
+
+def _clock(ahead: float) -> Check:
+    if abs(ahead) <= CLOCK_SECONDS:
+        return Check(name="clock", ok=True, detail="it agrees with HubSpot's")
+    side = "ahead of" if ahead > 0 else "behind"
+    told = f"it is {abs(ahead):,.0f} s {side} HubSpot's; receivers refuse callbacks that are five minutes off"
+    return Check(name="clock", ok=False, detail=f"{told}. Set this machine's clock, by NTP for example.")
+
+
+def _callback_hosts(bridge: Bridge) -> Iterator[Check]:
+    with reading(bridge.engine) as connection:
+        urls = watch_lists.newest_callback_urls(connection, hosts=HOSTS)
+    if not urls:
+        told = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
+        yield Check(name="callbacks", ok=True, detail=told)
+    for url in urls:
+        parts = urlsplit(url)
+        answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=HOST_SECONDS)
+        if isinstance(answer, NoResponse):
+            told = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
+            yield Check(name=f"callbacks to {parts.hostname}", ok=False, detail=told)
+        else:
+            yield Check(
+                name=f"callbacks to {parts.hostname}", ok=True, detail="the receiver's server answers"
+            )
+
+
+def _workers(bridge: Bridge) -> Check:
+    with reading(bridge.engine) as connection:
+        alive = housekeeping.alive(connection, since=now() - readiness.TICKED_WITHIN)
+    if alive:
+        return Check(name="workers", ok=True, detail=f"{alive} alive")
+    told = "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
+    return Check(name="workers", ok=False, detail=f"{told}BRIDGE_EMBEDDED_WORKER=true.")

@@ -1,0 +1,65 @@
+"""The parts of the bridge that a command works with, over a database that is fit for it."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy.exc import DatabaseError
+
+from bridge import logs
+from bridge.commands.output import Refusal
+from bridge.db.encryption import WrongSecretKey
+from bridge.db.engine import AWAY, NoDatabase
+from bridge.db.key_file import NoKeyFile
+from bridge.db.migrations import NotMigrated, OtherTables
+from bridge.settings import Settings
+from bridge.wiring import Bridge
+
+log = structlog.get_logger()
+
+UNUSABLE = (
+    "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
+    "the rights."
+)
+
+
+def prepared(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
+    """Return the parts of this process over a database that is made and migrated for them. Raises Refusal.
+
+    Log lines from `level` up: who runs a command wants to read its answer alone.
+    """
+    settings = settings or Settings.load_or_exit(os.environ)
+    logs.configure(settings.log_format, level=level)
+    bridge = Bridge(settings)
+    with in_words():
+        revision = bridge.prepare()
+    log.info("database_ready", revision=revision)
+    return bridge
+
+
+def opened() -> Bridge:
+    """Return the parts of this process over a database that is there: neither it nor a key file is made.
+
+    Raises Refusal when it is not there, is not migrated, or its secrets cannot be read.
+    """
+    settings = Settings.load_or_exit(os.environ)
+    logs.configure(settings.log_format, level=logging.WARNING)
+    bridge = Bridge(settings, makes_files=False)
+    with in_words():
+        bridge.check_database()
+    return bridge
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn what may be wrong with the database into a Refusal that says what to do."""
+    try:
+        yield
+    except WrongSecretKey as wrong:
+        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
+    except (NoDatabase, NoKeyFile, NotMigrated, OtherTables) as found:
+        raise Refusal(str(found)) from None
+    except (*AWAY, DatabaseError) as error:
+        raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None

@@ -1,0 +1,109 @@
+"""What needs a person, in a terminal."""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from bridge.commands import output
+from bridge.commands.opening import in_words, opened
+from bridge.commands.output import Colour, coloured
+from bridge.core.instants import rfc3339
+from bridge.db import attention, watch_lists
+from bridge.db.attention import NAMED, Attention
+from bridge.db.engine import reading
+from bridge.wiring import Bridge, now
+
+EVERY_SECONDS = 2
+CLEAR = "\x1b[H\x1b[2J"  # the cursor to the corner, and nothing below it (ECMA-48)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Show it once, or again and again until the terminal's user has seen enough."""
+    bridge = opened()
+    _show(arguments, bridge, before="")
+    while arguments.watch:
+        time.sleep(EVERY_SECONDS)
+        _show(arguments, bridge, before=CLEAR if output.is_terminal() else "\n")
+
+
+def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None:
+    at = now()
+    with in_words(), reading(bridge.engine) as connection:
+        found = attention.read(connection, at)
+        states, _ = watch_lists.counts(connection, None)
+    counts = {state.value: count for state, count in sorted(states.items())}
+    if arguments.json:
+        output.write(
+            output.json_text({"needs_a_person": found.is_needed, **_members(found), "states": counts})
+        )
+        return
+    total = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "none yet"
+    lines = [f"{rfc3339(at)[:19]}Z", f"Watches: {total}.", f"Workers alive: {found.workers_alive}.", ""]
+    troubles = list(_troubles(found))
+    lines += troubles or [coloured("Nothing needs a person.", Colour.GREEN)]
+    output.write(before + "\n".join(lines) + "\n")
+
+
+def _members(found: Attention) -> dict[str, Any]:
+    gates = found.paused_accounts.items()
+    return {
+        "paused_accounts": [
+            {"name": name, "until": _instant(breaker.paused_until), "reason": breaker.reason}
+            for name, breaker in gates
+        ],
+        "paused_hosts": [_told(host) for host in found.paused_hosts],
+        "given_up_within_a_day": [_told(given_up) for given_up in found.given_up],
+        "overdue_accounts": {name: rfc3339(due_at) for name, due_at in found.overdue_accounts.items()},
+        "overdue_hosts": {name: rfc3339(due_at) for name, due_at in found.overdue_hosts.items()},
+        "workers_alive": found.workers_alive,
+        "silent_workers": [_told(worker) for worker in found.silent_workers],
+    }
+
+
+def _told(part: Any) -> dict[str, Any]:
+    return {k: rfc3339(v) if isinstance(v, datetime) else v for k, v in asdict(part).items()}
+
+
+def _instant(instant: datetime | None) -> str | None:
+    return rfc3339(instant) if instant else None
+
+
+def _troubles(found: Attention) -> Iterator[str]:
+    """Yield a paragraph for each sort of trouble: what it is, its table, and what to do."""
+    members = _members(found)
+    if not found.workers_alive:
+        yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)
+        yield "  Start one: python -m bridge worker, or the web process with BRIDGE_EMBEDDED_WORKER=true.\n"
+    yield from _part(
+        "Accounts that are paused",
+        members["paused_accounts"],
+        "When the cause is mended: python -m bridge accounts check NAME.",
+    )
+    yield from _part(
+        "Hosts in trouble: their callbacks wait",
+        members["paused_hosts"],
+        "They are tried again by themselves.",
+    )
+    yield from _part(
+        "Callbacks given up since yesterday",
+        members["given_up_within_a_day"],
+        "When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
+        "--callback-host HOST.",
+    )
+    for what in ("accounts", "hosts"):
+        rows = [{"name": name, "since": since} for name, since in members[f"overdue_{what}"].items()]
+        yield from _part(f"Overdue {what}", rows[:NAMED], "Are there enough workers? See docs/scaling.md.")
+    yield from _part(
+        "Workers that are silent",
+        members["silent_workers"],
+        "They were killed or hang; others do their work. They are forgotten after a day.",
+    )
+
+
+def _part(title: str, rows: Sequence[dict[str, Any]], advice: str) -> Iterator[str]:
+    if rows:
+        yield coloured(title, Colour.YELLOW)
+        yield "".join(f"  {line}\n" for line in output.table_text(rows).splitlines()) + f"  {advice}\n"

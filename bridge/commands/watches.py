@@ -1,0 +1,145 @@
+"""Watches: list, show, redeliver, recheck, withdraw."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+
+from bridge.commands import output
+from bridge.commands.opening import opened
+from bridge.commands.output import Refusal
+from bridge.core.watch_json import attempt_members, watch_text
+from bridge.db import pages
+from bridge.db import watches as store
+from bridge.db.engine import reading
+from bridge.db.pages import Order, Page
+from bridge.db.watch_lists import Filters
+from bridge.steps import changes
+from bridge.steps.changes import Changed, Refused
+from bridge.wiring import Bridge, now
+
+BY = "command line"
+# What a table shows of a watch; `show` and `--json` have the rest.
+COLUMNS = (
+    "id",
+    "task_id",
+    "account",
+    "client",
+    "state",
+    "outcome",
+    "created_at",
+    "due_at",
+    "attempts",
+    "last_error",
+)
+PAGE = 250
+
+
+def list_some(arguments: argparse.Namespace) -> None:
+    """Show the newest watches that the filters mean."""
+    bridge = opened()
+    texts = _newest(bridge, _filters(arguments), order=Order(arguments.order), limit=arguments.limit)
+    if arguments.json:
+        output.write("[\n" + ",\n".join(texts) + "\n]\n" if texts else "[]\n")
+        return
+    rows = [{name: json.loads(text)[name] for name in COLUMNS} for text in texts]
+    output.write(output.table_text(rows) or "There is no such watch.\n")
+
+
+def show(arguments: argparse.Namespace) -> None:
+    """Show one watch and its attempts."""
+    with reading(opened().engine) as connection:
+        watch = store.get(connection, arguments.id)
+        answers = store.answers_of(connection, [arguments.id])
+        attempts = store.attempts_of(connection, arguments.id)
+    if watch is None:
+        raise Refusal(f"There is no watch {arguments.id}.")
+    text = watch_text(watch, answers.get(arguments.id))
+    every = [attempt_members(attempt, excerpt=True) for attempt in attempts]
+    if arguments.json:
+        output.write(f'{{"watch": {text},\n"attempts": {json.dumps(every)}}}\n')
+    else:
+        output.write("\n".join(filter(None, [_fields_text(text), output.table_text(every)])))
+
+
+def redeliver(arguments: argparse.Namespace) -> None:
+    """Send one callback again, or with `--all` those of all watches that the filters mean."""
+    filters = _filters(arguments)
+    is_filtered = filters != Filters()
+    if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
+        raise Refusal("Give either an ID, or --all and at least one filter.")
+    if not arguments.all:
+        _change(arguments, changes.redeliver)
+    elif not is_filtered:
+        raise Refusal("Give at least one filter with --all: nobody redelivers everything by a slip.")
+    else:
+        _redeliver_all(arguments, filters)
+
+
+def recheck(arguments: argparse.Namespace) -> None:
+    """Have HubSpot asked now."""
+    _change(arguments, changes.recheck)
+
+
+def withdraw(arguments: argparse.Namespace) -> None:
+    """Stop everything about a watch."""
+    _change(arguments, changes.withdraw)
+
+
+def _filters(arguments: argparse.Namespace) -> Filters:
+    return Filters(**{field.name: getattr(arguments, field.name) for field in fields(Filters)})
+
+
+def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
+    """Return at most `limit` watches as JSON, in as many pages as it takes to find them."""
+    texts: list[str] = []
+    page: Page | None = None
+    while page is None or (page.following and len(texts) < limit):
+        with reading(bridge.engine) as connection:
+            page = pages.page(
+                connection,
+                filters,
+                order=order,
+                cursor=page.following if page else None,
+                limit=min(limit - len(texts), PAGE),
+            )
+            answers = store.answers_of(connection, [watch.id for watch in page.watches])
+        texts += [watch_text(watch, answers.get(watch.id)) for watch in page.watches]
+    return texts
+
+
+def _redeliver_all(arguments: argparse.Namespace, filters: Filters) -> None:
+    engine = opened().engine
+    count = changes.count_redeliverable(engine, filters)
+    if count and not arguments.yes:
+        _ask(f"Send the callbacks of {count:,} watches again?")
+    done = changes.redeliver_all(engine, filters, by=BY, now=now()) if count else 0
+    output.write(
+        output.json_text({"count": done}) if arguments.json else f"{done:,} are being delivered again.\n"
+    )
+
+
+def _ask(question: str) -> None:
+    """Raise Refusal unless the person at the terminal says yes."""
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise Refusal(f"{question} Nobody is there to say so: add --yes.")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Refusal("Nothing was changed.")
+
+
+def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Refused]) -> None:
+    changed = change(opened().engine, arguments.id, client=None, now=now())
+    if isinstance(changed, Refused):
+        raise Refusal(changed.reason)
+    text = watch_text(changed.watch, changed.hubspot)
+    output.write(f"{text}\n" if arguments.json else _fields_text(text))
+
+
+def _fields_text(text: str) -> str:
+    """Return a watch that is given in JSON, a field a line."""
+    members = json.loads(text)
+    members |= {name: json.dumps(members[name], ensure_ascii=False) for name in ("metadata", "hubspot")}
+    return output.fields_text(members)

@@ -1,0 +1,125 @@
+"""What needs a person: everything that does not get better by itself, or not soon."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.watch import State
+from bridge.db import readiness
+from bridge.db.tables import host_gates, is_state, watches, workers
+
+GIVEN_UP_WITHIN = timedelta(days=1)
+# Of each sort of trouble, the worst so many are named.
+NAMED = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PausedHost:
+    """A host whose callbacks wait because it failed several times in a row."""
+
+    name: str
+    since: datetime | None
+    until: datetime
+    reason: str | None
+    waiting: int  # callbacks
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GivenUp:
+    """Callbacks to a host that were not delivered, and will not be tried again."""
+
+    host: str
+    callbacks: int
+    last_at: datetime
+    last_error: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SilentWorker:
+    """A worker that gave no sign of life, and did not say that it stops: it was killed, or hangs."""
+
+    id: str
+    ticked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attention:
+    """All of it; where every part is empty and a worker is alive, nobody is needed."""
+
+    paused_accounts: Mapping[str, CircuitBreaker]
+    paused_hosts: Sequence[PausedHost]
+    given_up: Sequence[GivenUp]  # within the last day
+    overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
+    overdue_hosts: Mapping[str, datetime]
+    workers_alive: int
+    silent_workers: Sequence[SilentWorker]
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a person has something to look at."""
+        troubles = (self.paused_accounts, self.paused_hosts, self.given_up, self.silent_workers)
+        return not self.workers_alive or any((*troubles, self.overdue_accounts, self.overdue_hosts))
+
+
+def read(connection: Connection, now: datetime) -> Attention:
+    """Look at everything once."""
+    overdue = {"since": now - readiness.OVERDUE_AFTER, "now": now}
+    ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
+    alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - readiness.TICKED_WITHIN}
+    return Attention(
+        paused_accounts=readiness.paused_accounts(connection, now),
+        paused_hosts=_paused_hosts(connection),
+        given_up=_given_up(connection, now - GIVEN_UP_WITHIN),
+        overdue_accounts=readiness.overdue_accounts(connection, **overdue),
+        overdue_hosts=readiness.overdue_hosts(connection, **overdue),
+        workers_alive=len(alive),
+        silent_workers=[
+            SilentWorker(id=name, ticked_at=ticked_at)
+            for name, ticked_at in sorted(ticked.items())
+            if name not in alive
+        ],
+    )
+
+
+def _paused_hosts(connection: Connection) -> list[PausedHost]:
+    waiting = (
+        select(func.count())
+        .where(is_state(State.DELIVERING), watches.c.callback_host == host_gates.c.name)
+        .scalar_subquery()
+    )
+    longest = (
+        select(host_gates, waiting.label("waiting"))
+        .where(host_gates.c.paused_until.is_not(None))
+        .order_by(host_gates.c.paused_at)
+        .limit(NAMED)
+    )
+    return [
+        PausedHost(
+            name=row.name,
+            since=row.paused_at,
+            until=row.paused_until,
+            reason=row.reason,
+            waiting=row.waiting,
+        )
+        for row in connection.execute(longest)
+        # Nothing waits: the gate is kept for a day, in case that something comes.
+        if row.waiting
+    ]
+
+
+def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
+    callbacks, last_at = func.count(), func.max(watches.c.settled_at)
+    found = (
+        select(watches.c.callback_host, callbacks, last_at, func.max(watches.c.last_error))
+        .where(is_state(State.UNDELIVERED), watches.c.settled_at >= since)
+        .group_by(watches.c.callback_host)
+        .order_by(callbacks.desc(), watches.c.callback_host)
+        .limit(NAMED)
+    )
+    return [
+        GivenUp(host=host, callbacks=count, last_at=at, last_error=error)
+        for host, count, at, error in connection.execute(found)
+    ]

@@ -1,0 +1,113 @@
+"""`python -m bridge doctor`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine
+
+from bridge.sandbox import Sandbox
+from tests.commands.conftest import Commands, add_watch
+from tests.commands.test_status import beat
+from tests.http.receiver import Receiver, Visit
+from tests.reliability.processes import free_port
+
+LOOPBACK = {"BRIDGE_CALLBACK_ALLOW": "127.0.0.0/8", "BRIDGE_CALLBACK_HTTPS_ONLY": "false"}
+
+
+def answers(_: Receiver, visit: Visit) -> None:
+    visit.read_request()
+    visit.send(b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
+
+
+def wrong(commands: Commands) -> dict[str, str]:
+    """What is wrong, by the name of the check."""
+    done = commands.run("doctor")
+    assert done.returncode == 1
+    assert done.stderr == "Something is wrong.\n"
+    lines = (line.partition("  ") for line in done.stdout.splitlines())
+    return dict(rest.strip().split(": ", 1) for word, _, rest in lines if word == "wrong")
+
+
+def test_where_all_is_well_each_line_says_ok(commands: Commands, database: Engine, hubspot: Sandbox) -> None:
+    commands.env |= {"HUBSPOT_BASE_URL": hubspot.url, "HUBSPOT_ACCESS_TOKEN": "sandbox-token", **LOOPBACK}
+    beat(database, "worker-1")
+    with Receiver(answers) as receiver:
+        add_watch(database, "wat_00000001", callback_url=receiver.url(), callback_host="127.0.0.1")
+        told = commands.said("doctor")
+        checks = commands.json("doctor")
+    assert all(line.startswith("ok  ") for line in told.splitlines())
+    assert checks["ok"]
+    assert [check["name"] for check in checks["checks"]] == [
+        "settings",
+        "database",
+        "encryption key",
+        "HubSpot account default",
+        "clock",
+        "callbacks to 127.0.0.1",
+        "workers",
+    ]
+    assert hubspot.state.ledger()["status_codes"] == {"200": 2}
+
+
+def test_wrong_settings_are_told_and_end_it(on_sqlite: Callable[..., Commands]) -> None:
+    found = wrong(on_sqlite(BRIDGE_CONCURRENCY="many", HUBSPOT_TIMEOUT="0"))
+    assert "BRIDGE_CONCURRENCY" in found["settings"]
+    assert "HUBSPOT_TIMEOUT" in found["settings"]
+
+
+def test_a_database_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    found = wrong(Commands(DATABASE_URL=f"sqlite:///{tmp_path}/none.db"))
+    assert "python -m bridge migrate" in found["database and encryption key"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_that_does_not_fit_is_told(commands: Commands) -> None:
+    commands.said("clients", "add", "cms")
+    commands.env["BRIDGE_SECRET_KEY"] = Fernet.generate_key().decode()
+    assert "BRIDGE_SECRET_KEY" in wrong(commands)["database and encryption key"]
+
+
+def test_without_credentials_and_workers_it_says_how_to_have_them(on_sqlite: Callable[..., Commands]) -> None:
+    found = wrong(on_sqlite())
+    assert "HUBSPOT_ACCESS_TOKEN" in found["HubSpot"]
+    assert "python -m bridge worker" in found["workers"]
+
+
+def test_a_scope_that_is_missing_is_named(on_sqlite: Callable[..., Commands], hubspot: Sandbox) -> None:
+    hubspot.state.set_fault("403-scopes")
+    found = wrong(on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="sandbox-token"))
+    assert "one of the scopes files" in found["HubSpot account default"]
+
+
+@pytest.mark.parametrize(
+    ("date", "words"),
+    [
+        ("Sat, 21 Nov 2020 12:00:00 GMT", "ahead of HubSpot's"),
+        ("Sat, 21 Nov 2099 12:00:00 GMT", "behind HubSpot's"),
+    ],
+)
+def test_a_clock_that_is_off_is_told(on_sqlite: Callable[..., Commands], date: str, words: str) -> None:
+    def tells(_: Receiver, visit: Visit) -> None:
+        visit.read_request()
+        visit.send(f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+
+    with Receiver(tells) as receiver:
+        env: dict[str, Any] = {"HUBSPOT_BASE_URL": receiver.url(path=""), "HUBSPOT_ACCESS_TOKEN": "x"}
+        assert words in wrong(on_sqlite(**env))["clock"]
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "words"),
+    [
+        (f"http://127.0.0.1:{free_port()}/hook", "127.0.0.1", "refused"),
+        ("http://no-such-host.invalid/hook", "no-such-host.invalid", "DNS"),
+    ],
+)
+def test_a_receiver_that_cannot_be_reached_is_told_with_why(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine, url: str, host: str, words: str
+) -> None:
+    add_watch(sqlite_database, "wat_00000001", callback_url=url, callback_host=host)
+    assert words in wrong(on_sqlite(**LOOPBACK))[f"callbacks to {host}"]

@@ -1,0 +1,148 @@
+"""What every command does: help, version, broken output, and nothing made by one that only reads."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+import bridge
+from tests.commands.conftest import ROOT, Commands
+from tests.docs import code
+
+READS = [
+    ("clients", "list"),
+    ("accounts", "list"),
+    ("accounts", "check", "default"),
+    ("watches", "list"),
+    ("watches", "show", "wat_00000001"),
+    ("watches", "withdraw", "wat_00000001"),
+    ("status",),
+]
+
+
+def shell(commands: Commands, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line in which `bridge` is the command."""
+    script = f'bridge() {{ {sys.executable} -m bridge "$@"; }}; {line}'
+    return subprocess.run(
+        ["/bin/bash", "-c", script],
+        cwd=ROOT,
+        env=commands.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_version_is_told() -> None:
+    assert Commands().said("--version") == f"hubspot-import-bridge {bridge.__version__}\n"
+
+
+def test_without_a_command_it_says_what_there_is() -> None:
+    wrong = Commands().run()
+    assert wrong.returncode == 2
+    assert "usage: python -m bridge" in wrong.stderr
+
+
+@pytest.mark.parametrize("command", sorted(code.commands()))
+def test_the_help_of_each_command_has_an_example_of_it(command: str) -> None:
+    told = " ".join(Commands().said(*command.split(), "--help").split())
+    assert f"example: python -m bridge {command}" in told
+
+
+HELP = """
+import sys
+from bridge.cli import main
+assert main(["watches", "list", "--help"]) == 0
+print("heavy:", {"alembic", "flask", "pydantic", "requests", "sqlalchemy"} & sys.modules.keys())
+"""
+
+
+def test_the_help_imports_nothing_that_takes_long() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: set()\n")
+
+
+@pytest.mark.parametrize("command", READS, ids=" ".join)
+@pytest.mark.parametrize("place", ["none.db", "folder/none.db", "file:none.db?uri=true"])
+def test_what_only_reads_makes_neither_a_database_nor_a_key_file(
+    command: tuple[str, ...], place: str, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{place.replace('none', f'{tmp_path}/none') if ':' in place else tmp_path / place}"
+    refused = Commands(DATABASE_URL=url).run(*command)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    [told] = refused.stderr.splitlines()
+    assert "DATABASE_URL" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_database_that_is_not_migrated_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "empty.db"
+    file.touch()
+    refused = Commands(
+        DATABASE_URL=f"sqlite:///{file}", BRIDGE_SECRET_KEY=Fernet.generate_key().decode()
+    ).run("clients", "list")
+    assert refused.returncode == 1
+    assert "python -m bridge migrate" in refused.stderr
+    assert file.stat().st_size == 0
+
+
+def test_a_key_file_that_is_lost_is_told_and_not_made_anew(tmp_path: Path) -> None:
+    commands = Commands(DATABASE_URL=f"sqlite:///{tmp_path}/bridge.db")
+    commands.said("clients", "add", "cms")
+    key = tmp_path / "bridge.db.key"
+    key.unlink()
+    refused = commands.run("accounts", "list")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert str(key) in refused.stderr
+    assert not key.exists()
+
+
+def test_the_wrong_key_is_told_by_what_only_reads(commands: Commands) -> None:
+    commands.said("clients", "add", "cms")
+    commands.env["BRIDGE_SECRET_KEY"] = Fernet.generate_key().decode()
+    refused = commands.run("accounts", "list")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("BRIDGE_SECRET_KEY: ")
+
+
+@pytest.mark.parametrize("command", ["clients list", "watches list", "status", "--help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_one_sentence(
+    on_sqlite: Callable[..., Commands], command: str, unbuffered: str
+) -> None:
+    done = shell(on_sqlite(PYTHONUNBUFFERED=unbuffered), f"bridge {command} >/dev/full")
+    if command == "--help" and unbuffered:
+        assert done.stderr == ""  # argparse keeps it to itself
+        return
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Standard output cannot be written to: No space left on device. What the command changes is changed.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["bridge clients list | true", "bridge --help | true", "bridge clients list | head -1"]
+)
+def test_a_reader_that_has_seen_enough_ends_it_silently(
+    on_sqlite: Callable[..., Commands], line: str
+) -> None:
+    done = shell(on_sqlite(), line)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "&-"])
+def test_a_secret_that_could_not_be_shown_is_not_lost_in_silence(
+    on_sqlite: Callable[..., Commands], where: str
+) -> None:
+    commands = on_sqlite()
+    done = shell(commands, f"bridge clients add cms --json >{where}")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    for again in re.findall(r"`python -m bridge ([^`]+)`", done.stderr):
+        commands.said(*again.split())
+    assert done.stderr.count("rotate-key cms") == done.stderr.count("rotate-secret cms") == 1

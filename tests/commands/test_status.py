@@ -1,0 +1,111 @@
+"""`python -m bridge status`."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Engine, insert
+
+from bridge import wiring
+from bridge.core.watch import Outcome, State
+from bridge.db import housekeeping
+from bridge.db.tables import account_gates, host_gates
+from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
+
+GATE: dict[str, Any] = {"failures": 5, "pause_seconds": 15.0, "reason": "The receiver answered 500."}
+
+
+def beat(engine: Engine, worker: str, *, seconds_ago: float = 0) -> None:
+    with engine.begin() as connection:
+        housekeeping.beat(connection, worker, wiring.now() - timedelta(seconds=seconds_ago))
+
+
+def in_trouble(engine: Engine) -> None:
+    """One of each sort of trouble; one worker is alive."""
+    now = wiring.now()
+    beat(engine, "worker-1", seconds_ago=600)
+    beat(engine, "worker-2")
+    add_undelivered(engine, "wat_00000001", callback_host="gone.example.com")
+    add_undelivered(engine, "wat_00000002", callback_host="gone.example.com")
+    long_ago = now - timedelta(days=2)
+    add_undelivered(engine, "wat_00000003", callback_host="long.example.com", settled_at=long_ago)
+    waiting: dict[str, Any] = {"state": State.DELIVERING, "outcome": Outcome.FAILED, "ended_at": now}
+    add_watch(engine, "wat_00000004", callback_host="down.example.com", due_at=now, **waiting)
+    overdue = now - timedelta(hours=1)
+    add_watch(engine, "wat_00000005", callback_host="late.example.com", due_at=overdue, **waiting)
+    add_watch(engine, "wat_00000006", account="late", due_at=overdue)
+    pause: dict[str, Any] = {"paused_at": now, "paused_until": now + timedelta(minutes=15), **GATE}
+    with engine.begin() as connection:
+        connection.execute(insert(host_gates).values(name="down.example.com", **pause))
+        connection.execute(insert(account_gates).values(name="shop", headroom=1.0, **pause))
+
+
+def test_where_all_is_well_nobody_is_needed(commands: Commands, database: Engine) -> None:
+    beat(database, "worker-1")
+    told = commands.said("status")
+    assert "Workers alive: 1." in told
+    assert "Nothing needs a person." in told
+    assert "\x1b" not in told
+    assert not commands.json("status")["needs_a_person"]
+
+
+def test_a_bridge_without_a_worker_needs_a_person(on_sqlite: Callable[..., Commands]) -> None:
+    assert "No worker is alive" in on_sqlite().said("status")
+    assert on_sqlite().json("status")["needs_a_person"]
+
+
+def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands, database: Engine) -> None:
+    in_trouble(database)
+    found = commands.json("status")
+    assert found["needs_a_person"]
+    assert [(account["name"], account["reason"]) for account in found["paused_accounts"]] == [
+        ("shop", GATE["reason"])
+    ]
+    assert [(host["name"], host["waiting"]) for host in found["paused_hosts"]] == [("down.example.com", 1)]
+    [given_up] = found["given_up_within_a_day"]
+    assert (given_up["host"], given_up["callbacks"]) == ("gone.example.com", 2)
+    assert list(found["overdue_accounts"]) == ["late"]
+    assert list(found["overdue_hosts"]) == ["late.example.com"]
+    assert [worker["id"] for worker in found["silent_workers"]] == ["worker-1"]
+    assert found["workers_alive"] == 1
+    assert found["states"] == {"delivering": 2, "undelivered": 3, "watching": 1}
+    told = commands.said("status")
+    for words in ("accounts check", "down.example.com", "watches redeliver --all", "Overdue", "worker-1"):
+        assert words in told
+
+
+def test_on_a_terminal_it_is_coloured_and_shown_again_until_the_person_has_seen_enough(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    beat(sqlite_database, "worker-1")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "bridge", "status", "--watch"]
+    process = subprocess.Popen(command, cwd=ROOT, env=on_sqlite().env, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    try:
+        said, give_up_at = b"", time.monotonic() + 60
+        while said.count(b"Nothing needs a person.") < 2 and time.monotonic() < give_up_at:
+            if select.select([ours], [], [], 1)[0]:
+                said += os.read(ours, 65_536)
+        process.send_signal(signal.SIGINT)
+        _, complaint = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(ours)
+    assert said.count(b"\x1b[32mNothing needs a person.\x1b[0m") >= 2
+    assert b"\x1b[H\x1b[2J" in said
+    assert (process.returncode, complaint) == (130, b"")
+
+
+def test_status_reads_only_and_tells_what_is_missing(tmp_path: Any) -> None:
+    refused = Commands(DATABASE_URL=f"sqlite:///{tmp_path}/none.db").run("status")
+    assert refused.returncode == 1
+    assert not list(tmp_path.iterdir())
