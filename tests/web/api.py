@@ -168,7 +168,7 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "cipher": cipher,
         "accounts": accounts,
         "callbacks": callbacks,
-        "errands": hubspot_calls,
+        "hubspot_calls": hubspot_calls,
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,
