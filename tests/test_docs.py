@@ -206,7 +206,7 @@ def test_the_example_that_asks_what_has_ended_finds_it(
 ) -> None:
     [block] = blocks(section(RECEIVING, "Ask, if you cannot be called"), "python")
     monkeypatch.setenv("BRIDGE", reader.url("8000"))
-    monkeypatch.setenv("API_KEY", reader.known["hib_…"])
+    monkeypatch.setenv("API_KEY", reader.environment["KEY"])
     wanted = {"outcome": "canceled", "pending_seconds": 0, "processing_seconds": 0}
     task = requests.post(f"{reader.url('8001')}/sandbox/tasks", json=wanted, timeout=30).json()["id"]
     watch = {"task_id": task, "callback_url": f"{reader.url('9000')}/nobody"}

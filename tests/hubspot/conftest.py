@@ -4,6 +4,9 @@ import pytest
 
 from bridge.hubspot.client import HubSpot, StaticTokens
 from tests import hubspot_accounts
+from tests.http.conftest import receiver
+
+__all__ = ["receiver"]
 
 
 @pytest.fixture
