@@ -105,6 +105,7 @@ def test_a_clock_that_is_off_is_told(on_sqlite: Callable[..., Commands], date: s
         (f"http://127.0.0.1:{free_port()}/hook", "127.0.0.1", "refused"),
         ("http://no-such-host.invalid/hook", "no-such-host.invalid", "DNS"),
     ],
+    ids=["port", "name"],  # the port is another one in each process of the tests
 )
 def test_a_receiver_that_cannot_be_reached_is_told_with_why(
     on_sqlite: Callable[..., Commands], sqlite_database: Engine, url: str, host: str, words: str
