@@ -181,6 +181,10 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
     finally:
         callbacks.close()
         transport.close()
+        # They may still hold a connection, which would outlive its pool.
+        for thread in threading.enumerate():
+            if thread.name == "last-uses":
+                thread.join()
         engine.dispose()
 
 
