@@ -164,9 +164,9 @@ def test_the_process_serves_on_loopback_until_it_is_told_to_stop(number: signal.
                 output, errors = process.communicate(timeout=15)
         finally:
             process.kill()
-    assert (process.returncode, errors) == (0, b"")
-    assert b"sandbox_started" in output
-    assert STATUS_PATH.encode() not in output
+    assert (process.returncode, output) == (0, b"")
+    assert b"sandbox_started" in errors
+    assert STATUS_PATH.encode() not in errors
 
 
 def _answering(port: int) -> http.client.HTTPConnection:
