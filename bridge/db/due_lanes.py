@@ -87,7 +87,8 @@ def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, 
 
 def _due_lanes_statement(state: State) -> Select[Any]:
     lane = LANES[state]
-    anything = select(watches.c.id).where(is_state(state), watches.c.due_at <= _NOW).exists()
+    # The smallest of an index is one probe; whether there is any below `now` might be a scan of the whole table.
+    anything = select(func.min(watches.c.due_at)).where(is_state(state)).scalar_subquery() <= _NOW
     first = select(func.min(lane)).where(is_state(state)).scalar_subquery()
     lanes = select(case((anything, first)).label("name")).cte("lanes", recursive=True)
     following = select(func.min(lane)).where(is_state(state), lane > lanes.c.name)
