@@ -8,8 +8,9 @@ SMALLEST_BYTES = 1024
 
 
 def compressed(response: Response) -> Response:
-    """Return the response in gzip, where the client takes that and it is worth it; what is streamed stays as it is."""
-    if response.is_streamed or (response.content_length or 0) < SMALLEST_BYTES:
+    """Return the response in gzip, where the client takes that and it is worth it; streams and files stay as they are."""
+    is_text = not (response.is_streamed or response.direct_passthrough)
+    if not is_text or (response.content_length or 0) < SMALLEST_BYTES:
         return response
     response.vary.add("Accept-Encoding")
     if request.accept_encodings["gzip"] and "Content-Encoding" not in response.headers:

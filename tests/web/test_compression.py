@@ -4,6 +4,7 @@ import gzip
 import json
 
 import pytest
+from waitress.buffers import ReadOnlyFileBasedBuffer
 
 from tests.web.api import Api
 
@@ -26,4 +27,14 @@ def test_who_does_not_take_gzip_gets_none(sqlite_api: Api, accepted: str) -> Non
 
 def test_a_small_answer_stays_as_it_is(sqlite_api: Api) -> None:
     response = sqlite_api.nobody.send("GET", "/healthz", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in response.headers
+
+
+def test_a_file_stays_as_it_is(sqlite_api: Api) -> None:
+    # As waitress serves it.
+    environ = {"wsgi.file_wrapper": ReadOnlyFileBasedBuffer}
+    headers = {"Accept-Encoding": "gzip"}
+    response = sqlite_api.nobody.send("GET", "/static/docs.css", headers=headers, environ_overrides=environ)
+    assert response.status_code == 200
+    assert len(response.data) >= 1024
     assert "Content-Encoding" not in response.headers
