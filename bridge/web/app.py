@@ -59,7 +59,6 @@ def create_app(parts: Dependencies) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
     add_request_log(app)
-    app.url_map.strict_slashes = False
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     server = Server(
         parts=parts,
@@ -91,4 +90,6 @@ def _route(app: Flask, server: Server, operation: Operation) -> None:
         view_func=server.view(operation),
         methods=[operation.method],
         provide_automatic_options=False,
+        # A slash at the end changes nothing in the API; a proxy's rule for `/metrics` must not be passed by one.
+        strict_slashes=not operation.path.startswith("/v1/"),
     )

@@ -74,6 +74,8 @@ def test_no_header_leads_past_a_rule_for_a_path(web: Web, line: bytes) -> None:
     assert statuses(answered(web, b"/public/metrics", key, line)) == [b"404"]
 
 
-@pytest.mark.parametrize("path", [b"/.//metrics", b"/public/../metrics", b"/%2Fmetrics", b"//metrics"])
+@pytest.mark.parametrize(
+    "path", [b"/.//metrics", b"/public/../metrics", b"/%2Fmetrics", b"//metrics", b"/metrics/"]
+)
 def test_a_path_is_taken_as_it_was_sent(web: Web, path: bytes) -> None:
     assert statuses(answered(web, path, b"Authorization: Bearer " + ADMIN_KEY.encode())) == [b"404"]
