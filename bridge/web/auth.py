@@ -3,7 +3,7 @@
 import re
 import threading
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.db import clients as store
-from bridge.db.clients import Client
 from bridge.db.engine import reading
 from bridge.steps.clients import ADMIN
 from bridge.web.key_throttle import Failures
@@ -25,15 +24,11 @@ _KEY = re.compile(r"[!-~]{1,512}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key.
-
-    `presumed_key` is the key when nobody has looked yet whether it still stands.
-    """
+    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key."""
 
     name: str
     admin: bool
     from_environment: bool = False
-    presumed_key: str | None = field(default=None, repr=False)
 
     def sees(self, client: str) -> bool:
         """Tell whether a watch of that client exists, as far as the caller is concerned."""
@@ -44,7 +39,7 @@ class LastUses:
     """Saves when clients used their keys, in a thread of its own: no request waits for the database's writer.
 
     The thread runs while there is something to save. What the database does not take is dropped: the client's next
-    use is saved, a minute later. Thread-safe.
+    use is saved. Thread-safe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -83,43 +78,26 @@ class Authenticator:
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = Failures()
         self._last_uses = LastUses(engine)
-        # The owners of keys, when these were last looked up: as many as there are clients.
-        self._remembered: dict[str, Client] = {}
 
-    def caller(
-        self, authorization: str | None, address: str, now: datetime, *, presume: bool = False
-    ) -> Caller | Problem:
-        """Return who sent this Authorization header from this address.
-
-        With `presume`, a key that has been looked up before is taken as it was then.
-        """
+    def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
+        """Return who sent this Authorization header from this address."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
-        return self._known(key.strip(), now, presume=presume) or self._refused(address, now)
+        return self._known(key.strip(), now) or self._refused(address, now)
 
-    def _known(self, key: str, now: datetime, *, presume: bool) -> Caller | None:
+    def _known(self, key: str, now: datetime) -> Caller | None:
         if not _KEY.fullmatch(key):
             return None
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
             return Caller(name=ADMIN, admin=True, from_environment=True)
-        client = self._remembered.get(key)
-        if presume and client and not _is_unnoted(client, now):
-            return Caller(name=client.name, admin=client.admin, presumed_key=key)
-        client = self._owner(key)
-        if client is None:
-            self._remembered.pop(key, None)
-            return None
-        self._remembered[key] = self._noted(client, now) if _is_unnoted(client, now) else client
-        return Caller(name=client.name, admin=client.admin)
-
-    def _owner(self, key: str) -> Client | None:
         with reading(self._engine) as connection:
-            return store.by_keys(connection, [key]).get(key)
-
-    def _noted(self, client: Client, now: datetime) -> Client:
-        self._last_uses.note(client.name, now)
-        return replace(client, last_used_at=now)
+            client = store.by_key(connection, key)
+        if client is None:
+            return None
+        if client.last_used_at is None or client.last_used_at <= now - USED_EVERY:
+            self._last_uses.note(client.name, now)
+        return Caller(name=client.name, admin=client.admin)
 
     def _refused(self, address: str, now: datetime) -> Problem:
         if seconds := self._failures.wait_seconds(address, now):
@@ -129,10 +107,6 @@ class Authenticator:
                 headers={"Retry-After": str(seconds)},
             )
         return UNKNOWN_KEY
-
-
-def _is_unnoted(client: Client, now: datetime) -> bool:
-    return client.last_used_at is None or client.last_used_at <= now - USED_EVERY
 
 
 def _unauthenticated(detail: str, challenge: str) -> Problem:

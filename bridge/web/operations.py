@@ -29,7 +29,6 @@ class Access(StrEnum):
 
     OPEN = "open"  # anybody, without a key
     CLIENT = "client"  # any client
-    PRESUMED = "presumed"  # any client; the operation itself sees whether its key still stands
     ADMIN = "admin"  # an admin
 
 

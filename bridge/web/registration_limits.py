@@ -2,13 +2,12 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
-from bridge.db.clients import by_keys
 from bridge.db.engine import reading
 from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, Result, register
@@ -18,14 +17,6 @@ from bridge.web.group_commit import GroupCommit
 COUNTED_EVERY = timedelta(seconds=60)
 # A client that is at its limit may try often; its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KeyGone:
-    """The presumed key does not stand any more: nothing was registered."""
-
-
-_Request = tuple[Registration, str | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +43,7 @@ class Registrar:
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._added: Counter[str] = Counter()
-        self._one = GroupCommit(self._register_presumed)
+        self._one = GroupCommit(self._register)
 
     def room(self, client: str, wanted: int, now: datetime) -> int:
         """Return how many of the wanted watches a client may have open besides those that it has."""
@@ -87,28 +78,13 @@ class Registrar:
             self._counts[client] = count
         return count
 
-    def one(self, wanted: Registration, presumed_key: str | None) -> Result | KeyGone:
-        """Register one watch, in one transaction with those that other threads register now.
-
-        A presumed key is looked up first, with theirs.
-        """
-        return self._one((wanted, presumed_key))
+    def one(self, wanted: Registration) -> Result:
+        """Register one watch, in one transaction with those that other threads register now."""
+        return self._one(wanted)
 
     def many(self, wanted: Sequence[Registration]) -> list[Result]:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
-
-    def _register_presumed(self, requests: Sequence[_Request]) -> list[Result | KeyGone]:
-        keys = {key for _, key in requests if key}
-        standing = self._standing(keys) if keys else {}
-        may_register = [key is None or key in standing for _, key in requests]
-        wanted = [registration for (registration, _), may in zip(requests, may_register, strict=True) if may]
-        results = iter(self.many(wanted))
-        return [next(results) if may else KeyGone() for may in may_register]
-
-    def _standing(self, keys: Collection[str]) -> Collection[str]:
-        with reading(self._engine) as connection:
-            return by_keys(connection, keys)
 
     def _register(self, wanted: Sequence[Registration]) -> list[Result]:
         results = register(self._engine, wanted, now=self._clock())

@@ -45,16 +45,6 @@ class Server:
         if isinstance(caller, Problem):
             return caller
         g.client = caller.name or None
-        answer = self._carried_out(operation, names, caller, now)
-        if caller.presumed_key and isinstance(answer, Problem):
-            # What is wrong is told to a key that still stands; another is refused, and counted.
-            standing = self._admitted(Access.CLIENT, request, now)
-            return standing if isinstance(standing, Problem) else answer
-        return answer
-
-    def _carried_out(
-        self, operation: Operation, names: dict[str, str], caller: Caller, now: datetime
-    ) -> Reply | Problem:
         if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
             return NO_ID
         context = Context(self.parts)
@@ -68,9 +58,7 @@ class Server:
     def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
         if access is Access.OPEN:
             return _NOBODY
-        header = request.headers.get("Authorization")
-        presume = access is Access.PRESUMED
-        caller = self.door.caller(header, request.remote_addr or "", now, presume=presume)
+        caller = self.door.caller(request.headers.get("Authorization"), request.remote_addr or "", now)
         if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
             return Problem(status=403, detail="Only an admin's API key may do this.")
         return caller

@@ -13,10 +13,8 @@ from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
 from bridge.steps.register import Contended, Differs, Registered, Registration, Result
-from bridge.web.auth import UNKNOWN_KEY
-from bridge.web.operations import Access, Answered, Call, Reply, Resource
+from bridge.web.operations import Answered, Call, Reply, Resource
 from bridge.web.problems import Fault, Problem
-from bridge.web.registration_limits import KeyGone
 from bridge.web.requests import (
     AccountName,
     Body,
@@ -103,7 +101,6 @@ class ShownResults(Shown):
 
 @resource.operation(
     "POST /v1/watches",
-    access=Access.PRESUMED,
     body=NewWatch,
     answers={
         201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
@@ -122,8 +119,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     if _without_room(call, [wanted]):
         return _full(call)
     call.ensure_client()
-    result = call.registrar.one(wanted, call.caller.presumed_key)
-    return UNKNOWN_KEY if isinstance(result, KeyGone) else to_response(call, result)
+    return to_response(call, call.registrar.one(wanted))
 
 
 def to_response(call: Call, result: Result) -> Reply | Problem:
