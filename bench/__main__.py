@@ -18,7 +18,7 @@ Scenario = Callable[[Bench], report.Findings]
 PEERS = "peers"
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.run,
-    "seats": slots.run,
+    "slots": slots.run,
     "registration": registration.run,
     "latency": latency.run,
     "neighbours": neighbours.run,

@@ -18,7 +18,7 @@ from bridge.core import polling, quota
 from bridge.core.quota import Rate, Usage
 
 TICK_SECONDS = 0.25
-SEATS = 32
+SLOTS = 32
 # The rate of the contract's defaults: 5 requests a second, less the slack of `quota`.
 ACCOUNT = Rate(requests=100, seconds=10, share=0.5)
 UNBOUNDED = Rate(requests=900_000, seconds=1, share=1)
@@ -169,7 +169,7 @@ def simulate(tasks: Sequence[Task], policy: Policy, rate: Rate, *, until: float 
     while (waiting or len(due)) and now < until:
         while waiting and waiting[0][0] <= now:
             due.add(heappop(waiting)[2])
-        wanted = min(SEATS, len(due))
+        wanted = min(SLOTS, len(due))
         granted = quota.grant(rate, usage, wanted=wanted, now=_instant(now))
         usage = quota.spend(rate, usage, requests=granted, now=_instant(now)) if granted else usage
         for task in due.take(granted, plenty=granted == wanted, now=now) if granted else ():

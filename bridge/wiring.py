@@ -36,7 +36,7 @@ from bridge.worker.loop import Worker
 
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
 MARGIN_SECONDS = 5.0
-# Idle connections to receivers, in all and of each seat: a process has 1,024 descriptors at first.
+# Idle connections to receivers, in all and of each slot: a process has 1,024 descriptors at first.
 IDLE_CONNECTIONS = 400
 MOST_HOSTS = 10
 # What a web process accepts at a time, most of them idle.

@@ -1,7 +1,7 @@
 """Whether one who hangs, is paused or is slow makes the others wait.
 
 Tasks fall due one by one, open loop, alone and beside each bad neighbour; what is measured is the time
-from a task's being due to its callback's arrival, waits for a seat included. A tick of the clock, 0.25 s,
+from a task's being due to its callback's arrival, waits for a slot included. A tick of the clock, 0.25 s,
 is part of it.
 """
 
@@ -49,7 +49,7 @@ def run(bench: Bench) -> Findings:
     ]
     lines = [(name, percentile(of, 50) * 1000, max(of) * 1000) for name, of in p95.items()]
     table = Table(
-        title="p95 from due to called back, 32 seats, PostgreSQL",
+        title="p95 from due to called back, 32 slots, PostgreSQL",
         columns=("", "ms, median of the runs", "ms, the worst run"),
         lines=lines,
     )

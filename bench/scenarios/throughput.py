@@ -14,7 +14,7 @@ from bench.processes import ROOT, python
 from bench.report import Findings, Row, Table, at_least, at_most, ratios
 from bench.system import Run
 
-# The default: what waits ahead of the seats makes the batches full, so that more seats gain nothing.
+# The default: what waits ahead of the slots makes the batches full, so that more slots gain nothing.
 CONCURRENCY = "32"
 BOUND = "two bare requests calls"
 # As many of the tasks go first: every thread has its connections then.

@@ -1,4 +1,4 @@
-"""Who gets a worker's free seats: every lane some, none so many that the others stand."""
+"""Fairness: shares a worker's free slots among lanes. A lane is an account's polls, or a host's callbacks."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from bridge.core.watch import State, Watch
 
-# A lane may hold this many times the seats that stay free (dynamic thresholds, Choudhury and
-# Hahne 1998): alone it gets nearly all, and yet a newcomer always finds a seat.
+# A lane may hold this many times the slots that stay free (dynamic thresholds, Choudhury and
+# Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
 FREE_SHARE = 7
 
 # What steps are counted by: an account's polls, a host's callbacks.
@@ -25,7 +25,7 @@ def lane_of(watch: Watch) -> Lane:
 class Due:
     """A lane with due steps: since when, and how many more a worker may claim.
 
-    `doubtful` when the other side still has to prove that it is well.
+    `recovering` when the other side has failed, and has not yet answered well as often as it must.
     """
 
     since: datetime
@@ -36,8 +36,8 @@ class Due:
 def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
     """Return how many more steps of each lane may be claimed, those that have waited longest first.
 
-    All doubtful lanes together get no more than `doubtful`: each of a hundred dead hosts has only
-    one probe on the way, and yet they would hold every seat. Lanes that get none are left out.
+    All recovering lanes together get no more than `recovering`: each of a hundred dead hosts has only one trial
+    request in flight, and yet together they would hold every slot. Lanes that get none are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -49,10 +49,10 @@ def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
 
 
 def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[Key, int]:
-    """Share `free` seats among the lanes of `most`, one at a time, in turn.
+    """Share `free` slots among the lanes of `most`, one at a time, in turn.
 
-    `most` says how many seats each may hold, in the order of who goes first; `held`, how many
-    each holds now. Lanes that get none are left out.
+    `most` says how many slots each lane may hold, in the order in which they are served; `held`, how many each
+    holds now. Lanes that get none are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)
@@ -61,9 +61,9 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
         for lane in waiting[:free]:
             given[lane] += 1
         free -= min(free, len(waiting))
-    return {lane: seats for lane, seats in given.items() if seats}
+    return {lane: slots for lane, slots in given.items() if slots}
 
 
 def ceiling(most: int, free: int) -> int:
-    """Return how many of its `most` seats a lane may hold while so many are free."""
+    """Return how many of its `most` slots a lane may hold while so many are free."""
     return min(most, FREE_SHARE * free)

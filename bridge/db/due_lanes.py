@@ -11,7 +11,7 @@ from bridge.db.claims import LANES
 from bridge.db.dialect_sql import each
 from bridge.db.tables import Instant, is_state, watches
 
-# More than any worker has seats for.
+# More than any worker has slots for.
 MOST_LANES = 5_000
 # A step may become visible later than it falls due, by the time that its transaction took.
 LATEST_COMMIT = timedelta(seconds=2)

@@ -172,7 +172,7 @@ class Resolver:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        self._seats = threading.BoundedSemaphore(RESOLVER_THREADS)
+        self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
         """Every address of `host`, at least one. Raises Unreachable."""
@@ -185,7 +185,7 @@ class Resolver:
         return found
 
     def _within(self, host: str, deadline: Deadline) -> Sequence[str]:
-        if not self._seats.acquire(timeout=max(0, deadline.left_seconds)):
+        if not self._slots.acquire(timeout=max(0, deadline.left_seconds)):
             raise Unreachable(f"DNS {deadline}")
         results: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
         self._start_looking_up(host, results)
@@ -200,8 +200,8 @@ class Resolver:
     def _start_looking_up(self, host: str, results: "queue.SimpleQueue[Sequence[str] | Exception]") -> None:
         try:
             threading.Thread(target=self._look_up, args=(host, results), name="resolver", daemon=True).start()
-        except RuntimeError:  # No thread could be started: nobody else would give the seat back.
-            self._seats.release()
+        except RuntimeError:  # No thread could be started: nobody else would give the slot back.
+            self._slots.release()
             raise
 
     def _look_up(self, host: str, results: "queue.SimpleQueue[Sequence[str] | Exception]") -> None:
@@ -210,7 +210,7 @@ class Resolver:
         except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
             results.put(error)
         finally:
-            self._seats.release()
+            self._slots.release()
 
 
 def _why_unresolved(error: OSError | UnicodeError) -> str:

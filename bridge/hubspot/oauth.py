@@ -44,7 +44,7 @@ HEADERS = {
 # Shorter than an account's first pause, 30 s: each probe after a pause may try once, and no more.
 AT_FAULT_HOLD_SECONDS = 20.0
 
-# A refresh takes HubSpot some tenths of a second; who waits for one occupies a seat.
+# A refresh takes HubSpot some tenths of a second; who waits for one occupies a slot.
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 

@@ -122,7 +122,7 @@ class Deliveries:
     ) -> dict[str, Watch]:
         """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
 
-        Only towards hosts that are well, and only as many as `shares` has seats for.
+        Only towards hosts that are well, and only as many as `shares` has slots for.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -144,7 +144,7 @@ class Deliveries:
         *,
         recovering: Collection[str] = (),
     ) -> list[Job]:
-        """Return claimed watches with what their callbacks take; those to `doubtful` hosts are probes.
+        """Return claimed watches with what their callbacks take; those to `recovering` hosts are trial requests.
 
         `hubspot` holds the last answers of those whose poll has just brought one; the others' are read.
         """
@@ -165,7 +165,7 @@ class Deliveries:
         ]
 
     def work(self, job: Job) -> Done:
-        """Sign, POST, and decide. Runs in a seat of its own; no transaction is open."""
+        """Sign, POST, and decide. Runs in a thread of the pool; no transaction is open."""
         started_at = self._clock()
         answer = self._answer(job, started_at)
         attempted = delivery.after_attempt(

@@ -112,7 +112,7 @@ class Polls:
         accounts = self._accounts.load(connection, shares)
         # Granted again, now that nobody else can: others may have used the quota meanwhile.
         held = store.lock_accounts(connection, shares)
-        # One more than there are seats for tells whether the quota leaves watches waiting.
+        # One more than there are slots for tells whether the quota leaves watches waiting.
         granted = _granted(accounts, held, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._take(connection, granted, shares, held, now)
         spent = Counter(watch.account for watch in watches)
@@ -162,7 +162,7 @@ class Polls:
         return watches
 
     def work(self, job: Job) -> Done:
-        """Ask HubSpot, and decide. Runs in a seat of its own; no transaction is open."""
+        """Ask HubSpot, and decide. Runs in a thread of the pool; no transaction is open."""
         kind = KINDS[job.watch.kind]
         answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
         now = self._clock()

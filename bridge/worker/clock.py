@@ -46,7 +46,7 @@ class Clock:
         self._stopping = False
         # Each job has a thread of its own, so that none waits for another.
         jobs = {
-            worker.shift: TICK_SECONDS,
+            worker.drain: TICK_SECONDS,
             self._unless_away(self._time_out): OVERDUE_SECONDS,
             self._unless_away(self._beat): HEARTBEAT_SECONDS,
             self._unless_away(self._prune): PRUNE_SECONDS,

@@ -1,7 +1,7 @@
-"""A worker: fills its seats with due steps and saves what comes of them, in small batches.
+"""The worker's loop: collect results, save them in one transaction, claim due watches, hand them to the pool.
 
-Only what will start in a moment is claimed, and what does not start is given back. One thread
-claims and saves; the seats only talk, and no transaction is open while they do.
+One thread runs the loop; the pool's threads make the requests, and no transaction is open while they do. Only what
+will start in a moment is claimed, and what does not start in time is given back.
 """
 
 import math
@@ -20,23 +20,23 @@ from bridge.core.watch import State, Watch
 from bridge.db import claims, lost_leases
 from bridge.db.engine import AWAY, reading
 from bridge.steps import deliver, poll
-from bridge.worker.pool import Done, Job, Seats
+from bridge.worker.pool import Done, Job, WorkerPool
 
 log = structlog.get_logger()
 
-# While seats are busy, due work is looked for as often as the clock ticks.
+# While requests are in flight, due work is looked for as often as the clock ticks.
 TICK_SECONDS = 0.25
-# While rounds fail, most likely because the database is away, there are fewer; what is done waits to be saved.
+# How long the loop waits after each failure in a row, most likely of the database; results wait to be saved.
 AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-# No host may hold more than this share of the seats.
+# No host may have more than this share of the pool's threads: a fourth.
 HOST_SHARE = 4
-# What could not start in this time is given back: whoever has a seat may have it. It is less than the
-# quota's slack, so that what has waited cannot burst.
+# What could not start in this time is given back, to a worker with a free thread. It is less than the quota's
+# slack, so that what has waited cannot come as a burst.
 PATIENCE_SECONDS = 0.4
 
 
 class Worker:
-    """Polls and delivers with `concurrency` requests in flight. `shift` and `stop` may race."""
+    """Polls and delivers with `concurrency` requests in flight. `drain` and `stop` may be called by two threads."""
 
     def __init__(
         self,
@@ -54,53 +54,55 @@ class Worker:
         self._deliveries = deliveries
         self._clock = clock
         self._at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
-        self._seats = Seats(concurrency, self._work, at_once=self._at_once, patience_seconds=PATIENCE_SECONDS)
+        self._pool = WorkerPool(
+            concurrency, self._work, at_once=self._at_once, patience_seconds=PATIENCE_SECONDS
+        )
         self._unsaved: list[Done] = []
         self._unstarted: list[Watch] = []
         self._failures = 0
-        self._shift = threading.Lock()
+        self._draining = threading.Lock()
         self._stopping = threading.Event()
         self._stop_at = math.inf
-        self._round_at = time.monotonic()
+        self._iterated_at = time.monotonic()
 
     @property
     def idle_seconds(self) -> float:
-        """How long ago the last round ended well: much more than a tick means that something is stuck."""
-        return time.monotonic() - self._round_at
+        """How long ago the loop last ran without an error: much more than a tick means that something is stuck."""
+        return time.monotonic() - self._iterated_at
 
-    def shift(self) -> None:
-        """Work until nothing is due and nobody is at work. One shift at a time."""
-        with self._shift:
-            while self._round() and time.monotonic() < self._stop_at:
+    def drain(self) -> None:
+        """Work until nothing is due and nothing is in flight. A second caller waits for the first."""
+        with self._draining:
+            while self._iterate() and time.monotonic() < self._stop_at:
                 pass
 
     def wind_down(self, grace_seconds: float) -> None:
-        """Claim nothing more, and end the shift when what is in flight is done or the grace is over."""
+        """Claim nothing more, and let `drain` return when what is in flight is done or the grace is over."""
         # A second signal may come while the first one is at the Event: it must not touch it.
         if self._stop_at == math.inf:
             self._stop_at = time.monotonic() + grace_seconds
             self._stopping.set()
 
     def stop(self, grace_seconds: float) -> None:
-        """Wind down, and give back what could not be finished. Counts from the first wind-down."""
+        """Wind down, and give back what could not be finished. The grace counts from the first `wind_down`."""
         self.wind_down(grace_seconds)
-        self.shift()
-        with self._shift:
-            self._seats.close()
-            self._unstarted += [job.watch for job in self._seats.seated]
+        self.drain()
+        with self._draining:
+            self._pool.close()
+            self._unstarted += [job.watch for job in self._pool.jobs]
             if given := self._give_back():
                 log.warning("leases_given_back", watches=given)
 
-    def _round(self) -> bool:
+    def _iterate(self) -> bool:
         """Collect, save, claim. False when there is nothing more to wait for."""
-        self._unsaved += self._seats.collect(TICK_SECONDS)
-        self._unstarted += [job.watch for job in self._seats.take_back(everything=self._stopping.is_set())]
+        self._unsaved += self._pool.collect(TICK_SECONDS)
+        self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
         try:
             self._save_all()
             self._give_back()
             if not self._stopping.is_set():
-                self._seat(self._claim())
+                self._submit(self._claim())
         except AWAY as error:
             # Its first line is the driver's own; the SQL with its parameters follows below.
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
@@ -110,8 +112,8 @@ class Worker:
             self._back_off(wait)
         else:
             self._failures = 0
-            self._round_at = time.monotonic()
-        return bool(self._seats.seated or self._unsaved or self._unstarted)
+            self._iterated_at = time.monotonic()
+        return bool(self._pool.jobs or self._unsaved or self._unstarted)
 
     def _give_back(self) -> int:
         if not self._unstarted:
@@ -121,9 +123,9 @@ class Worker:
         self._unstarted = []
         return given
 
-    def _seat(self, jobs: Sequence[Job]) -> None:
+    def _submit(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            self._seats.seat(job)
+            self._pool.submit(job)
 
     def _back_off(self, seconds: float) -> None:
         self._failures += 1
@@ -139,21 +141,21 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.Job) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        if self._seats.room <= 0:
+        if self._pool.room <= 0:
             return []
         now = self._clock()
         with reading(self._engine) as connection:
             due = {
                 (step.state, name): lane
                 for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._seats.room_of, now).items()
+                for name, lane in step.lanes(connection, self._pool.room_of, now).items()
             }
         if not due:
             return []
-        probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._seats.seated)
+        probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._pool.jobs)
         more = sharing.longest_first(due, recovering=self._at_once[State.DELIVERING] - probes)
-        most = {lane: self._seats.held[lane] + count for lane, count in more.items()}
-        shares = sharing.share(self._seats.room, self._seats.held, most)
+        most = {lane: self._pool.held[lane] + count for lane, count in more.items()}
+        shares = sharing.share(self._pool.room, self._pool.held, most)
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
@@ -161,23 +163,23 @@ class Worker:
             ]
 
     def _save_all(self) -> None:
-        """Save all that is done in one transaction, and seat the callbacks that may start at once."""
+        """Save all results in one transaction, and submit the callbacks that may start at once."""
         if not self._unsaved:
             return
         try:
-            self._seat(self._save(self._unsaved))
+            self._submit(self._save(self._unsaved))
             self._unsaved = []
         except AWAY:
             raise
-        except Exception:  # noqa: BLE001 -- told for the one result that causes it, below
+        except Exception:  # noqa: BLE001 -- logged for the one result that causes it, below
             self._save_each()
 
     def _save_each(self) -> None:
-        """One result that cannot be saved, for whatever reason, must not take the others with it."""
+        """Save each result in a transaction of its own: one that cannot be saved must not keep back the others."""
         while self._unsaved:
             done = self._unsaved[0]
             try:
-                self._seat(self._save([done]))
+                self._submit(self._save([done]))
             except AWAY:
                 raise
             except Exception:
@@ -210,8 +212,8 @@ class Worker:
         if not ended or self._stopping.is_set():
             return results
         hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
-        most = {host: self._seats.held[host] + self._seats.room_of(host) for host in hosts}
-        shares = _of(State.DELIVERING, sharing.share(self._seats.room, self._seats.held, most))
+        most = {host: self._pool.held[host] + self._pool.room_of(host) for host in hosts}
+        shares = _of(State.DELIVERING, sharing.share(self._pool.room, self._pool.held, most))
         claimed = self._deliveries.claimed(connection, ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 

@@ -1,4 +1,4 @@
-"""Seats: the threads that talk to HubSpot and to receivers, one request each."""
+"""The worker's threads: each makes one request at a time, to HubSpot or to a receiver."""
 
 import math
 import threading
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 Job = poll.Job | deliver.Job
 Done = poll.Done | deliver.Done
 
-# As many jobs may wait for a seat as seats were freed in this time: about how long each will wait.
+# As many jobs may wait for a thread as threads became free in this time: about how long each will wait.
 AHEAD_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
 GATHER_SECONDS = 0.005
@@ -29,9 +29,9 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """A lane's jobs that wait, since when, and how many are at work.
+    """The jobs of one lane: those that wait, each with the instant since when, and how many are at work.
 
-    `halted` when one has failed: no other starts until somebody has decided anew.
+    `halted` after a failure: no other job of the lane starts until the next claim has decided about it.
     """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
@@ -39,10 +39,10 @@ class _Queue:
     halted: bool = False
 
 
-class Seats:
-    """A fixed number of threads, started when they are first needed, and the jobs that wait for one.
+class WorkerPool:
+    """A fixed number of threads, started when they are first needed, and the jobs that wait for them.
 
-    Only one thread may seat jobs, collect what is done, and take back what waits.
+    `submit`, `collect` and `take_back` are for one thread alone, the one that claims and saves.
     """
 
     def __init__(
@@ -54,9 +54,10 @@ class Seats:
         patience_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`work` returns None when there is nothing to save; `at_once` seats work for one lane at a time.
+        """Make a pool of `count` threads.
 
-        What has waited for longer than `patience_seconds` does not start any more.
+        `work` does a job, and returns None when there is nothing to save. `at_once` is how many jobs of one lane may
+        be at work at a time, by the lane's state. A job that has waited for `patience_seconds` is not started.
         """
         self._count = count
         self._patience_seconds = patience_seconds
@@ -64,7 +65,7 @@ class Seats:
         self.held: Counter[Lane] = Counter()
         self._work = work
         self._at_once = at_once
-        self._seated: dict[int, Job] = {}
+        self._jobs: dict[int, Job] = {}
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
@@ -72,18 +73,18 @@ class Seats:
         self._lock = threading.Lock()
         self._free = count
         self._lanes: dict[Lane, _Queue] = {}
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._ready: SimpleQueue[Job | None] = SimpleQueue()
         self._finished: SimpleQueue[tuple[float, Job, Done | None]] = SimpleQueue()
 
     @property
-    def seated(self) -> Sequence[Job]:
-        """The jobs that are here, at work or waiting."""
-        return list(self._seated.values())
+    def jobs(self) -> Sequence[Job]:
+        """The jobs that are at work or wait, the oldest first."""
+        return list(self._jobs.values())
 
     @property
     def room(self) -> int:
-        """How many more jobs would be at work within AHEAD_SECONDS."""
-        return self._count + len(self._freed) - len(self._seated)
+        """How many more jobs would be at work within AHEAD_SECONDS; below 0 when too many wait."""
+        return self._count + len(self._freed) - len(self._jobs)
 
     def room_of(self, lane: Lane) -> int:
         """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
@@ -93,20 +94,20 @@ class Seats:
         # What is done counts until it is collected: before, nobody knows how it went.
         return max(0, may_work + self._freed_of[lane] - self.held[lane])
 
-    def seat(self, job: Job) -> None:
-        """Start a job as soon as a seat is free and its lane has not too many at work."""
-        self._seated[id(job)] = job
+    def submit(self, job: Job) -> None:
+        """Start a job as soon as a thread is free and its lane has fewer at work than it may have."""
+        self._jobs[id(job)] = job
         lane = lane_of(job.watch)
         self.held[lane] += 1
         with self._lock:
             self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
             self._start_waiting()
-        if len(self._threads) < min(self._count, len(self._seated)):
+        if len(self._threads) < min(self._count, len(self._jobs)):
             self._start_thread()
 
     def _start_thread(self) -> None:
         # Daemons: a look-up that hangs must not keep a stopped process alive.
-        thread = threading.Thread(target=self._sit, name=f"seat-{len(self._threads)}", daemon=True)
+        thread = threading.Thread(target=self._run, name=f"worker-{len(self._threads)}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -117,14 +118,14 @@ class Seats:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Start whoever may, lane after lane, while seats are free."""
-        # At most so many lanes have all that they may have as there are seats: the first others get one.
+        """Start waiting jobs, one of each lane in turn, while threads are free."""
+        # No more lanes than there are threads can have all that they may have: one of the next can start.
         for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
                 self._free -= 1
-                self._jobs.put(queue.waiting.popleft()[1])
+                self._ready.put(queue.waiting.popleft()[1])
                 # Next time it is the others' turn.
                 self._lanes[lane] = self._lanes.pop(lane)
             if not self._free:
@@ -137,8 +138,8 @@ class Seats:
         return in_time and queue.at_work < ceiling(self._at_once[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Done]:
-        """Wait for something to be done, gather what comes with it, and free those seats."""
-        finished = self._gathered(timeout_seconds) if self._seated else []
+        """Wait until a job is done; return the results of all jobs that are done by then."""
+        finished = self._gathered(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
             lane = self._leave(job)
             if done and done.may_follow:
@@ -155,20 +156,20 @@ class Seats:
             finished = [self._finished.get(timeout=timeout_seconds)]
         except Empty:
             return []
-        self._gather(len(self._seated) // 2)
+        self._gather(len(self._jobs) // 2)
         while not self._finished.empty():
             finished.append(self._finished.get())
         return finished
 
     def _gather(self, enough: int) -> None:
-        """Wait a moment for half of the jobs: the fuller a batch, the less each result costs."""
+        """Wait a moment until half of the jobs are done: the fuller a batch, the less each result costs."""
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
                 return
             time.sleep(GATHER_SECONDS)
 
     def take_back(self, *, everything: bool = False) -> list[Job]:
-        """Return the jobs that have waited too long, or whose lane has failed: they will not be started."""
+        """Return the jobs that have waited too long, and those whose lane has failed. They are not started."""
         since = math.inf if everything else self._clock() - self._patience_seconds
         taken: list[Job] = []
         with self._lock:
@@ -189,7 +190,7 @@ class Seats:
             del self._lanes[lane]
 
     def _leave(self, job: Job) -> Lane:
-        del self._seated[id(job)]
+        del self._jobs[id(job)]
         lane = lane_of(job.watch)
         _lower(self.held, lane)
         return lane
@@ -197,23 +198,23 @@ class Seats:
     def close(self) -> None:
         """Let the threads end once they have nothing to do."""
         for _ in self._threads:
-            self._jobs.put(None)
+            self._ready.put(None)
 
-    def _sit(self) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _run(self) -> None:
+        while (job := self._ready.get()) is not None:
             done = None
             try:
                 done = self._try(job)
             finally:
-                self._rise(job, done)
+                self._finish(job, done)
 
-    def _rise(self, job: Job, done: Done | None) -> None:
+    def _finish(self, job: Job, done: Done | None) -> None:
         lane, done_at = lane_of(job.watch), self._clock()
         with self._lock:
             queue = self._lanes[lane]
             queue.at_work -= 1
             self._free += 1
-            # What waits must not follow into a trouble: whether it may is decided anew.
+            # What waits must not repeat a failure: the next claim decides whether it may start.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
             self._start_waiting()
@@ -223,7 +224,7 @@ class Seats:
         try:
             return self._work(job)
         except Exception:
-            # A bug must cost one step, not a seat: the watch comes back when its lease runs out.
+            # A bug must cost one step, not a thread: the watch is claimed again when its lease runs out.
             log.exception("step_crashed", watch=job.watch.id)
             return None
 

@@ -63,7 +63,7 @@ class Stage:
             self.clock.passes(seconds / steps)
             with self.engine.begin() as connection:
                 housekeeping.beat(connection, WORKER, self.clock())
-            self.worker.shift()
+            self.worker.drain()
 
     def watch(self, watch_id: str) -> dict[str, Any]:
         return members(self.admin.get(f"/v1/watches/{watch_id}"))

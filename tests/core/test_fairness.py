@@ -1,4 +1,4 @@
-"""Seats are shared so that nobody goes without and nobody gets all."""
+"""Slots are shared so that nobody goes without and nobody gets all."""
 
 import pytest
 from hypothesis import given
@@ -22,31 +22,31 @@ COUNTS = st.integers(0, 40)
         pytest.param(8, {}, {}, {}, id="nobody wants any"),
         pytest.param(10, {}, {"a": 8, "b": 1, "c": 8}, {"a": 5, "b": 1, "c": 4}, id="in turn"),
         pytest.param(2, {}, {"a": 8, "b": 8, "c": 8}, {"a": 1, "b": 1}, id="in order, when few are free"),
-        pytest.param(1, {"a": 7}, {"a": 32, "b": 8}, {"b": 1}, id="a newcomer gets the last seat"),
-        pytest.param(1, {"a": 31}, {"a": 32}, {}, id="who holds nearly all leaves the last seat"),
-        pytest.param(1, {}, {"a": 1}, {"a": 1}, id="a worker with one seat uses it"),
+        pytest.param(1, {"a": 7}, {"a": 32, "b": 8}, {"b": 1}, id="a newcomer gets the last slot"),
+        pytest.param(1, {"a": 31}, {"a": 32}, {}, id="who holds nearly all leaves the last slot"),
+        pytest.param(1, {}, {"a": 1}, {"a": 1}, id="a worker with one slot uses it"),
     ],
 )
-def test_free_seats_go_round(
+def test_free_slots_go_round(
     free: int, held: dict[str, int], most: dict[str, int], shares: dict[str, int]
 ) -> None:
     assert share(free, held, most) == shares
 
 
 @given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, COUNTS))
-def test_never_more_seats_than_are_free_nor_than_a_lane_may_hold(
+def test_never_more_slots_than_are_free_nor_than_a_lane_may_hold(
     free: int, held: dict[str, int], most: dict[str, int]
 ) -> None:
     shares = share(free, held, most)
     assert sum(shares.values()) <= free
     assert shares.keys() <= most.keys()
-    for lane, seats in shares.items():
-        assert seats >= 1
-        assert held.get(lane, 0) + seats <= most[lane]
+    for lane, slots in shares.items():
+        assert slots >= 1
+        assert held.get(lane, 0) + slots <= most[lane]
 
 
 @given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, st.integers(1, 40)))
-def test_every_newcomer_gets_a_seat_if_there_are_enough(
+def test_every_newcomer_gets_a_slot_if_there_are_enough(
     free: int, held: dict[str, int], most: dict[str, int]
 ) -> None:
     shares = share(free, held, most)
@@ -60,13 +60,13 @@ def test_every_newcomer_gets_a_seat_if_there_are_enough(
 @given(free=st.integers(1, 40), most=st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_who_wants_as_much_gets_as_much_give_or_take_one(free: int, most: list[int]) -> None:
     shares = share(free, {}, dict(enumerate(most)))
-    satisfied = [lane for lane, seats in shares.items() if seats == most[lane]]
+    satisfied = [lane for lane, slots in shares.items() if slots == most[lane]]
     greedy = [shares.get(lane, 0) for lane in range(len(most)) if lane not in satisfied]
     assert max(greedy, default=0) - min(greedy, default=0) <= 1
 
 
 @given(count=st.integers(1, 64), most=st.dictionaries(LANES, st.integers(1, 64), min_size=1))
-def test_a_lane_that_comes_later_finds_a_seat_beside_one_that_took_all_it_could(
+def test_a_lane_that_comes_later_finds_a_slot_beside_one_that_took_all_it_could(
     count: int, most: dict[str, int]
 ) -> None:
     first, *_ = most

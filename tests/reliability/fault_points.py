@@ -62,7 +62,7 @@ def _has_jobs(jobs: Any, *_: Any) -> bool:
 
 
 def _is(kind: type) -> Callable[..., bool]:
-    return lambda _seats, job: isinstance(job, kind)
+    return lambda _pool, job: isinstance(job, kind)
 
 
 def _sent_by(method: str) -> Callable[..., bool]:
@@ -95,7 +95,7 @@ REGISTER = {
 POLL = {
     "poll: before the claim": _before(poll.Polls, "claim", _has_shares),
     "poll: before the claim's commit": _before_the_commit(poll.Polls, "claim", _has_jobs),
-    "poll: claimed": _before(pool.Seats, "seat", _is(poll.Job)),
+    "poll: claimed": _before(pool.WorkerPool, "submit", _is(poll.Job)),
     "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
     "poll: answered": _after(poll.Polls, "work"),
     "poll: before the commit": _before_the_commit(claims, "save", _polls),
@@ -105,7 +105,7 @@ POLL = {
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
     "deliver: before the claim's commit": _before_the_commit(deliver.Deliveries, "claim", _has_jobs),
-    "deliver: claimed": _before(pool.Seats, "seat", _is(deliver.Job)),
+    "deliver: claimed": _before(pool.WorkerPool, "submit", _is(deliver.Job)),
     "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
     "deliver: answered": _after(deliver.Deliveries, "work"),
     "deliver: before the commit": _before_the_commit(claims, "save", _attempts),

@@ -194,7 +194,7 @@ def at_work(worker: Worker) -> Iterator[Worker]:
 
     def shifts() -> None:
         while not over.wait(0.02):
-            worker.shift()
+            worker.drain()
 
     thread = threading.Thread(target=shifts)
     thread.start()

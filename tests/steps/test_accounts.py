@@ -44,20 +44,20 @@ def test_a_401_pauses_the_account_one_probes_and_all_go_on_when_it_is_mended(rig
     account.reply = EXPIRED
     watches, worker = [rig.registered(f"T{number}") for number in range(20)], rig.worker(concurrency=8)
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     asked = account.asked
     assert 1 <= asked <= 8, "only what was on the way already"
     assert pause_of(rig) == pytest.approx(30, abs=1)
     rig.clock.passes(28)
-    worker.shift()
+    worker.drain()
     assert account.asked == asked
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     assert account.asked == asked + 1, "one probe alone"
     assert pause_of(rig) == pytest.approx(60, abs=1)
     account.reply = COMPLETE
     rig.clock.passes(60)
-    worker.shift()
+    worker.drain()
     assert account.asked == asked + 1 + 20
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
     assert rig.account().breaker == CircuitBreaker()
@@ -67,7 +67,7 @@ def test_a_paused_account_says_why_on_itself_and_on_the_watch_that_asked(rig: Ri
     Account(rig).reply = EXPIRED
     watch = rig.registered("T1")
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     reason = "HubSpot answered 401: This token expired. Give the account a valid token."
     assert rig.account().breaker.reason == rig.now(watch).last_error == reason
     assert [line["reason"] for line in rig.events("account_paused")] == [reason]
@@ -76,7 +76,7 @@ def test_a_paused_account_says_why_on_itself_and_on_the_watch_that_asked(rig: Ri
 def test_an_account_without_a_token_asks_nothing_and_says_what_to_do(rig: Rig) -> None:
     watch = rig.registered("T1")
     rig.clock.passes(2)
-    rig.worker(token=None).shift()
+    rig.worker(token=None).drain()
     assert not rig.hubspot.requests
     assert "HUBSPOT_ACCESS_TOKEN" in (rig.now(watch).last_error or "")
     assert pause_of(rig) == pytest.approx(30, abs=1)
@@ -93,10 +93,10 @@ def test_a_worker_without_a_token_leaves_the_account_to_one_that_has_it(rig: Rig
     beats(rig, "without", has_credentials=False)
     beats(rig, "with", has_credentials=True)
     rig.clock.passes(2)
-    rig.worker(name="without", token=None).shift()
+    rig.worker(name="without", token=None).drain()
     assert (rig.now(watch).polls, rig.now(watch).last_error) == (0, None)
     assert rig.events("account_paused") == []
-    rig.worker(name="with").shift()
+    rig.worker(name="with").drain()
     assert rig.now(watch).state is State.DELIVERED
 
 
@@ -104,7 +104,7 @@ def test_when_the_worker_that_has_the_token_is_gone_the_other_says_what_to_do(ri
     watch = rig.registered("T1")
     beats(rig, "with", has_credentials=True)
     rig.clock.passes(31)
-    rig.worker(name="without", token=None).shift()
+    rig.worker(name="without", token=None).drain()
     assert "HUBSPOT_ACCESS_TOKEN" in (rig.now(watch).last_error or "")
     assert pause_of(rig) == pytest.approx(30, abs=1)
 
@@ -128,16 +128,16 @@ def test_an_account_that_is_asked_to_wait_waits_and_no_other_does(
     first, second = rig.registered("T1"), rig.registered("S1", account="second")
     rig.clock.passes(2)
     worker = rig.worker()
-    worker.shift()
+    worker.drain()
     assert rig.now(second).state is State.DELIVERED
     assert pause_of(rig) == pytest.approx(seconds, abs=1)
     assert pause_of(rig, "second") == 0
     rig.clock.passes(seconds - 1)
-    worker.shift()
+    worker.drain()
     assert busy.asked == 1
     busy.reply = COMPLETE
     rig.clock.passes(1)
-    worker.shift()
+    worker.drain()
     assert (busy.asked, rig.now(first).state) == (2, State.DELIVERED)
 
 
@@ -147,14 +147,14 @@ def test_the_next_probe_is_for_an_old_watch_however_urgent_the_young_one_is_that
     rig.tasks.set("OLD", PENDING)
     old, worker = rig.registered("OLD", timeout_seconds=86_400), rig.worker()
     rig.clock.passes(3_600)
-    worker.shift()
+    worker.drain()
     rig.clock.passes(117)
     young = rig.registered("YOUNG", kind="crm-export")
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     assert (rig.now(old).polls, rig.now(young).polls) == (1, 1)
     rig.clock.passes(30)
-    worker.shift()
+    worker.drain()
     assert rig.now(old).polls == 2
 
 
@@ -165,7 +165,7 @@ def test_a_probe_that_is_told_to_wait_again_waits_as_long_as_it_was_told(rig: Ri
     worker = rig.worker()
     for _ in range(3):
         rig.clock.passes(10)
-        worker.shift()
+        worker.drain()
         assert pause_of(rig) == pytest.approx(10, abs=1)
     assert account.asked == 3
 
@@ -176,10 +176,10 @@ def test_ten_failures_without_a_success_between_pause_the_account(rig: Rig) -> N
     watch, worker = rig.registered("T1", timeout_seconds=86_400), rig.worker()
     for failures in range(1, 10):
         rig.clock.passes(61)
-        worker.shift()
+        worker.drain()
         assert (account.asked, pause_of(rig)) == (failures, 0)
     rig.clock.passes(61)
-    worker.shift()
+    worker.drain()
     assert pause_of(rig) == pytest.approx(30, abs=1)
     assert rig.now(watch).last_error == "HubSpot answered 502"
 
@@ -191,7 +191,7 @@ def test_one_success_between_failures_keeps_the_account_going(rig: Rig) -> None:
     for number in range(24):
         account.reply = PENDING if number == 9 else saying({}, 502)
         rig.clock.passes(61)
-        worker.shift()
+        worker.drain()
         if number < 19:
             assert pause_of(rig) == 0
     assert account.asked >= 20
@@ -202,7 +202,7 @@ def test_hubspot_that_is_not_there_is_trouble_and_is_counted_as_an_error(rig: Ri
     watch = rig.registered("T1")
     rig.hubspot.stop_listening()
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     after = rig.now(watch)
     assert (after.state, after.failures, after.polls) == (State.WATCHING, 1, 1)
     assert (after.last_error or "").startswith("HubSpot did not answer: ")
@@ -216,12 +216,12 @@ def test_a_deadline_that_passes_while_the_account_is_paused_is_told(rig: Rig) ->
     watches = [rig.registered(f"T{number}", timeout_seconds=20) for number in range(3)]
     worker = rig.worker()
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     asked = account.asked
     rig.clock.passes(19)
-    worker.shift()
+    worker.drain()
     assert time_out_overdue(rig.engine, rig.clock()) == 3
-    worker.shift()
+    worker.drain()
     assert account.asked == asked
     for watch in watches:
         after = rig.now(watch)
@@ -239,7 +239,7 @@ def test_a_small_quota_is_kept_and_serves_old_and_young(rig: Rig, tick: float) -
     before, worker = rig.clock(), rig.worker(rate=rate)
     for _ in range(30):
         rig.clock.passes(tick)
-        worker.shift()
+        worker.drain()
     seconds = (rig.clock() - before).total_seconds()
     assert len(rig.hubspot.requests) <= seconds * 0.5 + 1
     assert len(rig.hubspot.requests) >= seconds * 0.5 * 0.7
@@ -255,7 +255,7 @@ def test_what_hubspot_s_headers_say_is_left_slows_the_account_down(rig: Rig) -> 
     )
     rig.registered("T1")
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     usage = rig.account().usage
     assert usage.headroom == pytest.approx(0.5)
     assert usage.daily_remaining == 5_000
@@ -270,6 +270,6 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
     workers = [rig.worker(name=f"worker-{number}", rate=rate) for number in range(3)]
     for _ in range(15):
         rig.clock.passes(0.4)
-        at_once(3, lambda number: workers[number].shift())
+        at_once(3, lambda number: workers[number].drain())
     share = 5 * (rig.clock() - before).total_seconds()
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1

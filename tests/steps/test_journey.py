@@ -35,10 +35,10 @@ def test_a_task_that_completes_is_told_with_a_signature_that_verifies(rig: Rig) 
     body = b'{"status":"COMPLETE", "result": {"id": "1"}, "size": 12345678901234567890, "f": 1.10}'
     rig.tasks.set("T1", Reply(status_code=200, body=body))
     watch, worker = rig.registered("T1"), rig.worker()
-    worker.shift()
+    worker.drain()
     assert not rig.hubspot.requests, "the first poll comes two seconds after the registration"
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     [asked], [told] = rig.hubspot.requests, rig.receiver.requests
     assert (asked.method, asked.path) == ("GET", "/files/v3/files/import-from-url/async/tasks/T1/status")
     assert asked.headers["authorization"] == "Bearer pat-test"
@@ -66,7 +66,7 @@ def test_an_end_without_an_answer_is_told_with_the_last_one_in_the_same_bytes_ea
     watch, worker = rig.registered("T1"), rig.worker()
     for seconds in (2, 3, 11, 11, 6):
         rig.clock.passes(seconds)
-        worker.shift()
+        worker.drain()
     assert rig.now(watch).outcome is Outcome.REJECTED
     first, second = rig.receiver.requests
     assert first.json["data"]["hubspot"] == {"status": "PROCESSING", "seen": 1}
@@ -91,7 +91,7 @@ def test_a_task_that_ends_is_handed_on_without_a_second_claim(rig: Rig) -> None:
 
     rig.receiver.answer = answer
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     [during] = seen
     assert (during.state, during.claimed_by, during.attempts) == (State.DELIVERING, "worker-1", 0)
     assert during.due_at is not None
@@ -106,7 +106,7 @@ def test_a_task_that_goes_on_is_asked_about_again(rig: Rig) -> None:
     watch, worker = rig.registered("T1"), rig.worker()
     for polls in (1, 2, 3):
         rig.clock.passes(4)
-        worker.shift()
+        worker.drain()
         assert rig.now(watch).polls == polls
     assert rig.now(watch).state is State.DELIVERED
 
@@ -131,7 +131,7 @@ def test_every_outcome_is_told(rig: Rig, reply: Reply, event: str) -> None:
     watch, worker = rig.registered("T1"), rig.worker()
     for _ in range(3):
         rig.clock.passes(11)
-        worker.shift()
+        worker.drain()
     [told] = rig.receiver.requests
     assert (told.json["type"], told.json["data"]["error"]) == (event, rig.now(watch).error)
     assert rig.now(watch).state is State.DELIVERED
@@ -144,10 +144,10 @@ def test_a_task_that_hubspot_does_not_know_yet_is_not_rejected_by_rechecks(rig: 
     for _ in range(4):
         rig.clock.passes(2)
         _rechecked(rig, watch)
-        worker.shift()
+        worker.drain()
     assert (rig.now(watch).polls, rig.now(watch).refusals, rig.now(watch).outcome) == (4, 1, None)
     rig.clock.passes(10)
-    worker.shift()
+    worker.drain()
     assert rig.now(watch).outcome is Outcome.COMPLETED
 
 
@@ -160,10 +160,10 @@ def _rechecked(rig: Rig, watch: Watch) -> None:
 def test_a_deadline_that_passes_is_told_after_one_last_poll_exactly_then(rig: Rig) -> None:
     watch, worker = rig.registered("T1", timeout_seconds=10), rig.worker()
     rig.clock.passes(9)
-    worker.shift()
+    worker.drain()
     assert rig.now(watch).due_at == watch.deadline_at
     rig.clock.passes(1)
-    worker.shift()
+    worker.drain()
     [told] = rig.receiver.requests
     assert (told.json["type"], rig.now(watch).polls) == ("import.timed_out", 2)
     assert told.json["data"]["hubspot"] == {"status": "PENDING"}
@@ -180,7 +180,7 @@ def test_a_withdrawn_watch_is_silent_even_while_hubspot_is_asked(rig: Rig) -> No
 
     rig.hubspot.answer = answer
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     assert rig.now(watch).state is State.WITHDRAWN
     assert not rig.receiver.requests
     assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
@@ -191,12 +191,12 @@ def test_a_redelivery_goes_at_once_by_hand_and_is_the_same_message(rig: Rig) -> 
     rig.hooks.set("T1", Reply(status_code=410), Reply(status_code=200))
     watch, worker = rig.registered("T1"), rig.worker()
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     assert rig.now(watch).state is State.UNDELIVERED
     with rig.engine.begin() as connection:
         [locked] = watches.lock(connection, [watch.id])
         claims.put(connection, [redeliver(locked, now=rig.clock())])
-    worker.shift()
+    worker.drain()
     first, second = rig.receiver.requests
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])
     assert verified(rig, second)
@@ -212,14 +212,14 @@ def test_while_secrets_rotate_a_callback_verifies_with_either(rig: Rig) -> None:
     rig.registered("T1")
     rig.clock.passes(2)
     worker = rig.worker()
-    worker.shift()
+    worker.drain()
     [told] = rig.receiver.requests
     assert verified(rig, told, rig.secret)
     assert verified(rig, told, new)
     rig.clock.passes(3_600)
     rig.registered("T2")
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     assert not verified(rig, rig.receiver.requests[-1], rig.secret)
     assert verified(rig, rig.receiver.requests[-1], new)
 
@@ -228,7 +228,7 @@ def test_a_callback_of_another_kind_is_called_by_that_kind(rig: Rig) -> None:
     rig.hubspot.answer = lambda _: saying({"status": "COMPLETE", "result": "https://x.example/1.csv"})
     rig.registered("T1", kind="crm-export")
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     [asked], [told] = rig.hubspot.requests, rig.receiver.requests
     assert asked.path == "/crm/v3/exports/export/async/tasks/T1/status"
     assert told.json["type"] == "crm-export.completed"
@@ -242,7 +242,7 @@ def test_what_cannot_be_polled_any_more_is_timed_out_by_the_chore(rig: Rig) -> N
     rig.clock.passes(75)
     assert time_out_overdue(rig.engine, rig.clock()) == 1
     assert time_out_overdue(rig.engine, rig.clock()) == 0
-    rig.worker().shift()
+    rig.worker().drain()
     [told] = rig.receiver.requests
     assert told.json["type"] == "import.timed_out"
     assert not rig.hubspot.requests

@@ -38,7 +38,7 @@ def test_a_2xx_is_a_delivery(rig: Rig, status_code: int) -> None:
     rig.hooks.set("T1", Reply(status_code=status_code))
     watch = ended(rig)
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     assert (rig.now(watch).state, rig.now(watch).last_status_code) == (State.DELIVERED, status_code)
     assert len(rig.receiver.requests) == 1
 
@@ -47,9 +47,9 @@ def test_a_410_is_the_end(rig: Rig) -> None:
     rig.hooks.set("T1", reply(410))
     watch, worker = ended(rig), rig.worker()
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     rig.clock.passes(999_999)
-    worker.shift()
+    worker.drain()
     after = rig.now(watch)
     assert (after.state, after.attempts, after.due_at) == (State.UNDELIVERED, 1, None)
 
@@ -73,14 +73,14 @@ def test_anything_else_comes_again(rig: Rig, answer: Reply, seconds: float) -> N
     rig.hooks.set("T1", answer, Reply(status_code=200))
     watch, worker = ended(rig), rig.worker()
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     after = rig.now(watch)
     assert (after.state, after.attempts, after.last_status_code) == (State.DELIVERING, 1, answer.status_code)
     assert seconds_to_go(rig, watch) == pytest.approx(seconds, abs=1)
     [attempt] = rig.attempts(watch)
     assert attempt.response_excerpt == "said so·"
     rig.clock.passes(seconds + 1)
-    worker.shift()
+    worker.drain()
     assert rig.now(watch).state is State.DELIVERED
     assert {request.path for request in rig.receiver.requests} == {"/T1"}
     assert len({request.headers["webhook-id"] for request in rig.receiver.requests}) == 1
@@ -92,7 +92,7 @@ def test_after_the_last_wait_of_the_schedule_the_bridge_gives_up(rig: Rig) -> No
     watch, worker = ended(rig), rig.worker()
     for _ in range(5):
         rig.clock.passes(40)
-        worker.shift()
+        worker.drain()
     after = rig.now(watch)
     assert (after.state, after.attempts, after.due_at) == (State.UNDELIVERED, 3, None)
     assert [attempt.number for attempt in rig.attempts(watch)] == [1, 2, 3]
@@ -108,7 +108,7 @@ def test_a_receiver_that_hangs_is_cut_off(rig: Rig) -> None:
     rig.receiver.answer = hang
     watch = ended(rig)
     rig.clock.passes(2)
-    rig.worker(timeout_seconds=0.4).shift()
+    rig.worker(timeout_seconds=0.4).drain()
     over.set()
     [attempt] = rig.attempts(watch)
     assert attempt.status_code is None
@@ -120,7 +120,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(rig: Rig) -> None:
     watch = ended(rig)
     rig.receiver.stop_listening()
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     [attempt] = rig.attempts(watch)
     assert (attempt.status_code, attempt.response_excerpt) == (None, None)
     assert attempt.error is not None
@@ -130,7 +130,7 @@ def test_a_receiver_that_is_not_there_is_tried_again(rig: Rig) -> None:
 def test_an_address_that_is_not_allowed_is_never_dialled(rig: Rig) -> None:
     watch = ended(rig)
     rig.clock.passes(2)
-    rig.worker(allow=()).shift()
+    rig.worker(allow=()).drain()
     assert not rig.receiver.requests
     [attempt] = rig.attempts(watch)
     assert attempt.error is not None
@@ -151,7 +151,7 @@ def test_what_our_own_rules_refuse_holds_up_no_other_callback_of_the_host(rig: R
     refused = [refused_by_the_rules(rig, number) for number in range(12)]
     good = [ended(rig, f"T{number}") for number in range(12)]
     rig.clock.passes(2)
-    rig.worker(ports=frozenset({rig.receiver.port})).shift()
+    rig.worker(ports=frozenset({rig.receiver.port})).drain()
     for watch in refused:
         [attempt] = rig.attempts(watch)
         assert (attempt.error or "").startswith("The callback was not sent: the port 9 is not ")
@@ -165,20 +165,20 @@ def test_a_probe_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> Non
     rig.receiver.answer = lambda _: reply(500)
     ill = [ended(rig, f"T{number}") for number in range(5)]
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     assert gate_of(rig).paused
     refused = refused_by_the_rules(rig, 1)
     rig.receiver.answer = lambda _: Reply()
     rig.clock.passes(2)
     worker = rig.worker(ports=frozenset({rig.receiver.port}))
-    worker.shift()
+    worker.drain()
     assert len(rig.attempts(refused)) == 1
     rig.clock.passes(4)
-    worker.shift()
+    worker.drain()
     assert {rig.now(watch).state for watch in ill} == {State.DELIVERED}
 
 
-def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_seats(rig: Rig) -> None:
+def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_slots(rig: Rig) -> None:
     over = threading.Event()
 
     def answer(request: Request) -> Reply:
@@ -214,19 +214,19 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     watches = [ended(rig, f"T{number}") for number in range(24)]
     worker = rig.worker(concurrency=8)
     rig.clock.passes(2)
-    worker.shift()
+    worker.drain()
     before = len(rig.receiver.requests)
     assert 5 <= before <= 6, "two were on the way when the fifth failed"
     assert gate_of(rig).paused
     for probes, pause in enumerate((0.25, 0.5, 1.0, 2.0), start=1):
         rig.clock.passes(pause)
-        worker.shift()
+        worker.drain()
         assert len(rig.receiver.requests) == before + probes
     ill = False
     rig.clock.passes(4)
-    worker.shift()
+    worker.drain()
     rig.clock.passes(40)
-    worker.shift()
+    worker.drain()
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
     assert rig.receiver.most_at_once <= 2
     assert len(rig.events("host_resumed")) == 1
@@ -249,11 +249,11 @@ def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_
     ended(rig, "T1")
     ended(rig, "T2")
     rig.clock.passes(2)
-    rig.worker().shift()
+    rig.worker().drain()
     assert [claimed_by(name) for name in ("worker-1", "worker-2", "worker-3")] == [1, 0, 0]
 
 
-def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_seats(rig: Rig) -> None:
+def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_slots(rig: Rig) -> None:
     over = threading.Event()
 
     def answer(request: Request) -> Reply:
@@ -297,7 +297,7 @@ def test_a_paused_host_holds_up_no_other(rig: Rig) -> None:
         ended(rig, f"I{number}", host="ill.example.com")
     well = [ended(rig, f"W{number}", host="well.example.com") for number in range(10)]
     rig.clock.passes(2)
-    rig.worker(concurrency=8).shift()
+    rig.worker(concurrency=8).drain()
     assert all(rig.now(watch).state is State.DELIVERED for watch in well)
 
 
@@ -308,7 +308,7 @@ def test_a_client_whose_secret_cannot_be_read_holds_up_no_other(rig: Rig) -> Non
     fine = ended(rig)
     rig.clock.passes(2)
     worker = rig.worker()
-    worker.shift()
+    worker.drain()
     assert rig.now(fine).state is State.DELIVERED
     after = rig.now(lost)
     assert (after.state, after.attempts) == (State.DELIVERING, 1)

@@ -53,16 +53,16 @@ def messages(rig: Rig) -> Counter[str]:
 def test_two_workers_share_the_work_and_send_nothing_twice(rig: Rig) -> None:
     watches = completed(rig, *(f"T{number}" for number in range(60)))
     workers = [rig.worker(name=f"worker-{number}") for number in range(2)]
-    at_once(2, lambda number: workers[number].shift())
+    at_once(2, lambda number: workers[number].drain())
     assert messages(rig) == Counter({watch.id: 1 for watch in watches})
     assert rig.hubspot.most_at_once <= 16
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
     assert not rig.events("lease_lost")
 
 
-def test_more_work_than_seats_is_done_in_one_shift(rig: Rig) -> None:
+def test_more_work_than_slots_is_done_in_one_drain(rig: Rig) -> None:
     watches = completed(rig, *(f"T{number}" for number in range(30)))
-    rig.worker(concurrency=4).shift()
+    rig.worker(concurrency=4).drain()
     assert all(rig.now(watch).state is State.DELIVERED for watch in watches)
     assert rig.hubspot.most_at_once <= 4
     assert rig.receiver.most_at_once == 1
@@ -71,15 +71,15 @@ def test_more_work_than_seats_is_done_in_one_shift(rig: Rig) -> None:
 def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
     keeper, dead = Gatekeeper(rig), rig.worker(name="dead", timeout_seconds=30)
-    threading.Thread(target=dead.shift, daemon=True).start()
+    threading.Thread(target=dead.drain, daemon=True).start()
     rig.receiver.wait_for(1)
     heir = rig.worker(name="heir")
-    heir.shift()
+    heir.drain()
     assert len(rig.receiver.requests) == 1, "the lease still holds"
     rig.clock.passes(LEASE_SECONDS)
     keeper.open.set()
     # The dead one comes back to life and may save first: then it was not dead.
-    heir.shift()
+    heir.drain()
     until(lambda: rig.now(watch).state is State.DELIVERED)
     assert set(messages(rig)) == {watch.id}
 
@@ -95,12 +95,12 @@ def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Ri
         return Reply()
 
     rig.receiver.answer = answer
-    worker.shift()
+    worker.drain()
     assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
     assert rig.now(watch).attempts == 0
     rig.receiver.answer = lambda _: Reply()
     rig.clock.passes(LEASE_SECONDS)
-    worker.shift()
+    worker.drain()
     assert messages(rig) == Counter({watch.id: 2})
     assert (rig.now(watch).state, rig.now(watch).attempts) == (State.DELIVERED, 1)
 
@@ -118,24 +118,24 @@ def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) 
             return jobs
 
     [watch] = completed(rig, "T1")
-    rig.worker(polls=Halting).shift()
+    rig.worker(polls=Halting).drain()
     assert [line["watch"] for line in rig.events("lease_lost")] == [watch.id]
     assert len(rig.hubspot.requests) == 1
     assert rig.now(watch).state is State.DELIVERED
 
 
-def test_a_step_that_raises_costs_one_lease_and_not_a_seat(rig: Rig) -> None:
+def test_a_step_that_raises_costs_one_lease_and_not_a_slot(rig: Rig) -> None:
     [broken, *fine] = completed(rig, "T0", "T1", "T2", "T3")
     with rig.engine.begin() as connection:
         connection.execute(update(table).where(table.c.id == broken.id).values(kind="no-kind-of-ours"))
     worker = rig.worker(concurrency=1)
-    at_once(1, lambda _: worker.shift())
+    at_once(1, lambda _: worker.drain())
     assert all(rig.now(watch).state is State.DELIVERED for watch in fine)
     crashed = rig.now(broken)
     assert (crashed.state, crashed.claimed_by, crashed.polls) == (State.WATCHING, "worker-1", 0)
     assert [line["watch"] for line in rig.events("step_crashed")] == [broken.id]
     rig.clock.passes(LEASE_SECONDS)
-    worker.shift()
+    worker.drain()
     assert len(rig.events("step_crashed")) == 2
 
 
@@ -151,7 +151,7 @@ def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> No
     with rig.engine.begin() as connection:
         connection.execute(text(REFUSE[connection.dialect.name]))
     worker = rig.worker()
-    worker.shift()
+    worker.drain()
     states = {watch.task_id: rig.now(watch).state for watch in watches}
     assert states.pop("T1") is State.WATCHING
     assert set(states.values()) == {State.DELIVERED}
@@ -163,7 +163,7 @@ def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> No
         }
         connection.execute(text(undo[connection.dialect.name]))
     rig.clock.passes(LEASE_SECONDS)
-    worker.shift()
+    worker.drain()
     assert rig.now(watches[1]).state is State.DELIVERED
 
 
@@ -180,7 +180,7 @@ def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_starts_nothing(
     assert rig.now(first).state is State.DELIVERED
     assert (rig.now(late).state, rig.now(late).polls) == (State.WATCHING, 0)
     assert not rig.events("leases_given_back")
-    rig.worker(name="next").shift()
+    rig.worker(name="next").drain()
     assert rig.now(late).state is State.DELIVERED
 
 
@@ -198,7 +198,7 @@ def test_a_worker_that_is_stopped_gives_back_what_it_could_not_finish(rig: Rig) 
     assert after.due_at < rig.clock()
     assert [line["watches"] for line in rig.events("leases_given_back")] == [1]
     keeper.open.set()
-    rig.worker(name="next").shift()
+    rig.worker(name="next").drain()
     assert rig.now(watch).state is State.DELIVERED
 
 
@@ -234,7 +234,7 @@ def test_a_task_that_ends_while_its_worker_stops_is_left_for_another(rig: Rig) -
     after = rig.now(watch)
     assert (after.state, after.claimed_by) == (State.DELIVERING, None)
     assert not rig.receiver.requests
-    rig.worker(name="next").shift()
+    rig.worker(name="next").drain()
     assert rig.now(watch).state is State.DELIVERED
 
 
@@ -270,7 +270,7 @@ def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
     assert not rig.events("lease_lost")
 
 
-def test_a_bug_in_a_round_is_told_and_does_not_spin(rig: Rig) -> None:
+def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
     class Faulty(Polls):
         """Claims nothing before its second try."""
 
@@ -284,10 +284,10 @@ def test_a_bug_in_a_round_is_told_and_does_not_spin(rig: Rig) -> None:
 
     [watch] = completed(rig, "T1")
     worker = rig.worker(polls=Faulty)
-    worker.shift()
+    worker.drain()
     [told] = rig.events("round_crashed")
     assert told["retry_in_seconds"] == 0.5
-    worker.shift()
+    worker.drain()
     assert rig.now(watch).state is State.DELIVERED
     assert Faulty.tries == 2
 

@@ -1,4 +1,4 @@
-"""Seats: a few jobs wait ahead, nobody's follow into a trouble, and what does not start is taken back."""
+"""Slots: a few jobs wait ahead, nobody's follow into a trouble, and what does not start is taken back."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from bridge.core.quota import Rate
 from bridge.core.watch import State
 from bridge.db.accounts import Account, Credentials
 from bridge.steps.poll import Done, Job
-from bridge.worker.pool import AHEAD_SECONDS, Seats
+from bridge.worker.pool import AHEAD_SECONDS, WorkerPool
 from tests.makers import NOW, a_watch, an_answer, asked
 
 COUNT = 4
@@ -21,7 +21,7 @@ RATE = Rate(requests=100, seconds=10, share=0.5)
 AT_ONCE = {State.WATCHING: 2, State.DELIVERING: 1}
 WELL, ILL = Success(), Fault(reason="It is down.")
 PATIENCE_SECONDS = 10.0  # of the tests
-WAIT_SECONDS = 5.0  # of those that wait for a seat
+WAIT_SECONDS = 5.0  # of those that wait for a slot
 
 
 @dataclass
@@ -84,201 +84,203 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def seats(far: Far, clock: Clock) -> Iterator[Seats]:
-    seats = Seats(COUNT, far.work, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
-    yield seats
-    seats.take_back(everything=True)
-    seats.close()
+def pool(far: Far, clock: Clock) -> Iterator[WorkerPool]:
+    pool = WorkerPool(COUNT, far.work, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    yield pool
+    pool.take_back(everything=True)
+    pool.close()
     far.answers(*far.begun)
-    for thread in seats._threads:
+    for thread in pool._threads:
         thread.join(PATIENCE_SECONDS)
 
 
-def seat(seats: Seats, *all_jobs: Job) -> None:
+def submit(pool: WorkerPool, *all_jobs: Job) -> None:
     for job in all_jobs:
-        seats.seat(job)
+        pool.submit(job)
 
 
-def collected(seats: Seats, count: int) -> list[Done]:
+def collected(pool: WorkerPool, count: int) -> list[Done]:
     done: list[Done] = []
     while len(done) < count:
-        found = seats.collect(PATIENCE_SECONDS)
+        found = pool.collect(PATIENCE_SECONDS)
         assert found
         done += found  # type: ignore[arg-type]  # only polls are seated here
     return done
 
 
-def test_a_lane_has_so_many_at_work_and_no_more(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 4), *jobs("us", 1))
+def test_a_lane_has_so_many_at_work_and_no_more(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 4), *jobs("us", 1))
     assert sorted(far.has_begun(3)) == ["eu", "eu", "us"]
-    assert seats.held == {EU: 4, US: 1}
+    assert pool.held == {EU: 4, US: 1}
 
 
-def test_the_next_of_a_lane_starts_when_one_is_done_though_nobody_collects(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 3))
+def test_the_next_of_a_lane_starts_when_one_is_done_though_nobody_collects(
+    pool: WorkerPool, far: Far
+) -> None:
+    submit(pool, *jobs("eu", 3))
     far.has_begun(2)
     far.answers(far.begun[0])
     assert far.has_begun(3) == ["eu"] * 3
 
 
-def test_as_many_may_wait_as_seats_were_freed_in_the_last_moment(
-    seats: Seats, far: Far, clock: Clock
+def test_as_many_may_wait_as_slots_were_freed_in_the_last_moment(
+    pool: WorkerPool, far: Far, clock: Clock
 ) -> None:
-    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
-    seat(seats, *jobs("eu", 2))
+    assert (pool.room, pool.room_of(EU)) == (COUNT, 2)
+    submit(pool, *jobs("eu", 2))
     far.has_begun(2)
-    assert seats.room == COUNT - 2
+    assert pool.room == COUNT - 2
     far.answers(*far.begun)
-    collected(seats, 2)
-    assert (seats.room, seats.room_of(EU), seats.room_of(US)) == (COUNT + 2, 4, 2)
+    collected(pool, 2)
+    assert (pool.room, pool.room_of(EU), pool.room_of(US)) == (COUNT + 2, 4, 2)
     clock.now += AHEAD_SECONDS * 0.9
-    seats.collect(0)
-    assert seats.room == COUNT + 2
+    pool.collect(0)
+    assert pool.room == COUNT + 2
     clock.now += AHEAD_SECONDS * 0.2
-    seats.collect(0)
-    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
+    pool.collect(0)
+    assert (pool.room, pool.room_of(EU)) == (COUNT, 2)
 
 
-def test_a_seat_was_freed_when_its_job_was_done_however_late_that_is_collected(
-    seats: Seats, far: Far, clock: Clock
+def test_a_slot_was_freed_when_its_job_was_done_however_late_that_is_collected(
+    pool: WorkerPool, far: Far, clock: Clock
 ) -> None:
-    seat(seats, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2))
+    submit(pool, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2))
     far.has_begun(COUNT)
     far.answers(*(job for job in far.begun if job.watch.account == "eu"))
     # Those of ap can begin only when those are done.
     far.has_begun(COUNT + 2)
     clock.now += AHEAD_SECONDS * 2
-    collected(seats, 2)
-    assert seats.room == COUNT - 4
+    collected(pool, 2)
+    assert pool.room == COUNT - 4
 
 
-def test_what_is_done_makes_no_room_before_it_is_collected(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 2), *jobs("us", 3))
+def test_what_is_done_makes_no_room_before_it_is_collected(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 2), *jobs("us", 3))
     far.has_begun(COUNT)
     far.answers(*(job for job in far.begun if job.watch.account == "eu"), signal=ILL)
     # One of us waits for its lane; when it begins, those of eu are done.
     far.answers(next(job for job in far.begun if job.watch.account == "us"))
     far.has_begun(COUNT + 1)
-    assert seats.room_of(EU) == 0
-    collected(seats, 3)
-    assert seats.room_of(EU) == 2
+    assert pool.room_of(EU) == 0
+    collected(pool, 3)
+    assert pool.room_of(EU) == 2
 
 
-def test_nothing_waits_ahead_for_who_has_failed(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 2))
+def test_nothing_waits_ahead_for_who_has_failed(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 2))
     far.has_begun(2)
     far.answers(*far.begun, signal=ILL)
-    collected(seats, 2)
-    assert (seats.room, seats.room_of(EU)) == (COUNT, 2)
+    collected(pool, 2)
+    assert (pool.room, pool.room_of(EU)) == (COUNT, 2)
 
 
-def test_what_waits_does_not_follow_into_a_trouble(seats: Seats, far: Far) -> None:
+def test_what_waits_does_not_follow_into_a_trouble(pool: WorkerPool, far: Far) -> None:
     waiting = jobs("eu", 5)
-    seat(seats, *waiting, *jobs("us", 1))
+    submit(pool, *waiting, *jobs("us", 1))
     far.has_begun(3)
     first, second = (job for job in far.begun if job.watch.account == "eu")
     far.answers(first, signal=ILL)
-    assert [done.job for done in collected(seats, 1)] == [first]
-    assert seats.take_back() == waiting[2:]
-    assert seats.held == {EU: 1, US: 1}
-    # Whoever decides anew may seat them again.
-    seat(seats, *waiting[2:])
+    assert [done.job for done in collected(pool, 1)] == [first]
+    assert pool.take_back() == waiting[2:]
+    assert pool.held == {EU: 1, US: 1}
+    # Whoever decides anew may slot them again.
+    submit(pool, *waiting[2:])
     assert far.has_begun(4).count("eu") == 3
     far.answers(second)
     assert far.has_begun(5).count("eu") == 4
 
 
-def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 3))
+def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 3))
     far.has_begun(2)
     far.answers(far.begun[0], signal=Failure(reason="500"))
     assert far.has_begun(3) == ["eu"] * 3
 
 
-def test_a_lane_that_is_slow_leaves_a_seat_to_a_newcomer(far: Far, clock: Clock) -> None:
+def test_a_lane_that_is_slow_leaves_a_slot_to_a_newcomer(far: Far, clock: Clock) -> None:
     at_once = {State.WATCHING: 8, State.DELIVERING: 2}
-    seats = Seats(8, far.work, at_once=at_once, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
-    seat(seats, *jobs("eu", 20))
+    pool = WorkerPool(8, far.work, at_once=at_once, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    submit(pool, *jobs("eu", 20))
     far.has_begun(7)
-    assert seats.room_of(EU) == 0
-    seat(seats, *jobs("us", 1))
+    assert pool.room_of(EU) == 0
+    submit(pool, *jobs("us", 1))
     assert far.has_begun(8)[7:] == ["us"]
-    # No lane has more than it may, and nobody has any seat twice.
-    assert (len(far.begun), len(seats.seated)) == (8, 21)
-    seats.take_back(everything=True)
-    seats.close()
+    # No lane has more than it may, and nobody has any slot twice.
+    assert (len(far.begun), len(pool.jobs)) == (8, 21)
+    pool.take_back(everything=True)
+    pool.close()
     far.answers(*far.begun)
 
 
-def test_lanes_take_turns(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 2), *jobs("us", 2))
+def test_lanes_take_turns(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 2), *jobs("us", 2))
     far.has_begun(COUNT)
-    seat(seats, *jobs("ap", 2), *jobs("jp", 2), *jobs("in", 2))
+    submit(pool, *jobs("ap", 2), *jobs("jp", 2), *jobs("in", 2))
     for number in range(3):
         far.answers(far.begun[number])
         far.has_begun(COUNT + number + 1)
     assert sorted(job.watch.account for job in far.begun[COUNT:]) == ["ap", "in", "jp"]
 
 
-def test_what_waits_too_long_is_taken_back_and_never_starts(seats: Seats, far: Far, clock: Clock) -> None:
-    seat(seats, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2), *jobs("jp", 3))
+def test_what_waits_too_long_is_taken_back_and_never_starts(pool: WorkerPool, far: Far, clock: Clock) -> None:
+    submit(pool, *jobs("eu", 2), *jobs("us", 2), *jobs("ap", 2), *jobs("jp", 3))
     far.has_begun(COUNT)
-    assert seats.take_back() == []
+    assert pool.take_back() == []
     clock.now += WAIT_SECONDS + 1
-    assert {job.watch.account for job in seats.take_back()} == {"ap", "jp"}
-    assert len(seats.seated) == COUNT
+    assert {job.watch.account for job in pool.take_back()} == {"ap", "jp"}
+    assert len(pool.jobs) == COUNT
     far.answers(*far.begun)
-    collected(seats, COUNT)
-    seat(seats, *jobs("in", 1))
+    collected(pool, COUNT)
+    submit(pool, *jobs("in", 1))
     assert far.has_begun(COUNT + 1)[COUNT:] == ["in"]
 
 
 def test_what_waits_too_long_does_not_start_though_nobody_takes_it_back(
-    seats: Seats, far: Far, clock: Clock
+    pool: WorkerPool, far: Far, clock: Clock
 ) -> None:
     late = jobs("ap", 2)
-    seat(seats, *jobs("eu", 2), *jobs("us", 2), *late)
+    submit(pool, *jobs("eu", 2), *jobs("us", 2), *late)
     far.has_begun(COUNT)
     clock.now += WAIT_SECONDS + 1
-    seat(seats, *jobs("jp", 1))
+    submit(pool, *jobs("jp", 1))
     far.answers(*far.begun)
     assert far.has_begun(COUNT + 1)[COUNT:] == ["jp"]
-    assert seats.take_back() == late
+    assert pool.take_back() == late
 
 
 def test_the_younger_of_a_lane_move_up_when_the_older_are_taken_back(
-    seats: Seats, far: Far, clock: Clock
+    pool: WorkerPool, far: Far, clock: Clock
 ) -> None:
-    seat(seats, *jobs("eu", 2), *jobs("us", 2))
+    submit(pool, *jobs("eu", 2), *jobs("us", 2))
     far.has_begun(COUNT)
     older, younger = jobs("ap", 2), jobs("ap", 4)[2:]
-    seat(seats, *older)
+    submit(pool, *older)
     clock.now += WAIT_SECONDS - 1
-    seat(seats, *younger)
+    submit(pool, *younger)
     clock.now += 2
-    assert seats.take_back() == older
+    assert pool.take_back() == older
     far.answers(*far.begun)
     far.has_begun(COUNT + 2)
     assert {job.watch.id for job in far.begun[COUNT:]} == {job.watch.id for job in younger}
 
 
-def test_a_step_that_crashes_frees_its_seat_and_saves_nothing() -> None:
+def test_a_step_that_crashes_frees_its_slot_and_saves_nothing() -> None:
     def crash(_: object) -> None:
         raise RuntimeError("a bug")
 
-    seats = Seats(1, crash, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS)
-    seat(seats, *jobs("eu", 1))
-    assert seats.collect(PATIENCE_SECONDS) == []
-    assert (seats.room, seats.seated) == (1, [])
-    seats.close()
+    pool = WorkerPool(1, crash, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS)
+    submit(pool, *jobs("eu", 1))
+    assert pool.collect(PATIENCE_SECONDS) == []
+    assert (pool.room, pool.jobs) == (1, [])
+    pool.close()
 
 
-def test_closed_seats_end_their_threads(seats: Seats, far: Far) -> None:
-    seat(seats, *jobs("eu", 2))
+def test_closed_slots_end_their_threads(pool: WorkerPool, far: Far) -> None:
+    submit(pool, *jobs("eu", 2))
     far.has_begun(2)
     far.answers(*far.begun)
-    seats.close()
-    assert len(seats._threads) == 2
-    for thread in seats._threads:
+    pool.close()
+    assert len(pool._threads) == 2
+    for thread in pool._threads:
         thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()

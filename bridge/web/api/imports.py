@@ -25,7 +25,7 @@ AT_A_TIME = 4
 BUSY = f"{AT_A_TIME} other imports are being started; there may be no more at a time."
 BUSY_FOR = timedelta(seconds=5)
 
-_seats = threading.BoundedSemaphore(AT_A_TIME)
+_slots = threading.BoundedSemaphore(AT_A_TIME)
 
 
 class NewImport(Body):
@@ -95,12 +95,12 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
 
 
 def _started(call: Call, new: starting.NewImport) -> Started:
-    if not _seats.acquire(timeout=starting.PATIENCE_SECONDS):
+    if not _slots.acquire(timeout=starting.PATIENCE_SECONDS):
         return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
     try:
         return starting.start(call.parts.hubspot_calls, new, call.registrar.many)
     finally:
-        _seats.release()
+        _slots.release()
 
 
 def _answer(call: Call, started: Started) -> Reply | Problem:

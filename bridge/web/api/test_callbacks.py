@@ -26,7 +26,7 @@ AT_A_TIME = 2
 # Whatever BRIDGE_CALLBACK_TIMEOUT is: Heroku's router waits for no answer longer than 30 s.
 ANSWER_SECONDS = 25.0
 
-_seats = threading.BoundedSemaphore(AT_A_TIME)
+_slots = threading.BoundedSemaphore(AT_A_TIME)
 
 
 class TestCallback(Body):
@@ -52,7 +52,7 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     called. The answer is the attempt; nothing of it is kept. It takes at most 25 s, even where real callbacks
     are given more time.
     """
-    if not _seats.acquire(blocking=False):
+    if not _slots.acquire(blocking=False):
         detail = f"Other tests are on their way; there may be {AT_A_TIME} at a time."
         return Problem(status=429, detail=detail, headers={"Retry-After": "5"})
     try:
@@ -60,7 +60,7 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     except WrongSecretKey:
         return Problem(status=503, detail=UNREADABLE.format(call.caller.name))
     finally:
-        _seats.release()
+        _slots.release()
     return reply(attempt_members(attempt, excerpt=call.caller.admin))
 
 
