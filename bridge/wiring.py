@@ -17,7 +17,7 @@ from sqlalchemy import Engine, make_url
 from bridge import web
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import key_check, key_file, migrations
+from bridge.db import encryption, key_file, migrations
 from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.encryption import Cipher
@@ -239,7 +239,7 @@ class Bridge:
         """
         revision = migrations.upgrade(self.engine)
         with self.engine.begin() as connection:
-            key_check.check(connection, self.cipher)
+            encryption.check_keys(connection, self.cipher)
         return revision
 
     def check_database(self) -> str:
@@ -250,7 +250,7 @@ class Bridge:
         """
         with reading(self.engine) as connection:
             revision = migrations.check(connection)
-            key_check.check_if_there(connection, self.cipher)
+            encryption.check_keys_if_used(connection, self.cipher)
         return revision
 
     def warn_at_start(self, *, processes: int = 1) -> None:

@@ -13,7 +13,7 @@ from bridge import logs, sandbox
 from bridge.commands import output
 from bridge.commands.opening import opened, prepared
 from bridge.commands.output import Refusal
-from bridge.db import secret_rotation
+from bridge.db import encryption
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.migrations import ROOT
 from bridge.settings import Settings
@@ -35,7 +35,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
     bridge = opened()
     try:
         with bridge.engine.begin() as connection:
-            rotated = secret_rotation.rotate(connection, bridge.cipher)
+            rotated = encryption.rotate_keys(connection, bridge.cipher)
     except WrongSecretKey as wrong:
         raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
     output.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")

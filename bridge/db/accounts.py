@@ -10,9 +10,8 @@ from sqlalchemy import Connection, Row, delete, select
 
 from bridge.core.quota import Rate
 from bridge.db import oauth_tokens
-from bridge.db.dialect_sql import among
+from bridge.db.dialect_sql import among, dialect_insert
 from bridge.db.encryption import Cipher, WrongSecretKey
-from bridge.db.engine import dialect_insert
 from bridge.db.tables import accounts
 
 DEFAULT = "default"

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Table, bindparam, cast, column, func
 from sqlalchemy.dialects.postgresql import JSON
 
-from bridge.db.engine import for_each_dialect
+from bridge.db.dialect_sql import for_each_dialect
 
 Columns = Mapping[str, ColumnElement[Any]]
 

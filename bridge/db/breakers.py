@@ -12,8 +12,7 @@ from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.db import batches
-from bridge.db.dialect_sql import among
-from bridge.db.engine import dialect_insert
+from bridge.db.dialect_sql import among, dialect_insert
 from bridge.db.tables import account_gates, host_gates
 
 # Whose gate it is that a watch's next step has to pass: its account's, its host's.

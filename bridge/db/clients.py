@@ -7,8 +7,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from bridge.db.dialect_sql import among
-from bridge.db.engine import dialect_insert
+from bridge.db.dialect_sql import among, dialect_insert
 from bridge.db.tables import clients, signing_secrets
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, delete, select
 
 from bridge.core.detection_delay import bound_of
-from bridge.db.engine import for_each_dialect
+from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import account_days, account_delays
 
 

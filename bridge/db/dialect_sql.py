@@ -1,10 +1,11 @@
-"""Expressions that each database spells in its own way."""
+"""SQL that SQLite and PostgreSQL write in different ways."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Dialect, TableValuedAlias, Text, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, TableValuedAlias, Text, bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -12,6 +13,19 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 Value = TypeVar("Value")
+
+
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+def dialect_insert(connection: Connection, table: Any) -> Any:
+    """Return the dialect's INSERT, the one that knows ON CONFLICT."""
+    return _INSERTS[connection.dialect.name](table)
+
+
+def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
+    """Build a statement once for each dialect, from the dialect's INSERT; keyed by the dialect's name."""
+    return {name: build(insert) for name, insert in _INSERTS.items()}
 
 
 class DialectSQL(FunctionElement[Value]):

@@ -4,6 +4,21 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from sqlalchemy import Column, Connection, bindparam, select, update
+
+from bridge.db.dialect_sql import dialect_insert
+from bridge.db.tables import accounts, canaries, oauth_tokens, signing_secrets
+
+# Every column that holds encrypted text.
+ENCRYPTED: tuple[Column[str], ...] = (
+    accounts.c.credentials,
+    canaries.c.token,
+    oauth_tokens.c.access_token,
+    oauth_tokens.c.refresh_token,
+    signing_secrets.c.secret,
+)
+# Stored encrypted, in `canaries`: a process whose keys do not open it must not start.
+KNOWN_TEXT = "the keys fit"
 
 
 class WrongSecretKey(Exception):
@@ -38,3 +53,32 @@ class Cipher:
             return self._fernet.rotate(token.encode()).decode()
         except InvalidToken:
             raise WrongSecretKey from None
+
+
+def check_keys(connection: Connection, cipher: Cipher) -> None:
+    """Raise WrongSecretKey when this database's secrets were encrypted with other keys."""
+    new = dialect_insert(connection, canaries).values(id=1, token=cipher.encrypt(KNOWN_TEXT))
+    connection.execute(new.on_conflict_do_nothing())
+    cipher.decrypt(connection.execute(select(canaries.c.token)).scalar_one())
+
+
+def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
+    """As `check_keys`, but write nothing: a database without secrets goes with any key."""
+    if token := connection.execute(select(canaries.c.token)).scalar():
+        cipher.decrypt(token)
+
+
+def rotate_keys(connection: Connection, cipher: Cipher) -> int:
+    """Encrypt every secret with the newest key; return how many. Raises WrongSecretKey, and changes nothing.
+
+    A secret that changes meanwhile keeps its newer value: whoever wrote it used the newest key.
+    """
+    return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
+
+
+def _rotate(connection: Connection, column: Column[str], cipher: Cipher) -> int:
+    tokens = connection.scalars(select(column).where(column.is_not(None))).all()
+    replace = update(column.table).where(column == bindparam("old")).values({column.name: bindparam("new")})
+    if tokens:
+        connection.execute(replace, [{"old": token, "new": cipher.rotated(token)} for token in tokens])
+    return len(tokens)

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.dialects import postgresql, registry, sqlite
+from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -158,19 +158,6 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """Open a transaction that only reads."""
     with engine.connect() as connection:
         yield connection.execution_options(reading=True)
-
-
-def dialect_insert(connection: Connection, table: Any) -> Any:
-    """Return the dialect's INSERT, the one that knows ON CONFLICT."""
-    return _INSERTS[connection.dialect.name](table)
-
-
-def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Build a statement once for each dialect, from the dialect's INSERT; keyed by the dialect's name."""
-    return {name: build(insert) for name, insert in _INSERTS.items()}
-
-
-_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def is_away(error: DBAPIError) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bridge.core.watch import State
-from bridge.db.engine import dialect_insert
+from bridge.db.dialect_sql import dialect_insert
 from bridge.db.tables import host_gates, is_over, is_state, watches, workers
 
 # An undelivered callback may still be wanted when somebody at last looks.

@@ -4,7 +4,7 @@ from datetime import date
 
 from sqlalchemy import Connection, delete, select
 
-from bridge.db.engine import for_each_dialect
+from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import worker_days
 
 

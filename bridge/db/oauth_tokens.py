@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from bridge.core.oauth import Issued
+from bridge.db.dialect_sql import dialect_insert
 from bridge.db.encryption import Cipher
-from bridge.db.engine import dialect_insert
 from bridge.db.tables import oauth_tokens
 
 _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from bridge.db import key_check, key_file
+from bridge.db import encryption, key_file
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id, new_watch_id
 from tests.makers import NOW, later
@@ -140,22 +140,22 @@ def test_the_canary_tells_at_the_start_whether_the_keys_fit(
     engine: Engine, keys: list[str], *, fits: bool
 ) -> None:
     with engine.begin() as connection:
-        key_check.check(connection, Cipher([OLD]))
+        encryption.check_keys(connection, Cipher([OLD]))
     with engine.begin() as connection:
         if fits:
-            key_check.check(connection, Cipher(keys))
+            encryption.check_keys(connection, Cipher(keys))
         else:
             with pytest.raises(WrongSecretKey):
-                key_check.check(connection, Cipher(keys))
+                encryption.check_keys(connection, Cipher(keys))
     with engine.begin() as connection:
-        key_check.check(connection, Cipher([OLD]))
+        encryption.check_keys(connection, Cipher([OLD]))
 
 
 def test_the_canary_is_written_once_by_processes_that_start_at_once(engine: Engine) -> None:
     def start(_: int) -> None:
         with engine.begin() as connection:
-            key_check.check(connection, Cipher([NEW]))
+            encryption.check_keys(connection, Cipher([NEW]))
 
     at_once(8, start)
     with engine.begin() as connection, pytest.raises(WrongSecretKey):
-        key_check.check(connection, Cipher([OLD]))
+        encryption.check_keys(connection, Cipher([OLD]))

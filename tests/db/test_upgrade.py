@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from bridge.core.delivery import Attempt, Trigger
 from bridge.core.watch import Outcome, State, Watch
-from bridge.db import breakers, claims, clients, key_check, oauth_tokens, pages, watches
+from bridge.db import breakers, claims, clients, encryption, oauth_tokens, pages, watches
 from bridge.db.accounts import Accounts, Credentials
 from bridge.db.engine import open_engine
 from bridge.db.migrations import is_migrated, upgrade
@@ -149,7 +149,7 @@ def test_attempts_and_answers_are_kept(upgraded: Engine) -> None:
 
 def test_the_secrets_still_open(upgraded: Engine) -> None:
     with upgraded.begin() as connection:
-        key_check.check(connection, CIPHER)
+        encryption.check_keys(connection, CIPHER)
         client = clients.by_key(connection, API_KEY)
         assert client
         assert client.name == "cms"
