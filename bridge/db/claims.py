@@ -33,7 +33,7 @@ from bridge.core.fairness import lane_of
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
-from bridge.db.dialect_sql import DialectSQL, among
+from bridge.db.dialect_sql import DialectSQL, among, is_one_of
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import Instant, account_gates, answers, attempts, is_state, watches
 
@@ -132,13 +132,11 @@ _LIMIT = bindparam("count", type_=Integer)
 
 
 def _first_due(state: State, *order: ColumnElement[Any]) -> Select[Any]:
-    # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
-    due = _due(state).order_by(*order).limit(_LIMIT).with_for_update(skip_locked=True).cte("due")
-    return select(due.c.id)
+    return _due(state).order_by(*order).limit(_LIMIT).with_for_update(skip_locked=True)
 
 
 def _claim_of_lane(state: State) -> ReturningUpdate[Any]:
-    return _claim_statement(watches.c.id.in_(_due(state).order_by(watches.c.due_at).limit(_LIMIT)))
+    return _claim_statement(is_one_of(watches.c.id, _first_due(state, watches.c.due_at)))
 
 
 def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
@@ -147,15 +145,13 @@ def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
     of_lane = is_state(state), LANES[state] == lanes.c.lane, watches.c.due_at <= _NOW
     longest_due = select(watches.c.id).where(*of_lane).order_by(watches.c.due_at).limit(lanes.c.count)
     due = longest_due.with_for_update(skip_locked=True).lateral()
-    # PostgreSQL may run a subquery again for each row, and would lock others each time; a CTE runs once.
-    once = select(due.c.id).select_from(lanes.join(due, true())).cte("due")
-    return _claim_statement(watches.c.id.in_(select(once.c.id)))
+    return _claim_statement(is_one_of(watches.c.id, select(due.c.id).select_from(lanes.join(due, true()))))
 
 
 _CLAIM_OF_LANE = {state: _claim_of_lane(state) for state in LANES}
 _CLAIM_OF_LANES = {state: _claim_of_lanes(state) for state in LANES}
 _CLAIM_LEAST_REFUSED = _claim_statement(
-    watches.c.id.in_(_first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
+    is_one_of(watches.c.id, _first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
 )
 _CLAIM_CHOSEN = _claim_statement(
     among(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW

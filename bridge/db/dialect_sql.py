@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Dialect, TableValuedAlias, Text, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, TableValuedAlias, Text, bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
@@ -56,6 +56,21 @@ class _Among(DialectSQL[bool]):
         "postgresql": "{0} = ANY({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
+
+
+def is_one_of(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
+    """Whether the column is one of those that the query finds, which is run once, before anything else.
+
+    Of `IN`, PostgreSQL guesses how many rows it brings, may scan the whole table for them, and may run it again for
+    each row, which would lock other rows each time. An array it takes as it is: each of its rows is one probe.
+    """
+    return _IsOneOf(column, query.scalar_subquery())
+
+
+class _IsOneOf(DialectSQL[bool]):
+    # It has no type, as `_Among`.
+    inherit_cache = True
+    spellings: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
 
 
 def each(parameter: str) -> TableValuedAlias:

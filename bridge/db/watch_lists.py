@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
 from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
+from bridge.db.dialect_sql import is_one_of
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id
 from bridge.db.tables import is_state, watches
 
@@ -95,7 +96,7 @@ def redeliver(
     down_to = [] if last is None else [watches.c.id >= last]
     # In one order everywhere, so that no two redeliveries wait for each other in a circle.
     batch = select(watches.c.id).where(*meant, *down_to).order_by(watches.c.id).with_for_update()
-    done = connection.execute(update(watches).where(watches.c.id.in_(batch)).values(_redelivered(now)))
+    done = connection.execute(update(watches).where(is_one_of(watches.c.id, batch)).values(_redelivered(now)))
     return Redelivered(count=done.rowcount, before=last)
 
 

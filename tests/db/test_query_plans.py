@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.db import breakers, claims, clients, housekeeping
+from bridge.db import breakers, claims, clients, housekeeping, watch_lists
 from bridge.db import watches as store
 from bridge.db.due_lanes import DueLanes, due_lanes
+from bridge.db.watch_lists import Filters
 from tests.db.claiming import ONE, added, due
 from tests.db.plans import plan_of
 from tests.makers import NOW
@@ -56,6 +57,29 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(
         assert index in plan
         assert "Seq Scan on watches" not in plan
         assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
+
+
+BY_ID: list[Callable[[Connection], object]] = [
+    lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW),
+    lambda c: claims.claim_least_refused(c, "a", ONE, NOW),
+    lambda c: watch_lists.redeliver(c, Filters(client="cms"), before=None, limit=9, now=NOW),
+    lambda c: housekeeping.prune(c, NOW, retention=timedelta(0), limit=9),
+]
+
+
+def test_few_rows_are_changed_by_their_ids_though_one_lane_has_nearly_all(engine: Engine) -> None:
+    waiting = [due(n, at=n - 4_000) for n in range(5_000)]
+    over = [
+        replace(due(n), state=State.DELIVERED, due_at=None, settled_at=NOW - timedelta(1))
+        for n in range(5_000, 6_000)
+    ]
+    added(engine, *waiting, *over)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plans = [plan_of(connection, act) for act in BY_ID]
+    for plan in plans:
+        assert "Seq Scan" not in plan
+        assert "SCAN" not in plan
 
 
 HELD = [replace(due(number, at=60), claimed_by=ONE.worker) for number in range(9)]
