@@ -71,7 +71,7 @@ def hubspot_calls(
     )
 
 
-def gate_of_default(engine: Engine) -> AccountLimits:
+def limits_of_default(engine: Engine) -> AccountLimits:
     with engine.connect() as connection:
         return breakers.every_account(connection)["default"]
 

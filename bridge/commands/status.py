@@ -48,11 +48,11 @@ def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None
 
 
 def _members(found: Attention) -> dict[str, Any]:
-    gates = found.paused_accounts.items()
+    paused = found.paused_accounts.items()
     return {
         "paused_accounts": [
             {"name": name, "until": _instant(breaker.paused_until), "reason": breaker.reason}
-            for name, breaker in gates
+            for name, breaker in paused
         ],
         "paused_hosts": [_told(host) for host in found.paused_hosts],
         "given_up_within_a_day": [_told(given_up) for given_up in found.given_up],

@@ -1,4 +1,4 @@
-"""How an account stands, its gate and its quota together: who may ask, and what the answers change."""
+"""How an account stands, its breaker and its quota together: who may ask, and what the answers change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +37,7 @@ AccountSignal: TypeAlias = Signal | Refusal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountLimits:
-    """An account's gate, how much of its quota is used, and whose tasks HubSpot refuses.
+    """An account's breaker, how much of its quota is used, and whose tasks HubSpot refuses.
 
     `refused_watches` are the ids of the different watches that were refused since the last success, SUSPECTS of
     them at the most.

@@ -1,7 +1,7 @@
-"""Whether an outside party (a HubSpot account, a receiver's host) may be asked now.
+"""A circuit breaker for each HubSpot account and each receiver's host: it decides whether a request may be sent.
 
-A gate is open, or paused until an instant. When that has come, one probe goes through: its
-success opens the gate, its failure pauses it for longer.
+Closed, it may. After failures the breaker is open: nothing is sent until `paused_until`. Then it is half open: one
+trial request, the probe, is sent. Its success closes the breaker, its failure pauses for twice as long.
 """
 
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ Signal = Success | Failure | Fault | Hold
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerPolicy:
-    """When failures pause a gate, and for how long: `first_seconds`, doubling to `most_seconds`.
+    """When failures pause a circuit breaker, and for how long: `first_seconds`, doubling to `most_seconds`.
 
     `slow_starts` tells whether a party that has come back is asked more and more: see `limit`.
     """
@@ -60,9 +60,9 @@ HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitBreaker:
-    """What is known about one party. A new one is open.
+    """The state of one account or host. A new one is closed.
 
-    `slow_start` counts the successes since the gate last opened: see `limit`.
+    `slow_start` counts the successes since the pause ended: see `limit`. None when the party is well.
     """
 
     failures: int = 0  # in a row
@@ -74,22 +74,22 @@ class CircuitBreaker:
 
     @property
     def paused(self) -> bool:
-        """Whether the gate waits, for its pause to end or for its probe to answer."""
+        """Whether the breaker is open or half open: it waits for its pause to end, or for its probe's answer."""
         return self.paused_until is not None
 
     @property
     def recovering(self) -> bool:
-        """Whether the party has to prove that it is well: it is paused, or has just come back."""
+        """Whether the party is paused, or has just come back and is still asked little: slow start."""
         return self.paused or self.slow_start is not None
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the gate while its one probe is on the way, at the longest until `until`."""
+    """Return the breaker while its one probe is in flight, at the longest until `until`."""
     return replace(breaker, paused_until=until)
 
 
 def unprobed(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
-    """Return the gate when a request that was leased until `until` was not made: if it was the probe, another may be."""
+    """Return the breaker after a request with a lease until `until` was not sent: if it was the probe, another may be."""
     if until is None or breaker.paused_until != until:
         return breaker
     return replace(breaker, paused_until=now)
@@ -108,7 +108,7 @@ def limit(breaker: CircuitBreaker, most: int) -> int:
     return max(1, min(most, 1 << breaker.slow_start))
 
 
-RAMPED = 10  # 2**10 requests in flight is the most that a worker may be set to have
+SLOW_START_ENDS = 10  # 2**10 requests in flight is the most that a worker may be set to have
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
@@ -119,7 +119,7 @@ def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
 def after_signal(
     breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """Return the gate after what was learnt from a request claimed at `asked_at`.
+    """Return the breaker after what was learnt from a request claimed at `asked_at`.
 
     A request that was on the way before the pause began neither ends it nor makes it longer.
     """
@@ -134,7 +134,7 @@ def after_signal(
         case _ if stale:
             return breaker
         case Success():
-            return _opened(breaker, policy)
+            return _closed(breaker, policy)
         case Failure(reason=reason):
             failed = replace(breaker, failures=breaker.failures + 1)
             if not breaker.paused and failed.failures < policy.failures:
@@ -146,12 +146,12 @@ def after_signal(
             assert_never(never)
 
 
-def _opened(breaker: CircuitBreaker, policy: BreakerPolicy) -> CircuitBreaker:
+def _closed(breaker: CircuitBreaker, policy: BreakerPolicy) -> CircuitBreaker:
     if breaker.paused and policy.slow_starts:
         return CircuitBreaker(slow_start=0)
     if breaker.slow_start is None:
         return CircuitBreaker()
-    return CircuitBreaker(slow_start=breaker.slow_start + 1 if breaker.slow_start < RAMPED else None)
+    return CircuitBreaker(slow_start=breaker.slow_start + 1 if breaker.slow_start < SLOW_START_ENDS else None)
 
 
 def _paused(breaker: CircuitBreaker, reason: str, *, now: datetime, policy: BreakerPolicy) -> CircuitBreaker:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import readiness
-from bridge.db.tables import host_gates, is_state, watches, workers
+from bridge.db.tables import host_breakers, is_state, watches, workers
 
 GIVEN_UP_WITHIN = timedelta(days=1)
 # Of each sort of trouble, the worst so many are named.
@@ -87,13 +87,13 @@ def read(connection: Connection, now: datetime) -> Attention:
 def _paused_hosts(connection: Connection) -> list[PausedHost]:
     waiting = (
         select(func.count())
-        .where(is_state(State.DELIVERING), watches.c.callback_host == host_gates.c.name)
+        .where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
         .scalar_subquery()
     )
     longest = (
-        select(host_gates, waiting.label("waiting"))
-        .where(host_gates.c.paused_until.is_not(None))
-        .order_by(host_gates.c.paused_at)
+        select(host_breakers, waiting.label("waiting"))
+        .where(host_breakers.c.paused_until.is_not(None))
+        .order_by(host_breakers.c.paused_at)
         .limit(NAMED)
     )
     return [
@@ -105,7 +105,7 @@ def _paused_hosts(connection: Connection) -> list[PausedHost]:
             waiting=row.waiting,
         )
         for row in connection.execute(longest)
-        # Nothing waits: the gate is kept for a day, in case that something comes.
+        # Nothing waits: the breaker is kept for a day, in case that something comes.
         if row.waiting
     ]
 

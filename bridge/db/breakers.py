@@ -13,18 +13,18 @@ from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.db import batches
 from bridge.db.dialect_sql import among, dialect_insert
-from bridge.db.tables import account_gates, host_gates
+from bridge.db.tables import account_breakers, host_breakers
 
-# Whose gate it is that a watch's next step has to pass: its account's, its host's.
-BREAKERS = {State.WATCHING: account_gates, State.DELIVERING: host_gates}
-_GATE = tuple(f.name for f in fields(CircuitBreaker))
+# Which breaker a watch's next step depends on, by the watch's state: its account's, or its host's.
+BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
+_BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
 def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the accounts' gates, locked until the transaction ends; new ones are made."""
+    """Return the accounts' limits, locked until the transaction ends; missing rows are made."""
     new = asdict(CircuitBreaker()) | asdict(Usage()) | {"refused_watches": ""}
-    return {row.name: _to_account_gate(row) for row in _locked(connection, account_gates, names, new)}
+    return {row.name: _to_limits(row) for row in _locked(connection, account_breakers, names, new)}
 
 
 def _locked(
@@ -49,22 +49,22 @@ _LOCKED = {
 
 
 def every_account(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the gates of every account that was ever asked."""
-    return {row.name: _to_account_gate(row) for row in connection.execute(select(account_gates))}
+    """Return the limits of every account that was ever asked."""
+    return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
 def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the gates of those of the accounts that were ever asked."""
+    """Return the limits of those of the accounts that were ever asked."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
-    return {row.name: _to_account_gate(row) for row in rows}
+    return {row.name: _to_limits(row) for row in rows}
 
 
-_ACCOUNTS = select(account_gates).where(among(account_gates.c.name, "names"))
+_ACCOUNTS = select(account_breakers).where(among(account_breakers.c.name, "names"))
 
 
-def save_accounts(connection: Connection, gates: Mapping[str, AccountLimits]) -> None:
-    """Save gates that are locked."""
-    rows = [{"name": name, **_to_account_row(held)} for name, held in gates.items()]
+def save_accounts(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
+    """Save accounts' limits; their rows are locked."""
+    rows = [{"name": name, **_to_account_row(held)} for name, held in accounts.items()]
     batches.run(connection, _SAVE_ACCOUNTS, rows)
 
 
@@ -78,68 +78,72 @@ def _saving(table: Table, names: Sequence[str]) -> Mapping[str, Any]:
     )
 
 
-_SAVE_ACCOUNTS = _saving(account_gates, (*_GATE, *_USAGE, "refused_watches"))
+_SAVE_ACCOUNTS = _saving(account_breakers, (*_BREAKER, *_USAGE, "refused_watches"))
 
 
 def forget_account(connection: Connection, name: str) -> None:
-    """Forget the gate of an account that is no more."""
-    connection.execute(delete(account_gates).where(account_gates.c.name == name))
+    """Delete the limits of an account that was removed."""
+    connection.execute(delete(account_breakers).where(account_breakers.c.name == name))
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the gates of hosts that are not simply well: most have none."""
+    """Return the breakers of those hosts that have had trouble: most hosts have no row."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
-    return {row.name: _to_gate(row) for row in rows}
+    return {row.name: _to_breaker(row) for row in rows}
 
 
-_HOSTS = select(host_gates).where(among(host_gates.c.name, "names"))
+_HOSTS = select(host_breakers).where(among(host_breakers.c.name, "names"))
 
 
 def paused_hosts(connection: Connection) -> int:
     """Return how many hosts are paused, or being probed."""
-    found = select(func.count()).select_from(host_gates).where(host_gates.c.paused_until.is_not(None))
+    found = select(func.count()).select_from(host_breakers).where(host_breakers.c.paused_until.is_not(None))
     return connection.execute(found).scalar_one()
 
 
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the hosts' gates, locked until the transaction ends; new ones are made."""
+    """Return the hosts' breakers, locked until the transaction ends; missing rows are made."""
     return {
-        row.name: _to_gate(row) for row in _locked(connection, host_gates, names, asdict(CircuitBreaker()))
+        row.name: _to_breaker(row)
+        for row in _locked(connection, host_breakers, names, asdict(CircuitBreaker()))
     }
 
 
-def save_hosts(connection: Connection, gates: Mapping[str, CircuitBreaker]) -> None:
-    """Save gates that are locked; one that is as good as new is forgotten."""
-    if well := [name for name, breaker in gates.items() if breaker == CircuitBreaker()]:
+def save_hosts(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> None:
+    """Save hosts' breakers; their rows are locked. The row of a host without trouble is deleted."""
+    if well := [name for name, breaker in hosts.items() if breaker == CircuitBreaker()]:
         connection.execute(_FORGET_HOSTS, {"names": well})
     rows = [
-        {"name": name, **asdict(breaker)} for name, breaker in gates.items() if breaker != CircuitBreaker()
+        {"name": name, **asdict(breaker)} for name, breaker in hosts.items() if breaker != CircuitBreaker()
     ]
     batches.run(connection, _SAVE_HOSTS, rows)
 
 
-_FORGET_HOSTS = delete(host_gates).where(among(host_gates.c.name, "names"))
-_SAVE_HOSTS = _saving(host_gates, _GATE)
+_FORGET_HOSTS = delete(host_breakers).where(among(host_breakers.c.name, "names"))
+_SAVE_HOSTS = _saving(host_breakers, _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
     """Be the one who probes a paused host; False when another process was first."""
-    unchanged = host_gates.c.name == name, host_gates.c.paused_until == seen
-    return connection.execute(update(host_gates).where(*unchanged).values(paused_until=until)).rowcount == 1
+    unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
+    return (
+        connection.execute(update(host_breakers).where(*unchanged).values(paused_until=until)).rowcount == 1
+    )
 
 
-def reopen(
+def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """End the wait for probes that were not made: such a gate is shut until just when its lease would end.
+    """Let others send the probes that were claimed and not sent: their breakers wait for them until the lease's end.
 
-    `leases`: the lanes of steps that were claimed, each with its lease's end. Those of no probe are let be.
+    `leases` holds the lanes of the steps that were given back, each with the end of its lease. Steps that were no
+    probes change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
-        connection.execute(_REOPEN[state], probes)
+        connection.execute(_RELEASE[state], probes)
 
 
-_REOPEN = {
+_RELEASE = {
     state: update(table)
     .where(table.c.name == bindparam("lane"), table.c.paused_until == bindparam("until"))
     .values(paused_until=bindparam("now"))
@@ -147,13 +151,13 @@ _REOPEN = {
 }
 
 
-def _to_gate(row: Row[Any]) -> CircuitBreaker:
-    return CircuitBreaker(**{name: getattr(row, name) for name in _GATE})
+def _to_breaker(row: Row[Any]) -> CircuitBreaker:
+    return CircuitBreaker(**{name: getattr(row, name) for name in _BREAKER})
 
 
-def _to_account_gate(row: Row[Any]) -> AccountLimits:
+def _to_limits(row: Row[Any]) -> AccountLimits:
     return AccountLimits(
-        breaker=_to_gate(row),
+        breaker=_to_breaker(row),
         usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
         refused_watches=tuple(row.refused_watches.split()),
     )

@@ -35,7 +35,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
 from bridge.db.dialect_sql import DialectSQL, among, is_one_of
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
-from bridge.db.tables import Instant, account_gates, answers, attempts, is_state, watches
+from bridge.db.tables import Instant, account_breakers, answers, attempts, is_state, watches
 
 # What a step belongs to, and is counted by: an account's polls, a host's callbacks.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
@@ -95,7 +95,7 @@ def claim_urgent(
     """Claim `count` due polls of an account whose quota does not let all of them through.
 
     Half go to the most urgent young watches, half to the most urgent of all. The caller holds
-    the account's gate, so nobody else claims here.
+    the account's row, so nobody else claims here.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -180,7 +180,7 @@ class _SecondsSince(DialectSQL[float]):
         super().__init__(_NOW, since)
 
 
-# What a late worker is just saving is left out: waiting for it while holding the gate could be for ever.
+# What a late worker is just saving is left out: waiting for it with the account's row locked could be for ever.
 _MOST_URGENT = (
     _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
 )
@@ -246,7 +246,7 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Make claimed watches due again, behind all that is due by now; returns how many were still ours.
 
-    A probe that was not made must not keep its gate shut until the lease would have ended.
+    The breaker of a probe that was not made must not stay paused until the end of its lease.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:
@@ -254,7 +254,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
     # Hosts before accounts, as everywhere.
     for state in (State.DELIVERING, State.WATCHING):
         leases = {(lane_of(w)[1], w.due_at) for w in claimed if w.state is state and w.due_at}
-        breakers.reopen(connection, state, leases, now)
+        breakers.release_probes(connection, state, leases, now)
     return len(ours)
 
 
@@ -266,7 +266,7 @@ def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limi
 
     Either their account is paused, or its quota has kept them waiting for longer than the grace.
     """
-    paused = select(account_gates.c.name).where(account_gates.c.paused_until > now)
+    paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)
     found = (
         select(*COLUMNS)

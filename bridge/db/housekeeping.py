@@ -6,12 +6,12 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
 
 from bridge.core.watch import State
 from bridge.db.dialect_sql import dialect_insert, is_one_of
-from bridge.db.tables import host_gates, is_over, is_state, watches, workers
+from bridge.db.tables import host_breakers, is_over, is_state, watches, workers
 
 # An undelivered callback may still be wanted when somebody at last looks.
 UNDELIVERED_TIMES = 3
 WORKERS_KEPT = timedelta(days=1)
-GATES_KEPT = timedelta(days=1)
+BREAKERS_KEPT = timedelta(days=1)
 
 
 def beat(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
@@ -59,21 +59,21 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
     return connection.execute(delete(watches).where(is_one_of(watches.c.id, batch), over)).rowcount
 
 
-def prune_gates(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` gates of hosts to which no callback is on its way.
+def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
+    """Delete up to `limit` breakers of hosts to which no callback is on its way.
 
     One that is paused is kept for a day: what it has learnt may soon be of use again.
     """
     wanted = select(watches.c.id).where(
-        is_state(State.DELIVERING), watches.c.callback_host == host_gates.c.name
+        is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
     )
-    paused_until = host_gates.c.paused_until
+    paused_until = host_breakers.c.paused_until
     idle = (
-        select(host_gates.c.name)
-        .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - GATES_KEPT))
-        .order_by(host_gates.c.name)
+        select(host_breakers.c.name)
+        .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - BREAKERS_KEPT))
+        .order_by(host_breakers.c.name)
         .limit(limit)
         # What somebody is just learning of a host is not waited for.
         .with_for_update(skip_locked=True)
     )
-    return connection.execute(delete(host_gates).where(is_one_of(host_gates.c.name, idle))).rowcount
+    return connection.execute(delete(host_breakers).where(is_one_of(host_breakers.c.name, idle))).rowcount

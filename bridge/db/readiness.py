@@ -10,7 +10,7 @@ from bridge.core.watch import State
 from bridge.db.breakers import BREAKERS, every_account
 from bridge.db.claims import LANES
 from bridge.db.due_lanes import due_lanes
-from bridge.db.tables import account_gates, is_state, watches
+from bridge.db.tables import account_breakers, is_state, watches
 from bridge.db.watches import is_watched
 
 TICKED_WITHIN = timedelta(seconds=60)
@@ -22,12 +22,12 @@ SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
-    """Return the gates of the accounts that are to be shown as paused.
+    """Return the breakers of the accounts that are to be shown as paused.
 
     Their pause goes on, or is over and a watch waits to probe whether the fault is mended.
     """
-    gates = {name: held.breaker for name, held in every_account(connection).items()}
-    return {name: breaker for name, breaker in gates.items() if _is_paused(connection, name, breaker, now)}
+    breakers = {name: held.breaker for name, held in every_account(connection).items()}
+    return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
 
 
 def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
@@ -35,7 +35,7 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
         return False
     if breaker.paused_until > now:
         return True
-    # It is over: the gate opens with the next success, which somebody has to ask for.
+    # Its pause is over: the breaker closes with the next success, which somebody has to ask for.
     return breaker.pause_seconds > 0 and is_watched(connection, name)
 
 
@@ -45,8 +45,8 @@ def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) 
     Left out are those that are paused, and those that are being polled, as fast as their quota allows.
     """
     late = _late(connection, State.WATCHING, since)
-    served = account_gates.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
-    busy = set(connection.scalars(select(account_gates.c.name).where(served)))
+    served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
+    busy = set(connection.scalars(select(account_breakers.c.name).where(served)))
     return {name: due_at for name, due_at in late.items() if name not in busy}
 
 
@@ -60,8 +60,8 @@ def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> 
 
 
 def _late(connection: Connection, state: State, since: datetime) -> dict[str, datetime]:
-    late, gates = due_lanes(connection, state, since), BREAKERS[state]
-    paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
+    late, breakers = due_lanes(connection, state, since), BREAKERS[state]
+    paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
     waiting = set(connection.scalars(paused)) if late else set()
     return {name: due_at for name, due_at in late.items() if name not in waiting}
 

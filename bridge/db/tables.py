@@ -245,7 +245,7 @@ oauth_tokens = Table(
 )
 
 
-def _gate_columns() -> list[Column[Any]]:
+def _breaker_columns() -> list[Column[Any]]:
     return [
         Column("name", String(255), primary_key=True),
         Column("failures", Integer, nullable=False),
@@ -257,12 +257,12 @@ def _gate_columns() -> list[Column[Any]]:
     ]
 
 
-host_gates = Table("host_gates", metadata, *_gate_columns())
+host_breakers = Table("host_gates", metadata, *_breaker_columns())
 
-account_gates = Table(
+account_breakers = Table(
     "account_gates",
     metadata,
-    *_gate_columns(),
+    *_breaker_columns(),
     Column("free_at", Instant),
     Column("headroom", Float, nullable=False),
     Column("daily_remaining", BigInteger),

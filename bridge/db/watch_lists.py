@@ -127,8 +127,8 @@ def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outco
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
     """Return since when the next step of some watch is due, not counting what waits for a paused party."""
-    gates = BREAKERS[state]
-    paused = select(gates.c.name).where(gates.c.paused_until.is_not(None))
+    breakers = BREAKERS[state]
+    paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
     due = select(func.min(watches.c.due_at)).where(
         is_state(state), watches.c.due_at <= now, LANES[state].not_in(paused)
     )

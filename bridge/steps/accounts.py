@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account, whether it is in the table or from the environment, and its gate while that is paused."""
+    """An account, whether it is in the table or from the environment, and its breaker while that is paused."""
 
     account: Account
     stored: bool

@@ -113,7 +113,7 @@ class Deliveries:
         watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
         # Its last due watch may just have been withdrawn.
         unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
-        store.reopen(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
+        store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         recovering = {name for name, breaker in known.items() if breaker.recovering}
         return self.jobs(connection, watches, {}, now, recovering=recovering)
 

@@ -109,7 +109,7 @@ class Clock:
 
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))
-        self._in_batches(housekeeping.prune_gates)
+        self._in_batches(housekeeping.prune_breakers)
         with self._engine.begin() as connection:
             before = (self._now() - DAYS_KEPT).date()
             daily_stats.prune(connection, before)

@@ -16,10 +16,10 @@ from sqlalchemy import Engine, insert
 from bridge import wiring
 from bridge.core.watch import Outcome, State
 from bridge.db import housekeeping
-from bridge.db.tables import account_gates, host_gates
+from bridge.db.tables import account_breakers, host_breakers
 from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
 
-GATE: dict[str, Any] = {"failures": 5, "pause_seconds": 15.0, "reason": "The receiver answered 500."}
+BREAKER: dict[str, Any] = {"failures": 5, "pause_seconds": 15.0, "reason": "The receiver answered 500."}
 
 
 def beat(engine: Engine, worker: str, *, seconds_ago: float = 0) -> None:
@@ -41,10 +41,10 @@ def in_trouble(engine: Engine) -> None:
     overdue = now - timedelta(hours=1)
     add_watch(engine, "wat_00000005", callback_host="late.example.com", due_at=overdue, **waiting)
     add_watch(engine, "wat_00000006", account="late", due_at=overdue)
-    pause: dict[str, Any] = {"paused_at": now, "paused_until": now + timedelta(minutes=15), **GATE}
+    pause: dict[str, Any] = {"paused_at": now, "paused_until": now + timedelta(minutes=15), **BREAKER}
     with engine.begin() as connection:
-        connection.execute(insert(host_gates).values(name="down.example.com", **pause))
-        connection.execute(insert(account_gates).values(name="shop", headroom=1.0, **pause))
+        connection.execute(insert(host_breakers).values(name="down.example.com", **pause))
+        connection.execute(insert(account_breakers).values(name="shop", headroom=1.0, **pause))
 
 
 def test_where_all_is_well_nobody_is_needed(commands: Commands, database: Engine) -> None:
@@ -66,7 +66,7 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
     found = commands.json("status")
     assert found["needs_a_person"]
     assert [(account["name"], account["reason"]) for account in found["paused_accounts"]] == [
-        ("shop", GATE["reason"])
+        ("shop", BREAKER["reason"])
     ]
     assert [(host["name"], host["waiting"]) for host in found["paused_hosts"]] == [("down.example.com", 1)]
     [given_up] = found["given_up_within_a_day"]

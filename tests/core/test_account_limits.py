@@ -62,11 +62,11 @@ def finished(
         pytest.param(AccountLimits(usage=Usage(free_at=later(60))), 2, 0, id="the quota is used up"),
     ],
 )
-def test_a_grant_asks_the_gate_and_the_quota(held: AccountLimits, wanted: int, granted: int) -> None:
+def test_a_grant_asks_the_breaker_and_the_quota(held: AccountLimits, wanted: int, granted: int) -> None:
     assert grant(RATE, held, wanted=wanted, now=NOW) == granted
 
 
-def test_what_was_granted_uses_up_the_quota_and_leaves_an_open_gate_open() -> None:
+def test_what_was_granted_uses_up_the_quota_and_leaves_a_closed_breaker_closed() -> None:
     after = spend(RATE, AccountLimits(), requests=3, lease_ends_at=LEASE_ENDS_AT, now=NOW)
     interval = interval_seconds(RATE, Usage(), now=NOW)
     assert after == AccountLimits(usage=Usage(free_at=NOW + timedelta(seconds=3 * interval)))
@@ -79,7 +79,7 @@ def test_while_a_probe_is_on_the_way_nobody_else_goes() -> None:
     assert grant(RATE, after, wanted=2, now=LEASE_ENDS_AT) == 1
 
 
-def test_answers_change_the_gate_and_the_quota_in_their_order() -> None:
+def test_answers_change_the_breaker_and_the_quota_in_their_order() -> None:
     fault = finished(an_answer(401, x_hubspot_ratelimit_daily_remaining="8"), Fault(reason="401"))
     well = finished(an_answer(200, x_hubspot_ratelimit_daily_remaining="9"))
     silent = finished(NoResponse(reason="timed out"), Failure(reason="timed out"))
@@ -132,7 +132,7 @@ def test_a_token_that_was_refused_before_is_counted_and_spent_too() -> None:
     assert spent == [NOW + timedelta(seconds=interval)] * 3 + [None]
 
 
-def test_an_answer_that_says_nothing_of_the_account_leaves_its_gate() -> None:
+def test_an_answer_that_says_nothing_of_the_account_leaves_its_breaker() -> None:
     for breaker in (CircuitBreaker(failures=3), paused(30).breaker):
         silent = FinishedCall(answer=an_answer(403), signal=None, asked_at=NOW, rate=RATE)
         assert after_answers(AccountLimits(breaker=breaker), [silent], now=NOW).breaker == breaker
@@ -152,7 +152,7 @@ def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None
 
 
 @pytest.mark.parametrize("breaker", [CircuitBreaker(failures=3), paused(-5).breaker])
-def test_a_gate_that_pauses_nobody_stays_as_it_is(breaker: CircuitBreaker) -> None:
+def test_a_breaker_that_pauses_nobody_stays_as_it_is(breaker: CircuitBreaker) -> None:
     assert renewed(RATE, AccountLimits(breaker=breaker), now=NOW) == AccountLimits(breaker=breaker)
 
 

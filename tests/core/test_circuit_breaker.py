@@ -1,4 +1,4 @@
-"""Gates: when a party in trouble is left alone, for how long, and how it is found well again."""
+"""Circuit breakers: when a party in trouble is left alone, for how long, and how it is found well again."""
 
 from datetime import datetime, timedelta
 
@@ -35,7 +35,7 @@ signals = own_signals | st.builds(Hold, seconds=st.floats(1, 86_400), reason=st.
 def finished(
     breaker: CircuitBreaker, *given: Signal, policy: BreakerPolicy = ACCOUNT_POLICY, at: float = 0
 ) -> CircuitBreaker:
-    """The gate after signals of requests that were claimed and answered at this second, a microsecond apart."""
+    """The breaker after signals of requests that were claimed and answered at this second, a microsecond apart."""
     for place, signal in enumerate(given):
         instant = later(at) + timedelta(microseconds=place)
         breaker = after_signal(breaker, signal, asked_at=instant, now=instant, policy=policy)
@@ -45,7 +45,7 @@ def finished(
 def probed(
     breaker: CircuitBreaker, signal: Signal, *, policy: BreakerPolicy = ACCOUNT_POLICY
 ) -> CircuitBreaker:
-    """The gate after its pause, and one probe that took a second."""
+    """The breaker after its pause, and one probe that took a second."""
     assert breaker.paused_until is not None
     asked_at = breaker.paused_until
     on_the_way = half_open(breaker, until=asked_at + timedelta(seconds=LEASE_SECONDS))
@@ -54,7 +54,7 @@ def probed(
 
 
 def pause_of(breaker: CircuitBreaker) -> float:
-    """How long the gate is paused, since its last signal."""
+    """How long the breaker is paused, since its last signal."""
     assert breaker.paused_at is not None
     assert breaker.paused_until is not None
     return (breaker.paused_until - breaker.paused_at).total_seconds()
@@ -108,7 +108,7 @@ def test_ten_failures_pause_an_account_as_a_401_does() -> None:
     ],
 )
 class TestAProbe:
-    def test_that_succeeds_opens_the_gate(self, paused: CircuitBreaker) -> None:
+    def test_that_succeeds_closes_the_breaker(self, paused: CircuitBreaker) -> None:
         assert probed(paused, Success()) == CircuitBreaker()
 
     @pytest.mark.parametrize("signal", [FAILURE, FAULT])
@@ -162,7 +162,7 @@ def test_nothing_stale_ever_ends_a_pause_or_makes_it_longer(
 
 
 @given(policy=policies, moves=st.lists(st.tuples(signals, st.floats(0, 100), st.floats(0, 20)), max_size=40))
-def test_a_gate_says_whether_until_when_and_why_it_is_paused(
+def test_a_breaker_says_whether_until_when_and_why_it_is_paused(
     policy: BreakerPolicy, moves: list[tuple[Signal, float, float]]
 ) -> None:
     breaker, seconds = CircuitBreaker(), 0.0
@@ -178,7 +178,7 @@ def test_a_gate_says_whether_until_when_and_why_it_is_paused(
 
 
 @given(policy=policies, moves=st.lists(own_signals, max_size=30))
-def test_one_success_of_a_probe_always_opens_the_gate(policy: BreakerPolicy, moves: list[Signal]) -> None:
+def test_one_success_of_a_probe_always_closes_the_breaker(policy: BreakerPolicy, moves: list[Signal]) -> None:
     breaker = finished(CircuitBreaker(), FAULT, policy=policy)
     for signal in moves:
         breaker = probed(breaker, signal, policy=policy) if breaker.paused else breaker

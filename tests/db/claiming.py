@@ -18,7 +18,7 @@ from bridge.db import claims, watches
 from bridge.db.claims import Claimant, Result
 from bridge.db.ids import earliest_watch_id
 from bridge.db.rows import to_changes, to_row
-from bridge.db.tables import account_gates, host_gates
+from bridge.db.tables import account_breakers, host_breakers
 from bridge.db.tables import watches as table
 from tests.makers import NOW, a_watch, an_answer, an_ended_watch, later
 
@@ -64,17 +64,19 @@ def standing(engine: Engine, watch: Watch) -> Watch:
 
 
 each_kind = pytest.mark.parametrize(
-    ("state", "gates"),
-    [(State.WATCHING, account_gates), (State.DELIVERING, host_gates)],
+    ("state", "breaker_table"),
+    [(State.WATCHING, account_breakers), (State.DELIVERING, host_breakers)],
     ids=["polls", "calls"],
 )
 
 
-def pause(connection: Connection, gates: Table, lanes: Mapping[str, datetime | None]) -> None:
-    """Give each lane a gate that is paused until then, or not at all."""
-    fields: dict[str, Any] = asdict(CircuitBreaker()) | (asdict(Usage()) if gates is account_gates else {})
+def pause(connection: Connection, breaker_table: Table, lanes: Mapping[str, datetime | None]) -> None:
+    """Give each lane a circuit breaker that is paused until then, or not at all."""
+    fields: dict[str, Any] = asdict(CircuitBreaker()) | (
+        asdict(Usage()) if breaker_table is account_breakers else {}
+    )
     rows = [fields | {"name": lane, "paused_until": until} for lane, until in lanes.items()]
-    connection.execute(insert(gates), rows)
+    connection.execute(insert(breaker_table), rows)
 
 
 def polled(claimed: Watch) -> Result:

@@ -99,7 +99,7 @@ def test_a_host_that_is_well_again_is_forgotten(engine: Engine) -> None:
     assert host(engine, "app.example.com") is None
 
 
-def test_a_gate_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
+def test_a_breaker_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
     save_host(engine, "app.example.com", replace(PAUSED, slow_start=3, pause_seconds=0.25))
     assert host(engine, "app.example.com") == replace(PAUSED, slow_start=3, pause_seconds=0.25)
     both = AccountLimits(

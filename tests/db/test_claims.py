@@ -198,8 +198,8 @@ def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -
 
 
 @each_kind
-def test_a_probe_that_is_given_back_opens_its_gate_to_another(
-    engine: Engine, state: State, gates: Table
+def test_a_probe_that_is_given_back_is_free_for_another(
+    engine: Engine, state: State, breaker_table: Table
 ) -> None:
     added(
         engine, *(due(number, state, lane=lane) for number, lane in enumerate(["probed", "probed", "paused"]))
@@ -208,7 +208,7 @@ def test_a_probe_that_is_given_back_opens_its_gate_to_another(
     # It is given back together with others, one of its own lane among them, whose leases end later.
     claimed = probe + claim(engine, {"probed": 1, "paused": 1}, state=state, now=later(1))
     with engine.begin() as connection:
-        pause(connection, gates, {"probed": later(ONE.lease_seconds), "paused": later(99)})
+        pause(connection, breaker_table, {"probed": later(ONE.lease_seconds), "paused": later(99)})
         assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
         assert set(DueLanes(state).look(connection, later(1))) == {"probed"}
         assert set(DueLanes(state).look(connection, later(100))) == {"probed", "paused"}

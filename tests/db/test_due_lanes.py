@@ -75,12 +75,12 @@ def test_from_look_to_look_no_lane_is_overlooked(engine: Engine, state: State) -
 
 @each_kind
 def test_a_lane_that_is_paused_takes_no_place_among_the_due(
-    engine: Engine, state: State, gates: Table
+    engine: Engine, state: State, breaker_table: Table
 ) -> None:
     paused = {"paused": later(5), "probed in a moment": NOW, "just back": None}
     added(engine, *(due(n, state, lane=lane, at=n - 9) for n, lane in enumerate([*paused, "well"])))
     with engine.begin() as connection:
-        pause(connection, gates, paused)
+        pause(connection, breaker_table, paused)
     lanes = DueLanes(state)
     assert list(look(engine, lanes)) == ["probed in a moment", "just back", "well"]
     # Nothing has fallen due since, and still it is not forgotten.
@@ -157,12 +157,12 @@ def pages(connection: Connection, act: Callable[[], object]) -> int:
 @each_kind
 @pytest.mark.parametrize("others", ["back off", "are due and paused"])
 def test_a_look_costs_the_same_whatever_waits(
-    engine: Engine, state: State, gates: Table, others: str
+    engine: Engine, state: State, breaker_table: Table, others: str
 ) -> None:
     added(engine, due(1, state, lane="due", at=-1), due(2, state, lane="paused", at=-60))
     lanes, measure = DueLanes(state), instructions if engine.dialect.name == "sqlite" else pages
     with engine.begin() as connection:
-        pause(connection, gates, {"paused": later(3600)})
+        pause(connection, breaker_table, {"paused": later(3600)})
     if others == "back off":
         added(engine, *(due(n, state, lane=f"lane-{n}", at=n) for n in range(10, 3_000)))
     else:

@@ -1,4 +1,4 @@
-"""What is long over goes, and nothing else: watches, gates, and the workers that are alive no more."""
+"""What is long over goes, and nothing else: watches, breakers, and the workers that are alive no more."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, insert, select
 from bridge.core.watch import State, Watch, redeliver
 from bridge.db import breakers, claims, housekeeping, lost_leases, watches
 from bridge.db.engine import open_engine
-from bridge.db.tables import answers, attempts, host_gates
+from bridge.db.tables import answers, attempts, host_breakers
 from bridge.db.tables import watches as table
 from tests.db.claiming import added, claim, delivered, due, saved
 from tests.makers import NOW, later
@@ -114,15 +114,15 @@ def a_breaker(name: str, paused_until: datetime | None = None) -> dict[str, Any]
 
 def hosts(engine: Engine) -> list[str]:
     with engine.begin() as connection:
-        return sorted(connection.scalars(select(host_gates.c.name)))
+        return sorted(connection.scalars(select(host_breakers.c.name)))
 
 
-def prune_gates(engine: Engine, limit: int = 9) -> int:
+def prune_breakers(engine: Engine, limit: int = 9) -> int:
     with engine.begin() as connection:
-        return housekeeping.prune_gates(connection, NOW, limit=limit)
+        return housekeeping.prune_breakers(connection, NOW, limit=limit)
 
 
-def test_the_gates_of_hosts_that_are_never_called_again_go(engine: Engine) -> None:
+def test_the_breakers_of_hosts_that_are_never_called_again_go(engine: Engine) -> None:
     lately, long_ago = NOW - timedelta(hours=23), NOW - timedelta(hours=25)
     added(
         engine,
@@ -141,19 +141,19 @@ def test_the_gates_of_hosts_that_are_never_called_again_go(engine: Engine) -> No
         a_breaker("unknown"),
     ]
     with engine.begin() as connection:
-        connection.execute(insert(host_gates), troubled)
-    assert prune_gates(engine) == 3
+        connection.execute(insert(host_breakers), troubled)
+    assert prune_breakers(engine) == 3
     assert hosts(engine) == ["awaited", "awaited and paused", "given up lately", "paused"]
 
 
-def test_gates_go_in_batches_and_none_is_waited_for(postgres_url: str) -> None:
+def test_breakers_go_in_batches_and_none_is_waited_for(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with engine.begin() as connection:
-        connection.execute(insert(host_gates), [a_breaker(name) for name in ("a", "b", "c", "d")])
+        connection.execute(insert(host_breakers), [a_breaker(name) for name in ("a", "b", "c", "d")])
     with engine.begin() as learning:
         breakers.lock_hosts(learning, ["a"])
-        assert prune_gates(engine, limit=2) == 2
-        assert prune_gates(engine, limit=2) == 1
+        assert prune_breakers(engine, limit=2) == 2
+        assert prune_breakers(engine, limit=2) == 1
     assert hosts(engine) == ["a"]
     engine.dispose()
 

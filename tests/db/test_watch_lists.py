@@ -8,14 +8,14 @@ from sqlalchemy import Connection, Engine, insert, text
 
 from bridge.core.watch import Outcome, State, redeliver
 from bridge.db import readiness, watch_lists, watches
-from bridge.db.tables import account_gates, host_gates
+from bridge.db.tables import account_breakers, host_breakers
 from bridge.db.watch_lists import Filters
 from tests.db.claiming import added, numbered
 from tests.db.plans import plan_of
 from tests.makers import NOW, later
 from tests.threads import at_once
 
-GATE = {"failures": 1, "pause_seconds": 30.0}
+BREAKER = {"failures": 1, "pause_seconds": 30.0}
 
 
 def redelivered(
@@ -101,9 +101,9 @@ def test_the_oldest_due_step_is_of_those_that_nobody_keeps_waiting(engine: Engin
 
     assert (oldest(State.WATCHING), oldest(State.DELIVERING)) == (1, 4)
     with engine.begin() as connection:
-        until = {"paused_until": later(90), **GATE}
-        connection.execute(insert(account_gates).values(name="paused", headroom=1.0, **until))
-        connection.execute(insert(host_gates).values(name="paused", **until))
+        until = {"paused_until": later(90), **BREAKER}
+        connection.execute(insert(account_breakers).values(name="paused", headroom=1.0, **until))
+        connection.execute(insert(host_breakers).values(name="paused", **until))
     assert (oldest(State.WATCHING), oldest(State.DELIVERING)) == (2, 5)
     assert oldest(State.WATCHING, "shop") == 3
     assert oldest(State.WATCHING, "nobody") is None

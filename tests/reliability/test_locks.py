@@ -12,7 +12,7 @@ from bridge.core.polling import end
 from bridge.core.watch import Outcome, State
 from bridge.db import breakers as store
 from bridge.db import claims, watches
-from bridge.db.tables import account_gates
+from bridge.db.tables import account_breakers
 from bridge.db.tables import watches as watches_table
 from bridge.sandbox import Sandbox
 from bridge.worker.loop import Worker
@@ -55,7 +55,7 @@ def is_free(connection: Connection, table: Table, name: str) -> bool:
     return connection.execute(row).first() is not None
 
 
-def test_whoever_waits_for_a_host_s_gate_holds_no_account_s(
+def test_whoever_waits_for_a_host_s_breaker_holds_no_account_s(
     site: Site, worker: Worker, hubspot: Sandbox, receiver: Receiver
 ) -> None:
     to_poll, to_deliver = hubspot.state.add_tasks(tasks=2)
@@ -69,7 +69,7 @@ def test_whoever_waits_for_a_host_s_gate_holds_no_account_s(
         saving = saver.submit(worker._save, done)
         until(lambda: someone_waits(site.engine))
         with site.engine.connect() as onlooker:
-            assert is_free(onlooker, account_gates, "default")
+            assert is_free(onlooker, account_breakers, "default")
         holder.rollback()
         saving.result()
 

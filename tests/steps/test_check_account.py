@@ -27,8 +27,8 @@ from tests.hubspot_accounts import (
     Clock,
     an_account,
     counts_of_default,
-    gate_of_default,
     hubspot_calls,
+    limits_of_default,
 )
 from tests.makers import NOW, later
 
@@ -221,7 +221,7 @@ def test_it_counts_in_the_quota_and_the_day(
         hubspot.state.set_fault(fault)
     account = an_account(hubspot.url)
     checked(engine, clock, account)
-    held = gate_of_default(engine)
+    held = limits_of_default(engine)
     seconds = interval_seconds(account.rate, replace(held.usage, daily_remaining=None), now=clock())
     assert held.usage.free_at == clock() + timedelta(seconds=seconds)
     assert counts_of_default(engine, clock().date()) == (1, errors)
@@ -234,7 +234,7 @@ def test_what_was_not_sent_does_not_count(hubspot: Sandbox, engine: Engine, cloc
 
 def test_it_remembers_what_the_headers_say(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     checked(engine, clock, an_account(hubspot.url))
-    assert gate_of_default(engine).usage.daily_remaining == 999_999
+    assert limits_of_default(engine).usage.daily_remaining == 999_999
 
 
 PAUSED = CircuitBreaker(paused_at=NOW, paused_until=later(900), pause_seconds=900, reason="401")
@@ -252,7 +252,7 @@ def paused(engine: Engine, clock: Clock) -> None:
 @pytest.mark.usefixtures("paused")
 def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     assert checked(engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(engine).breaker == replace(PAUSED, paused_at=later(1), paused_until=later(1))
+    assert limits_of_default(engine).breaker == replace(PAUSED, paused_at=later(1), paused_until=later(1))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_a_check_that_fails_changes_nothing(
         breakers.save_accounts(connection, {"default": replace(held, breaker=breaker)})
     for _ in range(12):
         assert not checked(sqlite_engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(sqlite_engine).breaker == breaker
+    assert limits_of_default(sqlite_engine).breaker == breaker
 
 
 @pytest.mark.usefixtures("paused")
@@ -277,15 +277,15 @@ def test_a_check_that_fails_changes_nothing(
 def test_a_process_without_the_credentials_says_nothing_of_the_account(
     hubspot: Sandbox, engine: Engine, clock: Clock, account: dict[str, Any]
 ) -> None:
-    before = gate_of_default(engine)
+    before = limits_of_default(engine)
     assert not checked(engine, clock, an_account(hubspot.url, **account)).ok
-    assert gate_of_default(engine) == before
+    assert limits_of_default(engine) == before
 
 
 def test_it_goes_out_though_the_quota_is_used_up(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
     account = an_account(hubspot.url)
     assert all(checked(engine, clock, account).ok for _ in range(6))
-    assert quota.grant(account.rate, gate_of_default(engine).usage, wanted=1, now=clock()) == 0
+    assert quota.grant(account.rate, limits_of_default(engine).usage, wanted=1, now=clock()) == 0
 
 
 @pytest.mark.parametrize("daily_requests", [1_000_000, 21])
@@ -295,7 +295,7 @@ def test_however_many_there_are_the_polls_wait_for_one_turn(
     with sandbox.running(SandboxOptions(daily_requests=daily_requests)) as hubspot:
         account = an_account(hubspot.url)
         assert all(checked(engine, clock, account).ok for _ in range(20))
-    usage = gate_of_default(engine).usage
+    usage = limits_of_default(engine).usage
     wait = quota.wait_seconds(account.rate, usage, now=clock())
     assert 0 < wait <= interval_seconds(account.rate, usage, now=clock()) <= 900
 
@@ -305,7 +305,7 @@ def test_a_token_without_the_scope_of_file_imports_may_be_good_for_others(
 ) -> None:
     hubspot.state.set_fault("403-scopes")
     assert not checked(engine, clock, an_account(hubspot.url)).ok
-    assert gate_of_default(engine).breaker == CircuitBreaker()
+    assert limits_of_default(engine).breaker == CircuitBreaker()
     assert counts_of_default(engine, clock().date()) == (1, 1)
 
 

@@ -13,7 +13,7 @@ from bridge.db import breakers
 from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.steps.start_import import Lost, NotStarted, Refusal
-from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, gate_of_default
+from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
 from tests.steps.starting import JSON, START, an_import, started, starts
 
 Refused = Callable[[str | Reply], Refusal]
@@ -43,7 +43,7 @@ def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock,
     assert hubspot["category"] == "VALIDATION_ERROR"
     assert "Some required fields were not set: [url]" in hubspot["message"]
     assert result.reason == "HubSpot answered 400; the import was not started."
-    assert gate_of_default(sqlite_engine).breaker == CircuitBreaker()
+    assert limits_of_default(sqlite_engine).breaker == CircuitBreaker()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_refusal_of_the_account_pauses_it(
     result = refused(fault)
     assert result.status_code == status_code
     assert json.loads(result.hubspot)["status"] == "error"
-    paused_until = gate_of_default(sqlite_engine).breaker.paused_until
+    paused_until = limits_of_default(sqlite_engine).breaker.paused_until
     assert paused_until == clock() + timedelta(seconds=pause_seconds)
 
 
@@ -70,7 +70,7 @@ def test_a_missing_scope_to_start_imports_holds_up_no_polls(
     refused: Refused, sqlite_engine: Engine, clock: Clock
 ) -> None:
     assert refused("403-scopes").status_code == 403
-    assert gate_of_default(sqlite_engine).breaker == CircuitBreaker()
+    assert limits_of_default(sqlite_engine).breaker == CircuitBreaker()
     assert counts_of_default(sqlite_engine, clock().date()) == (1, 1)
 
 

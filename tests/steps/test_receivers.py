@@ -166,7 +166,7 @@ def test_a_probe_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> Non
     ill = [ended(rig, f"T{number}") for number in range(5)]
     rig.clock.passes(2)
     rig.worker().drain()
-    assert gate_of(rig).paused
+    assert breaker_of(rig).paused
     refused = refused_by_the_rules(rig, 1)
     rig.receiver.answer = lambda _: Reply()
     rig.clock.passes(2)
@@ -217,7 +217,7 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     worker.drain()
     before = len(rig.receiver.requests)
     assert 5 <= before <= 6, "two were on the way when the fifth failed"
-    assert gate_of(rig).paused
+    assert breaker_of(rig).paused
     for probes, pause in enumerate((0.25, 0.5, 1.0, 2.0), start=1):
         rig.clock.passes(pause)
         worker.drain()
@@ -283,7 +283,7 @@ def test_many_dead_hosts_together_take_no_more_than_a_quarter_of_the_slots(rig: 
         until(lambda: to(rig, "dead") >= 12)
 
 
-def gate_of(rig: Rig) -> CircuitBreaker:
+def breaker_of(rig: Rig) -> CircuitBreaker:
     with rig.engine.begin() as connection:
         return breakers.read_hosts(connection, ["app.example.com"])["app.example.com"]
 

@@ -20,7 +20,14 @@ from bridge.sandbox import Reply, Sandbox
 from bridge.steps.register import Differs, Registered
 from bridge.steps.start_import import NotStarted, Refusal, Unwatched
 from tests.http.held_server import HeldServer, response
-from tests.hubspot_accounts import OAUTH, Clock, an_account, counts_of_default, gate_of_default, hubspot_calls
+from tests.hubspot_accounts import (
+    OAUTH,
+    Clock,
+    an_account,
+    counts_of_default,
+    hubspot_calls,
+    limits_of_default,
+)
 from tests.postgres import PostgresServer
 from tests.steps.rig import real_clock
 from tests.steps.starting import JSON, START, an_import, started, starts
@@ -61,7 +68,7 @@ def test_a_started_import_is_watched(
 def test_it_counts_in_the_quota_and_the_day(engine: Engine, clock: Clock, account: Account) -> None:
     started(engine, clock, account)
     assert counts_of_default(engine, clock().date()) == (1, 0)
-    usage = gate_of_default(engine).usage
+    usage = limits_of_default(engine).usage
     assert usage.free_at is not None
     assert usage.free_at > clock()
     assert usage.daily_remaining == 999_999
@@ -129,7 +136,7 @@ def test_after_a_pause_one_start_probes_and_its_success_ends_the_pause(engine: E
         assert second.retry_at == clock() + timedelta(seconds=60)
         server.let_go()
         assert isinstance(probe.result(), Registered)
-    assert gate_of_default(engine).breaker == CircuitBreaker()
+    assert limits_of_default(engine).breaker == CircuitBreaker()
 
 
 def test_a_used_up_quota_starts_nothing_and_says_until_when(

@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event
 
 from bridge.db.migrations import is_migrated
-from bridge.db.tables import account_gates, host_gates, workers
+from bridge.db.tables import account_breakers, host_breakers, workers
 from tests.web.api import START, Api, Serve, members, serving
 
-GATE = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
+BREAKER = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
 
 
 def works(api: Api) -> None:
@@ -121,7 +121,7 @@ def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(ap
     works(api)
     due(api, minutes=6)
     until = START + timedelta(minutes=15)
-    api.insert(account_gates, name="default", paused_until=until, headroom=1.0, **GATE)
+    api.insert(account_breakers, name="default", paused_until=until, headroom=1.0, **BREAKER)
     assert ready(api) == (200, [])
     assert members(api.nobody.get("/readyz"))["paused_accounts"] == [
         {"name": "default", "until": "2026-11-21T12:15:00.000000Z", "reason": "HubSpot answered 401"}
@@ -131,7 +131,7 @@ def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(ap
 def test_what_waits_for_a_paused_host_is_not_late(api: Api) -> None:
     works(api)
     due(api, minutes=6, state="delivering", outcome="failed")
-    api.insert(host_gates, name="app.example.com", paused_until=START, **GATE)
+    api.insert(host_breakers, name="app.example.com", paused_until=START, **BREAKER)
     assert ready(api) == (200, [])
 
 
@@ -140,8 +140,8 @@ def test_what_the_quota_holds_back_is_not_late(api: Api, seconds_ago: int, statu
     works(api)
     due(api, minutes=6)
     free_at = START - timedelta(seconds=seconds_ago)
-    breaker = GATE | {"reason": None, "failures": 0}
-    api.insert(account_gates, name="default", free_at=free_at, headroom=1.0, **breaker)
+    breaker = BREAKER | {"reason": None, "failures": 0}
+    api.insert(account_breakers, name="default", free_at=free_at, headroom=1.0, **breaker)
     assert ready(api)[0] == status
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bridge.db.tables import account_days, account_gates, host_gates
+from bridge.db.tables import account_breakers, account_days, host_breakers
 from tests.web.api import START, Api, Caller, members
 
-GATE = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
+BREAKER = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
 
 
 def summary(caller: Caller) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
     api.change(poll, due_at=START - timedelta(seconds=5))
     api.change(deliver, state="delivering", due_at=START - timedelta(seconds=60))
     until = START + timedelta(minutes=15)
-    api.insert(host_gates, name="app.example.com", paused_until=until, **GATE)
-    api.insert(account_gates, name="default", paused_until=until, headroom=1.0, **GATE)
+    api.insert(host_breakers, name="app.example.com", paused_until=until, **BREAKER)
+    api.insert(account_breakers, name="default", paused_until=until, headroom=1.0, **BREAKER)
     for caller in (client, api.admin):
         assert summary(caller)["oldest_due_seconds"] == {"poll": None, "deliver": None}
 
@@ -77,7 +77,9 @@ def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
 def test_an_admin_sees_how_the_accounts_are(api: Api) -> None:
     api.add_account("portal-2")
     until = START + timedelta(minutes=15)
-    api.insert(account_gates, name="portal-2", paused_until=until, headroom=0.5, observed_at=START, **GATE)
+    api.insert(
+        account_breakers, name="portal-2", paused_until=until, headroom=0.5, observed_at=START, **BREAKER
+    )
     for day, requests in ((START.date(), 40), (START.date() - timedelta(days=1), 1_000)):
         api.insert(account_days, account="portal-2", day=day, requests=requests, errors=2)
     default, other = summary(api.admin)["accounts"]
