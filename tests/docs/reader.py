@@ -94,15 +94,20 @@ class Terminal:
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Wait until something has happened; what the command printed is shown when it does not."""
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
-        while not happened():
-            assert time.monotonic() < give_up_at, self.printed
-            time.sleep(LOOK_SECONDS)
+        wait_until(happened, lambda: self.printed)
 
     @property
     def printed(self) -> str:
         """What the command has printed by now."""
         return self.output.read_text(encoding="utf-8")
+
+
+def wait_until(happened: Callable[[], bool], why: Callable[[], object] = lambda: "it never happened") -> None:
+    """Wait until something has happened; `why` tells what is shown when it does not."""
+    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    while not happened():
+        assert time.monotonic() < give_up_at, why()
+        time.sleep(LOOK_SECONDS)
 
 
 def printed(script: str, environment: Mapping[str, str]) -> str:

@@ -1,0 +1,77 @@
+<?php
+// Receives the bridge's callbacks with PHP 8 alone (pdo_sqlite). It is two programs: the web server calls it for
+// each callback, and as a worker it does the work.
+//
+//   SIGNING_SECRET=whsec_… php -S 127.0.0.1:9000 receiver.php
+//   php receiver.php
+
+// Standard Webhooks, with PHP's own HMAC; the package standard-webhooks/standard-webhooks does the same.
+function is_genuine(string $id, string $timestamp, string $signatures, string $body): bool
+{
+    if ($id === '' || !ctype_digit($timestamp) || abs(time() - (int) $timestamp) > 300) {
+        return false; // an old one, sent again by a stranger
+    }
+    $secret = getenv('SIGNING_SECRET') ?: throw new RuntimeException('SIGNING_SECRET is not set');
+    $key = base64_decode(substr($secret, strlen('whsec_')));
+    $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $key, true));
+    foreach (explode(' ', $signatures) as $signature) {
+        if (hash_equals($expected, $signature)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// The events that came, each once. In your app: a table of your own database.
+function inbox(): PDO
+{
+    $inbox = new PDO('sqlite:' . dirname(__DIR__) . '/inbox.db'); // not beside this file: the web must not see it
+    $inbox->exec('PRAGMA busy_timeout = 10000');
+    $inbox->exec('CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)');
+    return $inbox;
+}
+
+function receive(): int
+{
+    if ($_SERVER['REQUEST_METHOD'] !== 'POST' || $_SERVER['REQUEST_URI'] !== '/hooks/hubspot') {
+        return 404;
+    }
+    $body = file_get_contents('php://input'); // the raw bytes
+    $id = $_SERVER['HTTP_WEBHOOK_ID'] ?? '';
+    $timestamp = $_SERVER['HTTP_WEBHOOK_TIMESTAMP'] ?? '';
+    if (!is_genuine($id, $timestamp, $_SERVER['HTTP_WEBHOOK_SIGNATURE'] ?? '', $body)) {
+        return 400;
+    }
+    // A callback may come twice, with the same id: the second one changes nothing.
+    inbox()->prepare('INSERT OR IGNORE INTO events (webhook_id, body) VALUES (?, ?)')->execute([$id, $body]);
+    return 204;
+}
+
+// Your work, as slow as it likes.
+function handle(array $event): void
+{
+    echo $event['type'], ' ', $event['data']['task_id'] ?? '', "\n";
+}
+
+// Handle what is in the inbox, for ever. After a crash it begins with what was left.
+function work(): void
+{
+    $inbox = inbox();
+    while (true) {
+        foreach ($inbox->query('SELECT * FROM events WHERE done = 0 ORDER BY rowid')->fetchAll() as $row) {
+            try {
+                handle(json_decode($row['body'], true));
+            } catch (Throwable $problem) {
+                error_log("{$row['webhook_id']} failed, and is tried again: $problem");
+                continue;
+            }
+            $inbox->prepare('UPDATE events SET done = 1 WHERE webhook_id = ?')->execute([$row['webhook_id']]);
+        }
+        sleep(1);
+    }
+}
+
+if (PHP_SAPI === 'cli') {
+    work();
+}
+http_response_code(receive());

@@ -1,0 +1,67 @@
+# Receives the bridge's callbacks with Sinatra.
+#
+#   gem install sinatra puma rackup sqlite3
+#   SIGNING_SECRET=whsec_… ruby receiver.rb
+
+require "json"
+require "openssl"
+require "sinatra"
+require "sqlite3"
+
+set :port, ENV.fetch("PORT", "9000")
+set :bind, "127.0.0.1"
+
+KEY = ENV.fetch("SIGNING_SECRET").delete_prefix("whsec_").unpack1("m")
+
+# The events that came, each once. In your app: a table of your own database.
+def open_inbox
+  inbox = SQLite3::Database.new("inbox.db")
+  inbox.busy_timeout = 10_000
+  inbox.execute("CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)")
+  inbox
+end
+
+# Standard Webhooks, with Ruby's own HMAC; the gem standardwebhooks does the same.
+def genuine?(id, timestamp, signatures, body)
+  return false if id.empty? || (Time.now.to_i - Integer(timestamp, 10)).abs > 300 # an old one, sent again
+
+  expected = "v1," + [OpenSSL::HMAC.digest("sha256", KEY, "#{id}.#{timestamp}.#{body}")].pack("m0")
+  signatures.split.any? { |signature| Rack::Utils.secure_compare(signature, expected) }
+rescue ArgumentError
+  false
+end
+
+post "/hooks/hubspot" do
+  body = request.body.read # the raw bytes
+  id, timestamp, signatures = %w[ID TIMESTAMP SIGNATURE].map { |name| request.get_header("HTTP_WEBHOOK_#{name}").to_s }
+  halt 400 unless genuine?(id, timestamp, signatures, body)
+  # A callback may come twice, with the same id: the second one changes nothing.
+  inbox = open_inbox
+  inbox.execute("INSERT OR IGNORE INTO events (webhook_id, body) VALUES (?, ?)", [id, body.force_encoding("UTF-8")])
+  inbox.close
+  204
+end
+
+# Your work, as slow as it likes.
+def handle(event)
+  puts "#{event["type"]} #{event["data"]["task_id"]}"
+end
+
+# Handle what is in the inbox. After a crash it begins with what was left.
+def work(inbox)
+  inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid").each do |id, body|
+    handle(JSON.parse(body))
+    inbox.execute("UPDATE events SET done = 1 WHERE webhook_id = ?", [id])
+  rescue StandardError => problem
+    warn "#{id} failed, and is tried again: #{problem}"
+  end
+end
+
+$stdout.sync = true
+Thread.new do
+  inbox = open_inbox
+  loop do
+    work(inbox)
+    sleep 1
+  end
+end

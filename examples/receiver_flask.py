@@ -1,0 +1,75 @@
+"""Receives the bridge's callbacks with Flask.
+
+pip install flask standardwebhooks
+SIGNING_SECRET=whsec_… python receiver_flask.py
+
+Behind gunicorn, give it threads and one process: gunicorn --threads 8 receiver_flask:app
+"""
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+import time
+from contextlib import closing
+
+from flask import Flask, request
+from standardwebhooks import Webhook, WebhookVerificationError
+
+app = Flask(__name__)
+webhook = Webhook(os.environ["SIGNING_SECRET"])
+log = logging.getLogger(__name__)
+
+
+def open_inbox() -> sqlite3.Connection:
+    """The events that came, each once. In your app: a table of your own database."""
+    inbox = sqlite3.connect("inbox.db", timeout=10)
+    inbox.execute(
+        "CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)"
+    )
+    return inbox
+
+
+@app.post("/hooks/hubspot")
+def hubspot() -> tuple[str, int]:
+    """Check the signature, note the event, and answer."""
+    body = request.get_data()  # the raw bytes: JSON that was parsed and written again has another signature
+    try:
+        webhook.verify(body, dict(request.headers))
+    except (WebhookVerificationError, ValueError):
+        return "", 400
+    with closing(open_inbox()) as inbox, inbox:
+        # A callback may come twice, with the same id: the second one changes nothing.
+        inbox.execute(
+            "INSERT OR IGNORE INTO events (webhook_id, body) VALUES (?, ?)",
+            (request.headers["webhook-id"], body.decode()),
+        )
+    return "", 204
+
+
+def handle(event: dict) -> None:
+    """Your work, as slow as it likes."""
+    print(event["type"], event["data"].get("task_id"), flush=True)
+
+
+def work() -> None:
+    """Handle what is in the inbox, for ever. After a crash it begins with what was left."""
+    with closing(open_inbox()) as inbox:
+        while True:
+            left = inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid")
+            for webhook_id, body in left.fetchall():
+                try:
+                    handle(json.loads(body))
+                except Exception:
+                    log.exception("%s failed, and is tried again", webhook_id)
+                    continue
+                with inbox:
+                    inbox.execute("UPDATE events SET done = 1 WHERE webhook_id = ?", (webhook_id,))
+            time.sleep(1)
+
+
+threading.Thread(target=work, daemon=True).start()
+
+if __name__ == "__main__":
+    app.run(port=int(os.environ.get("PORT", "9000")))
