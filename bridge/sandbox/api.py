@@ -4,13 +4,20 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
-from bridge.sandbox import imports
+from bridge.sandbox.imports import ImportFromUrl
 from bridge.sandbox.replies import Reply, json_reply, unsupported_media_type
+from bridge.sandbox.starts import (
+    CrmExport,
+    FolderUpdate,
+    SourceCodeExtract,
+    StartBody,
+    parsed,
+    parsed_import,
+)
 from bridge.sandbox.state import State, Visit
 from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
-START_ENDPOINT = "start-import"
 SEARCH_ENDPOINT = "search-files"
 # HubSpot's own links name another host, which refuses tokens.
 LINK_HOST = "https://api-na1.hubspot.com"
@@ -18,7 +25,6 @@ LINK_HOST = "https://api-na1.hubspot.com"
 _ANY = "<any('v3','2026-03','2026-09'):version>"
 _DATED = "<any('2026-03','2026-09'):version>"
 _STATUS = "tasks/<task_id>/status"
-_START_PATH = f"/files/{_ANY}/files/import-from-url/async"
 _SEARCH_PATH = f"/files/{_ANY}/files/search"
 _STATUS_PATHS = (
     (Kind.FILE_IMPORT, f"/files/{_ANY}/files/import-from-url/async/{_STATUS}"),
@@ -30,6 +36,26 @@ _STATUS_PATHS = (
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/v3/source-code/extract/async/{_STATUS}"),
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/source-code/{_DATED}/extract/async/{_STATUS}"),
 )
+# Each with its name in the ledger, and with the body that starts a task.
+_STARTS: tuple[tuple[Kind, str, type[StartBody], tuple[str, ...]], ...] = (
+    (Kind.FILE_IMPORT, "start-import", ImportFromUrl, (f"/files/{_ANY}/files/import-from-url/async",)),
+    (Kind.FOLDER_UPDATE, "start-folder-update", FolderUpdate, (f"/files/{_ANY}/folders/update/async",)),
+    (
+        Kind.CRM_EXPORT,
+        "start-crm-export",
+        CrmExport,
+        ("/crm/v3/exports/export/async", f"/crm/exports/{_DATED}/export/async"),
+    ),
+    (
+        Kind.SOURCE_CODE_EXTRACT,
+        "start-source-code-extract",
+        SourceCodeExtract,
+        ("/cms/v3/source-code/extract/async", f"/cms/source-code/{_DATED}/extract/async"),
+    ),
+)
+_CRM_IMPORT_ENDPOINT = "start-crm-import"
+_CRM_IMPORT_PATHS = ("/crm/v3/imports", f"/crm/imports/{_DATED}")
+_FILE_ENDPOINT = "file"
 
 
 def blueprint(state: State) -> Blueprint:
@@ -37,7 +63,16 @@ def blueprint(state: State) -> Blueprint:
     routes = Blueprint("hubspot", __name__)
     for number, (kind, path) in enumerate(_STATUS_PATHS):
         routes.add_url_rule(path, f"{kind}-{number}", partial(_status, state, kind))
-    routes.add_url_rule(_START_PATH, START_ENDPOINT, partial(_start, state), methods=["POST"])
+    for kind, endpoint, model, paths in _STARTS:
+        for number, path in enumerate(paths):
+            start = partial(_start, state, kind, endpoint, model)
+            routes.add_url_rule(path, f"{endpoint}-{number}", start, methods=["POST"])
+    for number, path in enumerate(_CRM_IMPORT_PATHS):
+        name = f"{_CRM_IMPORT_ENDPOINT}-{number}"
+        routes.add_url_rule(path, name, partial(_import, state), methods=["POST"])
+        # The official clients end this path with a slash.
+        routes.add_url_rule(f"{path}/", f"{name}-slash", partial(_import, state), methods=["POST"])
+    routes.add_url_rule(f"/files/{_ANY}/files/<file_id>", _FILE_ENDPOINT, partial(_file, state))
     routes.add_url_rule(_SEARCH_PATH, SEARCH_ENDPOINT, partial(_search, state))
     routes.add_url_rule("/oauth/2026-03/token", "token", partial(_token, state), methods=["POST"])
     return routes
@@ -48,21 +83,41 @@ def _status(state: State, kind: Kind, task_id: str, **_version: str) -> Response
     return to_response(state.answer(visit, lambda: state.status(kind, task_id)), state.stopping)
 
 
-def _start(state: State, version: str) -> Response:
-    visit = Visit(endpoint=START_ENDPOINT, token=_bearer())
-    return to_response(state.answer(visit, lambda: _started(state, version)), state.stopping)
+def _file(state: State, file_id: str, **_version: str) -> Response:
+    visit = Visit(endpoint=_FILE_ENDPOINT, token=_bearer())
+    return to_response(state.answer(visit, lambda: state.file(file_id)), state.stopping)
 
 
-def _started(state: State, version: str) -> Reply:
+def _start(state: State, kind: Kind, endpoint: str, model: type[StartBody], **_version: str) -> Response:
+    visit = Visit(endpoint=endpoint, token=_bearer())
+    return to_response(state.answer(visit, lambda: _started(state, kind, model)), state.stopping)
+
+
+def _started(state: State, kind: Kind, model: type[StartBody]) -> Reply:
     if not request.is_json:
         return unsupported_media_type()
-    source = imports.parsed(request.get_json(silent=True))
-    return source if isinstance(source, Reply) else _located(version, state.start_import(source))
+    source = parsed(model, request.get_json(silent=True))
+    if isinstance(source, Reply):
+        return source
+    task_id = state.start(kind, source)
+    return json_reply(
+        202, {"id": task_id, "links": {"status": f"{LINK_HOST}{request.path}/tasks/{task_id}/status"}}
+    )
 
 
-def _located(version: str, task_id: str) -> Reply:
-    link = f"{LINK_HOST}/files/{version}/files/import-from-url/async/tasks/{task_id}/status"
-    return json_reply(202, {"id": task_id, "links": {"status": link}})
+def _import(state: State, **_version: str) -> Response:
+    visit = Visit(endpoint=_CRM_IMPORT_ENDPOINT, token=_bearer())
+    return to_response(state.answer(visit, lambda: _import_started(state)), state.stopping)
+
+
+def _import_started(state: State) -> Reply:
+    if request.mimetype != "multipart/form-data":
+        return unsupported_media_type()
+    uploaded = {file.filename for file in request.files.getlist("files")}
+    source = parsed_import(request.form.get("importRequest"), uploaded)
+    if isinstance(source, Reply):
+        return source
+    return state.started(state.start(Kind.CRM_IMPORT, source))
 
 
 def _search(state: State, **_version: str) -> Response:

@@ -1,11 +1,10 @@
 """What each kind's status endpoint tells of a task."""
 
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from bridge.sandbox.options import PendingBody
-from bridge.sandbox.replies import Reply, json_reply
+from bridge.sandbox.replies import Reply, instant, json_reply
 from bridge.sandbox.tasks import ENDINGS, Kind, Outcome, Phase, Task
 
 Document = dict[str, Any]
@@ -24,6 +23,11 @@ def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
     if phase is Phase.ENDED:
         return json_reply(200, _ended_action(task))
     return json_reply(202, _running_action(task, phase, pending_body))
+
+
+def file_reply(task: Task) -> Reply:
+    """The file that an import has made."""
+    return json_reply(200, _file(task))
 
 
 def _running_action(task: Task, phase: Phase, pending_body: PendingBody) -> Document:
@@ -86,15 +90,15 @@ def _result(task: Task) -> Document | str:
 
 
 def _folder(task: Task) -> Document:
-    done_at = instant(task.completed_at)
+    name = "imports" if task.source.updated_folder_id is None else task.source.name
     return {
-        "id": str(task.number),
+        "id": task.source.updated_folder_id or str(task.number),
         "createdAt": instant(task.requested_at),
-        "updatedAt": done_at,
+        "updatedAt": instant(task.completed_at),
         "archived": False,
-        "parentFolderId": "170000000001",
-        "name": "imports",
-        "path": "/imports",
+        "parentFolderId": task.source.folder_id,
+        "name": name,
+        "path": f"/{name}",
     }
 
 
@@ -148,8 +152,3 @@ def _crm_import(task: Task, phase: Phase) -> Document:
             "objectLists": [{"listId": "1", "objectType": "CONTACT"}],
         },
     }
-
-
-def instant(at: float) -> str:
-    """Epoch seconds as RFC 3339 in UTC with milliseconds, HubSpot's form."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

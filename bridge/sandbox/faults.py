@@ -81,7 +81,7 @@ def _travelling(manner: Manner, seconds: float = 0.0) -> Reply:
 _NAMED: Mapping[str, Callable[[], Reply]] = {
     "400": malformed_id,
     "401": invalid_authentication,
-    "401-expired": partial(expired_authentication, 60),
+    "401-expired": partial(expired_authentication, 60, "2026-11-21T00:00:00.000Z"),
     "403": partial(envelope, 403, "You do not have permission to do this.", category="FORBIDDEN"),
     "403-scopes": _missing_scopes,
     "403-ban": partial(envelope, 403, "This account was banned.", category="BANNED"),

@@ -1,33 +1,15 @@
-"""Starting a file import: HubSpot's checks of the body, and what a file name asks for."""
+"""Starting a file import: HubSpot's checks of the body."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from bridge.sandbox import faults
-from bridge.sandbox.replies import Reply, envelope
-from bridge.sandbox.tasks import Outcome, Source
-
-# Files whose stem is one of these end so; `tasks.Outcome` says what it means.
-OUTCOMES: Mapping[str, Outcome] = {
-    "errors": Outcome.COMPLETED_WITH_ERRORS,
-    "fail": Outcome.FAILED,
-    "cancel": Outcome.CANCELED,
-    "stuck": Outcome.STUCK,
-    "reject": Outcome.REJECTED,
-}
-# By how much the durations of such a file are multiplied.
-PACES: Mapping[str, float] = {"slow": 10.0, "fast": 0.0}
-_UNREADABLE = "Invalid input JSON on line 1, column 1"
-_TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
+from bridge.sandbox.starts import StartBody
+from bridge.sandbox.tasks import Source
 
 
 class Access(StrEnum):
@@ -58,10 +40,8 @@ class DuplicateValidationScope(StrEnum):
     EXACT_FOLDER = "EXACT_FOLDER"
 
 
-class ImportFromUrl(BaseModel):
-    """The body of `import-from-url/async`; fields that HubSpot does not know are passed over, as it does."""
-
-    model_config = ConfigDict(alias_generator=to_camel)
+class ImportFromUrl(StartBody):
+    """The body of `import-from-url/async`: the file's name decides what becomes of the task."""
 
     access: Access
     url: str
@@ -74,45 +54,23 @@ class ImportFromUrl(BaseModel):
     ttl: Annotated[str, Field(pattern=r"^P")] | None = None
     expires_at: datetime | None = None
 
+    def problem(self) -> str | None:
+        if self.folder_path is None and self.folder_id is None:
+            return "One of folderPath or folderId is required."
+        if self.folder_path is not None and self.folder_id is not None:
+            return "folderPath and folderId cannot be set at the same time."
+        if self.ttl is not None and self.expires_at is not None:
+            return "ttl and expiresAt cannot be set at the same time."
+        return None if _fetchable(self.url) else f"Invalid URL: {self.url[:200]}"
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a file name asks for: the task's outcome and pace, and a fault of its status answers."""
-
-    outcome: Outcome = Outcome.COMPLETED
-    pace: float = 1.0
-    fault: str | None = None
-    fault_times: int | None = None
-
-
-def plan(url: str) -> Plan:
-    """What the file name of this URL asks for; see `bridge.sandbox` for the names."""
-    stem = PurePosixPath(urlsplit(url).path).stem
-    repeated = _TIMES.fullmatch(stem)
-    name = repeated["name"] if repeated else stem
-    return Plan(
-        outcome=OUTCOMES.get(stem, Outcome.COMPLETED),
-        pace=PACES.get(stem, 1.0),
-        fault=name if name in faults.NAMES else None,
-        fault_times=int(repeated["times"]) if repeated else None,
-    )
-
-
-def parsed(document: Any) -> Source | Reply:
-    """What to import, or the 400 with which HubSpot refuses `document`, which may be anything."""
-    try:
-        body = ImportFromUrl.model_validate(document)
-    except ValidationError as problem:
-        return _invalid(_message(problem))
-    if body.folder_path is None and body.folder_id is None:
-        return _invalid("One of folderPath or folderId is required.")
-    if not _fetchable(body.url):
-        return _invalid(f"Invalid URL: {body.url[:200]}")
-    return _source(body)
-
-
-def _invalid(message: str) -> Reply:
-    return envelope(400, message, category="VALIDATION_ERROR")
+    def source(self) -> Source:
+        return Source(
+            url=self.url,
+            name=self.name or PurePosixPath(urlsplit(self.url).path).name or "file",
+            folder_path=self.folder_path or "/imports",
+            folder_id=self.folder_id or Source().folder_id,
+            access=self.access.value,
+        )
 
 
 def _fetchable(url: str) -> bool:
@@ -121,22 +79,3 @@ def _fetchable(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _source(body: ImportFromUrl) -> Source:
-    return Source(
-        url=body.url,
-        name=body.name or PurePosixPath(urlsplit(body.url).path).name or "file",
-        folder_path=body.folder_path or "/imports",
-        folder_id=body.folder_id or Source().folder_id,
-        access=body.access.value,
-    )
-
-
-def _message(problem: ValidationError) -> str:
-    details = problem.errors(include_url=False, include_input=False)
-    missing = [str(detail["loc"][0]) for detail in details if detail["type"] == "missing"]
-    if missing:
-        return f"{_UNREADABLE}: Some required fields were not set: [{', '.join(missing)}]"
-    where = ".".join(str(part) for part in details[0]["loc"]) or "body"
-    return f"{_UNREADABLE}: Cannot deserialize value of `{where}`: {details[0]['msg']}"

@@ -8,8 +8,10 @@ from bridge.sandbox.options import SandboxOptions
 from bridge.sandbox.replies import (
     Reply,
     expired_authentication,
+    instant,
     invalid_authentication,
     json_reply,
+    unknown_authentication,
 )
 
 SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", "content"]
@@ -41,11 +43,13 @@ class OAuthServer:
         """Who calls with `token`, or the 401 that refuses it."""
         if token in options.tokens:
             return Caller(account=token, by_oauth=False)
-        grant = self._grants.get(token or "")
-        if grant is None:
+        if not token:
             return invalid_authentication()
+        grant = self._grants.get(token)
+        if grant is None:
+            return unknown_authentication(now)
         if now >= grant.expires_at:
-            return expired_authentication(int(now - grant.expires_at))
+            return expired_authentication(int(now - grant.expires_at), instant(grant.expires_at))
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:

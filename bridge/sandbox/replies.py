@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -53,6 +54,11 @@ def envelope(status_code: int, message: str, headers: Mapping[str, str] | None =
     return json_reply(status_code, document, headers)
 
 
+def instant(at: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC with milliseconds, HubSpot's form."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def overlaid(headers: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     """`headers` with `changes` in their place; names are compared as HTTP does, without case."""
     changed = {name.lower() for name in changes}
@@ -80,16 +86,39 @@ def malformed_id() -> Reply:
     return envelope(400, "Provided ID could not be decoded.", category="VALIDATION_ERROR")
 
 
+def unknown_file() -> Reply:
+    """No file has this id; the real answer is not published."""
+    return envelope(404, "The requested file was not found.", category="OBJECT_NOT_FOUND")
+
+
+def invalid(message: str) -> Reply:
+    """What was sent is not what the route takes."""
+    return envelope(400, message, category="VALIDATION_ERROR")
+
+
 def invalid_authentication() -> Reply:
-    """No token, or one that HubSpot never issued."""
-    message = "Authentication credentials not found. This API supports OAuth 2.0 authentication."
+    """No token."""
+    message = (
+        "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find "
+        "more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"
+    )
     return envelope(401, message, category="INVALID_AUTHENTICATION")
 
 
-def expired_authentication(expired_seconds: int) -> Reply:
+def unknown_authentication(now: float) -> Reply:
+    """A token that HubSpot never issued: it takes it for one that expired in 1970."""
+    return _expired(f"{int(now // 86_400)} day(s)", "1970-01-01T00:00:00Z")
+
+
+def expired_authentication(expired_seconds: int, expired_at: str) -> Reply:
     """A token that HubSpot issued, too long ago."""
-    message = f"The OAuth token used to make this call expired {expired_seconds} second(s) ago."
-    return envelope(401, message, category="EXPIRED_AUTHENTICATION")
+    return _expired(f"{expired_seconds} second(s)", expired_at)
+
+
+def _expired(ago: str, expired_at: str) -> Reply:
+    message = f"The OAuth token used to make this call expired {ago} ago."
+    context = {"expire time": [expired_at]}
+    return envelope(401, message, category="EXPIRED_AUTHENTICATION", context=context)
 
 
 def unsupported_media_type() -> Reply:

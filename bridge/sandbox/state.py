@@ -8,24 +8,27 @@ from itertools import count
 from typing import Any
 
 from bridge.sandbox import faults
-from bridge.sandbox.bodies import status_reply
+from bridge.sandbox.bodies import file_reply, status_reply
 from bridge.sandbox.faults import Faults, Target
-from bridge.sandbox.imports import plan
 from bridge.sandbox.ledger import Ledger
 from bridge.sandbox.oauth import Caller, OAuthServer
 from bridge.sandbox.options import SandboxOptions
+from bridge.sandbox.plans import plan
 from bridge.sandbox.quota import DAILY_HEADERS, Quota
 from bridge.sandbox.replies import (
     Reply,
     malformed_id,
     overlaid,
     rate_limit,
+    unknown_file,
     unknown_task,
     unsupported_media_type,
 )
-from bridge.sandbox.tasks import ENDINGS, Kind, Outcome, Source, Task, number_of
+from bridge.sandbox.tasks import ENDINGS, Kind, Outcome, Phase, Source, Task, number_of, task_id_of
 
 OAUTH_ENDPOINT = "oauth-token"
+_WITH_FILE = frozenset({Outcome.COMPLETED, Outcome.COMPLETED_WITH_ERRORS})
+_INT64 = 2**63
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,12 +98,23 @@ class State:
             return unknown_task()
         return status_reply(task, self._now(), self.options.pending_body)
 
-    def start_import(self, source: Source) -> str:
-        """Start the import of a file; the task's id. Its file name chooses outcome, pace and fault."""
-        wish = plan(source.url)
+    def file(self, file_id: str) -> Reply:
+        """The file of this id, if a finished import has made one."""
+        number = number_of(Kind.CRM_IMPORT, file_id)  # both ids are digits
+        if number is None or number not in range(_INT64):
+            return unknown_file()
+        task = self._tasks.get(task_id_of(Kind.FILE_IMPORT, number))
+        if task is None or task.outcome not in _WITH_FILE or task.phase(self._now()) is not Phase.ENDED:
+            return unknown_file()
+        return file_reply(task)
+
+    def start(self, kind: Kind, source: Source) -> str:
+        """Start a task; its id. The name of its file chooses outcome, pace and fault."""
+        wish = plan(kind, source.url)
         with self._lock:
             [task_id] = self.add_tasks(
-                outcome=wish.outcome,
+                kind,
+                wish.outcome,
                 pending_seconds=self.options.pending_seconds * wish.pace,
                 processing_seconds=self.options.processing_seconds * wish.pace,
                 source=source,
@@ -108,6 +122,10 @@ class State:
             if wish.fault is not None:
                 self.set_fault(wish.fault, Target(task_id=task_id), wish.fault_times)
             return task_id
+
+    def started(self, task_id: str) -> Reply:
+        """The status of a task that was just started, even if it is to be unknown from then on."""
+        return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
         """The OAuth server's answer to a form, or to what is none; faults reach it by its endpoint alone."""

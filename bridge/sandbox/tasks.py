@@ -63,13 +63,14 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What was asked to be imported, as far as the result repeats it."""
+    """What was asked for, as far as the result repeats it."""
 
     url: str = "https://files.example.com/report.csv"
     name: str = "report.csv"
     folder_path: str = "/imports"
     folder_id: str = "170000000001"
     access: str = "PRIVATE"
+    updated_folder_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

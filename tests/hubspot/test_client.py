@@ -25,6 +25,8 @@ DOCUMENT = """{
     "unheardOf": {"by": ["the", "bridge", null, 1.50]}
 }"""
 
+IMPORT = '{"access": "PRIVATE", "url": "https://files.example.com/a.csv", "folderPath": "/imports"}'
+
 
 @pytest.fixture
 def account(receiver: Receiver) -> Account:
@@ -168,7 +170,7 @@ def link_to_itself(receiver: Receiver, visit: Visit) -> None:
 def test_an_import_is_started_where_it_is_in_every_version(
     asking: HubSpot, hubspot: Sandbox, version: str
 ) -> None:
-    answer = asking.start_import(an_account(hubspot.url, api_version=version), DOCUMENT)
+    answer = asking.start_import(an_account(hubspot.url, api_version=version), IMPORT)
     assert isinstance(answer, HttpResponse)
     assert answer.status_code == 202
     assert hubspot.state.ledger()["endpoints"] == {"start-import": 1}

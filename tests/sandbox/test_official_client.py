@@ -5,10 +5,12 @@ holds an unknown word; written back, they must give the body that came, field by
 knows v3 alone, and of OAuth only `/oauth/v1/token`, which the sandbox has not.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 
 import hubspot as official
@@ -94,6 +96,65 @@ def test_the_client_starts_an_import_and_reads_its_result(hubspot: Caller, clock
 def test_the_client_searches_files_and_finds_none(hubspot: Caller) -> None:
     with official_api(hubspot, "files.files_api") as api:
         assert api.do_search(limit=1).results == []
+
+
+def test_the_client_reads_the_file_that_an_import_made(hubspot: Caller, clock: Clock) -> None:
+    [task_id] = hubspot.state.add_tasks()
+    clock.passes(3)
+    result = hubspot.status(task_id).json()["result"]
+    with official_api(hubspot, "files.files_api") as api:
+        model = api.get_by_id(result["id"])
+        assert comparable(api.api_client.sanitize_for_serialization(model)) == comparable(result)
+
+
+def test_the_client_updates_a_folder(hubspot: Caller, clock: Clock) -> None:
+    wish = files.FolderUpdateInputWithId(id="17", name="reports", parent_folder_id=4)
+    with official_api(hubspot, "files.folders_api") as api:
+        task_id = api.update_properties_recursively(wish).id
+    clock.passes(3)
+    model, _ = ask(hubspot, Kind.FOLDER_UPDATE, task_id)
+    folder = model.result
+    assert (folder.id, folder.name, folder.parent_folder_id) == ("17", "reports", "4")
+
+
+def test_the_client_starts_an_export(hubspot: Caller, clock: Clock) -> None:
+    wish = exports.PublicExportRequest(
+        export_type="LIST",
+        format="CSV",
+        export_name="contacts",
+        object_properties=["email"],
+        object_type="CONTACT",
+        language="EN",
+        export_internal_values_options=["NAMES"],
+        override_associated_objects_per_definition_per_row_limit=False,
+        list_id="1",
+    )
+    with official_api(hubspot, "crm.exports.public_exports_api") as api:
+        task_id = api.start(wish).id
+    clock.passes(3)
+    model, _ = ask(hubspot, Kind.CRM_EXPORT, task_id)
+    assert model.status == "COMPLETE"
+    assert model.result.startswith("https://")
+
+
+def test_the_client_starts_an_import_of_records(hubspot: Caller, clock: Clock, tmp_path: Path) -> None:
+    file = tmp_path / "contacts.csv"
+    file.write_text("email\na@example.com\n", encoding="utf-8")
+    wish = {"name": "November", "files": [{"fileName": file.name, "fileFormat": "CSV"}]}
+    with official_api(hubspot, "crm.imports.core_api") as api:
+        started = api.create(files=str(file), import_request=json.dumps(wish))
+    assert (started.state, started.import_name) == ("STARTED", "November")
+    clock.passes(3)
+    model, _ = ask(hubspot, Kind.CRM_IMPORT, started.id)
+    assert model.state == "DONE"
+
+
+def test_the_client_extracts_an_archive(hubspot: Caller, clock: Clock) -> None:
+    with official_api(hubspot, "cms.source_code.extract_api") as api:
+        task_id = api.do_async(source_code.FileExtractRequest(path="theme.zip")).id
+    clock.passes(3)
+    model, _ = ask(hubspot, Kind.SOURCE_CODE_EXTRACT, task_id)
+    assert model.status == "COMPLETE"
 
 
 @pytest.mark.parametrize("kind", ASYNCHRONOUS)

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from bridge.sandbox import Kind
+from bridge.sandbox.tasks import number_of
 from tests.sandbox.caller import START_PATH, Caller, Clock
 
 
@@ -50,7 +52,7 @@ def test_a_folder_is_needed(hubspot: Caller) -> None:
         ("access", "SECRET"),
         ("duplicateValidationStrategy", "MAYBE"),
         ("duplicateValidationScope", "NOWHERE"),
-        ("folderId", 17),
+        ("folderPath", 17),
         ("name", ["a"]),
         ("overwrite", "perhaps"),
         ("ttl", "three days"),
@@ -68,16 +70,35 @@ def test_a_url_that_cannot_be_fetched_is_refused(hubspot: Caller, url: str) -> N
     assert "Invalid URL" in refusal(hubspot, url=url)
 
 
+@pytest.mark.parametrize("field", ["somethingNew", "folder_path", "Access"])
+def test_a_field_that_hubspot_does_not_know_is_refused(hubspot: Caller, field: str) -> None:
+    assert refusal(hubspot, **{field: "x"}).endswith(f'Unrecognized field "{field}"')
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"folderPath": "/imports"}, {"folderId": "17"}),
+        ({"ttl": "P3M"}, {"expiresAt": "2027-01-01T00:00:00Z"}),
+    ],
+)
+def test_fields_that_contradict_each_other_are_refused(
+    hubspot: Caller, first: dict[str, str], second: dict[str, str]
+) -> None:
+    [one, other] = [*first, *second]
+    message = f"{one} and {other} cannot be set at the same time."
+    assert refusal(hubspot, **first, **second) == message
+
+
 def test_everything_that_hubspot_knows_is_accepted(hubspot: Caller) -> None:
     answer = hubspot.start(
         name="a.csv",
+        folderPath=None,
         folderId="17",
         duplicateValidationStrategy="RETURN_EXISTING",
         duplicateValidationScope="ENTIRE_PORTAL",
         overwrite=True,
         ttl="P3M",
-        expiresAt="2027-01-01T00:00:00Z",
-        somethingNew=1,
     )
     assert answer.status_code == 202
 
@@ -144,3 +165,25 @@ def test_the_name_of_a_fault_makes_every_status_answer_this_fault(hubspot: Calle
 def test_a_fault_can_be_named_for_the_first_answers_only(hubspot: Caller) -> None:
     task_id = hubspot.started("500-x2.csv")
     assert [hubspot.status(task_id).status_code for _ in range(4)] == [500, 500, 202, 202]
+
+
+@pytest.mark.parametrize("version", ["v3", "2026-03", "2026-09"])
+def test_a_finished_import_s_file_can_be_asked_for(hubspot: Caller, clock: Clock, version: str) -> None:
+    task_id = hubspot.started("errors.csv")
+    clock.passes(3)
+    result = hubspot.status(task_id).json()["result"]
+    answer = hubspot.get(f"/files/{version}/files/{result['id']}")
+    assert (answer.status_code, answer.json()) == (200, result)
+
+
+@pytest.mark.parametrize("file_name", ["fail.csv", "cancel.csv", "reject.csv", "stuck.csv", "slow.csv"])
+def test_an_import_that_made_no_file_has_none(hubspot: Caller, clock: Clock, file_name: str) -> None:
+    number = number_of(Kind.FILE_IMPORT, hubspot.started(file_name))
+    clock.passes(3)
+    answer = hubspot.get(f"/files/v3/files/{number}")
+    assert (answer.status_code, answer.json()["category"]) == (404, "OBJECT_NOT_FOUND")
+
+
+@pytest.mark.parametrize("file_id", ["17", "x", "-1", "9" * 19, "9" * 100])
+def test_a_file_that_no_import_made_is_unknown(hubspot: Caller, file_id: str) -> None:
+    assert hubspot.get(f"/files/v3/files/{file_id}").json()["category"] == "OBJECT_NOT_FOUND"

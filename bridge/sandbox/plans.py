@@ -1,0 +1,49 @@
+"""What becomes of a task that is started: the name of its file decides."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from bridge.sandbox import faults
+from bridge.sandbox.tasks import ENDINGS, Kind, Outcome
+
+# Files whose stem is one of these end so; `tasks.Outcome` says what it means.
+OUTCOMES: Mapping[str, Outcome] = {
+    "errors": Outcome.COMPLETED_WITH_ERRORS,
+    "fail": Outcome.FAILED,
+    "cancel": Outcome.CANCELED,
+    "stuck": Outcome.STUCK,
+    "reject": Outcome.REJECTED,
+}
+# By how much the durations of such a file are multiplied.
+PACES: Mapping[str, float] = {"slow": 10.0, "fast": 0.0}
+_TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a file name asks for: the task's outcome and pace, and a fault of its status answers."""
+
+    outcome: Outcome = Outcome.COMPLETED
+    pace: float = 1.0
+    fault: str | None = None
+    fault_times: int | None = None
+
+
+def plan(kind: Kind, url: str) -> Plan:
+    """What the file name of this URL, or path, asks for; see `bridge.sandbox.guide` for the names.
+
+    An outcome that the kind has not is passed over.
+    """
+    stem = PurePosixPath(urlsplit(url).path).stem
+    repeated = _TIMES.fullmatch(stem)
+    name = repeated["name"] if repeated else stem
+    outcome = OUTCOMES.get(stem, Outcome.COMPLETED)
+    return Plan(
+        outcome=outcome if outcome in ENDINGS[kind] else Outcome.COMPLETED,
+        pace=PACES.get(stem, 1.0),
+        fault=name if name in faults.NAMES else None,
+        fault_times=int(repeated["times"]) if repeated else None,
+    )
