@@ -82,7 +82,7 @@ def test_every_command_that_a_page_names_is_one(name: str) -> None:
 @each_page
 def test_every_command_that_a_page_writes_out_can_be_called_so(name: str) -> None:
     for block in blocks(ALL[name], "sh", "ini"):
-        for line in re.findall(r"python -m bridge ([^<)\n]+)", block.text):
+        for line in re.findall(r"python -m bridge ([^<>)\n]+)", block.text):
             arguments.parser().parse_args(shlex.split(line))
 
 

@@ -1,0 +1,56 @@
+"""Asks the bridge what has ended, and has every callback sent again that the inbox does not have.
+
+pip install requests
+BRIDGE=https://bridge.example.com API_KEY=hib_… python reconcile.py [DAYS]
+
+Run it where a receiver keeps its inbox.db (Flask, FastAPI, Django), after an outage of yours or once a day. It looks
+at tasks that ended in the last DAYS, 7 when you name none: the bridge itself tries for 3 days to deliver a callback,
+and one that it still tries is not asked for. It does no harm to run it twice.
+"""
+
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import requests
+
+BRIDGE = os.environ["BRIDGE"]
+session = requests.Session()
+session.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
+
+
+def called_back_since(instant: datetime) -> Iterator[dict]:
+    """Every watch whose task has ended since then, and for which the bridge has nothing left to do."""
+    query = {
+        "ended_after": instant.isoformat(),
+        "order": "ended_at",
+        "state": "delivered,undelivered",
+        "limit": "250",
+    }
+    while query.get("cursor", "first"):
+        page = session.get(f"{BRIDGE}/v1/watches", params=query, timeout=30)
+        page.raise_for_status()
+        yield from page.json()["watches"]
+        query["cursor"] = page.json()["next_cursor"]
+
+
+def main(days: float) -> None:
+    """Ask for each callback that is missing."""
+    since = datetime.now(UTC) - timedelta(days=days)
+    with closing(sqlite3.connect("inbox.db")) as inbox:
+        known = {webhook_id for (webhook_id,) in inbox.execute("SELECT webhook_id FROM events")}
+    # The id of a watch is the webhook-id of its callback.
+    missing = [watch for watch in called_back_since(since) if watch["id"] not in known]
+    for watch in missing:
+        again = session.post(f"{BRIDGE}/v1/watches/{watch['id']}/redeliver", timeout=30)
+        if again.status_code != 409:  # a conflict: somebody else has asked for it meanwhile
+            again.raise_for_status()
+        print(f"asked for {watch['id']}: task {watch['task_id']}, {watch['outcome']}")
+    print(f"{len(missing)} callbacks were missing")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 7)

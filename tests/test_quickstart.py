@@ -1,0 +1,45 @@
+"""The quickstart is walked from its first command to its last, in the order in which it stands."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import ROOT, blocks, page
+from tests.docs.reader import Reader, values, wait_until
+
+COMMANDS = [block.text for block in blocks(page("docs/quickstart.md"), "sh")]
+PYTHON = ".venv/bin/python"
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Reader:
+    """Somebody who begins, and whose files are elsewhere than in the project's folder."""
+    reader = Reader(tmp_path)
+    files = {name: f"{tmp_path}/{name}" for name in ("client.json", "inbox.db", "bridge.db")}
+    here = f"env -C {tmp_path} PORT={reader.ports['9000']} {ROOT}/{PYTHON} {ROOT}/examples"
+    reader.known |= files | {f"{PYTHON} examples": here}
+    return reader
+
+
+def test_the_quickstart_leads_to_a_verified_callback_and_leaves_nothing(reader: Reader) -> None:
+    serve, sandbox, add, receive, start, look, forge, lose_and_ask, clean_up = COMMANDS
+    with (
+        reader.terminal(serve, f"{reader.url('8000')}/readyz") as bridge,
+        reader.terminal(sandbox, f"{reader.url('8001')}/sandbox/ledger") as hubspot,
+    ):
+        bridge.await_ready()
+        hubspot.await_ready()
+        assert reader.run(add) == ""
+        with reader.terminal(receive, reader.url("9000")) as receiver:
+            receiver.await_ready()
+            [watch] = values(reader.run(start))
+            assert watch["state"] == "watching"
+            called_back = f"import.completed {watch['task_id']}"
+            receiver.until(lambda: called_back in receiver.printed)
+            wait_until(lambda: [w["id"] for w in values(reader.run(look))[0]["watches"]] == [watch["id"]])
+            assert reader.run(forge) == "400\n"
+            assert f"asked for {watch['id']}" in reader.run(lose_and_ask)
+            receiver.until(lambda: receiver.printed.count(called_back) == 2)
+            assert reader.run(lose_and_ask.splitlines()[-1]) == "0 callbacks were missing\n"
+    reader.run(clean_up)
+    assert not [path.name for path in reader.folder.iterdir() if "." in path.name]
