@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from bridge import __version__
@@ -13,6 +14,8 @@ from bridge.http.addresses import filter_host
 
 CALL = "python -m bridge"
 MOST_LISTED = 100_000
+# A file, so that nobody loads the sandbox for it.
+SANDBOX_GUIDE = Path(__file__).parents[1] / "sandbox" / "guide.txt"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +56,8 @@ def _add_processes(commands: Any) -> None:
     serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
     about = "a simulated HubSpot, to try things out"
     simulated = _add(commands, "sandbox", "processes.run_sandbox", about, "sandbox --port 8001")
+    simulated.description = SANDBOX_GUIDE.read_text(encoding="utf-8")
+    simulated.formatter_class = argparse.RawDescriptionHelpFormatter
     simulated.add_argument(
         "--port", type=_port, default=8001, help="0 to 65535; 0 takes a free one (default: 8001)"
     )

@@ -33,7 +33,7 @@ class Plan:
 
 
 def plan(kind: Kind, url: str) -> Plan:
-    """What the file name of this URL, or path, asks for; see `bridge.sandbox.guide` for the names.
+    """What the file name of this URL, or path, asks for; see `bridge.sandbox.GUIDE` for the names.
 
     An outcome that the kind has not is passed over.
     """

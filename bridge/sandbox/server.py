@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Thread
 
 import structlog
@@ -15,6 +16,8 @@ from bridge.sandbox.state import State
 from bridge.sandbox.wire import MAX_BODY_BYTES, Server, to_response
 
 HOST = "127.0.0.1"
+# What it can do: also the help of `python -m bridge sandbox`.
+GUIDE = Path(__file__).with_name("guide.txt").read_text(encoding="utf-8")
 POLL_SECONDS = 0.02  # How soon a server in a thread notices that it is to stop.
 
 log = structlog.get_logger()
@@ -35,6 +38,7 @@ def create_app(options: SandboxOptions | None = None) -> Flask:
     state = app.extensions["sandbox"] = State(options or SandboxOptions())
     app.register_blueprint(api.blueprint(state))
     app.register_blueprint(control.blueprint(state))
+    app.add_url_rule("/", "guide", lambda: Response(GUIDE, mimetype="text/plain"))
 
     def stray(_problem: Exception) -> Response:
         reply = no_route()
