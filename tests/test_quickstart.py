@@ -1,5 +1,6 @@
 """The quickstart is walked from its first command to its last, in the order in which it stands."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ from tests.docs.markdown import ROOT, blocks, page
 from tests.docs.reader import Reader, values, wait_until
 
 COMMANDS = [block.text for block in blocks(page("docs/quickstart.md"), "sh")]
-PYTHON = ".venv/bin/python"
 
 
 @pytest.fixture
@@ -16,8 +16,9 @@ def reader(tmp_path: Path) -> Reader:
     """Somebody who begins, and whose files are elsewhere than in the project's folder."""
     reader = Reader(tmp_path)
     files = {name: f"{tmp_path}/{name}" for name in ("client.json", "inbox.db", "bridge.db")}
-    here = f"env -C {tmp_path} PORT={reader.ports['9000']} {ROOT}/{PYTHON} {ROOT}/examples"
-    reader.known |= files | {f"{PYTHON} examples": here}
+    here = f"env -C {tmp_path} PORT={reader.ports['9000']} {sys.executable} {ROOT}/examples"
+    # The reader has put its own Python in by then.
+    reader.known |= files | {f"{sys.executable} examples": here}
     return reader
 
 
