@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from bridge.core import watch as core
-from bridge.core.watch import IllegalTransition, Watch
+from bridge.core.watch import IllegalTransition, State, Watch
 from bridge.db import claims, watch_lists
 from bridge.db import watches as store
 from bridge.db.engine import reading
@@ -30,10 +30,14 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """It cannot be done to this watch: `reason` is a sentence for the caller."""
+    """It cannot be done to this watch: `reason` is a sentence for the caller.
+
+    `state` is that of the watch; None when the caller has no such watch at all.
+    """
 
     reason: str
-    known: bool  # whether the caller has such a watch at all
+    watch_id: str
+    state: State | None
 
 
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
@@ -103,11 +107,12 @@ def _after(
     watch: Watch | None, watch_id: str, change: Callable[..., Watch], client: str | None, now: datetime
 ) -> Watch | Refused:
     if watch is None or client not in (None, watch.client):
-        return Refused(known=False, reason=f"There is no watch {watch_id}.")
+        return Refused(watch_id=watch_id, state=None, reason=f"There is no watch {watch_id}.")
     try:
         return change(watch, now=now)
     except IllegalTransition as illegal:
-        return Refused(known=True, reason=f"{watch_id} stays as it is: {illegal}.")
+        why = f"{watch_id} stays as it is: {illegal}."
+        return Refused(watch_id=watch_id, state=watch.state, reason=why)
 
 
 def _put(connection: Connection, watch: Watch) -> None:

@@ -23,9 +23,9 @@ from bridge.web.api import (
 from bridge.web.auth import Authenticator
 from bridge.web.compression import compressed
 from bridge.web.dependencies import Dependencies
-from bridge.web.docs import add_docs
 from bridge.web.errors import add_handlers
 from bridge.web.operations import Operation
+from bridge.web.pages import add_pages
 from bridge.web.proxies import trust_front
 from bridge.web.registration_limits import Registrar
 from bridge.web.request_log import add_request_log
@@ -68,7 +68,7 @@ def create_app(parts: Dependencies) -> Flask:
     operations = [operation for resource in RESOURCES for operation in resource.operations]
     for operation in operations:
         _route(app, server, operation)
-    add_docs(app, operations, parts.public_url)
+    add_pages(app, operations, parts.public_url)
     add_handlers(app)
     app.before_request(_refuse_leading_slashes)
     app.after_request(guarded)

@@ -32,7 +32,8 @@ def add_handlers(app: Flask) -> None:
 def _http(error: HTTPException) -> Response:
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     detail = _DETAILS.get(error.code or 500) or error.description or "The request cannot be served."
-    return respond(Problem(status=error.code or 500, detail=detail, headers=headers))
+    cause = "unknown-path" if error.code == 404 else None
+    return respond(Problem(status=error.code or 500, detail=detail, cause=cause, headers=headers))
 
 
 def _database(error: DBAPIError) -> Response:
@@ -43,7 +44,7 @@ def _away(error: Exception) -> Response:
     why = outages.why(error)
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."
-    return respond(Problem(status=503, detail=detail, headers={"Retry-After": "5"}))
+    return respond(Problem(status=503, detail=detail, cause="database-away", headers={"Retry-After": "5"}))
 
 
 def _fault(error: Exception) -> Response:

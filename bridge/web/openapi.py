@@ -1,32 +1,76 @@
-"""The OpenAPI 3.1 document, made from the operations and the models that validate."""
+"""The OpenAPI 3.1 document, made from the operations, the webhooks and the models that validate."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
 from bridge import __version__
 from bridge.core.words import NAME
 from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
-from bridge.web.problems import MEANINGS, MEDIA_TYPE
-from bridge.web.responses import ShownProblem, response_name
+from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
+from bridge.web.requests import Query
+from bridge.web.responses import Shown, ShownProblem, response_name
+from bridge.web.webhooks import HEADERS, RESPONSES, WEBHOOKS, Webhook
 
 INTRODUCTION = """\
 Register HubSpot's asynchronous tasks, and be called back when they end.
 
 JSON in, JSON out, in UTF-8; instants are RFC 3339 in UTC. A body may have at most 1 MiB. What is not known, in a
 body or a query, is refused, and so is a name that comes twice. Whatever is wrong is told as
-`application/problem+json` (RFC 9457)."""
+`application/problem+json` (RFC 9457): by its `type`, a program tells the causes apart, and at that address a page
+explains it.
 
-# Statuses that come with a header of their own.
-PROBLEM_HEADERS = {
-    401: {"WWW-Authenticate": "Bearer, with `error` when there was a key."},
-    429: {"Retry-After": "Seconds."},
-    503: {"Retry-After": "Seconds."},
+An answer may have more members, and more words in its enumerations, after an update of the bridge: a client takes
+what it knows, and lets the rest be."""
+
+TAGS = {
+    "Watches": "Tasks that the bridge follows: registering them, looking at them, changing them by hand.",
+    "Callbacks": "Trying out where callbacks go.",
+    "Operation": "How the bridge is doing.",
+    "Accounts": "HubSpot accounts, with their credentials and quotas. For admins only.",
+    "Clients": "The applications that use the bridge, with their API keys and signing secrets.",
+    "Events": "What the bridge sends to callback URLs, signed as Standard Webhooks are.",
 }
 
-PATTERNS = {"watch_id": f"^{WATCH_ID.pattern}$", "name": f"^{NAME.pattern}$"}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "watch_id": {
+        "description": "The watch's `id`.",
+        "schema": {"type": "string", "pattern": f"^{WATCH_ID.pattern}$"},
+        "example": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
+    },
+    "name": {
+        "description": "The name of the account or client.",
+        "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"},
+        "example": "cms",
+    },
+}
+
+REQUEST_ID = {
+    "description": "The request's own, when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else a new one.",
+    "schema": {"type": "string"},
+    "example": "5f0c8e1b9a7d4c3e8f2a6b1d0c9e7f3a",
+}
+RETRY_AFTER = {
+    "description": "After how many seconds to send the request again, where that is known.",
+    "schema": {"type": "integer", "minimum": 0},
+    "example": 60,
+}
+# Statuses that come with a header of their own.
+PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
+    401: {
+        "WWW-Authenticate": {
+            "description": "`Bearer`, with `error` when there was a key.",
+            "schema": {"type": "string"},
+            "example": 'Bearer error="invalid_token"',
+        }
+    },
+    429: {"Retry-After": RETRY_AFTER},
+    503: {"Retry-After": RETRY_AFTER},
+}
 
 Models = dict[type[BaseModel], str]
 
@@ -39,22 +83,48 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
     for operation in operations:
         query = parameters[operation.query] if operation.query else []
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, names, query)
-    return {
+    statuses = sorted({status for operation in operations for status in _problems(operation)})
+    made = {
         "openapi": "3.1.0",
-        "info": {"title": "HubSpot import bridge", "version": __version__, "description": INTRODUCTION},
-        "servers": [{"url": public_url or "/"}],
-        "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in operations)],
+        "info": {
+            "title": "HubSpot import bridge",
+            "version": __version__,
+            "description": f"{INTRODUCTION}\n\n{_list_of_problems()}",
+            "contact": {"name": "The operator of this bridge"} | ({"url": public_url} if public_url else {}),
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": public_url or "/", "description": "This bridge."}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
+        "webhooks": {webhook.event: {"post": _webhook(webhook, names)} for webhook in WEBHOOKS},
         "components": {
             "schemas": schemas,
-            "responses": {str(status): _problem(status, names) for status in MEANINGS},
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key."}},
+            "responses": {str(status): _problem(status, names) for status in statuses},
+            "headers": {"X-Request-Id": REQUEST_ID},
+            "securitySchemes": {
+                "apiKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A client's API key, `hib_…`, or an admin's.",
+                }
+            },
         },
     }
+    enumerations: dict[str, Any] = {}
+    named: dict[str, Any] = _named(made, enumerations)
+    described = named["components"]["schemas"]
+    for name in [name for name, schema in described.items() if schema.keys() == {"$ref"}]:
+        del described[name]  # an enumeration, which has another name in the document
+    described |= enumerations
+    return named
 
 
 class _Schemas(GenerateJsonSchema):
-    """Names as clients see them, and no titles that only repeat a field's name."""
+    """Schemas that read well, and from which generators make clients that compile.
+
+    Names are as clients see them, and no titles only repeat a field's name. The example of a model is spread over its
+    fields. A default is told in words: where a schema tells it, generators take the field for one that is always there.
+    """
 
     def normalize_name(self, name: str) -> str:
         return response_name(super().normalize_name(name))
@@ -62,10 +132,35 @@ class _Schemas(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        made = super().nullable_schema(schema)
+        choices: list[JsonSchemaValue] = made.get("anyOf", [])
+        if len(choices) == 2 and isinstance(choices[0].get("type"), str) and "enum" not in choices[0]:
+            return choices[0] | {"type": [choices[0]["type"], "null"]}
+        return made
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Shown))
+        if is_answer:
+            made.pop("additionalProperties", None)
+        for name, field in made.get("properties", {}).items():
+            if not is_query:
+                default = field.pop("default", None)
+                if default is not None and not is_answer:
+                    field["description"] += f" `{json.dumps(default).strip(chr(34))}` when left out."
+            values = [example[name] for example in made.get("examples", ()) if example.get(name) is not None]
+            if values and not is_query:
+                field["examples"] = values[:1]
+        return made
+
 
 def _schemas(operations: Sequence[Operation]) -> tuple[Models, dict[str, Any]]:
     """Return the name of each model's schema, and all schemas by name."""
-    models: Sequence[type[BaseModel]] = [ShownProblem, *_queries(operations), *_bodies(operations)]
+    sent = [webhook.model for webhook in WEBHOOKS]
+    models: Sequence[type[BaseModel]] = list(
+        dict.fromkeys([ShownProblem, *_queries(operations), *_bodies(operations), *sent])
+    )
     references, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -73,6 +168,23 @@ def _schemas(operations: Sequence[Operation]) -> tuple[Models, dict[str, Any]]:
     )
     names = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
     return names, definitions["$defs"]
+
+
+def _named(value: Any, found: dict[str, Any]) -> Any:
+    """Return a document in which enumerations with a title are references; they are added to `found`, by title."""
+    match value:
+        case {"enum": _, "title": str(title)}:
+            title = response_name(title)
+            told = {name: value[name] for name in ("description", "examples") if "examples" in value}
+            own = {name: inner for name, inner in value.items() if name not in told} | {"title": title}
+            # The longest tells the most: a filter's has no description.
+            found[title] = max(found.get(title, {}), own, key=len)
+            return {"$ref": f"#/components/schemas/{title}", **told}
+        case dict():
+            return {name: _named(inner, found) for name, inner in value.items()}
+        case list():
+            return [_named(inner, found) for inner in value]
+    return value
 
 
 def _queries(operations: Sequence[Operation]) -> list[type[BaseModel]]:
@@ -88,11 +200,12 @@ def _bodies(operations: Sequence[Operation]) -> list[type[BaseModel]]:
 
 
 def _operation(operation: Operation, names: Models, query: list[dict[str, Any]]) -> dict[str, Any]:
+    only = "For admins only." if operation.access is Access.ADMIN else ""
     described: dict[str, Any] = {
         "operationId": operation.name,
         "tags": [operation.tag],
         "summary": operation.summary,
-        "description": operation.description,
+        "description": " ".join(text for text in (only, operation.description) if text) or operation.summary,
         "security": [] if operation.access is Access.OPEN else [{"apiKey": []}],
         "parameters": [*map(_path_parameter, operation.path_parameters), *query],
         "responses": {
@@ -110,7 +223,7 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
 
 def _problems(operation: Operation) -> list[int]:
     """Return the statuses of all problems that a request to this operation may meet."""
-    statuses = {500, *operation.problems}
+    statuses = {400, 500, *operation.problems}
     if operation.path_parameters:
         statuses |= {404}
     if operation.access is not Access.OPEN:
@@ -118,13 +231,12 @@ def _problems(operation: Operation) -> list[int]:
     if operation.access is Access.ADMIN:
         statuses |= {403}
     if operation.method != "GET":
-        statuses |= {400, 413, 415}
+        statuses |= {413, 415}
     return sorted(statuses - operation.answers.keys())
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    schema = {"type": "string", "pattern": PATTERNS[name]}
-    return {"name": name, "in": "path", "required": True, "schema": schema}
+    return {"name": name, "in": "path", "required": True, **PARAMETERS[name]}
 
 
 def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,15 +245,21 @@ def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
     """What may be absent is null in a model; in a query nothing is."""
-    described = {"name": name, "in": "query", "required": False}
-    if text := field.pop("description", None):
-        described["description"] = text
-    if choices := field.pop("anyOf", None):
-        field = next(choice for choice in choices if choice != {"type": "null"})
+    described = {"name": name, "in": "query", "required": False, "description": field.pop("description")}
+    [example] = field.pop("examples")
+    if field.get("default", ...) is None:
+        field.pop("default")
+        field = _never_null(field)
     if field.get("type") == "array":
         # Several values, with commas between them.
         described |= {"style": "form", "explode": False}
-    return described | {"schema": field}
+    return described | {"schema": field, "example": example}
+
+
+def _never_null(field: dict[str, Any]) -> dict[str, Any]:
+    if several := field.get("anyOf"):
+        return dict(several[0])
+    return field | ({"type": field["type"][0]} if isinstance(field.get("type"), list) else {})
 
 
 def _answer(answer: Answered, names: Models) -> dict[str, Any]:
@@ -149,18 +267,61 @@ def _answer(answer: Answered, names: Models) -> dict[str, Any]:
         name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
     }
     content = _content(answer.model, names, answer.media_type)
-    return {"description": answer.what, "headers": headers, "content": content}
+    return {"description": answer.what, "headers": _headers(headers), "content": content}
+
+
+def _headers(own: dict[str, Any]) -> dict[str, Any]:
+    return {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}, **own}
 
 
 def _problem(status: int, names: Models) -> dict[str, Any]:
-    title, meaning = MEANINGS[status]
+    causes = {name: cause for name, cause in CAUSES.items() if cause.status == status}
+    [content] = _content(ShownProblem, names, MEDIA_TYPE).values()
+    examples = {
+        name: {
+            "summary": cause.title,
+            "value": Problem(status=status, detail=cause.meaning, cause=name).members(),
+        }
+        for name, cause in causes.items()
+    }
     return {
-        "description": f"{title}. {meaning}",
-        "headers": {
-            name: {"description": text, "schema": {"type": "string"}}
-            for name, text in PROBLEM_HEADERS.get(status, {}).items()
+        "description": "\n".join(f"- `/problems/{name}`: {cause.meaning}" for name, cause in causes.items()),
+        "headers": _headers(PROBLEM_HEADERS.get(status, {})),
+        "content": {MEDIA_TYPE: content | {"examples": examples}},
+    }
+
+
+def _list_of_problems() -> str:
+    causes = (f"- **{cause.status} `/problems/{name}`**: {cause.meaning}" for name, cause in CAUSES.items())
+    return "\n".join(["## Problems", "", *causes])
+
+
+def _webhook(webhook: Webhook, names: Models) -> dict[str, Any]:
+    this_type = {"type": "object", "properties": {"type": {"type": "string", "const": webhook.event}}}
+    schema = {"allOf": [{"$ref": f"#/components/schemas/{names[webhook.model]}"}, this_type]}
+    return {
+        "operationId": webhook.event,
+        "tags": ["Events"],
+        "summary": webhook.summary,
+        "description": "It is sent at least once, until you answer 2xx or the schedule is over.",
+        "security": [],
+        "parameters": [
+            {
+                "name": name,
+                "in": "header",
+                "required": True,
+                "description": text,
+                "schema": {"type": "string"},
+                "example": example,
+            }
+            for name, (text, example) in HEADERS.items()
+        ],
+        "requestBody": {
+            "description": "What has happened. The signature is over these bytes.",
+            "required": True,
+            "content": {JSON: {"schema": schema, "example": webhook.example}},
         },
-        "content": _content(ShownProblem, names, MEDIA_TYPE),
+        "responses": {status: {"description": text} for status, text in RESPONSES.items()},
     }
 
 

@@ -9,35 +9,115 @@ from bridge.core.delivery import Verbatim, json_object
 
 MEDIA_TYPE = "application/problem+json"
 
-# Under `/docs#problem-<status>`, which is a problem's `type`, the page tells the same.
-MEANINGS: Mapping[int, tuple[str, str]] = {
-    400: ("Malformed request", "The body cannot be read as JSON (RFC 8259). Send it as the detail says."),
-    401: ("Not authenticated", "Send a valid API key as `Authorization: Bearer …`."),
-    403: ("Not allowed", "The API key is valid, but only an admin's key may do this."),
-    404: ("Not found", "There is no such thing, or it belongs to another client."),
-    405: ("Method not allowed", "The `Allow` header names the methods that this path knows."),
-    409: ("Conflict", "The request fits badly with what stands already; the detail says with what."),
-    413: ("Body too large", "A body may have at most 1 MiB."),
-    415: ("Not JSON", "Send the body as `Content-Type: application/json`, in UTF-8, not compressed."),
-    422: (
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One reason why requests are not carried out: what went wrong, and what to do about it."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+# A problem's `type` is `/problems/<name>`, and that page says what stands here. Names never change; the first of a
+# status is what a problem of that status means when it names no other.
+CAUSES: Mapping[str, Cause] = {
+    "malformed-request": Cause(
+        400,
+        "Malformed request",
+        "The request cannot be read as HTTP, or its body as JSON (RFC 8259). Send it as `detail` says.",
+    ),
+    "unauthenticated": Cause(401, "Not authenticated", "Send a valid API key as `Authorization: Bearer …`."),
+    "admin-only": Cause(403, "Not allowed", "The API key is valid, but only an admin's key may do this."),
+    "not-found": Cause(404, "Not found", "There is no such thing, or it belongs to another client."),
+    "unknown-path": Cause(404, "No such path", "The API has no such path: `/openapi.json` has all of them."),
+    "method-not-allowed": Cause(
+        405, "Method not allowed", "The `Allow` header names the methods that this path knows."
+    ),
+    "conflict": Cause(
+        409, "Conflict", "The request does not fit with what there is already; `detail` says with what."
+    ),
+    "watch-differs": Cause(
+        409,
+        "Registered otherwise",
+        "This client watches the same task for the same callback URL already, with other fields: `errors` names "
+        "them, `watch_id` is that watch. Withdraw it first, or leave the fields as they are.",
+    ),
+    "wrong-state": Cause(
+        409,
+        "Wrong state",
+        "The watch's `state` does not allow this; `watch_id` is the watch. Each operation's description says in "
+        "which states it works.",
+    ),
+    "name-taken": Cause(409, "Name taken", "There is or was a client of this name. Choose another one."),
+    "account-in-use": Cause(
+        409,
+        "Account in use",
+        "Tasks in the account are being watched. Withdraw their watches, then remove it.",
+    ),
+    "own-key": Cause(409, "Own key", "An API key cannot revoke itself. Use another admin's key."),
+    "key-is-a-setting": Cause(
+        409, "The key is a setting", "BRIDGE_ADMIN_KEY is set in the bridge's environment: change it there."
+    ),
+    "body-too-large": Cause(413, "Body too large", "A body may have at most 1 MiB."),
+    "not-json": Cause(
+        415, "Not JSON", "Send the body as `Content-Type: application/json`, in UTF-8, not compressed."
+    ),
+    "invalid-input": Cause(
+        422,
         "Invalid input",
         "Each of `errors` names a field by its JSON pointer, and says what is wrong with it.",
     ),
-    429: ("Too many", "Wait for as many seconds as `Retry-After` says."),
-    500: ("Internal error", "The bridge failed; its log says why. Nothing was wrong with the request."),
-    502: (
+    "too-many-requests": Cause(429, "Too many requests", "Wait for `retry_after_seconds`."),
+    "too-many-open-watches": Cause(
+        429,
+        "Too many open watches",
+        "The client has as many watches open as it may: `limit`. Nothing was started or registered. Try again when "
+        "some are settled, or withdraw some.",
+    ),
+    "internal-error": Cause(
+        500, "Internal error", "The bridge failed; its log says why. Nothing was wrong with the request."
+    ),
+    "refused-by-hubspot": Cause(
+        502,
         "Refused by HubSpot",
-        "`hubspot_status_code` and `hubspot` are HubSpot's own answer; the detail says what it means.",
+        "`hubspot_status_code` and `hubspot` are HubSpot's own answer; `detail` says what it means.",
     ),
-    503: (
-        "Not now",
-        "The detail says what is missing: mostly the database, or HubSpot's leave. `Retry-After` may say when.",
+    "unavailable": Cause(
+        503, "Not now", "`detail` says what is missing. Send the request again after `retry_after_seconds`."
     ),
-    504: (
+    "database-away": Cause(
+        503,
+        "The database is away",
+        "The bridge cannot reach its database. What changes something may have been done or not: a registration "
+        "can safely be sent again.",
+    ),
+    "import-not-started": Cause(
+        503,
+        "Import not started",
+        "HubSpot cannot be asked now: the account is paused, lacks credentials, or has used up its quota. The "
+        "import was not started. Send the request again, after `retry_after_seconds` where there is one.",
+    ),
+    "import-not-watched": Cause(
+        503,
+        "Import not watched",
+        "HubSpot has started the import as `task_id`, but the database did not take the watch. Register the task "
+        "by this id.",
+    ),
+    "no-answer-from-hubspot": Cause(
+        504,
         "No answer from HubSpot",
-        "HubSpot was asked, and may have done it or not. The bridge does not ask again; look before you do.",
+        "HubSpot was asked, and may have started the import or not. The bridge does not ask again: look for the "
+        "file at HubSpot before you do.",
     ),
 }
+
+_OF_STATUS = {cause.status: name for name, cause in reversed(list(CAUSES.items()))}
+
+
+def cause_name(status: int) -> str | None:
+    """Return what a problem of this status means when it names no cause."""
+    return _OF_STATUS.get(status)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,10 +130,14 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Why a request was not carried out, for the person who sent it. Never holds a secret."""
+    """Why a request was not carried out, for the person who sent it. Never holds a secret.
+
+    `cause` is a name in CAUSES; without it the problem has its status's first one.
+    """
 
     status: int
     detail: str
+    cause: str | None = None
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # extension members (RFC 9457, 3.2)
@@ -61,18 +145,24 @@ class Problem:
 
     def members(self) -> dict[str, Any]:
         """Return the problem as it is written in JSON."""
-        known = MEANINGS.get(self.status)
+        cause = self.cause or cause_name(self.status)
+        wait = self.headers.get("Retry-After", "")
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults]
-        return {
-            "type": f"/docs#problem-{self.status}" if known else "about:blank",
-            "title": known[0] if known else HTTPStatus(self.status).phrase,
-            "status": self.status,
-            "detail": self.detail,
-        } | ({"errors": faults} if faults else {})
+        return (
+            {
+                "type": f"/problems/{cause}" if cause else "about:blank",
+                "title": CAUSES[cause].title if cause else HTTPStatus(self.status).phrase,
+                "status": self.status,
+                "detail": self.detail,
+            }
+            | ({"errors": faults} if faults else {})
+            | ({"retry_after_seconds": int(wait)} if wait.isdigit() else {})
+            | dict(self.more)
+        )
 
     def text(self, request_id: str | None = None) -> str:
-        """Return the problem as JSON, with its extension members and the id of its request."""
-        members = self.members() | ({"request_id": request_id} if request_id else {}) | dict(self.more)
+        """Return the problem as JSON, with HubSpot's answer and the id of its request."""
+        members = self.members() | ({"request_id": request_id} if request_id else {})
         return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 

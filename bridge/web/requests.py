@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -56,7 +56,12 @@ class Body(Input):
 
 
 class Query(Input):
-    """The parameters after the question mark: all of them text."""
+    """The parameters after the question mark: all of them text.
+
+    Those of `LISTS` may have several values: with commas between them, or as parameters of the same name.
+    """
+
+    LISTS: ClassVar[Collection[str]] = ()
 
 
 Model = TypeVar("Model", bound=Input)
@@ -204,7 +209,14 @@ TaskId = Annotated[
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
     AfterValidator(printable),
 ]
-Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema({"type": "string", "enum": list(KINDS)})]
+# An enumeration with a title is a schema of its own in the OpenAPI document.
+KIND_SCHEMA: JsonDict = {
+    "title": "TaskKind",
+    "description": "Which HubSpot endpoint answers for a task.",
+    "type": "string",
+    "enum": list(KINDS),
+}
+Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema(KIND_SCHEMA)]
 _HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
 Host = Annotated[
     str,
@@ -222,8 +234,9 @@ CallbackUrl = Annotated[
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
-Document = Annotated[Any, PlainValidator(_document), WithJsonSchema({"type": "object"})]
-Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema({"type": "object"})]
+_OBJECT_SCHEMA: JsonDict = {"type": "object", "additionalProperties": True}
+Document = Annotated[Any, PlainValidator(_document), WithJsonSchema(_OBJECT_SCHEMA)]
+Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema(_OBJECT_SCHEMA)]
 # The bounds come first, or the OpenAPI document would not tell them.
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}

@@ -4,45 +4,108 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from bridge.core.watch import Outcome, State
+from bridge.web.requests import Kind
+
+# The core's enumerations, which in a client's code stand alone.
+_ENUMERATIONS = {
+    "Order": "WatchOrder",
+    "Outcome": "TaskOutcome",
+    "State": "WatchState",
+    "Trigger": "AttemptTrigger",
+}
 
 
 def response_name(name: str) -> str:
     """Return a model's name as clients see it: our own has a prefix, to keep it apart from the core's."""
-    return name.removeprefix("Shown")
+    return _ENUMERATIONS.get(name) or name.removeprefix("Shown")
 
 
 class Shown(BaseModel):
-    """An answer, or a part of one. It holds no other fields than these."""
+    """An answer, or a part of one.
+
+    Today it holds no other fields than these. The OpenAPI document leaves it open: a later release may add some, and
+    words to the enumerations, and no client may break of it.
+    """
 
     model_config = ConfigDict(
         extra="forbid", model_title_generator=lambda model: response_name(model.__name__)
     )
 
 
-class ShownFault(Shown):
+# A member that is either there, with a value, or not there at all; it is never null.
+Absent = SkipJsonSchema[None]
+
+
+class ShownInvalidField(Shown):
     """What is wrong with one field."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"pointer": "/callback_url", "detail": "is required"}]}
+    )
+
     pointer: str = Field(description="A JSON pointer into the body, or a slash and a parameter's name.")
-    detail: str
+    detail: str = Field(description="What is wrong with it.")
 
 
 class ShownProblem(Shown):
     """Why a request was not carried out (RFC 9457)."""
 
-    type: str = Field(description="A page that tells what this status means.")
-    title: str
-    status: int
-    detail: str
-    request_id: str | None = Field(
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/invalid-input",
+                    "title": "Invalid input",
+                    "status": 422,
+                    "detail": "The input is not valid: /callback_url is required.",
+                    "request_id": "5f0c8e1b9a7d4c3e8f2a6b1d0c9e7f3a",
+                    "errors": [{"pointer": "/callback_url", "detail": "is required"}],
+                    "retry_after_seconds": 60,
+                    "limit": 100000,
+                    "watch_id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
+                    "state": "delivered",
+                    "task_id": "AAAAEZ6whGI",
+                    "hubspot_status_code": 400,
+                    "hubspot": {"status": "error", "message": "Invalid input JSON"},
+                }
+            ]
+        }
+    )
+
+    type: str = Field(
+        description="The cause, by which programs tell problems apart: a path of this bridge, where a page explains it.",
+        json_schema_extra={"format": "uri-reference"},
+    )
+    title: str = Field(description="The cause in a few words.")
+    status: int = Field(description="The HTTP status.", ge=400, le=599)
+    detail: str = Field(description="What went wrong this time, in a sentence.")
+    request_id: str | Absent = Field(
         default=None, description="The answer's `X-Request-Id`; not in the problems of a batch."
     )
-    errors: list[ShownFault] = Field(default=[], description="With 422 and some 409: every field at fault.")
-    hubspot_status_code: int | None = Field(default=None, description="With 502: HubSpot's.")
-    hubspot: Any = Field(default=None, description="With 502: HubSpot's body; text when it is not JSON.")
-    task_id: str | None = Field(
-        default=None, description="With 503, when HubSpot has started a task that could not be registered."
+    errors: list[ShownInvalidField] | Absent = Field(
+        default=None, description="With 422 and some 409: every field at fault."
+    )
+    retry_after_seconds: int | Absent = Field(
+        default=None, description="As in the `Retry-After` header, where the answer has it."
+    )
+    limit: int | Absent = Field(
+        default=None, description="With `too-many-open-watches`: how many the client may have open."
+    )
+    watch_id: str | Absent = Field(
+        default=None, description="With `watch-differs` and `wrong-state`: the watch that is in the way."
+    )
+    state: State | str | Absent = Field(default=None, description="With `wrong-state`: the watch's state.")
+    task_id: str | Absent = Field(
+        default=None, description="With `import-not-watched`: the task that HubSpot has started."
+    )
+    hubspot_status_code: int | Absent = Field(
+        default=None, description="With `refused-by-hubspot`: HubSpot's status."
+    )
+    hubspot: Any | Absent = Field(
+        default=None, description="With `refused-by-hubspot`: HubSpot's body; text when it is not JSON."
     )
 
 
@@ -70,32 +133,49 @@ EXAMPLE: dict[str, Any] = {
     "last_status_code": None,
     "hubspot": {"status": "PROCESSING"},
 }
+UNDELIVERED_EXAMPLE = EXAMPLE | {
+    "state": "undelivered",
+    "outcome": "completed",
+    "due_at": None,
+    "ended_at": "2026-11-05T13:00:09.400000Z",
+    "settled_at": "2026-11-08T18:41:12.000000Z",
+    "polls": 4,
+    "last_polled_at": "2026-11-05T13:00:09.400000Z",
+    "status": "COMPLETE",
+    "last_error": "The receiver answered 503",
+    "attempts": 11,
+    "last_attempt_at": "2026-11-08T18:41:11.800000Z",
+    "last_status_code": 503,
+    "hubspot": {"status": "COMPLETE", "result": {"id": "17", "name": "report"}},
+}
 
 
 class ShownWatch(Shown):
     """One task followed for one callback URL, on behalf of one client."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, UNDELIVERED_EXAMPLE]})
 
-    id: str = Field(pattern=r"^[A-Za-z0-9_]{8,64}$")
+    id: str = Field(pattern=r"^[A-Za-z0-9_]{8,64}$", description="The watch's id; ids sort by time.")
     task_id: str = Field(description="HubSpot's id of the task.")
-    kind: str = Field(description="Which HubSpot endpoint answers for the task.")
+    kind: Kind | str = Field(description="Which HubSpot endpoint answers for the task.")
     account: str = Field(description="The HubSpot account.")
     client: str = Field(description="Who registered it.")
-    callback_url: str
+    callback_url: str = Field(description="Where the callback goes.")
     metadata: dict[str, Any] = Field(description="As the client gave it, numbers to the digit.")
-    state: State = Field(description="What the bridge is doing about it.")
-    outcome: Outcome | None = Field(description="How the task ended.")
-    created_at: datetime
+    state: State | str = Field(
+        description="`watching` until the task ends, then `delivering`; at last `delivered`, `undelivered` or `withdrawn`."
+    )
+    outcome: Outcome | str | None = Field(description="How the task ended; null while it goes on.")
+    created_at: datetime = Field(description="When it was registered.")
     deadline_at: datetime = Field(description="When it ends as `timed_out`.")
     due_at: datetime | None = Field(description="Its next poll or attempt; null when nothing is left to do.")
     ended_at: datetime | None = Field(description="When the bridge saw the task end.")
     settled_at: datetime | None = Field(description="When nothing was left to do.")
-    polls: int = Field(description="How often HubSpot was asked.")
-    last_polled_at: datetime | None
-    status: str | None = Field(description="HubSpot's last word.")
+    polls: int = Field(description="How often HubSpot was asked.", ge=0)
+    last_polled_at: datetime | None = Field(description="When HubSpot was asked last.")
+    status: str | None = Field(description="HubSpot's own last word for the task.")
     last_error: str | None = Field(description="The newest trouble with HubSpot or the receiver.")
-    attempts: int = Field(description="How often the callback was sent.")
-    last_attempt_at: datetime | None
+    attempts: int = Field(description="How often the callback was sent.", ge=0)
+    last_attempt_at: datetime | None = Field(description="When the callback was sent last.")
     last_status_code: int | None = Field(description="What the receiver answered last.")
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")

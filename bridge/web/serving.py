@@ -107,8 +107,10 @@ def _body(operation: Operation, request: Request, context: Context) -> Any:
 
 
 def _query(model: type[Query], request: Request) -> Query | Problem:
-    repeated = [name for name, values in request.args.lists() if len(values) > 1]
-    query = validated(model, request.args.to_dict())
+    given = request.args.to_dict(flat=False)
+    lists = {name: ",".join(given.pop(name)) for name in model.LISTS if name in given}
+    repeated = [name for name, values in given.items() if len(values) > 1]
+    query = validated(model, {name: values[0] for name, values in given.items()} | lists)
     if not repeated:
         return query
     twice = [Fault(pointer=f"/{name}", detail="is given twice") for name in repeated]

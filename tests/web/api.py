@@ -23,6 +23,8 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.web.problems import CAUSES
+from bridge.web.responses import ShownProblem
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
@@ -137,9 +139,12 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     told = members(response)
-    assert told.keys() - {"errors"} == {"type", "title", "status", "detail", "request_id"}
+    assert told.keys() >= {"type", "title", "status", "detail", "request_id"}
+    assert told.keys() <= ShownProblem.model_fields.keys()
     assert told.pop("request_id") == response.headers["X-Request-Id"]
-    assert told["type"] == f"/docs#problem-{status}"
+    wait = response.headers.get("Retry-After")
+    assert told.get("retry_after_seconds") == (wait and int(wait))
+    assert CAUSES[told["type"].removeprefix("/problems/")].status == status
     assert told["status"] == status
     assert told["detail"].endswith(".")
     return told

@@ -95,7 +95,14 @@ def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sq
     open_paths = {operation.path for operation in OPEN}
     assert open_paths == {"/healthz", "/readyz"}
     served = {rule.rule for rule in sqlite_api.app.url_map.iter_rules() if not rule.rule.startswith("/v1/")}
-    assert served == open_paths | {"/metrics", "/openapi.json", "/docs", "/static/<path:filename>"}
+    assert served == open_paths | {
+        "/metrics",
+        "/openapi.json",
+        "/docs",
+        "/docs/scalar.js",
+        "/problems/<name>",
+        "/static/<path:filename>",
+    }
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_a_new_watch_of_a_batch_is_the_same_as_one_that_came_alone(api: Api) -> 
 
 def test_an_items_problem_is_one_with_pointers_relative_to_the_item(sqlite_api: Api) -> None:
     found = results(sqlite_api.client(), item(0), item(1, callback_url="x", account="nope"), {"unknown": 1})
-    assert found[1]["problem"]["type"] == "/docs#problem-422"
+    assert found[1]["problem"]["type"] == "/problems/invalid-input"
     assert [fault["pointer"] for fault in found[1]["problem"]["errors"]] == ["/callback_url", "/account"]
     assert [fault["pointer"] for fault in found[2]["problem"]["errors"]] == [
         "/task_id",

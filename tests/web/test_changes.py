@@ -41,7 +41,10 @@ def test_an_open_watch_can_be_withdrawn(api: Api, state: str) -> None:
 def test_a_settled_or_withdrawn_watch_cannot_be_withdrawn(api: Api, state: str) -> None:
     path = in_state(api, state)
     before = members(api.admin.get(path))
-    assert f"a watch that is {state} cannot be withdrawn" in problem(api.admin.delete(path), 409)["detail"]
+    told = problem(api.admin.delete(path), 409)
+    assert f"a watch that is {state} cannot be withdrawn" in told["detail"]
+    assert (told["type"], told["state"]) == ("/problems/wrong-state", state)
+    assert told["watch_id"] == before["id"]
     assert members(api.admin.get(path)) == before
 
 

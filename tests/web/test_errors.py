@@ -115,7 +115,16 @@ def test_a_key_still_works_where_nothing_can_be_written(sqlite_api: Api) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/watches", "/docs", "/openapi.json", "/healthz", "/nowhere", "/static/docs.css"]
+    "path",
+    [
+        "/v1/watches",
+        "/docs",
+        "/openapi.json",
+        "/healthz",
+        "/nowhere",
+        "/static/docs.css",
+        "/problems/conflict",
+    ],
 )
 def test_every_answer_tells_browsers_to_make_nothing_of_it(sqlite_api: Api, path: str) -> None:
     for caller in (sqlite_api.nobody, sqlite_api.admin):

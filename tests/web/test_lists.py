@@ -47,6 +47,18 @@ def test_pages_follow_each_other_to_the_end(api: Api) -> None:
     assert found == [["task-6", "task-5", "task-4"], ["task-3", "task-2", "task-1"], ["task-0"]]
 
 
+def test_several_values_of_a_filter_may_come_as_one_parameter_or_as_several(api: Api) -> None:
+    """Clients that are generated from the document write either."""
+    client = api.client()
+    for state in ("watching", "delivered", "withdrawn"):
+        api.change(client.registers(state)["id"], state=state)
+    together = members(client.get("/v1/watches?state=watching,delivered"))
+    apart = members(client.get("/v1/watches?state=watching&state=delivered"))
+    assert [watch["task_id"] for watch in apart["watches"]] == ["delivered", "watching"]
+    assert apart == together
+    assert pointers(client.get("/v1/watches?limit=1&limit=2")) == ["/limit"]
+
+
 def test_pages_lead_back_with_filter_order_and_limit(api: Api) -> None:
     client = api.client()
     for number in range(5):

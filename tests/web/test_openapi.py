@@ -1,17 +1,19 @@
-"""`/openapi.json` and `/docs`."""
+"""`/openapi.json`."""
 
 import json
-import re
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from markupsafe import escape
 
+from bridge.core.kinds import KINDS
+from bridge.core.watch import Outcome
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
-from bridge.web.problems import MEANINGS, Problem
+from bridge.web.problems import CAUSES, Problem
 from bridge.web.requests import validated
-from tests.web.api import Api, Serve, members
+from tests.web.api import Api, Serve, members, problem
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 
@@ -21,13 +23,6 @@ def document(refusing_api: Api) -> dict[str, Any]:
     response = refusing_api.nobody.get("/openapi.json")
     assert response.status_code == 200
     return members(response)
-
-
-@pytest.fixture(scope="session")
-def page(refusing_api: Api) -> str:
-    response = refusing_api.nobody.get("/docs")
-    assert (response.status_code, response.content_type) == (200, "text/html; charset=utf-8")
-    return response.text
 
 
 def test_the_document_is_valid_openapi(document: dict[str, Any]) -> None:
@@ -55,10 +50,13 @@ def test_an_operation_tells_who_may_call_it_and_what_it_answers(
     assert described["summary"].endswith(".")
     statuses = set(described["responses"])
     assert {str(status) for status in operation.answers} <= statuses
+    assert {"400", "500"} <= statuses
     assert is_open or {"401", "422", "429", "503"} <= statuses
-    assert (operation.access is Access.ADMIN) <= ("403" in statuses)
+    is_for_admins = operation.access is Access.ADMIN
+    assert described["description"].startswith("For admins only.") is is_for_admins
+    assert is_for_admins <= ("403" in statuses)
     assert bool(operation.path_parameters) <= ("404" in statuses)
-    assert bool(operation.body) <= ({"400", "413", "415"} <= statuses)
+    assert bool(operation.body) <= ({"413", "415"} <= statuses)
 
 
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.body], ids=lambda operation: operation.name)
@@ -89,7 +87,8 @@ def test_the_filters_of_a_list_are_parameters(document: dict[str, Any]) -> None:
         "limit",
         "cursor",
     ]
-    assert parameters["limit"]["schema"] == {"type": "integer", "minimum": 1, "maximum": 250, "default": 50}
+    limit = {"type": "integer", "minimum": 1, "maximum": 250, "default": 50}
+    assert parameters["limit"]["schema"] == limit
     assert (parameters["state"]["style"], parameters["state"]["explode"]) == ("form", False)
     assert parameters["state"]["schema"]["type"] == "array"
     assert "null" not in json.dumps(list(parameters.values()))
@@ -113,56 +112,109 @@ def test_what_is_shown_is_what_the_document_says(document: dict[str, Any], api: 
 
 def test_the_server_is_where_the_bridge_is_reached(serve_sqlite: Serve) -> None:
     api = serve_sqlite(public_url="https://bridge.example.com")
-    assert members(api.nobody.get("/openapi.json"))["servers"] == [{"url": "https://bridge.example.com"}]
-    assert "https://bridge.example.com/v1/watches" in api.nobody.get("/docs").text
+    assert members(api.nobody.get("/openapi.json"))["servers"][0]["url"] == "https://bridge.example.com"
 
 
-class Page(HTMLParser):
-    """What the tests want to know of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            if name in ("href", "src"):
-                self.links.append(value or "")
+def schemas(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["components"]["schemas"]
+    return found
 
 
-def test_the_page_lists_every_operation_with_a_curl_example(page: str) -> None:
-    for operation in OPERATIONS:
-        assert f'<section id="{operation.name}">' in page
-    examples = re.findall(r"<pre><code>(.+?)</code></pre>", page, re.DOTALL)
-    assert len(examples) == len(OPERATIONS)
-    assert all(example.startswith("curl ") for example in examples)
+def is_sent(name: str) -> bool:
+    """Whether clients send objects of this schema."""
+    return any(operation.body and operation.body.__name__ == name for operation in OPERATIONS)
 
 
-def test_the_page_explains_every_kind_of_problem(page: str) -> None:
-    for status, (title, _) in MEANINGS.items():
-        assert f'<dt id="problem-{status}">{status} {title}</dt>' in page
+def test_every_schema_and_field_is_described_with_an_example(document: dict[str, Any]) -> None:
+    for name, schema in schemas(document).items():
+        assert schema["description"], name
+        for field, described in schema.get("properties", {}).items():
+            assert described["description"].strip(), (name, field)
+            assert described["examples"], (name, field)
 
 
-def test_every_link_of_the_page_leads_somewhere(page: str, refusing_api: Api) -> None:
-    parsed = Page(page)
-    assert len(set(parsed.ids)) == len(parsed.ids)
-    assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(parsed.ids)
-    for link in parsed.links:
-        if not link.startswith("#"):
-            assert link.startswith("/")
-            assert refusing_api.nobody.get(link).status_code == 200
+def test_every_parameter_answer_and_header_is_described(document: dict[str, Any]) -> None:
+    every = [
+        operation
+        for methods in (*document["paths"].values(), *document["webhooks"].values())
+        for operation in methods.values()
+    ]
+    for operation in every:
+        for parameter in operation["parameters"]:
+            assert parameter["description"]
+            assert parameter["example"] is not None
+        for answer in operation["responses"].values():
+            assert answer.get("description") or answer["$ref"]
+    for refusal in document["components"]["responses"].values():
+        assert refusal["content"]["application/problem+json"]["examples"]
 
 
-def test_the_page_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
-    parsed = Page(page)
-    assert "script" not in parsed.tags
-    assert "style" not in parsed.tags
-    assert not [link for link in parsed.links if "//" in link]
-    assert "undefined" not in page
-    assert "None" not in page
+def test_what_is_answered_may_grow_and_what_is_sent_may_not(document: dict[str, Any]) -> None:
+    """A field or a word that the next release adds must not break a client that is made from this document."""
+    enumerations = {name for name, schema in schemas(document).items() if "enum" in schema}
+    assert enumerations == {"AttemptTrigger", "TaskKind", "TaskOutcome", "WatchOrder", "WatchState"}
+    for name, schema in schemas(document).items():
+        if name in enumerations or "properties" not in schema:
+            continue
+        is_closed = is_sent(name) or name == "NewWatch"
+        assert ("additionalProperties" in schema) is is_closed, name
+        if not is_closed:
+            # An enumeration is one of the choices: other words are another.
+            assert all(
+                field.keys().isdisjoint({"$ref", "enum"}) or is_object(field, document)
+                for field in schema["properties"].values()
+            ), name
+
+
+def is_object(field: dict[str, Any], document: dict[str, Any]) -> bool:
+    return "properties" in schemas(document)[field["$ref"].rpartition("/")[2]]
+
+
+def test_no_field_of_a_body_or_an_answer_has_a_default_that_generators_take_for_a_value(
+    document: dict[str, Any],
+) -> None:
+    for schema in schemas(document).values():
+        assert not [name for name, field in schema.get("properties", {}).items() if "default" in field]
+    watch = schemas(document)["NewWatch"]
+    assert watch["required"] == ["task_id", "callback_url"]
+    assert watch["properties"]["account"]["description"].endswith("`default` when left out.")
+    assert watch["properties"]["metadata"]["additionalProperties"] is True
+    assert "oneOf" not in json.dumps(document)
+
+
+def test_there_is_a_webhook_for_every_type_of_event(document: dict[str, Any]) -> None:
+    types = {f"{kind.event_prefix}.{outcome}" for kind in KINDS.values() for outcome in Outcome}
+    assert document["webhooks"].keys() == types | {"bridge.test"}
+    for name, webhook in document["webhooks"].items():
+        headers = [parameter["name"] for parameter in webhook["post"]["parameters"]]
+        assert headers == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        content = webhook["post"]["requestBody"]["content"]["application/json"]
+        assert content["example"]["type"] == name
+        assert webhook["post"]["responses"].keys() == {"2XX", "410", "429", "503", "default"}
+
+
+def test_the_examples_of_schemas_and_webhooks_fit_them(document: dict[str, Any]) -> None:
+    described = [
+        (name, schema, example)
+        for name, schema in schemas(document).items()
+        for example in schema.get("examples", ())
+    ]
+    for name, webhook in document["webhooks"].items():
+        content = webhook["post"]["requestBody"]["content"]["application/json"]
+        described.append((name, content["schema"], content["example"]))
+    for name, schema, example in described:
+        whole = {**schema, "components": document["components"]}
+        faults = list(Draft202012Validator(whole).iter_errors(example))
+        assert not faults, (name, faults)
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_problems_type_leads_to_a_page_that_explains_it(refusing_api: Api, name: str) -> None:
+    page = refusing_api.nobody.get(f"/problems/{name}")
+    assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
+    assert escape(CAUSES[name].meaning) in page.text
+    assert escape(CAUSES[name].title) in page.text
+
+
+def test_another_name_leads_to_no_problem(refusing_api: Api) -> None:
+    assert problem(refusing_api.nobody.get("/problems/nonsense"), 404)["type"] == "/problems/unknown-path"

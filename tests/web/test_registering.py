@@ -69,6 +69,8 @@ def test_the_same_with_other_details_is_a_conflict_that_names_them(
     response = client.post("/v1/watches", BODY | other)
     assert pointers(response, 409) == [pointer]
     assert watch["id"] in problem(response, 409)["detail"]
+    assert problem(response, 409)["type"] == "/problems/watch-differs"
+    assert problem(response, 409)["watch_id"] == watch["id"]
 
 
 def test_two_clients_may_register_the_same_task(api: Api) -> None:
@@ -282,7 +284,9 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     client, other = api.client("a"), api.client("b")
     found = [client.registers(f"task-{number}") for number in range(3)]
     response = client.post("/v1/watches", BODY)
-    assert "3 watches open" in problem(response, 429)["detail"]
+    told = problem(response, 429)
+    assert "3 watches open" in told["detail"]
+    assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 3)
     assert int(response.headers["Retry-After"]) > 0
     other.registers()
     client.delete(f"/v1/watches/{found[0]['id']}")

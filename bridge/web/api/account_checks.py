@@ -1,8 +1,9 @@
 """Asking HubSpot whether it takes an account's credentials: for admins alone."""
 
 from dataclasses import asdict
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bridge.steps.check_account import check
 from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
@@ -12,22 +13,46 @@ from bridge.web.responses import Shown
 resource = Resource("Accounts")
 
 
+QUOTA_EXAMPLE: dict[str, Any] = {
+    "burst": 190,
+    "burst_remaining": 187,
+    "daily": 650000,
+    "daily_remaining": 641208,
+}
+
+
 class ShownQuotaLeft(Shown):
     """What HubSpot says is left of the account's requests; null where it says nothing."""
 
-    burst: int | None = Field(description="HubSpot's burst limit.")
-    burst_remaining: int | None
-    daily: int | None = Field(description="The day's limit; OAuth apps are not told.")
-    daily_remaining: int | None
+    model_config = ConfigDict(json_schema_extra={"examples": [QUOTA_EXAMPLE]})
+
+    burst: int | None = Field(description="HubSpot's burst limit.", ge=0)
+    burst_remaining: int | None = Field(description="What is left of it now.", ge=0)
+    daily: int | None = Field(description="The day's limit; OAuth apps are not told.", ge=0)
+    daily_remaining: int | None = Field(description="What is left of it today.", ge=0)
 
 
 class ShownAccountCheck(Shown):
     """Whether HubSpot takes an account's credentials."""
 
-    ok: bool
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "ok": True,
+                    "summary": "HubSpot takes the credentials.",
+                    "status_code": 200,
+                    "quota": QUOTA_EXAMPLE,
+                    "clock_ahead_seconds": 0.4,
+                }
+            ]
+        }
+    )
+
+    ok: bool = Field(description="Whether HubSpot takes them.")
     summary: str = Field(description="What HubSpot answered, and what to do about it, in words.")
     status_code: int | None = Field(description="Null when HubSpot was not asked, or did not answer.")
-    quota: ShownQuotaLeft | None
+    quota: ShownQuotaLeft | None = Field(description="What HubSpot says is left of the quota.")
     clock_ahead_seconds: float | None = Field(
         description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
     )

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
-from pydantic.config import JsonDict
 
 from bridge.core.kinds import API_VERSION, api_version
 from bridge.core.quota import RATE_LIMIT, rate_limit
@@ -74,37 +73,47 @@ RateLimit = Annotated[
 _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
-def _exactly(*names: str) -> JsonDict:
-    """Return the schema of an object that has these secrets, and none of the others."""
-    others = {"access_token", *_OAUTH} - {*names}
-    given: JsonDict = {name: {"type": "string"} for name in names}
-    absent: JsonDict = {name: {"type": "null"} for name in sorted(others)}
-    return {"required": list(names), "properties": given | absent}
-
-
 class AccountSettings(Body):
     """An account as it shall be: what is left out has the bridge's own default, whatever it was before."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "oneOf": [_exactly("access_token"), _exactly(*_OAUTH)],
             "examples": [
-                {"access_token": "pat-na1-11111111-2222-3333-4444-555555555555", "rate_limit": "190/10"}
+                {
+                    "access_token": "pat-na1-11111111-2222-3333-4444-555555555555",
+                    "base_url": "https://api.hubapi.com",
+                    "api_version": "v3",
+                    "rate_limit": "190/10",
+                    "rate_share": 0.5,
+                },
+                {
+                    "client_id": "11111111-2222-3333-4444-555555555555",
+                    "client_secret": "66666666-7777-8888-9999-000000000000",
+                    "refresh_token": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+                },
             ],
         }
     )
 
-    access_token: Secret | None = Field(default=None, description="A service key or private app's token.")
-    client_id: Secret | None = Field(default=None, description="With OAuth: these three, and no token.")
-    client_secret: Secret | None = None
-    refresh_token: Secret | None = None
-    base_url: BaseUrl | None = None
-    api_version: ApiVersion | None = None
+    access_token: Secret | None = Field(
+        default=None, description="The token of a service key or private app: this, or the next three."
+    )
+    client_id: Secret | None = Field(default=None, description="With OAuth: the app's client id.")
+    client_secret: Secret | None = Field(default=None, description="With OAuth: the app's client secret.")
+    refresh_token: Secret | None = Field(default=None, description="With OAuth: the account's refresh token.")
+    base_url: BaseUrl | None = Field(
+        default=None, description="Where HubSpot's API is; HUBSPOT_BASE_URL when left out."
+    )
+    api_version: ApiVersion | None = Field(
+        default=None,
+        description="The version in HubSpot's paths: `v3`, or a year and a month; HUBSPOT_API_VERSION when left out.",
+    )
     rate_limit: RateLimit | None = Field(
-        default=None, description="HubSpot's burst limit, in requests / seconds."
+        default=None,
+        description="HubSpot's burst limit, in requests / seconds; HUBSPOT_RATE_LIMIT when left out.",
     )
     rate_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The share of it that the bridge may use."
+        default=None, description="The share of it that the bridge may use; HUBSPOT_RATE_SHARE when left out."
     )
 
     @classmethod
@@ -132,30 +141,51 @@ class AccountSettings(Body):
         )
 
 
+EXAMPLE: dict[str, Any] = {
+    "name": "default",
+    "source": "stored",
+    "auth": "token",
+    "base_url": "https://api.hubapi.com",
+    "api_version": "v3",
+    "rate_limit": "190/10",
+    "rate_share": 0.5,
+    "paused_until": None,
+    "paused_reason": None,
+}
+PAUSED_EXAMPLE = EXAMPLE | {
+    "paused_until": "2026-11-05T13:15:00.000000Z",
+    "paused_reason": "HubSpot answered 401",
+}
+
+
 class ShownAccount(Shown):
     """A HubSpot account, without its secrets."""
 
-    name: str
-    source: Literal["environment", "stored"]
-    auth: Literal["token", "oauth", "none"] = Field(description="How it proves who it is.")
-    base_url: str
-    api_version: str
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PAUSED_EXAMPLE]})
+
+    name: str = Field(description="Its name.")
+    source: str = Field(description="`stored` over this API, or taken from the `environment`.")
+    auth: str = Field(description="How it proves who it is: `token`, `oauth` or `none`.")
+    base_url: str = Field(description="Where HubSpot's API is.")
+    api_version: str = Field(description="The version in HubSpot's paths.")
     rate_limit: str = Field(description="HubSpot's burst limit, in requests / seconds.")
     rate_share: float = Field(description="The share of it that the bridge may use.")
     paused_until: datetime | None = Field(description="When the bridge asks again.")
-    paused_reason: str | None
+    paused_reason: str | None = Field(description="Why it does not now.")
 
 
-class ShownAccounts(Shown):
+class ShownAccountList(Shown):
     """All accounts, by name."""
 
-    accounts: list[ShownAccount]
+    model_config = ConfigDict(json_schema_extra={"examples": [{"accounts": [EXAMPLE]}]})
+
+    accounts: list[ShownAccount] = Field(description="All of them.")
 
 
 @resource.operation(
     "GET /v1/accounts",
     access=Access.ADMIN,
-    answers={200: Answered(what="All accounts.", model=ShownAccounts)},
+    answers={200: Answered(what="All accounts.", model=ShownAccountList)},
 )
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
@@ -210,7 +240,9 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
     """
     removed = accounts.remove(call.parts.engine, call.parts.accounts, name, now=call.now)
     if isinstance(removed, accounts.Refused):
-        return Problem(status=409 if removed.known else 404, detail=removed.reason)
+        if not removed.known:
+            return Problem(status=404, detail=removed.reason)
+        return Problem(status=409, detail=removed.reason, cause="account-in-use")
     log.info("account_removed", account=name, by=call.caller.name)
     return reply(accounts.public(removed))
 

@@ -18,14 +18,16 @@ from bridge.web.responses import Shown, ShownWatch
 resource = Resource("Watches")
 
 
-class Redelivery(FilterFields, Body):
+class BulkRedelivery(FilterFields, Body):
     """Which watches to redeliver: at least one filter."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"state": "undelivered", "callback_host": "app.example.com"}]}
+        json_schema_extra={
+            "examples": [{"state": "undelivered", "callback_host": "app.example.com", "dry_run": False}]
+        }
     )
 
-    dry_run: bool = Field(default=False, description="Only count them.")
+    dry_run: bool = Field(default=False, description="Only count them.", examples=[True])
 
     @classmethod
     def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
@@ -35,10 +37,12 @@ class Redelivery(FilterFields, Body):
         return [Fault(pointer="", detail="must have at least one filter")]
 
 
-class ShownCount(Shown):
+class ShownWatchCount(Shown):
     """How many watches."""
 
-    count: int
+    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 17}]})
+
+    count: int = Field(description="How many watches there were, or are redelivered.", ge=0)
 
 
 @resource.operation(
@@ -93,14 +97,14 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "POST /v1/watches/redeliver",
-    body=Redelivery,
+    body=BulkRedelivery,
     answers={
-        202: Answered(what="How many are being delivered again.", model=ShownCount),
-        200: Answered(what="With `dry_run`: how many would be.", model=ShownCount),
+        202: Answered(what="How many are being delivered again.", model=ShownWatchCount),
+        200: Answered(what="With `dry_run`: how many would be.", model=ShownWatchCount),
     },
     problems=(403, 429),
 )
-def redeliver_watches(call: Call, body: Redelivery) -> Reply | Problem:
+def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
     Of those that the filters mean, the `delivered` and `undelivered` ones; an admin's filters mean all
@@ -138,4 +142,7 @@ def _told(result: Changed | Refused, *, status: int) -> Reply | Problem:
 
 
 def _problem(refused: Refused) -> Problem:
-    return Problem(status=409, detail=refused.reason) if refused.known else not_found("watch")
+    if refused.state is None:
+        return not_found("watch")
+    more = {"watch_id": refused.watch_id, "state": refused.state}
+    return Problem(status=409, detail=refused.reason, cause="wrong-state", more=more)

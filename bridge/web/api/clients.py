@@ -1,7 +1,7 @@
 """Clients over REST: all of them for admins, and each its own."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field
@@ -23,8 +23,8 @@ class NewClient(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "admin": False}]})
 
-    name: Name
-    admin: bool = Field(default=False, description="May see and change everything.")
+    name: Name = Field(description=f"The client's name, for good: {words.NAME_IN_WORDS}.")
+    admin: bool = Field(default=False, description="Whether it may see and change everything.")
 
 
 def _overlap(text: str) -> str:
@@ -42,50 +42,86 @@ class SecretRotation(Body):
     ] = Field(default=words.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
 
 
-class ShownNewKey(Shown):
+KEY_EXAMPLE = "hib_5s7jK0Qw3xVb8nLr2TfYcAeDgHiMpOuZ"
+SECRET_EXAMPLE = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"  # noqa: S105 -- an example, which opens nothing
+CLIENT_EXAMPLE: dict[str, Any] = {
+    "name": "cms",
+    "admin": False,
+    "key_prefix": "hib_5s7j",
+    "created_at": "2026-11-01T09:00:00.000000Z",
+    "last_used_at": "2026-11-05T13:00:00.000000Z",
+    "revoked_at": None,
+}
+REVOKED_EXAMPLE = CLIENT_EXAMPLE | {"name": "old-cms", "revoked_at": "2026-11-04T08:30:00.000000Z"}
+
+
+class ShownNewApiKey(Shown):
     """A client's new API key: it is shown once."""
 
-    name: str
-    api_key: str
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "api_key": KEY_EXAMPLE}]})
+
+    name: str = Field(description="The client.")
+    api_key: str = Field(description="Its new API key; the one before has stopped.")
 
 
-class ShownNewSecret(Shown):
+class ShownNewSigningSecret(Shown):
     """A client's new signing secret: it is shown once."""
 
-    name: str
-    signing_secret: str
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "cms", "signing_secret": SECRET_EXAMPLE}]}
+    )
+
+    name: str = Field(description="The client.")
+    signing_secret: str = Field(description="What its callbacks are signed with from now on.")
 
 
 class ShownClientWithSecrets(Shown):
     """A new client, with its key and secret: they are shown once."""
 
-    name: str
-    admin: bool
-    api_key: str
-    signing_secret: str
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "cms",
+                    "admin": False,
+                    "api_key": KEY_EXAMPLE,
+                    "signing_secret": SECRET_EXAMPLE,
+                }
+            ]
+        }
+    )
+
+    name: str = Field(description="Its name.")
+    admin: bool = Field(description="Whether it may see and change everything.")
+    api_key: str = Field(description="Goes into each request, as `Authorization: Bearer …`.")
+    signing_secret: str = Field(description="What its callbacks are signed with.")
 
 
 class ShownClient(Shown):
     """An application that registers watches and receives callbacks."""
 
-    name: str
-    admin: bool
+    model_config = ConfigDict(json_schema_extra={"examples": [CLIENT_EXAMPLE, REVOKED_EXAMPLE]})
+
+    name: str = Field(description="Its name.")
+    admin: bool = Field(description="Whether it may see and change everything.")
     key_prefix: str | None = Field(description="The start of its API key.")
     created_at: datetime | None = Field(description="Null for BRIDGE_ADMIN_KEY, until it has registered.")
     last_used_at: datetime | None = Field(description="When its key was used last, to the minute.")
-    revoked_at: datetime | None
+    revoked_at: datetime | None = Field(description="When its key was revoked.")
 
 
-class ShownClients(Shown):
+class ShownClientList(Shown):
     """All clients, by name."""
 
-    clients: list[ShownClient]
+    model_config = ConfigDict(json_schema_extra={"examples": [{"clients": [CLIENT_EXAMPLE]}]})
+
+    clients: list[ShownClient] = Field(description="All of them, the revoked ones too.")
 
 
 @resource.operation(
     "GET /v1/clients",
     access=Access.ADMIN,
-    answers={200: Answered(what="All clients, the revoked ones too.", model=ShownClients)},
+    answers={200: Answered(what="All clients, the revoked ones too.", model=ShownClientList)},
 )
 def list_clients(call: Call) -> Reply:
     """List the clients."""
@@ -111,7 +147,9 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
     new = clients.add(parts.engine, parts.cipher, body.name, admin=body.admin, now=call.now)
     if isinstance(new, clients.NameTaken):
         fault = Fault(pointer="/name", detail="is taken, perhaps by a revoked client")
-        return Problem(status=409, detail=f"The name {new.name} is taken.", faults=[fault])
+        return Problem(
+            status=409, detail=f"The name {new.name} is taken.", cause="name-taken", faults=[fault]
+        )
     log.info("client_added", client=new.name, admin=new.admin, by=call.caller.name)
     shown = {"api_key": new.api_key, "signing_secret": new.signing_secret}
     return reply({"name": new.name, "admin": new.admin} | shown, status=201)
@@ -130,7 +168,9 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
     """
     if name == call.caller.name:
         return Problem(
-            status=409, detail="A key cannot revoke itself: use another admin's, or the command line."
+            status=409,
+            detail="A key cannot revoke itself: use another admin's, or the command line.",
+            cause="own-key",
         )
     revoked = clients.revoke(call.parts.engine, name, now=call.now)
     if isinstance(revoked, clients.Refused):
@@ -154,7 +194,7 @@ def show_client(call: Call, name: str) -> Reply | Problem:
 @resource.operation(
     "POST /v1/clients/{name}/rotate-key",
     access=Access.ADMIN,
-    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    answers={200: Answered(what="The new API key.", model=ShownNewApiKey)},
     problems=(404,),
 )
 def rotate_client_key(call: Call, name: str) -> Reply | Problem:
@@ -166,7 +206,7 @@ def rotate_client_key(call: Call, name: str) -> Reply | Problem:
     "POST /v1/clients/{name}/rotate-secret",
     access=Access.ADMIN,
     body=SecretRotation,
-    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSigningSecret)},
     problems=(404,),
 )
 def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
@@ -186,7 +226,7 @@ def show_me(call: Call) -> Reply:
 
 @resource.operation(
     "POST /v1/me/rotate-key",
-    answers={200: Answered(what="The new API key.", model=ShownNewKey)},
+    answers={200: Answered(what="The new API key.", model=ShownNewApiKey)},
     problems=(409,),
 )
 def rotate_own_key(call: Call) -> Reply | Problem:
@@ -195,14 +235,15 @@ def rotate_own_key(call: Call) -> Reply | Problem:
     BRIDGE_ADMIN_KEY is a setting, which no request can change: a 409.
     """
     if call.caller.from_environment:
-        return Problem(status=409, detail="This key is the setting BRIDGE_ADMIN_KEY: change it there.")
+        detail = "This key is the setting BRIDGE_ADMIN_KEY: change it there."
+        return Problem(status=409, detail=detail, cause="key-is-a-setting")
     return _new_key(call, call.caller.name)
 
 
 @resource.operation(
     "POST /v1/me/rotate-secret",
     body=SecretRotation,
-    answers={200: Answered(what="The new signing secret.", model=ShownNewSecret)},
+    answers={200: Answered(what="The new signing secret.", model=ShownNewSigningSecret)},
 )
 def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
     """Get a new signing secret; the old one signs too while the overlap runs."""

@@ -31,19 +31,26 @@ ROWS = 1_000  # that are read in one transaction
 class ExportQuery(FilterFields, Query):
     """Which watches, and by what the newest come first."""
 
-    order: Order = Field(default=Order.CREATED_AT, description="By what the newest come first.")
+    order: Order = Field(
+        default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
+    )
 
 
-class ShownTable(RootModel[str]):
+class ShownWatchTable(RootModel[str]):
     """Watches as CSV (RFC 4180): a line of names, then a line for each watch; what is null is empty."""
 
-    model_config = ConfigDict(model_title_generator=lambda model: response_name(model.__name__))
+    model_config = ConfigDict(
+        model_title_generator=lambda model: response_name(model.__name__),
+        json_schema_extra={
+            "examples": ["id,task_id,kind\r\nwat_01hf3k9c2e7v8x4m6q0r5t1w3y8,AAAAEZ6whGI,file-import\r\n"]
+        },
+    )
 
 
 @resource.operation(
     "GET /v1/watches.csv",
     query=ExportQuery,
-    answers={200: Answered(what="All watches that are meant.", model=ShownTable, media_type=MEDIA_TYPE)},
+    answers={200: Answered(what="All watches that are meant.", model=ShownWatchTable, media_type=MEDIA_TYPE)},
     problems=(403,),
 )
 def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import fields
 from functools import partial
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
@@ -18,35 +18,68 @@ from bridge.web.requests import Host, Instant, Name, TaskId
 STATES = {state.value: state for state in State}
 OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
+EARLY, LATE = "2026-11-05T00:00:00Z", "2026-11-06T00:00:00Z"  # in examples
 
-def _schema(words: Collection[str]) -> WithJsonSchema:
-    several = {"type": "array", "items": {"type": "string", "enum": list(words)}, "minItems": 1}
+
+def _schema(words: Collection[str], name: str) -> WithJsonSchema:
+    one = {"title": name, "type": "string", "enum": list(words)}
+    several = {"type": "array", "items": one, "minItems": 1}
     return WithJsonSchema({"anyOf": [several, {"type": "string"}]})
 
 
-States = Annotated[Sequence[State], PlainValidator(partial(one_or_more, STATES)), _schema(STATES)]
-Outcomes = Annotated[Sequence[Outcome], PlainValidator(partial(one_or_more, OUTCOMES)), _schema(OUTCOMES)]
+States = Annotated[
+    Sequence[State], PlainValidator(partial(one_or_more, STATES)), _schema(STATES, "WatchState")
+]
+Outcomes = Annotated[
+    Sequence[Outcome], PlainValidator(partial(one_or_more, OUTCOMES)), _schema(OUTCOMES, "TaskOutcome")
+]
 Kinds = Annotated[
-    Sequence[str], PlainValidator(partial(one_or_more, {kind: kind for kind in KINDS})), _schema(KINDS)
+    Sequence[str],
+    PlainValidator(partial(one_or_more, {kind: kind for kind in KINDS})),
+    _schema(KINDS, "TaskKind"),
 ]
 
 
 class FilterFields(BaseModel):
     """Filters, each optional; a watch must pass all that are given."""
 
-    state: States | None = Field(default=None, description="Any of these.")
-    outcome: Outcomes | None = Field(default=None, description="Any of these.")
-    kind: Kinds | None = Field(default=None, description="Any of these.")
-    account: Name | None = None
-    client: Name | None = Field(default=None, description="Who registered it: for admins alone.")
-    task_id: TaskId | None = None
-    callback_host: Host | None = Field(default=None, description="The URL's host, without the port.")
-    created_after: Instant | None = Field(default=None, description="Registered later than this instant.")
-    created_before: Instant | None = Field(default=None, description="Registered earlier than this instant.")
-    ended_after: Instant | None = Field(default=None, description="Seen to end later than this instant.")
-    ended_before: Instant | None = Field(default=None, description="Seen to end earlier than this instant.")
-    settled_after: Instant | None = Field(default=None, description="Settled later than this instant.")
-    settled_before: Instant | None = Field(default=None, description="Settled earlier than this instant.")
+    LISTS: ClassVar[Collection[str]] = ("state", "outcome", "kind")
+
+    state: States | None = Field(
+        default=None, description="In any of these states.", examples=[["delivering", "undelivered"]]
+    )
+    outcome: Outcomes | None = Field(
+        default=None, description="Ended in any of these ways.", examples=[["failed"]]
+    )
+    kind: Kinds | None = Field(default=None, description="Of any of these kinds.", examples=[["file-import"]])
+    account: Name | None = Field(default=None, description="In this HubSpot account.", examples=["default"])
+    client: Name | None = Field(
+        default=None, description="Registered by this client. For admins only.", examples=["cms"]
+    )
+    task_id: TaskId | None = Field(
+        default=None, description="With HubSpot's id of the task.", examples=["AAAAEZ6whGI"]
+    )
+    callback_host: Host | None = Field(
+        default=None, description="The callback URL's host, without the port.", examples=["app.example.com"]
+    )
+    created_after: Instant | None = Field(
+        default=None, description="Registered later than this instant.", examples=[EARLY]
+    )
+    created_before: Instant | None = Field(
+        default=None, description="Registered earlier than this instant.", examples=[LATE]
+    )
+    ended_after: Instant | None = Field(
+        default=None, description="Seen to end later than this instant.", examples=[EARLY]
+    )
+    ended_before: Instant | None = Field(
+        default=None, description="Seen to end earlier than this instant.", examples=[LATE]
+    )
+    settled_after: Instant | None = Field(
+        default=None, description="Settled later than this instant.", examples=[EARLY]
+    )
+    settled_before: Instant | None = Field(
+        default=None, description="Settled earlier than this instant.", examples=[LATE]
+    )
 
     def filters(self, caller: Caller) -> Filters | Problem:
         """Return the filters for this caller: a client means its own watches only."""

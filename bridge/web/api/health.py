@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
@@ -20,23 +20,42 @@ resource = Resource("Operation")
 class ShownHealth(Shown):
     """The process lives."""
 
-    status: Literal["ok"]
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: str = Field(description="`ok`.")
 
 
-class ShownPause(Shown):
+PAUSE_EXAMPLE: dict[str, Any] = {
+    "name": "default",
+    "until": "2026-11-05T13:15:00.000000Z",
+    "reason": "HubSpot answered 401",
+}
+
+
+class ShownPausedAccount(Shown):
     """An account that HubSpot, or its credentials, keep waiting."""
 
-    name: str
-    until: datetime
-    reason: str | None
+    model_config = ConfigDict(json_schema_extra={"examples": [PAUSE_EXAMPLE]})
+
+    name: str = Field(description="The account.")
+    until: datetime = Field(description="When the bridge asks again.")
+    reason: str | None = Field(description="Why it does not now.")
 
 
 class ShownReadiness(Shown):
     """Whether work is moving."""
 
-    status: Literal["ready", "not ready"]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"status": "ready", "problems": [], "paused_accounts": [PAUSE_EXAMPLE]}]
+        }
+    )
+
+    status: str = Field(description="`ready` or `not ready`.")
     problems: list[str] = Field(description="What is wrong, in sentences.")
-    paused_accounts: list[ShownPause] = Field(description="These alone do not make the bridge unready.")
+    paused_accounts: list[ShownPausedAccount] = Field(
+        description="These alone do not make the bridge unready."
+    )
 
 
 @resource.operation(

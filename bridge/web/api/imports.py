@@ -53,12 +53,18 @@ class NewImport(Body):
         alias="import",
         description="The body of HubSpot's `import-from-url/async`, which gets it as it is: at most 16 KiB.",
     )
-    callback_url: CallbackUrl = Field(description="As in a registration, and so are the others.")
+    callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
     account: AccountName = Field(
         default=DEFAULT, description="The HubSpot account that is to import the file."
     )
-    metadata: Metadata = Field(default_factory=lambda: "{}")
-    timeout_seconds: TimeoutSeconds | None = None
+    metadata: Metadata = Field(
+        default_factory=lambda: "{}",
+        description="A JSON object of at most 4 KiB, which the callback returns as it is; `{}` when left out.",
+    )
+    timeout_seconds: TimeoutSeconds | None = Field(
+        default=None,
+        description="After so many seconds the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+    )
 
 
 @resource.operation(
@@ -108,14 +114,16 @@ def _answer(call: Call, started: Started) -> Reply | Problem:
         case Registered() | Differs():
             return to_response(call, started)
         case NotStarted(reason=reason, retry_at=retry_at):
-            return Problem(status=503, detail=reason, headers=_retry_after(retry_at, call.parts.clock()))
+            headers = _retry_after(retry_at, call.parts.clock())
+            return Problem(status=503, detail=reason, cause="import-not-started", headers=headers)
         case Refusal(status_code=status_code, hubspot=hubspot, reason=reason):
             more = {"hubspot_status_code": status_code}
             return Problem(status=502, detail=reason, more=more, hubspot=hubspot)
         case Lost(reason=reason):
             return Problem(status=504, detail=reason)
         case Unwatched(task_id=task_id, reason=reason):
-            return Problem(status=503, detail=reason, more={"task_id": task_id})
+            started_as = {"task_id": task_id}
+            return Problem(status=503, detail=reason, cause="import-not-watched", more=started_as)
         case never:
             assert_never(never)
 

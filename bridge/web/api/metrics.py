@@ -10,17 +10,20 @@ from bridge.web.operations import Access, Answered, Call, Reply, Resource
 resource = Resource("Operation")
 
 
-class ShownMetrics(RootModel[str]):
+class ShownMetricsText(RootModel[str]):
     """Prometheus's text format, version 0.0.4."""
 
-    model_config = ConfigDict(title="Metrics")
+    model_config = ConfigDict(
+        title="MetricsText",
+        json_schema_extra={"examples": ['bridge_account_paused{account="default"} 0.0\n']},
+    )
 
 
 @resource.operation(
     "GET /metrics",
     access=Access.ADMIN,
     answers={
-        200: Answered(what="The figures.", model=ShownMetrics, media_type=CONTENT_TYPE_PLAIN_0_0_4),
+        200: Answered(what="The figures.", model=ShownMetricsText, media_type=CONTENT_TYPE_PLAIN_0_0_4),
     },
 )
 def show_metrics(call: Call) -> Reply:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
 
 from pydantic import ConfigDict, Field, SkipValidation
 
@@ -25,7 +24,7 @@ from bridge.web.requests import (
     TimeoutSeconds,
     validated,
 )
-from bridge.web.responses import Shown, ShownProblem, ShownWatch
+from bridge.web.responses import EXAMPLE, Absent, Shown, ShownProblem, ShownWatch
 
 resource = Resource("Watches")
 
@@ -60,14 +59,15 @@ class NewWatch(Body):
     kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
     metadata: Metadata = Field(
         default_factory=lambda: "{}",
-        description="A JSON object of at most 4 KiB, `{}` when absent, which the callback returns.",
+        description="A JSON object of at most 4 KiB, which the callback returns as it is; `{}` when left out.",
     )
     timeout_seconds: TimeoutSeconds | None = Field(
-        default=None, description="When the watch ends as `timed_out`; the bridge's own default otherwise."
+        default=None,
+        description="After so many seconds the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
     )
 
 
-class NewWatches(Body):
+class NewWatchBatch(Body):
     """Registrations that are taken or refused each on its own."""
 
     model_config = ConfigDict(
@@ -82,21 +82,47 @@ class NewWatches(Body):
         }
     )
 
-    watches: list[SkipValidation[NewWatch]] = Field(min_length=1, max_length=1000)
+    watches: list[SkipValidation[NewWatch]] = Field(
+        min_length=1, max_length=1000, description="Each as it would be registered alone."
+    )
 
 
-class ShownResult(Shown):
+class ShownRegistrationResult(Shown):
     """What became of one registration: its watch, or the problem with it."""
 
-    status: Literal[200, 201, 409, 422, 429, 503]
-    watch: ShownWatch | None = None
-    problem: ShownProblem | None = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"status": 201, "watch": EXAMPLE},
+                {
+                    "status": 422,
+                    "problem": {
+                        "type": "/problems/invalid-input",
+                        "title": "Invalid input",
+                        "status": 422,
+                        "detail": "The input is not valid: /callback_url is required.",
+                        "errors": [{"pointer": "/callback_url", "detail": "is required"}],
+                    },
+                },
+            ]
+        }
+    )
+
+    status: int = Field(
+        description="What it would have been answered alone: 200, 201, 409, 422, 429 or 503.", ge=200, le=599
+    )
+    watch: ShownWatch | Absent = Field(default=None, description="With 200 and 201.")
+    problem: ShownProblem | Absent = Field(default=None, description="With all others.")
 
 
-class ShownResults(Shown):
+class ShownRegistrationResults(Shown):
     """What became of each registration of a batch, in its order."""
 
-    results: list[ShownResult]
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"results": [{"status": 201, "watch": EXAMPLE}]}]}
+    )
+
+    results: list[ShownRegistrationResult] = Field(description="As many as there were registrations.")
 
 
 @resource.operation(
@@ -134,10 +160,10 @@ def to_response(call: Call, result: Result) -> Reply | Problem:
 
 @resource.operation(
     "POST /v1/watches/batch",
-    body=NewWatches,
-    answers={200: Answered(what="What became of each, in order.", model=ShownResults)},
+    body=NewWatchBatch,
+    answers={200: Answered(what="What became of each, in order.", model=ShownRegistrationResults)},
 )
-def register_watches(call: Call, body: NewWatches) -> Reply | Problem:
+def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
     Each is taken or refused on its own, as if it had come alone; pointers are relative to it. Of the new ones, as
@@ -204,6 +230,8 @@ def _full(call: Call) -> Problem:
     return Problem(
         status=429,
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
+        cause="too-many-open-watches",
+        more={"limit": call.registrar.limit},
         headers={"Retry-After": "60"},
     )
 
@@ -215,6 +243,8 @@ def _problem_with(result: Differs | Contended) -> Problem:
     return Problem(
         status=409,
         detail=f"The same is registered as {result.watch.id}, with other {' and '.join(result.fields)}.",
+        cause="watch-differs",
+        more={"watch_id": result.watch.id},
         faults=faults,
     )
 

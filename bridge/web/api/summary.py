@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
@@ -11,48 +11,89 @@ from bridge.core.watch import Outcome, State
 from bridge.db import watch_lists
 from bridge.db.engine import reading
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
-from bridge.web.responses import Shown
+from bridge.web.responses import Absent, Shown
 from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
 
 resource = Resource("Operation")
 
 
-class ShownDue(Shown):
+DUE_EXAMPLE: dict[str, Any] = {"poll": 0.2, "deliver": 1.4}
+DELAY_EXAMPLE: dict[str, Any] = {"p50": 1.9, "p95": 4.8}
+ACCOUNT_EXAMPLE: dict[str, Any] = {
+    "name": "default",
+    "paused_until": None,
+    "paused_reason": None,
+    "requests_per_second": 9.5,
+    "errors_today": 3,
+    "requests_today": 1840,
+    "errors_share_today": 0.0016,
+    "detection_delay_seconds": DELAY_EXAMPLE,
+}
+PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
+    "paused_until": "2026-11-05T13:15:00.000000Z",
+    "paused_reason": "HubSpot answered 401",
+}
+
+
+class ShownOldestDue(Shown):
     """For how many seconds the oldest step that could go has been due; null when none is."""
 
-    poll: float | None
-    deliver: float | None
+    model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
+
+    poll: float | None = Field(description="Of the questions to HubSpot.")
+    deliver: float | None = Field(description="Of the callbacks.")
 
 
-class ShownDelay(Shown):
+class ShownDetectionDelay(Shown):
     """How long tasks had been over when the bridge noticed, today; null when none has ended."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
+
     p50: float | None = Field(description="Half were noticed within so many seconds.")
-    p95: float | None = Field(description="95 % were.")
+    p95: float | None = Field(description="95 % were noticed within so many seconds.")
 
 
-class ShownAccountState(Shown):
+class ShownAccountSummary(Shown):
     """How an account is doing."""
 
-    name: str
-    paused_until: datetime | None
-    paused_reason: str | None
-    requests_per_second: float = Field(description="What the bridge may use now.")
-    errors_today: int = Field(
-        description="Since midnight UTC; HubSpot asks for less than 5 % of the requests."
+    model_config = ConfigDict(json_schema_extra={"examples": [ACCOUNT_EXAMPLE, PAUSED_EXAMPLE]})
+
+    name: str = Field(description="The account.")
+    paused_until: datetime | None = Field(
+        description="When the bridge asks again; null when it is not paused."
     )
-    requests_today: int
-    errors_share_today: float = Field(description="0 to 1.")
-    detection_delay_seconds: ShownDelay
+    paused_reason: str | None = Field(description="Why it does not now.")
+    requests_per_second: float = Field(description="What the bridge may use now.", ge=0)
+    errors_today: int = Field(
+        description="Since midnight UTC; HubSpot asks for less than 5 % of the requests.", ge=0
+    )
+    requests_today: int = Field(description="Since midnight UTC.", ge=0)
+    errors_share_today: float = Field(description="The share of the requests that failed.", ge=0, le=1)
+    detection_delay_seconds: ShownDetectionDelay = Field(
+        description="How long tasks had been over when the bridge noticed."
+    )
 
 
 class ShownSummary(Shown):
     """How many watches are where."""
 
-    states: dict[State, int]
-    outcomes: dict[Outcome, int]
-    oldest_due_seconds: ShownDue
-    accounts: list[ShownAccountState] = Field(default=[], description="For admins alone.")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "states": {state.value: 3 for state in State},
+                    "outcomes": {outcome.value: 2 for outcome in Outcome},
+                    "oldest_due_seconds": DUE_EXAMPLE,
+                    "accounts": [ACCOUNT_EXAMPLE],
+                }
+            ]
+        }
+    )
+
+    states: dict[str, int] = Field(description="How many watches are in each state.")
+    outcomes: dict[str, int] = Field(description="How many tasks ended in each way.")
+    oldest_due_seconds: ShownOldestDue = Field(description="What is late.")
+    accounts: list[ShownAccountSummary] | Absent = Field(default=None, description="For admins only.")
 
 
 @resource.operation("GET /v1/summary", answers={200: Answered(what="The summary.", model=ShownSummary)})

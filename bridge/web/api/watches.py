@@ -2,9 +2,10 @@
 
 import json
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from bridge.core.delivery import Trigger
 from bridge.core.watch_json import attempt_members, watch_text
@@ -16,7 +17,7 @@ from bridge.web.api.filters import FilterFields
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.problems import Fault, Problem, invalid, not_found
 from bridge.web.requests import Cursor, PageLimit, Query
-from bridge.web.responses import Shown, ShownWatch
+from bridge.web.responses import EXAMPLE, Shown, ShownWatch
 
 resource = Resource("Watches")
 
@@ -24,37 +25,63 @@ resource = Resource("Watches")
 class ListQuery(FilterFields, Query):
     """Which watches, and which page of them."""
 
-    order: Order = Field(default=Order.CREATED_AT, description="By what the newest come first.")
-    limit: PageLimit = Field(default=50, description="At most so many.")
+    order: Order = Field(
+        default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
+    )
+    limit: PageLimit = Field(default=50, description="How many watches at most.", examples=[100])
     cursor: Cursor | None = Field(
-        default=None, description="The `next_cursor` or `prev_cursor` of a page of the same list."
+        default=None,
+        description="The `next_cursor` or `prev_cursor` of a page of the same list.",
+        examples=["bmV4dC1wYWdl"],
     )
 
 
-class ShownPage(Shown):
+class ShownWatchPage(Shown):
     """A page of watches, newest first."""
 
-    watches: list[ShownWatch]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"watches": [EXAMPLE], "next_cursor": "bmV4dC1wYWdl", "prev_cursor": "cHJldi1wYWdl"}]
+        }
+    )
+
+    watches: list[ShownWatch] = Field(description="At most `limit`; may be none, and yet a page follow.")
     next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
     prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
+
+
+ATTEMPT_EXAMPLE: dict[str, Any] = {
+    "number": 1,
+    "trigger": "schedule",
+    "started_at": "2026-11-05T13:00:09.500000Z",
+    "duration_ms": 84,
+    "status_code": 503,
+    "error": "The receiver answered 503",
+    "response_excerpt": None,
+}
+ADMINS_EXAMPLE = ATTEMPT_EXAMPLE | {"response_excerpt": "Service Unavailable"}
 
 
 class ShownAttempt(Shown):
     """One POST of a callback, as it went."""
 
-    number: int = Field(description="Counted from 1.")
-    trigger: Trigger
-    started_at: datetime
-    duration_ms: int
+    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT_EXAMPLE, ADMINS_EXAMPLE]})
+
+    number: int = Field(description="Counted from 1.", ge=1)
+    trigger: Trigger | str = Field(description="`schedule`, or `manual` after a redelivery.")
+    started_at: datetime = Field(description="When it began.")
+    duration_ms: int = Field(description="How many milliseconds it took.", ge=0)
     status_code: int | None = Field(description="Null when the receiver did not answer.")
     error: str | None = Field(description="A sentence; null when the callback was accepted.")
     response_excerpt: str | None = Field(description="The answer's first 2 KiB: for admins, else null.")
 
 
-class ShownAttempts(Shown):
+class ShownAttemptList(Shown):
     """A watch's newest attempts, oldest first."""
 
-    attempts: list[ShownAttempt]
+    model_config = ConfigDict(json_schema_extra={"examples": [{"attempts": [ATTEMPT_EXAMPLE]}]})
+
+    attempts: list[ShownAttempt] = Field(description="The newest 1,000, oldest first.")
 
 
 @resource.operation(
@@ -63,7 +90,7 @@ class ShownAttempts(Shown):
     answers={
         200: Answered(
             what="A page.",
-            model=ShownPage,
+            model=ShownWatchPage,
             headers={"Link": 'The next page and the one before, as `rel="next"` and `rel="prev"`.'},
         )
     },
@@ -112,7 +139,7 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "GET /v1/watches/{watch_id}/attempts",
-    answers={200: Answered(what="The newest 1,000 attempts, oldest first.", model=ShownAttempts)},
+    answers={200: Answered(what="The newest 1,000 attempts, oldest first.", model=ShownAttemptList)},
     problems=(404,),
 )
 def list_attempts(call: Call, watch_id: str) -> Reply | Problem:

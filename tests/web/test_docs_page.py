@@ -1,0 +1,135 @@
+"""`/docs` in a real browser, where one is installed."""
+
+import gzip
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.reliability.processes import ROOT
+from tests.web.wire import ADMIN_KEY, served
+
+CHROMIUM = shutil.which("chromium")
+SCALAR = ROOT / "bridge/web/static/scalar"
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-dev-shm-usage",
+]
+# Far longer than a loaded machine takes; nothing waits for it but a failure.
+PATIENCE_MS = 60_000
+
+in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real web process."""
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copy(sqlite_template, folder / "bridge.db")
+    with served(folder) as web:
+        yield f"http://127.0.0.1:{web.port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Browser, url: str, shows: str = "Register a watch.", *, width: int = 1300, scheme: str = "light"
+) -> Iterator[Page]:
+    """A page that has a heading; no error is in its console, and it asked only its own server."""
+    context = browser.new_context(
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(url)
+    expect(page.get_by_role("heading", name=shows)).to_be_attached(timeout=PATIENCE_MS)
+    yield page
+    context.close()
+    assert errors == []
+    server = url.partition("/docs")[0]
+    assert [each for each in asked if not each.startswith((f"{server}/", "data:", "blob:"))] == []
+
+
+@in_a_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1300])
+def test_the_page_fits_a_telephone_and_a_desk_by_day_and_by_night(
+    browser: Browser, bridge: str, width: int, scheme: str
+) -> None:
+    with opened(browser, f"{bridge}/docs", width=width, scheme=scheme) as page:
+        expect(page.get_by_role("heading", name="HubSpot import bridge")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = sum(map(int, re.findall(r"\d+", colour)[:3]))
+        assert (brightness < 200) is (scheme == "dark"), colour
+
+
+@in_a_browser
+def test_the_search_leads_to_an_operation(browser: Browser, bridge: str) -> None:
+    with opened(browser, f"{bridge}/docs") as page:
+        page.get_by_role("button", name="Search").first.click()
+        page.keyboard.type("rotate-secret")
+        page.get_by_role("option", name=re.compile("/v1/me/rotate-secret")).click()
+        expect(page).to_have_url(re.compile(r"#.*/v1/me/rotate-secret$"))
+
+
+@in_a_browser
+def test_a_link_leads_to_its_operation(browser: Browser, bridge: str) -> None:
+    title = "List the clients."
+    with opened(browser, f"{bridge}/docs#tag/clients/GET/v1/clients", title) as page:
+        expect(page.get_by_role("heading", name=title)).to_be_in_viewport(timeout=PATIENCE_MS)
+
+
+@in_a_browser
+@pytest.mark.parametrize(
+    ("language", "sample"),
+    [("Shell Curl", "curl "), ("Python Requests", "requests.post("), ("JavaScript Fetch", "fetch(")],
+)
+def test_samples_name_the_address_under_which_the_page_was_asked_for(
+    browser: Browser, bridge: str, language: str, sample: str
+) -> None:
+    with opened(browser, f"{bridge}/docs#tag/watches/POST/v1/watches") as page:
+        example = page.get_by_role("region", name="Register a watch.").first
+        picker = example.get_by_role("button", name="Shell Curl")
+        picker.click()
+        page.get_by_role("option", name=language.rsplit(maxsplit=1)[-1], exact=True).first.click()
+        expect(example).to_contain_text(sample)
+        expect(example).to_contain_text(f"{bridge}/v1/watches")
+
+
+@in_a_browser
+def test_a_request_can_be_tried_out_against_this_bridge(browser: Browser, bridge: str) -> None:
+    title = "Show the client that the API key belongs to."
+    with opened(browser, f"{bridge}/docs#tag/clients/GET/v1/me", title) as page:
+        page.get_by_placeholder("Token").first.fill(ADMIN_KEY)
+        page.get_by_role("button", name=re.compile(r"Test Request.*/v1/me\)")).click()
+        page.get_by_role("button", name=re.compile("Send get request to")).click()
+        expect(page.get_by_text("200 OK")).to_be_visible()
+
+
+def test_the_page_s_scripts_are_those_that_its_note_names() -> None:
+    """No inline script, no other source: what runs there is this file."""
+    note = (SCALAR / "README.md").read_text(encoding="utf-8")
+    assert sha256(gzip.decompress((SCALAR / "standalone.js.gz").read_bytes())).hexdigest() in note
+    assert "@scalar/api-reference`, version " in note
+    assert "MIT License" in (SCALAR / "LICENSE").read_text(encoding="utf-8")
