@@ -290,6 +290,22 @@ account_delays = Table(
     Column("delay_seconds", Float, nullable=False),  # their sum
 )
 
+keyed_requests = Table(
+    "keyed_requests",  # requests with an Idempotency-Key: how far each came, and its answer
+    metadata,
+    Column("client", String(64), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("body_hash", String(64), nullable=False),
+    Column("created_at", Instant, nullable=False, index=True),
+    Column("begun_at", Instant, nullable=False),
+    Column(
+        "begun_by", String(32), nullable=False
+    ),  # one attempt to carry it out: who comes later takes it over
+    Column("asked_at", Instant),  # from then on HubSpot may know of it
+    Column("task_id", String(255)),  # HubSpot's answer
+    Column("answer", Text),  # ours, as JSON
+)
+
 workers = Table(
     "workers",
     metadata,

@@ -93,14 +93,19 @@ Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
 Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
 
 
-def start(hubspot_calls: HubSpotCalls, new: NewImport, register: Register) -> Started:
+def start(
+    hubspot_calls: HubSpotCalls, new: NewImport, register: Register, may_ask: Callable[[], bool]
+) -> Started:
     """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
 
-    Raises when the database is away before HubSpot is asked, and never after.
+    `may_ask` is called just before HubSpot is, which is not when it returns False. Raises when the database is away
+    before HubSpot is asked, and never after.
     """
     account = _turn(hubspot_calls, new.account)
     if isinstance(account, NotNow):
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
+    if not may_ask():
+        return NotStarted(reason="The same request was sent again, and is carried out there.")
     asked_at = hubspot_calls.clock()
     answer = hubspot_calls.hubspot.start_import(account, new.document)
     answered_at = hubspot_calls.clock()
@@ -138,7 +143,7 @@ def _started(
             )
         case HttpResponse():
             task_id = _task_id(answer)
-            return _refusal(answer) if task_id is None else _watched(register, new, task_id)
+            return _refusal(answer) if task_id is None else watch(register, new, task_id)
 
 
 def _task_id(answer: HttpResponse) -> str | None:
@@ -164,7 +169,8 @@ def _refusal(answer: HttpResponse) -> Refusal:
     return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def _watched(register: Register, new: NewImport, task_id: str) -> Started:
+def watch(register: Register, new: NewImport, task_id: str) -> Started:
+    """Watch an import that HubSpot has started as this task."""
     wanted = Registration(
         client=new.client,
         account=new.account,

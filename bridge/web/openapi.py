@@ -49,6 +49,14 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
 }
 
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": r"^[!#-~]{1,255}$"},
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+}
 REQUEST_ID = {
     "description": "The request's own, when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else a new one.",
     "schema": {"type": "string"},
@@ -207,7 +215,11 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         "summary": operation.summary,
         "description": " ".join(text for text in (only, operation.description) if text) or operation.summary,
         "security": [] if operation.access is Access.OPEN else [{"apiKey": []}],
-        "parameters": [*map(_path_parameter, operation.path_parameters), *query],
+        "parameters": [
+            *map(_path_parameter, operation.path_parameters),
+            *query,
+            *([IDEMPOTENCY_KEY] if operation.idempotent else []),
+        ],
         "responses": {
             **{str(status): _answer(answer, names) for status, answer in operation.answers.items()},
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _problems(operation)},

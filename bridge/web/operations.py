@@ -41,6 +41,14 @@ class NoFields(Body):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RequestKey:
+    """The `Idempotency-Key` of a request, and the hash of its body."""
+
+    key: str
+    body_hash: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """One request, as an operation sees it."""
 
@@ -49,6 +57,7 @@ class Call:
     context: Context
     caller: Caller
     now: datetime
+    key: RequestKey | None = None  # where the operation is idempotent
 
     def url(self, path: str) -> str:
         """Return how the client reaches a path of the bridge."""
@@ -98,6 +107,7 @@ class Operation:
     query: type[Query] | None
     answers: Mapping[int, Answered]
     problems: Sequence[int]
+    idempotent: bool  # whether it honours Idempotency-Key
 
     @property
     def name(self) -> str:
@@ -144,6 +154,7 @@ class Resource:
         body: type[Body] | None = None,
         query: type[Query] | None = None,
         problems: Sequence[int] = (),
+        idempotent: bool = False,
     ) -> Callable[[Run], Run]:
         """Add the decorated function: it takes the Call, the path's names, and `body` or `query` if any."""
         method, _, path = method_and_path.partition(" ")
@@ -160,6 +171,7 @@ class Resource:
                     query=query,
                     answers=answers,
                     problems=problems,
+                    idempotent=idempotent,
                 )
             )
             return run

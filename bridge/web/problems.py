@@ -27,6 +27,11 @@ CAUSES: Mapping[str, Cause] = {
         "Malformed request",
         "The request cannot be read as HTTP, or its body as JSON (RFC 8259). Send it as `detail` says.",
     ),
+    "malformed-idempotency-key": Cause(
+        400,
+        "Malformed Idempotency-Key",
+        "The key must have 1 to 255 printable ASCII characters, without spaces or in quotes: a UUID will do.",
+    ),
     "unauthenticated": Cause(401, "Not authenticated", "Send a valid API key as `Authorization: Bearer …`."),
     "admin-only": Cause(403, "Not allowed", "The API key is valid, but only an admin's key may do this."),
     "not-found": Cause(404, "Not found", "There is no such thing, or it belongs to another client."),
@@ -59,6 +64,12 @@ CAUSES: Mapping[str, Cause] = {
     "key-is-a-setting": Cause(
         409, "The key is a setting", "BRIDGE_ADMIN_KEY is set in the bridge's environment: change it there."
     ),
+    "request-at-work": Cause(
+        409,
+        "Still at work",
+        "The request with this `Idempotency-Key` is still being carried out. Send it again after "
+        "`retry_after_seconds`.",
+    ),
     "body-too-large": Cause(413, "Body too large", "A body may have at most 1 MiB."),
     "not-json": Cause(
         415, "Not JSON", "Send the body as `Content-Type: application/json`, in UTF-8, not compressed."
@@ -67,6 +78,12 @@ CAUSES: Mapping[str, Cause] = {
         422,
         "Invalid input",
         "Each of `errors` names a field by its JSON pointer, and says what is wrong with it.",
+    ),
+    "idempotency-key-reused": Cause(
+        422,
+        "Idempotency-Key used before",
+        "Another request was sent with this `Idempotency-Key` within 24 h. Take a new key for each request, and the "
+        "same key and the same bytes to repeat one.",
     ),
     "too-many-requests": Cause(429, "Too many requests", "Wait for `retry_after_seconds`."),
     "too-many-open-watches": Cause(

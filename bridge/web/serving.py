@@ -9,6 +9,7 @@ from flask import Request, Response, g, request
 
 from bridge.web.auth import Authenticator, Caller
 from bridge.web.dependencies import Dependencies
+from bridge.web.idempotency import request_key
 from bridge.web.operations import WATCH_ID, Access, Call, NoFields, NoParameters, Operation, Reply
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
 from bridge.web.registration_limits import Registrar
@@ -52,7 +53,17 @@ class Server:
         given = {} if operation.access is Access.OPEN else _given(operation, request, context)
         if isinstance(given, Problem):
             return given
-        call = Call(parts=self.parts, registrar=self.registrar, context=context, caller=caller, now=now)
+        key = request_key(request) if operation.idempotent else None
+        if isinstance(key, Problem):
+            return key
+        call = Call(
+            parts=self.parts,
+            registrar=self.registrar,
+            context=context,
+            caller=caller,
+            now=now,
+            key=key,
+        )
         return operation.run(call, **names, **given)
 
     def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:

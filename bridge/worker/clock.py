@@ -10,7 +10,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
-from bridge.db import daily_stats, housekeeping, lost_leases
+from bridge.db import daily_stats, housekeeping, keyed_requests, lost_leases
 from bridge.db.engine import AWAY
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
@@ -110,6 +110,7 @@ class Clock:
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))
         self._in_batches(housekeeping.prune_breakers)
+        self._in_batches(keyed_requests.prune)
         with self._engine.begin() as connection:
             before = (self._now() - DAYS_KEPT).date()
             daily_stats.prune(connection, before)

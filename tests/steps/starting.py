@@ -35,7 +35,7 @@ def started(
 ) -> Started:
     asking = hubspot_calls(engine, clock, account, timeout_seconds=2)
     return start_import.start(
-        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock())
+        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock()), lambda: True
     )
 
 

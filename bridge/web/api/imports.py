@@ -1,6 +1,7 @@
 """Starting imports at HubSpot, and watching them from then on."""
 
 import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import assert_never
@@ -10,9 +11,11 @@ from pydantic import ConfigDict, Field
 from bridge.db.accounts import DEFAULT
 from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
-from bridge.steps.register import Differs, Registered
+from bridge.steps.register import Differs, Registered, Registration, Result
 from bridge.steps.start_import import Lost, NotStarted, Refusal, Started, Unwatched
+from bridge.web import idempotency
 from bridge.web.api.registrations import no_room, to_response
+from bridge.web.idempotency import Attempt
 from bridge.web.operations import Answered, Call, Reply, Resource
 from bridge.web.problems import Problem
 from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
@@ -75,19 +78,37 @@ class NewImport(Body):
         200: Answered(what="HubSpot named a task that this client watches already.", model=ShownWatch),
     },
     problems=(409, 429, 502, 503, 504),
+    idempotent=True,
 )
 def start_import(call: Call, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
     HubSpot is asked once at the most: when its answer is lost, it is a 504, and nobody knows whether the import
     was started. What HubSpot refuses is a 502, with its own words. When HubSpot must not be asked now, because
-    the account is paused or the bridge's share of its quota used up, it is a 503. Sent again, a request starts
-    another import.
+    the account is paused or the bridge's share of its quota used up, it is a 503.
+
+    With an `Idempotency-Key` of your choice, the same request gets the same answer again for 24 h, whatever crashed in
+    between, and HubSpot is asked once. While it is still being carried out it is a 409, with another body a 422. Without
+    a key, a request that is sent again starts another import.
     """
+    attempt = idempotency.begin(call.parts.engine, call.parts.clock, call.caller.name, call.key)
+    if not isinstance(attempt, Attempt):
+        return attempt
     if problem := no_room(call, 1):
+        attempt.forget()
         return problem
     call.ensure_client()
-    new = starting.NewImport(
+    started = _started(call, _new(call, body), attempt)
+    answer = _answer(call, started)
+    if isinstance(started, NotStarted):
+        attempt.forget()
+    elif not isinstance(started, Unwatched):
+        attempt.keep(answer)
+    return answer
+
+
+def _new(call: Call, body: NewImport) -> starting.NewImport:
+    return starting.NewImport(
         client=call.caller.name,
         account=body.account,
         document=body.document,
@@ -97,14 +118,19 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
         timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
         names_timeout=body.timeout_seconds is not None,
     )
-    return _answer(call, _started(call, new))
 
 
-def _started(call: Call, new: starting.NewImport) -> Started:
+def _started(call: Call, new: starting.NewImport, attempt: Attempt) -> Started:
+    def register(wanted: Sequence[Registration]) -> list[Result]:
+        attempt.note_task(wanted[0].task_id)
+        return call.registrar.many(wanted)
+
+    if attempt.task_id:
+        return starting.watch(register, new, attempt.task_id)
     if not _slots.acquire(timeout=starting.PATIENCE_SECONDS):
         return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
     try:
-        return starting.start(call.parts.hubspot_calls, new, call.registrar.many)
+        return starting.start(call.parts.hubspot_calls, new, register, attempt.may_ask)
     finally:
         _slots.release()
 

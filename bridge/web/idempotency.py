@@ -1,0 +1,141 @@
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is sent again is answered once."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from flask import Request
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.db import keyed_requests as store
+from bridge.db.keyed_requests import KeyedRequest
+from bridge.web.operations import Reply, RequestKey
+from bridge.web.problems import Fault, Problem
+
+log = structlog.get_logger()
+
+HEADER = "Idempotency-Key"
+# A structured string (RFC 9651), or the same without its quotes, as most programs send it.
+_KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})')
+# Longer than a request takes: it waits a few seconds for its turn, and at most 20 s for HubSpot.
+AT_WORK = timedelta(seconds=60)
+
+
+def request_key(request: Request) -> RequestKey | Problem | None:
+    """Return the key that came with a request, or the Problem with it."""
+    given = request.headers.get(HEADER)
+    if given is None:
+        return None
+    found = _KEY.fullmatch(given)
+    if not found:
+        detail = f"{HEADER} must have 1 to 255 printable ASCII characters, without spaces or in quotes."
+        return Problem(status=400, detail=detail, cause="malformed-idempotency-key")
+    return RequestKey(key=found[1] or found[2], body_hash=sha256(request.get_data()).hexdigest())
+
+
+class Attempt:
+    """The one request of its key that is being carried out. Without a key it notes nothing.
+
+    `task_id` is the task that HubSpot has started for an attempt before, which ended before it was watched.
+    """
+
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], held: KeyedRequest | None) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._held = held
+        self.task_id = held.task_id if held else None
+
+    def may_ask(self) -> bool:
+        """Note that HubSpot is about to be asked; False when another attempt has taken the request over."""
+        if not self._held:
+            return True
+        with self._engine.begin() as connection:
+            return store.note_asking(connection, self._held, self._clock())
+
+    def note_task(self, task_id: str) -> None:
+        """Note what HubSpot has answered, before anything else is done with it."""
+        self._note(store.note_task, task_id)
+
+    def forget(self) -> None:
+        """Let the key be used again: nothing was done."""
+        self._note(store.forget)
+
+    def keep(self, answer: Reply | Problem) -> None:
+        """Keep the answer. When the database is away, the next request finds out as much as is known."""
+        try:
+            self._note(store.note_answer, _written(answer))
+        except SQLAlchemyError as error:
+            log.warning("answer_not_kept", error=type(error).__name__)
+
+    def _note(self, note: Callable[..., None], *values: str) -> None:
+        if self._held:
+            with self._engine.begin() as connection:
+                note(connection, self._held, *values)
+
+
+def begin(
+    engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
+) -> Attempt | Reply | Problem:
+    """Return the attempt that carries a request out, or what it was answered before, or why it must wait."""
+    if key is None:
+        return Attempt(engine, clock, None)
+    now = clock()
+    wanted = KeyedRequest(
+        client=client, key=key.key, body_hash=key.body_hash, begun_at=now, begun_by=uuid4().hex
+    )
+    with engine.begin() as connection:
+        kept = store.begin(connection, wanted)
+        found = _known(connection, wanted, kept, now)
+    return Attempt(engine, clock, found) if isinstance(found, KeyedRequest) else found
+
+
+def _known(
+    connection: Connection, wanted: KeyedRequest, kept: KeyedRequest, now: datetime
+) -> KeyedRequest | Reply | Problem:
+    if kept.body_hash != wanted.body_hash:
+        detail = f"Another request was sent with this {HEADER}; a key belongs to one body."
+        return Problem(status=422, detail=detail, cause="idempotency-key-reused")
+    if kept.begun_by == wanted.begun_by:
+        return kept
+    if kept.answer is not None:
+        return _read(kept.answer)
+    is_over = kept.begun_at <= now - AT_WORK
+    if is_over and kept.asked_at and not kept.task_id:
+        return UNKNOWN
+    if is_over and store.take_over(connection, kept, begun_by=wanted.begun_by, now=now):
+        return KeyedRequest(**asdict(kept) | {"begun_by": wanted.begun_by, "begun_at": now})
+    wait = (kept.begun_at + AT_WORK - now).total_seconds()
+    return Problem(
+        status=409,
+        detail=f"The request with this {HEADER} is still being carried out.",
+        cause="request-at-work",
+        headers={"Retry-After": str(max(int(wait), 1))},
+    )
+
+
+UNKNOWN = Problem(
+    status=504,
+    detail="The bridge stopped while HubSpot was being asked. The import may have been started or not; the bridge does "
+    "not repeat it. Look for the file at HubSpot before you do, with another key.",
+)
+
+
+def _written(answer: Reply | Problem) -> str:
+    if isinstance(answer, Problem):
+        return json.dumps({"problem": asdict(answer)})
+    return json.dumps({"reply": asdict(answer)})
+
+
+def _read(text: str) -> Reply | Problem:
+    kept: dict[str, Any] = json.loads(text)
+    if "reply" in kept:
+        return Reply(**kept["reply"])
+    problem = kept["problem"]
+    return Problem(**problem | {"faults": [Fault(**fault) for fault in problem["faults"]]})
