@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).parents[1]
-START_SECONDS = 30
+START_SECONDS = 120  # on a loaded machine
 STOP_SECONDS = 30
 
 

@@ -14,8 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.db import clients as store
 from bridge.db.engine import reading
 from bridge.steps.clients import ADMIN
-from bridge.web.key_throttle import Failures
-from bridge.web.problems import Problem
+from bridge.web.key_throttle import MOST, WINDOW, Failures
+from bridge.web.problems import Problem, used_up
 
 USED_EVERY = timedelta(minutes=1)
 
@@ -104,7 +104,12 @@ class Authenticator:
             return Problem(
                 status=429,
                 detail="Too many wrong API keys came from this address; a valid one still works.",
-                headers={"Retry-After": str(seconds)},
+                headers=used_up(
+                    "wrong-keys",
+                    quota=MOST,
+                    wait_seconds=seconds,
+                    window_seconds=int(WINDOW.total_seconds()),
+                ),
             )
         return UNKNOWN_KEY
 

@@ -67,6 +67,18 @@ RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 0},
     "example": 60,
 }
+RATE_LIMIT = {
+    "RateLimit-Policy": {
+        "description": "The limit that is used up: its name, `q`, how much it is, and `w`, in how many seconds.",
+        "schema": {"type": "string"},
+        "example": '"open-watches";q=100000',
+    },
+    "RateLimit": {
+        "description": "What is left of it, `r`, and in how many seconds to look again, `t`.",
+        "schema": {"type": "string"},
+        "example": '"open-watches";r=0;t=60',
+    },
+}
 # Statuses that come with a header of their own.
 PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
     401: {
@@ -76,7 +88,7 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
             "example": 'Bearer error="invalid_token"',
         }
     },
-    429: {"Retry-After": RETRY_AFTER},
+    429: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
     503: {"Retry-After": RETRY_AFTER},
 }
 

@@ -189,6 +189,18 @@ def invalid(*faults: Fault) -> Problem:
     return Problem(status=422, detail=f"The input is not valid: {named}.", faults=faults)
 
 
+def used_up(
+    policy: str, *, quota: int, wait_seconds: int, window_seconds: int | None = None
+) -> dict[str, str]:
+    """Return the headers of a limit of which nothing is left (draft-ietf-httpapi-ratelimit-headers)."""
+    window = f";w={window_seconds}" if window_seconds else ""
+    return {
+        "Retry-After": str(wait_seconds),
+        "RateLimit-Policy": f'"{policy}";q={quota}{window}',
+        "RateLimit": f'"{policy}";r=0;t={wait_seconds}',
+    }
+
+
 def not_found(what: str) -> Problem:
     """Say that there is none, whether or not another client has one."""
     return Problem(status=404, detail=f"There is no such {what}.")

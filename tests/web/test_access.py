@@ -146,6 +146,8 @@ def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite
     response = wrong.get("/v1/watches")
     problem(response, 429)
     assert 1 <= int(response.headers["Retry-After"]) <= 60
+    assert response.headers["RateLimit-Policy"] == '"wrong-keys";q=30;w=60'
+    assert response.headers["RateLimit"] == f'"wrong-keys";r=0;t={response.headers["Retry-After"]}'
     assert valid.get("/v1/watches").status_code == 200
     assert valid.registers()
     elsewhere = {"environ_base": {"REMOTE_ADDR": "203.0.113.7"}}

@@ -287,6 +287,8 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     told = problem(response, 429)
     assert "3 watches open" in told["detail"]
     assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 3)
+    assert response.headers["RateLimit-Policy"] == '"open-watches";q=3'
+    assert response.headers["RateLimit"] == '"open-watches";r=0;t=60'
     assert int(response.headers["Retry-After"]) > 0
     other.registers()
     client.delete(f"/v1/watches/{found[0]['id']}")

@@ -13,7 +13,7 @@ from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
 from bridge.steps.register import Contended, Differs, Registered, Registration, Result
 from bridge.web.operations import Answered, Call, Reply, Resource
-from bridge.web.problems import Fault, Problem
+from bridge.web.problems import Fault, Problem, used_up
 from bridge.web.requests import (
     AccountName,
     Body,
@@ -232,7 +232,7 @@ def _full(call: Call) -> Problem:
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
         cause="too-many-open-watches",
         more={"limit": call.registrar.limit},
-        headers={"Retry-After": "60"},
+        headers=used_up("open-watches", quota=call.registrar.limit, wait_seconds=60),
     )
 
 
