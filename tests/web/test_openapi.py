@@ -1,6 +1,7 @@
 """`/openapi.json`."""
 
 import json
+import re
 from html import unescape
 from typing import Any
 
@@ -212,8 +213,9 @@ def test_the_examples_of_schemas_and_webhooks_fit_them(document: dict[str, Any])
 def test_a_problems_type_leads_to_a_page_that_explains_it(refusing_api: Api, name: str) -> None:
     page = refusing_api.nobody.get(f"/problems/{name}")
     assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
-    assert CAUSES[name].meaning in unescape(page.text)
-    assert CAUSES[name].title in unescape(page.text)
+    text = unescape(re.sub("<[^>]+>", "", page.text))
+    assert CAUSES[name].meaning.replace("`", "") in text
+    assert CAUSES[name].title in text
 
 
 def test_another_name_leads_to_no_problem(refusing_api: Api) -> None:
