@@ -15,7 +15,8 @@ from bridge.db import clients as store
 from bridge.db.engine import reading
 from bridge.steps.clients import ADMIN
 from bridge.web.key_throttle import MOST, WINDOW, Failures
-from bridge.web.problems import Problem, used_up
+from bridge.web.problems import Problem
+from bridge.web.rate_limits import WRONG_KEYS, rate_limit
 
 USED_EVERY = timedelta(minutes=1)
 
@@ -104,12 +105,18 @@ class Authenticator:
             return Problem(
                 status=429,
                 detail="Too many wrong API keys came from this address; a valid one still works.",
-                headers=used_up(
-                    "wrong-keys",
-                    quota=MOST,
-                    wait_seconds=seconds,
-                    window_seconds=int(WINDOW.total_seconds()),
-                ),
+                cause="too-many-wrong-keys",
+                more={"limit": MOST},
+                headers={
+                    "Retry-After": str(seconds),
+                    **rate_limit(
+                        WRONG_KEYS,
+                        quota=MOST,
+                        left=0,
+                        window_seconds=int(WINDOW.total_seconds()),
+                        reset_seconds=seconds,
+                    ),
+                },
             )
         return UNKNOWN_KEY
 

@@ -10,7 +10,8 @@ from pydantic_core import core_schema
 
 from bridge import __version__
 from bridge.core.words import NAME
-from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Operation
+from bridge.web import rate_limits
+from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Idempotency, Operation
 from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
 from bridge.web.requests import Query
 from bridge.web.responses import Shown, ShownProblem, response_name
@@ -50,12 +51,22 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 }
 
 IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": r"^[!#-~]{1,255}$"},
-    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    Idempotency.KEY: {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": r"^[!#-~]{1,255}$"},
+        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    },
+    Idempotency.BODY: {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "description": "Taken, and not needed: the body tells which watch is meant, for as long as there is the watch.",
+        "schema": {"type": "string"},
+        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    },
 }
 REQUEST_ID = {
     "description": "The request's own, when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else a new one.",
@@ -67,18 +78,7 @@ RETRY_AFTER = {
     "schema": {"type": "integer", "minimum": 0},
     "example": 60,
 }
-RATE_LIMIT = {
-    "RateLimit-Policy": {
-        "description": "The limit that is used up: its name, `q`, how much it is, and `w`, in how many seconds.",
-        "schema": {"type": "string"},
-        "example": '"open-watches";q=100000',
-    },
-    "RateLimit": {
-        "description": "What is left of it, `r`, and in how many seconds to look again, `t`.",
-        "schema": {"type": "string"},
-        "example": '"open-watches";r=0;t=60',
-    },
-}
+RATE_LIMIT = {name: {"$ref": f"#/components/headers/{name}"} for name in rate_limits.HEADERS}
 # Statuses that come with a header of their own.
 PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
     401: {
@@ -120,7 +120,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
         "components": {
             "schemas": schemas,
             "responses": {str(status): _problem(status, names) for status in statuses},
-            "headers": {"X-Request-Id": REQUEST_ID},
+            "headers": {"X-Request-Id": REQUEST_ID, **rate_limits.HEADERS},
             "securitySchemes": {
                 "apiKey": {
                     "type": "http",
@@ -230,10 +230,12 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         "parameters": [
             *map(_path_parameter, operation.path_parameters),
             *query,
-            *([IDEMPOTENCY_KEY] if operation.idempotent else []),
+            *([IDEMPOTENCY_KEY[operation.idempotency]] if operation.idempotency else []),
         ],
         "responses": {
-            **{str(status): _answer(answer, names) for status, answer in operation.answers.items()},
+            **{
+                str(status): _answer(operation, answer, names) for status, answer in operation.answers.items()
+            },
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _problems(operation)},
         },
     }
@@ -286,10 +288,8 @@ def _never_null(field: dict[str, Any]) -> dict[str, Any]:
     return field | ({"type": field["type"][0]} if isinstance(field.get("type"), list) else {})
 
 
-def _answer(answer: Answered, names: Models) -> dict[str, Any]:
-    headers = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
-    }
+def _answer(operation: Operation, answer: Answered, names: Models) -> dict[str, Any]:
+    headers = {**answer.headers, **(RATE_LIMIT if operation.opens_watches else {})}
     content = _content(answer.model, names, answer.media_type)
     return {"description": answer.what, "headers": _headers(headers), "content": content}
 

@@ -19,6 +19,13 @@ from bridge.web.registration_limits import Registrar
 from bridge.web.requests import Body, Context, Query
 
 JSON = "application/json"
+LOCATION = {
+    "Location": {
+        "description": "Where the watch is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+        "example": "/v1/watches/wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
+    }
+}
 
 # What else stands in a path's place of an id is none.
 WATCH_ID = re.compile(r"wat_[A-Za-z0-9_]{4,60}")
@@ -30,6 +37,13 @@ class Access(StrEnum):
     OPEN = "open"  # anybody, without a key
     CLIENT = "client"  # any client
     ADMIN = "admin"  # an admin
+
+
+class Idempotency(StrEnum):
+    """What tells that a request is sent again. Either way it may have an `Idempotency-Key`."""
+
+    KEY = "key"  # the Idempotency-Key: its answer is kept
+    BODY = "body"  # the fields of the body that name a watch: no key is needed
 
 
 class NoParameters(Query):
@@ -57,7 +71,7 @@ class Call:
     context: Context
     caller: Caller
     now: datetime
-    key: RequestKey | None = None  # where the operation is idempotent
+    key: RequestKey | None = None  # where the operation goes by it
 
     def url(self, path: str) -> str:
         """Return how the client reaches a path of the bridge."""
@@ -90,7 +104,7 @@ class Answered:
 
     what: str
     model: type[BaseModel]
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     media_type: str = JSON
 
 
@@ -107,7 +121,8 @@ class Operation:
     query: type[Query] | None
     answers: Mapping[int, Answered]
     problems: Sequence[int]
-    idempotent: bool  # whether it honours Idempotency-Key
+    idempotency: Idempotency | None
+    opens_watches: bool  # whether the limit of a client's open watches holds for it
 
     @property
     def name(self) -> str:
@@ -154,7 +169,8 @@ class Resource:
         body: type[Body] | None = None,
         query: type[Query] | None = None,
         problems: Sequence[int] = (),
-        idempotent: bool = False,
+        idempotency: Idempotency | None = None,
+        opens_watches: bool = False,
     ) -> Callable[[Run], Run]:
         """Add the decorated function: it takes the Call, the path's names, and `body` or `query` if any."""
         method, _, path = method_and_path.partition(" ")
@@ -171,7 +187,8 @@ class Resource:
                     query=query,
                     answers=answers,
                     problems=problems,
-                    idempotent=idempotent,
+                    idempotency=idempotency,
+                    opens_watches=opens_watches,
                 )
             )
             return run

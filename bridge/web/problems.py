@@ -85,15 +85,32 @@ CAUSES: Mapping[str, Cause] = {
         "Another request was sent with this `Idempotency-Key` within 24 h. Take a new key for each request, and the "
         "same key and the same bytes to repeat one.",
     ),
-    "too-many-requests": Cause(429, "Too many requests", "Wait for `retry_after_seconds`."),
+    "too-many-wrong-keys": Cause(
+        429,
+        "Too many wrong API keys",
+        "More than `limit` wrong API keys came from this address within a minute. A valid one still works; wait for "
+        "`retry_after_seconds` before you try another.",
+    ),
     "too-many-open-watches": Cause(
         429,
         "Too many open watches",
         "The client has as many watches open as it may: `limit`. Nothing was started or registered. Try again when "
         "some are settled, or withdraw some.",
     ),
+    "too-many-test-callbacks": Cause(
+        429,
+        "Too many test callbacks",
+        "As many test callbacks are on their way as may be at a time, for all clients: `limit`. Try again after "
+        "`retry_after_seconds`.",
+    ),
+    "headers-too-large": Cause(
+        431, "Headers too large", "The address and the headers may have 32 KiB together."
+    ),
     "internal-error": Cause(
         500, "Internal error", "The bridge failed; its log says why. Nothing was wrong with the request."
+    ),
+    "unknown-transfer-coding": Cause(
+        501, "Transfer coding not known", "A body comes with its length, or `Transfer-Encoding: chunked`."
     ),
     "refused-by-hubspot": Cause(
         502,
@@ -108,6 +125,17 @@ CAUSES: Mapping[str, Cause] = {
         "The database is away",
         "The bridge cannot reach its database. What changes something may have been done or not: a registration "
         "can safely be sent again.",
+    ),
+    "watch-contended": Cause(
+        503,
+        "Withdrawn as fast as registered",
+        "Others withdraw the same watch at the same moment. Send the request again after `retry_after_seconds`.",
+    ),
+    "secret-unreadable": Cause(
+        503,
+        "Signing secret unreadable",
+        "No key in the bridge's `BRIDGE_SECRET_KEY` can read the client's signing secret: `detail` tells its operator "
+        "what to do.",
     ),
     "import-not-started": Cause(
         503,
@@ -187,18 +215,6 @@ def invalid(*faults: Fault) -> Problem:
     """Say what is wrong with the input."""
     named = "; ".join(f"{fault.pointer or 'the body'} {fault.detail}" for fault in faults[:3])
     return Problem(status=422, detail=f"The input is not valid: {named}.", faults=faults)
-
-
-def used_up(
-    policy: str, *, quota: int, wait_seconds: int, window_seconds: int | None = None
-) -> dict[str, str]:
-    """Return the headers of a limit of which nothing is left (draft-ietf-httpapi-ratelimit-headers)."""
-    window = f";w={window_seconds}" if window_seconds else ""
-    return {
-        "Retry-After": str(wait_seconds),
-        "RateLimit-Policy": f'"{policy}";q={quota}{window}',
-        "RateLimit": f'"{policy}";r=0;t={wait_seconds}',
-    }
 
 
 def not_found(what: str) -> Problem:

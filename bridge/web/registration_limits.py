@@ -53,6 +53,13 @@ class Registrar:
             count = self._count(client, now)
         return min(wanted, max(self._left(client, count), 0))
 
+    def left(self, client: str, now: datetime) -> int | None:
+        """Return how many more watches a client may have open; None when they were not counted in the last minute."""
+        count = self._counts.get(client)
+        if count is None or now >= count.counted_at + COUNTED_EVERY:
+            return None
+        return max(self._left(client, count), 0)
+
     def reopened(self, client: str, watches: int) -> None:
         """Count watches that are open again."""
         with self._lock:

@@ -92,7 +92,7 @@ class ShownProblem(Shown):
         default=None, description="As in the `Retry-After` header, where the answer has it."
     )
     limit: int | Absent = Field(
-        default=None, description="With `too-many-open-watches`: how many the client may have open."
+        default=None, description="With 429: how much is allowed of what there was too much of."
     )
     watch_id: str | Absent = Field(
         default=None, description="With `watch-differs` and `wrong-state`: the watch that is in the way."

@@ -1,7 +1,7 @@
 """Serves operations: reads the request, calls the function, writes what it answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -10,8 +10,18 @@ from flask import Request, Response, g, request
 from bridge.web.auth import Authenticator, Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.idempotency import request_key
-from bridge.web.operations import WATCH_ID, Access, Call, NoFields, NoParameters, Operation, Reply
+from bridge.web.operations import (
+    WATCH_ID,
+    Access,
+    Call,
+    Idempotency,
+    NoFields,
+    NoParameters,
+    Operation,
+    Reply,
+)
 from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
+from bridge.web.rate_limits import OPEN_WATCHES, rate_limit
 from bridge.web.registration_limits import Registrar
 from bridge.web.requests import Context, Query, validated
 from bridge.web.security_headers import HEADERS
@@ -53,7 +63,7 @@ class Server:
         given = {} if operation.access is Access.OPEN else _given(operation, request, context)
         if isinstance(given, Problem):
             return given
-        key = request_key(request) if operation.idempotent else None
+        key = request_key(request) if operation.idempotency is Idempotency.KEY else None
         if isinstance(key, Problem):
             return key
         call = Call(
@@ -64,7 +74,16 @@ class Server:
             now=now,
             key=key,
         )
-        return operation.run(call, **names, **given)
+        answer: Reply | Problem = operation.run(call, **names, **given)
+        return self._with_limit(caller, answer, now) if operation.opens_watches else answer
+
+    def _with_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
+        """Add what is left of the open watches that the caller may have, where that has been counted."""
+        left = self.registrar.left(caller.name, now)
+        if left is None:
+            return answer
+        limit = rate_limit(OPEN_WATCHES, quota=self.registrar.limit, left=left)
+        return replace(answer, headers={**answer.headers, **limit})
 
     def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
         if access is Access.OPEN:

@@ -144,7 +144,8 @@ def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite
     for _ in range(30):
         problem(wrong.get("/v1/watches"), 401)
     response = wrong.get("/v1/watches")
-    problem(response, 429)
+    told = problem(response, 429)
+    assert (told["type"], told["limit"]) == ("/problems/too-many-wrong-keys", 30)
     assert 1 <= int(response.headers["Retry-After"]) <= 60
     assert response.headers["RateLimit-Policy"] == '"wrong-keys";q=30;w=60'
     assert response.headers["RateLimit"] == f'"wrong-keys";r=0;t={response.headers["Retry-After"]}'

@@ -146,8 +146,33 @@ def test_every_parameter_answer_and_header_is_described(document: dict[str, Any]
             assert parameter["example"] is not None
         for answer in operation["responses"].values():
             assert answer.get("description") or answer["$ref"]
+            assert_headers_described(answer, document)
     for refusal in document["components"]["responses"].values():
         assert refusal["content"]["application/problem+json"]["examples"]
+        assert_headers_described(refusal, document)
+
+
+def assert_headers_described(answer: dict[str, Any], document: dict[str, Any]) -> None:
+    for name, header in answer.get("headers", {}).items():
+        described = document["components"]["headers"][name] if "$ref" in header else header
+        assert described["description"]
+        assert described["example"] is not None
+
+
+def test_what_is_limited_and_what_may_be_sent_again_is_said(document: dict[str, Any]) -> None:
+    limited, keyed = set(), {}
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+            if all("RateLimit" in answer["headers"] for answer in good):
+                limited.add(path)
+            for parameter in operation["parameters"]:
+                if parameter["name"] == "Idempotency-Key":
+                    keyed[path] = parameter["description"]
+    assert limited - keyed.keys() == {"/v1/watches/redeliver", "/v1/watches/{watch_id}/redeliver"}
+    assert keyed.keys() == {"/v1/imports", "/v1/watches", "/v1/watches/batch"}
+    assert "not needed" in keyed["/v1/watches"]
+    assert "answered the same" in keyed["/v1/imports"]
 
 
 def test_what_is_answered_may_grow_and_what_is_sent_may_not(document: dict[str, Any]) -> None:

@@ -288,12 +288,31 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     assert "3 watches open" in told["detail"]
     assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 3)
     assert response.headers["RateLimit-Policy"] == '"open-watches";q=3'
-    assert response.headers["RateLimit"] == '"open-watches";r=0;t=60'
+    assert response.headers["RateLimit"] == '"open-watches";r=0'
     assert int(response.headers["Retry-After"]) > 0
     other.registers()
     client.delete(f"/v1/watches/{found[0]['id']}")
     api.clock.passes(2)
     client.registers("one-more")
+
+
+def test_every_answer_to_what_opens_watches_says_how_many_more_may_be_open(serve: Serve) -> None:
+    api = serve(open_watch_limit=5)
+    client = api.client()
+    batch = {"watches": [BODY | {"task_id": task_id} for task_id in ("second", "third")]}
+    for path, body, status, left in (
+        ("/v1/watches", BODY, 201, 4),
+        ("/v1/watches", BODY, 200, 4),
+        ("/v1/watches", BODY | {"metadata": {"differs": True}}, 409, 4),
+        ("/v1/watches/batch", batch, 200, 2),
+        ("/v1/watches/redeliver", {"state": "delivered"}, 202, 2),
+    ):
+        response = client.post(path, body)
+        assert response.status_code == status
+        assert response.headers["RateLimit-Policy"] == '"open-watches";q=5'
+        assert response.headers["RateLimit"] == f'"open-watches";r={left}'
+    assert "RateLimit" not in client.get("/v1/watches").headers
+    assert "RateLimit" not in api.client("b").post("/v1/watches", {}).headers
 
 
 def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(api: Api) -> None:

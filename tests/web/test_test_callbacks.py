@@ -133,7 +133,9 @@ def test_a_secret_that_cannot_be_read_is_told_with_what_the_operator_must_do(ser
         trial = {"callback_url": receiver.url()}
         for _ in range(3):  # more than may be on their way at a time
             response = Caller(app=web.create_app(changed), key=client.key).post(PATH, trial)
-            assert "BRIDGE_SECRET_KEY" in problem(response, 503)["detail"]
+            told = problem(response, 503)
+            assert told["type"] == "/problems/secret-unreadable"
+            assert "BRIDGE_SECRET_KEY" in told["detail"]
         assert not receiver.requests
         assert client.post(PATH, trial).status_code == 200
 
@@ -158,5 +160,6 @@ def test_receivers_that_hang_cannot_take_all_threads_of_the_api(sqlite_api: Api)
         let_go.set()
         for thread in hanging:
             thread.join()
-    problem(response, 429)
+    told = problem(response, 429)
+    assert (told["type"], told["limit"]) == ("/problems/too-many-test-callbacks", 2)
     assert response.headers["Retry-After"] == "5"

@@ -64,6 +64,7 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     "POST /v1/watches/{watch_id}/redeliver",
     answers={202: Answered(what="The watch, delivering again.", model=ShownWatch)},
     problems=(404, 409, 429),
+    opens_watches=True,
 )
 def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
@@ -103,6 +104,7 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
         200: Answered(what="With `dry_run`: how many would be.", model=ShownWatchCount),
     },
     problems=(403, 429),
+    opens_watches=True,
 )
 def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.

@@ -16,7 +16,7 @@ from bridge.steps.start_import import Lost, NotStarted, Refusal, Started, Unwatc
 from bridge.web import idempotency
 from bridge.web.api.registrations import no_room, to_response
 from bridge.web.idempotency import Attempt
-from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.operations import LOCATION, Answered, Call, Idempotency, Reply, Resource
 from bridge.web.problems import Problem
 from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
 from bridge.web.responses import ShownWatch
@@ -74,11 +74,12 @@ class NewImport(Body):
     "POST /v1/imports",
     body=NewImport,
     answers={
-        201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
+        201: Answered(what="The new watch.", model=ShownWatch, headers=LOCATION),
         200: Answered(what="HubSpot named a task that this client watches already.", model=ShownWatch),
     },
     problems=(409, 429, 502, 503, 504),
-    idempotent=True,
+    idempotency=Idempotency.KEY,
+    opens_watches=True,
 )
 def start_import(call: Call, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.

@@ -12,8 +12,8 @@ from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
 from bridge.steps.register import Contended, Differs, Registered, Registration, Result
-from bridge.web.operations import Answered, Call, Reply, Resource
-from bridge.web.problems import Fault, Problem, used_up
+from bridge.web.operations import LOCATION, Answered, Call, Idempotency, Reply, Resource
+from bridge.web.problems import Fault, Problem
 from bridge.web.requests import (
     AccountName,
     Body,
@@ -31,6 +31,7 @@ resource = Resource("Watches")
 CONTENDED = Problem(
     status=503,
     detail="Others withdraw the same watch as fast as it is registered. Send the request again.",
+    cause="watch-contended",
     headers={"Retry-After": "1"},
 )
 
@@ -129,10 +130,12 @@ class ShownRegistrationResults(Shown):
     "POST /v1/watches",
     body=NewWatch,
     answers={
-        201: Answered(what="The new watch.", model=ShownWatch, headers={"Location": "Where the watch is."}),
+        201: Answered(what="The new watch.", model=ShownWatch, headers=LOCATION),
         200: Answered(what="The watch that this client had registered already.", model=ShownWatch),
     },
     problems=(409, 429),
+    idempotency=Idempotency.BODY,
+    opens_watches=True,
 )
 def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     """Register a watch.
@@ -162,6 +165,8 @@ def to_response(call: Call, result: Result) -> Reply | Problem:
     "POST /v1/watches/batch",
     body=NewWatchBatch,
     answers={200: Answered(what="What became of each, in order.", model=ShownRegistrationResults)},
+    idempotency=Idempotency.BODY,
+    opens_watches=True,
 )
 def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
@@ -232,7 +237,7 @@ def _full(call: Call) -> Problem:
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
         cause="too-many-open-watches",
         more={"limit": call.registrar.limit},
-        headers=used_up("open-watches", quota=call.registrar.limit, wait_seconds=60),
+        headers={"Retry-After": "60"},
     )
 
 

@@ -54,11 +54,18 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     """
     if not _slots.acquire(blocking=False):
         detail = f"Other tests are on their way; there may be {AT_A_TIME} at a time."
-        return Problem(status=429, detail=detail, headers={"Retry-After": "5"})
+        return Problem(
+            status=429,
+            detail=detail,
+            cause="too-many-test-callbacks",
+            more={"limit": AT_A_TIME},
+            headers={"Retry-After": "5"},
+        )
     try:
         attempt = _attempt(call, body.callback_url)
     except WrongSecretKey:
-        return Problem(status=503, detail=UNREADABLE.format(call.caller.name))
+        detail = UNREADABLE.format(call.caller.name)
+        return Problem(status=503, detail=detail, cause="secret-unreadable")
     finally:
         _slots.release()
     return reply(attempt_members(attempt, excerpt=call.caller.admin))

@@ -91,7 +91,13 @@ class ShownAttemptList(Shown):
         200: Answered(
             what="A page.",
             model=ShownWatchPage,
-            headers={"Link": 'The next page and the one before, as `rel="next"` and `rel="prev"`.'},
+            headers={
+                "Link": {
+                    "description": 'The next page and the one before, as `rel="next"` and `rel="prev"`.',
+                    "schema": {"type": "string"},
+                    "example": '</v1/watches?limit=50&cursor=MjAyNg>; rel="next"',
+                }
+            },
         )
     },
     problems=(403,),

@@ -1,0 +1,36 @@
+"""The `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers): what limit there is, and what is left of it."""
+
+from typing import Any
+
+OPEN_WATCHES = "open-watches"
+WRONG_KEYS = "wrong-keys"
+
+# As the OpenAPI document describes them.
+HEADERS: dict[str, dict[str, Any]] = {
+    "RateLimit-Policy": {
+        "description": f"The limit's name and size, `q`, and in how many seconds it holds, `w`. `{OPEN_WATCHES}` is how "
+        f"many watches a client may have open at a time; `{WRONG_KEYS}` is how many wrong API keys an address may send.",
+        "schema": {"type": "string"},
+        "example": f'"{OPEN_WATCHES}";q=100000',
+    },
+    "RateLimit": {
+        "description": "What is left of it, `r`, and where that is known in how many seconds there is more, `t`. Open "
+        "watches are counted once a minute, so those that were settled since may be missing.",
+        "schema": {"type": "string"},
+        "example": f'"{OPEN_WATCHES}";r=99983',
+    },
+}
+
+
+def rate_limit(
+    policy: str,
+    *,
+    quota: int,
+    left: int,
+    window_seconds: int | None = None,
+    reset_seconds: int | None = None,
+) -> dict[str, str]:
+    """Return both headers. Without a window the quota holds at any time, not for a span of it."""
+    window = "" if window_seconds is None else f";w={window_seconds}"
+    reset = "" if reset_seconds is None else f";t={reset_seconds}"
+    return {"RateLimit-Policy": f'"{policy}";q={quota}{window}', "RateLimit": f'"{policy}";r={left}{reset}'}
