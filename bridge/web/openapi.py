@@ -1,20 +1,17 @@
 """The OpenAPI 3.1 document, made from the operations, the webhooks and the models that validate."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
-from pydantic_core import core_schema
 
 from bridge import __version__
 from bridge.core.words import NAME
 from bridge.web import rate_limits
 from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Idempotency, Operation
 from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
-from bridge.web.requests import Query
-from bridge.web.responses import Shown, ShownProblem, response_name
+from bridge.web.responses import ShownProblem
+from bridge.web.schemas import Models, schemas, with_enumerations_named
 from bridge.web.webhooks import HEADERS, RESPONSES, WEBHOOKS, Webhook
 
 INTRODUCTION = """\
@@ -92,13 +89,12 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
     503: {"Retry-After": RETRY_AFTER},
 }
 
-Models = dict[type[BaseModel], str]
-
 
 def document(operations: Sequence[Operation], public_url: str | None) -> dict[str, Any]:
     """Return the whole document."""
-    names, schemas = _schemas(operations)
-    parameters = {model: _query_parameters(schemas.pop(names[model])) for model in _queries(operations)}
+    queries = list(dict.fromkeys(operation.query for operation in operations if operation.query))
+    names, described = schemas([ShownProblem, *queries, *_bodies(operations)])
+    parameters = {model: _query_parameters(described.pop(names[model])) for model in queries}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         query = parameters[operation.query] if operation.query else []
@@ -118,7 +114,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
         "paths": paths,
         "webhooks": {webhook.event: {"post": _webhook(webhook, names)} for webhook in WEBHOOKS},
         "components": {
-            "schemas": schemas,
+            "schemas": described,
             "responses": {str(status): _problem(status, names) for status in statuses},
             "headers": {"X-Request-Id": REQUEST_ID, **rate_limits.HEADERS},
             "securitySchemes": {
@@ -130,93 +126,14 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
             },
         },
     }
-    enumerations: dict[str, Any] = {}
-    named: dict[str, Any] = _named(made, enumerations)
-    described = named["components"]["schemas"]
-    for name in [name for name, schema in described.items() if schema.keys() == {"$ref"}]:
-        del described[name]  # an enumeration, which has another name in the document
-    described |= enumerations
-    return named
-
-
-class _Schemas(GenerateJsonSchema):
-    """Schemas that read well, and from which generators make clients that compile.
-
-    Names are as clients see them, and no titles only repeat a field's name. The example of a model is spread over its
-    fields. A default is told in words: where a schema tells it, generators take the field for one that is always there.
-    """
-
-    def normalize_name(self, name: str) -> str:
-        return response_name(super().normalize_name(name))
-
-    def field_title_should_be_set(self, schema: object) -> bool:
-        return False
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        made = super().nullable_schema(schema)
-        choices: list[JsonSchemaValue] = made.get("anyOf", [])
-        if len(choices) == 2 and isinstance(choices[0].get("type"), str) and "enum" not in choices[0]:
-            return choices[0] | {"type": [choices[0]["type"], "null"]}
-        return made
-
-    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        made = super().model_schema(schema)
-        is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Shown))
-        if is_answer:
-            made.pop("additionalProperties", None)
-        for name, field in made.get("properties", {}).items():
-            if not is_query:
-                default = field.pop("default", None)
-                if default is not None and not is_answer:
-                    field["description"] += f" `{json.dumps(default).strip(chr(34))}` when left out."
-            values = [example[name] for example in made.get("examples", ()) if example.get(name) is not None]
-            if values and not is_query:
-                field["examples"] = values[:1]
-        return made
-
-
-def _schemas(operations: Sequence[Operation]) -> tuple[Models, dict[str, Any]]:
-    """Return the name of each model's schema, and all schemas by name."""
-    sent = [webhook.model for webhook in WEBHOOKS]
-    models: Sequence[type[BaseModel]] = list(
-        dict.fromkeys([ShownProblem, *_queries(operations), *_bodies(operations), *sent])
-    )
-    references, definitions = models_json_schema(
-        [(model, "validation") for model in models],
-        ref_template="#/components/schemas/{model}",
-        schema_generator=_Schemas,
-    )
-    names = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
-    return names, definitions["$defs"]
-
-
-def _named(value: Any, found: dict[str, Any]) -> Any:
-    """Return a document in which enumerations with a title are references; they are added to `found`, by title."""
-    match value:
-        case {"enum": _, "title": str(title)}:
-            title = response_name(title)
-            told = {name: value[name] for name in ("description", "examples") if "examples" in value}
-            own = {name: inner for name, inner in value.items() if name not in told} | {"title": title}
-            # The longest tells the most: a filter's has no description.
-            found[title] = max(found.get(title, {}), own, key=len)
-            return {"$ref": f"#/components/schemas/{title}", **told}
-        case dict():
-            return {name: _named(inner, found) for name, inner in value.items()}
-        case list():
-            return [_named(inner, found) for inner in value]
-    return value
-
-
-def _queries(operations: Sequence[Operation]) -> list[type[BaseModel]]:
-    return list(dict.fromkeys(operation.query for operation in operations if operation.query))
+    return with_enumerations_named(made)
 
 
 def _bodies(operations: Sequence[Operation]) -> list[type[BaseModel]]:
     taken = [operation.body for operation in operations if operation.body]
-    shown = [
-        answer.model for operation in operations for answer in operation.answers.values() if answer.model
-    ]
-    return list(dict.fromkeys([*taken, *shown]))
+    shown = [answer.model for operation in operations for answer in operation.answers.values()]
+    sent = [webhook.model for webhook in WEBHOOKS]
+    return list(dict.fromkeys([*taken, *shown, *sent]))
 
 
 def _operation(operation: Operation, names: Models, query: list[dict[str, Any]]) -> dict[str, Any]:

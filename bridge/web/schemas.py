@@ -1,0 +1,89 @@
+"""The schemas of the OpenAPI document, made from the models that validate."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
+
+from bridge.web.requests import Query
+from bridge.web.responses import Shown, response_name
+
+Models = dict[type[BaseModel], str]
+
+
+class _Schemas(GenerateJsonSchema):
+    """Schemas that read well, and from which generators make clients that compile.
+
+    Names are as clients see them, and no titles only repeat a field's name. The example of a model is spread over its
+    fields. A default is told in words: where a schema tells it, generators take the field for one that is always there.
+    """
+
+    def normalize_name(self, name: str) -> str:
+        return response_name(super().normalize_name(name))
+
+    def field_title_should_be_set(self, schema: object) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        made = super().nullable_schema(schema)
+        choices: list[JsonSchemaValue] = made.get("anyOf", [])
+        if len(choices) == 2 and isinstance(choices[0].get("type"), str) and "enum" not in choices[0]:
+            return choices[0] | {"type": [choices[0]["type"], "null"]}
+        return made
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Shown))
+        if is_answer:
+            made.pop("additionalProperties", None)
+        for name, field in made.get("properties", {}).items():
+            if not is_query:
+                default = field.pop("default", None)
+                if default is not None and not is_answer:
+                    field["description"] += f" `{json.dumps(default).strip(chr(34))}` when left out."
+            values = [example[name] for example in made.get("examples", ()) if example.get(name) is not None]
+            if values and not is_query:
+                field["examples"] = values[:1]
+        return made
+
+
+def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
+    """Return the name of each model's schema, and all schemas by name."""
+    references, definitions = models_json_schema(
+        [(model, "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
+        schema_generator=_Schemas,
+    )
+    names = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
+    return names, definitions["$defs"]
+
+
+def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document in which each enumeration stands once, as a schema of its own."""
+    enumerations: dict[str, Any] = {}
+    named: dict[str, Any] = _named(document, enumerations)
+    described = named["components"]["schemas"]
+    for name in [name for name, schema in described.items() if schema.keys() == {"$ref"}]:
+        del described[name]  # an enumeration, which has another name in the document
+    described |= enumerations
+    return named
+
+
+def _named(value: Any, found: dict[str, Any]) -> Any:
+    """Return a document in which enumerations with a title are references; they are added to `found`, by title."""
+    match value:
+        case {"enum": _, "title": str(title)}:
+            title = response_name(title)
+            told = {name: value[name] for name in ("description", "examples") if "examples" in value}
+            own = {name: inner for name, inner in value.items() if name not in told} | {"title": title}
+            # The longest tells the most: a filter's has no description.
+            found[title] = max(found.get(title, {}), own, key=len)
+            return {"$ref": f"#/components/schemas/{title}", **told}
+        case dict():
+            return {name: _named(inner, found) for name, inner in value.items()}
+        case list():
+            return [_named(inner, found) for inner in value]
+    return value
