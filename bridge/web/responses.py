@@ -1,7 +1,7 @@
 """What the bridge shows, as the OpenAPI document tells it: nothing is validated on the way out."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
@@ -88,10 +88,10 @@ class ShownProblem(Shown):
     errors: list[ShownInvalidField] | Absent = Field(
         default=None, description="With 422 and some 409: every field at fault."
     )
-    retry_after_seconds: int | Absent = Field(
+    retry_after_seconds: Annotated[int, Field(ge=0)] | Absent = Field(
         default=None, description="As in the `Retry-After` header, where the answer has it."
     )
-    limit: int | Absent = Field(
+    limit: Annotated[int, Field(ge=1)] | Absent = Field(
         default=None, description="With 429: how much is allowed of what there was too much of."
     )
     watch_id: str | Absent = Field(
@@ -101,7 +101,7 @@ class ShownProblem(Shown):
     task_id: str | Absent = Field(
         default=None, description="With `import-not-watched`: the task that HubSpot has started."
     )
-    hubspot_status_code: int | Absent = Field(
+    hubspot_status_code: Annotated[int, Field(ge=100, le=999)] | Absent = Field(
         default=None, description="With `refused-by-hubspot`: HubSpot's status."
     )
     hubspot: Any | Absent = Field(
@@ -177,5 +177,5 @@ class ShownWatch(Shown):
     last_error: str | None = Field(description="The newest trouble with HubSpot or the receiver.")
     attempts: int = Field(description="How often the callback was sent.", ge=0)
     last_attempt_at: datetime | None = Field(description="When the callback was sent last.")
-    last_status_code: int | None = Field(description="What the receiver answered last.")
+    last_status_code: int | None = Field(description="What the receiver answered last.", ge=100, le=999)
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")

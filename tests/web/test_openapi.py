@@ -134,6 +134,22 @@ def test_every_schema_and_field_is_described_with_an_example(document: dict[str,
             assert described["examples"], (name, field)
 
 
+def test_every_number_has_its_bounds(document: dict[str, Any]) -> None:
+    unbounded = {
+        f"{name}.{field}"
+        for name, schema in schemas(document).items()
+        for field, described in schema.get("properties", {}).items()
+        if {"integer", "number"} & {*strings(described.get("type"))}
+        and described.keys().isdisjoint({"minimum", "exclusiveMinimum"})
+    }
+    # A clock may be behind.
+    assert unbounded == {"AccountCheck.clock_ahead_seconds"}
+
+
+def strings(one_or_more: str | list[str] | None) -> list[str]:
+    return [one_or_more] if isinstance(one_or_more, str) else one_or_more or []
+
+
 def test_every_parameter_answer_and_header_is_described(document: dict[str, Any]) -> None:
     every = [
         operation

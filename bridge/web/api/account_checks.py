@@ -51,7 +51,9 @@ class ShownAccountCheck(Shown):
 
     ok: bool = Field(description="Whether HubSpot takes them.")
     summary: str = Field(description="What HubSpot answered, and what to do about it, in words.")
-    status_code: int | None = Field(description="Null when HubSpot was not asked, or did not answer.")
+    status_code: int | None = Field(
+        description="Null when HubSpot was not asked, or did not answer.", ge=100, le=999
+    )
     quota: ShownQuotaLeft | None = Field(description="What HubSpot says is left of the quota.")
     clock_ahead_seconds: float | None = Field(
         description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."

@@ -169,7 +169,7 @@ class ShownAccount(Shown):
     base_url: str = Field(description="Where HubSpot's API is.")
     api_version: str = Field(description="The version in HubSpot's paths.")
     rate_limit: str = Field(description="HubSpot's burst limit, in requests / seconds.")
-    rate_share: float = Field(description="The share of it that the bridge may use.")
+    rate_share: float = Field(description="The share of it that the bridge may use.", gt=0, le=1)
     paused_until: datetime | None = Field(description="When the bridge asks again.")
     paused_reason: str | None = Field(description="Why it does not now.")
 

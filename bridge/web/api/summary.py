@@ -40,8 +40,8 @@ class ShownOldestDue(Shown):
 
     model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
 
-    poll: float | None = Field(description="Of the questions to HubSpot.")
-    deliver: float | None = Field(description="Of the callbacks.")
+    poll: float | None = Field(description="Of the questions to HubSpot.", ge=0)
+    deliver: float | None = Field(description="Of the callbacks.", ge=0)
 
 
 class ShownDetectionDelay(Shown):
@@ -49,8 +49,8 @@ class ShownDetectionDelay(Shown):
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
 
-    p50: float | None = Field(description="Half were noticed within so many seconds.")
-    p95: float | None = Field(description="95 % were noticed within so many seconds.")
+    p50: float | None = Field(description="Half were noticed within so many seconds.", ge=0)
+    p95: float | None = Field(description="95 % were noticed within so many seconds.", ge=0)
 
 
 class ShownAccountSummary(Shown):

@@ -71,7 +71,7 @@ class ShownAttempt(Shown):
     trigger: Trigger | str = Field(description="`schedule`, or `manual` after a redelivery.")
     started_at: datetime = Field(description="When it began.")
     duration_ms: int = Field(description="How many milliseconds it took.", ge=0)
-    status_code: int | None = Field(description="Null when the receiver did not answer.")
+    status_code: int | None = Field(description="Null when the receiver did not answer.", ge=100, le=999)
     error: str | None = Field(description="A sentence; null when the callback was accepted.")
     response_excerpt: str | None = Field(description="The answer's first 2 KiB: for admins, else null.")
 
