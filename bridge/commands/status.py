@@ -89,7 +89,7 @@ def _troubles(found: Attention) -> Iterator[str]:
     )
     yield from _part(
         "Callbacks given up since yesterday",
-        members["given_up_within_a_day"],
+        members["given_up_within_a_day"][:NAMED],
         "When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
         "--callback-host HOST.",
     )

@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import readiness
-from bridge.db.tables import host_breakers, is_state, watches, workers
+from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches, workers
+from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
 # Of each sort of trouble, the worst so many are named.
 NAMED = 10
+# Nothing is counted further: a look must not cost more because there is more trouble.
+COUNTED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,10 +24,10 @@ class PausedHost:
     """A host whose callbacks wait because it failed several times in a row."""
 
     name: str
-    since: datetime | None
+    since: datetime | None  # when the first of the waiting tasks ended
     until: datetime
     reason: str | None
-    waiting: int  # callbacks
+    waiting: int  # callbacks; COUNTED when there are more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,7 @@ class GivenUp:
     """Callbacks to a host that were not delivered, and will not be tried again."""
 
     host: str
-    callbacks: int
+    callbacks: int  # among the COUNTED undelivered watches that were registered last
     last_at: datetime
     last_error: str | None
 
@@ -51,7 +54,7 @@ class Attention:
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[PausedHost]
-    given_up: Sequence[GivenUp]  # within the last day
+    given_up: Sequence[GivenUp]  # within the last day, by every host
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]
     workers_alive: int
@@ -85,39 +88,34 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def _paused_hosts(connection: Connection) -> list[PausedHost]:
-    waiting = (
-        select(func.count())
-        .where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
-        .scalar_subquery()
-    )
-    longest = (
-        select(host_breakers, waiting.label("waiting"))
-        .where(host_breakers.c.paused_until.is_not(None))
-        .order_by(host_breakers.c.paused_at)
-        .limit(NAMED)
-    )
-    return [
-        PausedHost(
-            name=row.name,
-            since=row.paused_at,
-            until=row.paused_until,
-            reason=row.reason,
-            waiting=row.waiting,
+    """Return those for which something waits; for the others the breaker is kept, in case that something comes."""
+    waits = exists().where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
+    paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), waits)
+    found = []
+    for row in connection.execute(
+        paused.order_by(host_breakers.c.pause_seconds.desc(), host_breakers.c.name).limit(NAMED)
+    ):
+        waiting, since = waiting_for_host(connection, row.name, most=COUNTED)
+        found.append(
+            PausedHost(name=row.name, since=since, until=row.paused_until, reason=row.reason, waiting=waiting)
         )
-        for row in connection.execute(longest)
-        # Nothing waits: the breaker is kept for a day, in case that something comes.
-        if row.waiting
-    ]
+    return found
 
 
 def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
-    callbacks, last_at = func.count(), func.max(watches.c.settled_at)
+    newest = (
+        select(watches.c.callback_host, watches.c.settled_at, watches.c.last_error)
+        .where(is_state(State.UNDELIVERED), is_not_delivered())
+        .order_by(watches.c.id.desc())
+        .limit(COUNTED)
+        .subquery()
+    )
+    host, callbacks, last_at = newest.c.callback_host, func.count(), func.max(newest.c.settled_at)
     found = (
-        select(watches.c.callback_host, callbacks, last_at, func.max(watches.c.last_error))
-        .where(is_state(State.UNDELIVERED), watches.c.settled_at >= since)
-        .group_by(watches.c.callback_host)
-        .order_by(callbacks.desc(), watches.c.callback_host)
-        .limit(NAMED)
+        select(host, callbacks, last_at, func.max(newest.c.last_error))
+        .where(newest.c.settled_at >= since)
+        .group_by(host)
+        .order_by(callbacks.desc(), host)
     )
     return [
         GivenUp(host=host, callbacks=count, last_at=at, last_error=error)

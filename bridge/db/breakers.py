@@ -101,6 +101,23 @@ def paused_hosts(connection: Connection) -> int:
     return connection.execute(found).scalar_one()
 
 
+def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
+    """Return the breakers of hosts that fail, or have just come back: the paused ones first, at most so many."""
+    paused_first = (
+        host_breakers.c.paused_until.is_(None),
+        host_breakers.c.failures.desc(),
+        host_breakers.c.name,
+    )
+    rows = connection.execute(select(host_breakers).order_by(*paused_first).limit(most))
+    return {row.name: _to_breaker(row) for row in rows}
+
+
+def end_pause(connection: Connection, host: str, now: datetime) -> None:
+    """Let a paused host be probed now, instead of when its pause is over."""
+    paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
+    connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
+
+
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
     """Return the hosts' breakers, locked until the transaction ends; missing rows are made."""
     return {

@@ -1,5 +1,6 @@
 """Secrets at rest: encrypted with Fernet keys that only the environment holds."""
 
+import hmac
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -33,6 +34,7 @@ class Cipher:
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Take Fernet keys, newest first; ValueError when one is malformed."""
+        self._keys = tuple(keys)
         self._fernet = MultiFernet([Fernet(key) for key in keys])
         # Every callback needs its client's secret; Fernet tokens never change their meaning.
         self.decrypt = lru_cache(maxsize=1024)(self._decrypt)
@@ -54,6 +56,9 @@ class Cipher:
         except InvalidToken:
             raise WrongSecretKey from None
 
+    def signing_keys(self, purpose: str) -> list[str]:
+        """Return keys for signing, one derived from each of the keys, newest first; other purposes have other ones."""
+        return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:
     """Raise WrongSecretKey when this database's secrets were encrypted with other keys."""

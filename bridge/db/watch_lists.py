@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
 from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
 from bridge.db.breakers import BREAKERS
@@ -81,6 +81,15 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
     """Return how many watches `redeliver` would change."""
     found = select(func.count()).select_from(watches).where(_settled(), *conditions(filters))
     return connection.execute(found).scalar_one()
+
+
+def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
+    """Return how many watches these conditions mean, and `most` when there are more: all that is looked at.
+
+    It costs as much as there is to count where an index finds the watches that are meant.
+    """
+    found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
 
 def redeliver(

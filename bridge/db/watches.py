@@ -7,7 +7,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, TextClause, column, func, select, text, update
+from sqlalchemy import Connection, TextClause, column, func, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.delivery import Attempt
@@ -19,6 +19,7 @@ from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
 # A schedule makes eleven; only redeliveries make more, and of these there is no end.
 ATTEMPTS = 1000
+SINCE_LOOKED_AT = 100
 
 
 class Registering(Protocol):
@@ -145,6 +146,31 @@ def retry(connection: Connection, account: str, now: datetime) -> None:
     # In one order everywhere, so that nobody waits for each other in a circle.
     found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
     connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
+
+
+def bring_forward(connection: Connection, host: str, now: datetime) -> str | None:
+    """Make that callback to a host due now which is due next, and return its watch's id; None when none waits."""
+    waiting = is_state(State.DELIVERING), watches.c.callback_host == host, watches.c.claimed_by.is_(None)
+    found = select(watches.c.id).where(*waiting).order_by(watches.c.due_at).limit(1)
+    watch_id: str | None = connection.scalar(found.with_for_update(skip_locked=True))
+    late = watches.c.id == watch_id, watches.c.due_at > now
+    connection.execute(update(watches).where(*late).values(due_at=now))
+    return watch_id
+
+
+def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
+    """Return how many callbacks wait for a host, `most` when there are more, and since when the first of them does.
+
+    Who has waited longest is due last: only SINCE_LOOKED_AT of those that are due last are looked at.
+    """
+    waiting = is_state(State.DELIVERING), watches.c.callback_host == host
+    counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
+    due_last = select(watches.c.ended_at).where(*waiting).order_by(watches.c.due_at.desc())
+    longest = due_last.limit(SINCE_LOOKED_AT).subquery()
+    count = select(func.count()).select_from(counted).scalar_subquery()
+    since = select(func.min(longest.c.ended_at)).scalar_subquery()
+    found, first = connection.execute(select(count, since)).one()
+    return found, first
 
 
 def is_watched(connection: Connection, account: str) -> bool:

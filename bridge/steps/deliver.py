@@ -217,12 +217,17 @@ def send(
     within_seconds: float = inf,
 ) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
-    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
-    headers |= sign(message_id, int(at.timestamp()), body, secrets)
+    headers = signed_headers(message_id, body, secrets=secrets, at=at)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
     if isinstance(answer, NoResponse) and answer.blocked:
         return NotSent(reason=f"The callback was not sent: {answer.reason}.")
     return answer
+
+
+def signed_headers(message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime) -> dict[str, str]:
+    """Return the headers of a callback that is sent at this instant."""
+    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+    return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 
 def _learnt(

@@ -1,4 +1,4 @@
-"""Listens: the REST API, its document and its page; auth, errors, templates.
+"""Listens: the REST API, its document and its page; `admin`, the operators' page; auth, errors, templates.
 
 A request: `app` routes it to `serving`, which asks `auth` who calls, reads `bodies` into the models of `fields`,
 and hands them to one of the operations in `resources`. What comes back is a Reply or a Problem.

@@ -1,4 +1,4 @@
-"""Builds the Flask application out of the operations."""
+"""Builds the Flask application: the API's operations, its document, and the operators' page."""
 
 import re
 
@@ -6,6 +6,7 @@ from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
 
 from bridge.core.words import NAME
+from bridge.web.admin import add_admin
 from bridge.web.api import (
     account_checks,
     accounts,
@@ -69,6 +70,7 @@ def create_app(parts: Dependencies) -> Flask:
     for operation in operations:
         _route(app, server, operation)
     add_pages(app, operations, parts.public_url)
+    add_admin(app, server)
     add_handlers(app)
     app.before_request(_refuse_leading_slashes)
     app.after_request(guarded)

@@ -23,30 +23,36 @@ _DETAILS = {
 
 def add_handlers(app: Flask) -> None:
     """See that every error of a request becomes a problem."""
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(DBAPIError, _database)
-    app.register_error_handler(PoolTimeout, _away)
-    app.register_error_handler(Exception, _fault)
+    app.register_error_handler(Exception, _respond)
 
 
-def _http(error: HTTPException) -> Response:
+def _respond(error: Exception) -> Response:
+    return respond(problem_of(error))
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what the caller is told of an error, and log what the operator must know of it."""
+    match error:
+        case HTTPException():
+            return _http(error)
+        case PoolTimeout():
+            return _away(error)
+        case DBAPIError() if is_away(error):
+            return _away(error)
+        case _:
+            log.error("request_failed", exc_info=error)
+            return Problem(status=500, detail="The bridge failed; its log says why.")
+
+
+def _http(error: HTTPException) -> Problem:
     headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After")}
     detail = _DETAILS.get(error.code or 500) or error.description or "The request cannot be served."
     cause = "unknown-path" if error.code == 404 else None
-    return respond(Problem(status=error.code or 500, detail=detail, cause=cause, headers=headers))
+    return Problem(status=error.code or 500, detail=detail, cause=cause, headers=headers)
 
 
-def _database(error: DBAPIError) -> Response:
-    return _away(error) if is_away(error) else _fault(error)
-
-
-def _away(error: Exception) -> Response:
+def _away(error: Exception) -> Problem:
     why = outages.why(error)
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."
-    return respond(Problem(status=503, detail=detail, cause="database-away", headers={"Retry-After": "5"}))
-
-
-def _fault(error: Exception) -> Response:
-    log.error("request_failed", exc_info=error)
-    return respond(Problem(status=500, detail="The bridge failed; its log says why."))
+    return Problem(status=503, detail=detail, cause="database-away", headers={"Retry-After": "5"})

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.detection_delay import quantile
-from bridge.core.quota import interval_seconds
+from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
 from bridge.db import breakers, daily_stats, readiness, watch_lists
 from bridge.db.accounts import Accounts
@@ -20,11 +20,15 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountFigures:
-    """What an account may do now, and what it has done since midnight UTC."""
+    """What an account may do now, and what it has done since midnight UTC.
+
+    `daily_remaining` is what HubSpot said today is left of the day's quota, for all apps; None where it did not.
+    """
 
     name: str
     breaker: CircuitBreaker
     requests_per_second: float
+    daily_remaining: int | None
     requests: int
     errors: int
     delays: Delays
@@ -52,12 +56,18 @@ def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> li
                 name=name,
                 breaker=paused.get(name, CircuitBreaker()),
                 requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
+                daily_remaining=_of_today(usage, now),
                 requests=requests,
                 errors=errors,
                 delays=delays.get(name, Delays(detections={}, delay_seconds=0.0)),
             )
         )
     return figures
+
+
+def _of_today(usage: Usage, now: datetime) -> int | None:
+    seen_at = usage.observed_at
+    return usage.daily_remaining if seen_at and seen_at.date() == now.date() else None
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:

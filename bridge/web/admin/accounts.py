@@ -1,0 +1,100 @@
+"""HubSpot accounts: what they may do and have done, why they are paused; secrets go in, and never out."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from flask import flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from bridge.db.engine import reading
+from bridge.steps import accounts
+from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.api.account_checks import check_account
+from bridge.web.api.accounts import AccountSettings, put_account, remove_account
+from bridge.web.problems import Problem
+from bridge.web.requests import Name, validated
+from bridge.web.statistics import AccountFigures, of_accounts
+
+# HubSpot's own limit for the share of a day's requests that end in an error.
+MOST_ERRORS_SHARE = 0.05
+FIELDS = tuple(AccountSettings.model_fields)
+LONGEST_MESSAGE = 500  # it travels in a cookie
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AccountCard:
+    """All that is shown of an account."""
+
+    standing: accounts.AccountStatus
+    figures: AccountFigures
+
+
+class NamedAccount(AccountSettings):
+    """An account as it shall be, and its name."""
+
+    name: Name
+
+
+@admin.get("/accounts")
+def list_accounts() -> Response:
+    """Show all accounts."""
+    return _list()
+
+
+@admin.post("/accounts")
+def set_account() -> Response:
+    """Add an account, or replace the whole of one."""
+    given: dict[str, Any] = {
+        name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
+    }
+    with suppress(ValueError):
+        given["rate_share"] = float(given["rate_share"]) if "rate_share" in given else None
+    body = validated(NamedAccount, given)
+    if isinstance(body, Problem):
+        return _list(body)
+    put_account(call(), body.name, body)
+    flash(f"The account {body.name} is set. Check it now to see whether HubSpot takes it.")
+    return redirect(url_for("admin.list_accounts"), 303)
+
+
+@admin.post("/accounts/<name:name>/check")
+def check(name: str) -> Response:
+    """Ask HubSpot whether it takes the account's credentials, and tell what it said."""
+    answer = check_account(call(), name)
+    if isinstance(answer, Problem):
+        return show(answer)
+    found = json.loads(str(answer.text))
+    flash(f"{name}: {found['summary']}"[:LONGEST_MESSAGE], "good" if found["ok"] else "bad")
+    return redirect(url_for("admin.list_accounts"), 303)
+
+
+@admin.post("/accounts/<name:name>/remove")
+def remove(name: str) -> Response:
+    """Forget a stored account."""
+    answer = remove_account(call(), name)
+    if isinstance(answer, Problem):
+        return show(answer)
+    flash(f"The account {name} is removed.")
+    return redirect(url_for("admin.list_accounts"), 303)
+
+
+def _list(problem: Problem | None = None) -> Response:
+    parts, now = call().parts, call().now
+    every = accounts.every(parts.engine, parts.accounts, now=now)
+    with reading(parts.engine) as connection:
+        figures = {each.name: each for each in of_accounts(connection, parts.accounts, now)}
+    return page(
+        "admin/accounts.html",
+        problem.status if problem else 200,
+        # One that was added between the two looks is there at the next.
+        cards=[
+            AccountCard(standing=each, figures=figures[each.account.name])
+            for each in every
+            if each.account.name in figures
+        ],
+        most_errors_share=MOST_ERRORS_SHARE,
+        given=request.form,
+        problem=problem,
+    )

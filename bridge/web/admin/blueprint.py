@@ -1,0 +1,106 @@
+"""The blueprint, and what every part of the page needs: who asks, forms that are checked, errors for people."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask_wtf import CSRFProtect
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from bridge.web.admin import session
+from bridge.web.errors import problem_of
+from bridge.web.operations import Call
+from bridge.web.problems import Problem
+from bridge.web.requests import Context
+from bridge.web.serving import Server
+
+EXTENSION = "bridge"
+
+# No script or style but the files of this server; Pico draws its arrows and ticks as `data:` images.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
+    " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class _Pages(Blueprint):
+    def add_url_rule(self, *rule: Any, **options: Any) -> None:
+        """Add a page; a slash at the end of its address changes nothing."""
+        super().add_url_rule(*rule, **{"strict_slashes": False} | options)
+
+
+admin = _Pages("admin", __name__, url_prefix="/admin")
+
+
+def server() -> Server:
+    """Return what the page shares with the API."""
+    return cast("Server", current_app.extensions[EXTENSION])
+
+
+def call() -> Call:
+    """Return this request as the API's operations see one: sent by the admin who is signed in."""
+    parts = server().parts
+    return Call(parts=parts, registrar=server().registrar, context=Context(parts), caller=g.caller, now=g.now)
+
+
+@admin.before_request
+def _admit() -> BaseResponse | None:
+    g.now = server().parts.clock()
+    cast("CSRFProtect", current_app.extensions["csrf"]).protect()
+    if request.endpoint in ("admin.sign_in", "admin.begin_session"):
+        return None
+    caller = session.caller(server(), g.now)
+    if isinstance(caller, Problem):
+        return _to_sign_in()
+    g.caller, g.client = caller, caller.name
+    return None
+
+
+def _to_sign_in() -> BaseResponse:
+    here = request.full_path.rstrip("?") if request.method == "GET" else url_for("admin.overview")
+    if "HX-Request" in request.headers:
+        # htmx would follow a redirect, and put the form into the middle of the page that it refreshes.
+        there = request.headers.get("HX-Current-URL", "")
+        return Response(
+            status=401, headers={"HX-Redirect": url_for("admin.sign_in", next=session.path_of(there))}
+        )
+    return redirect(url_for("admin.sign_in", next=here), 303)
+
+
+@admin.after_request
+def _guard(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = POLICY
+    return response
+
+
+@admin.errorhandler(Exception)
+def _fail(error: Exception) -> Response:
+    problem = problem_of(error)
+    if isinstance(error, HTTPException) and error.code == 400:
+        detail = "The form is too old, or was not sent from this page. Go back, reload the page, and send it again."
+        problem = Problem(status=400, detail=detail)
+    return show(problem)
+
+
+def show(problem: Problem) -> Response:
+    """Return a problem as a page for people."""
+    return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
+
+
+def page(
+    template: str, status: int = 200, headers: Mapping[str, str] | None = None, /, **values: object
+) -> Response:
+    """Return a template as an answer."""
+    return Response(
+        render_template(template, **values),
+        status,
+        dict(headers or {}),
+        content_type="text/html; charset=utf-8",
+    )
+
+
+@admin.get("/<path:unknown>")
+def unknown(unknown: str) -> Response:  # noqa: ARG001 -- whatever it is
+    """Answer what is no page of ours as one."""
+    return show(Problem(status=404, detail="There is no such page."))

@@ -1,0 +1,137 @@
+"""Charts: plain numbers that a template draws as SVG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import quantiles
+
+from bridge.core.watch import Outcome
+from bridge.db.activity import Activity, Stretch
+
+WIDTH, HEIGHT = 480, 96
+_GAP = 2
+
+# What the colours of the page call each outcome, the best below.
+OUTCOMES = {
+    "good": (Outcome.COMPLETED,),
+    "warn": (Outcome.COMPLETED_WITH_ERRORS, Outcome.CANCELED, Outcome.TIMED_OUT),
+    "bad": (Outcome.FAILED, Outcome.REJECTED),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """One rectangle, in the chart's own units; `title` tells its time and number."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    mood: str
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chart:
+    """Bars, one column for each stretch of time; `most` is what the highest column stands for."""
+
+    bars: Sequence[Bar]
+    most: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """Within how many seconds half of something happened, and 95 % of it."""
+
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lines:
+    """Two lines over time, as SVG's lists of points; `most` seconds are at the top."""
+
+    p50: str
+    p95: str
+    most: float
+
+
+def registered(activity: Activity) -> Chart:
+    """Draw how many watches were registered."""
+    return _columns(activity, [("busy", "registered", [each.registered for each in activity.stretches])])
+
+
+def ended(activity: Activity) -> Chart:
+    """Draw how the tasks ended."""
+    return _columns(
+        activity,
+        [
+            (
+                mood,
+                " or ".join(outcomes).replace("_", " "),
+                [_sum(each, outcomes) for each in activity.stretches],
+            )
+            for mood, outcomes in OUTCOMES.items()
+        ],
+    )
+
+
+def attempted(activity: Activity) -> Chart:
+    """Draw how the attempts went."""
+    delivered = [each.delivered for each in activity.stretches]
+    failed = [each.failed for each in activity.stretches]
+    return _columns(activity, [("good", "accepted", delivered), ("bad", "failed", failed)])
+
+
+def _sum(stretch: Stretch, outcomes: Sequence[Outcome]) -> int:
+    return sum(stretch.ended[outcome] for outcome in outcomes)
+
+
+def _columns(activity: Activity, series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
+    """Stack the series: each has a mood, a word for what it counts, and a number for each stretch."""
+    most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
+    step = WIDTH / len(activity.stretches)
+    below = [0] * len(activity.stretches)
+    bars = []
+    for mood, word, counts in series:
+        for number, count in enumerate(counts):
+            if count:
+                below[number] += count
+                bars.append(
+                    Bar(
+                        x=round(number * step, 1),
+                        y=round(HEIGHT * (1 - below[number] / most), 1),
+                        width=round(step - _GAP, 1),
+                        height=round(HEIGHT * count / most, 1),
+                        mood=mood,
+                        title=f"{_clock(activity.stretches[number].starts_at)}: {count:,} {word}",
+                    )
+                )
+    return Chart(bars=bars, most=most)
+
+
+def _clock(instant: datetime) -> str:
+    return f"from {instant:%H:%M} UTC"
+
+
+def spread(seconds: Sequence[float]) -> Spread | None:
+    """Return the median and the 95th percentile; None without any."""
+    if not seconds:
+        return None
+    cuts = quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 19
+    return Spread(p50=cuts[9], p95=cuts[18])
+
+
+def delivery(activity: Activity) -> Lines | None:
+    """Draw how long callbacks took from a task's end to its delivery; None when none was delivered."""
+    spreads = [spread(each.delivery_seconds) for each in activity.stretches]
+    most = max((each.p95 for each in spreads if each), default=0.0)
+    if not most:
+        return None
+    step = WIDTH / len(spreads)
+    points = [((number + 0.5) * step, each) for number, each in enumerate(spreads) if each]
+    return Lines(
+        p50=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p50 / most):.1f}" for x, each in points),
+        p95=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p95 / most):.1f}" for x, each in points),
+        most=most,
+    )

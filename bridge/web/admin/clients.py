@@ -1,0 +1,80 @@
+"""Clients: who may call the API; new keys and secrets, each shown once."""
+
+import json
+
+from flask import flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from bridge.core import words
+from bridge.steps import clients
+from bridge.web.admin import session
+from bridge.web.admin.blueprint import admin, call, page, server, show
+from bridge.web.api.clients import (
+    NewClient,
+    SecretRotation,
+    add_client,
+    revoke_client,
+    rotate_client_key,
+    rotate_client_secret,
+)
+from bridge.web.operations import Reply
+from bridge.web.problems import Problem
+from bridge.web.requests import validated
+
+
+@admin.get("/clients")
+def list_clients() -> Response:
+    """Show all clients, the revoked ones too."""
+    return _list()
+
+
+@admin.post("/clients")
+def make_client() -> Response:
+    """Make a client, and show its key and secret."""
+    name = request.form.get("name", "").strip()
+    body = validated(NewClient, {"name": name, "admin": "admin" in request.form})
+    answer = body if isinstance(body, Problem) else add_client(call(), body)
+    return _list(answer) if isinstance(answer, Problem) else _shown_once(answer)
+
+
+@admin.post("/clients/<name:name>/rotate-key")
+def rotate_key(name: str) -> Response:
+    """Give a client a new key; who has rotated their own stays signed in with it."""
+    answer = rotate_client_key(call(), name)
+    if isinstance(answer, Problem):
+        return show(answer)
+    if name == call().caller.name and not call().caller.from_environment:
+        session.begin(server(), json.loads(str(answer.text))["api_key"])
+    return _shown_once(answer)
+
+
+@admin.post("/clients/<name:name>/rotate-secret")
+def rotate_secret(name: str) -> Response:
+    """Give a client a new signing secret; the old one signs too for a while."""
+    body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
+    answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
+    return show(answer) if isinstance(answer, Problem) else _shown_once(answer)
+
+
+@admin.post("/clients/<name:name>/revoke")
+def revoke(name: str) -> Response:
+    """Take a client's key away for good."""
+    answer = revoke_client(call(), name)
+    if isinstance(answer, Problem):
+        return show(answer)
+    flash(f"{name} is revoked. Its open watches go on.")
+    return redirect(url_for("admin.list_clients"), 303)
+
+
+def _list(problem: Problem | None = None) -> Response:
+    return page(
+        "admin/clients.html",
+        problem.status if problem else 200,
+        clients=clients.every(call().parts.engine),
+        given=request.form,
+        problem=problem,
+    )
+
+
+def _shown_once(answer: Reply) -> Response:
+    return page("admin/secret.html", **json.loads(str(answer.text)))

@@ -1,0 +1,65 @@
+"""Hosts: which receivers fail, since when, and how many callbacks wait for them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from flask import flash, redirect, request, url_for
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response
+
+from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.db import breakers, watches
+from bridge.db.attention import COUNTED
+from bridge.db.engine import reading
+from bridge.web.admin.blueprint import admin, call, page
+
+log = structlog.get_logger()
+
+MOST_HOSTS = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TroubledHost:
+    """A host that fails, or has just come back; `since` is when the first of the waiting tasks ended."""
+
+    name: str
+    breaker: CircuitBreaker
+    waiting: int
+    since: datetime | None
+
+
+def troubled(connection: Connection, *, most: int) -> list[TroubledHost]:
+    """Return the hosts that fail, the paused ones first."""
+    return [
+        _host(connection, name, breaker)
+        for name, breaker in breakers.troubled_hosts(connection, most=most).items()
+    ]
+
+
+def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> TroubledHost:
+    waiting, since = watches.waiting_for_host(connection, name, most=COUNTED)
+    return TroubledHost(name=name, breaker=breaker, waiting=waiting, since=since)
+
+
+@admin.get("/hosts")
+def list_hosts() -> Response:
+    """Show the hosts in trouble."""
+    with reading(call().parts.engine) as connection:
+        return page("admin/hosts.html", hosts=troubled(connection, most=MOST_HOSTS), most=MOST_HOSTS)
+
+
+@admin.post("/hosts/probe")
+def probe_host() -> Response:
+    """Send one of the callbacks that wait for a host now."""
+    host = request.form.get("host", "")
+    with call().parts.engine.begin() as connection:
+        # Hosts are locked before watches, as everywhere.
+        breakers.end_pause(connection, host, call().now)
+        watch_id = watches.bring_forward(connection, host, call().now)
+    log.info("host_probe_wanted", host=host, watch=watch_id, by=call().caller.name)
+    if watch_id is None:
+        flash("No callback waits for this host.")
+        return redirect(url_for("admin.list_hosts"), 303)
+    flash("The callback that was due next is being sent now. Its watch tells how it went.")
+    return redirect(url_for("admin.show_watch", watch_id=watch_id), 303)

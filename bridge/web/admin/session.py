@@ -1,0 +1,99 @@
+"""The session of the page: a cookie that holds an admin's API key, sealed.
+
+Each request of the page is judged as the API would judge it: a key that was rotated or revoked, or is no
+admin's any more, ends the session at once.
+"""
+
+from datetime import datetime, timedelta
+from urllib.parse import urlsplit
+
+from flask import Flask, Request, request, session
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+
+from bridge.db.encryption import Cipher, WrongSecretKey
+from bridge.web.auth import Caller
+from bridge.web.problems import Problem
+from bridge.web.serving import Server
+
+PATH = "/admin"
+LASTS = timedelta(hours=12)
+
+_KEY = "key"
+_SIGNED_OUT = Problem(status=401, detail="Nobody is signed in.")
+NO_ADMIN = Problem(
+    status=403, detail="This key is valid, but it is no admin's: only an admin's key opens this page."
+)
+
+
+class _Sessions(SecureCookieSessionInterface):
+    """Flask's signed cookie, for the page alone: the API has no sessions, and no time to lose on them."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        is_page = request.path == PATH or request.path.startswith(f"{PATH}/")
+        return super().open_session(app, request) if is_page else None
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        # Whoever lies in this header only makes their own cookie stricter.
+        return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+
+
+def add_sessions(app: Flask, cipher: Cipher) -> None:
+    """Give the page sessions that every process of the bridge can read, signed with what BRIDGE_SECRET_KEY yields."""
+    newest, *older = cipher.signing_keys("admin session")
+    app.session_interface = _Sessions()
+    app.config |= {
+        "SECRET_KEY": newest,
+        "SECRET_KEY_FALLBACKS": older,
+        "SESSION_COOKIE_NAME": "bridge_admin",
+        "SESSION_COOKIE_PATH": PATH,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": LASTS,
+        "SESSION_REFRESH_EACH_REQUEST": False,  # a page that refreshes itself would stay signed in for ever
+    }
+
+
+def begin(server: Server, api_key: str) -> None:
+    """Sign in with a key that is an admin's; what the session held before is forgotten."""
+    session.clear()
+    session.permanent = True
+    session[_KEY] = server.parts.cipher.encrypt(api_key)
+
+
+def end() -> None:
+    """Sign out."""
+    session.clear()
+
+
+def caller(server: Server, now: datetime) -> Caller | Problem:
+    """Return the admin who is signed in; a Problem, and no session any more, when nobody is."""
+    sealed = session.get(_KEY)
+    if sealed is None:
+        return _SIGNED_OUT
+    try:
+        key = server.parts.cipher.decrypt(sealed)
+    except WrongSecretKey:
+        session.clear()
+        return _SIGNED_OUT
+    known = admin_with(server, key, now)
+    if isinstance(known, Problem):
+        session.clear()
+    return known
+
+
+def admin_with(server: Server, api_key: str, now: datetime) -> Caller | Problem:
+    """Return the admin with this key; a wrong one counts as in a request to the API."""
+    known = server.door.caller(f"Bearer {api_key}", request.remote_addr or "", now)
+    if isinstance(known, Caller) and not known.admin:
+        return NO_ADMIN
+    return known
+
+
+def path_of(url: str) -> str:
+    """Return the part of a URL to come back to after signing in: a path of this page, and of no other."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return PATH
+    inside = parts.path == PATH or parts.path.startswith(f"{PATH}/")
+    return f"{parts.path}?{parts.query}".rstrip("?") if inside else PATH

@@ -1,0 +1,33 @@
+"""Signing in with an admin's API key, and out."""
+
+from flask import g, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from bridge.web.admin import session
+from bridge.web.admin.blueprint import admin, page, server
+from bridge.web.problems import Problem
+
+
+@admin.get("/sign-in")
+def sign_in() -> Response:
+    """Show the form."""
+    return page("admin/sign_in.html", back_to=session.path_of(request.args.get("next", "")))
+
+
+@admin.post("/sign-in")
+def begin_session() -> Response:
+    """Let in whoever sends an admin's key."""
+    back_to = session.path_of(request.args.get("next", ""))
+    key = request.form.get("key", "").strip()
+    known = session.admin_with(server(), key, g.now)
+    if isinstance(known, Problem):
+        return page("admin/sign_in.html", known.status, known.headers, back_to=back_to, problem=known)
+    session.begin(server(), key)
+    return redirect(back_to, 303)
+
+
+@admin.post("/sign-out")
+def end_session() -> Response:
+    """Forget the key."""
+    session.end()
+    return redirect(url_for("admin.sign_in"), 303)

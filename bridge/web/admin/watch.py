@@ -1,0 +1,173 @@
+"""A watch: its story, what HubSpot says of the task, its callback as it is sent, and what can be done about it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from shlex import quote
+
+from flask import abort, flash, redirect, url_for
+from sqlalchemy import Connection
+from werkzeug.wrappers import Response
+
+from bridge.core.delivery import Attempt, payload
+from bridge.core.watch import SETTLED, State, Watch
+from bridge.db import clients, watches
+from bridge.db.encryption import WrongSecretKey
+from bridge.db.engine import reading
+from bridge.steps.deliver import UNREADABLE, signed_headers
+from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
+from bridge.web.operations import Call, Reply
+from bridge.web.problems import Problem
+
+CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
+    "recheck": (recheck_watch, "HubSpot is being asked now."),
+    "redeliver": (redeliver_watch, "The callback is being sent again."),
+    "withdraw": (withdraw_watch, "The watch is withdrawn: nothing more is asked or sent."),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One line of a watch's story: what happened `at` an instant, or is to come."""
+
+    at: datetime
+    what: str
+    detail: str = ""
+    mood: str = ""  # "good", "bad" or nothing of the sort
+    attempt: Attempt | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Callback:
+    """A callback as it would be sent now: its headers, its body, and the command that sends the same."""
+
+    headers: Mapping[str, str]
+    body: str
+    curl: str
+
+
+@admin.get("/watches/<watch_id:watch_id>")
+def show_watch(watch_id: str) -> Response:
+    """Show a watch."""
+    with reading(call().parts.engine) as connection:
+        watch = watches.get(connection, watch_id)
+        if watch is None:
+            abort(404)
+        attempts = watches.attempts_of(connection, watch_id)
+        hubspot = watches.answers_of(connection, [watch_id]).get(watch_id)
+        callback = _callback(connection, watch, hubspot) if watch.ended_at else None
+    return page(
+        "admin/watch.html",
+        watch=watch,
+        steps=story(watch, attempts),
+        to_come=_to_come(watch),
+        hubspot=hubspot,
+        callback=callback,
+        can={
+            "recheck": watch.state is State.WATCHING,
+            "redeliver": watch.state in SETTLED,
+            "withdraw": watch.due_at is not None,
+        },
+    )
+
+
+@admin.post("/watches/<watch_id:watch_id>/<any(recheck, redeliver, withdraw):change>")
+def change_watch(watch_id: str, change: str) -> Response:
+    """Do what the button says, as the API does it."""
+    carry_out, done = CHANGES[change]
+    answer = carry_out(call(), watch_id)
+    if isinstance(answer, Problem):
+        return show(answer)
+    flash(done)
+    return redirect(url_for("admin.show_watch", watch_id=watch_id), 303)
+
+
+def story(watch: Watch, attempts: Sequence[Attempt]) -> list[Step]:
+    """Return what is known of a watch's past, oldest first."""
+    steps = [
+        Step(at=watch.created_at, what="Registered", detail=f"by {watch.client}"),
+        *([] if watch.age_zero_at == watch.created_at else [_working(watch)]),
+        *([_polled(watch, watch.last_polled_at)] if watch.last_polled_at else []),
+        *([_ended(watch, watch.ended_at)] if watch.ended_at else []),
+        *map(_attempted, attempts),
+        *([_settled(watch, watch.settled_at)] if watch.settled_at else []),
+    ]
+    return sorted(steps, key=attrgetter("at"))  # what happened at one instant stays in this order
+
+
+def _working(watch: Watch) -> Step:
+    return Step(at=watch.age_zero_at, what="HubSpot was first seen at work", detail="PROCESSING")
+
+
+def _polled(watch: Watch, at: datetime) -> Step:
+    often = f"asked {watch.polls} times so far" if watch.polls > 1 else "asked once so far"
+    said = f"HubSpot says {watch.status}" if watch.status else "HubSpot was asked"
+    trouble = watch.last_error if watch.state is State.WATCHING and watch.last_error else ""
+    return Step(
+        at=at, what=said, detail=f"{often}. {trouble}" if trouble else often, mood="bad" if trouble else ""
+    )
+
+
+def _ended(watch: Watch, at: datetime) -> Step:
+    outcome = str(watch.outcome)
+    is_good = watch.error is None
+    return Step(
+        at=at,
+        what=f"The task ended: {outcome.replace('_', ' ')}",
+        detail=watch.error or "",
+        mood="good" if is_good else "bad",
+    )
+
+
+def _attempted(attempt: Attempt) -> Step:
+    code = "no answer" if attempt.status_code is None else str(attempt.status_code)
+    by_hand = ", by hand" if attempt.trigger == "manual" else ""
+    return Step(
+        at=attempt.started_at,
+        what=f"Attempt {attempt.number}{by_hand}: {code}",
+        detail=attempt.error or "accepted",
+        mood="bad" if attempt.error else "good",
+        attempt=attempt,
+    )
+
+
+def _settled(watch: Watch, at: datetime) -> Step:
+    match watch.state:
+        case State.DELIVERED:
+            return Step(at=at, what="Delivered", mood="good")
+        case State.UNDELIVERED:
+            return Step(at=at, what="Given up: the callback was not delivered", mood="bad")
+        case _:
+            return Step(at=at, what="Withdrawn", detail="nothing more is asked or sent")
+
+
+def _to_come(watch: Watch) -> Step | None:
+    if watch.due_at is None:
+        return None
+    if watch.claimed_by is not None:
+        return Step(
+            at=watch.due_at, what="A worker is at it", detail=f"{watch.claimed_by}, at the longest until then"
+        )
+    if watch.state is State.WATCHING:
+        return Step(at=watch.due_at, what="HubSpot is asked again")
+    return Step(at=watch.due_at, what="The callback is sent again" if watch.tries else "The callback is sent")
+
+
+def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
+    """Return the callback of an ended watch as of now, or why it cannot be signed."""
+    parts, now = call().parts, call().now
+    tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
+    body = payload(watch, hubspot)
+    try:
+        secrets = [parts.cipher.decrypt(token) for token in tokens]
+        headers = signed_headers(watch.id, body, secrets=secrets, at=now)
+    except WrongSecretKey:
+        return UNREADABLE.format(watch.client)
+    except ValueError as wrong:
+        return f"It cannot be signed: {wrong}."
+    text = body.decode()
+    options = "".join(f" \\\n  -H {quote(f'{name}: {value}')}" for name, value in headers.items())
+    curl = f"curl -X POST {quote(watch.callback_url)}{options} \\\n  --data-raw {quote(text)}"
+    return Callback(headers=headers, body=text, curl=curl)

@@ -1,0 +1,120 @@
+"""Watches: the list, with the API's filters in its URL; search; and the redelivery of all that a filter means."""
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+from flask import flash, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from bridge.core.kinds import KINDS
+from bridge.core.watch import SETTLED, Outcome, State
+from bridge.db import pages, watches
+from bridge.db.engine import reading
+from bridge.db.watch_lists import Filters
+from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.api.changes import Redelivery, redeliver_watches
+from bridge.web.api.filters import FilterFields
+from bridge.web.api.watches import ListQuery
+from bridge.web.operations import WATCH_ID
+from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.requests import validated
+
+# What a browser's field for an instant sends: without a zone, which is UTC here.
+_LOCAL_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d+)?)?", re.ASCII)
+WORDS = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS)}
+
+
+@admin.get("/watches")
+def list_watches() -> Response:
+    """Show a page of the list."""
+    given = _given()
+    if dict(request.args.lists()) != {name: [value] for name, value in given.items()}:
+        return redirect(_url(given))
+    query = validated(ListQuery, given)
+    if not isinstance(query, Problem) and query.cursor and not query.cursor.fits(query.order):
+        query = invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
+    if isinstance(query, Problem):
+        return page("admin/watches.html", query.status, given=given, problem=query, **WORDS)
+    filters = query.filters(call().caller)
+    if isinstance(filters, Problem):
+        return show(filters)
+    with reading(call().parts.engine) as connection:
+        found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+    return page(
+        "admin/watches.html",
+        given=given,
+        filters=_filters(given),
+        newer=found.previous and _url({**given, "cursor": str(found.previous)}),
+        older=found.following and _url({**given, "cursor": str(found.following)}),
+        watches=found.watches,
+        **WORDS,
+    )
+
+
+def _given() -> dict[str, str]:
+    """Return the query as the API would write it: no empty fields, several values with commas, instants in UTC."""
+    joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
+    return {name: _in_utc(name, value) for name, value in joined.items() if value}
+
+
+def _filters(given: Mapping[str, str]) -> dict[str, str]:
+    return {name: given[name] for name in FilterFields.model_fields if name in given}
+
+
+def _in_utc(name: str, value: str) -> str:
+    local = _LOCAL_INSTANT.fullmatch(value) if name.endswith(("_after", "_before")) else None
+    return f"{local[1]}{local[2] or ':00'}Z" if local else value
+
+
+def _url(given: Mapping[str, str]) -> str:
+    query = urlencode(given, safe=",:")
+    return url_for("admin.list_watches") + (f"?{query}" if query else "")
+
+
+@admin.get("/search")
+def search() -> Response:
+    """Go to what was looked for: a watch by its id, the watches of a task, or those of a callback host."""
+    text = request.args.get("q", "").strip()
+    if not text:
+        return redirect(url_for("admin.list_watches"))
+    with reading(call().parts.engine) as connection:
+        if WATCH_ID.fullmatch(text) and watches.get(connection, text):
+            return redirect(url_for("admin.show_watch", watch_id=text))
+        by_task = pages.page(
+            connection, Filters(task_id=text), order=pages.Order.CREATED_AT, cursor=None, limit=2
+        ).watches
+    match by_task:
+        case [only]:
+            return redirect(url_for("admin.show_watch", watch_id=only.id))
+        case []:
+            return redirect(url_for("admin.list_watches", callback_host=text))
+        case _:
+            return redirect(url_for("admin.list_watches", task_id=text))
+
+
+@admin.get("/watches/redeliver")
+def count_redelivery() -> Response:
+    """Ask whether the callbacks of all watches that a filter means shall be sent again, with their number."""
+    counted = _redeliver(dry_run=True)
+    if isinstance(counted, Problem):
+        return show(counted)
+    settled = " or ".join(sorted(SETTLED))
+    return page("admin/redeliver.html", filters=_filters(_given()), count=counted, settled=settled)
+
+
+@admin.post("/watches/redeliver")
+def redeliver_all() -> Response:
+    """Send them again."""
+    count = _redeliver(dry_run=False)
+    if isinstance(count, Problem):
+        return show(count)
+    flash(f"{count:,} {'callback is' if count == 1 else 'callbacks are'} being sent again.")
+    return redirect(_url(_filters(_given())), 303)
+
+
+def _redeliver(*, dry_run: bool) -> int | Problem:
+    body = validated(Redelivery, {**_filters(_given()), "dry_run": dry_run})
+    answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
+    return answer if isinstance(answer, Problem) else int(json.loads(str(answer.text))["count"])

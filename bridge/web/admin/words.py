@@ -1,0 +1,79 @@
+"""Template filters: instants, spans and counts as people read them."""
+
+import json
+from datetime import datetime
+
+from flask import g
+from markupsafe import Markup
+
+from bridge.core.instants import rfc3339
+from bridge.db.attention import COUNTED
+from bridge.web.admin.blueprint import admin
+from bridge.web.strict_json import NotJson, Number, decoded
+
+_UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"))
+_WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
+
+
+@admin.app_template_filter()
+def span(seconds: float) -> str:
+    """Return a span as people tell it: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s".replace(".0 s", " s")
+    whole = round(seconds)
+    for size, unit, smaller, smaller_unit in _UNITS:
+        if whole >= size:
+            count, rest = divmod(whole, size)
+            more = f" {rest // smaller} {smaller_unit}" if count < 10 and rest >= smaller else ""
+            return f"{count} {unit}{more}"
+    return f"{whole // 60} min" if whole >= 60 else f"{whole} s"
+
+
+@admin.app_template_filter()
+def when(instant: datetime | None) -> Markup | str:
+    """Return how long ago an instant is, or will be, with the instant itself in a title."""
+    if instant is None:
+        return "never"
+    seconds = (g.now - instant).total_seconds()
+    if abs(seconds) < 1:
+        return _WHEN.format(rfc3339(instant), "now")
+    words = f"{span(seconds)} ago" if seconds > 0 else f"in {span(-seconds)}"
+    return _WHEN.format(rfc3339(instant), words)
+
+
+@admin.app_template_filter()
+def capped(count: int) -> str:
+    """Return a count that stops at COUNTED."""
+    return f"{count:,}+" if count >= COUNTED else f"{count:,}"
+
+
+@admin.app_template_filter()
+def spelled(word: str) -> str:
+    """Return one of the API's words as people write it."""
+    return word.replace("_", " ")
+
+
+@admin.app_template_filter()
+def pretty(text: str) -> str:
+    """Return JSON text with line breaks and indents, its numbers as they were written; other text as it is."""
+    try:
+        # Half of a surrogate pair, which JSON may escape, is no text in UTF-8.
+        return _indented(decoded(text.encode()), "\n").encode(errors="backslashreplace").decode()
+    except (NotJson, RecursionError):
+        return text
+
+
+def _indented(value: object, line: str) -> str:
+    inner = f"{line}  "
+    match value:
+        case dict() if value:
+            members = (
+                f"{json.dumps(name, ensure_ascii=False)}: {_indented(v, inner)}" for name, v in value.items()
+            )
+            return f"{{{inner}{f',{inner}'.join(members)}{line}}}"
+        case list() if value:
+            return f"[{inner}{f',{inner}'.join(_indented(v, inner) for v in value)}{line}]"
+        case Number(text=text):
+            return text
+        case _:
+            return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,40 @@
+// What the page does beyond links and forms. Without it everything can be read and every form can be sent.
+"use strict";
+
+// While the page refreshes itself, what a person has opened stays open, and what they have typed stays there.
+Object.assign(Idiomorph.defaults.callbacks, {
+  beforeAttributeUpdated: (name, node) => !(name === "open" && node.localName === "details"),
+  beforeNodeMorphed: (node) => node.localName !== "form",
+});
+
+const liveSwitch = document.getElementById("live-switch");
+const isLive = () => sessionStorage.getItem("live") !== "off";
+
+function showLive() {
+  liveSwitch.setAttribute("aria-pressed", String(isLive()));
+  liveSwitch.title = isLive() ? "The page refreshes itself every 5 seconds" : "The page stands still";
+}
+
+if (liveSwitch && document.getElementById("live")) {
+  liveSwitch.hidden = false;
+  showLive();
+  liveSwitch.addEventListener("click", () => {
+    sessionStorage.setItem("live", isLive() ? "off" : "on");
+    showLive();
+  });
+}
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.target.id === "live" && (!isLive() || document.hidden)) event.preventDefault();
+});
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  // Browsers let a page write to the clipboard over https and on loopback alone.
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}

@@ -1,0 +1,75 @@
+"""A real Chromium in front of a real server, where one is installed."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from tests.web.api import ADMIN_KEY
+
+CHROMIUM = Path("/usr/bin/chromium")
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 800}
+
+
+class _Quiet(WSGIRequestHandler):
+    """Prints no line for each request."""
+
+    def log_request(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium: playwright downloads nothing."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def listening(app: Flask) -> Iterator[str]:
+    """Serve an application on loopback, and yield its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def sign_in(page: Page, address: str, key: str = ADMIN_KEY) -> None:
+    """Sign in by the form, as an operator does."""
+    page.goto(f"{address}/admin/sign-in")
+    page.get_by_label("Admin's API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"{address}/admin")
+
+
+def signed_in(browser: Browser, address: str, **context: Any) -> Page:
+    """A page in a context of its own, signed in."""
+    page = browser.new_context(**context).new_page()
+    sign_in(page, address)
+    return page
+
+
+def complaints(page: Page) -> list[str]:
+    """Return a list that grows with what the browser complains of: scripts that fail, what the policy forbids."""
+    told: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            told.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: told.append(str(error)))
+    return told

@@ -1,0 +1,42 @@
+"""An operator in front of the page, with Flask's test client as the browser."""
+
+import re
+from html import unescape
+from typing import Any
+
+from werkzeug.test import Client, TestResponse
+
+from tests.web.api import ADMIN_KEY, Api
+
+
+class Operator:
+    """Somebody with a browser of their own."""
+
+    def __init__(self, api: Api, **environ: Any) -> None:
+        self._environ = environ
+        self.browser: Client = api.app.test_client()
+
+    def get(self, path: str = "", **options: Any) -> TestResponse:
+        """Open a page."""
+        return self.browser.get(f"/admin{path}", environ_base=self._environ, **options)
+
+    def sends(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
+        """Send a form, with the token that the page gives to each of them."""
+        given = {"csrf_token": self._token(), **(form or {})}
+        return self.browser.post(f"/admin{path}", data=given, environ_base=self._environ, **options)
+
+    def _token(self) -> str:
+        with_form = self.get("/sign-in").text
+        found = re.search(r'name="csrf_token" value="([^"]+)"', with_form)
+        assert found, with_form
+        return unescape(found[1])
+
+    def signs_in(self, key: str = ADMIN_KEY, **options: Any) -> TestResponse:
+        return self.sends("/sign-in", {"key": key}, **options)
+
+
+def an_operator(api: Api) -> Operator:
+    """Somebody who is signed in with BRIDGE_ADMIN_KEY."""
+    operator = Operator(api)
+    assert operator.signs_in().status_code == 303
+    return operator

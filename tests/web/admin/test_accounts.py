@@ -1,0 +1,111 @@
+"""Accounts on the page: how they are, set, checked, removed; secrets go in, and never out."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from bridge.db.tables import account_breakers, account_days
+from bridge.sandbox import Sandbox
+from bridge.steps import accounts
+from tests.web.admin.operator import an_operator
+from tests.web.api import START, Api
+
+TOKEN = "pat-na1-secret-token"
+
+
+def breaker(name: str, **others: Any) -> Any:
+    usual = {"failures": 0, "pause_seconds": 0.0, "headroom": 1.0}
+    return insert(account_breakers).values(name=name, **usual | others)
+
+
+def test_an_account_is_added_and_its_secret_is_never_shown(api: Api) -> None:
+    operator = an_operator(api)
+    form = {"name": "eu", "access_token": TOKEN, "rate_limit": "190/10", "rate_share": "0.25", "base_url": ""}
+    answer = operator.sends("/accounts", form, follow_redirects=True)
+    assert "The account eu is set." in answer.text
+    assert TOKEN not in answer.text
+    stored = {each.account.name: each.account for each in _every(api)}["eu"]
+    assert stored.credentials.access_token == TOKEN
+    assert (stored.rate.requests, stored.rate.seconds, stored.rate.share) == (190, 10, 0.25)
+
+
+def _every(api: Api) -> list[accounts.AccountStatus]:
+    return accounts.every(api.parts.engine, api.parts.accounts, now=START)
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ({"name": "eu"}, "either access_token, or client_id"),
+        ({"name": "two words", "access_token": TOKEN}, "name"),
+        ({"name": "eu", "access_token": TOKEN, "rate_share": "2"}, "rate_share"),
+        ({"name": "eu", "access_token": TOKEN, "rate_share": "much"}, "rate_share"),
+        ({"name": "eu", "access_token": TOKEN, "base_url": "ftp://x"}, "base_url"),
+        ({"name": "default", "client_id": TOKEN}, "either access_token, or client_id"),
+    ],
+)
+def test_what_is_wrong_is_told_and_what_was_typed_stays_but_for_secrets(
+    sqlite_api: Api, form: dict[str, str], told: str
+) -> None:
+    answer = an_operator(sqlite_api).sends("/accounts", form | {"api_version": "2026-09"})
+    assert answer.status_code == 422
+    assert told in answer.text
+    assert 'value="2026-09"' in answer.text
+    assert TOKEN not in answer.text
+
+
+def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> None:
+    api.add_account("eu")
+    until = START + timedelta(minutes=9)
+    reason = "HubSpot answered 401. Give the account a valid token."
+    api.execute(breaker("eu", paused_at=START, paused_until=until, reason=reason, pause_seconds=30.0,
+                     daily_remaining=1000, observed_at=START))  # fmt: skip
+    api.insert(account_days, account="eu", day=START.date(), requests=200, errors=20)
+    html = an_operator(api).get("/accounts").text
+    for part in (
+        "paused",
+        reason,
+        "in 9 min",
+        "10.0 % of 200",
+        "less than 5 %",
+        "1,000 are left",
+        'class="over"',
+    ):
+        assert part in html
+
+
+def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) -> None:
+    sqlite_api.add_account("eu")
+    sqlite_api.execute(breaker("eu", daily_remaining=1000, observed_at=START - timedelta(days=1)))
+    assert "1,000 are left" not in an_operator(sqlite_api).get("/accounts").text
+
+
+def test_check_now_asks_hubspot(sqlite_api: Api, hubspot: Sandbox) -> None:
+    operator = an_operator(sqlite_api)
+    operator.sends("/accounts", {"name": "try", "access_token": "sandbox-token", "base_url": hubspot.url})
+    answer = operator.sends("/accounts/try/check", follow_redirects=True)
+    assert "HubSpot takes the credentials." in unescaped(answer.text)
+    operator.sends("/accounts", {"name": "bad", "access_token": "another", "base_url": hubspot.url})
+    answer = operator.sends("/accounts/bad/check", follow_redirects=True)
+    assert "Give the account a valid token." in unescaped(answer.text)
+
+
+def unescaped(html: str) -> str:
+    return html.replace("&#39;", "'")
+
+
+def test_an_account_is_removed_unless_it_is_needed(sqlite_api: Api) -> None:
+    sqlite_api.add_account("eu")
+    operator = an_operator(sqlite_api)
+    watch_id = sqlite_api.client().registers(account="eu")["id"]
+    assert operator.sends("/accounts/eu/remove").status_code == 409
+    sqlite_api.admin.delete(f"/v1/watches/{watch_id}")
+    assert "The account eu is removed." in operator.sends("/accounts/eu/remove", follow_redirects=True).text
+    assert [each.account.name for each in _every(sqlite_api)] == ["default"]
+
+
+@pytest.mark.parametrize("change", ["check", "remove"])
+def test_an_account_that_is_none_is_told(sqlite_api: Api, change: str) -> None:
+    assert an_operator(sqlite_api).sends(f"/accounts/nobody/{change}").status_code == 404

@@ -1,0 +1,240 @@
+"""The page in a real Chromium: what it does by itself, by keyboard, on a phone, without JavaScript, for a reader."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.web.admin.browser import DESK, PHONE, complaints, sign_in, signed_in
+from tests.web.admin.scene import fill
+from tests.web.admin.screenshots import UNDELIVERED
+from tests.web.api import ADMIN_KEY, START, Api
+
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+PAGES = [
+    "",
+    "/watches",
+    "/watches?state=undelivered&callback_host=hooks.globex.example",
+    "/watches?state=lost",
+    "/watches/redeliver?state=undelivered",
+    f"/watches/{UNDELIVERED}",
+    "/accounts",
+    "/clients",
+    "/hosts",
+    "/nothing",
+]
+# A refresh comes every 5 seconds.
+REFRESHED_MS = 15_000
+
+
+@pytest.fixture
+def scene(sqlite_api: Api, sqlite_address: str) -> str:
+    """A bridge with a bit of everything; its address."""
+    fill(sqlite_api)
+    return sqlite_address
+
+
+def _open_all(page: Page) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core has to say of the page as it stands."""
+    page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run()")["violations"]
+    return [
+        f"{each['id']}: {node['html'][:80]}: {node['failureSummary']}"
+        for each in found
+        for node in each["nodes"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"viewport": DESK, "color_scheme": "light"},
+        {"viewport": DESK, "color_scheme": "dark"},
+        {"viewport": PHONE, "color_scheme": "light"},
+    ],
+    ids=["light", "dark", "phone"],
+)
+def test_a_screen_reader_can_read_every_page(scene: str, browser: Browser, look: dict[str, Any]) -> None:
+    # axe itself has to get past the policy that the page has.
+    page = signed_in(browser, scene, bypass_csp=True, **look)
+    for path in PAGES:
+        page.goto(f"{scene}/admin{path}")
+        _open_all(page)
+        assert (path, violations(page)) == (path, [])
+    page.goto(f"{scene}/admin/clients")
+    page.get_by_text("New secret…").first.click()
+    page.get_by_role("button", name="Make a new secret").first.click()
+    assert violations(page) == []
+    page.get_by_role("button", name="Sign out").click()
+    assert violations(page) == []
+
+
+def test_nothing_is_wider_than_a_phone(scene: str, browser: Browser) -> None:
+    page = signed_in(browser, scene, viewport=PHONE)
+    for path in PAGES:
+        page.goto(f"{scene}/admin{path}")
+        _open_all(page)
+        assert (path, page.evaluate("document.documentElement.scrollWidth")) == (path, PHONE["width"])
+
+
+def test_the_policy_stands_in_nobodys_way(scene: str, browser: Browser) -> None:
+    page = signed_in(browser, scene)
+    told = complaints(page)
+    for path in PAGES:
+        page.goto(f"{scene}/admin{path}")
+    # What is no page, or no filter, is told by its status as well.
+    assert [line for line in told if "status of 4" not in line] == []
+
+
+def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, browser: Browser) -> None:
+    client = api.client()
+    ids = [client.registers(f"task-{number:02}")["id"] for number in range(40)]
+    page = signed_in(browser, address, viewport=DESK)
+    page.goto(f"{address}/admin/watches?client=cms")
+    page.get_by_text("Filters").click()
+    page.get_by_label("Task id", exact=True).fill("half a word")
+    row = page.locator(f"#row-{ids[0]}")
+    row.get_by_role("link").scroll_into_view_if_needed()
+    row.get_by_role("link").select_text()
+    before = page.evaluate("[scrollY, String(getSelection())]")
+    assert before[0] > 0
+    api.change(ids[0], state="delivered", outcome="failed", ended_at=START, settled_at=START, due_at=None)
+    client.registers("task-40")
+    expect(row.get_by_text("delivered")).to_be_visible(timeout=REFRESHED_MS)
+    expect(page.get_by_role("link", name="task-40")).to_be_attached()
+    assert page.evaluate("String(getSelection())") == "task-00"
+    expect(row.get_by_role("link")).to_be_in_viewport()
+    expect(page.get_by_label("Task id", exact=True)).to_have_value("half a word")
+    assert page.url.endswith("/admin/watches?client=cms")
+
+
+def test_a_page_that_stands_still_does_so_until_it_is_let_go(
+    sqlite_api: Api, sqlite_address: str, browser: Browser
+) -> None:
+    client = sqlite_api.client()
+    page = signed_in(browser, sqlite_address)
+    page.goto(f"{sqlite_address}/admin/watches")
+    asked: list[str] = []
+    switch = page.get_by_role("button", name="Live")
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "false")
+    page.on("request", lambda request: asked.append(request.url))
+    client.registers("new")
+    page.wait_for_timeout(6_000)
+    assert asked == []
+    switch.click()
+    expect(page.get_by_role("link", name="new")).to_be_visible(timeout=REFRESHED_MS)
+
+
+def test_when_the_session_ends_a_page_that_refreshes_itself_asks_for_the_key(
+    sqlite_api: Api, sqlite_address: str, browser: Browser
+) -> None:
+    page = browser.new_context().new_page()
+    key = sqlite_api.new_client("ops", admin=True).api_key
+    sign_in(page, sqlite_address, key)
+    page.goto(f"{sqlite_address}/admin/watches?state=watching")
+    assert sqlite_api.admin.delete("/v1/clients/ops").status_code == 200
+    expect(page.get_by_label("Admin's API key")).to_be_visible(timeout=REFRESHED_MS)
+    page.get_by_label("Admin's API key").fill(ADMIN_KEY)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{sqlite_address}/admin/watches?state=watching")
+
+
+def test_a_watch_that_moves_on_while_it_is_looked_at_has_other_buttons(
+    sqlite_api: Api, sqlite_address: str, browser: Browser
+) -> None:
+    watch_id = sqlite_api.client().registers()["id"]
+    page = signed_in(browser, sqlite_address)
+    page.goto(f"{sqlite_address}/admin/watches/{watch_id}")
+    expect(page.get_by_role("button", name="Ask HubSpot now")).to_be_visible()
+    ended = {"outcome": "completed", "ended_at": START, "settled_at": START, "due_at": None}
+    sqlite_api.change(watch_id, state="delivered", **ended)
+    again = page.get_by_role("button", name="Send the callback again")
+    expect(again).to_be_visible(timeout=REFRESHED_MS)
+    expect(page.get_by_role("button", name="Ask HubSpot now")).to_have_count(0)
+    again.click()
+    expect(page.get_by_role("status")).to_contain_text("is being sent again")
+
+
+def test_secrets_and_commands_are_copied(sqlite_address: str, browser: Browser) -> None:
+    page = signed_in(browser, sqlite_address, permissions=["clipboard-read", "clipboard-write"])
+    page.goto(f"{sqlite_address}/admin/clients")
+    page.get_by_label("Name").fill("cms")
+    page.get_by_role("button", name="Add").click()
+    page.get_by_role("button", name="Copy").first.click()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert re.fullmatch(r"hib_[A-Za-z0-9_-]{43}", copied)
+    assert copied == page.locator("#api-key").text_content()
+
+
+def test_everything_works_without_javascript(api: Api, address: str, browser: Browser) -> None:
+    watch_id = api.client().registers("task-1")["id"]
+    api.client("crm").registers("task-2")
+    page = signed_in(browser, address, java_script_enabled=False)
+    page.get_by_role("link", name="Watches").click()
+    page.get_by_text("Filters").click()
+    page.get_by_label("Client").fill("cms")
+    page.get_by_label("watching").check()
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url(f"{address}/admin/watches?state=watching&client=cms")
+    expect(page.get_by_role("link", name="task-2")).to_have_count(0)
+    page.get_by_role("link", name="task-1").click()
+    page.get_by_role("button", name="Ask HubSpot now").click()
+    expect(page.get_by_role("status")).to_contain_text("being asked now")
+    page.get_by_text("Withdraw…").click()
+    page.get_by_role("button", name="Withdraw the watch").click()
+    expect(page.get_by_role("status")).to_contain_text("withdrawn")
+    assert api.admin.get(f"/v1/watches/{watch_id}").json["state"] == "withdrawn"  # type: ignore[index]
+    page.get_by_label("Search").fill("task-2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("task-2")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Admin's API key")).to_be_visible()
+
+
+def test_everything_works_by_keyboard_alone(sqlite_api: Api, sqlite_address: str, browser: Browser) -> None:
+    watch_id = sqlite_api.client().registers("task-1")["id"]
+    page = browser.new_context().new_page()
+    page.goto(f"{sqlite_address}/admin/watches")
+    page.keyboard.type(ADMIN_KEY)  # the field has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{sqlite_address}/admin/watches")
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    _tab_to(page, "task-1")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{sqlite_address}/admin/watches/{watch_id}")
+    _tab_to(page, "Withdraw…")
+    page.keyboard.press("Enter")
+    _tab_to(page, "Withdraw the watch")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("withdrawn")
+
+
+def _tab_to(page: Page, text: str) -> None:
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == text:
+            return
+    pytest.fail(f"no way by keyboard to {text!r}")
+
+
+def test_ages_are_in_words_with_the_instant_in_a_title(
+    sqlite_api: Api, sqlite_address: str, browser: Browser
+) -> None:
+    sqlite_api.client().registers("task-1")
+    sqlite_api.clock.passes(timedelta(minutes=3).total_seconds())
+    page = signed_in(browser, sqlite_address)
+    page.goto(f"{sqlite_address}/admin/watches")
+    age = page.locator("td[data-label=Registered] time")
+    expect(age).to_have_text("3 min ago")
+    expect(age).to_have_attribute("title", re.compile(r"2026-11-21T12:00:00\.\d{6}Z"))

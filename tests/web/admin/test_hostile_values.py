@@ -1,0 +1,108 @@
+"""Whatever comes from outside is shown as text: here each of these values holds markup."""
+
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser
+from sqlalchemy import insert
+
+from bridge.db.tables import account_breakers, answers, attempts, host_breakers, workers
+from tests.web.admin.browser import complaints, signed_in
+from tests.web.admin.operator import an_operator
+from tests.web.api import START, Api
+
+# It would leave an attribute, a script, a text and a block of code; and Jinja would count.
+EVIL = "\"'></script></title></textarea></code></pre><x-evil/data-evil=1>${7*7}{{7*7}}"
+HOST = f"host{EVIL}"
+
+
+class Elements(HTMLParser):
+    """Finds whatever became an element or an attribute."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [name for name in (tag, *(name for name, _ in attrs)) if "evil" in name]
+
+
+@pytest.fixture
+def hostile(sqlite_api: Api) -> str:
+    """A bridge whose every outside value is hostile; the id of its watch."""
+    client = sqlite_api.client()
+    url = f"https://app.example.com/{EVIL}"
+    watch_id: str = client.registers(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]
+    sqlite_api.change(watch_id, state="undelivered", outcome="failed", ended_at=START, settled_at=START,
+                      due_at=None, callback_host=HOST, status=EVIL[:64], error=EVIL, last_error=EVIL)  # fmt: skip
+    waits = client.registers(f"{EVIL}2", callback_url=url)["id"]
+    sqlite_api.change(waits, state="delivering", outcome="failed", ended_at=START, callback_host=HOST,
+                      claimed_by=EVIL[:64], last_error=EVIL)  # fmt: skip
+    sqlite_api.insert(
+        answers, watch_id=watch_id, body=f'{{"status": "COMPLETE", "m": "{EVIL.replace(chr(34), "")}"}}'
+    )
+    sqlite_api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=START, duration_ms=1,
+                      status_code=500, error=EVIL, response_excerpt=EVIL)  # fmt: skip
+    paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": START, "reason": EVIL,
+                              "paused_until": START.replace(hour=23)}  # fmt: skip
+    sqlite_api.execute(insert(account_breakers).values(name="default", headroom=1.0, **paused))
+    sqlite_api.execute(insert(host_breakers).values(name=HOST, **paused))
+    sqlite_api.insert(workers, id=EVIL[:64], started_at=START, ticked_at=START.replace(hour=1))
+    return watch_id
+
+
+PAGES = [
+    "",
+    "/watches",
+    "/watches/{watch_id}",
+    "/accounts",
+    "/clients",
+    "/hosts",
+    "/watches?task_id={evil}",
+    "/watches?callback_host={evil}",
+    "/watches?client={evil}",
+    "/watches?order={evil}&{evil}={evil}",
+    "/watches/redeliver?task_id={evil}",
+    "/watches/redeliver?client={evil}",
+    "/search?q={evil}",
+    "/{evil}",
+    "/watches/{evil}",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_value_becomes_markup(sqlite_api: Api, hostile: str, path: str) -> None:
+    operator = an_operator(sqlite_api)
+    answer = operator.get(path.format(watch_id=hostile, evil=quote(EVIL, safe="")), follow_redirects=True)
+    assert answer.status_code < 500
+    assert Elements(answer.text).found == []
+    assert "${49}" not in answer.text
+    assert ">49" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("/clients", {"name": EVIL}),
+        ("/accounts", {"name": EVIL, "base_url": EVIL, "api_version": EVIL, "rate_share": EVIL}),
+        ("/accounts", {"name": "default", "base_url": EVIL, "api_version": EVIL, "rate_limit": EVIL}),
+        ("/hosts/probe", {"host": EVIL}),
+        ("/sign-in?next=" + EVIL, {"key": EVIL}),
+    ],
+)
+def test_no_input_becomes_markup(sqlite_api: Api, path: str, form: dict[str, str]) -> None:
+    answer = an_operator(sqlite_api).sends(path, form, follow_redirects=True)
+    assert answer.status_code < 500
+    assert Elements(answer.text).found == []
+
+
+def test_a_browser_makes_nothing_of_it_either(hostile: str, sqlite_address: str, browser: Browser) -> None:
+    page = signed_in(browser, sqlite_address)
+    told = complaints(page)
+    for path in ("", "/watches", f"/watches/{hostile}", "/accounts", "/clients", "/hosts"):
+        page.goto(f"{sqlite_address}/admin{path}")
+        assert page.locator("x-evil, [data-evil]").count() == 0
+    assert told == []
