@@ -11,7 +11,7 @@ compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generat
 # share what they started.
 parallel := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test run check check-pythons bench bench-peers chaos lock clean setup
+.PHONY: demo test run check check-pythons bench bench-peers chaos screenshots lock clean setup
 
 demo: setup
 	@echo "demo: a simulated HubSpot, the bridge and a receiver, on loopback"
@@ -65,6 +65,10 @@ bench-peers: setup
 chaos: setup
 	@echo "chaos: processes die at random; no watch may be lost"
 	@$(bin)/python -m tests.chaos $(CHAOS)
+
+screenshots: setup
+	@echo "screenshots: the operators' page, into docs/images, by Debian's chromium"
+	@$(bin)/python -m tests.web.admin.screenshots
 
 # Keeps the versions that still fit; `make lock LOCK=--upgrade` takes the newest.
 lock: setup

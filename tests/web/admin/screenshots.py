@@ -1,11 +1,16 @@
-"""Makes the screenshots of the operators' page that the README shows: `python -m tests.web.admin.screenshots [FOLDER]`."""
+"""Makes the screenshots of the operators' page: `make screenshots`.
 
+With a folder as an argument, every page in every look, and from top to bottom: to look at after a change.
+"""
+
+import logging
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from playwright.sync_api import Page
+import structlog
 
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
@@ -14,6 +19,8 @@ from tests.web.admin.scene import fill, watch_id
 from tests.web.api import serving
 
 FOLDER = Path("docs/images")
+# What the README shows.
+SHOWN = {("overview", "light"), ("overview", "dark"), ("watch", "light"), ("watches", "phone")}
 UNDELIVERED = watch_id(18)
 PAGES = {
     "overview": "",
@@ -30,8 +37,8 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(folder: Path, *, whole: bool = False) -> None:
-    """Make every page in every look."""
+def main(folder: Path, shown: Collection[tuple[str, str]], *, whole: bool) -> None:
+    """Make those that are to be shown, each as `admin-<page>-<look>.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as temporary:
         url = f"sqlite:///{temporary}/bridge.db"
@@ -43,13 +50,15 @@ def main(folder: Path, *, whole: bool = False) -> None:
             for look, context in LOOKS.items():
                 page = signed_in(browser, address, **context)
                 for name, path in PAGES.items():
-                    _shoot(page, f"{address}/admin{path}", folder / f"admin-{name}-{look}.png", whole=whole)
-
-
-def _shoot(page: Page, url: str, path: Path, *, whole: bool) -> None:
-    page.goto(url)
-    page.screenshot(path=path, full_page=whole, animations="disabled")
+                    if (name, look) in shown:
+                        page.goto(f"{address}/admin{path}")
+                        to = folder / f"admin-{name}-{look}.png"
+                        page.screenshot(path=to, full_page=whole, animations="disabled")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER, whole="--whole" in sys.argv)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]), {(name, look) for name in PAGES for look in LOOKS}, whole=True)
+    else:
+        main(FOLDER, SHOWN, whole=False)
