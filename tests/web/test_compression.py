@@ -4,9 +4,12 @@ import gzip
 import json
 
 import pytest
+import requests
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
+from tests.reliability.processes import ROOT
 from tests.web.api import Api
+from tests.web.wire import Web
 
 
 @pytest.mark.parametrize("accepted", ["gzip", "br, gzip;q=0.5", "*", "GZIP"])
@@ -40,3 +43,11 @@ def test_a_file_stays_as_it_is(sqlite_api: Api) -> None:
     assert response.status_code == 200
     assert len(response.data) >= 1024
     assert "Content-Encoding" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["docs.css", "admin/admin.css", "vendor/pico.min.css"])
+def test_a_file_comes_from_the_real_server_though_the_client_takes_gzip(web: Web, path: str) -> None:
+    address = f"http://127.0.0.1:{web.port}/static/{path}"
+    answer = requests.get(address, headers={"Accept-Encoding": "gzip"}, timeout=20)
+    assert answer.status_code == 200
+    assert answer.content == (ROOT / "bridge/web/static" / path).read_bytes()
