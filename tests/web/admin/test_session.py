@@ -1,5 +1,7 @@
 """Signing in to the operators' page, staying signed in, and signing out."""
 
+from pathlib import Path
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -7,7 +9,7 @@ from bridge.db.encryption import Cipher
 from bridge.steps import clients
 from bridge.web.key_throttle import MOST, WINDOW
 from tests.web.admin.operator import Operator, an_operator
-from tests.web.api import ADMIN_KEY, Api, Serve
+from tests.web.api import ADMIN_KEY, Api, Serve, serving
 
 PAGES = [
     "",
@@ -161,3 +163,23 @@ def test_a_page_that_is_none_is_told_to_people(sqlite_api: Api) -> None:
     answer = an_operator(sqlite_api).get("/watches/wat_0000000000")
     assert answer.status_code == 404
     assert answer.content_type.startswith("text/html")
+
+
+def test_when_the_database_is_away_a_page_says_so(tmp_path: Path) -> None:
+    with serving(f"sqlite:///{tmp_path / 'no-folder' / 'bridge.db'}") as api:
+        answer = an_operator(api).get()
+    assert answer.status_code == 503
+    assert answer.content_type.startswith("text/html")
+    assert "The database cannot be reached." in answer.text
+
+
+def test_a_form_that_is_too_large_is_refused_on_a_page(sqlite_api: Api) -> None:
+    answer = an_operator(sqlite_api).sends("/clients", {"name": "x" * (1024 * 1024 + 1)})
+    assert answer.status_code == 413
+    assert answer.content_type.startswith("text/html")
+
+
+def test_a_slash_at_the_end_changes_nothing(sqlite_api: Api) -> None:
+    operator = an_operator(sqlite_api)
+    for path in ("/", "/watches/", "/accounts/"):
+        assert operator.get(path).status_code == 200
