@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.web.api import ADMIN_KEY
 
 CHROMIUM = Path("/usr/bin/chromium")
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1280, "height": 800}
 
 
 class _Quiet(WSGIRequestHandler):
@@ -28,6 +28,7 @@ class _Quiet(WSGIRequestHandler):
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium: playwright downloads nothing."""
     with sync_playwright() as playwright:
+        expect.set_options(timeout=30_000)
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
         yield browser
         browser.close()
