@@ -12,13 +12,13 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, literal, select, true, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, literal, select, true, tuple_
 
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db.dialect_sql import among
 from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import Instant, has_not_completed, is_not_delivered, is_outcome, is_state, watches
-from bridge.db.watch_lists import Filters, conditions
+from bridge.db.watch_lists import Filters, conditions, is_settled
 
 LOOKED_AT = 1_000
 
@@ -110,6 +110,24 @@ def page(
             previous=_turned(on, backwards=True),
         )
     return Page(watches=shown, following=on, previous=_turned(back, backwards=True) if cursor else None)
+
+
+def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
+    """Return how many settled watches are meant among the newest LOOKED_AT, and whether there are no others."""
+    is_meant = and_(is_settled(), *conditions(filters))
+    count, is_all = 0, True
+    for part in _index_parts(filters, Order.CREATED_AT):
+        newest = (
+            select(case((is_meant, 1), else_=0).label("is_meant"))
+            .where(part, *conditions(_bounds(filters, Order.CREATED_AT)))
+            .order_by(watches.c.id.desc())
+            .limit(LOOKED_AT)
+            .subquery()
+        )
+        totals = select(func.coalesce(func.sum(newest.c.is_meant), 0), func.count()).select_from(newest)
+        meant, looked_at = connection.execute(totals).one()
+        count, is_all = count + meant, is_all and looked_at < LOOKED_AT
+    return count, is_all
 
 
 def _turned(cursor: Cursor | None, *, backwards: bool) -> Cursor | None:

@@ -79,7 +79,7 @@ def _condition(name: str, value: Any) -> Any:
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
     """Return how many watches `redeliver` would change."""
-    found = select(func.count()).select_from(watches).where(_settled(), *conditions(filters))
+    found = select(func.count()).select_from(watches).where(is_settled(), *conditions(filters))
     return connection.execute(found).scalar_one()
 
 
@@ -99,7 +99,7 @@ def redeliver(
 
     One statement for all of them does what `watch.redeliver` decides for one.
     """
-    meant = [_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
+    meant = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
     newest_first = select(watches.c.id).where(*meant).order_by(watches.c.id.desc())
     last = connection.scalar(newest_first.offset(limit - 1).limit(1))
     down_to = [] if last is None else [watches.c.id >= last]
@@ -155,5 +155,6 @@ def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
     return list(found.values())[:hosts]
 
 
-def _settled() -> ColumnElement[bool]:
+def is_settled() -> ColumnElement[bool]:
+    """Choose the watches that a redelivery may change."""
     return or_(*(is_state(state) for state in sorted(SETTLED)))

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core import watch as core
 from bridge.core.watch import IllegalTransition, State, Watch
-from bridge.db import claims, watch_lists
+from bridge.db import claims, pages, watch_lists
 from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.watch_lists import Filters
@@ -71,6 +71,15 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
     """Return how many watches `redeliver_all` would change."""
     with reading(engine) as connection:
         return watch_lists.count_redeliverable(connection, filters)
+
+
+def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
+    """Return how many it would change among the newest watches, and whether there are no others.
+
+    It takes the same short time however many watches there are.
+    """
+    with reading(engine) as connection:
+        return pages.count_settled(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -221,3 +222,40 @@ def test_a_cursor_fits_lists_in_its_own_order() -> None:
 )
 def test_a_cursor_that_is_none_of_ours_leads_nowhere(cursor: str) -> None:
     assert Cursor.read(cursor) is None
+
+
+SETTLED: dict[str, Any] = {
+    "due_at": None,
+    "settled_at": NOW,
+    "ended_at": NOW,
+    "outcome": Outcome.COMPLETED,
+}
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        (Filters(), 3),
+        (Filters(state=[State.UNDELIVERED]), 2),
+        (Filters(state=[State.UNDELIVERED, State.WATCHING]), 2),
+        (Filters(state=[State.WATCHING]), 0),
+        (Filters(outcome=[Outcome.FAILED]), 1),
+        (Filters(task_id="task-2"), 1),
+        (Filters(client="nobody"), 0),
+        (Filters(created_before=later(-1)), 0),
+    ],
+)
+def test_settled_watches_are_counted(engine: Engine, filters: Filters, count: int) -> None:
+    states = (State.WATCHING, State.DELIVERED, State.UNDELIVERED, State.UNDELIVERED, State.WITHDRAWN)
+    rows = [replace(numbered(number), **SETTLED, state=state) for number, state in enumerate(states)]
+    added(engine, *rows[:3], replace(rows[3], outcome=Outcome.FAILED), rows[4])
+    with engine.begin() as connection:
+        assert pages.count_settled(connection, filters) == (count, True)
+
+
+def test_only_the_newest_are_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "LOOKED_AT", 3)
+    added(engine, *(replace(numbered(number), **SETTLED, state=State.DELIVERED) for number in range(5)))
+    with engine.begin() as connection:
+        assert pages.count_settled(connection, Filters(client="cms")) == (3, False)
+        assert pages.count_settled(connection, Filters(state=[State.UNDELIVERED])) == (0, True)

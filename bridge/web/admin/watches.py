@@ -13,6 +13,7 @@ from bridge.core.watch import SETTLED, Outcome, State
 from bridge.db import pages, watches
 from bridge.db.engine import reading
 from bridge.db.watch_lists import Filters
+from bridge.steps import changes
 from bridge.web.admin.blueprint import admin, call, page, show
 from bridge.web.api.changes import Redelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
@@ -97,24 +98,28 @@ def search() -> Response:
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
     """Ask whether the callbacks of all watches that a filter means shall be sent again, with their number."""
-    counted = _redeliver(dry_run=True)
-    if isinstance(counted, Problem):
-        return show(counted)
+    body = _redelivery()
+    filters = body if isinstance(body, Problem) else body.filters(call().caller)
+    if isinstance(filters, Problem):
+        return show(filters)
+    count, is_all = changes.count_some_redeliverable(call().parts.engine, filters)
     settled = " or ".join(sorted(SETTLED))
-    return page("admin/redeliver.html", filters=_filters(_given()), count=counted, settled=settled)
+    return page(
+        "admin/redeliver.html", filters=_filters(_given()), count=count, is_all=is_all, settled=settled
+    )
 
 
 @admin.post("/watches/redeliver")
 def redeliver_all() -> Response:
     """Send them again."""
-    count = _redeliver(dry_run=False)
-    if isinstance(count, Problem):
-        return show(count)
+    body = _redelivery()
+    answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
+    if isinstance(answer, Problem):
+        return show(answer)
+    count = json.loads(str(answer.text))["count"]
     flash(f"{count:,} {'callback is' if count == 1 else 'callbacks are'} being sent again.")
     return redirect(_url(_filters(_given())), 303)
 
 
-def _redeliver(*, dry_run: bool) -> int | Problem:
-    body = validated(Redelivery, {**_filters(_given()), "dry_run": dry_run})
-    answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
-    return answer if isinstance(answer, Problem) else int(json.loads(str(answer.text))["count"])
+def _redelivery() -> Redelivery | Problem:
+    return validated(Redelivery, _filters(_given()))

@@ -5,6 +5,7 @@ from html import unescape
 
 import pytest
 
+from bridge.db import pages
 from tests.web.admin.operator import an_operator
 from tests.web.api import START, Api
 
@@ -121,6 +122,19 @@ def test_all_that_a_filter_means_is_sent_again_after_its_number_was_told(api: Ap
     answer = operator.sends("/watches/redeliver?state=undelivered", follow_redirects=True)
     assert "3 callbacks are being sent again." in answer.text
     assert shown(operator.get("/watches?state=delivering").text) == ["c", "b", "a"]
+
+
+def test_of_very_many_only_the_newest_are_counted_and_the_page_says_so(
+    sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "LOOKED_AT", 2)
+    client = sqlite_api.client()
+    for task in "abc":
+        sqlite_api.change(client.registers(task)["id"], state="undelivered", **SETTLED)
+    operator = an_operator(sqlite_api)
+    assert "Send 2 callbacks or more again?" in operator.get("/watches/redeliver?state=undelivered").text
+    answer = operator.sends("/watches/redeliver?state=undelivered", follow_redirects=True)
+    assert "3 callbacks are being sent again." in answer.text
 
 
 def test_nobody_sends_everything_again_by_a_slip(sqlite_api: Api) -> None:
