@@ -78,6 +78,11 @@ class Accounts:
         self._environment = environment
         self._cipher = cipher
 
+    @property
+    def defaults(self) -> Account:
+        """The account whose address, version and rate all others have, unless they are set."""
+        return self._environment
+
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return the named accounts; one that nobody has set has no credentials."""
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))

@@ -94,6 +94,7 @@ def _list(problem: Problem | None = None) -> Response:
             for each in every
             if each.account.name in figures
         ],
+        defaults=parts.accounts.defaults,
         most_errors_share=MOST_ERRORS_SHARE,
         given=request.form,
         problem=problem,

@@ -185,6 +185,24 @@ def test_secrets_and_commands_are_copied(sqlite_address: str, browser: Browser) 
     assert copied == page.locator("#api-key").text_content()
 
 
+def test_a_new_token_leaves_the_other_settings_of_an_account(
+    sqlite_api: Api, sqlite_address: str, browser: Browser
+) -> None:
+    usual = {"rate_limit": "190/10", "rate_share": 0.25}
+    assert sqlite_api.admin.put("/v1/accounts/eu", {"access_token": "pat-1"} | usual).status_code == 201
+    page = signed_in(browser, sqlite_address)
+    page.goto(f"{sqlite_address}/admin/accounts")
+    card = page.get_by_role("article").filter(has_text="eu")
+    card.get_by_text("Change").click()
+    # It would keep the account from following the environment.
+    expect(card.get_by_label("API version")).to_have_value("")
+    card.get_by_label("Access token").fill("pat-2")
+    card.get_by_role("button", name="Replace eu").click()
+    expect(page.get_by_role("status")).to_contain_text("The account eu is set.")
+    account: Any = sqlite_api.admin.get("/v1/accounts/eu").json
+    assert {name: account[name] for name in usual} == usual
+
+
 def test_everything_works_without_javascript(api: Api, address: str, browser: Browser) -> None:
     watch_id = api.client().registers("task-1")["id"]
     api.client("crm").registers("task-2")
