@@ -25,6 +25,7 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_to_deliver": [
         lambda c: due_lanes(c, State.DELIVERING, NOW),
         lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
+        lambda c: store.waiting_for_host(c, "lane-3", most=9),
     ],
     "ix_watches_due_polls": [lambda c: DueLanes(State.WATCHING).look(c, NOW)],
     "ix_watches_due_callbacks": [lambda c: DueLanes(State.DELIVERING).look(c, NOW)],

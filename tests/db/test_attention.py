@@ -1,0 +1,78 @@
+"""What needs a person: the worst is named, and nothing is counted further than a look may cost."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert
+
+from bridge.core.watch import State
+from bridge.db import attention
+from bridge.db.attention import Attention
+from bridge.db.tables import host_breakers
+from tests.db.claiming import added, numbered
+from tests.makers import NOW, later
+
+
+def looked_at(engine: Engine) -> Attention:
+    with engine.begin() as connection:
+        return attention.read(connection, NOW)
+
+
+def pause(engine: Engine, *hosts: str, **others: Any) -> None:
+    usual = {
+        "failures": 5,
+        "paused_at": NOW,
+        "paused_until": later(15),
+        "reason": "The receiver answered 503",
+    }
+    with engine.begin() as connection:
+        rows = [{"name": host, **usual, "pause_seconds": 15.0, **others} for host in hosts]
+        connection.execute(insert(host_breakers), rows)
+
+
+def waiting(engine: Engine, host: str, *ended_ats: float) -> None:
+    added(
+        engine,
+        *(
+            replace(
+                numbered(number),
+                state=State.DELIVERING,
+                callback_host=host,
+                ended_at=later(at),
+                due_at=later(at),
+            )
+            for number, at in enumerate(ended_ats)
+        ),
+    )
+
+
+def test_paused_hosts_for_which_nothing_waits_take_no_place(engine: Engine) -> None:
+    pause(engine, *(f"idle-{number}.example.com" for number in range(attention.NAMED)))
+    pause(engine, "down.example.com", pause_seconds=0.25)
+    waiting(engine, "down.example.com", -30, -60)
+    [host] = looked_at(engine).paused_hosts
+    assert (host.name, host.waiting, host.since) == ("down.example.com", 2, later(-60))
+
+
+def test_what_waits_is_counted_no_further_than_a_look_may_cost(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "COUNTED", 2)
+    pause(engine, "down.example.com")
+    waiting(engine, "down.example.com", -1, -2, -3)
+    assert [host.waiting for host in looked_at(engine).paused_hosts] == [2]
+
+
+def test_callbacks_given_up_are_counted_among_the_newest(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "COUNTED", 2)
+    undelivered = [
+        replace(
+            numbered(number), state=State.UNDELIVERED, due_at=None, ended_at=NOW, settled_at=later(-number)
+        )
+        for number in range(3)
+    ]
+    added(engine, *undelivered)
+    assert [each.callbacks for each in looked_at(engine).given_up] == [2]
