@@ -1,9 +1,10 @@
 """What became of the watches that were registered in the last 24 hours, in equal stretches of time."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from statistics import quantiles
 
 from sqlalchemy import Connection, select
 
@@ -19,16 +20,24 @@ MOST_WATCHES = 1_000
 MOST_ATTEMPTS = 2_000
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spread:
+    """Within how many seconds half of something happened, and 95 % of it."""
+
+    p50: float
+    p95: float
+
+
 @dataclass(kw_only=True, slots=True)
 class Stretch:
-    """What happened in one stretch of time. `delivery_seconds`: how long after its end each watch was delivered."""
+    """What happened in one stretch of time. `delivery`: how long after their end watches were delivered."""
 
     starts_at: datetime
     registered: int = 0
     ended: Counter[Outcome] = field(default_factory=Counter)
     delivered: int = 0  # attempts that a receiver accepted
     failed: int = 0  # the others
-    delivery_seconds: list[float] = field(default_factory=list)
+    delivery: Spread | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +47,7 @@ class Activity:
     since: datetime
     is_whole_day: bool
     stretches: Sequence[Stretch]
+    delivery: Spread | None
 
 
 def last_day(connection: Connection, now: datetime) -> Activity:
@@ -49,22 +59,32 @@ def last_day(connection: Connection, now: datetime) -> Activity:
     length = (now - since) / STRETCHES
     stretches = [Stretch(starts_at=since + length * number) for number in range(STRETCHES)]
 
-    def at(instant: datetime) -> Stretch:
-        number = int((instant - since) / length)
-        return stretches[min(max(number, 0), STRETCHES - 1)]
+    def number(instant: datetime) -> int:
+        return min(max(int((instant - since) / length), 0), STRETCHES - 1)
 
+    seconds: dict[int, list[float]] = defaultdict(list)
     for row in rows:
-        at(row.created_at).registered += 1
+        stretches[number(row.created_at)].registered += 1
         if row.ended_at is not None:
-            at(row.ended_at).ended[row.outcome] += 1
+            stretches[number(row.ended_at)].ended[row.outcome] += 1
         if row.state == State.DELIVERED and row.settled_at and row.ended_at:
-            at(row.settled_at).delivery_seconds.append((row.settled_at - row.ended_at).total_seconds())
+            seconds[number(row.settled_at)].append((row.settled_at - row.ended_at).total_seconds())
     for started_at, error in connection.execute(_ATTEMPTS, {"ids": [row.id for row in rows]}):
         if error is None:
-            at(started_at).delivered += 1
+            stretches[number(started_at)].delivered += 1
         else:
-            at(started_at).failed += 1
-    return Activity(since=since, is_whole_day=is_whole_day, stretches=stretches)
+            stretches[number(started_at)].failed += 1
+    for index, each in seconds.items():
+        stretches[index].delivery = _spread(each)
+    delivery = _spread([each for some in seconds.values() for each in some])
+    return Activity(since=since, is_whole_day=is_whole_day, stretches=stretches, delivery=delivery)
+
+
+def _spread(seconds: Sequence[float]) -> Spread | None:
+    if not seconds:
+        return None
+    cuts = quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 19
+    return Spread(p50=cuts[9], p95=cuts[18])
 
 
 _NEWEST = (

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import quantiles
 
 from bridge.core.watch import Outcome
 from bridge.db.activity import Activity, Stretch
@@ -37,14 +36,6 @@ class Chart:
 
     bars: Sequence[Bar]
     most: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
-    """Within how many seconds half of something happened, and 95 % of it."""
-
-    p50: float
-    p95: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,17 +105,9 @@ def _clock(instant: datetime) -> str:
     return f"from {instant:%H:%M} UTC"
 
 
-def spread(seconds: Sequence[float]) -> Spread | None:
-    """Return the median and the 95th percentile; None without any."""
-    if not seconds:
-        return None
-    cuts = quantiles(seconds, n=20, method="inclusive") if len(seconds) > 1 else [seconds[0]] * 19
-    return Spread(p50=cuts[9], p95=cuts[18])
-
-
 def delivery(activity: Activity) -> Lines | None:
     """Draw how long callbacks took from a task's end to its delivery; None when none was delivered."""
-    spreads = [spread(each.delivery_seconds) for each in activity.stretches]
+    spreads = [each.delivery for each in activity.stretches]
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None

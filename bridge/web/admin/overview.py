@@ -48,7 +48,7 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
         "outcomes": {outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         "delivered": sum(each.delivered for each in day.stretches),
         "failed": sum(each.failed for each in day.stretches),
-        "delivery": charts.spread([each for stretch in day.stretches for each in stretch.delivery_seconds]),
+        "delivery": day.delivery,
         "detection": (quantile(detections, 0.5), quantile(detections, 0.95)),
         "registered_chart": charts.registered(day),
         "ended_chart": charts.ended(day),
