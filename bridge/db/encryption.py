@@ -60,6 +60,7 @@ class Cipher:
         """Return keys for signing, one derived from each of the keys, newest first; other purposes have other ones."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
 
+
 def check_keys(connection: Connection, cipher: Cipher) -> None:
     """Raise WrongSecretKey when this database's secrets were encrypted with other keys."""
     new = dialect_insert(connection, canaries).values(id=1, token=cipher.encrypt(KNOWN_TEXT))

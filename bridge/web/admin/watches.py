@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 from bridge.db.watch_lists import Filters
 from bridge.steps import changes
 from bridge.web.admin.blueprint import admin, call, page, show
-from bridge.web.api.changes import Redelivery, redeliver_watches
+from bridge.web.api.changes import BulkRedelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
 from bridge.web.operations import WATCH_ID
@@ -121,5 +121,5 @@ def redeliver_all() -> Response:
     return redirect(_url(_filters(_given())), 303)
 
 
-def _redelivery() -> Redelivery | Problem:
-    return validated(Redelivery, _filters(_given()))
+def _redelivery() -> BulkRedelivery | Problem:
+    return validated(BulkRedelivery, _filters(_given()))
