@@ -1,5 +1,6 @@
 """Who may call what: every operation, with every kind of key."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -94,7 +95,9 @@ def test_another_clients_watch_is_not_found_whatever_is_asked(api: Api, operatio
 def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sqlite_api: Api) -> None:
     open_paths = {operation.path for operation in OPEN}
     assert open_paths == {"/healthz", "/readyz"}
-    served = {rule.rule for rule in sqlite_api.app.url_map.iter_rules() if not rule.rule.startswith("/v1/")}
+    rules = {rule.rule: rule for rule in sqlite_api.app.url_map.iter_rules()}
+    page = {path for path in rules if path == "/admin" or path.startswith("/admin/")}
+    served = {path for path in rules.keys() - page if not path.startswith("/v1/")}
     assert served == open_paths | {
         "/metrics",
         "/openapi.json",
@@ -103,6 +106,12 @@ def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sq
         "/problems/<name>",
         "/static/<path:filename>",
     }
+    for path in page - {"/admin/sign-in"}:
+        address = re.sub("<.+?>", "x", re.sub(r"<any\((\w+).+?>", r"\1", path))
+        for method in {"GET", "POST"} & (rules[path].methods or set()):
+            answer = sqlite_api.nobody.send(method, address)
+            # A form without the page's own token is refused before anybody asks who sends it.
+            assert (path, answer.status_code) == (path, 303 if method == "GET" else 400)
 
 
 @pytest.mark.parametrize(
