@@ -20,6 +20,7 @@ from bridge.core.quota import Rate
 from bridge.db import encryption, key_file, migrations
 from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.db.claims import Claimant
+from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.db.engine import connection_limit, open_engine, reading
 from bridge.http import descriptors
@@ -31,7 +32,7 @@ from bridge.settings import Settings
 from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.poll import Polls
-from bridge.worker.clock import Clock
+from bridge.worker.clock import Clock, CountersClock
 from bridge.worker.loop import Worker
 
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
@@ -172,7 +173,18 @@ class Bridge:
             hubspot=HubSpot(self._transport, self._tokens, ask_seconds=ERRAND_SECONDS),
             clock=now,
             lease_seconds=self._settings.lease_seconds,
+            counters=self.counters,
         )
+
+    @cached_property
+    def counters(self) -> Counters:
+        """What this process counts."""
+        return Counters()
+
+    @cached_property
+    def counters_clock(self) -> CountersClock:
+        """What adds the counts to the database."""
+        return CountersClock(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property
     def clock(self) -> Clock:
@@ -202,6 +214,7 @@ class Bridge:
             worker_id=worker_id,
             concurrency=settings.concurrency,
             clock=now,
+            counters=self.counters,
         )
         return Clock(
             worker=worker,
@@ -209,6 +222,7 @@ class Bridge:
             now=now,
             retention_days=settings.retention_days,
             has_credentials=_environment_account(settings).has_credentials,
+            counters=self.counters,
         )
 
     @cached_property
@@ -222,6 +236,7 @@ class Bridge:
                 accounts=self.accounts,
                 callbacks=self.callbacks,
                 hubspot_calls=self.hubspot_calls,
+                counters=self.counters,
                 clock=now,
                 is_migrated=migrations.is_migrated,
                 watch_timeout_seconds=settings.watch_timeout_seconds,
@@ -269,7 +284,8 @@ class Bridge:
             log.warning("database_connections_few", needed=needed, allowed=allowed, hint=TOO_MANY_PROCESSES)
 
     def start_worker(self) -> None:
-        """Start the embedded worker, if the settings want one."""
+        """Start the embedded worker, if the settings want one, and save counts from now on."""
+        self.counters_clock.start()
         if self._settings.embedded_worker:
             self.clock.start()
 
@@ -279,9 +295,10 @@ class Bridge:
             self.clock.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker: at most 25 s after it began to wind down."""
+        """Stop the embedded worker, at most 25 s after it began to wind down, and save the last counts."""
         if self._settings.embedded_worker:
             self.clock.stop()
+        self.counters_clock.stop()
 
 
 def _environment_account(settings: Settings) -> Account:

@@ -11,6 +11,7 @@ from bridge.core.account_limits import AccountLimits
 from bridge.core.quota import Rate
 from bridge.db import breakers, daily_stats
 from bridge.db.accounts import Account, Accounts, Credentials
+from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.http.transport import Transport
 from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
@@ -68,6 +69,7 @@ def hubspot_calls(
         hubspot=HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth)),
         clock=clock,
         lease_seconds=60,
+        counters=Counters(),
     )
 
 

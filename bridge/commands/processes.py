@@ -49,9 +49,11 @@ def worker(_: argparse.Namespace) -> None:
     bridge.warn_at_start()
     hold_back_signals()
     cpu_affinity.keep_to_one()
+    bridge.counters_clock.start()
     bridge.clock.start()
     wait_for_signal()
     bridge.clock.stop()
+    bridge.counters_clock.stop()
 
 
 def serve(arguments: argparse.Namespace) -> None:

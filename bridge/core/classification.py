@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.instants import retry_after_seconds
@@ -30,6 +30,7 @@ STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of th
 class Unfinished:
     """The task goes on."""
 
+    result: ClassVar = "unfinished"
     status: str
     body: str
 
@@ -38,6 +39,7 @@ class Unfinished:
 class Ended:
     """The task has ended; `error` is a sentence unless it completed. `completed_at` if HubSpot says."""
 
+    result: ClassVar = "ended"
     status: str
     outcome: Outcome
     error: str | None
@@ -49,6 +51,7 @@ class Ended:
 class NoNews:
     """HubSpot answered well, and said nothing that we understand. `body` when it had a word."""
 
+    result: ClassVar = "no_news"
     reason: str
     status: str | None = None
     body: str | None = None
@@ -58,6 +61,7 @@ class NoNews:
 class Refused:
     """HubSpot itself, and nothing in front of it, says that it does not know the task."""
 
+    result: ClassVar = "refused"
     reason: str
 
 
@@ -68,6 +72,7 @@ class AccountAtFault:
     `scopes` is true when they work, and lack a scope: tasks of other kinds may be followed.
     """
 
+    result: ClassVar = "account_at_fault"
     reason: str
     scopes: bool = False
 
@@ -76,6 +81,7 @@ class AccountAtFault:
 class Throttled:
     """HubSpot wants the whole account to wait."""
 
+    result: ClassVar = "throttled"
     seconds: float
     reason: str
 
@@ -84,6 +90,7 @@ class Throttled:
 class Trouble:
     """HubSpot, or the way to it, is out of order."""
 
+    result: ClassVar = "trouble"
     reason: str
 
 

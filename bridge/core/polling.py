@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import sqrt
 from typing import Any, assert_never
 
@@ -18,7 +19,6 @@ from bridge.core.classification import (
     Unfinished,
     classify,
 )
-from bridge.core.detection_delay import delay_seconds
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import Kind
 from bridge.core.watch import Event, Outcome, Watch, advance
@@ -28,12 +28,14 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 class PollDecision:
     """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account.
 
-    `delay_seconds` is how long the task had been over, where HubSpot says.
+    `result` is what the answer was, in a word for the counters. `delay_seconds` is how long the task had been over,
+    where HubSpot says.
     """
 
     watch: Watch
     hubspot: str | None
     signal: AccountSignal
+    result: str
     delay_seconds: float | None = None
 
 
@@ -46,6 +48,8 @@ LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
 YOUNG_SECONDS = 120.0  # younger watches get half of a claim that the quota cuts short
 BACKOFF_JITTER = 0.2
+# No task was over for longer before it was noticed: an instant that says so is none of this task's.
+LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
@@ -94,34 +98,43 @@ def after_answer(
     `suspected`: HubSpot's refusals are likely the account's trouble, so that one task is not rejected for them soon.
     """
     classified = classify(kind, answer, now=now)
-    signal = signal_of(classified, watch.id)
+    decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
     asked = {"polls": watch.polls + 1, "last_polled_at": now}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
-            delay = delay_seconds(completed_at, now=now)
+            delay = _delay_seconds(completed_at, now=now)
             ended = end(watch, outcome, error, now=now, status=status, **asked)
-            return PollDecision(watch=ended, hubspot=body, signal=signal, delay_seconds=delay)
+            return decided(watch=ended, hubspot=body, delay_seconds=delay)
         case Unfinished(status=status, body=body):
             going = _unfinished(watch, status, asked, now=now, jitter=jitter)
-            return PollDecision(watch=going, hubspot=body, signal=signal)
+            return decided(watch=going, hubspot=body)
         case NoNews(reason=reason, status=status, body=body):
             asked |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
             going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), asked, now=now)
-            return PollDecision(watch=going, hubspot=body, signal=signal)
+            return decided(watch=going, hubspot=body)
         case Refused(reason=reason):
             refused = _refused(watch, reason, asked, suspected=suspected, now=now, jitter=jitter)
-            return PollDecision(watch=refused, hubspot=None, signal=signal)
+            return decided(watch=refused, hubspot=None)
         case Trouble(reason=reason):
             going = _back_off(watch, reason, asked, now=now, jitter=jitter)
-            return PollDecision(watch=going, hubspot=None, signal=signal)
+            return decided(watch=going, hubspot=None)
         case AccountAtFault(reason=reason):
             going = _stand_back(watch, reason, asked, now=now)
-            return PollDecision(watch=going, hubspot=None, signal=signal)
+            return decided(watch=going, hubspot=None)
         case Throttled(reason=reason):
             going = _go_on(watch, 0, asked | {"last_error": reason}, now=now)
-            return PollDecision(watch=going, hubspot=None, signal=signal)
+            return decided(watch=going, hubspot=None)
         case never:
             assert_never(never)
+
+
+def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | None:
+    """Return for how long a task had been over; None where HubSpot does not say, or nonsense."""
+    if completed_at is None:
+        return None
+    # The two clocks may differ a little.
+    seconds = max((now - completed_at).total_seconds(), 0.0)
+    return seconds if seconds <= LONGEST_WATCHED_SECONDS else None
 
 
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:

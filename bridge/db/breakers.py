@@ -13,7 +13,7 @@ from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.db import batches
 from bridge.db.dialect_sql import among, dialect_insert
-from bridge.db.tables import account_breakers, host_breakers
+from bridge.db.tables import account_breakers, host_breakers, is_state, watches
 
 # Which breaker a watch's next step depends on, by the watch's state: its account's, or its host's.
 BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
@@ -96,9 +96,12 @@ _HOSTS = select(host_breakers).where(among(host_breakers.c.name, "names"))
 
 
 def paused_hosts(connection: Connection) -> int:
-    """Return how many hosts are paused, or being probed."""
-    found = select(func.count()).select_from(host_breakers).where(host_breakers.c.paused_until.is_not(None))
-    return connection.execute(found).scalar_one()
+    """Return how many hosts are paused, or being probed, while callbacks to them wait."""
+    waits = select(watches.c.id).where(
+        is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
+    )
+    paused = host_breakers.c.paused_until.is_not(None), waits.exists()
+    return connection.execute(select(func.count()).select_from(host_breakers).where(*paused)).scalar_one()
 
 
 def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:

@@ -1,16 +1,15 @@
-"""What each account did in a day: requests, errors, and how late ends were noticed."""
+"""How many requests each account made in a day, and how many errors: HubSpot counts both by the day.
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+They are exact, unlike counters, because they are added in the transaction that saves what the requests brought.
+"""
+
+from collections.abc import Mapping
 from datetime import date
-from typing import Any
 
-from sqlalchemy import Connection, Row, Table, delete, select
+from sqlalchemy import Connection, delete, select
 
-from bridge.core.detection_delay import bound_of
 from bridge.db.dialect_sql import for_each_dialect
-from bridge.db.tables import account_days, account_delays
+from bridge.db.tables import account_days
 
 
 def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
@@ -21,7 +20,7 @@ def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]
         {"account": account, "day": day, "requests": requests, "errors": errors}
         for account, (requests, errors) in sorted(made.items())
     ]
-    connection.execute(_ADD_COUNTS[connection.dialect.name], rows)
+    connection.execute(_ADD[connection.dialect.name], rows)
 
 
 def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
@@ -30,69 +29,14 @@ def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
     return {row.account: (row.requests, row.errors) for row in rows}
 
 
-def _adding(table: Table, *names: str) -> dict[str, Any]:
-    """Return a statement that adds to what is there, for each dialect."""
-
-    def build(insert: Any) -> Any:
-        add = insert(table)
-        sums = {name: table.c[name] + add.excluded[name] for name in names}
-        return add.on_conflict_do_update(index_elements=list(table.primary_key), set_=sums)
-
-    return for_each_dialect(build)
-
-
-_ADD_COUNTS = _adding(account_days, "requests", "errors")
-_ADD_DELAYS = _adding(account_delays, "detections", "delay_seconds")
-
-
-def note_delays(connection: Connection, day: date, noticed: Mapping[str, Sequence[float]]) -> None:
-    """Add the delays, in seconds, with which each account's ends were noticed."""
-    rows = [
-        {
-            "account": account,
-            "day": day,
-            "bound_seconds": bound,
-            "detections": len(delays),
-            "delay_seconds": sum(delays),
-        }
-        for account, all_delays in sorted(noticed.items())
-        for bound, delays in sorted(_by_bound(all_delays).items())
-    ]
-    if rows:
-        connection.execute(_ADD_DELAYS[connection.dialect.name], rows)
-
-
-def _by_bound(delays: Sequence[float]) -> dict[float, list[float]]:
-    found: dict[float, list[float]] = defaultdict(list)
-    for delay in delays:
-        found[bound_of(delay)].append(delay)
-    return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delays:
-    """An account's day as a histogram: detections by upper bound, and the sum of the delays."""
-
-    detections: Mapping[float, int]
-    delay_seconds: float
-
-
-def delays(connection: Connection, day: date) -> dict[str, Delays]:
-    """Return each account's histogram of the day."""
-    rows = connection.execute(select(account_delays).where(account_delays.c.day == day)).all()
-    by_account: dict[str, list[Row[Any]]] = defaultdict(list)
-    for row in rows:
-        by_account[row.account].append(row)
-    return {
-        account: Delays(
-            detections={row.bound_seconds: row.detections for row in theirs},
-            delay_seconds=sum(row.delay_seconds for row in theirs),
-        )
-        for account, theirs in by_account.items()
-    }
+_ADD = for_each_dialect(
+    lambda insert: (add := insert(account_days)).on_conflict_do_update(
+        index_elements=list(account_days.primary_key),
+        set_={name: account_days.c[name] + add.excluded[name] for name in ("requests", "errors")},
+    )
+)
 
 
 def prune(connection: Connection, before: date) -> None:
     """Delete the days before this one."""
-    for table in (account_days, account_delays):
-        connection.execute(delete(table).where(table.c.day < before))
+    connection.execute(delete(account_days).where(account_days.c.day < before))

@@ -280,8 +280,28 @@ account_days = Table(
     Column("errors", Integer, nullable=False),
 )
 
+counters = Table(
+    "counters",  # see bridge/db/counters.py
+    metadata,
+    Column("hour", Instant, primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("labels", Text, primary_key=True),
+    Column("value", Float, nullable=False),
+    # Each process adds to the same rows every second.
+    postgresql_with={"fillfactor": 50},
+)
+
+watch_counts = Table(
+    "watch_counts",  # see bridge/db/watch_counts.py
+    metadata,
+    Column("state", Word(State), primary_key=True),
+    Column("watches", BigInteger, nullable=False),
+    Column("counted_at", Instant, nullable=False),
+)
+
+# This release neither reads nor writes it: the release before may still be at work. The next one drops it.
 account_delays = Table(
-    "account_delays",  # how late ends were noticed: a histogram a day
+    "account_delays",
     metadata,
     Column("account", String(64), primary_key=True),
     Column("day", Date, primary_key=True),
@@ -316,8 +336,9 @@ workers = Table(
     Column("has_credentials", Boolean, nullable=False, server_default=false()),
 )
 
+# As `account_delays`.
 worker_days = Table(
-    "worker_days",  # what all workers together did in a day
+    "worker_days",
     metadata,
     Column("day", Date, primary_key=True),
     Column("leases_lost", Integer, nullable=False),

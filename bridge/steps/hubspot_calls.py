@@ -10,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.core import account_limits, quota
 from bridge.core.account_limits import AccountLimits, AccountSignal, FinishedCall
+from bridge.core.counters import ACCOUNT_ERRORS, ACCOUNT_REQUESTS
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db import breakers as store
 from bridge.db.accounts import Account, Accounts
+from bridge.db.counters import Counters
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
 
@@ -43,11 +45,13 @@ class HubSpotCalls:
         hubspot: HubSpot,
         clock: Callable[[], datetime],
         lease_seconds: float,
+        counters: Counters,
     ) -> None:
         self.engine = engine
         self.hubspot = hubspot
         self.clock = clock
         self._accounts = accounts
+        self._counters = counters
         self._lease = timedelta(seconds=lease_seconds)
 
     def acquire(self, name: str) -> Account | NotNow:
@@ -110,6 +114,9 @@ class HubSpotCalls:
                     account_feedback.retry(connection, account.name, now)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
+        else:
+            self._counters.inc(ACCOUNT_REQUESTS, account.name, by=finished.requests)
+            self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)
 
 
 def _not_now(account: Account, held: AccountLimits, now: datetime) -> NotNow | None:

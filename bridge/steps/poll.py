@@ -14,7 +14,7 @@ from bridge.core.fairness import Due, Lane
 from bridge.core.kinds import KINDS
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
-from bridge.db import claims, daily_stats, housekeeping
+from bridge.db import claims, housekeeping
 from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.due_lanes import DueLanes
 from bridge.hubspot.client import HubSpot
@@ -177,13 +177,9 @@ class Polls:
     def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
         """Save what polls tell about their accounts, whoever the watches belong to by now."""
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
-        delays: dict[str, list[float]] = defaultdict(list)
         for d in done:
             finished[d.job.account.name].append(d.finished)
-            if d.polled.delay_seconds is not None:
-                delays[d.job.account.name].append(d.polled.delay_seconds)
         account_feedback.record_calls(connection, finished, now)
-        daily_stats.note_delays(connection, now.date(), delays)
 
 
 def _granted(

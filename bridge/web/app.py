@@ -59,12 +59,12 @@ def create_app(parts: Dependencies) -> Flask:
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
-    add_request_log(app)
+    add_request_log(app, parts.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     server = Server(
         parts=parts,
         door=Authenticator(parts.engine, parts.admin_key),
-        registrar=Registrar(parts.engine, parts.open_watch_limit, parts.clock),
+        registrar=Registrar(parts.engine, parts.open_watch_limit, parts.clock, parts.counters),
     )
     operations = [operation for resource in RESOURCES for operation in resource.operations]
     for operation in operations:

@@ -7,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from bridge.db.accounts import Accounts
+from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.http.callbacks import CallbackSender
 from bridge.steps.hubspot_calls import HubSpotCalls
@@ -27,6 +28,7 @@ class Dependencies:
     accounts: Accounts
     callbacks: CallbackSender
     hubspot_calls: HubSpotCalls
+    counters: Counters
     clock: Callable[[], datetime]
     is_migrated: Callable[[Connection], bool]
     watch_timeout_seconds: float

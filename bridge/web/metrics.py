@@ -1,8 +1,8 @@
 """The bridge's figures as Prometheus takes them. The database is asked whenever they are."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from math import inf
+from itertools import accumulate, product
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -15,23 +15,21 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from bridge import __version__
-from bridge.core.detection_delay import BOUNDS_SECONDS
-from bridge.core.watch import SETTLED, Outcome, State
-from bridge.db import breakers, housekeeping, lost_leases, watch_lists
+from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
+from bridge.db import breakers, counters, housekeeping, watch_counts
+from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
+from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
 from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
 
 ALIVE = timedelta(seconds=60)
 
-COUNTED = "Counted since midnight UTC: there it falls to 0, which Prometheus takes for a restart."
 DROPPED = (
     "Log lines that could not be written to standard error, or not be rendered, since the process started that "
     "answers this: of it alone, because others may have another standard error."
 )
-
-_Accounts = Sequence[AccountFigures]
 
 
 class Figures(Collector):
@@ -46,32 +44,28 @@ class Figures(Collector):
         yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
         yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
         with reading(self._parts.engine) as connection:
-            yield from _watches(connection)
+            yield _watches(connection)
             yield _oldest_due(late_seconds(connection, None, self._now))
-            yield _workers(connection, self._now)
+            yield from _workers(connection, self._now)
             yield _hosts(connection)
-            yield _losses(connection, self._now)
+            totals = counters.totals(connection)
             accounts = of_accounts(connection, self._parts.accounts, self._now)
         yield from _gauges(accounts)
-        yield from _counters(accounts)
-        yield _delays(accounts)
+        known = {"account": [account.name for account in accounts]}
+        yield from (_counter(counter, totals, known) for counter in COUNTERS)
+        yield from (_histogram(histogram, totals, known) for histogram in HISTOGRAMS)
 
 
-def _watches(connection: Connection) -> Iterator[Metric]:
-    tally = watch_lists.tally(connection, None)
-    states = {str(state): sum(n for (s, _), n in tally.items() if s is state) for state in State}
-    yield _labelled(GaugeMetricFamily("bridge_watches", "Watches, by state.", labels=["state"]), states)
-    settled = {
-        str(outcome): sum(n for (s, o), n in tally.items() if o is outcome and s in SETTLED)
-        for outcome in Outcome
-    }
-    told = "Watches that are delivered or undelivered, by outcome, until they are old enough to be deleted."
-    yield _labelled(GaugeMetricFamily("bridge_watches_settled", told, labels=["outcome"]), settled)
+def _watches(connection: Connection) -> Metric:
+    told = f"Watches, by state, as they were counted within the last {COUNTED_EVERY.seconds} s or so."
+    counts = watch_counts.read(connection)
+    return _labelled(GaugeMetricFamily("bridge_watches", told, labels=["state"]), counts)
 
 
-def _labelled(family: GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
+def _labelled(family: GaugeMetricFamily, values: Mapping[str, float | None]) -> Metric:
     for label, value in values.items():
-        family.add_metric([label], value)
+        if value is not None:
+            family.add_metric([label], value)
     return family
 
 
@@ -81,28 +75,28 @@ def _oldest_due(late: Mapping[str, float | None]) -> Metric:
     return _labelled(family, {step: seconds or 0.0 for step, seconds in late.items()})
 
 
-def _workers(connection: Connection, now: datetime) -> Metric:
+def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
     alive = housekeeping.alive(connection, since=now - ALIVE)
     told = f"Workers that gave a sign of life within {ALIVE.seconds} s."
-    return GaugeMetricFamily("bridge_workers", told, value=alive)
+    yield GaugeMetricFamily("bridge_workers", told, value=alive)
+    told = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
+    newest = housekeeping.last_tick(connection)
+    yield GaugeMetricFamily(
+        "bridge_worker_heartbeat_timestamp_seconds", told, value=newest.timestamp() if newest else 0
+    )
 
 
 def _hosts(connection: Connection) -> Metric:
     paused = breakers.paused_hosts(connection)
     return GaugeMetricFamily(
-        "bridge_hosts_paused", "Receivers' hosts that fail, and are probed.", value=paused
+        "bridge_hosts_paused",
+        "Receivers' hosts that fail and are probed, while callbacks to them wait.",
+        value=paused,
     )
 
 
-def _losses(connection: Connection, now: datetime) -> Metric:
-    told = f"Results that came too late to be saved: another had taken over, or nobody wanted them. {COUNTED}"
-    return CounterMetricFamily(
-        "bridge_leases_lost_total", told, value=lost_leases.counted(connection, now.date())
-    )
-
-
-# What is told of each account: names, what they mean, and where the value comes from. No label but the account.
-_ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float]], ...] = (
+# What is told of each account as it is now: names, what they mean, and where the value comes from.
+_ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float | None]], ...] = (
     ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (
         "bridge_account_allowed_requests_per_second",
@@ -110,49 +104,54 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float]], ...] 
         lambda a: a.requests_per_second,
     ),
     (
+        "bridge_account_headroom_ratio",
+        "How much of its share of the burst limit the bridge may use, 0.05 to 1, by what HubSpot says is left.",
+        lambda a: a.usage.headroom,
+    ),
+    (
+        "bridge_account_daily_requests_left",
+        "Requests that HubSpot still allows the account today, as its newest answer said. None when it does not say.",
+        lambda a: a.usage.daily_remaining,
+    ),
+    (
         "bridge_account_error_ratio",
         "Errors among the requests since midnight UTC; HubSpot asks for less than 0.05.",
         lambda a: a.errors_share,
     ),
 )
-_ACCOUNT_COUNTERS: tuple[tuple[str, str, Callable[[AccountFigures], float]], ...] = (
-    ("bridge_account_requests_total", f"Requests to HubSpot. {COUNTED}", lambda a: a.requests),
-    (
-        "bridge_account_errors_total",
-        f"Requests to HubSpot that were answered with anything but a 2xx, or not at all. {COUNTED}",
-        lambda a: a.errors,
-    ),
-)
 
 
-def _gauges(accounts: _Accounts) -> Iterator[Metric]:
+def _gauges(accounts: Sequence[AccountFigures]) -> Iterator[Metric]:
     for name, told, value in _ACCOUNT_GAUGES:
         family = GaugeMetricFamily(name, told, labels=["account"])
         yield _labelled(family, {account.name: value(account) for account in accounts})
 
 
-def _counters(accounts: _Accounts) -> Iterator[Metric]:
-    for name, told, value in _ACCOUNT_COUNTERS:
-        family = CounterMetricFamily(name, told, labels=["account"])
-        for account in accounts:
-            family.add_metric([account.name], value(account))
-        yield family
-
-
-def _delays(accounts: _Accounts) -> Metric:
-    told = f"How long tasks had been over when the bridge noticed. {COUNTED}"
-    family = HistogramMetricFamily("bridge_detection_delay_seconds", told, labels=["account"])
-    for account in accounts:
-        buckets = _buckets(account.delays.detections)
-        family.add_metric([account.name], buckets, sum_value=account.delays.delay_seconds)
+def _counter(counter: Counter, totals: Counts, known: Mapping[str, Sequence[str]]) -> Metric:
+    family = CounterMetricFamily(counter.name, counter.help, labels=list(counter.labels))
+    found = totals.of(counter)
+    for labels in _all_labels(counter, found, known):
+        family.add_metric(labels, found.get(labels, 0.0))
     return family
 
 
-def _buckets(detections: Mapping[float, int]) -> list[tuple[str, float]]:
-    """Return the counts up to each bound, as the format wants them."""
-    counted = 0
-    buckets = []
-    for bound in BOUNDS_SECONDS:
-        counted += detections.get(bound, 0)
-        buckets.append(("+Inf" if bound == inf else str(bound), float(counted)))
-    return buckets
+def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequence[str]]) -> Metric:
+    family = HistogramMetricFamily(histogram.name, histogram.help, labels=list(histogram.labels))
+    found = totals.buckets(histogram)
+    for labels in _all_labels(histogram, found, known):
+        counted = found.get(labels, Buckets())
+        up_to = accumulate(counted.counts.get(bound, 0.0) for bound in histogram.bounds)
+        bounds = (bound_text(bound) for bound in histogram.bounds)
+        family.add_metric(labels, list(zip(bounds, up_to, strict=True)), sum_value=counted.sum_seconds)
+    return family
+
+
+def _all_labels(
+    metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
+) -> list[Labels]:
+    """Return the values of the labels: those that were counted, and those that may be.
+
+    A series must begin with 0: Prometheus does not see a rise in the first value that it is told.
+    """
+    expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
+    return sorted({*found, *expected})

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine
 
+from bridge.core.counters import REGISTRATIONS
+from bridge.db.counters import Counters
 from bridge.db.engine import reading
 from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, Result, register
@@ -36,8 +38,9 @@ class Registrar:
     reserved between the look at the limit and the registration.
     """
 
-    def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime]) -> None:
+    def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
         self.limit = limit
+        self._counters = counters
         self._engine = engine
         self._clock = clock
         self._lock = threading.Lock()
@@ -95,8 +98,8 @@ class Registrar:
 
     def _register(self, wanted: Sequence[Registration]) -> list[Result]:
         results = register(self._engine, wanted, now=self._clock())
+        new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:
-            for registration, result in zip(wanted, results, strict=True):
-                if isinstance(result, Registered) and result.new:
-                    self._added[registration.client] += 1
+            self._added.update(watch.client for watch in new)
+        self._counters.inc(REGISTRATIONS, by=len(new))
         return results

@@ -1,12 +1,17 @@
-"""An id for each request, and a log line for each answer."""
+"""An id for each request; a log line and a count for each answer."""
 
 import re
 import time
+from functools import partial
+from http import HTTPMethod
 from secrets import token_hex
 
 import structlog
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from bridge.core.counters import API_DURATION, API_REQUESTS
+from bridge.db.counters import Counters
 
 log = structlog.get_logger()
 
@@ -15,12 +20,16 @@ HEADER = "X-Request-Id"
 _SANE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # These are asked for every few seconds, by machines.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset(HTTPMethod)
 
 
-def add_request_log(app: Flask) -> None:
-    """Give every request of the application its id and its line. To be called before anything else is added."""
+def add_request_log(app: Flask, counters: Counters) -> None:
+    """Give every request of the application its id, its line and its count.
+
+    To be called before anything else is added.
+    """
     app.before_request(_begin)
-    app.after_request(_end)
+    app.after_request(partial(_end, counters))
 
 
 def new_request_id() -> str:
@@ -37,17 +46,22 @@ def _begin() -> None:
     bind_contextvars(request_id=g.request_id)
 
 
-def _end(response: Response) -> Response:
+def _end(counters: Counters, response: Response) -> Response:
     response.headers[HEADER] = g.request_id
     # As the OpenAPI document writes it.
     route = re.sub(r"<\w+:(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None
+    seconds = time.monotonic() - g.began_at
+    # Clients may make up methods and paths; what they are counted by must stay few.
+    counted = (request.method if request.method in _METHODS else "other", route or "none")
+    counters.inc(API_REQUESTS, *counted, f"{response.status_code // 100}xx")
+    counters.observe(API_DURATION, seconds, *counted)
     if route not in _UNLOGGED:
         log.info(
             "request",
             method=request.method,
             route=route,
             status=response.status_code,
-            duration_ms=round((time.monotonic() - g.began_at) * 1000),
+            duration_ms=round(seconds * 1000),
             client=g.get("client"),
         )
     clear_contextvars()

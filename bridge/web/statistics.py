@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 
 from sqlalchemy import Connection
 
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.core.detection_delay import quantile
+from bridge.core.counters import DETECTION_DELAY
 from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
-from bridge.db import breakers, daily_stats, readiness, watch_lists
+from bridge.db import breakers, counters, daily_stats, readiness, watch_lists
 from bridge.db.accounts import Accounts
-from bridge.db.daily_stats import Delays
 
 STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
@@ -27,26 +26,22 @@ class AccountFigures:
 
     name: str
     breaker: CircuitBreaker
+    usage: Usage
     requests_per_second: float
     daily_remaining: int | None
     requests: int
     errors: int
-    delays: Delays
 
     @property
     def errors_share(self) -> float:
         """The share of the requests that ended in an error; HubSpot asks for less than 0.05."""
         return self.errors / self.requests if self.requests else 0.0
 
-    def delay_seconds(self, share: float) -> float | None:
-        """Return within how many seconds this share of the ends was noticed; None when there was none."""
-        return quantile(self.delays.detections, share)
-
 
 def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountFigures]:
     """Return the figures of every account that is set."""
     held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
-    counted, delays = daily_stats.counts(connection, now.date()), daily_stats.delays(connection, now.date())
+    counted = daily_stats.counts(connection, now.date())
     figures = []
     for name, account in accounts.every(connection).items():
         usage = held.get(name, AccountLimits()).usage
@@ -55,11 +50,11 @@ def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> li
             AccountFigures(
                 name=name,
                 breaker=paused.get(name, CircuitBreaker()),
+                usage=usage,
                 requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
                 daily_remaining=_of_today(usage, now),
                 requests=requests,
                 errors=errors,
-                delays=delays.get(name, Delays(detections={}, delay_seconds=0.0)),
             )
         )
     return figures
@@ -68,6 +63,13 @@ def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> li
 def _of_today(usage: Usage, now: datetime) -> int | None:
     seen_at = usage.observed_at
     return usage.daily_remaining if seen_at and seen_at.date() == now.date() else None
+
+
+def detections_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
+    """Return, for each account, how many ends were noticed since midnight UTC, by the bounds of DETECTION_DELAY."""
+    midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
+    today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
+    return {account: buckets.counts for (account,), buckets in today.items()}
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:

@@ -1,6 +1,6 @@
 """The clock: APScheduler drives the steps. What is due is in the tables, never in its job store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -10,7 +10,10 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 
-from bridge.db import daily_stats, housekeeping, keyed_requests, lost_leases
+from bridge.core.counters import ENDED
+from bridge.core.watch import Outcome
+from bridge.db import counters, daily_stats, housekeeping, keyed_requests, watch_counts
+from bridge.db.counters import Counters
 from bridge.db.engine import AWAY
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
@@ -19,7 +22,9 @@ log = structlog.get_logger()
 
 STOP_SECONDS = 22.0  # gunicorn kills its workers 25 s after SIGTERM, Heroku 30 s
 OVERDUE_SECONDS = 1
+FLUSH_SECONDS = 1
 HEARTBEAT_SECONDS = 10
+RECOUNT_SECONDS = 15
 PRUNE_SECONDS = 600
 DAYS_KEPT = timedelta(days=90)
 PRUNE_BATCH = 500  # a long transaction would hold up the others
@@ -36,6 +41,7 @@ class Clock:
         now: Callable[[], datetime],
         retention_days: int,
         has_credentials: bool,
+        counters: Counters,
     ) -> None:
         """`has_credentials`: whether this process's environment has those of the account `default`."""
         self._worker = worker
@@ -43,21 +49,16 @@ class Clock:
         self._now = now
         self._retention = timedelta(days=retention_days)
         self._has_credentials = has_credentials
+        self._counters = counters
         self._stopping = False
-        # Each job has a thread of its own, so that none waits for another.
         jobs = {
             worker.drain: TICK_SECONDS,
-            self._unless_away(self._time_out): OVERDUE_SECONDS,
-            self._unless_away(self._beat): HEARTBEAT_SECONDS,
-            self._unless_away(self._prune): PRUNE_SECONDS,
+            _unless_away(self._time_out): OVERDUE_SECONDS,
+            _unless_away(self._beat): HEARTBEAT_SECONDS,
+            _unless_away(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
+            _unless_away(self._prune): PRUNE_SECONDS,
         }
-        self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(len(jobs))},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-            timezone="UTC",
-        )
-        for job, seconds in jobs.items():
-            self._scheduler.add_job(job, "interval", seconds=seconds, next_run_time=self._now())
+        self._scheduler = _scheduler(jobs, now)
 
     def start(self) -> None:
         """Begin to tick."""
@@ -86,18 +87,9 @@ class Clock:
             log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
 
-    def _unless_away(self, job: Callable[[], None]) -> Callable[[], None]:
-        """The shifts tell that the database is away; the chores just come again."""
-
-        def chore() -> None:
-            with suppress(*AWAY):
-                job()
-
-        return chore
-
     def _time_out(self) -> None:
-        while not self._stopping and time_out_overdue(self._engine, self._now()):
-            pass
+        while not self._stopping and (ended := time_out_overdue(self._engine, self._now())):
+            self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
         """Tell the others that this worker is alive: only while its shifts really go on."""
@@ -112,9 +104,8 @@ class Clock:
         self._in_batches(housekeeping.prune_breakers)
         self._in_batches(keyed_requests.prune)
         with self._engine.begin() as connection:
-            before = (self._now() - DAYS_KEPT).date()
-            daily_stats.prune(connection, before)
-            lost_leases.prune(connection, before)
+            daily_stats.prune(connection, (self._now() - DAYS_KEPT).date())
+            counters.prune(connection, self._now())
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
         """Prune until nothing is left to, or until the clock is to stop: the rest can wait."""
@@ -122,3 +113,44 @@ class Clock:
         while deleted == PRUNE_BATCH and not self._stopping:
             with self._engine.begin() as connection:
                 deleted = prune(connection, self._now(), limit=PRUNE_BATCH)
+
+
+class CountersClock:
+    """Adds what its process has counted to the database, every second and at the stop. Every process has one."""
+
+    def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
+        self._flush = _unless_away(lambda: counters.flush(engine, now()))
+        self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, now)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Add what is left. To be called when nothing more is counted."""
+        if self._scheduler.running:
+            self._scheduler.shutdown()
+        self._flush()
+
+
+def _scheduler(jobs: Mapping[Callable[[], None], float], now: Callable[[], datetime]) -> BackgroundScheduler:
+    """Return what runs each of the jobs at once, and again every so many seconds."""
+    # Each has a thread of its own, so that none waits for another.
+    scheduler = BackgroundScheduler(
+        executors={"default": ThreadPoolExecutor(len(jobs))},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        timezone="UTC",
+    )
+    for job, seconds in jobs.items():
+        scheduler.add_job(job, "interval", seconds=seconds, next_run_time=now())
+    return scheduler
+
+
+def _unless_away(job: Callable[[], None]) -> Callable[[], None]:
+    """The shifts tell that the database is away; the chores just come again."""
+
+    def chore() -> None:
+        with suppress(*AWAY):
+            job()
+
+    return chore

@@ -17,10 +17,12 @@ from sqlalchemy import Connection, Engine
 from bridge.core import fairness as sharing
 from bridge.core.fairness import Lane
 from bridge.core.watch import State, Watch
-from bridge.db import claims, lost_leases
+from bridge.db import claims
+from bridge.db.counters import Counters
 from bridge.db.engine import AWAY, reading
 from bridge.steps import deliver, poll
 from bridge.worker.pool import Done, Job, WorkerPool
+from bridge.worker.results import tell
 
 log = structlog.get_logger()
 
@@ -47,8 +49,10 @@ class Worker:
         worker_id: str,
         concurrency: int,
         clock: Callable[[], datetime],
+        counters: Counters,
     ) -> None:
         self.id = worker_id
+        self._counters = counters
         self._engine = engine
         self._polls = polls
         self._deliveries = deliveries
@@ -198,9 +202,9 @@ class Worker:
                 self._deliveries.learn(connection, attempted, now)
             if polled:
                 self._polls.learn(connection, polled, now)
-            lost_leases.count(connection, now.date(), len(results) - len(kept))
             jobs = self._next_jobs(connection, kept, now)
-        _tell(done, kept)
+        # Only now it is certain.
+        tell(self._counters, done, kept)
         return list(jobs)
 
     def _handed_on(
@@ -227,22 +231,3 @@ class Worker:
 
 def _of(state: State, shares: dict[Lane, int]) -> dict[str, int]:
     return {name: count for (of, name), count in shares.items() if of is state}
-
-
-def _tell(done: Sequence[Done], kept: Sequence[claims.Result]) -> None:
-    ids = {result.watch.id for result in kept}
-    for late in (d.job.watch for d in done if d.job.watch.id not in ids):
-        log.warning("lease_lost", watch=late.id, state=late.state)
-    for result in kept:
-        watch = result.watch
-        if result.attempt is not None:
-            log.info(
-                "callback_attempted",
-                watch=watch.id,
-                number=result.attempt.number,
-                status_code=result.attempt.status_code,
-                error=result.attempt.error,
-                state=watch.state,
-            )
-        elif watch.outcome is not None:
-            log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)

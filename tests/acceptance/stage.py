@@ -12,9 +12,10 @@ from structlog.testing import LogCapture
 from bridge import sandbox
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import breakers, housekeeping
+from bridge.db import breakers, housekeeping, watch_counts
 from bridge.db.accounts import Accounts, Credentials
 from bridge.db.claims import Claimant
+from bridge.db.counters import Counters
 from bridge.db.engine import open_engine, reading
 from bridge.db.migrations import is_migrated
 from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
@@ -48,6 +49,7 @@ class Stage:
     receiver: Peer
     worker: Worker
     admin: Caller
+    counters: Counters
     logged: LogCapture
 
     def register(self, task_id: str, *, path: str | None = None, **others: Any) -> dict[str, Any]:
@@ -64,6 +66,11 @@ class Stage:
             with self.engine.begin() as connection:
                 housekeeping.beat(connection, WORKER, self.clock())
             self.worker.drain()
+
+    def flush(self) -> None:
+        """Save what was counted, and count the watches, as processes do again and again."""
+        self.counters.flush(self.engine, self.clock())
+        watch_counts.recount(self.engine, self.clock())
 
     def watch(self, watch_id: str) -> dict[str, Any]:
         return members(self.admin.get(f"/v1/watches/{watch_id}"))
@@ -126,6 +133,7 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
             "accounts": Accounts(default, a_cipher()),
             "hubspot": _asking(closing, engine, clock, setting.timeout_seconds),
             "clock": clock,
+            "counters": Counters(),
         }
         yield Stage(
             clock=clock,
@@ -134,6 +142,7 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
             receiver=receiver,
             worker=_worker(closing, **shared),
             admin=_admin(closing, url, open_watch_limit=setting.open_watch_limit, **shared),
+            counters=shared["counters"],
             logged=logged,
         )
 
@@ -152,7 +161,13 @@ def _asking(closing: ExitStack, engine: Engine, clock: SteppedClock, timeout_sec
 
 
 def _worker(
-    closing: ExitStack, *, engine: Engine, accounts: Accounts, hubspot: HubSpot, clock: SteppedClock
+    closing: ExitStack,
+    *,
+    engine: Engine,
+    accounts: Accounts,
+    hubspot: HubSpot,
+    clock: SteppedClock,
+    counters: Counters,
 ) -> Worker:
     callbacks = a_sender()
     closing.callback(callbacks.close)
@@ -166,6 +181,7 @@ def _worker(
         worker_id=WORKER,
         concurrency=8,
         clock=clock,
+        counters=counters,
     )
 
 
@@ -178,10 +194,16 @@ def _admin(
     accounts: Accounts,
     hubspot: HubSpot,
     clock: SteppedClock,
+    counters: Counters,
 ) -> Caller:
     """Whoever holds the admin's key to a REST API over the same parts."""
     hubspot_calls = HubSpotCalls(
-        engine=engine, accounts=accounts, hubspot=hubspot, clock=clock, lease_seconds=LEASE_SECONDS
+        engine=engine,
+        accounts=accounts,
+        hubspot=hubspot,
+        clock=clock,
+        lease_seconds=LEASE_SECONDS,
+        counters=counters,
     )
     api = serving(
         url,
@@ -190,6 +212,7 @@ def _admin(
         accounts=accounts,
         hubspot_calls=hubspot_calls,
         clock=clock,
+        counters=counters,
         is_migrated=is_migrated,
         open_watch_limit=open_watch_limit,
     )

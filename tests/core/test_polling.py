@@ -1,5 +1,7 @@
 """When HubSpot is asked again, and who is asked first when not all can be."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -156,3 +158,29 @@ def test_every_gap_is_within_its_bounds(*, age_seconds: float, jitter: float, st
     assert due_at is not None
     expected = gap(0 if starts else age_seconds)
     assert 0.899 * expected <= (due_at - NOW).total_seconds() <= 1.101 * expected
+
+
+@pytest.mark.parametrize(
+    ("completed_at", "delay_seconds"),
+    [
+        ("2026-11-21T11:59:56.500Z", 3.5),
+        ("2026-11-21T12:59:57+01:00", 3),
+        ("2026-11-21T12:00:09Z", 0),  # HubSpot's clock may be ahead of ours
+        ("2026-10-22T12:00:00Z", 30 * 86_400),
+        ("2026-10-22T11:59:59Z", None),  # before any watch of today's began
+        ("0001-01-01T00:00:00Z", None),
+        ("2026-11-21T11:59:56", None),  # of some time zone
+        ("yesterday", None),
+        (1_795_262_396_500, None),
+        (None, None),
+    ],
+)
+def test_the_delay_counts_from_when_hubspot_says_that_the_task_was_over(
+    completed_at: Any, delay_seconds: float | None
+) -> None:
+    body = {"status": "COMPLETE", "result": {"id": "1"}, "completedAt": completed_at}
+    assert asked(an_answer(200, body)).delay_seconds == delay_seconds
+
+
+def test_an_end_of_which_hubspot_does_not_say_when_it_was_has_no_delay() -> None:
+    assert asked(an_answer(200, {"status": "CANCELED"})).delay_seconds is None

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, insert, select
 
 from bridge.core.watch import State, Watch, redeliver
-from bridge.db import breakers, claims, housekeeping, lost_leases, watches
+from bridge.db import breakers, claims, housekeeping, watches
 from bridge.db.engine import open_engine
 from bridge.db.tables import answers, attempts, host_breakers
 from bridge.db.tables import watches as table
@@ -18,7 +18,6 @@ from tests.db.claiming import added, claim, delivered, due, saved
 from tests.makers import NOW, later
 from tests.postgres import someone_waits
 from tests.reliability.waiting import until
-from tests.threads import at_once
 
 RETENTION = timedelta(days=30)
 TODAY = NOW.date()
@@ -177,17 +176,3 @@ def test_a_worker_that_died_long_ago_is_forgotten(engine: Engine) -> None:
         housekeeping.beat(connection, "alive", later(86_401))
         housekeeping.leave(connection, "alive")
         assert housekeeping.last_tick(connection) is None
-
-
-def test_what_was_lost_is_added_up_day_by_day(engine: Engine) -> None:
-    def lose(number: int) -> None:
-        with engine.begin() as connection:
-            lost_leases.count(connection, TODAY, number)
-
-    at_once(4, lose)
-    with engine.begin() as connection:
-        lost_leases.count(connection, TODAY - timedelta(days=1), 7)
-        assert lost_leases.counted(connection, TODAY) == 0 + 1 + 2 + 3
-        lost_leases.prune(connection, TODAY)
-        assert lost_leases.counted(connection, TODAY) == 6
-        assert lost_leases.counted(connection, TODAY - timedelta(days=1)) == 0

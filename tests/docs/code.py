@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.fernet import Fernet
-from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 
 from bridge.commands import arguments
@@ -83,21 +82,6 @@ def routes() -> set[tuple[str, str]]:
         (method, re.sub(r"<[^>]+>", "{}", rule.rule))
         for rule in _bridge().app.url_map.iter_rules()
         for method in rule.methods or ()
-    }
-
-
-def metrics(database_url: str) -> dict[str, set[str]]:
-    """Return the labels of all metrics, by the names that Prometheus is told."""
-    key = "k" * 32
-    bridge = _bridge(DATABASE_URL=database_url, BRIDGE_ADMIN_KEY=key)
-    answer = bridge.app.test_client().get("/metrics", headers={"Authorization": f"Bearer {key}"})
-    bridge.engine.dispose()
-    assert answer.status_code == 200, answer.text
-    return {
-        f"{metric.name}_total" if metric.type == "counter" else metric.name: {
-            label for sample in metric.samples for label in sample.labels if label != "le"
-        }
-        for metric in text_string_to_metric_families(answer.text)
     }
 
 

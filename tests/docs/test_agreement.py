@@ -60,11 +60,6 @@ def test_the_table_of_log_events_has_all_that_the_bridge_logs() -> None:
     assert told == logged
 
 
-def test_the_table_of_metrics_has_them_all_and_their_labels(sqlite_url: str) -> None:
-    told = {codes(name)[0]: set(codes(label)) for name, label, _ in rows(section(OPERATING, "Metrics"))}
-    assert told == code.metrics(sqlite_url)
-
-
 def test_the_table_of_commands_has_them_all() -> None:
     told = [codes(row[0])[0] for row in rows(section(OPERATING, "Commands"))]
     assert sorted(re.sub(r"python -m bridge | NAME| ID", "", command) for command in told) == sorted(

@@ -27,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from bridge import sandbox
 from bridge.core.quota import Rate
 from bridge.db.accounts import Accounts
+from bridge.db.counters import Counters
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot, StaticTokens
@@ -84,7 +85,7 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "clock": CLOCK,
         }
         asking = HubSpot(transport, StaticTokens())
-        hubspot_calls = HubSpotCalls(hubspot=asking, lease_seconds=60, **shared)
+        hubspot_calls = HubSpotCalls(hubspot=asking, lease_seconds=60, counters=Counters(), **shared)
         made = closing.enter_context(serving(url, cipher=a_cipher(), hubspot_calls=hubspot_calls, **shared))
         yield made
 

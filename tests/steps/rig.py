@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from bridge.core.watch import Watch
 from bridge.db import breakers, watches
 from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
 from bridge.db.claims import Claimant
+from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
@@ -57,6 +58,7 @@ class Rig:
     secret: str
     logged: LogCapture
     closing: ExitStack
+    counters: Counters = field(default_factory=Counters)
 
     def worker(
         self,
@@ -98,6 +100,7 @@ class Rig:
             worker_id=name,
             concurrency=concurrency,
             clock=now,
+            counters=self.counters,
         )
 
     def accounts(self, rate: Rate = PLENTY, token: str | None = "pat-test") -> Accounts:

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from bridge import web
 from bridge.core.quota import Rate
 from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
+from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.db.tables import watches
@@ -159,7 +160,7 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 def serving(database_url: str, **parts: Any) -> Iterator[Api]:
     """The API on a migrated database, with `parts` that differ from the usual ones."""
     engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
-    accounts, callbacks = Accounts(_environment(), cipher), a_sender()
+    accounts, callbacks, counters = Accounts(_environment(), cipher), a_sender(), Counters()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
     hubspot_calls = HubSpotCalls(
         engine=engine,
@@ -167,6 +168,7 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         hubspot=HubSpot(transport, StaticTokens()),
         clock=clock,
         lease_seconds=60,
+        counters=counters,
     )
     usual: dict[str, Any] = {
         "engine": engine,
@@ -174,6 +176,7 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "accounts": accounts,
         "callbacks": callbacks,
         "hubspot_calls": hubspot_calls,
+        "counters": counters,
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,

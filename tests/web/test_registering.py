@@ -317,7 +317,7 @@ def test_every_answer_to_what_opens_watches_says_how_many_more_may_be_open(serve
 
 def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(api: Api) -> None:
     engine = api.parts.engine
-    registrar = Registrar(engine, 1, api.clock)
+    registrar = Registrar(engine, 1, api.clock, api.parts.counters)
     api.client("cms")
     new = [a_registration()]
 

@@ -9,20 +9,33 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event, func, select
 
+from bridge.core.counters import ENDED, GIVEN_UP
 from bridge.core.watch import Outcome, State
-from bridge.db import housekeeping
+from bridge.db import counters, housekeeping, watch_counts
+from bridge.db.engine import reading
 from bridge.db.tables import watches as table
 from bridge.steps.poll import OVERDUE_BATCH
-from bridge.worker.clock import PRUNE_BATCH, Clock
+from bridge.worker.clock import PRUNE_BATCH, Clock, CountersClock
 from bridge.worker.loop import TICK_SECONDS, Worker
 from tests.db.claiming import added, due
 from tests.reliability.waiting import until
 from tests.steps.rig import COMPLETE, Rig, real_clock
 
 
+def a_clock(rig: Rig, worker: Worker) -> Clock:
+    return Clock(
+        worker=worker,
+        engine=rig.engine,
+        now=real_clock,
+        retention_days=30,
+        has_credentials=True,
+        counters=rig.counters,
+    )
+
+
 @contextmanager
 def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
-    clock = Clock(worker=worker, engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True)
+    clock = a_clock(rig, worker)
     clock.start()
     try:
         yield clock
@@ -90,9 +103,7 @@ def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
         for n in range(PRUNE_BATCH + OVERDUE_BATCH)
     ]
     added(rig.engine, *over)
-    clock = Clock(
-        worker=rig.worker(), engine=rig.engine, now=real_clock, retention_days=30, has_credentials=True
-    )
+    clock = a_clock(rig, rig.worker())
 
     @event.listens_for(rig.engine, "commit")
     def stop(_: object) -> None:
@@ -103,3 +114,48 @@ def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
     # Even one that begins only now.
     getattr(clock, chore)()
     assert left(rig, over[0].state) == len(over) // 2
+
+
+def saved(rig: Rig) -> float:
+    with reading(rig.engine) as connection:
+        return counters.totals(connection).of(GIVEN_UP).get((), 0)
+
+
+def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
+    clock = CountersClock(counters=rig.counters, engine=rig.engine, now=real_clock)
+    clock.start()
+    rig.counters.inc(GIVEN_UP)
+    until(lambda: saved(rig) == 1)
+    rig.counters.inc(GIVEN_UP)
+    until(lambda: saved(rig) == 2)
+    rig.counters.inc(GIVEN_UP)
+    clock.stop()
+    assert saved(rig) == 3
+
+
+def test_a_clock_that_never_ticked_saves_what_was_counted_nevertheless(rig: Rig) -> None:
+    rig.counters.inc(GIVEN_UP)
+    CountersClock(counters=rig.counters, engine=rig.engine, now=real_clock).stop()
+    assert saved(rig) == 1
+
+
+def test_what_is_timed_out_by_the_chore_is_counted(rig: Rig) -> None:
+    rig.registered("T1", clock=lambda: real_clock() - timedelta(days=1), timeout_seconds=10)
+    with ticking(rig, rig.worker(clock=real_clock, token=None)):
+        until(lambda: len(rig.events("task_ended")) == 1)
+    rig.counters.flush(rig.engine, real_clock())
+    with reading(rig.engine) as connection:
+        assert counters.totals(connection).of(ENDED) == {("timed_out",): 1}
+
+
+def test_the_watches_are_counted_once_a_minute_whoever_does_it(rig: Rig) -> None:
+    rig.registered("T1")
+    watch_counts.recount_if_due(rig.engine, rig.clock())
+    rig.registered("T2")
+    watch_counts.recount_if_due(rig.engine, rig.clock())
+    with reading(rig.engine) as connection:
+        assert watch_counts.read(connection) == {**dict.fromkeys(State, 0), State.WATCHING: 1}
+    rig.clock.passes(60)
+    watch_counts.recount_if_due(rig.engine, rig.clock())
+    with reading(rig.engine) as connection:
+        assert watch_counts.read(connection)[State.WATCHING] == 2

@@ -7,15 +7,16 @@ from typing import Any
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from bridge.core.detection_delay import quantile
+from bridge.core.counters import DETECTION_DELAY
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
-from bridge.db import activity, attention, daily_stats, watch_lists
+from bridge.db import activity, attention, watch_lists
 from bridge.db.attention import COUNTED
 from bridge.db.engine import reading
 from bridge.db.tables import is_state
 from bridge.web.admin import charts
 from bridge.web.admin.blueprint import admin, call, page
+from bridge.web.statistics import detections_today
 
 
 @admin.get("")
@@ -39,8 +40,8 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
     day = activity.last_day(connection, now)
     outcomes = sum((each.ended for each in day.stretches), Counter[Outcome]())
     detections: Counter[float] = Counter()
-    for delays in daily_stats.delays(connection, now.date()).values():
-        detections.update(delays.detections)
+    for counts in detections_today(connection, now).values():
+        detections.update(counts)
     return {
         "day": day,
         "drawn_since": rfc3339(day.since),
@@ -49,7 +50,7 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
         "delivered": sum(each.delivered for each in day.stretches),
         "failed": sum(each.failed for each in day.stretches),
         "delivery": day.delivery,
-        "detection": (quantile(detections, 0.5), quantile(detections, 0.95)),
+        "detection": (DETECTION_DELAY.quantile(detections, 0.5), DETECTION_DELAY.quantile(detections, 0.95)),
         "registered_chart": charts.registered(day),
         "ended_chart": charts.ended(day),
         "attempts_chart": charts.attempted(day),

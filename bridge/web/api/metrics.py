@@ -1,6 +1,12 @@
 """The bridge's figures, for Prometheus: for admins alone."""
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ConfigDict, RootModel
 
@@ -29,10 +35,12 @@ class ShownMetricsText(RootModel[str]):
 def show_metrics(call: Call) -> Reply:
     """Tell Prometheus how the bridge is doing.
 
-    The figures are of all its processes together, whichever of them is asked; only the dropped log lines are
-    those of the process that answers.
+    The figures are of all its processes together, whichever of them is asked; only the dropped log lines and what
+    begins with `process_` or `python_` are those of the process that answers.
     """
-    # A registry of its own: the library's common one would tell of this one process.
+    # A registry of its own: the library's common one is the process's.
     registry = CollectorRegistry()
     registry.register(Figures(call.parts, call.now))
+    for of_process in (ProcessCollector, PlatformCollector, GCCollector):
+        of_process(registry=registry)
     return Reply(text=generate_latest(registry).decode(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,18 +1,20 @@
 """What a dashboard asks: how many watches are where, and how the accounts are."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
+from bridge.core.counters import DETECTION_DELAY
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
 from bridge.db import watch_lists
 from bridge.db.engine import reading
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
 from bridge.web.responses import Absent, Shown
-from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
+from bridge.web.statistics import AccountFigures, detections_today, late_seconds, of_accounts
 
 resource = Resource("Operation")
 
@@ -106,8 +108,9 @@ def show_summary(call: Call) -> Reply:
     with reading(call.parts.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)
         if call.caller.admin:
+            detections = detections_today(connection, call.now)
             every = of_accounts(connection, call.parts.accounts, call.now)
-            members["accounts"] = [_account(figures) for figures in every]
+            members["accounts"] = [_account(figures, detections.get(figures.name, {})) for figures in every]
     return reply(members)
 
 
@@ -121,7 +124,7 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
     }
 
 
-def _account(figures: AccountFigures) -> dict[str, Any]:
+def _account(figures: AccountFigures, detections: Mapping[float, float]) -> dict[str, Any]:
     until = figures.breaker.paused_until
     return {
         "name": figures.name,
@@ -132,8 +135,8 @@ def _account(figures: AccountFigures) -> dict[str, Any]:
         "requests_today": figures.requests,
         "errors_share_today": round(figures.errors_share, 4),
         "detection_delay_seconds": {
-            "p50": _rounded(figures.delay_seconds(0.5)),
-            "p95": _rounded(figures.delay_seconds(0.95)),
+            "p50": _rounded(DETECTION_DELAY.quantile(detections, 0.5)),
+            "p95": _rounded(DETECTION_DELAY.quantile(detections, 0.95)),
         },
     }
 

@@ -6,12 +6,13 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from bridge.core.counters import DETECTION_DELAY
 from bridge.db.accounts import AccountChange, Credentials
+from bridge.db.counters import Counters
 from bridge.db.ids import earliest_watch_id
 from bridge.db.tables import (
     account_breakers,
     account_days,
-    account_delays,
     answers,
     attempts,
     host_breakers,
@@ -33,6 +34,7 @@ RESULT = {
 
 def fill(api: Api) -> None:
     """Set the scene, as of START."""
+    _count(api)
     for name, admin in (("cms", False), ("crm-sync", False), ("warehouse", False), ("ops", True)):
         clients.add(api.parts.engine, api.parts.cipher, name, admin=admin, now=_ago(days=12))
     clients.revoke(api.parts.engine, "warehouse", now=_ago(days=2))
@@ -49,9 +51,6 @@ def fill(api: Api) -> None:
             connection.execute(
                 insert(account_days).values(account=name, day=day, requests=requests, errors=errors)
             )
-            for bound, count in ((1.0, 310), (2.0, 420), (5.0, 96), (13.0, 12)):
-                row = {"account": name, "day": day, "bound_seconds": bound, "detections": count}
-                connection.execute(insert(account_delays).values(**row, delay_seconds=bound * count))
         connection.execute(insert(host_breakers), list(map(_gate, _HOSTS)))
         connection.execute(
             insert(workers),
@@ -69,6 +68,15 @@ def fill(api: Api) -> None:
                 connection.execute(insert(answers).values(watch_id=row["id"], body=json.dumps(body)))
             for attempt in _attempts(row):
                 connection.execute(insert(attempts).values(**attempt))
+
+
+def _count(api: Api) -> None:
+    counted = Counters()
+    for account in ("default", "emea", "sandbox"):
+        for seconds, count in ((1.0, 310), (2.0, 420), (5.0, 96), (13.0, 12)):
+            for _ in range(count):
+                counted.observe(DETECTION_DELAY, seconds, account)
+    counted.flush(api.parts.engine, START)
 
 
 def _ago(**span: float) -> Any:

@@ -1,0 +1,181 @@
+"""Counters of all processes together, in the table `counters`.
+
+A process counts in memory and adds its counts to the table about once a second: the work waits for no row that
+another process holds. A process that is killed takes the counts of its last second with it, and one that the
+database leaves in the middle of a commit may add its counts twice: counters show trends, and no work hangs on them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from math import inf
+from threading import Lock
+from typing import TypeAlias
+
+from sqlalchemy import Connection, Engine, delete, select, true
+
+from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
+from bridge.db import batches
+from bridge.db.tables import counters
+
+HOURS_KEPT = timedelta(days=2)
+# In place of an hour: the row holds all that was ever counted.
+EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+# What a row is counted under: its name and its labels, such as `outcome=failed` or `account=default,le=0.5`.
+Key: TypeAlias = tuple[str, str]
+Labels: TypeAlias = tuple[str, ...]
+
+_HOURLY = {
+    *(counter.name for counter in COUNTERS if counter.hourly),
+    *(
+        f"{histogram.name}_{part}"
+        for histogram in HISTOGRAMS
+        if histogram.hourly
+        for part in ("bucket", "sum")
+    ),
+}
+
+
+class Counters:
+    """Counts what this process does, until `flush` adds it to the table. Thread-safe.
+
+    Only what has been committed is to be counted, so that nothing is counted twice.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: defaultdict[Key, float] = defaultdict(float)
+
+    def inc(self, counter: Counter, *labels: str, by: float = 1) -> None:
+        """Add to a counter, under the values of its labels, in their order."""
+        if by:
+            self._add({(counter.name, _text(counter, labels)): by})
+
+    def observe(self, histogram: Histogram, seconds: float, *labels: str) -> None:
+        """Count a duration, under the values of the histogram's labels, in their order."""
+        seconds = max(seconds, 0.0)  # a clock may be set back
+        bound, text = bound_text(histogram.bound_of(seconds)), _text(histogram, labels)
+        bucket = f"{text},le={bound}" if text else f"le={bound}"
+        self._add({(f"{histogram.name}_bucket", bucket): 1, (f"{histogram.name}_sum", text): seconds})
+
+    def flush(self, engine: Engine, now: datetime) -> None:
+        """Add what was counted since the last time to the table. What cannot be added is kept for the next time."""
+        with self._lock:
+            counted, self._counts = self._counts, defaultdict(float)
+        if not counted:
+            return
+        try:
+            with engine.begin() as connection:
+                add(connection, counted, now)
+        except BaseException:
+            self._add(counted)
+            raise
+
+    def _add(self, counted: Mapping[Key, float]) -> None:
+        with self._lock:
+            for key, value in counted.items():
+                self._counts[key] += value
+
+
+def _text(metric: Counter | Histogram, labels: Labels) -> str:
+    return ",".join(f"{name}={value}" for name, value in zip(metric.labels, labels, strict=True))
+
+
+def bound_text(bound: float) -> str:
+    """Return a bound as Prometheus writes it."""
+    return "+Inf" if bound == inf else str(bound)
+
+
+def add(connection: Connection, counted: Mapping[Key, float], now: datetime) -> None:
+    """Add to the rows, of all time and of the hour."""
+    rows = [
+        {"hour": hour, "name": name, "labels": labels, "value": value}
+        for (name, labels), value in counted.items()
+        for hour in ((EVER, _hour_of(now)) if name in _HOURLY else (EVER,))
+    ]
+    # In one order everywhere, so that two processes never wait for each other in a circle.
+    rows.sort(key=lambda row: (row["hour"], row["name"], row["labels"]))
+    batches.run(connection, _ADD, rows)
+
+
+_ROW = ("hour", "name", "labels", "value")
+_ADD = batches.statements(
+    counters,
+    _ROW,
+    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
+    lambda insert, row: (
+        add := insert(counters).from_select(_ROW, select(*row.values()).where(true()))
+    ).on_conflict_do_update(
+        index_elements=list(counters.primary_key), set_={"value": counters.c.value + add.excluded.value}
+    ),
+)
+
+
+def _hour_of(instant: datetime) -> datetime:
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def prune(connection: Connection, now: datetime) -> None:
+    """Delete the hours that no chart shows any more; what was ever counted stays."""
+    old = counters.c.hour > EVER, counters.c.hour < now - HOURS_KEPT
+    connection.execute(delete(counters).where(*old))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Buckets:
+    """What a histogram has counted: how many in each bucket, by its upper bound, and the sum of all durations."""
+
+    counts: Mapping[float, float] = field(default_factory=dict)
+    sum_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The values of some rows, by the values of their labels."""
+
+    rows: Mapping[Key, float]
+
+    def of(self, counter: Counter) -> dict[Labels, float]:
+        """Return a counter's values."""
+        return dict(self._named(counter.name))
+
+    def buckets(self, histogram: Histogram) -> dict[Labels, Buckets]:
+        """Return what a histogram has counted."""
+        sums = dict(self._named(f"{histogram.name}_sum"))
+        counts: defaultdict[Labels, dict[float, float]] = defaultdict(dict)
+        for (*labels, bound), value in self._named(f"{histogram.name}_bucket"):
+            counts[tuple(labels)][float(bound)] = value
+        return {
+            labels: Buckets(counts=found, sum_seconds=sums.get(labels, 0.0))
+            for labels, found in counts.items()
+        }
+
+    def _named(self, wanted: str) -> Iterator[tuple[Labels, float]]:
+        for (name, text), value in self.rows.items():
+            if name == wanted:
+                yield tuple(pair.partition("=")[2] for pair in text.split(",")) if text else (), value
+
+
+def totals(connection: Connection) -> Counts:
+    """Return all that was ever counted."""
+    rows = connection.execute(select(counters).where(counters.c.hour == EVER))
+    return Counts({(row.name, row.labels): row.value for row in rows})
+
+
+def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
+    """Return what was counted in each hour, from that of `since` on; hours are kept for two days."""
+    found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
+    for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):
+        found[row.hour][row.name, row.labels] = row.value
+    return {hour: Counts(rows) for hour, rows in sorted(found.items())}
+
+
+def total(many: Iterable[Counts]) -> Counts:
+    """Return the sums over several hours."""
+    sums: defaultdict[Key, float] = defaultdict(float)
+    for counts in many:
+        for key, value in counts.rows.items():
+            sums[key] += value
+    return Counts(sums)

@@ -1,0 +1,50 @@
+"""How many watches are in each state, counted once a minute: to count a million takes longer than a scrape may."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine, func, literal_column, select, union_all
+
+from bridge.core.watch import State
+from bridge.db.dialect_sql import for_each_dialect
+from bridge.db.engine import reading
+from bridge.db.tables import is_not_delivered, watch_counts, watches
+
+COUNTED_EVERY = timedelta(seconds=60)
+
+
+def read(connection: Connection) -> dict[str, int]:
+    """Return how many watches were in each state when they were last counted; nothing if they never were."""
+    return {row.state: row.watches for row in connection.execute(select(watch_counts))}
+
+
+def recount_if_due(engine: Engine, now: datetime) -> None:
+    """Count, unless some process has done it within the last minute."""
+    with reading(engine) as connection:
+        counted_at = connection.scalar(select(func.max(watch_counts.c.counted_at)))
+    if counted_at is None or counted_at <= now - COUNTED_EVERY:
+        recount(engine, now)
+
+
+def recount(engine: Engine, now: datetime) -> None:
+    """Count, and keep what was counted."""
+    with reading(engine) as connection:
+        found = {row.state: row.number for row in connection.execute(_COUNT)}
+    found[State.DELIVERED] = found.pop(_ALL) - sum(found.values())
+    rows = [{"state": state, "watches": found.get(state, 0), "counted_at": now} for state in sorted(State)]
+    # A transaction of its own: SQLite has one writer, who must not wait for the count.
+    with engine.begin() as connection:
+        connection.execute(_KEEP[connection.dialect.name], rows)
+
+
+_ALL = "all"
+# Nearly all are delivered: an index finds the others, and the shortest one tells how many there are.
+_COUNT = union_all(
+    select(watches.c.state, func.count().label("number")).where(is_not_delivered()).group_by(watches.c.state),
+    select(literal_column(f"'{_ALL}'"), func.count()).select_from(watches),
+)
+_KEEP = for_each_dialect(
+    lambda insert: (keep := insert(watch_counts)).on_conflict_do_update(
+        index_elements=["state"],
+        set_={name: keep.excluded[name] for name in ("watches", "counted_at")},
+    )
+)

@@ -1,0 +1,80 @@
+"""What is told of results once they are saved: a log line each, and counts for the metrics."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from bridge.core.counters import (
+    ACCOUNT_ERRORS,
+    ACCOUNT_REQUESTS,
+    ATTEMPTS,
+    DELIVERY_DELAY,
+    DETECTION_DELAY,
+    ENDED,
+    FIRST_ATTEMPT_DELAY,
+    GIVEN_UP,
+    LEASES_LOST,
+    POLLS,
+)
+from bridge.core.watch import State, Watch
+from bridge.db.claims import Result
+from bridge.db.counters import Counters
+from bridge.steps import deliver, poll
+from bridge.worker.pool import Done
+
+log = structlog.get_logger()
+
+
+def tell(counters: Counters, done: Sequence[Done], kept: Sequence[Result]) -> None:
+    """Log and count what was done: what of it is not among the `kept` came too late."""
+    saved = {result.watch.id: result.watch for result in kept}
+    for d in done:
+        watch = saved.get(d.job.watch.id)
+        if isinstance(d, poll.Done):
+            account = d.job.account.name
+            counters.inc(ACCOUNT_REQUESTS, account, by=d.finished.requests)
+            counters.inc(ACCOUNT_ERRORS, account, by=d.finished.errors)
+        if watch is None:
+            log.warning("lease_lost", watch=d.job.watch.id, state=d.job.watch.state)
+            counters.inc(LEASES_LOST)
+        elif isinstance(d, poll.Done):
+            _tell_poll(counters, d, watch)
+        else:
+            _tell_attempt(counters, d, watch)
+
+
+def _tell_poll(counters: Counters, done: poll.Done, watch: Watch) -> None:
+    counters.inc(POLLS, done.polled.result)
+    if done.polled.delay_seconds is not None:
+        counters.observe(DETECTION_DELAY, done.polled.delay_seconds, done.job.account.name)
+    if watch.outcome is not None:
+        log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)
+        counters.inc(ENDED, watch.outcome)
+
+
+def _tell_attempt(counters: Counters, done: deliver.Done, watch: Watch) -> None:
+    attempt = done.attempted.attempt
+    log.info(
+        "callback_attempted",
+        watch=watch.id,
+        number=attempt.number,
+        status_code=attempt.status_code,
+        error=attempt.error,
+        state=watch.state,
+    )
+    counters.inc(ATTEMPTS, _result(done), attempt.trigger)
+    if attempt.number == 1 and watch.ended_at:
+        counters.observe(FIRST_ATTEMPT_DELAY, (attempt.started_at - watch.ended_at).total_seconds())
+    if watch.state is State.UNDELIVERED:
+        counters.inc(GIVEN_UP)
+    # Of one that was redelivered, the delay would tell when somebody wanted it again.
+    was_redelivered = watch.tries < watch.attempts
+    if watch.state is State.DELIVERED and watch.settled_at and watch.ended_at and not was_redelivered:
+        counters.observe(DELIVERY_DELAY, (watch.settled_at - watch.ended_at).total_seconds())
+
+
+def _result(done: deliver.Done) -> str:
+    code = done.attempted.attempt.status_code
+    if code is not None:
+        return f"{code // 100}xx"
+    return "not_sent" if done.attempted.signal is None else "no_answer"
