@@ -12,10 +12,12 @@ from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
 from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
 from bridge.db.dialect_sql import is_one_of
+from bridge.db.due_lanes import due_lanes
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id
 from bridge.db.tables import is_state, watches
 
 LOOKED_BACK = 1000
+LONGEST_DUE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,14 +138,19 @@ def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outco
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
     """Return since when the next step of some watch is due, not counting what waits for a paused party."""
-    breakers = BREAKERS[state]
+    breakers, lane = BREAKERS[state], LANES[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
-    due = select(func.min(watches.c.due_at)).where(
-        is_state(state), watches.c.due_at <= now, LANES[state].not_in(paused)
-    )
+    due = select(lane, watches.c.due_at).where(is_state(state), watches.c.due_at <= now)
     if client is not None:
-        due = due.where(watches.c.client == client)
-    return connection.execute(due).scalar()
+        theirs = due.where(watches.c.client == client, lane.not_in(paused)).subquery()
+        return connection.execute(select(func.min(theirs.c.due_at))).scalar()
+    waiting = set(connection.scalars(paused))
+    longest_due = connection.execute(due.order_by(watches.c.due_at).limit(LONGEST_DUE)).all()
+    if len(longest_due) < LONGEST_DUE or not waiting.issuperset(name for name, _ in longest_due):
+        return next((due_at for name, due_at in longest_due if name not in waiting), None)
+    # Of a party that is paused for long, any number may wait in front.
+    lanes = due_lanes(connection, state, now)
+    return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
 def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:

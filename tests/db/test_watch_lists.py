@@ -110,6 +110,19 @@ def test_the_oldest_due_step_is_of_those_that_nobody_keeps_waiting(engine: Engin
     assert oldest(State.WATCHING, now=1.5) is None
 
 
+def test_what_is_due_behind_a_long_queue_of_a_paused_party_is_found(engine: Engine) -> None:
+    queue = [numbered(n, account="paused") for n in range(1, watch_lists.LONGEST_DUE + 2)]
+    added(engine, *queue)
+    with engine.begin() as connection:
+        until = {"paused_until": later(9000), **BREAKER}
+        connection.execute(insert(account_breakers).values(name="paused", headroom=1.0, **until))
+        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(5000)) is None
+    added(engine, numbered(4000, account="well"))
+    with engine.begin() as connection:
+        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(5000)) == later(4000)
+        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(3999)) is None
+
+
 def test_open_watches_are_those_that_are_watching_or_delivering(engine: Engine) -> None:
     states = list(State) * 2
     added(engine, *(numbered(number, state) for number, state in enumerate(states)), numbered(99, client="b"))
