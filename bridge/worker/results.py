@@ -66,6 +66,14 @@ def _tell_attempt(counters: Counters, done: deliver.Done, watch: Watch) -> None:
     if attempt.number == 1 and watch.ended_at:
         counters.observe(FIRST_ATTEMPT_DELAY, (attempt.started_at - watch.ended_at).total_seconds())
     if watch.state is State.UNDELIVERED:
+        log.warning(
+            "callback_given_up",
+            watch=watch.id,
+            host=watch.callback_host,
+            status_code=attempt.status_code,
+            error=attempt.error,
+            hint=f"python -m bridge watches redeliver {watch.id}",
+        )
         counters.inc(GIVEN_UP)
     # Of one that was redelivered, the delay would tell when somebody wanted it again.
     was_redelivered = watch.tries < watch.attempts
