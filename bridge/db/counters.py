@@ -5,6 +5,7 @@ another process holds. A process that is killed takes the counts of its last sec
 database leaves in the middle of a commit may add its counts twice: counters show trends, and no work hangs on them.
 """
 
+from collections import Counter as Sums
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,17 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine, delete, select, true
 
-from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
+from bridge.core.counters import (
+    ATTEMPTS,
+    COUNTERS,
+    DELIVERY_DELAY,
+    DETECTION_DELAY,
+    ENDED,
+    HISTOGRAMS,
+    REGISTRATIONS,
+    Counter,
+    Histogram,
+)
 from bridge.db import batches
 from bridge.db.tables import counters
 
@@ -179,3 +190,48 @@ def total(many: Iterable[Counts]) -> Counts:
         for key, value in counts.rows.items():
             sums[key] += value
     return Counts(sums)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hour:
+    """What all processes did in an hour; the delays are in seconds, None where nothing was counted."""
+
+    began_at: datetime
+    registered: int
+    ended: Mapping[str, int]  # by outcome
+    delivered: int  # attempts that were accepted
+    failed: int  # attempts that were not
+    detection_p50: float | None
+    detection_p95: float | None
+    delivery_p50: float | None
+    delivery_p95: float | None
+
+
+def last_day(connection: Connection, now: datetime) -> list[Hour]:
+    """Return the 24 hours that are over by now or under way, the oldest first; also those without any work."""
+    began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
+    found = by_hour(connection, began[0])
+    return [_hour(began_at, found.get(began_at, Counts({}))) for began_at in began]
+
+
+def _hour(began_at: datetime, counts: Counts) -> Hour:
+    attempts = counts.of(ATTEMPTS)
+    delivered = sum(count for (result, _), count in attempts.items() if result == "2xx")
+    detection, delivery = _quantiles(counts, DETECTION_DELAY), _quantiles(counts, DELIVERY_DELAY)
+    return Hour(
+        began_at=began_at,
+        registered=int(counts.of(REGISTRATIONS).get((), 0)),
+        ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
+        delivered=int(delivered),
+        failed=int(sum(attempts.values()) - delivered),
+        detection_p50=detection[0],
+        detection_p95=detection[1],
+        delivery_p50=delivery[0],
+        delivery_p95=delivery[1],
+    )
+
+
+def _quantiles(counts: Counts, histogram: Histogram) -> tuple[float | None, float | None]:
+    """Return p50 and p95, whatever the labels."""
+    every = sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
+    return histogram.quantile(every, 0.5), histogram.quantile(every, 0.95)
