@@ -150,6 +150,16 @@ def test_each_step_is_counted_once_with_its_result(each_stage: NewStage) -> None
         assert [s.value for s in metrics[name].samples if s.name.endswith("_count")] == [1]
 
 
+def test_a_request_to_hubspot_that_is_no_poll_is_counted_too(new_stage: NewStage) -> None:
+    stage = new_stage()
+    assert stage.admin.post("/v1/accounts/default/check").status_code == 200
+    stage.hubspot.state.set_fault("401")
+    stage.admin.post("/v1/accounts/default/check")
+    metrics = exposed(stage)
+    assert nonzero(metrics["bridge_account_requests"]) == {("default",): 2}
+    assert nonzero(metrics["bridge_account_errors"]) == {("default",): 1}
+
+
 def nonzero(metric: Metric) -> dict[tuple[str, ...], float]:
     """A counter's values by those of its labels."""
     return {tuple(s.labels.values()): s.value for s in metric.samples if s.value}
