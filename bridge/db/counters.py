@@ -18,11 +18,9 @@ from sqlalchemy import Connection, Engine, delete, select, true
 
 from bridge.core.counters import (
     ATTEMPTS,
-    COUNTERS,
     DELIVERY_DELAY,
     DETECTION_DELAY,
     ENDED,
-    HISTOGRAMS,
     REGISTRATIONS,
     Counter,
     Histogram,
@@ -34,19 +32,12 @@ HOURS_KEPT = timedelta(days=2)
 # In place of an hour: the row holds all that was ever counted.
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-# What a row is counted under: its name and its labels, such as `outcome=failed` or `account=default,le=0.5`.
-Key: TypeAlias = tuple[str, str]
+# The values of labels, in the order of their metric.
 Labels: TypeAlias = tuple[str, ...]
-
-_HOURLY = {
-    *(counter.name for counter in COUNTERS if counter.hourly),
-    *(
-        f"{histogram.name}_{part}"
-        for histogram in HISTOGRAMS
-        if histogram.hourly
-        for part in ("bucket", "sum")
-    ),
-}
+# A counter and its labels; a histogram and its labels, for the sum, or with a bound behind them, for a bucket.
+Counted: TypeAlias = tuple[Counter | Histogram, Labels]
+# The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`.
+Key: TypeAlias = tuple[str, str]
 
 
 class Counters:
@@ -57,19 +48,18 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counts: defaultdict[Key, float] = defaultdict(float)
+        self._counts: defaultdict[Counted, float] = defaultdict(float)
 
     def inc(self, counter: Counter, *labels: str, by: float = 1) -> None:
         """Add to a counter, under the values of its labels, in their order."""
         if by:
-            self._add({(counter.name, _text(counter, labels)): by})
+            self._add({(counter, labels): by})
 
     def observe(self, histogram: Histogram, seconds: float, *labels: str) -> None:
         """Count a duration, under the values of the histogram's labels, in their order."""
         seconds = max(seconds, 0.0)  # a clock may be set back
-        bound, text = bound_text(histogram.bound_of(seconds)), _text(histogram, labels)
-        bucket = f"{text},le={bound}" if text else f"le={bound}"
-        self._add({(f"{histogram.name}_bucket", bucket): 1, (f"{histogram.name}_sum", text): seconds})
+        bound = bound_text(histogram.bound_of(seconds))
+        self._add({(histogram, (*labels, bound)): 1, (histogram, labels): seconds})
 
     def flush(self, engine: Engine, now: datetime) -> None:
         """Add what was counted since the last time to the table. What cannot be added is kept for the next time."""
@@ -84,14 +74,10 @@ class Counters:
             self._add(counted)
             raise
 
-    def _add(self, counted: Mapping[Key, float]) -> None:
+    def _add(self, counted: Mapping[Counted, float]) -> None:
         with self._lock:
             for key, value in counted.items():
                 self._counts[key] += value
-
-
-def _text(metric: Counter | Histogram, labels: Labels) -> str:
-    return ",".join(f"{name}={value}" for name, value in zip(metric.labels, labels, strict=True))
 
 
 def bound_text(bound: float) -> str:
@@ -99,16 +85,25 @@ def bound_text(bound: float) -> str:
     return "+Inf" if bound == inf else str(bound)
 
 
-def add(connection: Connection, counted: Mapping[Key, float], now: datetime) -> None:
-    """Add to the rows, of all time and of the hour."""
+def add(connection: Connection, counted: Mapping[Counted, float], now: datetime) -> None:
+    """Add to the rows, of all time and, where charts need it, of the hour."""
     rows = [
-        {"hour": hour, "name": name, "labels": labels, "value": value}
-        for (name, labels), value in counted.items()
-        for hour in ((EVER, _hour_of(now)) if name in _HOURLY else (EVER,))
+        {"hour": hour, **_row(metric, labels), "value": value}
+        for (metric, labels), value in counted.items()
+        for hour in ((EVER, _hour_of(now)) if metric.hourly else (EVER,))
     ]
     # In one order everywhere, so that two processes never wait for each other in a circle.
     rows.sort(key=lambda row: (row["hour"], row["name"], row["labels"]))
     batches.run(connection, _ADD, rows)
+
+
+def _row(metric: Counter | Histogram, labels: Labels) -> dict[str, str]:
+    name, names = metric.name, tuple(metric.labels)
+    if isinstance(metric, Histogram):
+        is_bucket = len(labels) > len(names)
+        name, names = (f"{name}_bucket", (*names, "le")) if is_bucket else (f"{name}_sum", names)
+    pairs = zip(names, labels, strict=True)
+    return {"name": name, "labels": ",".join(f"{label}={value}" for label, value in pairs)}
 
 
 _ROW = ("hour", "name", "labels", "value")
