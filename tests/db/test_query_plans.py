@@ -26,9 +26,16 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
         lambda c: due_lanes(c, State.DELIVERING, NOW),
         lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
         lambda c: store.waiting_for_host(c, "lane-3", most=9),
+        breakers.paused_hosts,
     ],
-    "ix_watches_due_polls": [lambda c: DueLanes(State.WATCHING).look(c, NOW)],
-    "ix_watches_due_callbacks": [lambda c: DueLanes(State.DELIVERING).look(c, NOW)],
+    "ix_watches_due_polls": [
+        lambda c: DueLanes(State.WATCHING).look(c, NOW),
+        lambda c: watch_lists.oldest_due_at(c, State.WATCHING, None, NOW),
+    ],
+    "ix_watches_due_callbacks": [
+        lambda c: DueLanes(State.DELIVERING).look(c, NOW),
+        lambda c: watch_lists.oldest_due_at(c, State.DELIVERING, None, NOW),
+    ],
     "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
