@@ -188,45 +188,53 @@ def total(many: Iterable[Counts]) -> Counts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hour:
-    """What all processes did in an hour; the delays are in seconds, None where nothing was counted."""
+class Spread:
+    """How long something took, in seconds: half of all at most `p50`, 95 % at most `p95`."""
 
-    began_at: datetime
+    p50: float
+    p95: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What all processes did from an hour on. A spread is None when nothing was counted."""
+
+    since: datetime
     registered: int
     ended: Mapping[str, int]  # by outcome
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not
-    detection_p50: float | None
-    detection_p95: float | None
-    delivery_p50: float | None
-    delivery_p95: float | None
+    detection: Spread | None
+    delivery: Spread | None
 
 
-def last_day(connection: Connection, now: datetime) -> list[Hour]:
-    """Return the 24 hours that are over by now or under way, the oldest first; also those without any work."""
+def last_day(connection: Connection, now: datetime) -> tuple[Work, list[Work]]:
+    """Return what was done in the last 24 hours: in all, and hour by hour, the oldest first.
+
+    The last of the hours is the one that is under way; hours without any work are there too.
+    """
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])
-    return [_hour(began_at, found.get(began_at, Counts({}))) for began_at in began]
+    hours = [_work(began_at, found.get(began_at, Counts({}))) for began_at in began]
+    return _work(began[0], total(found.values())), hours
 
 
-def _hour(began_at: datetime, counts: Counts) -> Hour:
+def _work(since: datetime, counts: Counts) -> Work:
     attempts = counts.of(ATTEMPTS)
     delivered = sum(count for (result, _), count in attempts.items() if result == "2xx")
-    detection, delivery = _quantiles(counts, DETECTION_DELAY), _quantiles(counts, DELIVERY_DELAY)
-    return Hour(
-        began_at=began_at,
+    return Work(
+        since=since,
         registered=int(counts.of(REGISTRATIONS).get((), 0)),
         ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
         delivered=int(delivered),
         failed=int(sum(attempts.values()) - delivered),
-        detection_p50=detection[0],
-        detection_p95=detection[1],
-        delivery_p50=delivery[0],
-        delivery_p95=delivery[1],
+        detection=_spread(counts, DETECTION_DELAY),
+        delivery=_spread(counts, DELIVERY_DELAY),
     )
 
 
-def _quantiles(counts: Counts, histogram: Histogram) -> tuple[float | None, float | None]:
-    """Return p50 and p95, whatever the labels."""
+def _spread(counts: Counts, histogram: Histogram) -> Spread | None:
+    """Return the spread of a histogram, whatever its labels."""
     every = sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
-    return histogram.quantile(every, 0.5), histogram.quantile(every, 0.95)
+    p50, p95 = histogram.quantile(every, 0.5), histogram.quantile(every, 0.95)
+    return None if p50 is None or p95 is None else Spread(p50=p50, p95=p95)

@@ -18,7 +18,7 @@ from bridge.core.counters import (
 )
 from bridge.core.watch import Outcome
 from bridge.db import counters
-from bridge.db.counters import Buckets, Counters, Counts, Hour
+from bridge.db.counters import Buckets, Counters, Counts, Spread, Work
 from bridge.db.engine import reading
 from bridge.db.tables import counters as table
 from tests.makers import NOW, later
@@ -123,7 +123,7 @@ def test_hours_are_kept_for_two_days_and_totals_for_ever(engine: Engine) -> None
 
 def test_the_last_day_is_told_hour_by_hour(engine: Engine) -> None:
     counted = Counters()
-    for hours, failed in ((-30, 0), (0, 3), (23, 1)):
+    for ago, failed in ((-30, 0), (0, 3), (23, 1)):
         counted.inc(REGISTRATIONS, by=4)
         counted.inc(ENDED, Outcome.FAILED, by=2)
         counted.inc(ENDED, Outcome.COMPLETED)
@@ -132,25 +132,24 @@ def test_the_last_day_is_told_hour_by_hour(engine: Engine) -> None:
         counted.inc(ATTEMPTS, "no_answer", "schedule", by=failed)
         for account in ("a", "b"):
             counted.observe(DETECTION_DELAY, 1.5, account)
-        counted.flush(engine, later(hours * 3600 + 59))
+        counted.flush(engine, later(ago * 3600 + 59))
     with engine.begin() as connection:
-        first, *quiet, last = counters.last_day(connection, later(23 * 3600 + 1800))
-        assert counters.last_day(connection, later(24 * 3600))[-1] == replace(
-            quiet[0], began_at=later(24 * 3600)
-        )
-    assert first == Hour(
-        began_at=NOW,
+        day, hours = counters.last_day(connection, later(23 * 3600 + 1800))
+        next_day, _ = counters.last_day(connection, later(24 * 3600))
+    first, quiet, last = hours[0], hours[1:-1], hours[-1]
+    assert first == Work(
+        since=NOW,
         registered=4,
         ended={"failed": 2, "completed": 1},
         delivered=2,
         failed=3,
-        detection_p50=1.5,
-        detection_p95=1.95,
-        delivery_p50=None,
-        delivery_p95=None,
+        detection=Spread(p50=1.5, p95=1.95),
+        delivery=None,
     )
-    assert last == replace(first, began_at=later(23 * 3600), failed=1)
-    assert [hour.began_at for hour in quiet] == [later(hours * 3600) for hours in range(1, 23)]
-    assert {(hour.registered, hour.delivered, hour.failed, hour.detection_p50) for hour in quiet} == {
+    assert last == replace(first, since=later(23 * 3600), failed=1)
+    assert [hour.since for hour in quiet] == [later(number * 3600) for number in range(1, 23)]
+    assert {(hour.registered, hour.delivered, hour.failed, hour.detection) for hour in quiet} == {
         (0, 0, 0, None)
     }
+    assert day == replace(first, registered=8, ended={"failed": 4, "completed": 2}, delivered=4, failed=4)
+    assert next_day == replace(last, since=later(3600))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.core.watch import Outcome
-from bridge.db.activity import Activity, Stretch
+from bridge.db.counters import Spread, Work
 
 WIDTH, HEIGHT = 480, 96
 _GAP = 2
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Bars, one column for each stretch of time; `most` is what the highest column stands for."""
+    """Bars, one column for each hour; `most` is what the highest column stands for."""
 
     bars: Sequence[Bar]
     most: int
@@ -47,42 +47,37 @@ class Lines:
     most: float
 
 
-def registered(activity: Activity) -> Chart:
+def registered(hours: Sequence[Work]) -> Chart:
     """Draw how many watches were registered."""
-    return _columns(activity, [("busy", "registered", [each.registered for each in activity.stretches])])
+    return _columns(hours, [("busy", "registered", [hour.registered for hour in hours])])
 
 
-def ended(activity: Activity) -> Chart:
+def ended(hours: Sequence[Work]) -> Chart:
     """Draw how the tasks ended."""
     return _columns(
-        activity,
+        hours,
         [
             (
                 mood,
                 " or ".join(outcomes).replace("_", " "),
-                [_sum(each, outcomes) for each in activity.stretches],
+                [sum(hour.ended.get(outcome, 0) for outcome in outcomes) for hour in hours],
             )
             for mood, outcomes in OUTCOMES.items()
         ],
     )
 
 
-def attempted(activity: Activity) -> Chart:
+def attempted(hours: Sequence[Work]) -> Chart:
     """Draw how the attempts went."""
-    delivered = [each.delivered for each in activity.stretches]
-    failed = [each.failed for each in activity.stretches]
-    return _columns(activity, [("good", "accepted", delivered), ("bad", "failed", failed)])
+    delivered, failed = [hour.delivered for hour in hours], [hour.failed for hour in hours]
+    return _columns(hours, [("good", "accepted", delivered), ("bad", "failed", failed)])
 
 
-def _sum(stretch: Stretch, outcomes: Sequence[Outcome]) -> int:
-    return sum(stretch.ended[outcome] for outcome in outcomes)
-
-
-def _columns(activity: Activity, series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Stack the series: each has a mood, a word for what it counts, and a number for each stretch."""
+def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
+    """Stack the series: each has a mood, a word for what it counts, and a number for each hour."""
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
-    step = WIDTH / len(activity.stretches)
-    below = [0] * len(activity.stretches)
+    step = WIDTH / len(hours)
+    below = [0] * len(hours)
     bars = []
     for mood, word, counts in series:
         for number, count in enumerate(counts):
@@ -95,7 +90,7 @@ def _columns(activity: Activity, series: Sequence[tuple[str, str, Sequence[int]]
                         width=round(step - _GAP, 1),
                         height=round(HEIGHT * count / most, 1),
                         mood=mood,
-                        title=f"{_clock(activity.stretches[number].starts_at)}: {count:,} {word}",
+                        title=f"{_clock(hours[number].since)}: {count:,} {word}",
                     )
                 )
     return Chart(bars=bars, most=most)
@@ -105,9 +100,8 @@ def _clock(instant: datetime) -> str:
     return f"from {instant:%H:%M} UTC"
 
 
-def delivery(activity: Activity) -> Lines | None:
-    """Draw how long callbacks took from a task's end to its delivery; None when none was delivered."""
-    spreads = [each.delivery for each in activity.stretches]
+def spread(spreads: Sequence[Spread | None]) -> Lines | None:
+    """Draw how long something took, hour by hour; None when there was nothing of it."""
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None

@@ -1,22 +1,19 @@
 """The overview: what needs a person first, then how the bridge is doing."""
 
-from collections import Counter
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from bridge.core.counters import DETECTION_DELAY
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
-from bridge.db import activity, attention, watch_lists
+from bridge.db import attention, counters, watch_lists
 from bridge.db.attention import COUNTED
 from bridge.db.engine import reading
 from bridge.db.tables import is_state
 from bridge.web.admin import charts
 from bridge.web.admin.blueprint import admin, call, page
-from bridge.web.statistics import detections_today
 
 
 @admin.get("")
@@ -37,24 +34,16 @@ def overview() -> Response:
 
 
 def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
-    day = activity.last_day(connection, now)
-    outcomes = sum((each.ended for each in day.stretches), Counter[Outcome]())
-    detections: Counter[float] = Counter()
-    for counts in detections_today(connection, now).values():
-        detections.update(counts)
+    day, hours = counters.last_day(connection, now)
     return {
         "day": day,
         "drawn_since": rfc3339(day.since),
-        "registered": sum(each.registered for each in day.stretches),
-        "outcomes": {outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
-        "delivered": sum(each.delivered for each in day.stretches),
-        "failed": sum(each.failed for each in day.stretches),
-        "delivery": day.delivery,
-        "detection": (DETECTION_DELAY.quantile(detections, 0.5), DETECTION_DELAY.quantile(detections, 0.95)),
-        "registered_chart": charts.registered(day),
-        "ended_chart": charts.ended(day),
-        "attempts_chart": charts.attempted(day),
-        "delivery_lines": charts.delivery(day),
+        "outcomes": {outcome: day.ended[outcome] for outcome in Outcome if day.ended.get(outcome)},
+        "registered_chart": charts.registered(hours),
+        "ended_chart": charts.ended(hours),
+        "attempts_chart": charts.attempted(hours),
+        "detection_lines": charts.spread([hour.detection for hour in hours]),
+        "delivery_lines": charts.spread([hour.delivery for hour in hours]),
     }
 
 

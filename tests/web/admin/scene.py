@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bridge.core.counters import DETECTION_DELAY
+from bridge.core.counters import ATTEMPTS, DELIVERY_DELAY, DETECTION_DELAY, ENDED, REGISTRATIONS
+from bridge.core.delivery import Trigger
+from bridge.core.watch import Outcome
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.db.counters import Counters
 from bridge.db.ids import earliest_watch_id
@@ -71,12 +73,21 @@ def fill(api: Api) -> None:
 
 
 def _count(api: Api) -> None:
-    counted = Counters()
-    for account in ("default", "emea", "sandbox"):
-        for seconds, count in ((1.0, 310), (2.0, 420), (5.0, 96), (13.0, 12)):
-            for _ in range(count):
-                counted.observe(DETECTION_DELAY, seconds, account)
-    counted.flush(api.parts.engine, START)
+    """Count a day's work: much in the morning, little at night."""
+    for ago in range(24):
+        busy, counted = 12 + 11 * (ago * ago % 7), Counters()
+        counted.inc(REGISTRATIONS, by=busy)
+        counted.inc(ENDED, Outcome.COMPLETED, by=busy - 6)
+        counted.inc(ENDED, Outcome.COMPLETED_WITH_ERRORS, by=ago % 4)
+        counted.inc(ENDED, Outcome.FAILED, by=ago % 3)
+        counted.inc(ATTEMPTS, "2xx", Trigger.SCHEDULE, by=busy - 6)
+        counted.inc(ATTEMPTS, "5xx", Trigger.SCHEDULE, by=ago * ago % 9)
+        for number in range(busy):
+            counted.observe(
+                DETECTION_DELAY, 0.7 + number * ago % 5, ("default", "emea", "sandbox")[number % 3]
+            )
+            counted.observe(DELIVERY_DELAY, 0.2 + number * ago % 4 / 2)
+        counted.flush(api.parts.engine, _ago(hours=ago))
 
 
 def _ago(**span: float) -> Any:

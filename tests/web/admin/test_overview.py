@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from bridge.db import activity
-from bridge.db.tables import account_breakers, attempts, host_breakers, workers
+from bridge.core.counters import ATTEMPTS, DELIVERY_DELAY, DETECTION_DELAY, ENDED, REGISTRATIONS
+from bridge.db.counters import Counters
+from bridge.db.tables import account_breakers, host_breakers, workers
 from tests.web.admin.operator import an_operator
 from tests.web.api import START, Api
 
@@ -83,46 +84,39 @@ def test_what_is_open_is_counted(sqlite_api: Api) -> None:
 
 
 def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> None:
-    client = api.client()
+    client, counted = api.client(), Counters()
     for task, outcome, state in (("a", "completed", "delivered"), ("b", "failed", "undelivered")):
         watch_id = client.registers(task)["id"]
         settled = {"ended_at": START + 2 * MINUTE, "settled_at": START + 3 * MINUTE, "due_at": None}
         api.change(watch_id, state=state, outcome=outcome, **settled)
-        for number in (1, 2):
-            failed = number == 1 or task == "b"
-            row = {"watch_id": watch_id, "number": number, "trigger": "schedule", "duration_ms": 1}
-            api.insert(attempts, **row, started_at=START + number * MINUTE, error="No" if failed else None)
-    api.clock.passes(600)
+        counted.inc(REGISTRATIONS)
+        counted.inc(ENDED, outcome)
+        counted.observe(DETECTION_DELAY, 1.5, "default")
+        counted.inc(ATTEMPTS, "5xx", "schedule")
+        counted.inc(ATTEMPTS, "2xx" if task == "a" else "5xx", "schedule")
+    counted.observe(DELIVERY_DELAY, 60)
+    counted.flush(api.parts.engine, START)
     operator = an_operator(api)
     html = operator.get().text
-    assert "The last 24 hours" in html
     assert html.count("<rect") == 1 + 2 + 2
+    assert html.count("<polyline") == 2 + 2
     for part in (
         "2 registered",
         "1 completed<",
         "1 failed<",
         "1 accepted<",
         "3 failed<",
-        "half within 1 min",
+        "half within 45 s",
+        "half within 1.5 s",
     ):
         assert part in html
-    links = re.findall(r'href="/admin(/watches\?created_after=[^"]+)"', html)
+    links = re.findall(r'href="/admin(/watches\?[^"]*_after=[^"]+)"', html.partition('id="day"')[2])
     assert [operator.get(unescape(link)).text.count('<a id="link-') for link in links] == [2, 1, 1, 1, 1]
 
 
 def test_what_is_older_than_a_day_is_not_drawn(sqlite_api: Api) -> None:
-    sqlite_api.client().registers()
+    counted = Counters()
+    counted.inc(REGISTRATIONS)
+    counted.flush(sqlite_api.parts.engine, START)
     sqlite_api.clock.passes(90_000)
     assert "0 registered" in an_operator(sqlite_api).get().text
-
-
-def test_of_very_many_watches_the_newest_are_drawn(sqlite_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = sqlite_api.client()
-    for task in "abcde":
-        client.registers(task)
-        sqlite_api.clock.passes(60)
-    monkeypatch.setattr(activity, "MOST_WATCHES", 3)
-    monkeypatch.setattr(activity, "_NEWEST", activity._NEWEST.limit(3))
-    html = an_operator(sqlite_api).get().text
-    assert "The last 3 watches" in html
-    assert "Only the newest are drawn." in html
