@@ -33,6 +33,8 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.core.kinds import api_version
 from bridge.core.quota import rate_limit
+from bridge.core.signing import SECRET_PREFIX, secret_key
+from bridge.http.addresses import host_refusal, problem_with
 from bridge.logs import LogFormat
 
 PORTS = re.compile(r"[0-9,]*")  # one for each of several hosts, or none
@@ -133,6 +135,28 @@ def _fernet_key(given: SecretStr) -> SecretStr:
     return SecretStr(key)
 
 
+def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
+    """Hold it to the rules of callback URLs, as far as the settings of these could be read."""
+    url, rules = given.get_secret_value(), info.data
+    problem = problem_with(
+        url,
+        https_only=rules.get("callback_https_only", False),
+        ports=rules.get("callback_ports", frozenset()),
+    )
+    if not problem and "callback_allow" in rules:
+        problem = host_refusal(url, allow=rules["callback_allow"])
+    if problem:
+        raise ValueError(problem)
+    return given
+
+
+def _signing_secret(given: SecretStr) -> SecretStr:
+    if not given.get_secret_value().startswith(SECRET_PREFIX):
+        raise ValueError(f"a signing secret begins with {SECRET_PREFIX}")
+    secret_key(given.get_secret_value())
+    return given
+
+
 def _parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -210,6 +234,14 @@ class Settings(BaseModel):
         default=frozenset(), alias="BRIDGE_CALLBACK_PORTS"
     )
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
+
+    # Held to the rules of callbacks, which therefore come first. A path may be a secret, too.
+    operator_url: Annotated[SecretStr, AfterValidator(_operator_url)] | None = Field(
+        default=None, alias="BRIDGE_OPERATOR_URL"
+    )
+    operator_secret: Annotated[SecretStr, AfterValidator(_signing_secret)] | None = Field(
+        default=None, alias="BRIDGE_OPERATOR_SECRET"
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
@@ -295,6 +327,12 @@ def _oauth(settings: Settings) -> list[SecretStr]:
 
 OAUTH = frozenset({"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"})
 RULES = (
+    Rule(
+        names=frozenset({"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"}),
+        broken=lambda given: bool(given.operator_url) != bool(given.operator_secret),
+        problem="BRIDGE_OPERATOR_URL: set it and BRIDGE_OPERATOR_SECRET, or neither; make a secret with: python -c "
+        "'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'",
+    ),
     Rule(
         names=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
         broken=lambda given: (

@@ -31,6 +31,7 @@ from bridge.hubspot.oauth import OAuthTokens
 from bridge.settings import Settings
 from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.steps.poll import Polls
 from bridge.worker.clock import Clock, CountersClock
 from bridge.worker.loop import Worker
@@ -174,6 +175,34 @@ class Bridge:
             clock=now,
             lease_seconds=self._settings.lease_seconds,
             counters=self.counters,
+            outbox=self._outbox,
+        )
+
+    @cached_property
+    def _outbox(self) -> OperatorOutbox:
+        return OperatorOutbox(is_told=self._settings.operator_url is not None)
+
+    @cached_property
+    def _retry_policy(self) -> RetryPolicy:
+        settings = self._settings
+        return RetryPolicy(
+            schedule_seconds=settings.retry_schedule_seconds, jitter_share=settings.retry_jitter_share
+        )
+
+    @cached_property
+    def _operator(self) -> OperatorWebhooks | None:
+        url, secret = _reveal(self._settings.operator_url), _reveal(self._settings.operator_secret)
+        if not url or not secret:
+            return None
+        return OperatorWebhooks(
+            engine=self.engine,
+            callbacks=self.callbacks,
+            url=url,
+            secret=secret,
+            policy=self._retry_policy,
+            lease_seconds=self._settings.lease_seconds,
+            clock=now,
+            jitter=jitter,
         )
 
     @cached_property
@@ -193,16 +222,13 @@ class Bridge:
         # Unique among all processes that ever shared this database.
         worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{token_hex(4)}"
         claimant = Claimant(worker=worker_id, lease_seconds=settings.lease_seconds)
-        policy = RetryPolicy(
-            schedule_seconds=settings.retry_schedule_seconds, jitter_share=settings.retry_jitter_share
-        )
         polls = Polls(
             accounts=self.accounts, hubspot=self.hubspot, claimant=claimant, clock=now, jitter=jitter
         )
         deliveries = Deliveries(
             callbacks=self.callbacks,
             cipher=self.cipher,
-            policy=policy,
+            policy=self._retry_policy,
             claimant=claimant,
             clock=now,
             jitter=jitter,
@@ -215,6 +241,7 @@ class Bridge:
             concurrency=settings.concurrency,
             clock=now,
             counters=self.counters,
+            outbox=self._outbox,
         )
         return Clock(
             worker=worker,
@@ -223,6 +250,8 @@ class Bridge:
             retention_days=settings.retention_days,
             has_credentials=_environment_account(settings).has_credentials,
             counters=self.counters,
+            outbox=self._outbox,
+            operator=self._operator,
         )
 
     @cached_property

@@ -53,6 +53,8 @@ DEFAULTS = {
     "callback_allow": (),
     "callback_ports": frozenset(),
     "callback_proxy": None,
+    "operator_url": None,
+    "operator_secret": None,
     "dyno": None,
     "port": 8000,
     "web_concurrency": 1,
@@ -158,6 +160,13 @@ def test_a_good_value_gets_its_type(name: str, text: str, field: str, value: Any
         ("BRIDGE_CALLBACK_TIMEOUT", "0", "greater"),
         ("BRIDGE_RETENTION_DAYS", "0", "greater"),
         ("BRIDGE_OPEN_WATCH_LIMIT", "0", "greater"),
+        ("BRIDGE_OPERATOR_URL", "ops.example.com", "http"),
+        ("BRIDGE_OPERATOR_URL", "http://ops.example.com/", "because of BRIDGE_CALLBACK_HTTPS_ONLY"),
+        ("BRIDGE_OPERATOR_URL", "https://me:hush@ops.example.com/", "a user name or password"),
+        ("BRIDGE_OPERATOR_URL", "https://127.1/", "BRIDGE_CALLBACK_ALLOW does not name it"),
+        ("BRIDGE_OPERATOR_SECRET", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "begins with whsec_"),
+        ("BRIDGE_OPERATOR_SECRET", "whsec_MfKQ9r8GKYqr", "24 to 64 bytes"),
+        ("BRIDGE_OPERATOR_SECRET", "whsec_?", "base64"),
         ("BRIDGE_LOG_FORMAT", "xml", "'console' or 'json'"),
         ("HUBSPOT_ACCESS_TOKEN", "pat-é", "ASCII"),
         ("HUBSPOT_BASE_URL", "https://me:hush@api.example", "user"),
@@ -304,6 +313,37 @@ def test_a_token_and_oauth_exclude_each_other() -> None:
 def test_oauth_needs_all_three(missing: str) -> None:
     [problem] = problems(**{name: text for name, text in OAUTH.items() if name != missing})
     assert problem.endswith("all three")
+
+
+OPERATOR = {
+    "BRIDGE_OPERATOR_URL": "https://ops.example.com/hush",
+    "BRIDGE_OPERATOR_SECRET": f"whsec_{KEY.replace('-', '+').replace('_', '/')}",
+}
+
+
+@pytest.mark.parametrize("name", OPERATOR)
+def test_an_operator_s_url_and_secret_are_set_together(name: str) -> None:
+    [problem] = problems(**{name: OPERATOR[name]})
+    assert "BRIDGE_OPERATOR_URL" in problem
+    assert "BRIDGE_OPERATOR_SECRET" in problem
+    settings = Settings.load(OPERATOR)
+    assert settings.operator_url == SecretStr(OPERATOR["BRIDGE_OPERATOR_URL"])
+    assert "hush" not in repr(settings)
+
+
+def test_the_rules_of_callbacks_hold_for_the_operator_s_url() -> None:
+    loopback = OPERATOR | {"BRIDGE_OPERATOR_URL": "http://127.0.0.1:9000/"}
+    allowed = {"BRIDGE_CALLBACK_HTTPS_ONLY": "false", "BRIDGE_CALLBACK_ALLOW": "127.0.0.0/8"}
+    assert Settings.load(loopback | allowed).operator_url
+    [problem] = problems(**loopback, **allowed, BRIDGE_CALLBACK_PORTS="443")
+    assert problem == "BRIDGE_OPERATOR_URL: the port 9000 is not among BRIDGE_CALLBACK_PORTS"
+
+
+def test_the_command_that_makes_an_operator_s_secret_makes_one() -> None:
+    [problem] = problems(BRIDGE_OPERATOR_URL=OPERATOR["BRIDGE_OPERATOR_URL"])
+    [code] = re.findall(r"python -c '(.+)'$", problem)
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert Settings.load(OPERATOR | {"BRIDGE_OPERATOR_SECRET": made}).operator_secret
 
 
 def test_no_secret_is_in_the_repr() -> None:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
 
 from bridge import logs
@@ -12,7 +12,8 @@ from bridge.commands import output
 from bridge.commands.opening import in_words
 from bridge.commands.output import Colour, Refusal, coloured
 from bridge.core.http_results import NoResponse
-from bridge.db import housekeeping, readiness, watch_lists
+from bridge.core.instants import rfc3339
+from bridge.db import housekeeping, operator_events, readiness, watch_lists
 from bridge.db.engine import reading
 from bridge.settings import Settings, SettingsProblem
 from bridge.steps import check_account
@@ -68,6 +69,8 @@ def _checks() -> Iterator[Check]:
     yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
     yield from _accounts(bridge)
     yield from _callback_hosts(bridge)
+    if settings.operator_url:
+        yield _operator_url(bridge, settings.operator_url.get_secret_value())
     yield _workers(bridge)
 
 
@@ -104,15 +107,26 @@ def _callback_hosts(bridge: Bridge) -> Iterator[Check]:
         told = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
         yield Check(name="callbacks", ok=True, detail=told)
     for url in urls:
-        parts = urlsplit(url)
-        answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=HOST_SECONDS)
-        if isinstance(answer, NoResponse):
-            told = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
-            yield Check(name=f"callbacks to {parts.hostname}", ok=False, detail=told)
-        else:
-            yield Check(
-                name=f"callbacks to {parts.hostname}", ok=True, detail="the receiver's server answers"
-            )
+        yield _reached(bridge, f"callbacks to {urlsplit(url).hostname}", url)
+
+
+def _reached(bridge: Bridge, name: str, url: str) -> Check:
+    parts = urlsplit(url)
+    answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=HOST_SECONDS)
+    if isinstance(answer, NoResponse):
+        told = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
+        return Check(name=name, ok=False, detail=told)
+    return Check(name=name, ok=True, detail="the receiver's server answers")
+
+
+def _operator_url(bridge: Bridge, url: str) -> Check:
+    """Try the operator's URL, and say what waits for it."""
+    check = _reached(bridge, "operator webhooks", url)
+    with reading(bridge.engine) as connection:
+        events, since = operator_events.waiting(connection)
+    if not since:
+        return check
+    return replace(check, detail=f"{check.detail}; events that wait: {events:,}, since {rfc3339(since)}")
 
 
 def _workers(bridge: Bridge) -> Check:

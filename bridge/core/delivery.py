@@ -76,7 +76,7 @@ def after_attempt(
         "last_status_code": attempt.status_code,
         "last_error": attempt.error or watch.error,
     }
-    wait = _wait_seconds(watch, answer, policy, now=now, jitter=jitter)
+    wait = wait_seconds(watch.tries, answer, policy, now=now, jitter=jitter)
     if attempt.error is None:
         after = advance(watch, Event.ACCEPTED, settled_at=now, **made)
     elif wait is None:
@@ -124,19 +124,19 @@ def excerpt(body: bytes) -> str:
     return kept.encode()[:EXCERPT_BYTES].decode(errors="ignore")
 
 
-def _wait_seconds(
-    watch: Watch,
+def wait_seconds(
+    tries: int,
     answer: HttpResponse | NoResponse | NotSent,
     policy: RetryPolicy,
     *,
     now: datetime,
     jitter: float,
 ) -> float | None:
-    """Return the seconds until the next attempt, or None when there is none."""
+    """Return the seconds until the attempt after one that failed, and had `tries` before it; None when there is none."""
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
-    if gone or watch.tries >= len(policy.schedule_seconds):
+    if gone or tries >= len(policy.schedule_seconds):
         return None
-    wait = policy.schedule_seconds[watch.tries] * (1 + policy.jitter_share * jitter)
+    wait = policy.schedule_seconds[tries] * (1 + policy.jitter_share * jitter)
     if isinstance(answer, HttpResponse) and answer.status_code in (429, 503):
         asked = retry_after_seconds(answer.headers.get("retry-after"), now=now) or 0.0
         wait = max(wait, min(asked, LONGEST_RETRY_AFTER_SECONDS))

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from bridge.core.watch import State
 from bridge.db.dialect_sql import dialect_insert, is_one_of
@@ -18,7 +18,8 @@ def beat(connection: Connection, worker: str, now: datetime, *, has_credentials:
     """Note that a worker is alive, and whether its environment has HubSpot credentials; forget the long dead."""
     new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
     add = dialect_insert(connection, workers).values(new)
-    connection.execute(add.on_conflict_do_update(index_elements=["id"], set_={"ticked_at": now}))
+    alive = {"ticked_at": now, "silence_told": False}
+    connection.execute(add.on_conflict_do_update(index_elements=["id"], set_=alive))
     connection.execute(delete(workers).where(workers.c.ticked_at < now - WORKERS_KEPT))
 
 
@@ -36,6 +37,18 @@ def alive(connection: Connection, *, since: datetime) -> int:
     """Return how many workers gave a sign of life."""
     found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
     return connection.execute(found).scalar_one()
+
+
+def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
+    """Return the workers without a sign of life since then, and when each gave its last; each worker only once.
+
+    Another process that asks at the same time gets others, or none.
+    """
+    silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
+    # What another process is just telling is not waited for.
+    told = update(workers).where(workers.c.id.in_(silent.with_for_update(skip_locked=True)))
+    rows = connection.execute(told.values(silence_told=True).returning(workers.c.id, workers.c.ticked_at))
+    return {row.id: row.ticked_at for row in rows}
 
 
 def has_credentials(connection: Connection, *, since: datetime) -> bool:

@@ -22,10 +22,12 @@ from sqlalchemy import (
     and_,
     false,
     literal_column,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
 from bridge.core.delivery import Trigger
+from bridge.core.operator_events import OperatorEventType
 from bridge.core.watch import OPEN, Outcome, State
 
 metadata = MetaData(
@@ -334,6 +336,8 @@ workers = Table(
     Column("ticked_at", Instant, nullable=False),
     # Of the account `default`, in its environment.
     Column("has_credentials", Boolean, nullable=False, server_default=false()),
+    # The operator was told that it is silent.
+    Column("silence_told", Boolean, nullable=False, server_default=false()),
 )
 
 # As `account_delays`.
@@ -343,6 +347,33 @@ worker_days = Table(
     Column("day", Date, primary_key=True),
     Column("leases_lost", Integer, nullable=False),
 )
+
+operator_events = Table(
+    "operator_events",  # what the operator is told: at first it collects, from its first attempt on it is as it is
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("type", Word(OperatorEventType), nullable=False),
+    Column("subject", String(255), nullable=False, index=True),
+    Column("count", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("last_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),  # those that were begun
+    Column(
+        "due_at", Instant
+    ),  # while it is being sent, the end of the lease; null when nothing is left to do
+    Column("settled_at", Instant),
+)
+Index(
+    "ix_operator_events_collecting",
+    operator_events.c.type,
+    operator_events.c.subject,
+    unique=True,
+    postgresql_where=text("attempts = 0"),
+    sqlite_where=text("attempts = 0"),
+)
+# The next one is found, and what it waits for, however many hosts are in trouble.
+Index("ix_operator_events_due", operator_events.c.due_at, operator_events.c.id)
 
 canaries = Table(
     "canaries",  # one row: can the secrets still be read with the keys that are set?

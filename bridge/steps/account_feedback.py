@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from bridge.core.account_limits import FinishedCall, after_answers, count, tried_at_once
 from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened
 from bridge.db import breakers, daily_stats, watches
 
 log = structlog.get_logger()
@@ -16,15 +17,17 @@ log = structlog.get_logger()
 
 def record_calls(
     connection: Connection, finished: Mapping[str, Sequence[FinishedCall]], now: datetime
-) -> None:
-    """Save what was heard of each account, by name, and count it in the account's day."""
+) -> list[OperatorEvent]:
+    """Save what was heard of each account, by name, and count it in the account's day.
+
+    Returns what the operator is to be told of it.
+    """
     held = breakers.lock_accounts(connection, finished)
     after = {name: after_answers(before, finished[name], now=now) for name, before in held.items()}
     breakers.save_accounts(connection, after)
     daily_stats.count(connection, now.date(), {name: count(answers) for name, answers in finished.items()})
-    for name, both in after.items():
-        if both.breaker.paused_until != held[name].breaker.paused_until:
-            _tell(name, held[name].breaker, both.breaker)
+    told = [_tell(name, held[name].breaker, both.breaker, now) for name, both in after.items()]
+    return [event for event in told if event]
 
 
 def retry(connection: Connection, name: str, now: datetime) -> None:
@@ -34,14 +37,18 @@ def retry(connection: Connection, name: str, now: datetime) -> None:
     watches.retry(connection, name, now)
 
 
-def _tell(name: str, before: CircuitBreaker, breaker: CircuitBreaker) -> None:
+def _tell(name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime) -> OperatorEvent | None:
+    if breaker.paused_until == before.paused_until:
+        return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
-    elif before.paused and _gist(before.reason) == _gist(breaker.reason):
+        return happened(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
+    if before.paused and _gist(before.reason) == _gist(breaker.reason):
         # A probe has found what is known already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
-    else:
-        log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
+        return None
+    log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
+    return happened(OperatorEventType.ACCOUNT_PAUSED, name, breaker.reason, now)
 
 
 def _gist(reason: str | None) -> str:

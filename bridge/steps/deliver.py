@@ -13,6 +13,7 @@ from bridge import __version__
 from bridge.core import circuit_breaker, delivery
 from bridge.core.fairness import Due, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened
 from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
@@ -187,8 +188,11 @@ class Deliveries:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
         return send(self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=at)
 
-    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
-        """Save what attempts tell about their hosts, whoever the watches belong to by now."""
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[OperatorEvent]:
+        """Save what attempts tell about their hosts, whoever the watches belong to by now.
+
+        Returns what the operator is to be told of it.
+        """
         by_host: dict[str, list[Done]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
@@ -197,7 +201,10 @@ class Deliveries:
             d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
         }
         held = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
-        store.save_hosts(connection, {name: _learnt(name, held[name], by_host[name], now) for name in held})
+        after = {name: _learnt(breaker, by_host[name], now) for name, breaker in held.items()}
+        store.save_hosts(connection, after)
+        told = [_tell(name, breaker, after[name], now) for name, breaker in held.items()]
+        return [event for event in told if event]
 
 
 def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
@@ -230,8 +237,22 @@ def signed_headers(message_id: str, body: bytes, *, secrets: Sequence[str], at: 
     return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 
+def given_up(results: Sequence[claims.Result]) -> list[OperatorEvent]:
+    """Return what the operator is to be told of those among these callbacks that will not be tried again."""
+    return [
+        happened(
+            OperatorEventType.CALLBACK_GIVEN_UP,
+            result.watch.callback_host,
+            result.watch.last_error,
+            result.attempt.started_at,
+        )
+        for result in results
+        if result.attempt and result.watch.state is State.UNDELIVERED
+    ]
+
+
 def _learnt(
-    host: str, breaker: circuit_breaker.CircuitBreaker, done: Sequence[Done], now: datetime
+    breaker: circuit_breaker.CircuitBreaker, done: Sequence[Done], now: datetime
 ) -> circuit_breaker.CircuitBreaker:
     after = breaker
     for d in done:
@@ -245,8 +266,16 @@ def _learnt(
                 now=now,
                 policy=circuit_breaker.HOST_POLICY,
             )
-    if after.paused and not breaker.paused:
-        log.warning("host_paused", host=host, reason=after.reason)
-    elif breaker.paused and not after.paused:
-        log.info("host_resumed", host=host)
     return after
+
+
+def _tell(
+    host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
+) -> OperatorEvent | None:
+    if after.paused and not before.paused:
+        log.warning("host_paused", host=host, reason=after.reason)
+        return happened(OperatorEventType.HOST_PAUSED, host, after.reason, now)
+    if before.paused and not after.paused:
+        log.info("host_resumed", host=host)
+        return happened(OperatorEventType.HOST_RESUMED, host, "The receiver answers again.", now)
+    return None

@@ -17,6 +17,7 @@ from bridge.db.accounts import Account, Accounts
 from bridge.db.counters import Counters
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
+from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ class HubSpotCalls:
         clock: Callable[[], datetime],
         lease_seconds: float,
         counters: Counters,
+        outbox: OperatorOutbox = NO_OPERATOR,
     ) -> None:
         self.engine = engine
         self.hubspot = hubspot
@@ -53,6 +55,7 @@ class HubSpotCalls:
         self._accounts = accounts
         self._counters = counters
         self._lease = timedelta(seconds=lease_seconds)
+        self._outbox = outbox
 
     def acquire(self, name: str) -> Account | NotNow:
         """Take one request from an account's quota, unless the account is paused or the quota used up.
@@ -109,9 +112,10 @@ class HubSpotCalls:
         finished = FinishedCall(answer=answer, signal=signal, asked_at=asked_at, rate=account.rate)
         try:
             with self.engine.begin() as connection:
-                account_feedback.record_calls(connection, {account.name: [finished]}, now)
+                events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
                     account_feedback.retry(connection, account.name, now)
+                self._outbox.add(connection, events)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)
         else:

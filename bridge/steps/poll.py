@@ -12,6 +12,7 @@ from bridge.core import account_limits, circuit_breaker, polling
 from bridge.core.account_limits import AccountLimits, FinishedCall
 from bridge.core.fairness import Due, Lane
 from bridge.core.kinds import KINDS
+from bridge.core.operator_events import OperatorEvent
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
 from bridge.db import claims, housekeeping
@@ -174,12 +175,15 @@ class Polls:
         )
         return Done(job=job, finished=finished, polled=polled)
 
-    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> None:
-        """Save what polls tell about their accounts, whoever the watches belong to by now."""
+    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[OperatorEvent]:
+        """Save what polls tell about their accounts, whoever the watches belong to by now.
+
+        Returns what the operator is to be told of it.
+        """
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         for d in done:
             finished[d.job.account.name].append(d.finished)
-        account_feedback.record_calls(connection, finished, now)
+        return account_feedback.record_calls(connection, finished, now)
 
 
 def _granted(

@@ -1,5 +1,6 @@
 """The clock: APScheduler drives the steps. What is due is in the tables, never in its job store."""
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -12,9 +13,11 @@ from sqlalchemy import Engine
 
 from bridge.core.counters import ENDED
 from bridge.core.watch import Outcome
-from bridge.db import counters, daily_stats, housekeeping, keyed_requests, watch_counts
+from bridge.db import counters, daily_stats, housekeeping, keyed_requests, operator_events, watch_counts
 from bridge.db.counters import Counters
 from bridge.db.engine import AWAY
+from bridge.db.readiness import TICKED_WITHIN
+from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox, OperatorWebhooks, silent_workers
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
 
@@ -25,6 +28,11 @@ OVERDUE_SECONDS = 1
 FLUSH_SECONDS = 1
 HEARTBEAT_SECONDS = 10
 RECOUNT_SECONDS = 15
+OPERATOR_SECONDS = 1
+# After an outage of the database every worker looks silent until it has ticked again. So a worker judges the others
+# only when it has itself ticked for longer than they may be silent, and missed few ticks.
+BEATS_TO_JUDGE = 7
+JUDGES_WITHIN = timedelta(seconds=90)
 PRUNE_SECONDS = 600
 DAYS_KEPT = timedelta(days=90)
 PRUNE_BATCH = 500  # a long transaction would hold up the others
@@ -42,14 +50,22 @@ class Clock:
         retention_days: int,
         has_credentials: bool,
         counters: Counters,
+        outbox: OperatorOutbox = NO_OPERATOR,
+        operator: OperatorWebhooks | None = None,
     ) -> None:
-        """`has_credentials`: whether this process's environment has those of the account `default`."""
+        """`has_credentials`: whether this process's environment has those of the account `default`.
+
+        `operator` sends what `outbox` keeps; None where it keeps nothing.
+        """
         self._worker = worker
         self._engine = engine
         self._now = now
         self._retention = timedelta(days=retention_days)
         self._has_credentials = has_credentials
         self._counters = counters
+        self._outbox = outbox
+        self._operator = operator
+        self._beats: deque[datetime] = deque(maxlen=BEATS_TO_JUDGE)
         self._stopping = False
         jobs = {
             worker.drain: TICK_SECONDS,
@@ -58,6 +74,8 @@ class Clock:
             _unless_away(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
             _unless_away(self._prune): PRUNE_SECONDS,
         }
+        if operator:
+            jobs[_unless_away(self._tell_operator)] = OPERATOR_SECONDS
         self._scheduler = _scheduler(jobs, now)
 
     def start(self) -> None:
@@ -93,11 +111,21 @@ class Clock:
 
     def _beat(self) -> None:
         """Tell the others that this worker is alive: only while its shifts really go on."""
-        if self._worker.idle_seconds < HEARTBEAT_SECONDS * 3:
-            with self._engine.begin() as connection:
-                housekeeping.beat(
-                    connection, self._worker.id, self._now(), has_credentials=self._has_credentials
-                )
+        if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
+            return
+        now = self._now()
+        with self._engine.begin() as connection:
+            housekeeping.beat(connection, self._worker.id, now, has_credentials=self._has_credentials)
+            if self._outbox.is_told and self._may_judge(now):
+                self._outbox.add(connection, silent_workers(connection, since=now - TICKED_WITHIN))
+        self._beats.append(now)
+
+    def _may_judge(self, now: datetime) -> bool:
+        return len(self._beats) == BEATS_TO_JUDGE and now - self._beats[0] <= JUDGES_WITHIN
+
+    def _tell_operator(self) -> None:
+        while self._operator and not self._stopping and self._operator.send_next():
+            pass
 
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))
@@ -106,6 +134,7 @@ class Clock:
         with self._engine.begin() as connection:
             daily_stats.prune(connection, (self._now() - DAYS_KEPT).date())
             counters.prune(connection, self._now())
+            operator_events.prune(connection, self._now())
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
         """Prune until nothing is left to, or until the clock is to stop: the rest can wait."""

@@ -21,6 +21,7 @@ from bridge.db import claims
 from bridge.db.counters import Counters
 from bridge.db.engine import AWAY, reading
 from bridge.steps import deliver, poll
+from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.worker.pool import Done, Job, WorkerPool
 from bridge.worker.results import tell
 
@@ -50,6 +51,7 @@ class Worker:
         concurrency: int,
         clock: Callable[[], datetime],
         counters: Counters,
+        outbox: OperatorOutbox = NO_OPERATOR,
     ) -> None:
         self.id = worker_id
         self._counters = counters
@@ -57,6 +59,7 @@ class Worker:
         self._polls = polls
         self._deliveries = deliveries
         self._clock = clock
+        self._outbox = outbox
         self._at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
         self._pool = WorkerPool(
             concurrency, self._work, at_once=self._at_once, patience_seconds=PATIENCE_SECONDS
@@ -197,12 +200,14 @@ class Worker:
         with self._engine.begin() as connection:
             results = [*self._handed_on(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
+            events = deliver.given_up(kept)
             # Hosts before accounts, as in a claim: two workers must not wait for each other in a circle.
             if attempted:
-                self._deliveries.learn(connection, attempted, now)
+                events += self._deliveries.learn(connection, attempted, now)
             if polled:
-                self._polls.learn(connection, polled, now)
+                events += self._polls.learn(connection, polled, now)
             jobs = self._next_jobs(connection, kept, now)
+            self._outbox.add(connection, events)
         # Only now it is certain.
         tell(self._counters, done, kept)
         return list(jobs)

@@ -1,5 +1,6 @@
 """`python -m bridge doctor`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
+from bridge.core.operator_events import OperatorEventType, happened
+from bridge.db import operator_events
 from bridge.sandbox import Sandbox
 from tests.commands.conftest import Commands, add_watch
 from tests.commands.test_status import beat
 from tests.http.receiver import Receiver, Visit
+from tests.makers import NOW, SECRET
 from tests.reliability.processes import free_port
 
 LOOPBACK = {"BRIDGE_CALLBACK_ALLOW": "127.0.0.0/8", "BRIDGE_CALLBACK_HTTPS_ONLY": "false"}
@@ -50,6 +54,29 @@ def test_where_all_is_well_each_line_says_ok(commands: Commands, database: Engin
         "workers",
     ]
     assert hubspot.state.ledger()["status_codes"] == {"200": 2}
+
+
+def test_the_way_to_the_operator_is_tried_and_what_waits_is_told(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    def told(port: int) -> dict[str, Any]:
+        url = f"http://127.0.0.1:{port}/hush"
+        commands = on_sqlite(BRIDGE_OPERATOR_URL=url, BRIDGE_OPERATOR_SECRET=SECRET, **LOOPBACK)
+        done = commands.run("doctor", "--json")
+        assert "hush" not in done.stdout
+        checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+        found: dict[str, Any] = checks["operator webhooks"]
+        return found
+
+    with Receiver(answers) as receiver:
+        assert told(receiver.port)["detail"] == "the receiver's server answers"
+    with sqlite_database.begin() as connection:
+        event = happened(OperatorEventType.HOST_PAUSED, "app.example.com", None, NOW)
+        operator_events.add(connection, [event])
+    found = told(free_port())
+    assert not found["ok"]
+    assert "refused" in found["detail"]
+    assert found["detail"].endswith("events that wait: 1, since 2026-11-21T12:00:00.000000Z")
 
 
 def test_wrong_settings_are_told_and_end_it(on_sqlite: Callable[..., Commands]) -> None:

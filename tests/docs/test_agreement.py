@@ -13,8 +13,10 @@ from pydantic import BaseModel
 import bridge
 from bridge import diagram
 from bridge.commands import arguments
+from bridge.core import operator_events
 from bridge.core.delivery import payload
 from bridge.core.kinds import KINDS
+from bridge.core.operator_events import OperatorEvent, OperatorEventType
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db.tables import watches
 from bridge.settings import NAMES, Settings
@@ -29,6 +31,7 @@ ARCHITECTURE = page("ARCHITECTURE.md")
 OPERATING = page("docs/operating.md")
 RECEIVING = page("docs/receiving.md")
 HUBSPOT = page("docs/hubspot.md")
+OPERATOR_WEBHOOKS = page("docs/operator-webhooks.md")
 ALL = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
 EXAMPLES = [block for text in ALL.values() for block in blocks(text, "json")]
 
@@ -156,7 +159,7 @@ def test_the_diagram_of_states_is_in_step() -> None:
 @pytest.mark.parametrize("block", EXAMPLES, ids=[str(block.tag) for block in EXAMPLES])
 def test_an_example_is_what_the_api_takes_or_gives(block: Block) -> None:
     given = json.loads(block.text)
-    if block.tag != "Callback":
+    if block.tag not in {"Callback", "OperatorEvent"}:
         assert fault_of(code.models()[block.tag or ""], given) is None
 
 
@@ -195,6 +198,34 @@ def ended(data: dict[str, str]) -> Watch:
         ended_at=ended_at,
         age_zero_at=created_at,
     )
+
+
+def test_the_event_that_operators_are_shown_is_what_the_bridge_sends() -> None:
+    [block] = blocks(OPERATOR_WEBHOOKS, "json")
+    shown = json.loads(block.text)
+    data = shown["data"]
+    event = OperatorEvent(
+        type=OperatorEventType(shown["type"]),
+        subject=data["subject"],
+        reason=data["reason"],
+        since=datetime.fromisoformat(data["since"]),
+        last_at=datetime.fromisoformat(shown["timestamp"]),
+        count=data["count"],
+    )
+    assert operator_events.payload(event).decode() == json.dumps(shown)
+    fields = ["type", "timestamp", *(f"data.{name}" for name in shown["data"])]
+    told = rows(section(OPERATOR_WEBHOOKS, "The events").partition("<!-- OperatorEvent -->")[2])
+    assert [codes(row[0])[0] for row in told] == fields
+
+
+def test_the_table_of_the_operator_s_events_has_them_all() -> None:
+    told = [codes(row[0])[0] for row in rows(section(OPERATOR_WEBHOOKS, "The events"))]
+    assert told == list(OperatorEventType)
+
+
+def test_the_settings_of_operator_webhooks_can_be_loaded() -> None:
+    [block] = blocks(OPERATOR_WEBHOOKS, "dotenv")
+    assert Settings.load(dict(line.split("=", 1) for line in block.text.splitlines())).operator_url
 
 
 def test_the_table_of_a_callbacks_fields_has_them_all() -> None:

@@ -22,7 +22,7 @@ from bridge import cli
 from bridge.core.watch import State
 from bridge.db import claims, watches
 from bridge.http import connections
-from bridge.steps import deliver, poll
+from bridge.steps import deliver, operator_events, poll
 from bridge.web import registration_limits, serving
 from bridge.worker import loop, pool
 
@@ -86,6 +86,10 @@ def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:
     return any(isinstance(d, deliver.Done) for d in done)
 
 
+def _keeps_some(_kept: Any, _outbox: Any, _connection: Any, events: Any) -> bool:
+    return bool(events)
+
+
 REGISTER = {
     "register: read": _before(registration_limits.Registrar, "one"),
     "register: before the commit": _before_the_commit(watches, "add"),
@@ -111,7 +115,13 @@ DELIVER = {
     "deliver: before the commit": _before_the_commit(claims, "save", _attempts),
     "deliver: saved": _after(loop.Worker, "_save", _attempted),
 }
-BOUNDARIES = REGISTER | POLL | DELIVER
+OPERATOR = {
+    "operator: before the commit": _before_the_commit(operator_events.OperatorOutbox, "add", _keeps_some),
+    "operator: kept": _after(loop.Worker, "_save", _attempted),
+    "operator: claimed": _before(operator_events.OperatorWebhooks, "_post"),
+    "operator: answered": _after(operator_events.OperatorWebhooks, "_post"),
+}
+BOUNDARIES = REGISTER | POLL | DELIVER | OPERATOR
 
 
 class _Transactions:

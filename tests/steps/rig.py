@@ -26,6 +26,7 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot, StaticTokens
 from bridge.steps import clients
 from bridge.steps.deliver import Deliveries
+from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.steps.poll import Polls
 from bridge.steps.register import Registered, Registration, register
 from bridge.worker.loop import Worker
@@ -73,6 +74,7 @@ class Rig:
         clock: Callable[[], datetime] | None = None,
         polls: type[Polls] = Polls,
         deliveries: type[Deliveries] = Deliveries,
+        outbox: OperatorOutbox = NO_OPERATOR,
     ) -> Worker:
         """A worker of this bridge, with settings of its own."""
         claimant, now = Claimant(worker=name, lease_seconds=LEASE_SECONDS), clock or self.clock
@@ -101,6 +103,7 @@ class Rig:
             concurrency=concurrency,
             clock=now,
             counters=self.counters,
+            outbox=outbox,
         )
 
     def accounts(self, rate: Rate = PLENTY, token: str | None = "pat-test") -> Accounts:

@@ -1,0 +1,74 @@
+"""Events that tell the operator what needs a person: what there is, how many become one, and the webhook's body."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from bridge.core.instants import rfc3339
+
+
+class OperatorEventType(StrEnum):
+    """What can have happened, and to which subject."""
+
+    ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account, or is out of order
+    ACCOUNT_RESUMED = "account.resumed"  # it answers the account again
+    CALLBACK_GIVEN_UP = "callback.given_up"  # a callback to a host will not be tried again
+    HOST_PAUSED = "host.paused"  # a receiver's host failed several times in a row
+    HOST_RESUMED = "host.resumed"  # it answers again
+    WORKER_SILENT = "worker.silent"  # a worker gave no sign of life, and did not say that it stops
+
+
+# Which event undoes which: of one subject, the two are sent in the order in which they happened.
+OPPOSITES = {
+    OperatorEventType.ACCOUNT_PAUSED: OperatorEventType.ACCOUNT_RESUMED,
+    OperatorEventType.ACCOUNT_RESUMED: OperatorEventType.ACCOUNT_PAUSED,
+    OperatorEventType.HOST_PAUSED: OperatorEventType.HOST_RESUMED,
+    OperatorEventType.HOST_RESUMED: OperatorEventType.HOST_PAUSED,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorEvent:
+    """What happened to one subject `count` times, first at `since` and last at `last_at`.
+
+    `subject` is the name of an account or a host, or the id of a worker; `reason` is why it happened last.
+    """
+
+    type: OperatorEventType
+    subject: str
+    reason: str
+    since: datetime
+    last_at: datetime
+    count: int = 1
+
+
+def happened(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
+    """Return the event of something that happened once."""
+    sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
+    return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
+
+
+def merged(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
+    """Make one event of all of one type and subject; return them in the order of these two."""
+    found: dict[tuple[str, str], OperatorEvent] = {}
+    for event in events:
+        key = event.type, event.subject
+        found[key] = _joined(found[key], event) if key in found else event
+    return [found[key] for key in sorted(found)]
+
+
+def _joined(earlier: OperatorEvent, later: OperatorEvent) -> OperatorEvent:
+    return replace(later, since=earlier.since, count=earlier.count + later.count)
+
+
+def payload(event: OperatorEvent) -> bytes:
+    """Return the webhook's body: the same bytes for every attempt of one event."""
+    data = {
+        "subject": event.subject,
+        "reason": event.reason,
+        "since": rfc3339(event.since),
+        "count": event.count,
+    }
+    return json.dumps({"type": event.type, "timestamp": rfc3339(event.last_at), "data": data}).encode()

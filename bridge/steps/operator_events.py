@@ -1,0 +1,120 @@
+"""Operator webhooks: what needs a person is kept with the change that it tells of, and sent by a worker's clock."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from bridge.core.delivery import RetryPolicy, attempt_error, wait_seconds
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened, merged, payload
+from bridge.db import housekeeping
+from bridge.db import operator_events as store
+from bridge.db.engine import reading
+from bridge.http.callbacks import CallbackSender
+from bridge.steps.deliver import send
+
+log = structlog.get_logger()
+
+# A worker that stops waits for the attempt that is on its way, whatever BRIDGE_CALLBACK_TIMEOUT is.
+ATTEMPT_SECONDS = 10.0
+SILENCE = "It gave no sign of life for a minute, and did not say that it stops: it was killed, or hangs."
+
+
+class OperatorOutbox:
+    """Keeps events for the operator, in the transaction of the change that they tell of.
+
+    Unless the operator `is_told`, because there is no BRIDGE_OPERATOR_URL, nothing is kept.
+    """
+
+    def __init__(self, *, is_told: bool) -> None:
+        self.is_told = is_told
+
+    def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
+        """Keep the events. Call it last in a transaction: it locks rows that others want as well."""
+        if self.is_told:
+            store.add(connection, merged(events))
+
+
+NO_OPERATOR = OperatorOutbox(is_told=False)
+
+
+class OperatorWebhooks:
+    """Sends the operator's events, under the rules of callbacks. Any number of processes may do so at once."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        callbacks: CallbackSender,
+        url: str,
+        secret: str,
+        policy: RetryPolicy,
+        lease_seconds: float,
+        clock: Callable[[], datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        """`lease_seconds` must exceed what an attempt may take; `jitter` draws from -1 to 1."""
+        self._engine = engine
+        self._callbacks = callbacks
+        self._url = url
+        self._secret = secret
+        self._policy = policy
+        self._lease = timedelta(seconds=lease_seconds)
+        self._clock = clock
+        self._jitter = jitter
+
+    def send_next(self) -> bool:
+        """Send the event that has been due for the longest; False when none may be sent now."""
+        now = self._clock()
+        with reading(self._engine) as connection:
+            due = store.next_due(connection, now)
+        if due is None:
+            return False
+        with self._engine.begin() as connection:
+            claimed = store.claim(connection, due, lease_ends_at=now + self._lease)
+        if claimed is not None:
+            answer = self._post(claimed, now)
+            self._save(claimed, answer)
+        return True
+
+    def _post(self, claimed: store.Claimed, now: datetime) -> HttpResponse | NoResponse | NotSent:
+        return send(
+            self._callbacks,
+            self._url,
+            claimed.id,
+            payload(claimed.event),
+            secrets=[self._secret],
+            at=now,
+            within_seconds=ATTEMPT_SECONDS,
+        )
+
+    def _save(self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent) -> None:
+        """Trouble with the operator's URL is logged; an event of it would have to go the same way."""
+        now, event, error = self._clock(), claimed.event, attempt_error(answer)
+        due_at = self._next_attempt_at(claimed, answer, now) if error else None
+        with self._engine.begin() as connection:
+            store.save(connection, claimed, due_at=due_at, now=now)
+        if error:
+            log.warning(
+                "operator_webhook_failed",
+                type=event.type,
+                subject=event.subject,
+                error=error,
+                next_attempt_at=due_at,
+            )
+        else:
+            log.info("operator_webhook_sent", type=event.type, subject=event.subject, count=event.count)
+
+    def _next_attempt_at(
+        self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent, now: datetime
+    ) -> datetime | None:
+        wait = wait_seconds(claimed.attempts - 1, answer, self._policy, now=now, jitter=self._jitter())
+        return None if wait is None else now + timedelta(seconds=wait)
+
+
+def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
+    """Return an event of each worker without a sign of life since then that nobody was told of yet."""
+    found = housekeeping.newly_silent(connection, since=since)
+    return [happened(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

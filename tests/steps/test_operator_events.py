@@ -1,0 +1,268 @@
+"""What the operator is told, of what, when and how often, on real sockets."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, insert, select
+from standardwebhooks import Webhook
+
+from bridge.core.circuit_breaker import Fault
+from bridge.core.instants import rfc3339
+from bridge.core.operator_events import OperatorEventType, happened
+from bridge.db.accounts import Account
+from bridge.db.tables import operator_events, watches
+from bridge.http.callbacks import CallbackSender
+from bridge.http.transport import Transport
+from bridge.hubspot.client import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
+from bridge.worker.loop import Worker
+from tests.makers import SECRET, an_answer
+from tests.senders import a_sender
+from tests.steps.peers import Peer, Reply, Scripts, saying
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, POLICY, Rig
+from tests.steps.test_receivers import ended, reply
+
+HOST = "app.example.com"
+UNAUTHORIZED = saying({"status": "error", "category": "INVALID_AUTHENTICATION", "message": "No."}, 401)
+
+
+class Operator:
+    """Whoever listens at BRIDGE_OPERATOR_URL; `replies` says what is answered, to any event."""
+
+    def __init__(self, rig: Rig, peer: Peer, replies: Scripts) -> None:
+        self.outbox = OperatorOutbox(is_told=True)
+        self.replies = replies
+        self.peer = peer
+        self._rig = rig
+
+    def webhooks(self, callbacks: CallbackSender | None = None) -> OperatorWebhooks:
+        callbacks = callbacks or a_sender()
+        self._rig.closing.callback(callbacks.close)
+        return OperatorWebhooks(
+            engine=self._rig.engine,
+            callbacks=callbacks,
+            url=self.peer.url("ops.example.com", "/ops"),
+            secret=SECRET,
+            policy=POLICY,
+            lease_seconds=LEASE_SECONDS,
+            clock=self._rig.clock,
+            jitter=lambda: 0.0,
+        )
+
+    def worker(self, **others: Any) -> Worker:
+        return self._rig.worker(outbox=self.outbox, **others)
+
+    def keep(self, type_: OperatorEventType, subject: str = HOST) -> None:
+        with self._rig.engine.begin() as connection:
+            self.outbox.add(connection, [happened(type_, subject, "It failed.", self._rig.clock())])
+
+    def told(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
+        """Send what may be sent now, and return what has come since the test began."""
+        sender = webhooks or self.webhooks()
+        while sender.send_next():
+            pass
+        return [request.json for request in self.peer.requests]
+
+    def heard(self) -> list[tuple[str, str, int]]:
+        """The same: of each event the type, the subject and the count."""
+        return [(said["type"], said["data"]["subject"], said["data"]["count"]) for said in self.told()]
+
+
+@pytest.fixture
+def operator(rig: Rig) -> Iterator[Operator]:
+    replies = Scripts(Reply(status_code=204))
+    with Peer(lambda request: replies.next(request.path)).listening() as peer:
+        yield Operator(rig, peer, replies)
+
+
+def kept(rig: Rig) -> int:
+    with rig.engine.connect() as connection:
+        return connection.execute(select(func.count()).select_from(operator_events)).scalar_one()
+
+
+def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> None:
+    rig.hooks.set("T1", reply(410))
+    watch = ended(rig)
+    rig.clock.passes(2)
+    operator.worker().drain()
+    [said] = operator.told()
+    [request] = operator.peer.requests
+    assert request.headers["webhook-id"].startswith("evt_")
+    assert request.headers["content-type"] == "application/json"
+    assert request.headers["user-agent"].startswith("hubspot-import-bridge/")
+    # The clock of these parts is not the real one, by which the library judges the timestamp.
+    signed = Webhook(SECRET).sign(
+        request.headers["webhook-id"],
+        datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC),
+        request.body.decode(),
+    )
+    assert request.headers["webhook-signature"] == signed
+    assert said["type"] == "callback.given_up"
+    assert said["data"] == {
+        "subject": HOST,
+        "reason": "The receiver answered 410.",
+        "since": said["timestamp"],
+        "count": 1,
+    }
+    assert said["timestamp"] == rfc3339(rig.attempts(watch)[0].started_at)
+
+
+def clone(connection: Connection, copies: int) -> None:
+    """Copy the one watch that there is, with its callback due for the last time."""
+    [row] = connection.execute(select(watches)).mappings().all()
+    changes = {"state": "delivering", "outcome": "failed", "ended_at": row["created_at"], "tries": 2}
+    rows = [
+        dict(row) | changes | {"id": f"wat_{number:08}", "registration_key": None} for number in range(copies)
+    ]
+    connection.execute(insert(watches), rows)
+
+
+def test_a_burst_of_10_000_callbacks_that_are_given_up_is_one_event_with_its_count(
+    rig: Rig, operator: Operator
+) -> None:
+    rig.tasks.set("T1", PENDING)
+    rig.registered("T1", callback_url=rig.receiver.url())
+    with rig.engine.begin() as connection:
+        clone(connection, 10_000)
+    # Our own rules refuse the receiver's port: an attempt fails without a socket.
+    worker = operator.worker(concurrency=64, ports=frozenset({9}))
+    rig.clock.passes(2)
+    worker.drain()
+    [(type_, host, count)] = operator.heard()
+    assert (type_, host, count) == ("callback.given_up", HOST, 10_000)
+
+
+def test_a_paused_account_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:
+    rig.tasks.set("T1", UNAUTHORIZED, UNAUTHORIZED, COMPLETE)
+    rig.registered("T1")
+    worker = operator.worker()
+    for seconds in (2, 31, 61, 121):
+        rig.clock.passes(seconds)
+        worker.drain()
+        operator.told()
+    paused, resumed = operator.told()
+    assert (paused["type"], paused["data"]["subject"]) == ("account.paused", "default")
+    assert paused["data"]["reason"].startswith("HubSpot answered 401: No.")
+    assert (resumed["type"], resumed["data"]["subject"]) == ("account.resumed", "default")
+
+
+def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Operator) -> None:
+    transport = Transport(timeout_seconds=1, body_limit=ANSWER_BYTES)
+    rig.closing.callback(transport.close)
+    calls = HubSpotCalls(
+        engine=rig.engine,
+        accounts=rig.accounts(),
+        hubspot=HubSpot(transport, StaticTokens()),
+        clock=rig.clock,
+        lease_seconds=LEASE_SECONDS,
+        outbox=operator.outbox,
+        counters=rig.counters,
+    )
+    account = calls.acquire("default")
+    assert isinstance(account, Account)
+    calls.learn(account, an_answer(401), Fault(reason="It is refused"), asked_at=rig.clock())
+    assert operator.heard() == [("account.paused", "default", 1)]
+
+
+def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:
+    rig.receiver.answer = lambda _: reply(500)
+    for number in range(6):
+        ended(rig, f"T{number}")
+    worker = operator.worker()
+    for _ in range(3):
+        rig.clock.passes(2)
+        worker.drain()
+    rig.receiver.answer = lambda _: Reply()
+    for _ in range(3):
+        rig.clock.passes(40)
+        worker.drain()
+    assert operator.heard() == [("host.paused", HOST, 1), ("host.resumed", HOST, 1)]
+
+
+def test_without_an_operator_no_row_is_written(rig: Rig) -> None:
+    rig.hooks.set("T1", reply(410))
+    ended(rig)
+    rig.clock.passes(2)
+    rig.worker().drain()
+    assert kept(rig) == 0
+
+
+def test_trouble_with_the_operator_s_url_makes_no_event_and_is_logged(rig: Rig, operator: Operator) -> None:
+    operator.keep(OperatorEventType.HOST_PAUSED)
+    operator.replies.set("/ops", *[reply(500)] * 7)
+    for _ in range(7):
+        operator.told()
+        rig.clock.passes(40)
+    assert kept(rig) == 1
+    lines = rig.events("operator_webhook_failed")
+    assert [line["next_attempt_at"] is None for line in lines] == [False, False, True]
+    assert {(line["type"], line["subject"], line["error"], line["log_level"]) for line in lines} == {
+        ("host.paused", HOST, "The receiver answered 500", "warning")
+    }
+    assert len({request.headers["webhook-id"] for request in operator.peer.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        pytest.param(reply(500), 5, id="500"),
+        pytest.param(reply(302, location="/elsewhere"), 5, id="redirect"),
+        pytest.param(reply(429, retry_after="120"), 120, id="429 that asks for time"),
+    ],
+)
+def test_an_attempt_that_fails_is_made_again_by_the_schedule_of_callbacks(
+    rig: Rig, operator: Operator, answer: Reply, seconds: float
+) -> None:
+    operator.keep(OperatorEventType.HOST_PAUSED)
+    operator.replies.set("/ops", answer, Reply(status_code=204))
+    assert len(operator.told()) == 1
+    rig.clock.passes(seconds - 1)
+    assert len(operator.told()) == 1
+    rig.clock.passes(2)
+    first, second = operator.told()
+    assert first == second
+    [one, other] = operator.peer.requests
+    assert one.headers["webhook-id"] == other.headers["webhook-id"]
+    assert one.headers["webhook-timestamp"] != other.headers["webhook-timestamp"]
+
+
+def test_a_410_ends_the_event(rig: Rig, operator: Operator) -> None:
+    operator.keep(OperatorEventType.HOST_PAUSED)
+    operator.replies.set("/ops", reply(410))
+    operator.told()
+    rig.clock.passes(1_000)
+    assert len(operator.told()) == 1
+
+
+def test_an_address_that_callbacks_may_not_go_to_is_not_called(rig: Rig, operator: Operator) -> None:
+    operator.keep(OperatorEventType.HOST_PAUSED)
+    assert operator.told(operator.webhooks(a_sender(allow=()))) == []
+    [line] = rig.events("operator_webhook_failed")
+    assert line["error"].startswith("The callback was not sent: the address is not allowed: loopback")
+
+
+def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events_as_may_be(
+    rig: Rig, operator: Operator
+) -> None:
+    port_was_dead = operator.webhooks(a_sender(timeout_seconds=0.5, ports=frozenset({9})))
+    for _ in range(10):
+        operator.keep(OperatorEventType.CALLBACK_GIVEN_UP)
+        operator.told(port_was_dead)
+        rig.clock.passes(2)
+    assert operator.peer.requests == []
+    for _ in range(4):
+        rig.clock.passes(30)
+        operator.told()
+    assert operator.heard() == [("callback.given_up", HOST, 1), ("callback.given_up", HOST, 9)]
+
+
+def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
+    words = '"}, "type": "x\u2028</script>\x07'
+    with rig.engine.begin() as connection:
+        event = happened(OperatorEventType.HOST_PAUSED, HOST, words, rig.clock())
+        operator.outbox.add(connection, [event])
+    [said] = operator.told()
+    assert (said["type"], said["data"]["reason"]) == ("host.paused", f"{words}.")

@@ -1,0 +1,126 @@
+"""The clock's part in what the operator is told: it sends, and it finds the workers that are silent."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import select
+
+from bridge.core.operator_events import OperatorEventType, happened
+from bridge.db import housekeeping
+from bridge.db.tables import operator_events
+from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
+from bridge.worker.clock import HEARTBEAT_SECONDS, Clock
+from tests.makers import SECRET
+from tests.reliability.waiting import until
+from tests.senders import a_sender
+from tests.steps.peers import Peer, Reply
+from tests.steps.rig import LEASE_SECONDS, POLICY, Rig, real_clock
+
+OUTBOX = OperatorOutbox(is_told=True)
+
+
+@pytest.fixture
+def operator() -> Iterator[Peer]:
+    with Peer(lambda _: Reply(status_code=204)).listening() as peer:
+        yield peer
+
+
+def a_clock(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OUTBOX) -> Clock:
+    """A clock that a test moves by hand."""
+    worker = rig.worker(name=name)
+    return Clock(
+        worker=worker,
+        engine=rig.engine,
+        now=rig.clock,
+        retention_days=30,
+        has_credentials=True,
+        outbox=outbox,
+        counters=rig.counters,
+    )
+
+
+def beat(rig: Rig, *clocks: Clock, times: int = 1) -> None:
+    for _ in range(times):
+        rig.clock.passes(HEARTBEAT_SECONDS)
+        for clock in clocks:
+            clock._beat()
+
+
+def told(rig: Rig) -> list[tuple[str, str, int]]:
+    columns = operator_events.c.type, operator_events.c.subject, operator_events.c.count
+    with rig.engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(select(*columns))]
+
+
+def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> None:
+    callbacks = a_sender()
+    rig.closing.callback(callbacks.close)
+    webhooks = OperatorWebhooks(
+        engine=rig.engine,
+        callbacks=callbacks,
+        url=operator.url(),
+        secret=SECRET,
+        policy=POLICY,
+        lease_seconds=LEASE_SECONDS,
+        clock=real_clock,
+        jitter=lambda: 0.0,
+    )
+    clock = Clock(
+        worker=rig.worker(clock=real_clock),
+        engine=rig.engine,
+        now=real_clock,
+        retention_days=30,
+        has_credentials=True,
+        outbox=OUTBOX,
+        counters=rig.counters,
+        operator=webhooks,
+    )
+    clock.start()
+    try:
+        for subject in ("a.example.com", "b.example.com"):
+            with rig.engine.begin() as connection:
+                event = happened(OperatorEventType.HOST_PAUSED, subject, None, real_clock())
+                OUTBOX.add(connection, [event])
+        operator.wait_for(2)
+        until(lambda: len(rig.events("operator_webhook_sent")) == 2)
+    finally:
+        clock.stop()
+    webhooks_kept = [subject for _, subject, _ in told(rig)]
+    assert sorted(webhooks_kept) == ["a.example.com", "b.example.com"]
+
+
+def test_a_worker_that_is_silent_is_told_once_whoever_sees_it(rig: Rig) -> None:
+    with rig.engine.begin() as connection:
+        housekeeping.beat(connection, "worker-dead", rig.clock())
+    clocks = [a_clock(rig, f"worker-{number}") for number in range(2)]
+    beat(rig, *clocks, times=6)
+    assert told(rig) == []
+    beat(rig, *clocks, times=10)
+    assert told(rig) == [("worker.silent", "worker-dead", 1)]
+
+
+def test_a_worker_that_stops_in_order_is_not_silent(rig: Rig) -> None:
+    leaving, staying = a_clock(rig, "worker-1"), a_clock(rig, "worker-2")
+    beat(rig, leaving, staying)
+    with rig.engine.begin() as connection:
+        housekeeping.leave(connection, "worker-1")
+    beat(rig, staying, times=20)
+    assert told(rig) == []
+
+
+def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig: Rig) -> None:
+    early, late = a_clock(rig, "worker-1"), a_clock(rig, "worker-2")
+    beat(rig, early, late, times=10)
+    rig.clock.passes(600)
+    beat(rig, early, times=2)
+    beat(rig, early, late, times=10)
+    assert told(rig) == []
+
+
+def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:
+    with rig.engine.begin() as connection:
+        housekeeping.beat(connection, "worker-dead", rig.clock())
+    beat(rig, a_clock(rig, outbox=OperatorOutbox(is_told=False)), times=10)
+    assert told(rig) == []
+    beat(rig, a_clock(rig), times=10)
+    assert told(rig) == [("worker.silent", "worker-dead", 1)]
