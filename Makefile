@@ -74,7 +74,8 @@ screenshots: setup
 lock: setup
 	@echo "lock: pinning what pyproject.toml asks for"
 	@$(compile) $(LOCK) pyproject.toml --output-file requirements.txt
-	@$(compile) $(LOCK) --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(compile) $(LOCK) --extra otel --constraint requirements.txt pyproject.toml --output-file requirements-otel.txt
+	@$(compile) $(LOCK) --group dev --constraint requirements-otel.txt --output-file requirements-dev.txt
 
 clean:
 	@echo "clean: removing .venv, caches and coverage"

@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 from sqlalchemy.exc import DatabaseError
 
-from bridge import logs
+from bridge import logs, tracing
 from bridge.commands.opening import UNUSABLE
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY
@@ -85,6 +85,7 @@ def when_ready(server: Arbiter) -> None:
 def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
     cpu_affinity.keep_to_one()
+    tracing.configure()
     bridge = sys.modules["app"].bridge
     bridge.start_worker()
     # The arbiter kills at its own 25 s: the requests must end before, so that leases can be given back.

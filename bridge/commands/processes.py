@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from bridge import logs, sandbox
+from bridge import logs, sandbox, tracing
 from bridge.commands import output
 from bridge.commands.opening import opened, prepared
 from bridge.commands.output import Refusal
@@ -49,6 +49,7 @@ def worker(_: argparse.Namespace) -> None:
     bridge.warn_at_start()
     hold_back_signals()
     cpu_affinity.keep_to_one()
+    tracing.configure()
     bridge.counters_clock.start()
     bridge.clock.start()
     wait_for_signal()

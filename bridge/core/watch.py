@@ -80,6 +80,7 @@ class Watch:
     metadata: str  # the client's JSON object, as text
     created_at: datetime
     deadline_at: datetime
+    traceparent: str | None = None  # of the registration, when its client traces (W3C Trace Context)
 
     state: State = State.WATCHING
     outcome: Outcome | None = None

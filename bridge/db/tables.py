@@ -121,6 +121,7 @@ watches = Table(
     Column("metadata", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("deadline_at", Instant, nullable=False),
+    Column("traceparent", String(55)),
     # A hash of what makes a registration the same; null once withdrawn, so that it may come again.
     Column("registration_key", String(64), unique=True),
     Column("state", Word(State), nullable=False, default=State.WATCHING),

@@ -9,7 +9,7 @@ from math import inf
 import structlog
 from sqlalchemy import Connection
 
-from bridge import __version__
+from bridge import __version__, tracing
 from bridge.core import circuit_breaker, delivery
 from bridge.core.fairness import Due, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
@@ -186,7 +186,17 @@ class Deliveries:
             secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
         except WrongSecretKey:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
-        return send(self._callbacks, job.watch.callback_url, job.watch.id, body, secrets=secrets, at=at)
+        watch = job.watch
+        with tracing.span("deliver", watch.traceparent, watch=watch.id) as traceparent:
+            return send(
+                self._callbacks,
+                watch.callback_url,
+                watch.id,
+                body,
+                secrets=secrets,
+                at=at,
+                traceparent=traceparent,
+            )
 
     def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[OperatorEvent]:
         """Save what attempts tell about their hosts, whoever the watches belong to by now.
@@ -222,18 +232,23 @@ def send(
     secrets: Sequence[str],
     at: datetime,
     within_seconds: float = inf,
+    traceparent: str | None = None,
 ) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
-    headers = signed_headers(message_id, body, secrets=secrets, at=at)
+    headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
     if isinstance(answer, NoResponse) and answer.blocked:
         return NotSent(reason=f"The callback was not sent: {answer.reason}.")
     return answer
 
 
-def signed_headers(message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime) -> dict[str, str]:
+def signed_headers(
+    message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
+) -> dict[str, str]:
     """Return the headers of a callback that is sent at this instant."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+    if traceparent:
+        headers[tracing.HEADER] = traceparent
     return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 

@@ -20,6 +20,7 @@ from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.due_lanes import DueLanes
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
+from bridge.tracing import span
 
 log = structlog.get_logger()
 
@@ -165,7 +166,8 @@ class Polls:
     def work(self, job: Job) -> Done:
         """Ask HubSpot, and decide. Runs in a thread of the pool; no transaction is open."""
         kind = KINDS[job.watch.kind]
-        answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
+        with span("poll", job.watch.traceparent, watch=job.watch.id):
+            answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
         now = self._clock()
         polled = polling.after_answer(
             kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected

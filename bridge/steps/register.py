@@ -30,6 +30,7 @@ class Registration:
     metadata: str
     timeout_seconds: float
     names_timeout: bool = True  # else it is the bridge's own, which the operator may have changed since
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,7 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
         metadata=wanted.metadata,
         created_at=now,
         deadline_at=deadline_at,
+        traceparent=wanted.traceparent,
         due_at=first_poll_at(now, deadline_at),
         age_zero_at=now,
     )

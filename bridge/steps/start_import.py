@@ -50,6 +50,7 @@ class NewImport:
     metadata: str
     timeout_seconds: float
     names_timeout: bool = True  # as in a Registration
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +182,7 @@ def watch(register: Register, new: NewImport, task_id: str) -> Started:
         metadata=new.metadata,
         timeout_seconds=new.timeout_seconds,
         names_timeout=new.names_timeout,
+        traceparent=new.traceparent,
     )
     try:
         [registered] = register([wanted])

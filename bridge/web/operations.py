@@ -72,6 +72,7 @@ class Call:
     caller: Caller
     now: datetime
     key: RequestKey | None = None  # where the operation goes by it
+    traceparent: str | None = None  # where the client traces
 
     def url(self, path: str) -> str:
         """Return how the client reaches a path of the bridge."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Request, Response, g, request
 
+from bridge import tracing
 from bridge.web.auth import Authenticator, Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.idempotency import request_key
@@ -66,15 +67,18 @@ class Server:
         key = request_key(request) if operation.idempotency is Idempotency.KEY else None
         if isinstance(key, Problem):
             return key
-        call = Call(
-            parts=self.parts,
-            registrar=self.registrar,
-            context=context,
-            caller=caller,
-            now=now,
-            key=key,
-        )
-        answer: Reply | Problem = operation.run(call, **names, **given)
+        traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
+        with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
+            call = Call(
+                parts=self.parts,
+                registrar=self.registrar,
+                context=context,
+                caller=caller,
+                now=now,
+                key=key,
+                traceparent=traceparent,
+            )
+            answer: Reply | Problem = operation.run(call, **names, **given)
         return self._with_limit(caller, answer, now) if operation.opens_watches else answer
 
     def _with_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:

@@ -162,7 +162,7 @@ def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Call
     body = payload(watch, hubspot)
     try:
         secrets = [parts.cipher.decrypt(token) for token in tokens]
-        headers = signed_headers(watch.id, body, secrets=secrets, at=now)
+        headers = signed_headers(watch.id, body, secrets=secrets, at=now, traceparent=watch.traceparent)
     except WrongSecretKey:
         return UNREADABLE.format(watch.client)
     except ValueError as wrong:

@@ -118,6 +118,7 @@ def _new(call: Call, body: NewImport) -> starting.NewImport:
         metadata=body.metadata,
         timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
         names_timeout=body.timeout_seconds is not None,
+        traceparent=call.traceparent,
     )
 
 

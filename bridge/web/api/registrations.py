@@ -210,6 +210,7 @@ def _registration(call: Call, given: NewWatch) -> Registration:
         metadata=given.metadata,
         timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
         names_timeout=given.timeout_seconds is not None,
+        traceparent=call.traceparent,
     )
 
 

@@ -1,0 +1,146 @@
+"""Tracing: one trace from a registration over its polls to its callback, and nothing where nobody traces."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from bridge import sandbox
+from bridge.sandbox import SandboxOptions
+from bridge.tracing import read_traceparent
+from tests.docs.markdown import ROOT
+from tests.reliability.database import Site, site
+from tests.reliability.processes import errors, free_port, processes
+from tests.reliability.waiting import until
+from tests.steps.peers import Peer, Reply, Request
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED, UNSAMPLED = f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-00"
+
+
+@pytest.mark.parametrize(
+    ("header", "read"),
+    [
+        (SAMPLED, SAMPLED),
+        (UNSAMPLED, UNSAMPLED),
+        (f"cc-{TRACE}-{PARENT}-01-what-comes-later", SAMPLED),
+        (f"cc-{TRACE}-{PARENT}-01", SAMPLED),
+        (None, None),
+        ("", None),
+        (f"00-{TRACE}-{PARENT}-01-more", None),
+        (f"ff-{TRACE}-{PARENT}-01", None),
+        (f"00-{'0' * 32}-{PARENT}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (SAMPLED.upper(), None),
+        (f"{SAMPLED}\n", None),
+        (f"{SAMPLED}, {SAMPLED}", None),
+        (f"00-{TRACE[1:]}-{PARENT}-01", None),
+    ],
+)
+def test_a_traceparent_is_taken_when_it_is_valid(header: str | None, read: str | None) -> None:
+    assert read_traceparent(header) == read
+
+
+WITHOUT_PACKAGES = f"""
+import sys
+sys.modules["opentelemetry"] = None  # as if it were not installed
+from bridge import tracing
+tracing.configure()
+with tracing.span("poll", "{SAMPLED}") as passed_on:
+    assert passed_on == "{SAMPLED}"
+with tracing.span("poll", None) as passed_on:
+    assert passed_on is None
+"""
+
+
+def test_without_the_packages_a_trace_is_passed_on_as_it_is() -> None:
+    subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], cwd=ROOT, check=True)
+
+
+class Collector:
+    """An OpenTelemetry collector: whatever spans it was sent."""
+
+    def __init__(self) -> None:
+        self.peer = Peer(self._take)
+        self.spans: list[Span] = []
+
+    def _take(self, request: Request) -> Reply:
+        sent = ExportTraceServiceRequest.FromString(request.body)
+        self.spans += [span for r in sent.resource_spans for s in r.scope_spans for span in s.spans]
+        return Reply()
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.peer.base_url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+
+
+def called_back(site: Site, folder: Path, traceparents: Sequence[str | None], **env: str) -> list[Request]:
+    """Let real processes register watches, one with each of the headers, and return their callbacks, in order."""
+    options = SandboxOptions(pending_seconds=0, processing_seconds=0)
+    receiver, port = Peer(lambda _: Reply()), free_port()
+    with sandbox.running(options) as hubspot, receiver.listening():
+        settings = site.env(hubspot.url, **{"BRIDGE_EMBEDDED_WORKER": "false", **env})
+        with processes(settings, folder) as started:
+            running = [started.web(port), started.worker()]
+            for number, traceparent in enumerate(traceparents):
+                [task_id] = hubspot.state.add_tasks(tasks=1)
+                url = f"{receiver.base_url}/{number}"
+                register(site, port, {"task_id": task_id, "callback_url": url}, traceparent)
+            until(lambda: len(receiver.requests) == len(traceparents))
+            assert [process.stop() for process in running] == [0, 0]
+    return sorted(receiver.requests, key=lambda request: request.path)
+
+
+def register(site: Site, port: int, body: dict[str, Any], traceparent: str | None) -> None:
+    headers = {"Authorization": f"Bearer {site.api_key}"} | (
+        {"traceparent": traceparent} if traceparent else {}
+    )
+    url = f"http://127.0.0.1:{port}/v1/watches"
+    answer = requests.post(url, json=body, headers=headers, timeout=30)
+    assert answer.status_code == 201, answer.text
+
+
+def test_a_callback_carries_the_trace_of_its_registration_alone(database_url: str, tmp_path: Path) -> None:
+    with site(database_url) as there:
+        callbacks = called_back(there, tmp_path, [SAMPLED, None, "no-trace", UNSAMPLED])
+    assert [callback.headers.get("traceparent") for callback in callbacks] == [
+        SAMPLED,
+        None,
+        None,
+        UNSAMPLED,
+    ]
+
+
+def test_one_trace_leads_from_the_registration_over_the_polls_to_the_callback(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    collector = Collector()
+    with collector.peer.listening(), site(sqlite_url) as there:
+        traced, untraced, unsampled = called_back(
+            there, tmp_path, [SAMPLED, None, UNSAMPLED], **collector.env
+        )
+        until(lambda: {span.name for span in collector.spans} >= {"POST /v1/watches", "poll", "deliver"})
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    [registered] = [span for span in collector.spans if span.name == "POST /v1/watches"]
+    assert registered.parent_span_id.hex() == PARENT
+    steps = [span for span in collector.spans if span is not registered]
+    assert {span.parent_span_id for span in steps} == {registered.span_id}
+    [delivered] = [span for span in steps if span.name == "deliver"]
+    assert traced.headers["traceparent"] == f"00-{TRACE}-{delivered.span_id.hex()}-01"
+    assert "traceparent" not in untraced.headers
+    assert unsampled.headers["traceparent"].endswith("-00")
+
+
+def test_a_collector_that_is_away_holds_up_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    with site(sqlite_url) as there:
+        [callback] = called_back(there, tmp_path, [SAMPLED], **endpoint)
+    assert callback.headers["traceparent"].startswith(f"00-{TRACE}-")
+    told = [line for log in tmp_path.glob("*.log") for line in errors(log)]
+    assert not [line for line in told if not line["logger"].startswith("opentelemetry")]
