@@ -14,6 +14,7 @@ import requests
 from sqlalchemy import make_url, text
 
 from bridge import sandbox
+from bridge.core.signing import make_secret
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests import postgres
 from tests.reliability.database import KEY, Site, site
@@ -70,9 +71,11 @@ def new_secrets(site: Site) -> dict[str, str]:
         "client secret",
         "refresh token",
         "bad refresh token",
+        "operator path",
         "typo",
     )
     made = {name: planted(name.replace(" ", "-")) for name in names}
+    made["operator secret"] = make_secret(planted("operator-secret").encode())
     return made | {"API key": site.api_key, "signing secret": site.secret, "secret key": KEY}
 
 
@@ -197,6 +200,12 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
         with sandbox.running(hubspot_options(secrets)) as hubspot:
             changes = {"BRIDGE_ADMIN_KEY": secrets["admin key"], "HUBSPOT_ACCESS_TOKEN": secrets["token"]}
             changes |= {"BRIDGE_EMBEDDED_WORKER": "false"}
+            # Nobody listens there: the worker logs that nothing could be sent.
+            operator_url = f"http://127.0.0.1:{free_port()}/{secrets['operator path']}"
+            changes |= {
+                "BRIDGE_OPERATOR_URL": operator_url,
+                "BRIDGE_OPERATOR_SECRET": secrets["operator secret"],
+            }
             with processes(home.env(hubspot.url, **changes), tmp_path) as started:
                 world = World(
                     site=home,
@@ -210,6 +219,7 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
                 set_accounts(world)
                 task_id = work(world)
                 crash(world, task_id)
+                until(world.worker.has_logged("operator_webhook_failed"))
                 places = wrong_answers(world) | shown(world)
                 places |= {f"{name} at work": text for name, text in stored(database_url).items()}
                 assert (world.web.stop(), world.worker.stop()) == (0, 0)
