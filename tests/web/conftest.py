@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from bridge.db.engine import open_engine
 from bridge.db.tables import metadata
 from tests.postgres import PostgresServer
 from tests.web.api import Api, Caller, Serve, serving
+from tests.web.browser import CHROMIUM, chromium
 from tests.web.wire import Web, served
 
 
@@ -75,6 +77,18 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """The real web process, for all tests of a file."""
     with served(tmp_path_factory.mktemp("web")) as web:
         yield web
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a file; each opens a context of its own, with its own cookies.
+
+    Not one for all files: while playwright runs, its process cannot run another event loop.
+    """
+    if not CHROMIUM.exists():
+        pytest.skip(f"There is no browser: Debian's package chromium makes {CHROMIUM}.")
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -9,25 +9,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.reliability.processes import ROOT
+from tests.web.browser import PATIENCE_MS
 from tests.web.wire import ADMIN_KEY, served
 
-CHROMIUM = shutil.which("chromium")
 SCALAR = ROOT / "bridge/web/static/scalar"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-dev-shm-usage",
-]
-# Far longer than a loaded machine takes; nothing waits for it but a failure.
-PATIENCE_MS = 60_000
-
-expect.set_options(timeout=PATIENCE_MS)
-
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +25,6 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     shutil.copy(sqlite_template, folder / "bridge.db")
     with served(folder) as web:
         yield f"http://127.0.0.1:{web.port}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @contextmanager
@@ -72,7 +52,6 @@ def opened(
     assert [each for each in asked if not each.startswith((f"{server}/", "data:", "blob:"))] == []
 
 
-@in_a_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_desk_and_a_telephone_by_day_and_by_night(
     browser: Browser, bridge: str, scheme: str
@@ -87,7 +66,6 @@ def test_the_page_fits_a_desk_and_a_telephone_by_day_and_by_night(
         assert (brightness < 200) is (scheme == "dark"), colour
 
 
-@in_a_browser
 def test_a_link_leads_to_its_operation_whose_samples_name_the_address_of_the_page(
     browser: Browser, bridge: str
 ) -> None:
@@ -108,7 +86,6 @@ def test_a_link_leads_to_its_operation_whose_samples_name_the_address_of_the_pag
             shown = language
 
 
-@in_a_browser
 def test_the_search_leads_to_an_operation_that_can_be_tried_out(browser: Browser, bridge: str) -> None:
     with opened(browser, f"{bridge}/docs") as page:
         page.keyboard.press("Control+k")

@@ -8,6 +8,8 @@ from typing import Any
 from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
+from bridge.core.counters import DETECTION_DELAY
+from bridge.db.counters import Spread, spread
 from bridge.db.engine import reading
 from bridge.steps import accounts
 from bridge.web.admin.blueprint import admin, call, page, show
@@ -15,7 +17,7 @@ from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
 from bridge.web.requests import Name, validated
-from bridge.web.statistics import AccountFigures, of_accounts
+from bridge.web.statistics import AccountFigures, detections_today, of_accounts
 
 # HubSpot's own limit for the share of a day's requests that end in an error.
 MOST_ERRORS_SHARE = 0.05
@@ -29,6 +31,7 @@ class AccountCard:
 
     standing: accounts.AccountStatus
     figures: AccountFigures
+    detection: Spread | None  # today
 
 
 class NamedAccount(AccountSettings):
@@ -85,12 +88,17 @@ def _list(problem: Problem | None = None) -> Response:
     every = accounts.every(parts.engine, parts.accounts, now=now)
     with reading(parts.engine) as connection:
         figures = {each.name: each for each in of_accounts(connection, parts.accounts, now)}
+        detections = detections_today(connection, now)
     return page(
         "admin/accounts.html",
         problem.status if problem else 200,
         # One that was added between the two looks is there at the next.
         cards=[
-            AccountCard(standing=each, figures=figures[each.account.name])
+            AccountCard(
+                standing=each,
+                figures=figures[each.account.name],
+                detection=spread(DETECTION_DELAY, detections.get(each.account.name, {})),
+            )
             for each in every
             if each.account.name in figures
         ],

@@ -1,18 +1,16 @@
-"""A real Chromium in front of a real server, where one is installed."""
+"""The page on a real server, and an operator in front of it."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.web.api import ADMIN_KEY
 
-CHROMIUM = Path("/usr/bin/chromium")
 PHONE: ViewportSize = {"width": 390, "height": 844}
 DESK: ViewportSize = {"width": 1280, "height": 800}
 
@@ -22,16 +20,6 @@ class _Quiet(WSGIRequestHandler):
 
     def log_request(self, *_: Any) -> None:
         pass
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium: playwright downloads nothing."""
-    with sync_playwright() as playwright:
-        expect.set_options(timeout=30_000)
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import structlog
 
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
-from tests.web.admin.browser import DESK, PHONE, chromium, listening, signed_in
+from tests.web.admin.browser import DESK, PHONE, listening, signed_in
 from tests.web.admin.scene import fill, watch_id
 from tests.web.api import serving
+from tests.web.browser import chromium
 
 FOLDER = Path("docs/images")
 # What the README shows.
