@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
-from bridge.core.kinds import KINDS
+from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.watch import Outcome, State
 from bridge.core.words import one_or_more
 from bridge.db.watch_lists import Filters
@@ -51,7 +51,7 @@ class FilterFields(BaseModel):
     outcome: Outcomes | None = Field(
         default=None, description="Ended in any of these ways.", examples=[["failed"]]
     )
-    kind: Kinds | None = Field(default=None, description="Of any of these kinds.", examples=[["file-import"]])
+    kind: Kinds | None = Field(default=None, description="Of any of these kinds.", examples=[[DEFAULT_KIND]])
     account: Name | None = Field(default=None, description="In this HubSpot account.", examples=["default"])
     client: Name | None = Field(
         default=None, description="Registered by this client. For admins only.", examples=["cms"]
