@@ -84,7 +84,7 @@ def when_ready(server: Arbiter) -> None:
 
 def post_worker_init(worker: Worker) -> None:
     """Start the embedded worker: after the fork, in the process that serves."""
-    cpu_affinity.keep_to_one()
+    cpu_affinity.use_one_core()
     tracing.configure()
     bridge = sys.modules["app"].bridge
     bridge.start_worker()

@@ -32,8 +32,8 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         parsed = parser().parse_args(arguments)
-    except SystemExit as told:  # by argparse: the help, the version, or what is wrong
-        return told.code if isinstance(told.code, int) else 2
+    except SystemExit as ended:  # by argparse: the help, the version, or what is wrong
+        return ended.code if isinstance(ended.code, int) else 2
     # Imported only when it is wanted: the help must come at once, and SQLAlchemy and Flask take a second.
     family, _, name = parsed.run.rpartition(".")
     getattr(import_module(f"bridge.commands.{family}"), name)(parsed)

@@ -48,7 +48,7 @@ def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO)
         log_format = "console" if sys.stderr.isatty() else "json"
     # Our own events do not pass through the standard library: a line there costs three times as much.
     structlog.configure(
-        processors=[_safely([_name_ours, *_shared(), *_renderers(log_format)])],
+        processors=[_safely([_add_logger_name, *_shared(), *_renderers(log_format)])],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
@@ -100,15 +100,15 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
-def _name_ours(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _add_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     event["logger"] = "bridge"
     return event
 
 
-def head_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def common_fields_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Put what every line has before what only this one has."""
-    heads = {name: event[name] for name in ("timestamp", "level", "logger", "event")}
-    return {**heads, **event}
+    common = {name: event[name] for name in ("timestamp", "level", "logger", "event")}
+    return {**common, **event}
 
 
 def _redacted(name: object, value: object) -> object:
@@ -142,7 +142,7 @@ def _renderers(log_format: LogFormat) -> list[Processor]:
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [
         structlog.processors.format_exc_info,
-        head_first,
+        common_fields_first,
         structlog.processors.JSONRenderer(default=str),
     ]
 

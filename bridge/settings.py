@@ -157,7 +157,7 @@ def _signing_secret(given: SecretStr) -> SecretStr:
     return given
 
 
-def _parts(text: str) -> list[str]:
+def _comma_separated(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -185,7 +185,7 @@ class Settings(BaseModel):
     )
     allow_sqlite_on_dyno: bool = Field(default=False, alias="BRIDGE_ALLOW_SQLITE_ON_DYNO")
     secret_keys: Annotated[
-        tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_parts)
+        tuple[Annotated[SecretStr, AfterValidator(_fernet_key)], ...], BeforeValidator(_comma_separated)
     ] = Field(default=(), alias="BRIDGE_SECRET_KEY")
     admin_key: Annotated[Token, AfterValidator(_long_enough)] | None = Field(
         default=None, alias="BRIDGE_ADMIN_KEY"
@@ -221,16 +221,16 @@ class Settings(BaseModel):
 
     callback_timeout_seconds: Seconds = Field(default=20, le=300, alias="BRIDGE_CALLBACK_TIMEOUT")
     retry_schedule_seconds: Annotated[
-        tuple[Wait, ...], BeforeValidator(_parts), Field(min_length=1, max_length=50)
+        tuple[Wait, ...], BeforeValidator(_comma_separated), Field(min_length=1, max_length=50)
     ] = Field(
         default=(5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400), alias="BRIDGE_RETRY_SCHEDULE"
     )
     retry_jitter_share: Share = Field(default=0.2, ge=0, lt=1, alias="BRIDGE_RETRY_JITTER")
     callback_https_only: bool = Field(default=True, alias="BRIDGE_CALLBACK_HTTPS_ONLY")
-    callback_allow: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_parts)] = Field(
+    callback_allow: Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_comma_separated)] = Field(
         default=(), alias="BRIDGE_CALLBACK_ALLOW"
     )
-    callback_ports: Annotated[frozenset[Port], BeforeValidator(_parts)] = Field(
+    callback_ports: Annotated[frozenset[Port], BeforeValidator(_comma_separated)] = Field(
         default=frozenset(), alias="BRIDGE_CALLBACK_PORTS"
     )
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
@@ -253,9 +253,9 @@ class Settings(BaseModel):
         settings, faults = cls._read(given)
         unread = {_name(fault) for fault in faults}
         problems = [
-            *map(_told, faults),
-            *(rule.problem for rule in RULES if rule.names.isdisjoint(unread) and rule.broken(settings)),
-            *_unknown(environ),
+            *map(_problem_line, faults),
+            *(rule.problem for rule in RULES if rule.names.isdisjoint(unread) and rule.is_broken(settings)),
+            *_misspelled(environ),
         ]
         if problems:
             raise SettingsProblem("\n".join(sorted(problems)))
@@ -288,7 +288,7 @@ def _name(fault: ErrorDetails) -> str:
     return str(fault["loc"][0])
 
 
-def _told(fault: ErrorDetails) -> str:
+def _problem_line(fault: ErrorDetails) -> str:
     """Say it in words, without the value: it may be a secret."""
     place = fault["loc"][1:]
     entry = f", entry {place[0] + 1}" if place and isinstance(place[0], int) else ""
@@ -296,7 +296,7 @@ def _told(fault: ErrorDetails) -> str:
     return f"{_name(fault)}{entry}: {message}"
 
 
-def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each name that is nearly one of ours: a typo must not be silent.
 
     Others that begin like ours are not: Kubernetes sets some for a service that is named `bridge`.
@@ -312,7 +312,7 @@ class Rule:
     """What several settings must hold together; it is asked when all of `names` could be read."""
 
     names: frozenset[str]
-    broken: Callable[[Settings], bool]
+    is_broken: Callable[[Settings], bool]
     problem: str
 
 
@@ -320,22 +320,22 @@ def _on_sqlite(settings: Settings) -> bool:
     return settings.database_url.get_secret_value().startswith("sqlite:")
 
 
-def _oauth(settings: Settings) -> list[SecretStr]:
+def _oauth_given(settings: Settings) -> list[SecretStr]:
     three = (settings.hubspot_client_id, settings.hubspot_client_secret, settings.hubspot_refresh_token)
     return [part for part in three if part]
 
 
-OAUTH = frozenset({"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"})
+OAUTH_NAMES = frozenset({"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"})
 RULES = (
     Rule(
         names=frozenset({"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"}),
-        broken=lambda given: bool(given.operator_url) != bool(given.operator_secret),
+        is_broken=lambda given: bool(given.operator_url) != bool(given.operator_secret),
         problem="BRIDGE_OPERATOR_URL: set it and BRIDGE_OPERATOR_SECRET, or neither; make a secret with: python -c "
         "'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'",
     ),
     Rule(
         names=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
-        broken=lambda given: (
+        is_broken=lambda given: (
             given.lease_seconds
             < max(given.hubspot_timeout_seconds, given.callback_timeout_seconds) + LEASE_MARGIN_SECONDS
         ),
@@ -344,25 +344,25 @@ RULES = (
     ),
     Rule(
         names=frozenset({"DATABASE_URL", "BRIDGE_SECRET_KEY"}),
-        broken=lambda given: not _on_sqlite(given) and not given.secret_keys,
+        is_broken=lambda given: not _on_sqlite(given) and not given.secret_keys,
         problem="BRIDGE_SECRET_KEY: is required with PostgreSQL; make one with: python -c "
         "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",
     ),
     Rule(
         names=frozenset({"DATABASE_URL", "DYNO", "BRIDGE_ALLOW_SQLITE_ON_DYNO"}),
-        broken=lambda given: bool(given.dyno) and _on_sqlite(given) and not given.allow_sqlite_on_dyno,
+        is_broken=lambda given: bool(given.dyno) and _on_sqlite(given) and not given.allow_sqlite_on_dyno,
         problem="DATABASE_URL: a dyno's disk is wiped daily, and SQLite with it; add a PostgreSQL database, "
         "or set BRIDGE_ALLOW_SQLITE_ON_DYNO=true to lose the data",
     ),
     Rule(
-        names=OAUTH | {"HUBSPOT_ACCESS_TOKEN"},
-        broken=lambda given: bool(given.hubspot_access_token and _oauth(given)),
+        names=OAUTH_NAMES | {"HUBSPOT_ACCESS_TOKEN"},
+        is_broken=lambda given: bool(given.hubspot_access_token and _oauth_given(given)),
         problem="HUBSPOT_ACCESS_TOKEN: excludes HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
         "HUBSPOT_REFRESH_TOKEN; set the one or the three",
     ),
     Rule(
-        names=OAUTH,
-        broken=lambda given: len(_oauth(given)) in {1, 2},
+        names=OAUTH_NAMES,
+        is_broken=lambda given: len(_oauth_given(given)) in {1, 2},
         problem="HUBSPOT_REFRESH_TOKEN: OAuth needs HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
         "HUBSPOT_REFRESH_TOKEN, all three",
     ),

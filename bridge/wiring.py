@@ -49,7 +49,7 @@ OTHER_DESCRIPTORS = 64
 PER_REQUEST_DESCRIPTORS = 3
 
 # What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
-ERRAND_SECONDS = 20.0
+HUBSPOT_CALL_SECONDS = 20.0
 
 # What each process opens at the most (see the engine).
 DATABASE_CONNECTIONS = 6
@@ -171,7 +171,7 @@ class Bridge:
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
-            hubspot=HubSpot(self._transport, self._tokens, ask_seconds=ERRAND_SECONDS),
+            hubspot=HubSpot(self._transport, self._tokens, ask_seconds=HUBSPOT_CALL_SECONDS),
             clock=now,
             lease_seconds=self._settings.lease_seconds,
             counters=self.counters,
@@ -180,7 +180,7 @@ class Bridge:
 
     @cached_property
     def _outbox(self) -> OperatorOutbox:
-        return OperatorOutbox(is_told=self._settings.operator_url is not None)
+        return OperatorOutbox(is_enabled=self._settings.operator_url is not None)
 
     @cached_property
     def _retry_policy(self) -> RetryPolicy:

@@ -45,7 +45,7 @@ def remove(arguments: argparse.Namespace) -> None:
     """Forget a stored account."""
     bridge = opened()
     removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
-    if isinstance(removed, accounts.Refused):
+    if isinstance(removed, accounts.AccountNotRemoved):
         raise Refusal(removed.reason)
     show_one(arguments, accounts.public(removed))
 

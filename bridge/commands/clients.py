@@ -66,8 +66,8 @@ def list_all(arguments: argparse.Namespace) -> None:
     show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 
-def _granted(result: Granted | clients.Refused) -> Granted:
-    if isinstance(result, clients.Refused):
+def _granted(result: Granted | clients.ClientUnchanged) -> Granted:
+    if isinstance(result, clients.ClientUnchanged):
         raise Refusal(result.reason)
     return result
 

@@ -48,7 +48,7 @@ def worker(_: argparse.Namespace) -> None:
     bridge = prepared(settings, level=logging.INFO)
     bridge.warn_at_start()
     hold_back_signals()
-    cpu_affinity.keep_to_one()
+    cpu_affinity.use_one_core()
     tracing.configure()
     bridge.counters_clock.start()
     bridge.clock.start()

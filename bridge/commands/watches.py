@@ -16,7 +16,7 @@ from bridge.db.engine import reading
 from bridge.db.pages import Order, Page
 from bridge.db.watch_lists import Filters
 from bridge.steps import changes
-from bridge.steps.changes import Changed, Refused
+from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.wiring import Bridge, now
 
 BY = "command line"
@@ -130,9 +130,9 @@ def _ask(question: str) -> None:
         raise Refusal("Nothing was changed.")
 
 
-def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Refused]) -> None:
+def _change(arguments: argparse.Namespace, change: Callable[..., Changed | WatchUnchanged]) -> None:
     changed = change(opened().engine, arguments.id, client=None, now=now())
-    if isinstance(changed, Refused):
+    if isinstance(changed, WatchUnchanged):
         raise Refusal(changed.reason)
     text = watch_text(changed.watch, changed.hubspot)
     output.write(f"{text}\n" if arguments.json else _fields_text(text))

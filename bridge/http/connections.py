@@ -189,12 +189,12 @@ class Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, ssl_context=self._tls, **options)
-        _dial_ourselves(self.poolmanager)
+        _use_own_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         options |= {"ssl_context": self._tls, "proxy_ssl_context": self._tls}
         manager = super().proxy_manager_for(proxy, **options)
-        _dial_ourselves(manager)
+        _use_own_pools(manager)
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
@@ -220,7 +220,7 @@ class Adapter(HTTPAdapter):
         return response
 
 
-def _dial_ourselves(manager: PoolManager) -> None:
+def _use_own_pools(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
 

@@ -54,14 +54,14 @@ class Watchdog:
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
-                self._rouse()
+                self._wake()
 
     def release(self, deadline: "Deadline") -> None:
         """Leave the connection of `deadline` alone from now on."""
         with self._lock:
             self._watched.discard(deadline)
 
-    def _rouse(self) -> None:
+    def _wake(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="deadline-watchdog", daemon=True)
             self._thread.start()

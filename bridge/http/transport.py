@@ -120,11 +120,11 @@ class Transport:
                 request, stream=True, timeout=self.timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
-            reason = self._blame(error) + _why(error, attempt.deadline)
+            reason = self._proxy_prefix(error) + _reason(error, attempt.deadline)
             return NoResponse(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
         return _answer(response.raw, self._body_limit, attempt.deadline)
 
-    def _blame(self, error: Exception) -> str:
+    def _proxy_prefix(self, error: Exception) -> str:
         if self._proxies is None:
             return ""
         return "the proxy: " if isinstance(error, Unreachable) else "through the proxy: "
@@ -164,13 +164,13 @@ def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
     return len(body) <= limit
 
 
-def _tls_words(error: ssl.SSLError) -> str:
+def _tls_reason(error: ssl.SSLError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
     return f"TLS: {(error.reason or 'the connection failed').replace('_', ' ').lower()}"
 
 
-def _count_words(error: HTTPException) -> str:
+def _too_many_reason(error: HTTPException) -> str:
     """A bare HTTPException: there are too many of something; Python counts interim answers from 3.13.18 on."""
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
@@ -178,8 +178,8 @@ def _count_words(error: HTTPException) -> str:
 
 
 # What a failure means; the first kind that fits decides.
-_WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
-    (ssl.SSLError, _tls_words),
+_REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
+    (ssl.SSLError, _tls_reason),
     (RemoteDisconnected, "the server closed the connection without an answer"),
     (ConnectionError, "the server reset the connection"),
     (LineTooLong, "the server's answer has a line of more than 65,536 bytes"),
@@ -187,12 +187,12 @@ _WORDS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (UnknownProtocol, "the server's answer is not HTTP/1.1"),
     (InvalidHeader, "the server's answer has two lengths"),
     (InvalidURL, "the URL or a header of the request is not valid"),
-    (HTTPException, _count_words),
+    (HTTPException, _too_many_reason),
     (ValueError, "the URL or a header of the request is not valid"),
 )
 
 
-def _why(error: BaseException, deadline: Deadline) -> str:
+def _reason(error: BaseException, deadline: Deadline) -> str:
     """What went wrong, in words of our own: an exception's text may hold a secret or an address."""
     if isinstance(error, Unreachable):
         return str(error)
@@ -203,6 +203,6 @@ def _why(error: BaseException, deadline: Deadline) -> str:
     causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    found = ((words, cause) for kind, words in _WORDS for cause in causes if isinstance(cause, kind))
+    found = ((words, cause) for kind, words in _REASONS for cause in causes if isinstance(cause, kind))
     words, cause = next(found, ("the request failed", error))
     return words if isinstance(words, str) else words(cause)

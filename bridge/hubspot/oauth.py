@@ -104,7 +104,7 @@ class OAuthTokens:
         if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
             return old.access_token if old else STILL_REFRESHING
         try:
-            return self._awaited(account, refused, give_up_at)
+            return self._wait_for_token(account, refused, give_up_at)
         except AWAY:
             return old.access_token if old else DATABASE_AWAY
         except WrongSecretKey:
@@ -123,23 +123,23 @@ class OAuthTokens:
         issued = self._known.get(_key(account))
         return issued if issued and issued.serves(refused, self._clock()) else None
 
-    def _awaited(self, account: Account, refused: str | None, give_up_at: float) -> Token:
-        while (token := self._looked_up(account, refused)) is None:
+    def _wait_for_token(self, account: Account, refused: str | None, give_up_at: float) -> Token:
+        while (token := self._look_up(account, refused)) is None:
             if time.monotonic() >= give_up_at:
                 return STILL_REFRESHING
             time.sleep(LOOK_EVERY_SECONDS)
         return token
 
-    def _looked_up(self, account: Account, refused: str | None) -> Token | None:
+    def _look_up(self, account: Account, refused: str | None) -> Token | None:
         """Look at memory and the row, and refresh if that is up to us; None: look again in a moment."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
         row = self._row(account)
-        standing = _standing(row, refused, now)
-        if standing or _is_held(row, now) or not self._hold(account, row, now):
-            return standing
-        new = self._refreshed(account, replace(row, hold_until=now + self._lease))
+        usable = _usable_token(row, refused, now)
+        if usable or _is_held(row, now) or not self._hold(account, row, now):
+            return usable
+        new = self._refresh(account, replace(row, hold_until=now + self._lease))
         if isinstance(new, str) or row.issued is None or not row.issued.serves(refused, now):
             return new
         return row.issued.access_token
@@ -163,21 +163,21 @@ class OAuthTokens:
         with self._engine.begin() as connection:
             return store.hold(connection, account.name, row, now + self._lease)
 
-    def _refreshed(self, account: Account, row: Stored) -> Token:
+    def _refresh(self, account: Account, row: Stored) -> Token:
         given = account.credentials.refresh_token or ""
         refresh_token = row.issued.refresh_token if row.issued else given
         asked_at, body = self._clock(), _form(account, refresh_token)
         answer = self._transport.send("POST", account.url(TOKEN_PATH), HEADERS, body, repeatable=False)
         new = read(answer, refresh_token=refresh_token, asked_at=asked_at)
         if not isinstance(new, Issued):
-            self._note_failure(account, row, new)
+            self._save_failure(account, row, new)
             return new
         log.info("oauth_refreshed", account=account.name, expires_at=new.expires_at)
         self._known[_key(account)] = new
         self._save(_key(account), row, new)
         return new.access_token
 
-    def _note_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
+    def _save_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
         at_fault = not failure.passing
         # Whoever reads the log is told once, not after each pause.
         if row.failure == failure.reason:
@@ -225,12 +225,12 @@ def _form(account: Account, refresh_token: str) -> bytes:
     return urlencode(fields).encode()
 
 
-def _standing(row: Stored, refused: str | None, now: datetime) -> Token | None:
+def _usable_token(row: Stored, refused: str | None, now: datetime) -> Token | None:
     """Return what the row offers as it stands; None when only a refresh can help."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
         return issued.access_token
-    if issued and issued.access_token == refused and _is_newborn(issued, now):
+    if issued and issued.access_token == refused and _is_just_issued(issued, now):
         return refused
     if is_held and row.failure:
         return NoToken(reason=row.failure, passing=not row.at_fault)
@@ -241,5 +241,5 @@ def _is_held(row: Stored, now: datetime) -> bool:
     return row.hold_until is not None and now < row.hold_until
 
 
-def _is_newborn(issued: Issued, now: datetime) -> bool:
+def _is_just_issued(issued: Issued, now: datetime) -> bool:
     return now - issued.issued_at < timedelta(seconds=AT_FAULT_HOLD_SECONDS)

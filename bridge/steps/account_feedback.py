@@ -22,28 +22,30 @@ def record_calls(
 
     Returns what the operator is to be told of it.
     """
-    held = breakers.lock_accounts(connection, finished)
-    after = {name: after_answers(before, finished[name], now=now) for name, before in held.items()}
+    limits = breakers.lock_accounts(connection, finished)
+    after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
     breakers.save_accounts(connection, after)
     daily_stats.count(connection, now.date(), {name: count(answers) for name, answers in finished.items()})
-    told = [_tell(name, held[name].breaker, both.breaker, now) for name, both in after.items()]
-    return [event for event in told if event]
+    events = [_log_change(name, limits[name].breaker, both.breaker, now) for name, both in after.items()]
+    return [event for event in events if event]
 
 
 def retry(connection: Connection, name: str, now: datetime) -> None:
     """Let an account's next poll be tried at once, as its probe while it is paused: its trouble may be mended."""
-    held = breakers.lock_accounts(connection, [name])[name]
-    breakers.save_accounts(connection, {name: tried_at_once(held, now=now)})
+    limits = breakers.lock_accounts(connection, [name])[name]
+    breakers.save_accounts(connection, {name: tried_at_once(limits, now=now)})
     watches.retry(connection, name, now)
 
 
-def _tell(name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime) -> OperatorEvent | None:
+def _log_change(
+    name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
+) -> OperatorEvent | None:
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
         return happened(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
-    if before.paused and _gist(before.reason) == _gist(breaker.reason):
+    if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
         # A probe has found what is known already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
@@ -51,6 +53,6 @@ def _tell(name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datet
     return happened(OperatorEventType.ACCOUNT_PAUSED, name, breaker.reason, now)
 
 
-def _gist(reason: str | None) -> str:
+def _without_digits(reason: str | None) -> str:
     """Return a reason without its figures: HubSpot says for how many seconds a token has been over."""
     return re.sub(r"\d+", "", reason or "")

@@ -23,7 +23,7 @@ class AccountStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class AccountNotRemoved:
     """It cannot be done to this account: `reason` is a sentence for whoever asked."""
 
     reason: str
@@ -50,20 +50,22 @@ def put(
         new = accounts.put(connection, name, change, now)
         rate = accounts.load(connection, [name])[name].rate
         # What the old credentials were paused for may be mended, and the old rate is no more.
-        held = breakers.lock_accounts(connection, [name])[name]
-        breakers.save_accounts(connection, {name: account_limits.renewed(rate, held, now=now)})
+        limits = breakers.lock_accounts(connection, [name])[name]
+        breakers.save_accounts(connection, {name: account_limits.renewed(rate, limits, now=now)})
         watches.retry(connection, name, now)
         return _stored(connection, accounts, name, now), new
 
 
-def remove(engine: Engine, accounts: Accounts, name: str, *, now: datetime) -> AccountStatus | Refused:
+def remove(
+    engine: Engine, accounts: Accounts, name: str, *, now: datetime
+) -> AccountStatus | AccountNotRemoved:
     """Forget a stored account; what the environment says of `default` then holds again."""
     with engine.begin() as connection:
         if name not in accounts.stored(connection):
-            return Refused(known=False, reason=f"There is no stored account {name}.")
+            return AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
         if name != DEFAULT and watches.is_watched(connection, name):
             why = f"Tasks in {name} are being watched: withdraw their watches first."
-            return Refused(known=True, reason=why)
+            return AccountNotRemoved(known=True, reason=why)
         removed = _stored(connection, accounts, name, now)
         accounts.remove(connection, name)
         breakers.forget_account(connection, name)
@@ -75,12 +77,12 @@ def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime
     return AccountStatus(account=accounts.load(connection, [name])[name], stored=True, breaker=breaker)
 
 
-def public(standing: AccountStatus) -> dict[str, object]:
+def public(status: AccountStatus) -> dict[str, object]:
     """Return what may be shown of an account: everything but its secrets."""
-    account, breaker = standing.account, standing.breaker
+    account, breaker = status.account, status.breaker
     return {
         "name": account.name,
-        "source": "stored" if standing.stored else "environment",
+        "source": "stored" if status.stored else "environment",
         "auth": account.credentials.scheme,
         "base_url": account.base_url,
         "api_version": account.api_version,

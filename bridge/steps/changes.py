@@ -29,7 +29,7 @@ class Changed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class WatchUnchanged:
     """It cannot be done to this watch: `reason` is a sentence for the caller.
 
     `state` is that of the watch; None when the caller has no such watch at all.
@@ -40,7 +40,7 @@ class Refused:
     state: State | None
 
 
-def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Stop everything about a watch that is still open; the same may then be registered again.
 
     Here and below, `client` is whose watch it must be; None means anybody's.
@@ -48,21 +48,23 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
     return _change(engine, watch_id, core.withdraw, store.withdrawn, client=client, now=now)
 
 
-def redeliver(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+def redeliver(
+    engine: Engine, watch_id: str, *, client: str | None, now: datetime
+) -> Changed | WatchUnchanged:
     """Send the callback of a delivered or undelivered watch again: at once, and then by the schedule."""
     return _change(engine, watch_id, core.redeliver, _put, client=client, now=now)
 
 
 def problem_with_redelivery(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
-) -> Refused | None:
+) -> WatchUnchanged | None:
     """Return why `redeliver` would refuse this watch, if it would."""
     with reading(engine) as connection:
         after = _after(store.get(connection, watch_id), watch_id, core.redeliver, client, now)
-    return after if isinstance(after, Refused) else None
+    return after if isinstance(after, WatchUnchanged) else None
 
 
-def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | Refused:
+def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Have HubSpot asked now about a task that is being watched, instead of when it is due."""
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
 
@@ -102,11 +104,11 @@ def _change(
     *,
     client: str | None,
     now: datetime,
-) -> Changed | Refused:
+) -> Changed | WatchUnchanged:
     with engine.begin() as connection:
         watch = next(iter(store.lock(connection, [watch_id])), None)
         after = _after(watch, watch_id, change, client, now)
-        if isinstance(after, Refused):
+        if isinstance(after, WatchUnchanged):
             return after
         save(connection, after)
         return Changed(watch=after, hubspot=store.answers_of(connection, [watch_id]).get(watch_id))
@@ -114,14 +116,14 @@ def _change(
 
 def _after(
     watch: Watch | None, watch_id: str, change: Callable[..., Watch], client: str | None, now: datetime
-) -> Watch | Refused:
+) -> Watch | WatchUnchanged:
     if watch is None or client not in (None, watch.client):
-        return Refused(watch_id=watch_id, state=None, reason=f"There is no watch {watch_id}.")
+        return WatchUnchanged(watch_id=watch_id, state=None, reason=f"There is no watch {watch_id}.")
     try:
         return change(watch, now=now)
     except IllegalTransition as illegal:
         why = f"{watch_id} stays as it is: {illegal}."
-        return Refused(watch_id=watch_id, state=watch.state, reason=why)
+        return WatchUnchanged(watch_id=watch_id, state=watch.state, reason=why)
 
 
 def _put(connection: Connection, watch: Watch) -> None:
@@ -131,5 +133,5 @@ def _put(connection: Connection, watch: Watch) -> None:
 def _recheck(watch: Watch, *, now: datetime) -> Watch:
     rechecked = core.recheck(watch, now=now)
     # A worker that holds the lease is asking at this very moment: to take it away would lose the answer.
-    held = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
-    return watch if held else rechecked
+    is_claimed = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
+    return watch if is_claimed else rechecked

@@ -54,8 +54,8 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     answer = hubspot_calls.hubspot.request(account, "GET", path)
     answered_at = hubspot_calls.clock()
     classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=answered_at)
-    ok, summary = _judged(account, answer, classified)
-    hubspot_calls.learn(account, answer, None, asked_at=asked_at, retry=ok)
+    ok, summary = _ok_and_summary(account, answer, classified)
+    hubspot_calls.record_call(account, answer, None, asked_at=asked_at, retry=ok)
     if not isinstance(answer, HttpResponse):
         return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None, clock_ahead_seconds=None)
     left = quota_left(answer.headers)
@@ -69,17 +69,17 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     )
 
 
-def _unasked(account: Account, answer: NoResponse | NoToken) -> str:
+def _unanswered_summary(account: Account, answer: NoResponse | NoToken) -> str:
     if isinstance(answer, NoToken):
         return answer.reason
     return f"HubSpot did not answer at {account.base_url}: {answer.reason}."
 
 
-def _judged(
+def _ok_and_summary(
     account: Account, answer: HttpResponse | NoResponse | NoToken, classified: Classification
 ) -> tuple[bool, str]:
     if not isinstance(answer, HttpResponse):
-        return False, _unasked(account, answer)
+        return False, _unanswered_summary(account, answer)
     if answer.status_code < 500 and not _is_json(answer):
         return False, (
             f"{account.base_url} answered {answer.status_code}, and not in JSON: that is not HubSpot's API, "
@@ -89,7 +89,7 @@ def _judged(
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
         case Unfinished() | Ended() | NoNews() | Refused():
-            return True, f"HubSpot takes the credentials.{_told(quota_left(answer.headers))}"
+            return True, f"HubSpot takes the credentials.{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
         case AccountAtFault(reason=reason, scopes=True):
@@ -116,7 +116,7 @@ def _is_json(answer: HttpResponse) -> bool:
     return "json" in answer.headers.get("content-type", "") or isinstance(parse_json(answer), Mapping)
 
 
-def _told(left: QuotaLeft) -> str:
+def _quota_sentence(left: QuotaLeft) -> str:
     spans = (left.burst_remaining, left.burst, "now"), (left.daily_remaining, left.daily, "today")
     known = [(rest, most, span) for rest, most, span in spans if rest is not None and most is not None]
     return "".join(f" {rest:,} of {most:,} requests are left {span}." for rest, most, span in known)

@@ -37,7 +37,7 @@ class NameTaken:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refused:
+class ClientUnchanged:
     """It cannot be done to this client: `reason` is a sentence for whoever asked."""
 
     reason: str
@@ -72,41 +72,41 @@ def rotate_secret(
     overlap_seconds: float,
     now: datetime,
     secret: str | None = None,
-) -> str | Refused:
+) -> str | ClientUnchanged:
     """Give a client a new signing secret, or this `secret`; the old one signs too while the overlap runs."""
     new = _new_secret() if secret is None else secret
     try:
         secret_key(new)
     except ValueError as problem:
-        return Refused(reason=f"The secret cannot be used: {problem}.")
+        return ClientUnchanged(reason=f"The secret cannot be used: {problem}.")
     if not new.startswith(SECRET_PREFIX):
-        return Refused(reason=f"The secret cannot be used: it does not begin with {SECRET_PREFIX}.")
+        return ClientUnchanged(reason=f"The secret cannot be used: it does not begin with {SECRET_PREFIX}.")
     with engine.begin() as connection:
-        if isinstance(standing := _standing(connection, name), Refused):
-            return standing
+        if isinstance(client := _lock_active(connection, name), ClientUnchanged):
+            return client
         old_until = now + timedelta(seconds=overlap_seconds)
         store.add_secret(connection, name, cipher.encrypt(new), now, old_until=old_until)
     return new
 
 
-def rotate_key(engine: Engine, name: str) -> str | Refused:
+def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
     """Give a client a new API key; the old one stops at once."""
     new = _new_key()
     with engine.begin() as connection:
-        if isinstance(standing := _standing(connection, name), Refused):
-            return standing
+        if isinstance(client := _lock_active(connection, name), ClientUnchanged):
+            return client
         store.set_key(connection, name, new)
     return new
 
 
-def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | Refused:
+def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
     """Take a client's key away for good, and return the client; its open watches go on."""
     with engine.begin() as connection:
-        standing = _standing(connection, name)
-        if isinstance(standing, Refused):
-            return standing
+        client = _lock_active(connection, name)
+        if isinstance(client, ClientUnchanged):
+            return client
         store.revoke(connection, name, now)
-    return replace(standing, revoked_at=now)
+    return replace(client, revoked_at=now)
 
 
 def get(engine: Engine, name: str) -> store.Client | None:
@@ -168,13 +168,13 @@ def _insert(
     return added
 
 
-def _standing(connection: Connection, name: str) -> store.Client | Refused:
+def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
     """Return a client, locked; refuse one that is not there, or no more."""
     client = store.lock(connection, name)
     if client is None:
-        return Refused(reason=f"There is no client {name}.")
+        return ClientUnchanged(reason=f"There is no client {name}.")
     if client.revoked_at is not None:
-        return Refused(reason=f"The client {name} is revoked, for good.")
+        return ClientUnchanged(reason=f"The client {name} is revoked, for good.")
     return client
 
 

@@ -33,7 +33,7 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class DeliveryJob:
     """A claimed watch that has ended, with all that its callback takes."""
 
     watch: Watch
@@ -44,10 +44,10 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
+class FinishedAttempt:
     """An attempt that was made, and what it leads to."""
 
-    job: Job
+    job: DeliveryJob
     attempted: delivery.AttemptDecision
 
     @property
@@ -96,7 +96,7 @@ class Deliveries:
             for name, since in due.items()
         }
 
-    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim at most `shares` callbacks of each host; of a paused one, its single probe."""
         if not shares:
             return []
@@ -118,7 +118,7 @@ class Deliveries:
         recovering = {name for name, breaker in known.items() if breaker.recovering}
         return self.jobs(connection, watches, {}, now, recovering=recovering)
 
-    def claimed(
+    def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
         """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
@@ -144,7 +144,7 @@ class Deliveries:
         now: datetime,
         *,
         recovering: Collection[str] = (),
-    ) -> list[Job]:
+    ) -> list[DeliveryJob]:
         """Return claimed watches with what their callbacks take; those to `recovering` hosts are trial requests.
 
         `hubspot` holds the last answers of those whose poll has just brought one; the others' are read.
@@ -155,7 +155,7 @@ class Deliveries:
         answers = {**store_watches.answers_of(connection, older), **hubspot} if older else hubspot
         secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
         return [
-            Job(
+            DeliveryJob(
                 watch=watch,
                 hubspot=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
@@ -165,7 +165,7 @@ class Deliveries:
             for watch in watches
         ]
 
-    def work(self, job: Job) -> Done:
+    def work(self, job: DeliveryJob) -> FinishedAttempt:
         """Sign, POST, and decide. Runs in a thread of the pool; no transaction is open."""
         started_at = self._clock()
         answer = self._answer(job, started_at)
@@ -177,9 +177,9 @@ class Deliveries:
             policy=self._policy,
             jitter=self._jitter(),
         )
-        return Done(job=job, attempted=attempted)
+        return FinishedAttempt(job=job, attempted=attempted)
 
-    def _answer(self, job: Job, at: datetime) -> HttpResponse | NoResponse | NotSent:
+    def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot)
         try:
             # Decrypted here, so that a secret that cannot be read costs its own client, and nobody else.
@@ -198,23 +198,25 @@ class Deliveries:
                 traceparent=traceparent,
             )
 
-    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[OperatorEvent]:
+    def record_attempts(
+        self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
+    ) -> list[OperatorEvent]:
         """Save what attempts tell about their hosts, whoever the watches belong to by now.
 
         Returns what the operator is to be told of it.
         """
-        by_host: dict[str, list[Done]] = defaultdict(list)
+        by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
         # Nearly always all hosts are well, and stay so: then there is nothing to lock.
         failed = {
             d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
         }
-        held = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
-        after = {name: _learnt(breaker, by_host[name], now) for name, breaker in held.items()}
+        breakers = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
+        after = {name: _breaker_after(breaker, by_host[name], now) for name, breaker in breakers.items()}
         store.save_hosts(connection, after)
-        told = [_tell(name, breaker, after[name], now) for name, breaker in held.items()]
-        return [event for event in told if event]
+        events = [_log_change(name, breaker, after[name], now) for name, breaker in breakers.items()]
+        return [event for event in events if event]
 
 
 def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
@@ -252,7 +254,7 @@ def signed_headers(
     return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 
-def given_up(results: Sequence[claims.Result]) -> list[OperatorEvent]:
+def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
     """Return what the operator is to be told of those among these callbacks that will not be tried again."""
     return [
         happened(
@@ -266,8 +268,8 @@ def given_up(results: Sequence[claims.Result]) -> list[OperatorEvent]:
     ]
 
 
-def _learnt(
-    breaker: circuit_breaker.CircuitBreaker, done: Sequence[Done], now: datetime
+def _breaker_after(
+    breaker: circuit_breaker.CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime
 ) -> circuit_breaker.CircuitBreaker:
     after = breaker
     for d in done:
@@ -284,7 +286,7 @@ def _learnt(
     return after
 
 
-def _tell(
+def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
     if after.paused and not before.paused:

@@ -68,11 +68,11 @@ class HubSpotCalls:
             account = self._accounts.load(connection, [name])[name]
             if not account.has_credentials:
                 return account
-            held = store.lock_accounts(connection, [name])[name]
-            if not_now := _not_now(account, held, now):
+            limits = store.lock_accounts(connection, [name])[name]
+            if not_now := _not_now(account, limits, now):
                 return not_now
             spent = account_limits.spend(
-                account.rate, held, requests=1, lease_ends_at=now + self._lease, now=now
+                account.rate, limits, requests=1, lease_ends_at=now + self._lease, now=now
             )
             store.save_accounts(connection, {name: spent})
         return account
@@ -87,12 +87,12 @@ class HubSpotCalls:
                 return None
             account = self._accounts.load(connection, [name])[name]
             if account.has_credentials:
-                held = store.lock_accounts(connection, [name])[name]
-                spent = account_limits.spend_at_once(account.rate, held, now=self.clock())
+                limits = store.lock_accounts(connection, [name])[name]
+                spent = account_limits.spend_at_once(account.rate, limits, now=self.clock())
                 store.save_accounts(connection, {name: spent})
         return account
 
-    def learn(
+    def record_call(
         self,
         account: Account,
         answer: HttpResponse | NoResponse | NoToken,
@@ -123,12 +123,12 @@ class HubSpotCalls:
             self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)
 
 
-def _not_now(account: Account, held: AccountLimits, now: datetime) -> NotNow | None:
-    until = held.breaker.paused_until
+def _not_now(account: Account, limits: AccountLimits, now: datetime) -> NotNow | None:
+    until = limits.breaker.paused_until
     if until is not None and until > now:
-        why = (held.breaker.reason or "").rstrip(".")
+        why = (limits.breaker.reason or "").rstrip(".")
         return NotNow(retry_at=until, reason=f"The account is paused: {why}.")
-    if quota.grant(account.rate, held.usage, wanted=1, now=now):
+    if quota.grant(account.rate, limits.usage, wanted=1, now=now):
         return None
-    wait_seconds = quota.wait_seconds(account.rate, held.usage, now=now)
+    wait_seconds = quota.wait_seconds(account.rate, limits.usage, now=now)
     return NotNow(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)

@@ -25,19 +25,19 @@ SILENCE = "It gave no sign of life for a minute, and did not say that it stops: 
 class OperatorOutbox:
     """Keeps events for the operator, in the transaction of the change that they tell of.
 
-    Unless the operator `is_told`, because there is no BRIDGE_OPERATOR_URL, nothing is kept.
+    Unless the operator `is_enabled`, because there is no BRIDGE_OPERATOR_URL, nothing is kept.
     """
 
-    def __init__(self, *, is_told: bool) -> None:
-        self.is_told = is_told
+    def __init__(self, *, is_enabled: bool) -> None:
+        self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
         """Keep the events. Call it last in a transaction: it locks rows that others want as well."""
-        if self.is_told:
+        if self.is_enabled:
             store.add(connection, merged(events))
 
 
-NO_OPERATOR = OperatorOutbox(is_told=False)
+NO_OPERATOR = OperatorOutbox(is_enabled=False)
 
 
 class OperatorWebhooks:

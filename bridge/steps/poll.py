@@ -30,7 +30,7 @@ ALIVE = timedelta(seconds=30)  # three of a worker's signs of life
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
+class PollJob:
     """A claimed watch, with all that it takes to poll it."""
 
     watch: Watch
@@ -40,10 +40,10 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Done:
+class FinishedPoll:
     """A poll that was made, and what it leads to."""
 
-    job: Job
+    job: PollJob
     finished: FinishedCall
     polled: polling.PollDecision
 
@@ -90,8 +90,8 @@ class Polls:
         due = self._due.look(connection, now)
         if not due:
             return {}
-        accounts, held = self._accounts.load(connection, due), store.read_accounts(connection, due)
-        granted = _granted(accounts, held, {name: room((self.state, name)) for name in due}, now)
+        accounts, limits = self._accounts.load(connection, due), store.read_accounts(connection, due)
+        granted = _granted(accounts, limits, {name: room((self.state, name)) for name in due}, now)
         left = self._left_to_others(connection, accounts, now)
         return {
             name: Due(since=due[name], more=count)
@@ -107,50 +107,50 @@ class Polls:
             return ()
         return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
 
-    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+    def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
         """Claim at most `shares` watches of each account, within its quota."""
         if not shares:
             return []
         accounts = self._accounts.load(connection, shares)
         # Granted again, now that nobody else can: others may have used the quota meanwhile.
-        held = store.lock_accounts(connection, shares)
+        limits = store.lock_accounts(connection, shares)
         # One more than there are slots for tells whether the quota leaves watches waiting.
-        granted = _granted(accounts, held, {name: share + 1 for name, share in shares.items()}, now)
-        watches = self._take(connection, granted, shares, held, now)
+        granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
+        watches = self._claim_granted(connection, granted, shares, limits, now)
         spent = Counter(watch.account for watch in watches)
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         after = {
             name: account_limits.spend(
-                accounts[name].rate, held[name], requests=requests, lease_ends_at=lease_ends_at, now=now
+                accounts[name].rate, limits[name], requests=requests, lease_ends_at=lease_ends_at, now=now
             )
             for name, requests in spent.items()
         }
         store.save_accounts(connection, after)
         return [
-            Job(
+            PollJob(
                 watch=watch,
                 account=accounts[watch.account],
                 claimed_at=now,
-                suspected=held[watch.account].suspected,
+                suspected=limits[watch.account].suspected,
             )
             for watch in watches
         ]
 
-    def _take(
+    def _claim_granted(
         self,
         connection: Connection,
         granted: Mapping[str, int],
         shares: Mapping[str, int],
-        held: Mapping[str, AccountLimits],
+        limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
         # The quota alone makes urgency count: a probe is for who waits longest, not for who failed the last one.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
-            if granted[name] > share or held[name].breaker.paused
+            if granted[name] > share or limits[name].breaker.paused
         }
-        suspected = {name for name, count in by_due.items() if count and held[name].suspected}
+        suspected = {name for name, count in by_due.items() if count and limits[name].suspected}
         unsuspected = {name: count for name, count in by_due.items() if name not in suspected}
         watches = claims.claim(connection, self.state, unsuspected, self._claimant, now)
         for name in suspected:
@@ -163,7 +163,7 @@ class Polls:
                 )
         return watches
 
-    def work(self, job: Job) -> Done:
+    def work(self, job: PollJob) -> FinishedPoll:
         """Ask HubSpot, and decide. Runs in a thread of the pool; no transaction is open."""
         kind = KINDS[job.watch.kind]
         with span("poll", job.watch.traceparent, watch=job.watch.id):
@@ -175,9 +175,11 @@ class Polls:
         finished = FinishedCall(
             answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate
         )
-        return Done(job=job, finished=finished, polled=polled)
+        return FinishedPoll(job=job, finished=finished, polled=polled)
 
-    def learn(self, connection: Connection, done: Sequence[Done], now: datetime) -> list[OperatorEvent]:
+    def record_calls(
+        self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
+    ) -> list[OperatorEvent]:
         """Save what polls tell about their accounts, whoever the watches belong to by now.
 
         Returns what the operator is to be told of it.
@@ -190,13 +192,13 @@ class Polls:
 
 def _granted(
     accounts: Mapping[str, Account],
-    held: Mapping[str, AccountLimits],
+    limits: Mapping[str, AccountLimits],
     wanted: Mapping[str, int],
     now: datetime,
 ) -> dict[str, int]:
     return {
         name: account_limits.grant(
-            accounts[name].rate, held.get(name, AccountLimits()), wanted=count, now=now
+            accounts[name].rate, limits.get(name, AccountLimits()), wanted=count, now=now
         )
         for name, count in wanted.items()
     }

@@ -14,7 +14,7 @@ from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
 
 # A watch that stands in the way may be withdrawn between the insert and the look at it.
-TRIES = 3
+MAX_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,14 +62,14 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [store.registration_key(watch) for watch in made]
     # Of equal registrations in one batch the first counts.
-    standing: dict[str, Watch] = {}
+    existing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
-    for _ in range(TRIES):
-        if missing := {key: new[key] for key in new.keys() - standing.keys()}:
+    for _ in range(MAX_TRIES):
+        if missing := {key: new[key] for key in new.keys() - existing.keys()}:
             with engine.begin() as connection:
-                standing |= store.add(connection, missing)
+                existing |= store.add(connection, missing)
     return [
-        _result(registration, watch, standing.get(key))
+        _result(registration, watch, existing.get(key))
         for registration, watch, key in zip(wanted, made, keys, strict=True)
     ]
 
@@ -93,18 +93,18 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(wanted: Registration, watch: Watch, standing: Watch | None) -> Result:
-    if standing is None:
+def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> Result:
+    if existing is None:
         return Contended()
-    if standing.id == watch.id:
+    if existing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {
-        "metadata": not _same_json(standing.metadata, watch.metadata),
-        "timeout_seconds": wanted.names_timeout and _timeout(standing) != _timeout(watch),
+        "metadata": not _same_json(existing.metadata, watch.metadata),
+        "timeout_seconds": wanted.names_timeout and _timeout(existing) != _timeout(watch),
     }
     if fields := tuple(name for name, differs in differing.items() if differs):
-        return Differs(watch=standing, fields=fields)
-    return Registered(watch=standing, new=False)
+        return Differs(watch=existing, fields=fields)
+    return Registered(watch=existing, new=False)
 
 
 def _timeout(watch: Watch) -> timedelta:

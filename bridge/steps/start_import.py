@@ -28,7 +28,7 @@ from bridge.steps.register import Contended, Differs, Registered, Registration, 
 log = structlog.get_logger()
 
 # Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
-PATIENCE_SECONDS = 2.0
+QUOTA_WAIT_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
 
 LONGEST_TASK_ID = 255
@@ -36,7 +36,7 @@ EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can b
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NewImport:
+class ImportRequest:
     """An import to start, and how to watch it.
 
     `document` is HubSpot's own body, sent as it is, and `metadata` the client's: JSON objects as text.
@@ -95,14 +95,14 @@ Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatc
 
 
 def start(
-    hubspot_calls: HubSpotCalls, new: NewImport, register: Register, may_ask: Callable[[], bool]
+    hubspot_calls: HubSpotCalls, new: ImportRequest, register: Register, may_ask: Callable[[], bool]
 ) -> Started:
     """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
 
     `may_ask` is called just before HubSpot is, which is not when it returns False. Raises when the database is away
     before HubSpot is asked, and never after.
     """
-    account = _turn(hubspot_calls, new.account)
+    account = _acquire(hubspot_calls, new.account)
     if isinstance(account, NotNow):
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
     if not may_ask():
@@ -110,25 +110,25 @@ def start(
     asked_at = hubspot_calls.clock()
     answer = hubspot_calls.hubspot.start_import(account, new.document)
     answered_at = hubspot_calls.clock()
-    started = _started(register, new, answer, answered_at)
+    started = _outcome(register, new, answer, answered_at)
     signal = signal_of_errand(classify_start(answer, now=answered_at))
-    hubspot_calls.learn(account, answer, signal, asked_at=asked_at)
+    hubspot_calls.record_call(account, answer, signal, asked_at=asked_at)
     return started
 
 
-def _turn(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
+def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
     waited_seconds = 0.0
-    while isinstance(acquire := hubspot_calls.acquire(name), NotNow):
-        wait_seconds = max((acquire.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
+    while isinstance(acquired := hubspot_calls.acquire(name), NotNow):
+        wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
         waited_seconds += wait_seconds
-        if waited_seconds > PATIENCE_SECONDS:
+        if waited_seconds > QUOTA_WAIT_SECONDS:
             break
         time.sleep(wait_seconds)
-    return acquire
+    return acquired
 
 
-def _started(
-    register: Register, new: NewImport, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
+def _outcome(
+    register: Register, new: ImportRequest, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> Started:
     match answer:
         case NoToken(reason=reason, passing=True):
@@ -148,8 +148,10 @@ def _started(
 
 
 def _task_id(answer: HttpResponse) -> str | None:
-    said = parse_json(answer)
-    task_id = said.get("id") if isinstance(said, Mapping) and 200 <= answer.status_code < 300 else None
+    document = parse_json(answer)
+    task_id = (
+        document.get("id") if isinstance(document, Mapping) and 200 <= answer.status_code < 300 else None
+    )
     if not isinstance(task_id, str) or not 1 <= len(task_id) <= LONGEST_TASK_ID:
         return None
     return task_id if task_id.isprintable() and " " not in task_id else None
@@ -170,7 +172,7 @@ def _refusal(answer: HttpResponse) -> Refusal:
     return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def watch(register: Register, new: NewImport, task_id: str) -> Started:
+def watch(register: Register, new: ImportRequest, task_id: str) -> Started:
     """Watch an import that HubSpot has started as this task."""
     wanted = Registration(
         client=new.client,
@@ -191,7 +193,7 @@ def watch(register: Register, new: NewImport, task_id: str) -> Started:
     return _unwatched(new, task_id, "Contended") if isinstance(registered, Contended) else registered
 
 
-def _unwatched(new: NewImport, task_id: str, error: str) -> Unwatched:
+def _unwatched(new: ImportRequest, task_id: str, error: str) -> Unwatched:
     log.warning("import_unwatched", client=new.client, task_id=task_id, error=error)
     return Unwatched(
         task_id=task_id,

@@ -31,8 +31,8 @@ RECOUNT_SECONDS = 15
 OPERATOR_SECONDS = 1
 # After an outage of the database every worker looks silent until it has ticked again. So a worker judges the others
 # only when it has itself ticked for longer than they may be silent, and missed few ticks.
-BEATS_TO_JUDGE = 7
-JUDGES_WITHIN = timedelta(seconds=90)
+BEATS_TO_REPORT = 7
+BEATS_WITHIN = timedelta(seconds=90)
 PRUNE_SECONDS = 600
 DAYS_KEPT = timedelta(days=90)
 PRUNE_BATCH = 500  # a long transaction would hold up the others
@@ -65,17 +65,17 @@ class Clock:
         self._counters = counters
         self._outbox = outbox
         self._operator = operator
-        self._beats: deque[datetime] = deque(maxlen=BEATS_TO_JUDGE)
+        self._beats: deque[datetime] = deque(maxlen=BEATS_TO_REPORT)
         self._stopping = False
         jobs = {
             worker.drain: TICK_SECONDS,
-            _unless_away(self._time_out): OVERDUE_SECONDS,
-            _unless_away(self._beat): HEARTBEAT_SECONDS,
-            _unless_away(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
-            _unless_away(self._prune): PRUNE_SECONDS,
+            _unless_database_away(self._time_out): OVERDUE_SECONDS,
+            _unless_database_away(self._beat): HEARTBEAT_SECONDS,
+            _unless_database_away(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
+            _unless_database_away(self._prune): PRUNE_SECONDS,
         }
         if operator:
-            jobs[_unless_away(self._tell_operator)] = OPERATOR_SECONDS
+            jobs[_unless_database_away(self._send_operator_events)] = OPERATOR_SECONDS
         self._scheduler = _scheduler(jobs, now)
 
     def start(self) -> None:
@@ -116,14 +116,14 @@ class Clock:
         now = self._now()
         with self._engine.begin() as connection:
             housekeeping.beat(connection, self._worker.id, now, has_credentials=self._has_credentials)
-            if self._outbox.is_told and self._may_judge(now):
+            if self._outbox.is_enabled and self._may_report_silence(now):
                 self._outbox.add(connection, silent_workers(connection, since=now - TICKED_WITHIN))
         self._beats.append(now)
 
-    def _may_judge(self, now: datetime) -> bool:
-        return len(self._beats) == BEATS_TO_JUDGE and now - self._beats[0] <= JUDGES_WITHIN
+    def _may_report_silence(self, now: datetime) -> bool:
+        return len(self._beats) == BEATS_TO_REPORT and now - self._beats[0] <= BEATS_WITHIN
 
-    def _tell_operator(self) -> None:
+    def _send_operator_events(self) -> None:
         while self._operator and not self._stopping and self._operator.send_next():
             pass
 
@@ -148,7 +148,7 @@ class CountersClock:
     """Adds what its process has counted to the database, every second and at the stop. Every process has one."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
-        self._flush = _unless_away(lambda: counters.flush(engine, now()))
+        self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
         self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, now)
 
     def start(self) -> None:
@@ -175,11 +175,11 @@ def _scheduler(jobs: Mapping[Callable[[], None], float], now: Callable[[], datet
     return scheduler
 
 
-def _unless_away(job: Callable[[], None]) -> Callable[[], None]:
+def _unless_database_away(job: Callable[[], None]) -> Callable[[], None]:
     """The shifts tell that the database is away; the chores just come again."""
 
-    def chore() -> None:
+    def run() -> None:
         with suppress(*AWAY):
             job()
 
-    return chore
+    return run

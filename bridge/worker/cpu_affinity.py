@@ -49,7 +49,7 @@ class Reading:
         return Shares(cores=cores, process=(self.process - before.process) / seconds)
 
 
-def keep_to_one() -> None:
+def use_one_core() -> None:
     """Keep this process on one core from now on: its threads move, and those that come later inherit.
 
     Twice a second it looks whether another core is freer. Where the system does not tell what its cores do,

@@ -14,7 +14,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection, Engine
 
-from bridge.core import fairness as sharing
+from bridge.core import fairness
 from bridge.core.fairness import Lane
 from bridge.core.watch import State, Watch
 from bridge.db import claims
@@ -22,20 +22,20 @@ from bridge.db.counters import Counters
 from bridge.db.engine import AWAY, reading
 from bridge.steps import deliver, poll
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
-from bridge.worker.pool import Done, Job, WorkerPool
-from bridge.worker.results import tell
+from bridge.worker.pool import Finished, Job, WorkerPool
+from bridge.worker.results import log_and_count
 
 log = structlog.get_logger()
 
 # While requests are in flight, due work is looked for as often as the clock ticks.
 TICK_SECONDS = 0.25
 # How long the loop waits after each failure in a row, most likely of the database; results wait to be saved.
-AWAY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may have more than this share of the pool's threads: a fourth.
 HOST_SHARE = 4
 # What could not start in this time is given back, to a worker with a free thread. It is less than the quota's
 # slack, so that what has waited cannot come as a burst.
-PATIENCE_SECONDS = 0.4
+START_WITHIN_SECONDS = 0.4
 
 
 class Worker:
@@ -60,11 +60,17 @@ class Worker:
         self._deliveries = deliveries
         self._clock = clock
         self._outbox = outbox
-        self._at_once = {State.WATCHING: concurrency, State.DELIVERING: max(1, concurrency // HOST_SHARE)}
+        self._max_per_lane = {
+            State.WATCHING: concurrency,
+            State.DELIVERING: max(1, concurrency // HOST_SHARE),
+        }
         self._pool = WorkerPool(
-            concurrency, self._work, at_once=self._at_once, patience_seconds=PATIENCE_SECONDS
+            concurrency,
+            self._work,
+            max_per_lane=self._max_per_lane,
+            start_within_seconds=START_WITHIN_SECONDS,
         )
-        self._unsaved: list[Done] = []
+        self._unsaved: list[Finished] = []
         self._unstarted: list[Watch] = []
         self._failures = 0
         self._draining = threading.Lock()
@@ -104,7 +110,7 @@ class Worker:
         """Collect, save, claim. False when there is nothing more to wait for."""
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
-        wait = AWAY_SECONDS[min(self._failures, len(AWAY_SECONDS) - 1)]
+        wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
         try:
             self._save_all()
             self._give_back()
@@ -138,14 +144,14 @@ class Worker:
         self._failures += 1
         if self._stopping.wait(seconds):
             # A worker that stops has no time for long waits, and still must not ask without any.
-            time.sleep(AWAY_SECONDS[0])
+            time.sleep(BACK_OFF_SECONDS[0])
 
-    def _work(self, job: Job) -> Done | None:
+    def _work(self, job: Job) -> Finished | None:
         """Do a job, unless its lease is over: a process that was stopped comes back to what others do now."""
         if job.watch.due_at is None or job.watch.due_at <= self._clock():
             log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
             return None
-        return self._polls.work(job) if isinstance(job, poll.Job) else self._deliveries.work(job)
+        return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
         if self._pool.room <= 0:
@@ -159,14 +165,14 @@ class Worker:
             }
         if not due:
             return []
-        probes = sum(isinstance(job, deliver.Job) and job.probes for job in self._pool.jobs)
-        more = sharing.longest_first(due, recovering=self._at_once[State.DELIVERING] - probes)
-        most = {lane: self._pool.held[lane] + count for lane, count in more.items()}
-        shares = sharing.share(self._pool.room, self._pool.held, most)
+        probes = sum(isinstance(job, deliver.DeliveryJob) and job.probes for job in self._pool.jobs)
+        more = fairness.longest_first(due, recovering=self._max_per_lane[State.DELIVERING] - probes)
+        most = {lane: self._pool.jobs_per_lane[lane] + count for lane, count in more.items()}
+        shares = fairness.share(self._pool.room, self._pool.jobs_per_lane, most)
         with self._engine.begin() as connection:
             return [
-                *self._deliveries.claim(connection, _of(State.DELIVERING, shares), now),
-                *self._polls.claim(connection, _of(State.WATCHING, shares), now),
+                *self._deliveries.claim(connection, _shares_of(State.DELIVERING, shares), now),
+                *self._polls.claim(connection, _shares_of(State.WATCHING, shares), now),
             ]
 
     def _save_all(self) -> None:
@@ -193,27 +199,27 @@ class Worker:
                 log.exception("result_refused", watch=done.job.watch.id)
             self._unsaved.pop(0)
 
-    def _save(self, done: Sequence[Done]) -> list[Job]:
-        polled = [d for d in done if isinstance(d, poll.Done)]
-        attempted = [d for d in done if isinstance(d, deliver.Done)]
+    def _save(self, done: Sequence[Finished]) -> list[Job]:
+        polled = [d for d in done if isinstance(d, poll.FinishedPoll)]
+        attempted = [d for d in done if isinstance(d, deliver.FinishedAttempt)]
         now = self._clock()
         with self._engine.begin() as connection:
-            results = [*self._handed_on(connection, polled, now), *(d.result for d in attempted)]
+            results = [*self._claim_callbacks(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
-            events = deliver.given_up(kept)
+            events = deliver.given_up_events(kept)
             # Hosts before accounts, as in a claim: two workers must not wait for each other in a circle.
             if attempted:
-                events += self._deliveries.learn(connection, attempted, now)
+                events += self._deliveries.record_attempts(connection, attempted, now)
             if polled:
-                events += self._polls.learn(connection, polled, now)
+                events += self._polls.record_calls(connection, polled, now)
             jobs = self._next_jobs(connection, kept, now)
             self._outbox.add(connection, events)
         # Only now it is certain.
-        tell(self._counters, done, kept)
+        log_and_count(self._counters, done, kept)
         return list(jobs)
 
-    def _handed_on(
-        self, connection: Connection, polled: Sequence[poll.Done], now: datetime
+    def _claim_callbacks(
+        self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.Result]:
         """Claim the callbacks of tasks that have just ended in the commit that says so."""
         results = [d.result for d in polled]
@@ -221,9 +227,9 @@ class Worker:
         if not ended or self._stopping.is_set():
             return results
         hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
-        most = {host: self._pool.held[host] + self._pool.room_of(host) for host in hosts}
-        shares = _of(State.DELIVERING, sharing.share(self._pool.room, self._pool.held, most))
-        claimed = self._deliveries.claimed(connection, ended, shares, now)
+        most = {host: self._pool.jobs_per_lane[host] + self._pool.room_of(host) for host in hosts}
+        shares = _shares_of(State.DELIVERING, fairness.share(self._pool.room, self._pool.jobs_per_lane, most))
+        claimed = self._deliveries.claim_ended(connection, ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
     def _next_jobs(
@@ -234,5 +240,5 @@ class Worker:
         return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)
 
 
-def _of(state: State, shares: dict[Lane, int]) -> dict[str, int]:
+def _shares_of(state: State, shares: dict[Lane, int]) -> dict[str, int]:
     return {name: count for (of, name), count in shares.items() if of is state}

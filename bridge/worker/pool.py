@@ -17,11 +17,11 @@ from bridge.steps import deliver, poll
 
 log = structlog.get_logger()
 
-Job = poll.Job | deliver.Job
-Done = poll.Done | deliver.Done
+Job = poll.PollJob | deliver.DeliveryJob
+Finished = poll.FinishedPoll | deliver.FinishedAttempt
 
 # As many jobs may wait for a thread as threads became free in this time: about how long each will wait.
-AHEAD_SECONDS = 0.25
+QUEUE_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
 GATHER_SECONDS = 0.005
 GATHER_LOOKS = 3
@@ -48,23 +48,23 @@ class WorkerPool:
     def __init__(
         self,
         count: int,
-        work: Callable[[Job], Done | None],
+        work: Callable[[Job], Finished | None],
         *,
-        at_once: Mapping[State, int],
-        patience_seconds: float,
+        max_per_lane: Mapping[State, int],
+        start_within_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a pool of `count` threads.
 
-        `work` does a job, and returns None when there is nothing to save. `at_once` is how many jobs of one lane may
-        be at work at a time, by the lane's state. A job that has waited for `patience_seconds` is not started.
+        `work` does a job, and returns None when there is nothing to save. `max_per_lane` is how many jobs of one lane may
+        be at work at a time, by the lane's state. A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
-        self._patience_seconds = patience_seconds
+        self._start_within_seconds = start_within_seconds
         self._clock = clock
-        self.held: Counter[Lane] = Counter()
+        self.jobs_per_lane: Counter[Lane] = Counter()
         self._work = work
-        self._at_once = at_once
+        self._max_per_lane = max_per_lane
         self._jobs: dict[int, Job] = {}
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
@@ -74,7 +74,7 @@ class WorkerPool:
         self._free = count
         self._lanes: dict[Lane, _Queue] = {}
         self._ready: SimpleQueue[Job | None] = SimpleQueue()
-        self._finished: SimpleQueue[tuple[float, Job, Done | None]] = SimpleQueue()
+        self._finished: SimpleQueue[tuple[float, Job, Finished | None]] = SimpleQueue()
 
     @property
     def jobs(self) -> Sequence[Job]:
@@ -83,22 +83,22 @@ class WorkerPool:
 
     @property
     def room(self) -> int:
-        """How many more jobs would be at work within AHEAD_SECONDS; below 0 when too many wait."""
+        """How many more jobs would be at work within QUEUE_SECONDS; below 0 when too many wait."""
         return self._count + len(self._freed) - len(self._jobs)
 
     def room_of(self, lane: Lane) -> int:
-        """Return how many more jobs of one lane would be at work within AHEAD_SECONDS."""
+        """Return how many more jobs of one lane would be at work within QUEUE_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
-            may_work = max(at_work, ceiling(self._at_once[lane[0]], self._free))
+            may_work = max(at_work, ceiling(self._max_per_lane[lane[0]], self._free))
         # What is done counts until it is collected: before, nobody knows how it went.
-        return max(0, may_work + self._freed_of[lane] - self.held[lane])
+        return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
         """Start a job as soon as a thread is free and its lane has fewer at work than it may have."""
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)
-        self.held[lane] += 1
+        self.jobs_per_lane[lane] += 1
         with self._lock:
             self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
             self._start_waiting()
@@ -134,34 +134,34 @@ class WorkerPool:
     def _may_start(self, lane: Lane, queue: _Queue) -> bool:
         if not queue.waiting or queue.halted:
             return False
-        in_time = queue.waiting[0][0] >= self._clock() - self._patience_seconds
-        return in_time and queue.at_work < ceiling(self._at_once[lane[0]], self._free)
+        in_time = queue.waiting[0][0] >= self._clock() - self._start_within_seconds
+        return in_time and queue.at_work < ceiling(self._max_per_lane[lane[0]], self._free)
 
-    def collect(self, timeout_seconds: float) -> list[Done]:
+    def collect(self, timeout_seconds: float) -> list[Finished]:
         """Wait until a job is done; return the results of all jobs that are done by then."""
-        finished = self._gathered(timeout_seconds) if self._jobs else []
+        finished = self._collect_finished(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
-            lane = self._leave(job)
+            lane = self._remove(job)
             if done and done.may_follow:
                 self._freed.append((done_at, lane))
                 self._freed_of[lane] += 1
-        since = self._clock() - AHEAD_SECONDS
+        since = self._clock() - QUEUE_SECONDS
         while self._freed and self._freed[0][0] <= since:
             _, lane = self._freed.popleft()
-            _lower(self._freed_of, lane)
+            _decrement(self._freed_of, lane)
         return [done for _, _, done in finished if done is not None]
 
-    def _gathered(self, timeout_seconds: float) -> list[tuple[float, Job, Done | None]]:
+    def _collect_finished(self, timeout_seconds: float) -> list[tuple[float, Job, Finished | None]]:
         try:
             finished = [self._finished.get(timeout=timeout_seconds)]
         except Empty:
             return []
-        self._gather(len(self._jobs) // 2)
+        self._wait_for_batch(len(self._jobs) // 2)
         while not self._finished.empty():
             finished.append(self._finished.get())
         return finished
 
-    def _gather(self, enough: int) -> None:
+    def _wait_for_batch(self, enough: int) -> None:
         """Wait a moment until half of the jobs are done: the fuller a batch, the less each result costs."""
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
@@ -170,7 +170,7 @@ class WorkerPool:
 
     def take_back(self, *, everything: bool = False) -> list[Job]:
         """Return the jobs that have waited too long, and those whose lane has failed. They are not started."""
-        since = math.inf if everything else self._clock() - self._patience_seconds
+        since = math.inf if everything else self._clock() - self._start_within_seconds
         taken: list[Job] = []
         with self._lock:
             for lane, queue in list(self._lanes.items()):
@@ -181,7 +181,7 @@ class WorkerPool:
                 self._forget_empty(lane)
             self._start_waiting()
         for job in taken:
-            self._leave(job)
+            self._remove(job)
         return taken
 
     def _forget_empty(self, lane: Lane) -> None:
@@ -189,10 +189,10 @@ class WorkerPool:
         if not queue.at_work and not queue.waiting:
             del self._lanes[lane]
 
-    def _leave(self, job: Job) -> Lane:
+    def _remove(self, job: Job) -> Lane:
         del self._jobs[id(job)]
         lane = lane_of(job.watch)
-        _lower(self.held, lane)
+        _decrement(self.jobs_per_lane, lane)
         return lane
 
     def close(self) -> None:
@@ -208,7 +208,7 @@ class WorkerPool:
             finally:
                 self._finish(job, done)
 
-    def _finish(self, job: Job, done: Done | None) -> None:
+    def _finish(self, job: Job, done: Finished | None) -> None:
         lane, done_at = lane_of(job.watch), self._clock()
         with self._lock:
             queue = self._lanes[lane]
@@ -220,7 +220,7 @@ class WorkerPool:
             self._start_waiting()
         self._finished.put((done_at, job, done))
 
-    def _try(self, job: Job) -> Done | None:
+    def _try(self, job: Job) -> Finished | None:
         try:
             return self._work(job)
         except Exception:
@@ -229,7 +229,7 @@ class WorkerPool:
             return None
 
 
-def _lower(counter: Counter[Lane], lane: Lane) -> None:
+def _decrement(counter: Counter[Lane], lane: Lane) -> None:
     counter[lane] -= 1
     if not counter[lane]:
         del counter[lane]

@@ -20,30 +20,30 @@ from bridge.core.watch import State, Watch
 from bridge.db.claims import Result
 from bridge.db.counters import Counters
 from bridge.steps import deliver, poll
-from bridge.worker.pool import Done
+from bridge.worker.pool import Finished
 
 log = structlog.get_logger()
 
 
-def tell(counters: Counters, done: Sequence[Done], kept: Sequence[Result]) -> None:
+def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[Result]) -> None:
     """Log and count what was done: what of it is not among the `kept` came too late."""
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:
         watch = saved.get(d.job.watch.id)
-        if isinstance(d, poll.Done):
+        if isinstance(d, poll.FinishedPoll):
             account = d.job.account.name
             counters.inc(ACCOUNT_REQUESTS, account, by=d.finished.requests)
             counters.inc(ACCOUNT_ERRORS, account, by=d.finished.errors)
         if watch is None:
             log.warning("lease_lost", watch=d.job.watch.id, state=d.job.watch.state)
             counters.inc(LEASES_LOST)
-        elif isinstance(d, poll.Done):
-            _tell_poll(counters, d, watch)
+        elif isinstance(d, poll.FinishedPoll):
+            _log_and_count_poll(counters, d, watch)
         else:
-            _tell_attempt(counters, d, watch)
+            _log_and_count_attempt(counters, d, watch)
 
 
-def _tell_poll(counters: Counters, done: poll.Done, watch: Watch) -> None:
+def _log_and_count_poll(counters: Counters, done: poll.FinishedPoll, watch: Watch) -> None:
     counters.inc(POLLS, done.polled.result)
     if done.polled.delay_seconds is not None:
         counters.observe(DETECTION_DELAY, done.polled.delay_seconds, done.job.account.name)
@@ -52,7 +52,7 @@ def _tell_poll(counters: Counters, done: poll.Done, watch: Watch) -> None:
         counters.inc(ENDED, watch.outcome)
 
 
-def _tell_attempt(counters: Counters, done: deliver.Done, watch: Watch) -> None:
+def _log_and_count_attempt(counters: Counters, done: deliver.FinishedAttempt, watch: Watch) -> None:
     attempt = done.attempted.attempt
     log.info(
         "callback_attempted",
@@ -81,7 +81,7 @@ def _tell_attempt(counters: Counters, done: deliver.Done, watch: Watch) -> None:
         counters.observe(DELIVERY_DELAY, (watch.settled_at - watch.ended_at).total_seconds())
 
 
-def _result(done: deliver.Done) -> str:
+def _result(done: deliver.FinishedAttempt) -> str:
     code = done.attempted.attempt.status_code
     if code is not None:
         return f"{code // 100}xx"

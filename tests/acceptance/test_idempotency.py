@@ -181,14 +181,14 @@ def test_an_attempt_that_was_taken_over_does_not_ask_hubspot(
 ) -> None:
     """A process was stopped for a minute, and goes on."""
     stage = new_stage()
-    acquire: Callable[..., Any] = start_import._turn
+    acquire: Callable[..., Any] = start_import._acquire
 
     def stopped_for_long(*arguments: Any) -> Any:
         with stage.engine.begin() as connection:
             connection.execute(update(keyed_requests).values(begun_by="another"))
         return acquire(*arguments)
 
-    monkeypatch.setattr(start_import, "_turn", stopped_for_long)
+    monkeypatch.setattr(start_import, "_acquire", stopped_for_long)
     assert problem(sent(stage), 503)["type"] == "/problems/import-not-started"
     assert (starts(stage), kept(stage)) == (0, 1)
 

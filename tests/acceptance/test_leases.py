@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from bridge.hubspot.oauth import WAIT_SECONDS
 from bridge.settings import Settings
-from bridge.steps.start_import import PATIENCE_SECONDS
+from bridge.steps.start_import import QUOTA_WAIT_SECONDS
 from bridge.wiring import Bridge
 
 
@@ -45,6 +45,6 @@ def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_r
     lease_seconds: float, timeout_seconds: float
 ) -> None:
     bridge = wired(lease_seconds, timeout_seconds)
-    assert bridge.hubspot_calls.hubspot._ask_seconds + PATIENCE_SECONDS < 25
+    assert bridge.hubspot_calls.hubspot._ask_seconds + QUOTA_WAIT_SECONDS < 25
     # The account's tokens are the same ones, and refreshed once for all.
     assert bridge.hubspot_calls.hubspot._tokens is bridge.hubspot._tokens

@@ -21,7 +21,7 @@ from bridge.core.quota import (
     tolerance_seconds,
     wait_seconds,
 )
-from bridge.worker.loop import PATIENCE_SECONDS
+from bridge.worker.loop import START_WITHIN_SECONDS
 from tests.makers import NOW, later
 
 HALF_OF_100 = Rate(requests=100, seconds=10.0, share=0.5)
@@ -75,7 +75,7 @@ def test_nor_when_everything_is_taken_as_soon_as_it_can_be(rate: Rate, tick: flo
 @given(rate=rates, tick=st.floats(0.02, 0.5))
 def test_nor_when_some_wait_for_a_slot_and_others_leave_at_once(rate: Rate, tick: float) -> None:
     times = granted(rate, [(tick, 64, 100)] * 300)
-    longer = replace(rate, seconds=rate.seconds + PATIENCE_SECONDS)
+    longer = replace(rate, seconds=rate.seconds + START_WITHIN_SECONDS)
     assert fullest_window(longer, times) <= max(1, rate.requests * rate.share)
 
 

@@ -113,9 +113,9 @@ class Child:
             text=True,
         )
         fields = {"key": KEY, "database_url": database_url, "hubspot_url": hubspot.url}
-        self._tell(json.dumps(fields | {"clock_ahead_seconds": 0, "lease_seconds": 15} | order))
+        self._write_line(json.dumps(fields | {"clock_ahead_seconds": 0, "lease_seconds": 15} | order))
 
-    def _tell(self, line: str) -> None:
+    def _write_line(self, line: str) -> None:
         assert self.process.stdin
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
@@ -125,7 +125,7 @@ class Child:
         assert self.process.stdout.readline() == "ready\n"
 
     def go(self) -> None:
-        self._tell("go")
+        self._write_line("go")
 
     def tokens(self) -> list[str]:
         said, _ = self.process.communicate(timeout=60)

@@ -79,11 +79,11 @@ def _attempts(_kept: Any, _connection: Any, results: Any, _worker: Any) -> bool:
 
 
 def _goes_on(_jobs: Any, _worker: Any, done: Any) -> bool:
-    return any(isinstance(d, poll.Done) and d.polled.watch.state is State.WATCHING for d in done)
+    return any(isinstance(d, poll.FinishedPoll) and d.polled.watch.state is State.WATCHING for d in done)
 
 
 def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:
-    return any(isinstance(d, deliver.Done) for d in done)
+    return any(isinstance(d, deliver.FinishedAttempt) for d in done)
 
 
 def _keeps_some(_kept: Any, _outbox: Any, _connection: Any, events: Any) -> bool:
@@ -99,7 +99,7 @@ REGISTER = {
 POLL = {
     "poll: before the claim": _before(poll.Polls, "claim", _has_shares),
     "poll: before the claim's commit": _before_the_commit(poll.Polls, "claim", _has_jobs),
-    "poll: claimed": _before(pool.WorkerPool, "submit", _is(poll.Job)),
+    "poll: claimed": _before(pool.WorkerPool, "submit", _is(poll.PollJob)),
     "poll: asked": _before(connections._Response, "begin", _sent_by("GET")),
     "poll: answered": _after(poll.Polls, "work"),
     "poll: before the commit": _before_the_commit(claims, "save", _polls),
@@ -109,7 +109,7 @@ POLL = {
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),
     "deliver: before the claim's commit": _before_the_commit(deliver.Deliveries, "claim", _has_jobs),
-    "deliver: claimed": _before(pool.WorkerPool, "submit", _is(deliver.Job)),
+    "deliver: claimed": _before(pool.WorkerPool, "submit", _is(deliver.DeliveryJob)),
     "deliver: sent": _before(connections._Response, "begin", _sent_by("POST")),
     "deliver: answered": _after(deliver.Deliveries, "work"),
     "deliver: before the commit": _before_the_commit(claims, "save", _attempts),

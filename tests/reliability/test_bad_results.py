@@ -10,7 +10,7 @@ from bridge.db import watches
 from bridge.sandbox import Sandbox
 from bridge.steps import deliver
 from bridge.worker.loop import Worker
-from bridge.worker.pool import Done, Job
+from bridge.worker.pool import Finished, Job
 from tests.reliability.conftest import KINDS, NewSite
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import idle_worker
@@ -19,11 +19,11 @@ from tests.reliability.scenarios import idle_worker
 HALF_A_CHARACTER = "\ud800"
 
 
-def worked(worker: Worker, jobs: Sequence[Job]) -> list[Done]:
+def worked(worker: Worker, jobs: Sequence[Job]) -> list[Finished]:
     return [done for job in jobs if (done := worker._work(job))]
 
 
-def bad(done: deliver.Done) -> deliver.Done:
+def bad(done: deliver.FinishedAttempt) -> deliver.FinishedAttempt:
     attempt = replace(done.attempted.attempt, response_excerpt=HALF_A_CHARACTER)
     return replace(done, attempted=replace(done.attempted, attempt=attempt))
 
@@ -37,7 +37,7 @@ def test_a_result_that_no_database_takes_holds_up_no_other(
     with idle_worker(site, hubspot) as worker, capture_logs() as logged:
         callbacks = worker._save(worked(worker, worker._claim()))
         first, second = worked(worker, callbacks)
-        assert isinstance(first, deliver.Done)
+        assert isinstance(first, deliver.FinishedAttempt)
         worker._unsaved = [bad(first), second]
         worker._save_all()
         assert not worker._unsaved

@@ -10,7 +10,7 @@ from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox, Target
 from bridge.steps import start_import
 from bridge.steps.register import register
-from bridge.steps.start_import import NewImport, Started
+from bridge.steps.start_import import ImportRequest, Started
 from tests.hubspot_accounts import hubspot_calls
 
 START = Target(endpoint="start-import")
@@ -18,7 +18,7 @@ DOCUMENT = '{"access":"PRIVATE","url":"https://files.example.com/a.csv?secret","
 JSON = {"Content-Type": "application/json"}
 
 
-def an_import(document: str = DOCUMENT, **others: Any) -> NewImport:
+def an_import(document: str = DOCUMENT, **others: Any) -> ImportRequest:
     fields: dict[str, Any] = {
         "client": "cms",
         "account": "default",
@@ -27,11 +27,11 @@ def an_import(document: str = DOCUMENT, **others: Any) -> NewImport:
         "metadata": '{"order":17}',
         "timeout_seconds": 600.0,
     }
-    return NewImport(document=document, **fields | others)
+    return ImportRequest(document=document, **fields | others)
 
 
 def started(
-    engine: Engine, clock: Callable[[], datetime], account: Account, new: NewImport | None = None
+    engine: Engine, clock: Callable[[], datetime], account: Account, new: ImportRequest | None = None
 ) -> Started:
     asking = hubspot_calls(engine, clock, account, timeout_seconds=2)
     return start_import.start(

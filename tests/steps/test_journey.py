@@ -13,7 +13,7 @@ from bridge.core.watch import Outcome, State, Watch, recheck, redeliver, withdra
 from bridge.db import claims, watches
 from bridge.db.tables import watches as table
 from bridge.steps import clients
-from bridge.steps.deliver import Deliveries, Job
+from bridge.steps.deliver import Deliveries, DeliveryJob
 from bridge.steps.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, Rig
@@ -78,7 +78,9 @@ def test_a_task_that_ends_is_handed_on_without_a_second_claim(rig: Rig) -> None:
     claimed, seen = list[str](), list[Watch]()
 
     class Noting(Deliveries):
-        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        def claim(
+            self, connection: Connection, shares: Mapping[str, int], now: datetime
+        ) -> list[DeliveryJob]:
             claimed.extend(shares)
             return super().claim(connection, shares, now)
 

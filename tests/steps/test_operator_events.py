@@ -33,7 +33,7 @@ class Operator:
     """Whoever listens at BRIDGE_OPERATOR_URL; `replies` says what is answered, to any event."""
 
     def __init__(self, rig: Rig, peer: Peer, replies: Scripts) -> None:
-        self.outbox = OperatorOutbox(is_told=True)
+        self.outbox = OperatorOutbox(is_enabled=True)
         self.replies = replies
         self.peer = peer
         self._rig = rig
@@ -163,7 +163,7 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
     )
     account = calls.acquire("default")
     assert isinstance(account, Account)
-    calls.learn(account, an_answer(401), Fault(reason="It is refused"), asked_at=rig.clock())
+    calls.record_call(account, an_answer(401), Fault(reason="It is refused"), asked_at=rig.clock())
     assert operator.heard() == [("account.paused", "default", 1)]
 
 

@@ -170,13 +170,13 @@ def test_a_key_that_another_process_has_revoked_registers_nothing_more(api: Api)
     client = api.client("cms")
     client.registers("before")
     revoked = clients.revoke(api.parts.engine, "cms", now=api.clock())
-    assert not isinstance(revoked, clients.Refused)
+    assert not isinstance(revoked, clients.ClientUnchanged)
     problem(client.post("/v1/watches", {"task_id": "after", "callback_url": URL}), 401)
     assert [w["task_id"] for w in members(api.admin.get("/v1/watches"))["watches"]] == ["before"]
 
 
 def revoke(api: Api, name: str) -> None:
-    assert not isinstance(clients.revoke(api.parts.engine, name, now=api.clock()), clients.Refused)
+    assert not isinstance(clients.revoke(api.parts.engine, name, now=api.clock()), clients.ClientUnchanged)
 
 
 def rotate(api: Api, name: str) -> None:

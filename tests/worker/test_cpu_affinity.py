@@ -18,7 +18,7 @@ from bridge.worker import cpu_affinity as cores
 cores.MOVE_CHANCE = 0  # it has moved once, and stays
 stop = threading.Event()
 threading.Thread(target=stop.wait, daemon=True).start()
-cores.keep_to_one()
+cores.use_one_core()
 allowed, give_up_at = os.sched_getaffinity(0), time.monotonic() + 20
 while os.sched_getaffinity(0) == allowed and time.monotonic() < give_up_at:
     time.sleep(0.05)

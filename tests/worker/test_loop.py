@@ -14,7 +14,7 @@ from bridge.core.watch import State, Watch
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.db.tables import watches as table
-from bridge.steps.poll import Job, Polls
+from bridge.steps.poll import PollJob, Polls
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
@@ -110,7 +110,7 @@ def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) 
     halts = list[datetime]()
 
     class Halting(Polls):
-        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
             jobs = super().claim(connection, shares, now)
             if not halts:
                 halts.append(now)
@@ -276,7 +276,7 @@ def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
 
         tries = 0
 
-        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[Job]:
+        def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
             Faulty.tries += 1
             if Faulty.tries == 1:
                 raise ZeroDivisionError

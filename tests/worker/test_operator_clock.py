@@ -16,7 +16,7 @@ from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
 from tests.steps.rig import LEASE_SECONDS, POLICY, Rig, real_clock
 
-OUTBOX = OperatorOutbox(is_told=True)
+OUTBOX = OperatorOutbox(is_enabled=True)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig
 def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         housekeeping.beat(connection, "worker-dead", rig.clock())
-    beat(rig, a_clock(rig, outbox=OperatorOutbox(is_told=False)), times=10)
+    beat(rig, a_clock(rig, outbox=OperatorOutbox(is_enabled=False)), times=10)
     assert told(rig) == []
     beat(rig, a_clock(rig), times=10)
     assert told(rig) == [("worker.silent", "worker-dead", 1)]

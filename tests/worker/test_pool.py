@@ -11,14 +11,14 @@ from bridge.core.circuit_breaker import Failure, Fault, Signal, Success
 from bridge.core.quota import Rate
 from bridge.core.watch import State
 from bridge.db.accounts import Account, Credentials
-from bridge.steps.poll import Done, Job
-from bridge.worker.pool import AHEAD_SECONDS, WorkerPool
+from bridge.steps.poll import FinishedPoll, PollJob
+from bridge.worker.pool import QUEUE_SECONDS, WorkerPool
 from tests.makers import NOW, a_watch, an_answer, asked
 
 COUNT = 4
 EU, US = (State.WATCHING, "eu"), (State.WATCHING, "us")
 RATE = Rate(requests=100, seconds=10, share=0.5)
-AT_ONCE = {State.WATCHING: 2, State.DELIVERING: 1}
+MAX_PER_LANE = {State.WATCHING: 2, State.DELIVERING: 1}
 WELL, ILL = Success(), Fault(reason="It is down.")
 PATIENCE_SECONDS = 10.0  # of the tests
 WAIT_SECONDS = 5.0  # of those that wait for a slot
@@ -28,12 +28,12 @@ WAIT_SECONDS = 5.0  # of those that wait for a slot
 class Far:
     """The other side: each request waits there until it is answered. It answers in the order of `begun`."""
 
-    begun: list[Job] = field(default_factory=list)
+    begun: list[PollJob] = field(default_factory=list)
     _answers: dict[str, threading.Event] = field(default_factory=dict)
     _signals: dict[str, Signal] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def work(self, job: Job) -> Done:
+    def work(self, job: PollJob) -> FinishedPoll:
         with self._changed:
             self.begun.append(job)
             answered = self._answers[job.watch.id] = threading.Event()
@@ -42,7 +42,7 @@ class Far:
         answer = an_answer(said={"status": "PENDING"})
         signal = self._signals.get(job.watch.id, WELL)
         finished = FinishedCall(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
-        return Done(job=job, finished=finished, polled=asked(answer))
+        return FinishedPoll(job=job, finished=finished, polled=asked(answer))
 
     def has_begun(self, count: int) -> list[str]:
         """The accounts of those at work and of those that were, once there are so many."""
@@ -50,7 +50,7 @@ class Far:
             assert self._changed.wait_for(lambda: len(self.begun) >= count, PATIENCE_SECONDS)
             return [job.watch.account for job in self.begun]
 
-    def answers(self, *jobs: Job, signal: Signal = WELL) -> None:
+    def answers(self, *jobs: PollJob, signal: Signal = WELL) -> None:
         for job in jobs:
             self._signals[job.watch.id] = signal
             self._answers[job.watch.id].set()
@@ -65,12 +65,12 @@ class Clock:
         return self.now
 
 
-def jobs(account: str, count: int) -> list[Job]:
+def jobs(account: str, count: int) -> list[PollJob]:
     owner = Account(
         name=account, credentials=Credentials(), base_url="http://127.0.0.1", api_version="v3", rate=RATE
     )
     watches = (a_watch(id=f"wat_{account}_{number:04}", account=account) for number in range(count))
-    return [Job(suspected=False, watch=watch, account=owner, claimed_at=NOW) for watch in watches]
+    return [PollJob(suspected=False, watch=watch, account=owner, claimed_at=NOW) for watch in watches]
 
 
 @pytest.fixture
@@ -85,7 +85,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def pool(far: Far, clock: Clock) -> Iterator[WorkerPool]:
-    pool = WorkerPool(COUNT, far.work, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    pool = WorkerPool(
+        COUNT,
+        far.work,  # type: ignore[arg-type]  # the jobs of these tests are polls alone
+        max_per_lane=MAX_PER_LANE,
+        start_within_seconds=WAIT_SECONDS,
+        clock=clock,
+    )
     yield pool
     pool.take_back(everything=True)
     pool.close()
@@ -94,24 +100,24 @@ def pool(far: Far, clock: Clock) -> Iterator[WorkerPool]:
         thread.join(PATIENCE_SECONDS)
 
 
-def submit(pool: WorkerPool, *all_jobs: Job) -> None:
+def submit(pool: WorkerPool, *all_jobs: PollJob) -> None:
     for job in all_jobs:
         pool.submit(job)
 
 
-def collected(pool: WorkerPool, count: int) -> list[Done]:
-    done: list[Done] = []
+def collected(pool: WorkerPool, count: int) -> list[FinishedPoll]:
+    done: list[FinishedPoll] = []
     while len(done) < count:
         found = pool.collect(PATIENCE_SECONDS)
         assert found
-        done += found  # type: ignore[arg-type]  # only polls are seated here
+        done += found  # type: ignore[arg-type]  # polls alone
     return done
 
 
 def test_a_lane_has_so_many_at_work_and_no_more(pool: WorkerPool, far: Far) -> None:
     submit(pool, *jobs("eu", 4), *jobs("us", 1))
     assert sorted(far.has_begun(3)) == ["eu", "eu", "us"]
-    assert pool.held == {EU: 4, US: 1}
+    assert pool.jobs_per_lane == {EU: 4, US: 1}
 
 
 def test_the_next_of_a_lane_starts_when_one_is_done_though_nobody_collects(
@@ -133,10 +139,10 @@ def test_as_many_may_wait_as_slots_were_freed_in_the_last_moment(
     far.answers(*far.begun)
     collected(pool, 2)
     assert (pool.room, pool.room_of(EU), pool.room_of(US)) == (COUNT + 2, 4, 2)
-    clock.now += AHEAD_SECONDS * 0.9
+    clock.now += QUEUE_SECONDS * 0.9
     pool.collect(0)
     assert pool.room == COUNT + 2
-    clock.now += AHEAD_SECONDS * 0.2
+    clock.now += QUEUE_SECONDS * 0.2
     pool.collect(0)
     assert (pool.room, pool.room_of(EU)) == (COUNT, 2)
 
@@ -149,7 +155,7 @@ def test_a_slot_was_freed_when_its_job_was_done_however_late_that_is_collected(
     far.answers(*(job for job in far.begun if job.watch.account == "eu"))
     # Those of ap can begin only when those are done.
     far.has_begun(COUNT + 2)
-    clock.now += AHEAD_SECONDS * 2
+    clock.now += QUEUE_SECONDS * 2
     collected(pool, 2)
     assert pool.room == COUNT - 4
 
@@ -182,7 +188,7 @@ def test_what_waits_does_not_follow_into_a_trouble(pool: WorkerPool, far: Far) -
     far.answers(first, signal=ILL)
     assert [done.job for done in collected(pool, 1)] == [first]
     assert pool.take_back() == waiting[2:]
-    assert pool.held == {EU: 1, US: 1}
+    assert pool.jobs_per_lane == {EU: 1, US: 1}
     # Whoever decides anew may slot them again.
     submit(pool, *waiting[2:])
     assert far.has_begun(4).count("eu") == 3
@@ -198,8 +204,8 @@ def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(pool: 
 
 
 def test_a_lane_that_is_slow_leaves_a_slot_to_a_newcomer(far: Far, clock: Clock) -> None:
-    at_once = {State.WATCHING: 8, State.DELIVERING: 2}
-    pool = WorkerPool(8, far.work, at_once=at_once, patience_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # only polls are seated here
+    max_per_lane = {State.WATCHING: 8, State.DELIVERING: 2}
+    pool = WorkerPool(8, far.work, max_per_lane=max_per_lane, start_within_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # polls alone
     submit(pool, *jobs("eu", 20))
     far.has_begun(7)
     assert pool.room_of(EU) == 0
@@ -268,7 +274,7 @@ def test_a_step_that_crashes_frees_its_slot_and_saves_nothing() -> None:
     def crash(_: object) -> None:
         raise RuntimeError("a bug")
 
-    pool = WorkerPool(1, crash, at_once=AT_ONCE, patience_seconds=WAIT_SECONDS)
+    pool = WorkerPool(1, crash, max_per_lane=MAX_PER_LANE, start_within_seconds=WAIT_SECONDS)
     submit(pool, *jobs("eu", 1))
     assert pool.collect(PATIENCE_SECONDS) == []
     assert (pool.room, pool.jobs) == (1, [])

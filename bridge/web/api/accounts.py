@@ -239,7 +239,7 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
     removed: what the environment says of it holds again.
     """
     removed = accounts.remove(call.parts.engine, call.parts.accounts, name, now=call.now)
-    if isinstance(removed, accounts.Refused):
+    if isinstance(removed, accounts.AccountNotRemoved):
         if not removed.known:
             return Problem(status=404, detail=removed.reason)
         return Problem(status=409, detail=removed.reason, cause="account-in-use")

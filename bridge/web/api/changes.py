@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from bridge.core.watch_json import watch_text
 from bridge.steps import changes
-from bridge.steps.changes import Changed, Refused
+from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.registrations import no_room
 from bridge.web.operations import Answered, Call, Reply, Resource, reply
@@ -137,13 +137,13 @@ def _whose(call: Call) -> str | None:
     return None if call.caller.admin else call.caller.name
 
 
-def _told(result: Changed | Refused, *, status: int) -> Reply | Problem:
-    if isinstance(result, Refused):
+def _told(result: Changed | WatchUnchanged, *, status: int) -> Reply | Problem:
+    if isinstance(result, WatchUnchanged):
         return _problem(result)
     return Reply(text=watch_text(result.watch, result.hubspot), status=status)
 
 
-def _problem(refused: Refused) -> Problem:
+def _problem(refused: WatchUnchanged) -> Problem:
     if refused.state is None:
         return not_found("watch")
     more = {"watch_id": refused.watch_id, "state": refused.state}

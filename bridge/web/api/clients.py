@@ -173,7 +173,7 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
             cause="own-key",
         )
     revoked = clients.revoke(call.parts.engine, name, now=call.now)
-    if isinstance(revoked, clients.Refused):
+    if isinstance(revoked, clients.ClientUnchanged):
         return Problem(status=404, detail=revoked.reason)
     log.info("client_revoked", client=name, by=call.caller.name)
     return reply(clients.public(revoked))
@@ -253,7 +253,7 @@ def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
 
 def _new_key(call: Call, name: str) -> Reply | Problem:
     key = clients.rotate_key(call.parts.engine, name)
-    if isinstance(key, clients.Refused):
+    if isinstance(key, clients.ClientUnchanged):
         return Problem(status=404, detail=key.reason)
     log.info("client_key_rotated", client=name, by=call.caller.name)
     return reply({"name": name, "api_key": key})
@@ -267,7 +267,7 @@ def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
         overlap_seconds=words.overlap_seconds(body.overlap),
         now=call.now,
     )
-    if isinstance(secret, clients.Refused):
+    if isinstance(secret, clients.ClientUnchanged):
         return Problem(status=404, detail=secret.reason)
     log.info("client_secret_rotated", client=name, by=call.caller.name, overlap=body.overlap)
     return reply({"name": name, "signing_secret": secret})

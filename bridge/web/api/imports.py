@@ -108,8 +108,8 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     return answer
 
 
-def _new(call: Call, body: NewImport) -> starting.NewImport:
-    return starting.NewImport(
+def _new(call: Call, body: NewImport) -> starting.ImportRequest:
+    return starting.ImportRequest(
         client=call.caller.name,
         account=body.account,
         document=body.document,
@@ -122,14 +122,14 @@ def _new(call: Call, body: NewImport) -> starting.NewImport:
     )
 
 
-def _started(call: Call, new: starting.NewImport, attempt: Attempt) -> Started:
+def _started(call: Call, new: starting.ImportRequest, attempt: Attempt) -> Started:
     def register(wanted: Sequence[Registration]) -> list[Result]:
         attempt.note_task(wanted[0].task_id)
         return call.registrar.many(wanted)
 
     if attempt.task_id:
         return starting.watch(register, new, attempt.task_id)
-    if not _slots.acquire(timeout=starting.PATIENCE_SECONDS):
+    if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
         return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
     try:
         return starting.start(call.parts.hubspot_calls, new, register, attempt.may_ask)
