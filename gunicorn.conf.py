@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 from sqlalchemy.exc import DatabaseError
 
-from bridge import logs, tracing
+from bridge import logs, open_files, tracing
 from bridge.commands.opening import UNUSABLE
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY
@@ -19,7 +19,7 @@ from bridge.db.migrations import OtherTables
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
-from bridge.wiring import CLIENT_CONNECTIONS, Bridge, ensure_descriptors
+from bridge.wiring import Bridge
 from bridge.worker import cpu_affinity
 from bridge.worker.clock import STOP_SECONDS
 
@@ -32,9 +32,9 @@ workers = settings.web_concurrency
 worker_class = WaitressWorker
 # Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
 threads = 8
-worker_connections = CLIENT_CONNECTIONS
+worker_connections = open_files.CLIENT_CONNECTIONS
 # The workers inherit the limit.
-ensure_descriptors(settings, clients=worker_connections)
+open_files.ensure(settings.concurrency, works=settings.embedded_worker, clients=worker_connections)
 
 # Heroku's router gives up at 30 s, and keeps idle connections for 90: it must be the one that closes them.
 timeout = 30

@@ -3,7 +3,6 @@
 import os
 import random
 import socket
-import sys
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,11 +22,11 @@ from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.db.engine import connection_limit, open_engine, reading
-from bridge.http import descriptors
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
 from bridge.hubspot.oauth import OAuthTokens
+from bridge.open_files import IDLE_CONNECTIONS
 from bridge.settings import Settings
 from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
@@ -38,15 +37,8 @@ from bridge.worker.loop import Worker
 
 # What it takes to start a request and to save what came of it, on a machine that has much to do.
 MARGIN_SECONDS = 5.0
-# Idle connections to receivers, in all and of each slot: a process has 1,024 descriptors at first.
-IDLE_CONNECTIONS = 400
+# Hosts to which a thread keeps an idle connection, at the most.
 MOST_HOSTS = 10
-# What a web process accepts at a time, most of them idle.
-CLIENT_CONNECTIONS = 400
-# What else a process has open: the database's connections (three files each with SQLite), listeners, log, code.
-OTHER_DESCRIPTORS = 64
-# For each request in flight: its socket, the deadline's duplicate of it, and an idle connection to HubSpot.
-PER_REQUEST_DESCRIPTORS = 3
 
 # What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
@@ -73,25 +65,6 @@ def now() -> datetime:
 def jitter() -> float:
     """Draw from -1 to 1."""
     return random.uniform(-1, 1)  # noqa: S311 -- spreads load; nothing is secret about it
-
-
-def ensure_descriptors(settings: Settings, *, clients: int = 0) -> None:
-    """Let this process open as many files and sockets as its settings and so many `clients` may need.
-
-    Where the system forbids it, the process says so on standard error, and ends with status 2.
-    """
-    works = not clients or settings.embedded_worker
-    at_work = PER_REQUEST_DESCRIPTORS * settings.concurrency + max(IDLE_CONNECTIONS, settings.concurrency)
-    needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)
-    try:
-        descriptors.ensure(needed)
-    except descriptors.TooFewDescriptors as few:
-        sys.stderr.write(
-            f"The bridge does not start, because it needs {needed:,} open files with BRIDGE_CONCURRENCY="
-            f"{settings.concurrency}, and the system allows {few.allowed:,}: raise the hard limit (`ulimit -Hn`, or "
-            "systemd's LimitNOFILE=); with less concurrency it needs fewer.\n"
-        )
-        sys.exit(2)
 
 
 class Bridge:

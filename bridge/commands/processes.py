@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from bridge import logs, sandbox, tracing
+from bridge import logs, open_files, sandbox, tracing
 from bridge.commands import output
 from bridge.commands.opening import opened, prepared
 from bridge.commands.output import Refusal
@@ -17,7 +17,6 @@ from bridge.db import encryption
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.migrations import ROOT
 from bridge.settings import Settings
-from bridge.wiring import CLIENT_CONNECTIONS, ensure_descriptors
 from bridge.worker import cpu_affinity
 
 log = structlog.get_logger()
@@ -44,7 +43,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
 def worker(_: argparse.Namespace) -> None:
     """Poll and deliver until told to stop."""
     settings = Settings.load_or_exit(os.environ)
-    ensure_descriptors(settings)
+    open_files.ensure(settings.concurrency)
     bridge = prepared(settings, level=logging.INFO)
     bridge.warn_at_start()
     hold_back_signals()
@@ -61,7 +60,9 @@ def serve(arguments: argparse.Namespace) -> None:
     """Migrate, then become gunicorn."""
     settings = Settings.load_or_exit(os.environ)
     _see_that_it_is_free(arguments.host, settings.port, "PORT")
-    ensure_descriptors(settings, clients=CLIENT_CONNECTIONS)
+    open_files.ensure(
+        settings.concurrency, works=settings.embedded_worker, clients=open_files.CLIENT_CONNECTIONS
+    )
     bridge = prepared(settings, level=logging.INFO)
     output.flush()
     bridge.engine.dispose()
