@@ -11,7 +11,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 from sqlalchemy.exc import DatabaseError
 
-from bridge import logs, open_files, tracing
+from bridge import logs, open_files, startup, tracing
 from bridge.commands.opening import UNUSABLE
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY
@@ -67,8 +67,8 @@ def when_ready(server: Arbiter) -> None:
     """Migrate once: not before the port is known to be free, and before any worker is there."""
     bridge = Bridge(settings)
     try:
-        bridge.prepare()
-        bridge.warn_at_start(processes=workers)
+        startup.prepare(bridge)
+        startup.warn(bridge, processes=workers)
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
     except OtherTables as others:

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from bench.far_side import FarSide, far_side
 from bench.system import CLIENT, System
+from bridge import startup
 from bridge.steps import clients
 from tests.postgres import PostgresServer, temporary_server
 
@@ -54,7 +55,7 @@ class Bench:
         """Migrate one database of each kind, and give it a client: the others are copies."""
         for url in (f"sqlite:///{self.folder}/{TEMPLATE}.db", self.postgres.create_database(TEMPLATE)):
             system = self._system(url, {})
-            system.bridge.prepare()
+            startup.prepare(system.bridge)
             clients.add(system.engine, system.bridge.cipher, CLIENT, admin=True, now=datetime.now(UTC))
             system.engine.dispose()
 

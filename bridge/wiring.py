@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
-import structlog
 from flask import Flask
 from pydantic import SecretStr
 from sqlalchemy import Engine, make_url
@@ -16,12 +15,12 @@ from sqlalchemy import Engine, make_url
 from bridge import web
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import encryption, key_file, migrations
+from bridge.db import key_file, migrations
 from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
-from bridge.db.engine import connection_limit, open_engine, reading
+from bridge.db.engine import open_engine
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
@@ -42,19 +41,6 @@ MOST_HOSTS = 10
 
 # What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
-
-# What each process opens at the most (see the engine).
-DATABASE_CONNECTIONS = 6
-TOO_MANY_PROCESSES = (
-    "Lower WEB_CONCURRENCY, or take a plan or a pooler with more connections: requests are refused when they are "
-    "used up. Worker processes need some, too."
-)
-NO_CREDENTIALS = (
-    "Watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
-    "HUBSPOT_REFRESH_TOKEN), or run `python -m bridge accounts set default`."
-)
-
-log = structlog.get_logger()
 
 
 def now() -> datetime:
@@ -248,42 +234,6 @@ class Bridge:
                 behind_router=bool(settings.dyno),
             )
         )
-
-    def prepare(self) -> str:
-        """Bring the database to the newest revision, and see that its secrets can be read.
-
-        Returns the revision. Raises WrongSecretKey or OtherTables; a database that is away raises too.
-        """
-        revision = migrations.upgrade(self.engine)
-        with self.engine.begin() as connection:
-            encryption.check_keys(connection, self.cipher)
-        return revision
-
-    def check_database(self) -> str:
-        """See that the database is there and migrated, and that its secrets can be read, and change nothing.
-
-        Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile or WrongSecretKey; a database
-        that is away raises too.
-        """
-        with reading(self.engine) as connection:
-            revision = migrations.check(connection)
-            encryption.check_keys_if_used(connection, self.cipher)
-        return revision
-
-    def warn_at_start(self, *, processes: int = 1) -> None:
-        """Log a warning of what will not work well; `processes` like this one are about to start.
-
-        That no HubSpot account has credentials, in the environment or stored; that the database allows fewer
-        connections than the processes may open.
-        """
-        with reading(self.engine) as connection:
-            known = self.accounts.every(connection).values()
-            allowed = connection_limit(connection)
-        if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
-            log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
-        needed = processes * DATABASE_CONNECTIONS
-        if allowed is not None and allowed < needed:
-            log.warning("database_connections_few", needed=needed, allowed=allowed, hint=TOO_MANY_PROCESSES)
 
     def start_worker(self) -> None:
         """Start the embedded worker, if the settings want one, and save counts from now on."""

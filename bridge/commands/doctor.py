@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
 
-from bridge import logs
+from bridge import logs, startup
 from bridge.commands import output
 from bridge.commands.opening import in_words
 from bridge.commands.output import Colour, Refusal, coloured
@@ -16,8 +16,9 @@ from bridge.core.instants import rfc3339
 from bridge.db import housekeeping, operator_events, readiness, watch_lists
 from bridge.db.engine import reading
 from bridge.settings import Settings, SettingsProblem
+from bridge.startup import NO_CREDENTIALS
 from bridge.steps import check_account
-from bridge.wiring import NO_CREDENTIALS, Bridge, now
+from bridge.wiring import Bridge, now
 
 # Receivers refuse a callback whose timestamp is five minutes off (Standard Webhooks).
 CLOCK_SECONDS = 60
@@ -61,7 +62,7 @@ def _checks() -> Iterator[Check]:
     bridge = Bridge(settings, makes_files=False)
     try:
         with in_words():
-            revision = bridge.check_database()
+            revision = startup.check_database(bridge)
     except Refusal as refusal:
         yield Check(name="database and encryption key", ok=False, detail=str(refusal))
         return

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import structlog
 from sqlalchemy.exc import DatabaseError
 
-from bridge import logs
+from bridge import logs, startup
 from bridge.commands.output import Refusal
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY, NoDatabase
@@ -34,7 +34,7 @@ def prepared(settings: Settings | None = None, *, level: int = logging.WARNING) 
     logs.configure(settings.log_format, level=level)
     bridge = Bridge(settings)
     with in_words():
-        revision = bridge.prepare()
+        revision = startup.prepare(bridge)
     log.info("database_ready", revision=revision)
     return bridge
 
@@ -48,7 +48,7 @@ def opened() -> Bridge:
     logs.configure(settings.log_format, level=logging.WARNING)
     bridge = Bridge(settings, makes_files=False)
     with in_words():
-        bridge.check_database()
+        startup.check_database(bridge)
     return bridge
 
 

@@ -9,7 +9,7 @@ import sys
 
 import structlog
 
-from bridge import logs, open_files, sandbox, tracing
+from bridge import logs, open_files, sandbox, startup, tracing
 from bridge.commands import output
 from bridge.commands.opening import opened, prepared
 from bridge.commands.output import Refusal
@@ -45,7 +45,7 @@ def worker(_: argparse.Namespace) -> None:
     settings = Settings.load_or_exit(os.environ)
     open_files.ensure(settings.concurrency)
     bridge = prepared(settings, level=logging.INFO)
-    bridge.warn_at_start()
+    startup.warn(bridge)
     hold_back_signals()
     cpu_affinity.use_one_core()
     tracing.configure()

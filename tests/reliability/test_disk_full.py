@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import event
 from structlog.testing import capture_logs
 
+from bridge import startup
 from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
@@ -44,7 +45,7 @@ class Disk:
 def working(site: Site, hubspot: Sandbox) -> Iterator[Bridge]:
     """The whole bridge in this process: the limit is each connection's own, and no other process's."""
     bridge = Bridge(Settings.load(site.env(hubspot.url)))
-    bridge.prepare()
+    startup.prepare(bridge)
     bridge.start_worker()
     try:
         yield bridge

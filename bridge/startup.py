@@ -1,0 +1,58 @@
+"""What is checked before a process starts: the database, the keys to its secrets, and what will not work well."""
+
+import structlog
+
+from bridge.db import encryption, migrations
+from bridge.db.engine import connection_limit, reading
+from bridge.wiring import Bridge
+
+# What each process opens at the most (see the engine).
+DATABASE_CONNECTIONS = 6
+TOO_MANY_PROCESSES = (
+    "Lower WEB_CONCURRENCY, or take a plan or a pooler with more connections: requests are refused when they are "
+    "used up. Worker processes need some, too."
+)
+NO_CREDENTIALS = (
+    "Watches are accepted, and wait. Set HUBSPOT_ACCESS_TOKEN (or HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
+    "HUBSPOT_REFRESH_TOKEN), or run `python -m bridge accounts set default`."
+)
+
+log = structlog.get_logger()
+
+
+def prepare(bridge: Bridge) -> str:
+    """Bring the database to the newest revision, and check that its secrets can be decrypted.
+
+    Returns the revision. Raises WrongSecretKey, OtherTables, or the driver's error when the database is away.
+    """
+    revision = migrations.upgrade(bridge.engine)
+    with bridge.engine.begin() as connection:
+        encryption.check_keys(connection, bridge.cipher)
+    return revision
+
+
+def check_database(bridge: Bridge) -> str:
+    """Check, without a change, that the database is there and migrated and that its secrets can be decrypted.
+
+    Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile, WrongSecretKey, or the driver's
+    error when the database is away.
+    """
+    with reading(bridge.engine) as connection:
+        revision = migrations.check(connection)
+        encryption.check_keys_if_used(connection, bridge.cipher)
+    return revision
+
+
+def warn(bridge: Bridge, *, processes: int = 1) -> None:
+    """Log a warning when no HubSpot account has credentials, and when the database allows too few connections.
+
+    `processes` is how many processes like this one are about to start: each opens DATABASE_CONNECTIONS.
+    """
+    with reading(bridge.engine) as connection:
+        known = bridge.accounts.every(connection).values()
+        allowed = connection_limit(connection)
+    if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
+        log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
+    needed = processes * DATABASE_CONNECTIONS
+    if allowed is not None and allowed < needed:
+        log.warning("database_connections_few", needed=needed, allowed=allowed, hint=TOO_MANY_PROCESSES)
