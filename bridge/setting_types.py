@@ -1,0 +1,164 @@
+"""The types of the settings' values: each reads a variable's text, and raises ValueError with what it must be.
+
+What may hold a secret is a `SecretStr`, and no message repeats a value.
+"""
+
+import re
+from base64 import urlsafe_b64encode
+from contextlib import suppress
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationInfo
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from bridge.core.kinds import api_version
+from bridge.core.quota import rate_limit
+from bridge.core.signing import SECRET_PREFIX, secret_key
+from bridge.http.addresses import host_refusal, problem_with
+
+PORTS = re.compile(r"[0-9,]*")  # one for each of several hosts, or none
+# The names that people, Heroku and SQLAlchemy write.
+POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
+DAY_SECONDS = 86_400
+# RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
+HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
+
+
+def _database_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
+    scheme, _, rest = given.get_secret_value().partition("://")
+    if scheme == "sqlite":
+        return SecretStr(_sqlite_url(f"sqlite://{rest}"))
+    if scheme in POSTGRESQL:
+        return SecretStr(_postgresql_address(f"postgresql://{rest}", tls=bool(info.data.get("dyno"))))
+    raise ValueError("must be a sqlite:// or postgresql:// address")
+
+
+def _sqlite_url(text: str) -> str:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("is not a database address like sqlite:////var/lib/bridge/bridge.db") from None
+    if url.database in {None, "", ":memory:"}:
+        raise ValueError("must name a file: what is only in memory is lost with the process")
+    return url.render_as_string(hide_password=False)
+
+
+def _postgresql_address(text: str, *, tls: bool) -> str:
+    """Return the address, with every option that it names, as a connection string of libpq."""
+    with suppress(ProgrammingError):
+        parts = conninfo_to_dict(text)
+        if PORTS.fullmatch(str(parts.get("port", ""))):
+            return make_conninfo("", **({"sslmode": "require"} if tls else {}) | parts)
+    # libpq's own message repeats a part of the address, and that may be of the password.
+    raise ValueError(
+        "is not a database address like postgresql://user:password@host/name; special characters are "
+        "written percent-encoded, in the password too, and options are named as libpq names them"
+    )
+
+
+def _is_http(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _http_url(text: str) -> str:
+    if not (_is_http(text) and HEADER_SAFE.fullmatch(text)):
+        raise ValueError("must be an http:// or https:// address with a host")
+    return text
+
+
+def _base_url(text: str) -> str:
+    parts = urlsplit(_http_url(text))
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must hold no user, query or fragment")
+    return text.rstrip("/")
+
+
+def _proxy_url(given: SecretStr) -> SecretStr:
+    _http_url(given.get_secret_value())
+    return given
+
+
+def _header_safe(given: SecretStr) -> SecretStr:
+    if not HEADER_SAFE.fullmatch(given.get_secret_value()):
+        raise ValueError("must be at most 4096 printable ASCII characters, without white space")
+    return given
+
+
+def _long_enough(given: SecretStr) -> SecretStr:
+    if len(given.get_secret_value()) < 32:
+        raise ValueError("must have at least 32 characters")
+    return given
+
+
+def _fernet_key(given: SecretStr) -> SecretStr:
+    key = given.get_secret_value()
+    # What Heroku generates, and `openssl rand -hex 32`: the same 32 bytes, spelled otherwise.
+    if re.fullmatch("[0-9A-Fa-f]{64}", key):
+        key = urlsafe_b64encode(bytes.fromhex(key)).decode()
+    try:
+        Fernet(key)
+    except ValueError:
+        raise ValueError(
+            "is not a Fernet key (32 random bytes in url-safe base64, or as 64 hexadecimal digits)"
+        ) from None
+    return SecretStr(key)
+
+
+def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
+    """Hold it to the rules of callback URLs, as far as the settings of these could be read."""
+    url, rules = given.get_secret_value(), info.data
+    problem = problem_with(
+        url,
+        https_only=rules.get("callback_https_only", False),
+        ports=rules.get("callback_ports", frozenset()),
+    )
+    if not problem and "callback_allow" in rules:
+        problem = host_refusal(url, allow=rules["callback_allow"])
+    if problem:
+        raise ValueError(problem)
+    return given
+
+
+def _signing_secret(given: SecretStr) -> SecretStr:
+    if not given.get_secret_value().startswith(SECRET_PREFIX):
+        raise ValueError(f"a signing secret begins with {SECRET_PREFIX}")
+    secret_key(given.get_secret_value())
+    return given
+
+
+def _comma_separated(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
+OperatorUrl = Annotated[SecretStr, AfterValidator(_operator_url)]
+
+Token = Annotated[SecretStr, AfterValidator(_header_safe)]
+AdminKey = Annotated[Token, AfterValidator(_long_enough)]
+FernetKey = Annotated[SecretStr, AfterValidator(_fernet_key)]
+FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
+SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+
+ApiVersion = Annotated[str, AfterValidator(api_version)]
+RateLimit = Annotated[
+    tuple[int, float], BeforeValidator(rate_limit)
+]  # how many requests, in how many seconds
+Share = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Wait = Annotated[Seconds, Field(le=30 * DAY_SECONDS)]
+Waits = Annotated[tuple[Wait, ...], BeforeValidator(_comma_separated), Field(min_length=1, max_length=50)]
+
+Networks = Annotated[tuple[IPvAnyNetwork, ...], BeforeValidator(_comma_separated)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Ports = Annotated[frozenset[Port], BeforeValidator(_comma_separated)]
