@@ -1,1 +1,1 @@
-"""What the bridge does for its callers, one module for each: every transaction begins here."""
+"""What the bridge does, a module for each task. The transactions of the API, the commands and the worker begin here."""

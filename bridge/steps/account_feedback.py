@@ -1,4 +1,4 @@
-"""What answers tell about their accounts, noted in one way, whoever asked."""
+"""Updates an account's circuit breaker, quota and daily statistics from HubSpot's responses."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ log = structlog.get_logger()
 def record_calls(
     connection: Connection, finished: Mapping[str, Sequence[FinishedCall]], now: datetime
 ) -> list[OperatorEvent]:
-    """Save what was heard of each account, by name, and count it in the account's day.
+    """Update each account's limits and daily statistics from its finished calls, in their order.
 
-    Returns what the operator is to be told of it.
+    `finished` holds them by the account's name. Returns the events for the operator.
     """
     limits = breakers.lock_accounts(connection, finished)
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
@@ -31,7 +31,7 @@ def record_calls(
 
 
 def retry(connection: Connection, name: str, now: datetime) -> None:
-    """Let an account's next poll be tried at once, as its probe while it is paused: its trouble may be mended."""
+    """Let the account's next poll go at once; while the account is paused, that poll is its probe."""
     limits = breakers.lock_accounts(connection, [name])[name]
     breakers.save_accounts(connection, {name: tried_at_once(limits, now=now)})
     watches.retry(connection, name, now)
@@ -40,13 +40,14 @@ def retry(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
+    """Log that the account was paused or resumed; return the event for the operator, None when there is none."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
         return happened(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
     if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
-        # A probe has found what is known already.
+        # A probe failed for the same reason as before.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
     log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
@@ -54,5 +55,5 @@ def _log_change(
 
 
 def _without_digits(reason: str | None) -> str:
-    """Return a reason without its figures: HubSpot says for how many seconds a token has been over."""
+    """Return a reason without its digits, for comparison: HubSpot's text counts the seconds since a token expired."""
     return re.sub(r"\d+", "", reason or "")

@@ -1,4 +1,4 @@
-"""HubSpot accounts: set, shown and removed in one way, from the command line and over REST."""
+"""Sets, lists and removes HubSpot accounts, for the command line, the REST API and the page."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +15,11 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account, whether it is in the table or from the environment, and its breaker while that is paused."""
+    """An account and its circuit breaker.
+
+    `stored` is true when the account is in the database, false when it comes from the environment alone. `breaker` is
+    a new one unless the account is paused.
+    """
 
     account: Account
     stored: bool
@@ -24,10 +28,10 @@ class AccountStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountNotRemoved:
-    """It cannot be done to this account: `reason` is a sentence for whoever asked."""
+    """The account was not removed; `reason` is a sentence for the caller."""
 
     reason: str
-    known: bool  # whether there is such an account at all
+    known: bool  # whether there is such an account
 
 
 def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
@@ -45,11 +49,11 @@ def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountS
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Set an account, the whole of it; return it, and whether it is new. One that was paused is tried at once."""
+    """Replace an account, or add it; return it, and whether it is new. A paused account is tried again at once."""
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
         rate = accounts.load(connection, [name])[name].rate
-        # What the old credentials were paused for may be mended, and the old rate is no more.
+        # The new credentials may end the pause, and the quota now counts by the new rate.
         limits = breakers.lock_accounts(connection, [name])[name]
         breakers.save_accounts(connection, {name: account_limits.renewed(rate, limits, now=now)})
         watches.retry(connection, name, now)
@@ -59,7 +63,7 @@ def put(
 def remove(
     engine: Engine, accounts: Accounts, name: str, *, now: datetime
 ) -> AccountStatus | AccountNotRemoved:
-    """Forget a stored account; what the environment says of `default` then holds again."""
+    """Remove a stored account. After `default` is removed, the one of the environment is used again."""
     with engine.begin() as connection:
         if name not in accounts.stored(connection):
             return AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
@@ -78,7 +82,7 @@ def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime
 
 
 def public(status: AccountStatus) -> dict[str, object]:
-    """Return what may be shown of an account: everything but its secrets."""
+    """Return an account as JSON for the API and the command line, without its secrets."""
     account, breaker = status.account, status.breaker
     return {
         "name": account.name,

@@ -1,4 +1,4 @@
-"""Watches changed by hand, in one way over REST, on the page and by command: withdrawn, asked about now, sent again."""
+"""Withdraws, rechecks and redelivers watches, for the REST API, the page and the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchUnchanged:
-    """It cannot be done to this watch: `reason` is a sentence for the caller.
+    """The watch was not changed; `reason` is a sentence for the caller.
 
-    `state` is that of the watch; None when the caller has no such watch at all.
+    `state` is that of the watch; None when the caller has no such watch.
     """
 
     reason: str
@@ -41,9 +41,9 @@ class WatchUnchanged:
 
 
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Stop everything about a watch that is still open; the same may then be registered again.
+    """Stop the polls or callbacks of an open watch; the same task may then be registered again.
 
-    Here and below, `client` is whose watch it must be; None means anybody's.
+    Here and below, only a watch of `client` is changed; None permits the watch of any client.
     """
     return _change(engine, watch_id, core.withdraw, store.withdrawn, client=client, now=now)
 
@@ -65,7 +65,7 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Have HubSpot asked now about a task that is being watched, instead of when it is due."""
+    """Poll a task now, instead of when its watch is due."""
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
 
 
@@ -76,16 +76,16 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Return how many it would change among the newest watches, and whether there are no others.
+    """Return how many of the newest watches `redeliver_all` would change, and whether these are all watches.
 
-    It takes the same short time however many watches there are.
+    It looks at a bounded number of watches, so its time does not grow with the table.
     """
     with reading(engine) as connection:
         return pages.count_settled(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all watches that the filters mean and that are settled; return how many. `by` goes to the log."""
+    """Redeliver all settled watches that match the filters; return how many. `by` is the caller's name in the log."""
     count, before = 0, None
     while True:
         with engine.begin() as connection:
@@ -132,6 +132,6 @@ def _put(connection: Connection, watch: Watch) -> None:
 
 def _recheck(watch: Watch, *, now: datetime) -> Watch:
     rechecked = core.recheck(watch, now=now)
-    # A worker that holds the lease is asking at this very moment: to take it away would lose the answer.
+    # A worker that holds the lease is polling now: without its lease, its result would be dropped.
     is_claimed = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
     return watch if is_claimed else rechecked

@@ -1,4 +1,4 @@
-"""Does HubSpot take an account's credentials? One harmless request, and what its answer means in words."""
+"""Checks by one harmless request whether HubSpot accepts an account's credentials, and explains the response."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,21 +30,21 @@ HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """Whether the credentials work; `summary` says it to the operator, and what to do about it."""
+    """Whether the credentials work; `summary` explains it to the operator, with what to do."""
 
     ok: bool
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # How far this machine's clock is ahead of HubSpot's; None when HubSpot does not tell the time.
+    # How far this machine's clock is ahead of HubSpot's; None when the response has no valid Date.
     clock_ahead_seconds: float | None
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Ask HubSpot once in the account's name, even while it is paused. None when there is no such account.
+    """Send one request with the account's credentials, even while it is paused. None when there is no such account.
 
-    It is made from anywhere, with whatever credentials are there, so it judges nothing: a failure pauses nobody,
-    and after a success the next poll is tried at once, with the credentials of the worker.
+    A failure does not pause the account, because the credentials of this process may differ from the worker's. After
+    a success the account's next poll goes at once.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -103,7 +103,7 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return 0 while HubSpot's Date, in whole seconds, lies between question and answer."""
+    """Return 0 when HubSpot's Date, in whole seconds, lies between the request and the response."""
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))
         early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()

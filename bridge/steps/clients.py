@@ -1,4 +1,4 @@
-"""Clients: made, rotated and revoked in one way, from the command line and over REST."""
+"""Adds, lists and revokes clients and rotates their keys and secrets, for the command line and the REST API."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,14 +14,14 @@ from bridge.db.encryption import Cipher
 from bridge.db.engine import reading
 
 ADMIN = "admin"  # the client that BRIDGE_ADMIN_KEY stands for
-KEY_PREFIX = "hib_"  # tells people, and scanners for leaked secrets, what the key opens
+KEY_PREFIX = "hib_"  # lets people, and scanners for leaked secrets, recognize a key of the bridge
 
 _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewClient:
-    """A client with its key and secret: shown once, and then never again."""
+    """A new client with its key and secret, which are never readable again."""
 
     name: str
     admin: bool
@@ -31,20 +31,20 @@ class NewClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameTaken:
-    """A client, perhaps a revoked one, has this name; its watches would be mistaken for the new one's."""
+    """A client, perhaps a revoked one, has this name, and its watches are kept under it."""
 
     name: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientUnchanged:
-    """It cannot be done to this client: `reason` is a sentence for whoever asked."""
+    """The client was not changed; `reason` is a sentence for the caller."""
 
     reason: str
 
 
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
-    """Make a client. ValueError when the name does not match NAME."""
+    """Add a client. Raises ValueError when the name does not match NAME."""
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_IN_WORDS}")
     if name == ADMIN and not admin:
@@ -56,7 +56,7 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
-    """See that what is registered with BRIDGE_ADMIN_KEY has a client, whose secret signs its callbacks."""
+    """Add the client of BRIDGE_ADMIN_KEY, whose secret signs its callbacks, unless it is there."""
     with reading(engine) as connection:
         if store.get(connection, ADMIN):
             return
@@ -73,7 +73,7 @@ def rotate_secret(
     now: datetime,
     secret: str | None = None,
 ) -> str | ClientUnchanged:
-    """Give a client a new signing secret, or this `secret`; the old one signs too while the overlap runs."""
+    """Give a client a new signing secret, or `secret`; return it. The old one signs as well for `overlap_seconds`."""
     new = _new_secret() if secret is None else secret
     try:
         secret_key(new)
@@ -90,7 +90,7 @@ def rotate_secret(
 
 
 def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
-    """Give a client a new API key; the old one stops at once."""
+    """Give a client a new API key and return it; the old one is no longer accepted."""
     new = _new_key()
     with engine.begin() as connection:
         if isinstance(client := _lock_active(connection, name), ClientUnchanged):
@@ -100,7 +100,7 @@ def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
 
 
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
-    """Take a client's key away for good, and return the client; its open watches go on."""
+    """Revoke a client's key for good, and return the client; its open watches go on."""
     with engine.begin() as connection:
         client = _lock_active(connection, name)
         if isinstance(client, ClientUnchanged):
@@ -121,7 +121,7 @@ def every(engine: Engine) -> list[store.Client]:
         return store.every(connection)
 
 
-# How the client of BRIDGE_ADMIN_KEY is shown before anything has needed its row.
+# The client of BRIDGE_ADMIN_KEY in lists, before `ensure_admin` has added its row.
 UNMADE_ADMIN: dict[str, object] = {
     "name": ADMIN,
     "admin": True,
@@ -133,7 +133,7 @@ UNMADE_ADMIN: dict[str, object] = {
 
 
 def public(client: store.Client) -> dict[str, object]:
-    """Return what may be shown of a client: everything but its secrets."""
+    """Return a client as JSON for the API and the command line, without its secrets."""
     return {
         "name": client.name,
         "admin": client.admin,
@@ -169,7 +169,7 @@ def _insert(
 
 
 def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
-    """Return a client, locked; refuse one that is not there, or no more."""
+    """Lock and return a client; ClientUnchanged when there is none, or it is revoked."""
     client = store.lock(connection, name)
     if client is None:
         return ClientUnchanged(reason=f"There is no client {name}.")

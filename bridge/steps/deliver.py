@@ -34,7 +34,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryJob:
-    """A claimed watch that has ended, with all that its callback takes."""
+    """A claimed watch whose task has ended, with what its callback is made from.
+
+    `hubspot` is HubSpot's last response as JSON text. `probes`: the host is recovering, so this is a trial request.
+    """
 
     watch: Watch
     hubspot: str | None
@@ -45,14 +48,14 @@ class DeliveryJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedAttempt:
-    """An attempt that was made, and what it leads to."""
+    """An attempt that was made, and the decision after it."""
 
     job: DeliveryJob
     attempted: delivery.AttemptDecision
 
     @property
     def may_follow(self) -> bool:
-        """Whether other callbacks to the host may follow that have been claimed already."""
+        """Whether callbacks to the host that are claimed and wait for a slot may still start."""
         return isinstance(self.attempted.signal, circuit_breaker.Success | None)
 
     @property
@@ -88,7 +91,10 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
-        """Return the hosts with due callbacks that may be called, and how many more now."""
+        """Return the hosts with due callbacks, and how many more callbacks each may have now.
+
+        `room` says how many more jobs a lane may have in the pool.
+        """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
@@ -97,13 +103,16 @@ class Deliveries:
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
-        """Claim at most `shares` callbacks of each host; of a paused one, its single probe."""
+        """Claim due callbacks, of each host at most its number in `shares`.
+
+        Of a paused host only one is claimed, its probe, and only once the pause is over.
+        """
         if not shares:
             return []
         probes = {}
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         known = store.read_hosts(connection, shares)
-        # In one order everywhere, as all rows are locked.
+        # In alphabetical order, as everywhere: workers that lock several rows must not deadlock.
         for name, breaker in sorted(known.items()):
             if breaker.paused_until is not None:
                 over = breaker.paused_until <= now
@@ -112,7 +121,7 @@ class Deliveries:
                     and store.take_probe(connection, name, seen=breaker.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
-        # Its last due watch may just have been withdrawn.
+        # The host's last due watch may have been withdrawn meanwhile.
         unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
         store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         recovering = {name for name, breaker in known.items() if breaker.recovering}
@@ -121,9 +130,10 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Claim watches that are just about to be saved as ended, so that their callbacks go at once.
+        """Return the claimed form, by id, of those watches in `ended` whose callbacks may start at once.
 
-        Only towards hosts that are well, and only as many as `shares` has slots for.
+        The caller saves them as ended in this transaction. Only hosts without trouble are taken, and of each at most
+        its number in `shares`.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -145,9 +155,10 @@ class Deliveries:
         *,
         recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return claimed watches with what their callbacks take; those to `recovering` hosts are trial requests.
+        """Return a job for each claimed watch; those to `recovering` hosts are trial requests.
 
-        `hubspot` holds the last answers of those whose poll has just brought one; the others' are read.
+        `hubspot` holds HubSpot's last responses, by watch id, as far as the caller has them; the others are read from
+        the database.
         """
         if not watches:
             return []
@@ -182,7 +193,7 @@ class Deliveries:
     def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot)
         try:
-            # Decrypted here, so that a secret that cannot be read costs its own client, and nobody else.
+            # Decrypted in the job: a secret that cannot be decrypted fails the callbacks of its own client alone.
             secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
         except WrongSecretKey:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
@@ -201,14 +212,14 @@ class Deliveries:
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
     ) -> list[OperatorEvent]:
-        """Save what attempts tell about their hosts, whoever the watches belong to by now.
+        """Update the circuit breakers of hosts from finished attempts, those whose lease was lost included.
 
-        Returns what the operator is to be told of it.
+        Returns the events for the operator.
         """
         by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
-        # Nearly always all hosts are well, and stay so: then there is nothing to lock.
+        # Nearly always no host has trouble, before or after: then no row is locked.
         failed = {
             d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
         }
@@ -220,7 +231,7 @@ class Deliveries:
 
 
 def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
-    # A host whose pause is over waits since then: of many dead ones, all are probed in turn.
+    # A paused host counts as waiting from the end of its pause, so that of many dead hosts each is probed in turn.
     waits_since = max(since, breaker.paused_until or since)
     return Due(since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering)
 
@@ -236,7 +247,7 @@ def send(
     within_seconds: float = inf,
     traceparent: str | None = None,
 ) -> HttpResponse | NoResponse | NotSent:
-    """Sign `body` as of this instant and POST it: the bytes signed are the bytes sent."""
+    """Sign `body` with the timestamp `at` and POST it; exactly the bytes that were signed are sent."""
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
     if isinstance(answer, NoResponse) and answer.blocked:
@@ -247,7 +258,7 @@ def send(
 def signed_headers(
     message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
 ) -> dict[str, str]:
-    """Return the headers of a callback that is sent at this instant."""
+    """Return the headers of a callback, signed with the timestamp `at`."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     if traceparent:
         headers[tracing.HEADER] = traceparent
@@ -255,7 +266,7 @@ def signed_headers(
 
 
 def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
-    """Return what the operator is to be told of those among these callbacks that will not be tried again."""
+    """Return an event for the operator for each saved attempt after which its callback is given up."""
     return [
         happened(
             OperatorEventType.CALLBACK_GIVEN_UP,
@@ -271,6 +282,7 @@ def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
 def _breaker_after(
     breaker: circuit_breaker.CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime
 ) -> circuit_breaker.CircuitBreaker:
+    """Return a host's circuit breaker after its finished attempts, in their order."""
     after = breaker
     for d in done:
         if d.attempted.signal is None:
@@ -289,6 +301,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
+    """Log that the host was paused or resumed; return the event for the operator, None when there is none."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return happened(OperatorEventType.HOST_PAUSED, host, after.reason, now)

@@ -1,4 +1,4 @@
-"""Single requests to HubSpot that are no polls, within an account's quota and counted like polls."""
+"""Requests to HubSpot outside the polls: starts of imports and account checks, within the account's quota."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,16 +26,17 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotNow:
-    """The account may not be asked before `retry_at`; `reason` is a sentence."""
+    """No request may be sent for the account before `retry_at`; `reason` is a sentence for the client."""
 
     retry_at: datetime
     reason: str
 
 
 class HubSpotCalls:
-    """Takes requests from accounts' quotas, and notes what HubSpot's answers tell. Thread-safe.
+    """Takes requests from accounts' quotas, and updates the accounts from HubSpot's responses. Thread-safe.
 
-    `lease_seconds` must exceed the time that a request may take: so long a probe keeps a pause up.
+    `lease_seconds` must exceed the time that a request may take: while a probe is under way, the account stays
+    paused for so long.
     """
 
     def __init__(
@@ -60,8 +61,8 @@ class HubSpotCalls:
     def acquire(self, name: str) -> Account | NotNow:
         """Take one request from an account's quota, unless the account is paused or the quota used up.
 
-        Once a pause is over, the first request is its probe: nothing else goes until it is answered. One that
-        this process has no credentials for will not be asked, and nothing is taken.
+        Once a pause is over, the first request is the probe: no other is granted until its response is recorded.
+        Nothing is taken from the quota of an account without credentials, because no request will be sent.
         """
         now = self.clock()
         with self.engine.begin() as connection:
@@ -78,7 +79,7 @@ class HubSpotCalls:
         return account
 
     def acquire_at_once(self, name: str) -> Account | None:
-        """Take one request from an account's quota, though it may be paused or the quota used up.
+        """Take one request from an account's quota, even while the account is paused or the quota used up.
 
         None when there is no such account.
         """
@@ -101,10 +102,11 @@ class HubSpotCalls:
         asked_at: datetime,
         retry: bool = False,
     ) -> None:
-        """Note what an answer tells about the account. Never raises: the answer matters more than the note.
+        """Update the account's limits and counts from a response.
 
-        `retry`: the credentials work, so that the account's watches are tried at once. A process that has no
-        credentials says nothing: those that have some may be at work with them.
+        Errors of the database are logged and not raised: the caller still needs the response. `retry`: the
+        credentials work, so the account's watches are polled at once. Without credentials in this process nothing is
+        recorded, because other processes may have them.
         """
         if not account.has_credentials:
             return

@@ -1,4 +1,4 @@
-"""Operator webhooks: what needs a person is kept with the change that it tells of, and sent by a worker's clock."""
+"""Operator webhooks: events that need a person are saved in the transaction that causes them, and sent by a worker."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -17,22 +17,22 @@ from bridge.steps.deliver import send
 
 log = structlog.get_logger()
 
-# A worker that stops waits for the attempt that is on its way, whatever BRIDGE_CALLBACK_TIMEOUT is.
+# The time-out of an attempt, whatever BRIDGE_CALLBACK_TIMEOUT is: a worker that stops waits for its end.
 ATTEMPT_SECONDS = 10.0
 SILENCE = "It gave no sign of life for a minute, and did not say that it stops: it was killed, or hangs."
 
 
 class OperatorOutbox:
-    """Keeps events for the operator, in the transaction of the change that they tell of.
+    """Saves events for the operator, in the transaction of the change that causes them.
 
-    Unless the operator `is_enabled`, because there is no BRIDGE_OPERATOR_URL, nothing is kept.
+    Nothing is saved unless the outbox `is_enabled`, that is, BRIDGE_OPERATOR_URL is set.
     """
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Keep the events. Call it last in a transaction: it locks rows that others want as well."""
+        """Save the events. To be called last in a transaction, because it locks rows that other workers want."""
         if self.is_enabled:
             store.add(connection, merged(events))
 
@@ -41,7 +41,7 @@ NO_OPERATOR = OperatorOutbox(is_enabled=False)
 
 
 class OperatorWebhooks:
-    """Sends the operator's events, under the rules of callbacks. Any number of processes may do so at once."""
+    """Sends saved events to the operator's URL, under the rules of callbacks. Several processes may send at once."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Send the event that has been due for the longest; False when none may be sent now."""
+        """Send the event that has been due for the longest; return False when none is due."""
         now = self._clock()
         with reading(self._engine) as connection:
             due = store.next_due(connection, now)
@@ -91,7 +91,7 @@ class OperatorWebhooks:
         )
 
     def _save(self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent) -> None:
-        """Trouble with the operator's URL is logged; an event of it would have to go the same way."""
+        """Save the result of an attempt. A failure is logged and makes no event, which would go to the same URL."""
         now, event, error = self._clock(), claimed.event, attempt_error(answer)
         due_at = self._next_attempt_at(claimed, answer, now) if error else None
         with self._engine.begin() as connection:
@@ -115,6 +115,6 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
-    """Return an event of each worker without a sign of life since then that nobody was told of yet."""
+    """Return an event for each worker that has had no heartbeat since then and has not been reported yet."""
     found = housekeeping.newly_silent(connection, since=since)
     return [happened(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

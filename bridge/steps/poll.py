@@ -26,12 +26,12 @@ log = structlog.get_logger()
 
 OVERDUE_GRACE_SECONDS = 60.0  # a last poll that the quota keeps waiting for longer is given up
 OVERDUE_BATCH = 500
-ALIVE = timedelta(seconds=30)  # three of a worker's signs of life
+ALIVE = timedelta(seconds=30)  # three of a worker's heartbeats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollJob:
-    """A claimed watch, with all that it takes to poll it."""
+    """A claimed watch, with what its poll takes."""
 
     watch: Watch
     account: Account
@@ -41,7 +41,7 @@ class PollJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedPoll:
-    """A poll that was made, and what it leads to."""
+    """A poll that was made, and the decision after it."""
 
     job: PollJob
     finished: FinishedCall
@@ -49,9 +49,9 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether other polls of the account may follow that have been claimed already.
+        """Whether polls of the account that are claimed and wait for a slot may still start.
 
-        A single failure is no reason to give up what they have taken of the quota.
+        A single failure does not stop them, because they have taken their part of the quota.
         """
         return not isinstance(self.finished.signal, circuit_breaker.Fault | circuit_breaker.Hold)
 
@@ -82,11 +82,14 @@ class Polls:
         self._clock = clock
         self._jitter = jitter
         self._due = DueLanes(self.state)
-        # Of an account's odd ones, each goes to the other side than the one before.
+        # When a grant is odd, its last poll goes to the young watches and to the others in turn, by account.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
-        """Return the accounts with due watches that may be polled, and how many more now."""
+        """Return the accounts with due watches, and how many more polls each may have now.
+
+        `room` says how many more jobs a lane may have in the pool.
+        """
         due = self._due.look(connection, now)
         if not due:
             return {}
@@ -102,19 +105,19 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """The environment's account is polled by the workers that have its credentials, if there are any."""
+        """Return the account `default` when only other workers have its credentials: they poll it."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
-        """Claim at most `shares` watches of each account, within its quota."""
+        """Claim due watches within the quota, of each account at most its number in `shares`."""
         if not shares:
             return []
         accounts = self._accounts.load(connection, shares)
-        # Granted again, now that nobody else can: others may have used the quota meanwhile.
+        # Granted again now that the rows are locked: other processes may have used the quota meanwhile.
         limits = store.lock_accounts(connection, shares)
-        # One more than there are slots for tells whether the quota leaves watches waiting.
+        # One more than there are slots for: if it is granted as well, the quota is not what limits the claim.
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)
         spent = Counter(watch.account for watch in watches)
@@ -144,7 +147,7 @@ class Polls:
         limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
-        # The quota alone makes urgency count: a probe is for who waits longest, not for who failed the last one.
+        # Urgency counts only when the quota is short. Else, and for a probe, the watch that waited longest goes first.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
@@ -180,9 +183,9 @@ class Polls:
     def record_calls(
         self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
     ) -> list[OperatorEvent]:
-        """Save what polls tell about their accounts, whoever the watches belong to by now.
+        """Update the accounts of finished polls, those whose lease was lost included.
 
-        Returns what the operator is to be told of it.
+        Returns the events for the operator.
         """
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         for d in done:
@@ -205,7 +208,7 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """End watches past their deadline whose last poll cannot be had; return how many."""
+    """End watches whose deadline is over by more than OVERDUE_GRACE_SECONDS without a last poll; return how many."""
     with engine.begin() as connection:
         late = claims.overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]

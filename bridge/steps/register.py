@@ -1,4 +1,4 @@
-"""Step 1: a request becomes a watch, once, however often it is sent."""
+"""Step 1: make a watch from a registration; the same registration again gives the same watch."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from bridge.core.watch import Watch
 from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
 
-# A watch that stands in the way may be withdrawn between the insert and the look at it.
+# An existing watch may be withdrawn between the insert that it prevents and the query that reads it.
 MAX_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """What a client asks for, checked; `metadata` is a JSON object as text."""
+    """A client's checked request; `metadata` is a JSON object as text."""
 
     client: str
     account: str
@@ -29,13 +29,13 @@ class Registration:
     callback_host: str
     metadata: str
     timeout_seconds: float
-    names_timeout: bool = True  # else it is the bridge's own, which the operator may have changed since
+    names_timeout: bool = True  # whether the client gave the time-out; else it is the operator's default
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The watch stands; `new` when this request made it."""
+    """The watch is in the database; `new` when this request made it."""
 
     watch: Watch
     new: bool
@@ -43,7 +43,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Differs:
-    """The client has registered the same with other `fields`: it must say which it means."""
+    """The client has registered the same task and URL already, with other values of these `fields`."""
 
     watch: Watch
     fields: tuple[str, ...]
@@ -51,14 +51,17 @@ class Differs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contended:
-    """What stood in its way was withdrawn each time before it could be read: it is to be sent again."""
+    """An existing watch was withdrawn before it could be read, MAX_TRIES times: the client is to send it again."""
 
 
 Result: TypeAlias = Registered | Differs | Contended
 
 
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Result]:
-    """Register all of `wanted` in one transaction; the results are in their order."""
+    """Register all of `wanted`; return the results in the same order.
+
+    It takes one transaction, and more only when an existing watch is withdrawn meanwhile.
+    """
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [store.registration_key(watch) for watch in made]
     # Of equal registrations in one batch the first counts.
@@ -112,7 +115,7 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Tell whether two JSON texts mean the same: the order of names does not count (RFC 8259, 4)."""
+    """Return whether two JSON texts mean the same: the order of names does not count (RFC 8259, 4)."""
     return one == other or _sorted(one) == _sorted(other)
 
 

@@ -1,4 +1,4 @@
-"""Starts an import at HubSpot and watches it: asked once, never repeated, and never lost without a word."""
+"""Starts an import at HubSpot, with a request that is never repeated, and registers a watch for its task."""
 
 import json
 import time
@@ -27,7 +27,7 @@ from bridge.steps.register import Contended, Differs, Registered, Registration, 
 
 log = structlog.get_logger()
 
-# Polls use up the quota in bursts; a client would rather wait this long than be told to come back.
+# How long a start waits for the quota, which polls use up in bursts, before the client gets a 503.
 QUOTA_WAIT_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
 
@@ -55,7 +55,7 @@ class ImportRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotStarted:
-    """HubSpot has not heard of the import; it may be asked for again, after `retry_at` where that is known."""
+    """HubSpot has not received the request; it may be sent again, after `retry_at` where that is known."""
 
     reason: str
     retry_at: datetime | None = None
@@ -63,9 +63,9 @@ class NotStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot's answer is no task that could be watched.
+    """HubSpot's response names no task that could be watched.
 
-    `hubspot` is JSON: its body as it came, or the start of it as a string where it is something else.
+    `hubspot` is JSON text: the response's body, or where that is not JSON, its beginning as a string.
     """
 
     status_code: int
@@ -75,20 +75,20 @@ class Refusal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
-    """The request was sent and no answer came: HubSpot may have started the import, or not."""
+    """The request was sent and no response came: HubSpot may have started the import, or not."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unwatched:
-    """HubSpot has started the import, and the bridge could not register it: the client can, by its `task_id`."""
+    """HubSpot has started the import, but the bridge could not register its task: the client can, by its `task_id`."""
 
     task_id: str
     reason: str
 
 
-# How registrations become watches.
+# The function that registers watches: `register`, or one that joins several registrations in one commit.
 Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
 
 Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
@@ -99,8 +99,8 @@ def start(
 ) -> Started:
     """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
 
-    `may_ask` is called just before HubSpot is, which is not when it returns False. Raises when the database is away
-    before HubSpot is asked, and never after.
+    `may_ask` is called just before the request, which is not sent when it returns False. An error of the database is
+    raised before the request is sent, and never after.
     """
     account = _acquire(hubspot_calls, new.account)
     if isinstance(account, NotNow):
@@ -117,6 +117,7 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
+    """Take one request from the account's quota, and wait up to QUOTA_WAIT_SECONDS for it."""
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), NotNow):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
@@ -173,7 +174,7 @@ def _refusal(answer: HttpResponse) -> Refusal:
 
 
 def watch(register: Register, new: ImportRequest, task_id: str) -> Started:
-    """Watch an import that HubSpot has started as this task."""
+    """Register a watch for an import that HubSpot has started as this task."""
     wanted = Registration(
         client=new.client,
         account=new.account,

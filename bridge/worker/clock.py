@@ -1,4 +1,4 @@
-"""The clock: APScheduler drives the steps. What is due is in the tables, never in its job store."""
+"""The clock: APScheduler runs the worker's loop and chores at intervals. What is due is in the tables alone."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -29,8 +29,8 @@ FLUSH_SECONDS = 1
 HEARTBEAT_SECONDS = 10
 RECOUNT_SECONDS = 15
 OPERATOR_SECONDS = 1
-# After an outage of the database every worker looks silent until it has ticked again. So a worker judges the others
-# only when it has itself ticked for longer than they may be silent, and missed few ticks.
+# After an outage of the database every worker looks silent until its next heartbeat. So a worker reports the others
+# only when it has itself sent heartbeats, nearly without a gap, for longer than they may be silent.
 BEATS_TO_REPORT = 7
 BEATS_WITHIN = timedelta(seconds=90)
 PRUNE_SECONDS = 600
@@ -39,7 +39,7 @@ PRUNE_BATCH = 500  # a long transaction would hold up the others
 
 
 class Clock:
-    """Ticks for one worker: start once, stop once."""
+    """Runs one worker's loop and chores, from `start` to `stop`; each is to be called once."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Clock:
     ) -> None:
         """`has_credentials`: whether this process's environment has those of the account `default`.
 
-        `operator` sends what `outbox` keeps; None where it keeps nothing.
+        `operator` sends the events that `outbox` saves; None when the outbox is not enabled.
         """
         self._worker = worker
         self._engine = engine
@@ -79,18 +79,18 @@ class Clock:
         self._scheduler = _scheduler(jobs, now)
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start the loop and the chores in threads of their own."""
         log.info("worker_started", worker=self._worker.id)
         self._scheduler.start()
 
     def wind_down(self) -> None:
-        """Take no new work; what is in flight goes on. Safe in a signal handler."""
-        # No event: its lock could be held by the very thread that the signal interrupts.
+        """Claim nothing more; requests in flight go on. Safe in a signal handler."""
+        # A plain attribute: the lock of an Event could be held by the thread that the signal interrupts.
         self._stopping = True
         self._worker.wind_down(STOP_SECONDS)
 
     def stop(self) -> None:
-        """Take no new work, finish what is in flight, give back the leases.
+        """Claim nothing more, finish the requests in flight, and give back the leases of what did not finish.
 
         Takes 22 s at the most, counted from the first call of `wind_down`.
         """
@@ -101,7 +101,7 @@ class Clock:
             with self._engine.begin() as connection:
                 housekeeping.leave(connection, self._worker.id)
         except AWAY as error:
-            # Nothing is lost: the leases run out by themselves.
+            # Nothing is lost: other workers claim the watches when the leases have run out.
             log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
 
@@ -110,7 +110,7 @@ class Clock:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Tell the others that this worker is alive: only while its shifts really go on."""
+        """Save this worker's heartbeat, unless its loop hangs, and report workers that are silent."""
         if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
             return
         now = self._now()
@@ -121,6 +121,7 @@ class Clock:
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:
+        """Return whether this worker's own heartbeats have been regular enough to report others."""
         return len(self._beats) == BEATS_TO_REPORT and now - self._beats[0] <= BEATS_WITHIN
 
     def _send_operator_events(self) -> None:
@@ -137,7 +138,7 @@ class Clock:
             operator_events.prune(connection, self._now())
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
-        """Prune until nothing is left to, or until the clock is to stop: the rest can wait."""
+        """Delete old rows, a batch in each transaction, until none is left or the clock stops."""
         deleted = PRUNE_BATCH
         while deleted == PRUNE_BATCH and not self._stopping:
             with self._engine.begin() as connection:
@@ -145,25 +146,25 @@ class Clock:
 
 
 class CountersClock:
-    """Adds what its process has counted to the database, every second and at the stop. Every process has one."""
+    """Adds the process's counts to the database, every second and when it stops. Every process has one."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
         self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, now)
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start to save, in a thread of its own."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Add what is left. To be called when nothing more is counted."""
+        """Stop, and save the remaining counts. To be called when nothing more will be counted."""
         if self._scheduler.running:
             self._scheduler.shutdown()
         self._flush()
 
 
 def _scheduler(jobs: Mapping[Callable[[], None], float], now: Callable[[], datetime]) -> BackgroundScheduler:
-    """Return what runs each of the jobs at once, and again every so many seconds."""
+    """Return a scheduler that runs each job when it starts, and then at the job's interval in seconds."""
     # Each has a thread of its own, so that none waits for another.
     scheduler = BackgroundScheduler(
         executors={"default": ThreadPoolExecutor(len(jobs))},
@@ -176,7 +177,7 @@ def _scheduler(jobs: Mapping[Callable[[], None], float], now: Callable[[], datet
 
 
 def _unless_database_away(job: Callable[[], None]) -> Callable[[], None]:
-    """The shifts tell that the database is away; the chores just come again."""
+    """Return the job without errors of a database that is away: the worker's loop logs them, and the job runs again."""
 
     def run() -> None:
         with suppress(*AWAY):

@@ -1,8 +1,8 @@
-"""One core for all threads of a process, so that they need not hand the interpreter's lock across cores.
+"""Keeps all threads of a process on one CPU core, so that the interpreter's lock stays on that core.
 
-Only one thread runs Python at a time. When the threads sit on several cores, nearly every call to the
-system passes the lock from one to another: a busy worker then needs half as much CPU again, and does two
-thirds of the work. Linux alone lets a process choose; elsewhere nothing is done.
+Only one thread runs Python at a time. When the threads run on several cores, nearly every system call
+passes the lock from one core to another: a busy worker then needs half as much CPU again, and does two
+thirds of the work. Only Linux lets a process choose its core; on other systems nothing is done.
 """
 
 import os
@@ -18,13 +18,13 @@ from typing import Self
 from bridge.core.cpu_affinity import Shares, better
 
 LOOK_SECONDS = 0.5
-# Two processes that share a core must not both leave it, and meet again on the next one.
+# A random choice, so that two processes that share a core do not both move to the same next one.
 MOVE_CHANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """CPU seconds since the start, of each core and of this process, at a monotonic instant."""
+    """The CPU seconds that each core and this process have used since their start, at a monotonic instant."""
 
     at: float
     cores: Mapping[int, float]
@@ -42,7 +42,7 @@ class Reading:
         return cls(at=time.monotonic(), cores=cores, process=time.process_time())
 
     def since(self, before: "Reading") -> Shares:
-        """Return what was used since then, of the cores that both readings know."""
+        """Return the share of CPU time used since `before`, by this process and on each core in both readings."""
         seconds = self.at - before.at
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
@@ -50,10 +50,10 @@ class Reading:
 
 
 def use_one_core() -> None:
-    """Keep this process on one core from now on: its threads move, and those that come later inherit.
+    """Keep this process's threads, those that start later included, on one core from now on.
 
-    Twice a second it looks whether another core is freer. Where the system does not tell what its cores do,
-    nothing is done.
+    A daemon thread moves them to another core when that one is less busy; it checks twice a second. Where the
+    system does not report the use of its cores, nothing is done.
     """
     if not hasattr(os, "sched_setaffinity"):
         return
@@ -62,7 +62,7 @@ def use_one_core() -> None:
         first = Reading.now()
     except (OSError, ValueError):
         return
-    # A container may show other cores than those that it names, or none that ever does anything.
+    # In a container, /proc/stat may list other cores than those allowed, or only zeros.
     if len(allowed) > 1 and allowed <= first.cores.keys() and any(first.cores.values()):
         threading.Thread(target=_keep, args=(allowed, first), name="one-core", daemon=True).start()
 
@@ -85,7 +85,7 @@ def _keep(allowed: Collection[int], before: Reading) -> None:
 
 def _move_to(core: int) -> None:
     moved: set[int] = set()
-    # Whoever is not moved yet may start another one meanwhile.
+    # A thread that is not moved yet may start another one meanwhile.
     while new := _threads() - moved:
         for thread in new:
             # It may have ended meanwhile, or the core may have been taken away.

@@ -1,7 +1,7 @@
 """The worker's loop: collect results, save them in one transaction, claim due watches, hand them to the pool.
 
-One thread runs the loop; the pool's threads make the requests, and no transaction is open while they do. Only what
-will start in a moment is claimed, and what does not start in time is given back.
+One thread runs the loop. The pool's threads make the requests, while no transaction is open. As many watches are
+claimed as can start soon; those that do not start within START_WITHIN_SECONDS are given back.
 """
 
 import math
@@ -27,19 +27,22 @@ from bridge.worker.results import log_and_count
 
 log = structlog.get_logger()
 
-# While requests are in flight, due work is looked for as often as the clock ticks.
+# How often due watches are looked for, while requests are in flight and while there are none.
 TICK_SECONDS = 0.25
-# How long the loop waits after each failure in a row, most likely of the database; results wait to be saved.
+# How long the loop waits after each failure in a row, mostly of the database; results are kept to be saved then.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # No host may have more than this share of the pool's threads: a fourth.
 HOST_SHARE = 4
-# What could not start in this time is given back, to a worker with a free thread. It is less than the quota's
-# slack, so that what has waited cannot come as a burst.
+# A job that has not started in this time is given back, to a worker with a free thread. It is less than the quota's
+# slack, so that polls that have waited cannot reach HubSpot as a burst.
 START_WITHIN_SECONDS = 0.4
 
 
 class Worker:
-    """Polls and delivers with `concurrency` requests in flight. `drain` and `stop` may be called by two threads."""
+    """Polls and delivers with up to `concurrency` requests in flight.
+
+    `drain` and `stop` may be called by two threads at once.
+    """
 
     def __init__(
         self,
@@ -80,24 +83,24 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """How long ago the loop last ran without an error: much more than a tick means that something is stuck."""
+        """How long ago the loop last ran without an error: much more than TICK_SECONDS means that it hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
-        """Work until nothing is due and nothing is in flight. A second caller waits for the first."""
+        """Work until no watch is due and no request is in flight. A second caller waits for the first."""
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
                 pass
 
     def wind_down(self, grace_seconds: float) -> None:
-        """Claim nothing more, and let `drain` return when what is in flight is done or the grace is over."""
-        # A second signal may come while the first one is at the Event: it must not touch it.
+        """Claim nothing more, and let `drain` return when no request is in flight or the grace is over."""
+        # The handler of a second signal may interrupt the first one inside `set`, which holds a lock.
         if self._stop_at == math.inf:
             self._stop_at = time.monotonic() + grace_seconds
             self._stopping.set()
 
     def stop(self, grace_seconds: float) -> None:
-        """Wind down, and give back what could not be finished. The grace counts from the first `wind_down`."""
+        """Wind down, and give back what did not finish. The grace counts from the first `wind_down`."""
         self.wind_down(grace_seconds)
         self.drain()
         with self._draining:
@@ -107,7 +110,7 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Collect, save, claim. False when there is nothing more to wait for."""
+        """Collect, save, claim; return whether jobs or unsaved results are left."""
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -117,7 +120,7 @@ class Worker:
             if not self._stopping.is_set():
                 self._submit(self._claim())
         except AWAY as error:
-            # Its first line is the driver's own; the SQL with its parameters follows below.
+            # The first line is the driver's; the lines below it hold the SQL and its parameters.
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
             self._back_off(wait)
         except Exception:
@@ -143,17 +146,18 @@ class Worker:
     def _back_off(self, seconds: float) -> None:
         self._failures += 1
         if self._stopping.wait(seconds):
-            # A worker that stops has no time for long waits, and still must not ask without any.
+            # A worker that stops has no time for long waits, and yet must not try without any.
             time.sleep(BACK_OFF_SECONDS[0])
 
     def _work(self, job: Job) -> Finished | None:
-        """Do a job, unless its lease is over: a process that was stopped comes back to what others do now."""
+        """Do a job, unless its lease is over: after a suspension of the process, another worker may have the watch."""
         if job.watch.due_at is None or job.watch.due_at <= self._clock():
             log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
             return None
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
+        """Claim due watches for the free slots, shared among the lanes."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -214,14 +218,14 @@ class Worker:
                 events += self._polls.record_calls(connection, polled, now)
             jobs = self._next_jobs(connection, kept, now)
             self._outbox.add(connection, events)
-        # Only now it is certain.
+        # Only after the commit.
         log_and_count(self._counters, done, kept)
         return list(jobs)
 
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.Result]:
-        """Claim the callbacks of tasks that have just ended in the commit that says so."""
+        """Return what to save of finished polls, with the callbacks claimed that may start at once."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
@@ -235,6 +239,7 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.Result], now: datetime
     ) -> Sequence[Job]:
+        """Return a job for each saved watch that this worker has claimed for its callback."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         hubspot = {r.watch.id: r.hubspot for r in mine if r.hubspot is not None}
         return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)

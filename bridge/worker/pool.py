@@ -20,7 +20,7 @@ log = structlog.get_logger()
 Job = poll.PollJob | deliver.DeliveryJob
 Finished = poll.FinishedPoll | deliver.FinishedAttempt
 
-# As many jobs may wait for a thread as threads became free in this time: about how long each will wait.
+# As many jobs may wait for a thread as threads became free in this time, so each waits for about as long.
 QUEUE_SECONDS = 0.25
 # Results that come close together share a transaction: a hundred cost about what one costs.
 GATHER_SECONDS = 0.005
@@ -29,9 +29,9 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of one lane: those that wait, each with the instant since when, and how many are at work.
+    """The jobs of one lane: those that wait, each with the time when it was submitted, and how many are at work.
 
-    `halted` after a failure: no other job of the lane starts until the next claim has decided about it.
+    A lane is `halted` after a failure: none of its waiting jobs starts, and `take_back` returns them.
     """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
@@ -42,7 +42,7 @@ class _Queue:
 class WorkerPool:
     """A fixed number of threads, started when they are first needed, and the jobs that wait for them.
 
-    `submit`, `collect` and `take_back` are for one thread alone, the one that claims and saves.
+    `submit`, `collect` and `take_back` are to be called by one thread alone, the one that claims and saves.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class WorkerPool:
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
-        # The lock is for what follows; the SimpleQueues have their own.
+        # The lock protects the next two attributes; a SimpleQueue is thread-safe by itself.
         self._lock = threading.Lock()
         self._free = count
         self._lanes: dict[Lane, _Queue] = {}
@@ -91,7 +91,7 @@ class WorkerPool:
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
             may_work = max(at_work, ceiling(self._max_per_lane[lane[0]], self._free))
-        # What is done counts until it is collected: before, nobody knows how it went.
+        # A finished job counts until it is collected, because only then is its result known.
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
@@ -106,27 +106,27 @@ class WorkerPool:
             self._start_thread()
 
     def _start_thread(self) -> None:
-        # Daemons: a look-up that hangs must not keep a stopped process alive.
+        # Daemon threads, so that a name look-up that hangs does not keep a stopped process alive.
         thread = threading.Thread(target=self._run, name=f"worker-{len(self._threads)}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # The system has no more of them; those that are there do the work.
+            # The system allows no more threads; those that were started do the work.
             if not self._threads:
                 raise
         else:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs, one of each lane in turn, while threads are free."""
-        # No more lanes than there are threads can have all that they may have: one of the next can start.
+        """Start waiting jobs, one of each lane in turn, while threads are free. The caller holds the lock."""
+        # At most as many lanes as there are threads can be at their limit: twice as many always include one that can start.
         for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
                 self._free -= 1
                 self._ready.put(queue.waiting.popleft()[1])
-                # Next time it is the others' turn.
+                # The lane goes to the end, so that the others come first next time.
                 self._lanes[lane] = self._lanes.pop(lane)
             if not self._free:
                 return
@@ -162,19 +162,19 @@ class WorkerPool:
         return finished
 
     def _wait_for_batch(self, enough: int) -> None:
-        """Wait a moment until half of the jobs are done: the fuller a batch, the less each result costs."""
+        """Wait up to 15 ms for half of the jobs: the larger a batch, the less each result costs to save."""
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
                 return
             time.sleep(GATHER_SECONDS)
 
     def take_back(self, *, everything: bool = False) -> list[Job]:
-        """Return the jobs that have waited too long, and those whose lane has failed. They are not started."""
+        """Remove and return the jobs that have waited too long, and the waiting ones of lanes that are halted."""
         since = math.inf if everything else self._clock() - self._start_within_seconds
         taken: list[Job] = []
         with self._lock:
             for lane, queue in list(self._lanes.items()):
-                # Those that have waited longest stand first.
+                # The jobs that have waited longest come first.
                 while queue.waiting and (queue.halted or queue.waiting[0][0] < since):
                     taken.append(queue.waiting.popleft()[1])
                 queue.halted = False
@@ -214,7 +214,7 @@ class WorkerPool:
             queue = self._lanes[lane]
             queue.at_work -= 1
             self._free += 1
-            # What waits must not repeat a failure: the next claim decides whether it may start.
+            # Waiting jobs must not repeat a failure: the next claim decides whether they may start.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
             self._start_waiting()
@@ -224,7 +224,7 @@ class WorkerPool:
         try:
             return self._work(job)
         except Exception:
-            # A bug must cost one step, not a thread: the watch is claimed again when its lease runs out.
+            # A bug ends one job and not its thread: the watch is claimed again when its lease has run out.
             log.exception("step_crashed", watch=job.watch.id)
             return None
 
