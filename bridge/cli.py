@@ -1,4 +1,4 @@
-"""The command line: `python -m bridge COMMAND`. What a command does is in the module of its family."""
+"""The command line: `python -m bridge COMMAND`. Each family of commands has a module in `bridge/commands/`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from bridge.commands.arguments import parser
 from bridge.commands.output import NotWritten, Refusal, flush
 from bridge.stderr import protect
 
-INTERRUPTED = 130  # as a shell tells it: 128 and the number of SIGINT
+INTERRUPTED = 130  # as shells report it: 128 and the number of SIGINT
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return the exit status: 0 done, 1 refused or wrong, 2 wrongly called or set."""
+    """Run one command; return the exit status: 0 done, 1 failed, 2 wrong arguments or settings."""
     protect()
     try:
         status = _run(arguments)
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         parsed = parser().parse_args(arguments)
-    except SystemExit as ended:  # by argparse: the help, the version, or what is wrong
+    except SystemExit as ended:  # by argparse, after the help, the version or an error
         return ended.code if isinstance(ended.code, int) else 2
-    # Imported only when it is wanted: the help must come at once, and SQLAlchemy and Flask take a second.
+    # Imported only when it is run: the help must appear at once, and SQLAlchemy and Flask take a second.
     family, _, name = parsed.run.rpartition(".")
     getattr(import_module(f"bridge.commands.{family}"), name)(parsed)
     return 0

@@ -31,7 +31,7 @@ def _arrows() -> Iterator[str]:
 
 
 def renewed(text: str) -> str:
-    """Return a Markdown text with the diagram as it is now; ValueError when it has not one place for it."""
+    """Return a Markdown text with the current diagram. Raises ValueError unless it has one pair of marks."""
     if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
         raise ValueError(f"one place for the diagram is missing: {BEGIN} … {END}")
     before, rest = text.split(BEGIN)
@@ -40,7 +40,7 @@ def renewed(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> str | None:
-    """Do what the arguments say; return what is wrong, or None."""
+    """Run the command; return the error message, or None."""
     parser = ArgumentParser(prog="python -m bridge.diagram", description="The states of a watch, as Mermaid.")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", type=Path, metavar="FILE", help="fail when the diagram in FILE is stale")

@@ -1,4 +1,4 @@
-"""How log lines look: one line an event, from our code and from every library, on standard error.
+"""Configures logging: each event of our code and of every library is one line on standard error.
 
 No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
 """
@@ -19,13 +19,13 @@ from bridge.stderr import STDERR, protect
 
 LogFormat = Literal["console", "json"]
 
-# What fields are called that hold a secret. The first net is that nobody logs one.
+# Names of fields whose values are redacted. This is the second safeguard: no code logs a secret on purpose.
 SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[_-])", re.IGNORECASE)
 
-# From which level on a library is heard. Set here alone: what a module sets for itself, `configure` sets back.
-# Alembic is not among them, because a migration is news.
+# The level from which on a library's lines are logged. `configure` resets what a module sets for itself. Alembic is
+# not in the list, so that migrations are logged.
 LEVELS = {
-    # A shift may outlast many ticks: APScheduler warns of each one that it leaves out.
+    # The worker's loop may outlast many ticks: APScheduler warns of each one that it leaves out.
     "apscheduler": "ERROR",
     "sqlalchemy": "WARNING",
     # It warns of malformed headers with the whole URL and all headers, and both may hold a secret.
@@ -33,15 +33,15 @@ LEVELS = {
     "werkzeug": "WARNING",
 }
 
-# gunicorn gives its loggers handlers of their own, and keeps their lines from the root.
+# gunicorn gives its loggers their own handlers, and does not propagate their lines to the root.
 GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
     """Send every log line of this process, from `level` up, to standard error; safe to call again.
 
-    `log_format` None means `console` on a terminal, else `json`. What cannot be written to standard error, by
-    whichever library, is dropped and counted from here on.
+    `log_format` None means `console` on a terminal, else `json`. From here on, whatever cannot be written to
+    standard error is dropped and counted.
     """
     protect()
     if log_format is None:
@@ -58,12 +58,12 @@ def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO)
 
 
 class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not generic when it runs
-    """The standard library's, but it keeps quiet about a line that it cannot make."""
+    """A StreamHandler that drops and counts a line that it cannot format, without a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except RecursionError:  # the only one that it lets through
+        except RecursionError:  # StreamHandler raises this one alone
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the library's name
@@ -71,14 +71,14 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not
 
 
 def _safely(processors: Sequence[Processor]) -> Processor:
-    """Join the processors that make a line; what a field holds cannot make them fail."""
+    """Return a processor that renders a line by `processors`, and never raises, whatever the fields hold."""
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         try:
             return _rendered(processors, logger, method, dict(event))
         except Exception:  # noqa: BLE001 -- a field may be of any class, and its text may raise anything
             plain = {name: _plain(value) for name, value in event.items()}
-        # No longer in the handler: `log.exception` tells of the exception that its caller has caught.
+        # Outside the handler, so that `log.exception` logs the exception that its caller has caught.
         return _rendered(processors, logger, method, plain)
 
     return render
@@ -91,12 +91,12 @@ def _rendered(processors: Sequence[Processor], logger: WrappedLogger, method: st
 
 
 def _plain(value: object) -> object:
-    """Return what can always be rendered: anything but plain text and truth becomes the name of its class."""
+    """Return a value that can always be rendered: text, a boolean or None as it is, else its class's name."""
     return value if type(value) in {str, bool, NoneType} else f"<{type(value).__name__}>"
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the value of each field that is named like a secret, however deep it lies."""
+    """Replace the value of each field that is named like a secret, in nested values too."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
@@ -106,7 +106,7 @@ def _add_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 
 
 def common_fields_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put what every line has before what only this one has."""
+    """Put the fields that every line has before the others."""
     common = {name: event[name] for name in ("timestamp", "level", "logger", "event")}
     return {**common, **event}
 
@@ -121,7 +121,7 @@ def _redacted(name: object, value: object) -> object:
     return value
 
 
-@lru_cache(maxsize=1024)  # the same few names stand in every line
+@lru_cache(maxsize=1024)  # the same few names occur in every line
 def _is_secret(name: str) -> bool:
     return SECRET_NAME.search(name) is not None
 

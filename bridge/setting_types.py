@@ -22,10 +22,10 @@ from bridge.core.signing import SECRET_PREFIX, secret_key
 from bridge.http.addresses import host_refusal, problem_with
 
 PORTS = re.compile(r"[0-9,]*")  # one for each of several hosts, or none
-# The names that people, Heroku and SQLAlchemy write.
+# The schemes that people, Heroku and SQLAlchemy write.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
-# RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
+# A header's value (RFC 9110, 5.5) without white space, which gets into a setting only by mistake.
 HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 
@@ -54,7 +54,7 @@ def _postgresql_address(text: str, *, tls: bool) -> str:
         parts = conninfo_to_dict(text)
         if PORTS.fullmatch(str(parts.get("port", ""))):
             return make_conninfo("", **({"sslmode": "require"} if tls else {}) | parts)
-    # libpq's own message repeats a part of the address, and that may be of the password.
+    # libpq's own message repeats a part of the address, which may be a part of the password.
     raise ValueError(
         "is not a database address like postgresql://user:password@host/name; special characters are "
         "written percent-encoded, in the password too, and options are named as libpq names them"
@@ -101,7 +101,7 @@ def _long_enough(given: SecretStr) -> SecretStr:
 
 def _fernet_key(given: SecretStr) -> SecretStr:
     key = given.get_secret_value()
-    # What Heroku generates, and `openssl rand -hex 32`: the same 32 bytes, spelled otherwise.
+    # Heroku's generator and `openssl rand -hex 32` write 32 bytes as hexadecimal digits.
     if re.fullmatch("[0-9A-Fa-f]{64}", key):
         key = urlsafe_b64encode(bytes.fromhex(key)).decode()
     try:
@@ -114,7 +114,7 @@ def _fernet_key(given: SecretStr) -> SecretStr:
 
 
 def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
-    """Hold it to the rules of callback URLs, as far as the settings of these could be read."""
+    """Check the URL by the rules of callback URLs, as far as the settings for these are valid."""
     url, rules = given.get_secret_value(), info.data
     problem = problem_with(
         url,

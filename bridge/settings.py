@@ -30,12 +30,12 @@ from bridge.setting_types import (
     Waits,
 )
 
-# A claimed request may wait 0.4 s until it starts. A lease that is over before the time-out would never let it end.
+# A claimed watch may wait 0.4 s for its request, which then must time out before the lease is over.
 LEASE_MARGIN_SECONDS = 0.5
 
 
 class SettingsProblem(Exception):
-    """Settings are wrong: one line for each problem, by the variable's name, never with a secret."""
+    """The settings are wrong: the message has a line for each problem, with the variable's name and without secrets."""
 
 
 class Settings(BaseModel):
@@ -43,7 +43,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    # Heroku's. The name of the dyno comes first, because the database address depends on it.
+    # Set by Heroku. The dyno's name comes first, because the check of the database address depends on it.
     dyno: str | None = Field(default=None, alias="DYNO")
     port: Port = Field(default=8000, alias="PORT")
     web_concurrency: int = Field(default=1, ge=1, le=256, alias="WEB_CONCURRENCY")
@@ -86,7 +86,7 @@ class Settings(BaseModel):
     callback_ports: Ports = Field(default=frozenset(), alias="BRIDGE_CALLBACK_PORTS")
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
 
-    # Held to the rules of callbacks, which therefore come first. A path may be a secret, too.
+    # Checked by the rules of callbacks, which therefore come first. A secret, because its path may be one.
     operator_url: OperatorUrl | None = Field(default=None, alias="BRIDGE_OPERATOR_URL")
     operator_secret: SigningSecret | None = Field(default=None, alias="BRIDGE_OPERATOR_SECRET")
 
@@ -110,7 +110,7 @@ class Settings(BaseModel):
 
     @classmethod
     def load_or_exit(cls, environ: Mapping[str, str]) -> Self:
-        """As `load`, but a problem is told on standard error and ends the process with status 2."""
+        """As `load`, but problems are written to standard error and end the process with status 2."""
         try:
             return cls.load(environ)
         except SettingsProblem as problem:
@@ -119,7 +119,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _read(cls, given: Mapping[str, str]) -> tuple[Self, list[ErrorDetails]]:
-        """Return the settings, with the defaults for those that cannot be read, and why they cannot."""
+        """Return the settings, with the default for each invalid value, and the errors of those values."""
         try:
             return cls.model_validate(given), []
         except ValidationError as error:
@@ -136,7 +136,7 @@ def _name(fault: ErrorDetails) -> str:
 
 
 def _problem_line(fault: ErrorDetails) -> str:
-    """Say it in words, without the value: it may be a secret."""
+    """Return the error as a line of text, without the value, which may be a secret."""
     place = fault["loc"][1:]
     entry = f", entry {place[0] + 1}" if place and isinstance(place[0], int) else ""
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -144,9 +144,9 @@ def _problem_line(fault: ErrorDetails) -> str:
 
 
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each name that is nearly one of ours: a typo must not be silent.
+    """Yield a problem for each variable whose name is nearly one of ours: a typo must not pass unnoticed.
 
-    Others that begin like ours are not: Kubernetes sets some for a service that is named `bridge`.
+    Other names with our prefixes are no problem: Kubernetes sets some for a service that is named `bridge`.
     """
     for name in environ.keys() - NAMES:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
@@ -156,7 +156,7 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """What several settings must hold together; it is asked when all of `names` could be read."""
+    """A condition on several settings, checked when the values of all `names` are valid."""
 
     names: frozenset[str]
     is_broken: Callable[[Settings], bool]

@@ -1,4 +1,4 @@
-"""Standard error, where no write fails and none blocks for long: logging must not change what is done."""
+"""Standard error whose writes neither fail nor block for long, so that logging cannot disturb the work."""
 
 import io
 import os
@@ -9,9 +9,9 @@ import threading
 import time
 from typing import Any
 
-# How long a line waits for a reader that is slow. While it goes on not reading, later lines do not wait at all.
+# How long a line waits for a slow reader. After one such wait, later lines are dropped at once until there is room.
 WAIT_SECONDS = 0.1
-# When poll(2) says that there is room, it is at least so much: a page of a pipe (pipe(7)), far more of a socket.
+# The room that there is at least when poll(2) reports some: a page of a pipe (pipe(7)), far more of a socket.
 PIPE_BYTES = 4_096
 OTHER_BYTES = 65_536
 
@@ -19,9 +19,9 @@ OTHER_BYTES = 65_536
 class StandardError(io.RawIOBase):
     """Writes to a file descriptor; what cannot be written is dropped, and counted in `dropped`.
 
-    So it goes when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up, or
-    there is no standard error at all. Nothing is kept for later: as soon as it works again, new lines are
-    written. Thread-safe, and safe in a signal handler.
+    That happens when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up, or
+    there is no standard error. Nothing is kept for later: when writing works again, new lines are written.
+    Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """A child counts its own lines, and must not wait for a thread that only its parent has."""
+        """Start anew in a forked child, with its own count and a lock that no thread of the parent holds."""
         self._lock = threading.RLock()
         self.dropped = 0
 
@@ -45,7 +45,7 @@ class StandardError(io.RawIOBase):
                 os.close(self._own)
             self._descriptor, self._own, self._piece_bytes = descriptor, None, OTHER_BYTES
             if descriptor is not None and _may_block(descriptor):
-                # O_NONBLOCK would hold for every process that shares the open file, the shell too: open it anew.
+                # O_NONBLOCK applies to every process that shares the open file, the shell too: open it anew.
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
                 try:
                     self._own = os.open(f"/proc/self/fd/{descriptor}", flags)
@@ -64,18 +64,18 @@ class StandardError(io.RawIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Stay open: whoever replaces `sys.stderr` closes what was there."""
+        """Do nothing: the TextIOWrapper that is replaced as `sys.stderr` closes its stream."""
 
     def drop(self) -> None:
-        """Count a line that could not be made."""
+        """Count a line that could not be formatted."""
         with self._lock:
             self.dropped += 1
 
     def write(self, data: Any, /) -> int:
-        """Write all of it, or drop it; returns its length in either case."""
+        """Write all of `data`, or drop and count it; return its length in either case."""
         given = bytes(data)
         with self._lock:
-            # Half of a line may stand there: this one must not be glued to it.
+            # Only a part of the last line may have been written: this one begins on a new line.
             if not self._write_all(b"\n" + given if self._torn else given):
                 self.dropped += 1
         return len(given)
@@ -106,7 +106,7 @@ def _may_block(descriptor: int) -> bool:
 
 
 def _has_room(descriptor: int, give_up_at: float) -> bool:
-    """Wait for room. True as well when the reader has gone: the write then says so at once."""
+    """Wait for room, and return whether there is some; also true when the reader has gone, as the write then fails."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(max(0.0, give_up_at - time.monotonic()) * 1000))
@@ -116,7 +116,7 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Have all that is written to `sys.stderr`, by our code and every library, go through `STDERR`."""
+    """Send everything that our code and every library write to `sys.stderr` through `STDERR`."""
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Tracing: a trace that a client begins goes on over its watch's polls to its callback (W3C Trace Context, level 1).
+"""Tracing: continues a client's trace through the polls of its watch to its callback (W3C Trace Context, level 1).
 
 A watch keeps the `traceparent` of its registration, and its callback carries it. With the packages of
-requirements-otel.txt, and an OTEL_EXPORTER_OTLP_ENDPOINT, each step of such a watch is a span; without them, and for all
-other watches, nothing is done.
+requirements-otel.txt, and an OTEL_EXPORTER_OTLP_ENDPOINT, each poll and each attempt of such a watch is a span; without
+them, and for all other watches, there are no spans.
 """
 
 import os
@@ -22,17 +22,17 @@ else:
     IS_INSTALLED = True
 
 HEADER = "traceparent"
-# Neither id may be zero, and `ff` is no version. A later version may add fields behind.
+# Neither id may be zero, and `ff` is no version. A later version may append fields.
 _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?", re.ASCII
 )
-# What is left of the 25 s of a stop when the worker has had its 22: the last spans must not make it longer.
+# A stop may take 25 s, of which the worker has 22: the export of the last spans must fit in the rest.
 _EXPORT_SECONDS = "2"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def read_traceparent(header: str | None) -> str | None:
-    """Return the header in the version 00, which is ours; None when there is none, or it is not valid."""
+    """Return the header as version 00; None when there is none, or it is not valid."""
     found = _TRACEPARENT.fullmatch(header or "")
     if not found or (found[1] == "00" and found[3]):
         return None
@@ -40,9 +40,9 @@ def read_traceparent(header: str | None) -> str | None:
 
 
 def configure() -> None:
-    """Send spans where the standard variables OTEL_* say, if the packages are there and an endpoint is named.
+    """Export spans as the standard variables OTEL_* say, if the packages are installed and an endpoint is set.
 
-    To be called once in each process that works or serves, after it was forked.
+    To be called once in each worker and each web process, after it was forked.
     """
     if IS_INSTALLED and any(os.environ.get(name) for name in _ENDPOINTS):
         os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", _EXPORT_SECONDS)
@@ -53,10 +53,10 @@ def configure() -> None:
 
 @contextmanager
 def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str | None]:
-    """Make what is done within a span of the trace, and give what to pass on: the span's own `traceparent`.
+    """Run the body of a `with` statement in a span of the trace; give the span's own `traceparent`, to pass on.
 
-    Without a trace there is no span and nothing to pass on; where spans are not configured, the trace is passed on as
-    it is.
+    Without a `traceparent` there is no span, and it gives None. Where spans are not configured, it gives the
+    `traceparent` as it is.
     """
     if traceparent is None or not IS_INSTALLED:
         yield traceparent

@@ -1,4 +1,4 @@
-"""The only place that builds parts and joins them."""
+"""Builds the parts of a process from its settings, and connects them: no other module does."""
 
 import os
 import random
@@ -34,29 +34,29 @@ from bridge.steps.poll import Polls
 from bridge.worker.clock import Clock, CountersClock
 from bridge.worker.loop import Worker
 
-# What it takes to start a request and to save what came of it, on a machine that has much to do.
+# The time to start a request and to save its result, on a busy machine.
 MARGIN_SECONDS = 5.0
 # Hosts to which a thread keeps an idle connection, at the most.
 MOST_HOSTS = 10
 
-# What a client waits for while the bridge asks HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku cuts at 30 s.
+# How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku's router gives up at 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
 
 
 def now() -> datetime:
-    """Return the instant, the only one that anything in the bridge goes by."""
+    """Return the current instant in UTC; all parts get this function as their clock."""
     return datetime.now(UTC)
 
 
 def jitter() -> float:
-    """Draw from -1 to 1."""
+    """Return a random number from -1 to 1."""
     return random.uniform(-1, 1)  # noqa: S311 -- spreads load; nothing is secret about it
 
 
 class Bridge:
-    """All parts of one process, each built when it is first needed.
+    """All parts of one process, each built when it is first used.
 
-    Unless it `makes_files`, neither a SQLite database nor a key file is made where none is.
+    Without `makes_files`, a missing SQLite database or key file is not created.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -70,7 +70,7 @@ class Bridge:
 
     @cached_property
     def cipher(self) -> Cipher:
-        """What encrypts the secrets at rest. Raises NoKeyFile."""
+        """Encrypts and decrypts the secrets in the database. Raises NoKeyFile."""
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
         return Cipher(keys or [key_of(self._key_file())])
@@ -81,12 +81,12 @@ class Bridge:
 
     @cached_property
     def accounts(self) -> Accounts:
-        """The HubSpot accounts, over what the environment says of `default`."""
+        """The HubSpot accounts: those in the database, and `default` from the environment unless it is stored."""
         return Accounts(_environment_account(self._settings), self.cipher)
 
     @cached_property
     def callbacks(self) -> CallbackSender:
-        """What sends callbacks."""
+        """Sends callbacks."""
         settings = self._settings
         return CallbackSender(
             timeout_seconds=settings.callback_timeout_seconds,
@@ -99,9 +99,9 @@ class Bridge:
 
     @cached_property
     def hubspot(self) -> HubSpot:
-        """What asks HubSpot."""
+        """Sends the worker's requests to HubSpot."""
         settings = self._settings
-        # With OAuth a poll may take four time-outs: it must end before the claim's lease does.
+        # With OAuth a poll may take four time-outs: it must end before the lease of its claim.
         ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
         return HubSpot(self._transport, self._tokens, ask_seconds=ask_seconds)
 
@@ -126,7 +126,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """What asks HubSpot outside the polls, within the same quota."""
+        """Sends requests to HubSpot outside the polls, within the same quota."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
@@ -166,17 +166,17 @@ class Bridge:
 
     @cached_property
     def counters(self) -> Counters:
-        """What this process counts."""
+        """The counts of this process."""
         return Counters()
 
     @cached_property
     def counters_clock(self) -> CountersClock:
-        """What adds the counts to the database."""
+        """Adds the counts to the database."""
         return CountersClock(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property
     def clock(self) -> Clock:
-        """This process's worker, and what drives it."""
+        """Runs this process's worker."""
         settings = self._settings
         # Unique among all processes that ever shared this database.
         worker_id = f"{socket.gethostname()[:32]}-{os.getpid()}-{token_hex(4)}"
@@ -236,13 +236,13 @@ class Bridge:
         )
 
     def start_worker(self) -> None:
-        """Start the embedded worker, if the settings want one, and save counts from now on."""
+        """Start the embedded worker, if the settings say so, and save counts from now on."""
         self.counters_clock.start()
         if self._settings.embedded_worker:
             self.clock.start()
 
     def wind_down_worker(self) -> None:
-        """Let the embedded worker take no new work."""
+        """Let the embedded worker claim nothing more."""
         if self._settings.embedded_worker:
             self.clock.wind_down()
 

@@ -1,7 +1,7 @@
 """Which addresses a callback may be sent to, and which callback URLs may be registered. Pure functions.
 
-An address is judged where it is dialled, and a name by what it then leads to. What is certain before, because
-the host is an address itself or `localhost`, is said at registration. A refusal names the setting behind it.
+An address is checked when it is dialled, and a host name by the addresses that it then resolves to. A host that is
+itself an address, or `localhost`, is checked at registration as well. Each refusal names the setting that causes it.
 """
 
 import re
@@ -18,7 +18,7 @@ from urllib3.util import parse_url
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# Refused blocks and why; the first that holds an address decides, so the narrow ones come first.
+# Refused blocks and the reasons. The first block that contains an address decides, so narrow blocks come first.
 # Sources: IANA's special-purpose address registries (RFC 6890) and the clouds' manuals.
 REFUSED: tuple[tuple[str, str], ...] = (
     ("169.254.169.254/32", "a cloud's metadata service (AWS, Google, Azure, DigitalOcean, Oracle)"),
@@ -66,8 +66,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("ff00::/8", "multicast (RFC 4291)"),
 )
 
-# IPv6 addresses that lead to the IPv4 address inside, and how far it is shifted to the left. They are
-# judged by it: in a network with DNS64 every IPv4 receiver has such an address (RFC 6147).
+# IPv6 blocks whose addresses contain an IPv4 address, and its shift to the left in bits. The IPv4 address is
+# checked instead: in a network with DNS64 every IPv4 receiver has such an IPv6 address (RFC 6147).
 EMBEDDING: tuple[tuple[str, int, str], ...] = (
     ("::ffff:0:0/96", 0, "IPv4-mapped (RFC 4291)"),
     ("64:ff9b::/96", 0, "NAT64 (RFC 6052)"),
@@ -89,7 +89,7 @@ _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
-    """Why `address` must not be dialled, as a sentence that does not name it; None when it may be.
+    """Return why `address` must not be dialled, as a sentence without the address; None when it may be.
 
     `allow` holds blocks that are exempt. Anything that is not an IP address is refused.
     """
@@ -117,17 +117,17 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 
 
 def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
-    """What is wrong with `url` as a callback URL, as a sentence for the client; None when it is fine.
+    """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
 
-    `ports` are those that may be used, any when empty. Where it leads is judged when it is dialled.
+    `ports` are those that may be used, any when empty. The host's addresses are checked when it is dialled.
     """
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
 def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
-    """Why the host of a fine URL can never be called: it is an address, in whatever spelling, or `localhost`.
+    """Return why the host of a valid URL is refused: it is a refused address, in any spelling, or `localhost`.
 
-    None when it may be called, or when it is a name that has to be looked up.
+    Returns None for a host that may be called, and for a name that has to be resolved.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -138,17 +138,17 @@ def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
 
 
 def callback_host(url: str) -> str:
-    """The host of a callback URL: lower case, international labels encoded, no port, no final dot.
+    """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when `url` has none; a URL that `problem_with` passed always has one.
+    Raises ValueError when `url` has no host; one without a problem (`problem_with`) always has a host.
     """
     return _host_of(_origin(url))
 
 
 def filter_host(text: str) -> str:
-    """Return a host, alone, as those of callback URLs are kept; what is none stays, and is found nowhere.
+    """Return a host in the form of `callback_host`, for a filter; text that is no host is returned as it is.
 
-    Raises ValueError when there is more than a host.
+    Raises ValueError when the text holds more than a host.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")
@@ -167,11 +167,11 @@ def without_stray_percent(url: str) -> str:
     return _STRAY_PERCENT.sub("%25", url) if "%" in url else url
 
 
-# Each task may have a URL of its own, but a client's callbacks go to few places, and to judge one costs 50 µs.
-_judged_once = lru_cache(maxsize=1024)
+# Each task may have its own URL, but a client's callbacks have few origins, and a check costs 50 µs.
+_cached = lru_cache(maxsize=1024)
 
 
-@_judged_once
+@_cached
 def _host_of(origin: str) -> str:
     host = parse_url(origin).host
     if not host:
@@ -180,11 +180,11 @@ def _host_of(origin: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """The URL up to its path and query: neither parser looks further for the host (RFC 3986, 3.2)."""
+    """Return the URL up to its path or query: both parsers look for the host there alone (RFC 3986, 3.2)."""
     return _ORIGIN.match(url)[0]  # type: ignore[index]  # it matches any text
 
 
-@_judged_once
+@_cached
 def _problem_with_origin(
     origin: str,
     https_only: bool,  # noqa: FBT001 -- lru_cache takes what it compares by position
@@ -238,7 +238,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
-    """Two parsers take part in sending: what they make of the host must be the same valid name."""
+    """Yield the problems of the host. Both parsers that take part in sending must read the same valid name."""
     try:
         host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host
@@ -264,13 +264,13 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_localhost(host: str) -> bool:
-    """Tell whether the name means this machine, whatever a resolver says (RFC 6761, 6.3)."""
+    """Return whether the name means this machine, whatever a resolver answers (RFC 6761, 6.3)."""
     return host == "localhost" or host.endswith(".localhost")
 
 
-@_judged_once
+@_cached
 def _address(host: str) -> str | None:
-    """`host` as an address when the system would read it as one (`127.1`, `0x7f.1`, `2130706433`)."""
+    """Return `host` as an address when the system reads it as one (`127.1`, `0x7f.1`, `2130706433`), else None."""
     if ":" in host:
         return host
     try:

@@ -10,16 +10,16 @@ from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
 from bridge.http.transport import Transport
 
-# Enough to see what a receiver says; its status alone decides.
+# Enough to show a receiver's response to people; only the status decides.
 BODY_LIMIT = 64 * 1024
 
 
 class CallbackSender:
-    """POSTs callbacks, each within `timeout_seconds`, and never to an address that is refused.
+    """POSTs callbacks, each within `timeout_seconds`, and never to a refused address.
 
-    `allow` holds blocks that are exempt from the address filter, `ports` those that may be used (any
-    when empty). With `proxy`, names are resolved and filtered by the proxy; addresses and `localhost` are judged
-    here all the same. Thread-safe.
+    `allow` holds blocks that are exempt from the address filter, `ports` the ports that may be used (any
+    when empty). With `proxy`, the proxy resolves names and must filter their addresses; a host that is itself an
+    address, or `localhost`, is checked here as well. Thread-safe.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CallbackSender:
     def problem_with(self, url: str) -> str | None:
         """Return why no callback can be sent to `url` under these settings; None when one may be.
 
-        Where a name leads is judged when it is dialled.
+        The addresses of a host name are checked when it is dialled.
         """
         problem = problem_with(url, https_only=self._https_only, ports=self._ports)
         return problem or host_refusal(url, allow=self._allow)
@@ -56,10 +56,10 @@ class CallbackSender:
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
     ) -> HttpResponse | NoResponse:
-        """POST `body` as it is, and read at most 64 KiB of the answer, undecoded.
+        """POST `body` as it is, and read at most 64 KiB of the response's body, undecoded.
 
-        The URL is checked again, for the rules may have changed since it was registered. `within_seconds` counts
-        where it is less than the time-out.
+        The URL is checked again, because the settings may have changed since its registration. The time-out is the
+        lesser of `timeout_seconds` and `within_seconds`.
         """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem, blocked=True)
@@ -68,7 +68,7 @@ class CallbackSender:
         )
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
-        """Ask the server of `url` for a HEAD, under the rules of callbacks, to see whether it can be reached."""
+        """Send a HEAD request to `url`, under the rules of callbacks, to check whether its server can be reached."""
         if problem := self.problem_with(url):
             return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)

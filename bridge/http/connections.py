@@ -1,4 +1,4 @@
-"""The connections that requests are sent over: dialled by us, watched by a deadline, kept per thread."""
+"""The HTTP connections of each thread: dialled under the guard and the deadline, and kept for the next request."""
 
 import functools
 import re
@@ -21,21 +21,22 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, connect
 
-# Says why an address must not be dialled, as a sentence; None when it may be.
+# Returns why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-# Hosts to which a thread keeps an idle connection, unless it is told otherwise.
+# Hosts to which a thread keeps an idle connection, by default.
 HOSTS_PER_THREAD = 4
 
-# A server that had closed a kept connection says so within a round trip, half a second at the most.
+# When a server has closed a kept connection, its reset arrives within a round trip, half a second at the most.
 STALE_WITHIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Try:
-    """One try at a request, as its connection sees it.
+    """One try to send a request, with what its connection did.
 
-    `sent` is true from when there is a connection that the request may have gone through.
+    `opened` a new one, or `reused` a kept one; `sent` is true once there is a connection that the request may have
+    gone through, `answered` once a response began.
     """
 
     deadline: Deadline
@@ -58,7 +59,7 @@ class Try:
         self.reused = self.sent = True
 
     def was_stale(self) -> bool:
-        """Whether it failed because the server had closed a kept connection before it was used again."""
+        """Return whether the try failed because the server had closed a kept connection before its reuse."""
         at_once = self.deadline.spent_seconds < STALE_WITHIN_SECONDS and not self.deadline.passed
         return self.reused and not self.answered and at_once
 
@@ -73,7 +74,7 @@ class Try:
 
 
 class _InProgress(threading.local):
-    """The try that this thread is at: urllib3 has no other way to tell its connections."""
+    """The try of the current thread. urllib3 has no way to pass it to the connections as an argument."""
 
     attempt: Try
 
@@ -88,9 +89,9 @@ MOST_SKIPPED = 100  # lines of a head, as many as http.client takes headers
 
 
 class _Head:
-    """An answer's status line and headers, without the lines that are no headers.
+    """Reads a response's status line and headers, and skips malformed lines among the headers.
 
-    http.client takes the first such line for the end of the headers, and a cut among them too.
+    http.client takes a malformed line, and also a connection that ends there, for the end of the headers.
     """
 
     def __init__(self, stream: BufferedReader) -> None:
@@ -108,7 +109,7 @@ class _Head:
             skips = True
             self._skip()
             line = self._line(limit)
-        # Behind an interim answer another one begins.
+        # After an interim response another head begins.
         self._begins = _END.fullmatch(line) is not None
         return line.rstrip(b"\r\n") + b"\r\n"
 
@@ -124,16 +125,16 @@ class _Head:
             raise HTTPException("More lines than headers there may be.")
 
     def flush(self) -> None:
-        """Do nothing: whoever closes an answer flushes it first."""
+        """Do nothing; HTTPResponse flushes its file before it closes it."""
 
     def close(self) -> None:
         self._stream.close()
 
 
 class _Response(HTTPResponse):
-    """Notes that an answer began, and skips every interim answer, not only 100 (RFC 9110 §15.2).
+    """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2).
 
-    Taken for the answer, a 103 would leave the real one on the kept connection, for the next request.
+    http.client would return a 103 as the response, and the final one would be read as that of the next request.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -198,23 +199,23 @@ class Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
-        """Load nothing: the TLS context has its roots, and to load certifi's takes 15 ms each time."""
+        """Do nothing: the TLS context has its root certificates, and loading certifi's takes 15 ms each time."""
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """The host's connections. Without a proxy, a URL is taken apart once, where requests does it four times."""
+        """Return the host's pool. Without a proxy the URL is parsed once, where requests parses it four times."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")
         return self.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """What stands in the request's first line."""
+        """Return the target in the request's first line."""
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """The bare answer: no cookie or charset of a stranger is parsed."""
+        """Return a response with its raw part alone: cookies and the charset of untrusted servers are not parsed."""
         response = Response()
         response.raw = resp
         return response
@@ -226,7 +227,7 @@ def _use_own_pools(manager: PoolManager) -> None:
 
 @functools.cache
 def certifi_trust() -> ssl.SSLContext:
-    """Verify servers by certifi's roots, as requests does, whatever the environment names."""
+    """Return a TLS context that verifies servers by certifi's roots, whatever the environment names."""
     context = create_urllib3_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context

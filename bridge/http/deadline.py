@@ -1,7 +1,7 @@
-"""A deadline over a whole HTTP request: name, connection, TLS, request, headers and body.
+"""A deadline for a whole HTTP request: name look-up, connection, TLS, request, headers and body.
 
-A socket's own time-out starts anew with every byte, so a peer that drips holds a request for hours.
-Here one thread per process shuts the sockets of the requests whose time is over.
+A socket's own time-out starts anew with every byte, so a peer that sends one byte at a time can hold a request for
+hours. Here one thread per process shuts the sockets of the requests whose time is over.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic, sleep
 from typing import Self, TypeAlias
 
-# How late a cut may come; ten scans a second cost under 0.1 % of a core.
+# How late a socket may be shut; ten scans a second cost under 0.1 % of a core.
 TICK_SECONDS = 0.1
 
 # Lookups in flight per resolver: as many as requests at the default concurrency. A stuck one takes
@@ -26,15 +26,15 @@ SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be opened; the message is a sentence for whoever reads the watch."""
+    """No connection could be opened; the message is a sentence for the watch's error."""
 
 
 class Blocked(Unreachable):
-    """The guard lets none of the host's addresses be dialled; the message says why."""
+    """The guard refuses all of the host's addresses; the message says why."""
 
 
 class Watchdog:
-    """One daemon thread that cuts the connections of overdue requests; it sleeps while there are none.
+    """One daemon thread that shuts the connections of overdue requests; it sleeps while none are watched.
 
     The thread starts with the first request and belongs to its process: a forked child starts its own.
     """
@@ -43,14 +43,14 @@ class Watchdog:
         self.forget_parent()
 
     def forget_parent(self) -> None:
-        """Start from nothing, as a forked child must: threads and held locks stay with the parent."""
+        """Start anew in a forked child, which has neither the parent's thread nor a way to release its locks."""
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watched: set[Deadline] = set()
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Cut what `deadline` holds as soon as it passes, and again while it stays watched."""
+        """Shut the connection of `deadline` when its time is over, and any later one until it is released."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
@@ -86,9 +86,9 @@ os.register_at_fork(after_in_child=WATCHDOG.forget_parent)
 
 
 class Deadline:
-    """The end of one request's time, and the connection that is cut then. Use it as a context.
+    """The end of one request's time, and the connection that is shut then. To be used as a context manager.
 
-    `seconds` counts from the construction. Thread-safe: the watchdog cuts while the request runs.
+    `seconds` counts from the construction. Thread-safe: the watchdog shuts the connection while the request runs.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")
@@ -112,12 +112,12 @@ class Deadline:
 
     @property
     def left_seconds(self) -> float:
-        """The time that is left; zero or less when it is over."""
+        """The seconds that are left; zero or less when the time is over."""
         return self._ends - monotonic()
 
     @property
     def spent_seconds(self) -> float:
-        """The time since the request began."""
+        """The seconds since the construction."""
         return self.seconds - self.left_seconds
 
     @property
@@ -126,14 +126,14 @@ class Deadline:
         return self.left_seconds <= 0
 
     def hold(self, connection: socket.socket) -> None:
-        """Make `connection` the one to be cut.
+        """Make `connection` the one that is shut when the time is over.
 
         A duplicate of its descriptor is kept: TLS detaches the original socket in its handshake.
         """
         self._replace(os.dup(connection.fileno()))
 
     def cut(self) -> None:
-        """Shut the held connection, which wakes whoever waits on it. The descriptor stays open."""
+        """Shut the held connection, which ends a read or write that waits on it. The descriptor stays open."""
         with self._lock, contextlib.suppress(OSError):  # The peer may have closed it first.
             if self._held is None:
                 return
@@ -151,12 +151,12 @@ class Deadline:
 
 
 def system_lookup(host: str) -> list[str]:
-    """The addresses of `host`, in the order to be tried (RFC 6724). Raises OSError or UnicodeError."""
+    """Return the addresses of `host`, in the order to be tried (RFC 6724). Raises OSError or UnicodeError."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def _numeric(host: str) -> list[str]:
-    """`host` as an address when it is one in any of the system's spellings (`127.1`, `0x7f.1`); no I/O."""
+    """Return `host` as an address when it is one in any of the system's spellings (`127.1`, `0x7f.1`); no I/O."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -165,9 +165,9 @@ def _numeric(host: str) -> list[str]:
 
 
 class Resolver:
-    """Looks names up in a bounded number of daemon threads, for getaddrinfo knows no time-out.
+    """Looks names up in a bounded number of daemon threads, because getaddrinfo has no time-out.
 
-    Nothing is cached: the address is decided anew for every connection.
+    Nothing is cached: every connection looks its host up anew.
     """
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
@@ -175,7 +175,7 @@ class Resolver:
         self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Every address of `host`, at least one. Raises Unreachable."""
+        """Return every address of `host`, at least one. Raises Unreachable, also when `deadline` passes."""
         try:
             found = _numeric(host) or self._within(host, deadline)
         except (OSError, UnicodeError) as error:
@@ -200,7 +200,7 @@ class Resolver:
     def _start_looking_up(self, host: str, results: "queue.SimpleQueue[Sequence[str] | Exception]") -> None:
         try:
             threading.Thread(target=self._look_up, args=(host, results), name="resolver", daemon=True).start()
-        except RuntimeError:  # No thread could be started: nobody else would give the slot back.
+        except RuntimeError:  # No thread could be started that would release the slot.
             self._slots.release()
             raise
 
@@ -222,9 +222,9 @@ def _why_unresolved(error: OSError | UnicodeError) -> str:
 
 
 def connect(addresses: Sequence[str], port: int, options: SocketOptions, deadline: Deadline) -> socket.socket:
-    """A TCP connection to the first of `addresses` that accepts one. Raises Unreachable.
+    """Return a TCP connection to the first of `addresses` that accepts one. Raises Unreachable.
 
-    Each address gets an equal share of the time that is left, so that a silent one leaves room for the next.
+    Each address gets an equal share of the time that is left, so that a silent one leaves time for the others.
     """
     failure: OSError | None = None
     for index, address in enumerate(addresses):

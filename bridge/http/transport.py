@@ -1,7 +1,7 @@
-"""Sends one HTTP request within a deadline over the whole of it, and says in words why it failed.
+"""Sends HTTP requests, each within one deadline for the whole of it, and explains failures in sentences.
 
-`HTTPAdapter.send` is used without a session: nothing of the environment (proxies, `.netrc`, CA bundles)
-applies, no redirect is followed, no cookie is kept, and it costs half of `Session.request`.
+`HTTPAdapter.send` is called without a session: the environment (proxies, `.netrc`, CA bundles) is not read, no
+redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
 """
 
 import os
@@ -36,10 +36,10 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 class Transport:
     """Sends HTTP requests, each within `timeout_seconds` from the name's lookup to the body's last byte.
 
-    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it lets
-    pass are dialled. With `proxy` (an http or https URL) the proxy alone is dialled and resolves the
-    names: it must filter addresses, for the guard sees none. `tls` replaces certifi's roots.
-    Each thread keeps an idle connection to `hosts_per_thread` hosts at the most. Thread-safe.
+    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it allows are
+    dialled. With `proxy` (an http or https URL) the proxy alone is dialled and resolves the names: it must filter
+    the addresses, because the guard is not called. `tls` replaces certifi's roots. Each thread keeps an idle
+    connection to `hosts_per_thread` hosts at the most. Thread-safe.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Transport:
         repeatable: bool = True,
         within_seconds: float = inf,
     ) -> HttpResponse | NoResponse:
-        """Send one request and read its answer; what the other side does never raises.
+        """Send one request and read the response; a failure is returned as NoResponse and never raised.
 
-        `within_seconds` counts where it is less than the time-out. `headers` hold neither `Content-Length` nor
-        `Accept-Encoding`. A request on a kept connection that proves stale is sent once more, at once and
-        within the same deadline. One that is not `repeatable` gets a new connection, and is sent at most once.
+        The time-out is the lesser of `timeout_seconds` and `within_seconds`. `headers` must hold neither
+        `Content-Length` nor `Accept-Encoding`. When a kept connection proves stale, the request is sent once more, at
+        once and within the same deadline. One that is not `repeatable` gets a new connection, and is sent at most once.
         """
         if self._process_id != os.getpid():
             self._forget_parent()
@@ -98,7 +98,7 @@ class Transport:
             adapter.close()
 
     def _forget_parent(self) -> None:
-        """A forked child must not write on its parent's connections, nor wait for its locks."""
+        """Start anew in a forked child, which must neither use its parent's connections nor wait for its locks."""
         self._lock = threading.Lock()
         self._own = threading.local()
         self._adapters: weakref.WeakSet[Adapter] = weakref.WeakSet()
@@ -131,7 +131,7 @@ class Transport:
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
-    """The request as it is, without the parsing of `Request.prepare`: urllib3 encodes what must be."""
+    """Return the request without the parsing of `Request.prepare`: urllib3 encodes the URL where needed."""
     request = PreparedRequest()
     request.method, request.url, request.body = method, url, body
     own = {"Accept-Encoding": "identity"}
@@ -153,7 +153,7 @@ def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> HttpR
 
 
 def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
-    """Whether all of the answer's body was read; stops at the first byte beyond `limit`."""
+    """Read the response's body, up to one byte beyond `limit`; return whether it was read to its end."""
     try:
         while not raw.closed:
             if len(body) > limit:
@@ -171,13 +171,13 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _too_many_reason(error: HTTPException) -> str:
-    """A bare HTTPException: there are too many of something; Python counts interim answers from 3.13.18 on."""
+    """Return the reason of a plain HTTPException: too many headers, or interim responses (Python 3.13.18)."""
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
     return "the server's answer has more than 100 headers"
 
 
-# What a failure means; the first kind that fits decides.
+# The reason for each class of failure; the first class that fits decides.
 _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (ssl.SSLError, _tls_reason),
     (RemoteDisconnected, "the server closed the connection without an answer"),
@@ -193,7 +193,7 @@ _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
 
 
 def _reason(error: BaseException, deadline: Deadline) -> str:
-    """What went wrong, in words of our own: an exception's text may hold a secret or an address."""
+    """Return why a request failed, never by an exception's own text, which may hold a secret or an address."""
     if isinstance(error, Unreachable):
         return str(error)
     if deadline.passed:

@@ -1,4 +1,4 @@
-"""HubSpot's API: imports started and tasks asked about, in the account's name."""
+"""HubSpot's API: starts imports and reads the status of tasks, with the account's access token."""
 
 from dataclasses import replace
 from math import inf
@@ -18,7 +18,7 @@ NO_CREDENTIALS = (
     "The account {!r} has no HubSpot credentials. Set HUBSPOT_ACCESS_TOKEN for the account `default`, "
     "or run `python -m bridge accounts set NAME`."
 )
-# To get a token took so long that the request itself was not sent.
+# Getting a token took so long that the request was not sent.
 OUT_OF_TIME = NoToken(reason="The account's token came too late.", passing=True)
 UNREADABLE = (
     "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
@@ -27,20 +27,20 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """Where an account's access token comes from, within so many seconds."""
+    """A source of accounts' access tokens, each returned within `within_seconds`."""
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
         """Return a token that should work now."""
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the one that HubSpot refused, the same if there is none."""
+        """Return a newer token than the one that HubSpot refused; the same when there is none."""
 
 
 class HubSpot:
-    """Asks HubSpot. Thread-safe.
+    """Sends requests to HubSpot. Thread-safe.
 
-    `ask_seconds`, at least the transport's time-out, bounds all that one question takes: its token,
-    the refresh of one, the request, and a second one with a newer token.
+    `ask_seconds`, at least the transport's time-out, bounds all that one call takes: getting a token or refreshing
+    one, the request, and a second request with a newer token.
     """
 
     def __init__(self, transport: Transport, tokens: Tokens, *, ask_seconds: float = inf) -> None:
@@ -49,18 +49,18 @@ class HubSpot:
         self._ask_seconds = ask_seconds
 
     def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
-        """Ask how a task is. The URL is built here: HubSpot's own links point where tokens fail."""
+        """Request a task's status. The links in HubSpot's responses are not used: tokens fail where they point."""
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
-        """Start the import of a file that HubSpot is to fetch; `document` is HubSpot's own body, as JSON text."""
+        """Start the import of a file by its URL; `document` is the body as HubSpot documents it, as JSON text."""
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request; a 401, which did nothing, is worth one more, if there is a newer token."""
+        """Send one request, and after a 401 once more if there is a newer token."""
         ends_at = monotonic() + self._ask_seconds
         token = self._tokens.current(account, self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
@@ -94,17 +94,17 @@ class HubSpot:
             account.url(path),
             headers,
             body,
-            # What changes something at HubSpot must never happen twice.
+            # A request that changes data at HubSpot must never be sent twice.
             repeatable=method == "GET",
             within_seconds=left_seconds,
         )
 
 
 class StaticTokens:
-    """The tokens of accounts that have one given to them."""
+    """The tokens of accounts whose credentials are an access token."""
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return the account's token, or say how to give it one."""
+        """Return the account's token, or a NoToken that says how to give it one."""
         if account.unreadable:
             return NoToken(reason=UNREADABLE.format(account.name))
         return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))
@@ -123,11 +123,11 @@ class AccountTokens:
         self._oauth = oauth
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return the account's token, or say why there is none."""
+        """Return the account's token, or a NoToken with the reason."""
         return self._of(account).current(account, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return what there is instead of a token that HubSpot refused."""
+        """Return a newer token than the refused one, the same when there is none, or a NoToken with the reason."""
         return self._of(account).after_refusal(account, token, within_seconds)
 
     def _of(self, account: Account) -> Tokens:

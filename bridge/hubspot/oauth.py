@@ -1,7 +1,7 @@
-"""The access tokens of OAuth accounts: refreshed ahead of their end, by one thread of one process.
+"""The access tokens of OAuth accounts: refreshed before they expire, by one thread of one process at a time.
 
-Whoever refreshes has a lease on the account's row. Meanwhile the others go on with the old token; when that
-has ended, they wait a little for the new one. No transaction is open while HubSpot is asked.
+The thread that refreshes holds a lease on the account's row. Meanwhile other threads and processes use the old token;
+once it has expired, they wait up to WAIT_SECONDS for the new one. No transaction is open while HubSpot is asked.
 """
 
 import json
@@ -41,10 +41,10 @@ HEADERS = {
     "User-Agent": USER_AGENT,
 }
 
-# Shorter than an account's first pause, 30 s: each probe after a pause may try once, and no more.
+# Shorter than an account's first pause, 30 s, so that each probe after a pause may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
-# A refresh takes HubSpot some tenths of a second; who waits for one occupies a slot.
+# A refresh takes HubSpot some tenths of a second; a thread that waits for one occupies a slot.
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
@@ -59,9 +59,9 @@ UNREADABLE = (
 
 
 class OAuthTokens:
-    """Gives accounts with OAuth credentials their tokens. Thread-safe, and safe among processes.
+    """The tokens of accounts with OAuth credentials. Thread-safe, and safe among processes.
 
-    `lease_seconds` must exceed the transport's time-out: a refresh that takes longer counts as dead.
+    `lease_seconds` must exceed the transport's time-out: after it another process may refresh.
     """
 
     def __init__(
@@ -83,21 +83,21 @@ class OAuthTokens:
         self._locks: dict[str, threading.Lock] = {}
 
     def current(self, account: Account, within_seconds: float = inf) -> Token:
-        """Return a token that should work now: from memory, until it is to be refreshed.
+        """Return a token that should work now: from memory until a refresh is due, then from the row or a refresh.
 
-        What cannot be had within so many seconds, a whole refresh included, is not waited for.
+        Nothing is waited for that could take longer than `within_seconds`, a whole refresh included.
         """
         return self._token(account, None, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
-        """Return a newer token; the same when it is so new that another would fare no better."""
+        """Return a newer token; the same when it is so new that a refresh would not help."""
         return self._token(account, token, within_seconds)
 
     def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:
         if fresh := self._fresh(account, refused):
             return fresh
         old = self._remembered(account, refused)
-        # Whoever waits may have to refresh in the end: there must be time for both.
+        # A thread that has waited may have to refresh then: there must be time for both.
         wait_seconds = min(WAIT_SECONDS, within_seconds - self._transport.timeout_seconds)
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
@@ -113,7 +113,7 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the remembered token, when there is nothing to do about it."""
+        """Return the token in memory, unless it has to be refreshed or saved."""
         issued = self._remembered(account, refused)
         if issued is None or issued.is_due(self._clock()) or _key(account) in self._unsaved:
             return None
@@ -131,7 +131,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Look at memory and the row, and refresh if that is up to us; None: look again in a moment."""
+        """Return a token from memory, the row or a refresh; None while another thread or process refreshes."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
@@ -145,7 +145,7 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> Stored:
-        """Return the account's row, begun or brought up to what is remembered where need be."""
+        """Return the account's row, which is added when there is none, and updated when a save had failed."""
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
@@ -179,7 +179,7 @@ class OAuthTokens:
 
     def _save_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
         at_fault = not failure.passing
-        # Whoever reads the log is told once, not after each pause.
+        # One warning for each reason, not one after each pause.
         if row.failure == failure.reason:
             log.debug("oauth_refresh_failed", account=account.name, reason=failure.reason)
         else:
@@ -190,9 +190,9 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: Stored, new: Issued) -> None:
-        """Save what was issued; if the database is away, every look tries again.
+        """Save the new tokens; while the database is away, every later `_row` tries again.
 
-        The new refresh token may be the only one that works: a blink of the database must not lose it.
+        The new refresh token may be the only one that works, so a short outage of the database must not lose it.
         """
         self._unsaved.add(key)
         try:
@@ -209,7 +209,7 @@ def _key(account: Account) -> _Key:
 
 
 def _origin(account: Account) -> str:
-    """Name the credentials that tokens come from; a new client secret leaves the tokens good."""
+    """Return a digest of the credentials that tokens come from; a new client secret leaves the tokens valid."""
     given = account.credentials
     named = (account.base_url, given.client_id, given.refresh_token)
     return sha256(json.dumps(named).encode()).hexdigest()
@@ -226,7 +226,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _usable_token(row: Stored, refused: str | None, now: datetime) -> Token | None:
-    """Return what the row offers as it stands; None when only a refresh can help."""
+    """Return the row's token, or why there is none; None when a refresh is needed."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
         return issued.access_token

@@ -56,8 +56,8 @@ class WorkerPool:
     ) -> None:
         """Make a pool of `count` threads.
 
-        `work` does a job, and returns None when there is nothing to save. `max_per_lane` is how many jobs of one lane may
-        be at work at a time, by the lane's state. A job that has waited for `start_within_seconds` is not started.
+        `work` does a job, and returns None when there is nothing to save. `max_per_lane` is how many jobs of a lane
+        may be at work at a time, by the lane's state. A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -119,7 +119,7 @@ class WorkerPool:
 
     def _start_waiting(self) -> None:
         """Start waiting jobs, one of each lane in turn, while threads are free. The caller holds the lock."""
-        # At most as many lanes as there are threads can be at their limit: twice as many always include one that can start.
+        # At most as many lanes as there are threads can be at their limit, so twice as many include one that is not.
         for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
