@@ -2,7 +2,7 @@
 
 __main__     which scenarios run, and what is printed
 scenarios/   what is measured, one module each: `run(bench) -> Findings`
-rivals/      the same job done with other tools
+peers/       the same job done with other tools
 harness      what a scenario gets: the far side, databases, sizes
 system       one bridge to be measured, with its worker processes; bulk fills its table
 far_side     HubSpot and the receivers, as seen from here; loopback is their process, and keeps the ledger

@@ -54,10 +54,10 @@ class Contended:
     """An existing watch was withdrawn before it could be read, MAX_TRIES times: the client is to send it again."""
 
 
-Result: TypeAlias = Registered | Differs | Contended
+RegistrationResult: TypeAlias = Registered | Differs | Contended
 
 
-def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[Result]:
+def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
     """Register all of `wanted`; return the results in the same order.
 
     It takes one transaction, and more only when an existing watch is withdrawn meanwhile.
@@ -96,7 +96,7 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> Result:
+def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> RegistrationResult:
     if existing is None:
         return Contended()
     if existing.id == watch.id:

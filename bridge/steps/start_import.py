@@ -23,7 +23,7 @@ from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls, NotNow
-from bridge.steps.register import Contended, Differs, Registered, Registration, Result
+from bridge.steps.register import Contended, Differs, Registered, Registration, RegistrationResult
 
 log = structlog.get_logger()
 
@@ -62,7 +62,7 @@ class NotStarted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
+class NoTaskId:
     """HubSpot's response names no task that could be watched.
 
     `hubspot` is JSON text: the response's body, or where that is not JSON, its beginning as a string.
@@ -74,7 +74,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
+class UnknownOutcome:
     """The request was sent and no response came: HubSpot may have started the import, or not."""
 
     reason: str
@@ -89,9 +89,9 @@ class Unwatched:
 
 
 # The function that registers watches: `register`, or one that joins several registrations in one commit.
-Register: TypeAlias = Callable[[Sequence[Registration]], list[Result]]
+Register: TypeAlias = Callable[[Sequence[Registration]], list[RegistrationResult]]
 
-Started: TypeAlias = Registered | Differs | NotStarted | Refusal | Lost | Unwatched
+Started: TypeAlias = Registered | Differs | NotStarted | NoTaskId | UnknownOutcome | Unwatched
 
 
 def start(
@@ -139,13 +139,13 @@ def _outcome(
         case NoResponse(reason=reason, sent=False):
             return NotStarted(reason=f"HubSpot could not be asked: {reason}.")
         case NoResponse(reason=reason):
-            return Lost(
+            return UnknownOutcome(
                 reason=f"HubSpot did not answer: {reason}. The import may have been started or not; "
                 "the bridge does not repeat it. Look for the file at HubSpot before you do."
             )
         case HttpResponse():
             task_id = _task_id(answer)
-            return _refusal(answer) if task_id is None else watch(register, new, task_id)
+            return _no_task_id(answer) if task_id is None else watch(register, new, task_id)
 
 
 def _task_id(answer: HttpResponse) -> str | None:
@@ -158,7 +158,7 @@ def _task_id(answer: HttpResponse) -> str | None:
     return task_id if task_id.isprintable() and " " not in task_id else None
 
 
-def _refusal(answer: HttpResponse) -> Refusal:
+def _no_task_id(answer: HttpResponse) -> NoTaskId:
     if parse_json(answer) is not None:
         hubspot = text_of(answer)
     else:
@@ -170,7 +170,7 @@ def _refusal(answer: HttpResponse) -> Refusal:
             f"HubSpot answered {answer.status_code}, and no task id that could be watched; the import may "
             "have been started or not."
         )
-    return Refusal(status_code=answer.status_code, hubspot=hubspot, reason=reason)
+    return NoTaskId(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
 def watch(register: Register, new: ImportRequest, task_id: str) -> Started:

@@ -12,7 +12,7 @@ from bridge.core.counters import REGISTRATIONS
 from bridge.db.counters import Counters
 from bridge.db.engine import reading
 from bridge.db.watches import open_watches
-from bridge.steps.register import Registered, Registration, Result, register
+from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
 # To count a client's open watches costs milliseconds when they are many: not on every request.
@@ -88,15 +88,15 @@ class Registrar:
             self._counts[client] = count
         return count
 
-    def one(self, wanted: Registration) -> Result:
+    def one(self, wanted: Registration) -> RegistrationResult:
         """Register one watch, in one transaction with those that other threads register now."""
         return self._one(wanted)
 
-    def many(self, wanted: Sequence[Registration]) -> list[Result]:
+    def many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
 
-    def _register(self, wanted: Sequence[Registration]) -> list[Result]:
+    def _register(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -12,21 +12,21 @@ from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.db import breakers
 from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
-from bridge.steps.start_import import Lost, NotStarted, Refusal
+from bridge.steps.start_import import NoTaskId, NotStarted, UnknownOutcome
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
 from tests.steps.starting import JSON, START, an_import, started, starts
 
-Refused = Callable[[str | Reply], Refusal]
+Refused = Callable[[str | Reply], NoTaskId]
 
 
 @pytest.fixture
 def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account) -> Refused:
     """Starts an import with a fault of HubSpot's, which is told."""
 
-    def refused(fault: str | Reply) -> Refusal:
+    def refused(fault: str | Reply) -> NoTaskId:
         hubspot.state.set_fault(fault)
         result = started(sqlite_engine, clock, account)
-        assert isinstance(result, Refusal)
+        assert isinstance(result, NoTaskId)
         return result
 
     return refused
@@ -37,7 +37,7 @@ def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Acco
 
 def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock, account: Account) -> None:
     result = started(sqlite_engine, clock, account, an_import('{"access": "PRIVATE"}'))
-    assert isinstance(result, Refusal)
+    assert isinstance(result, NoTaskId)
     assert result.status_code == 400
     hubspot = json.loads(result.hubspot)
     assert hubspot["category"] == "VALIDATION_ERROR"
@@ -128,7 +128,7 @@ def test_a_lost_answer_is_told_and_the_import_not_repeated(
     started(sqlite_engine, clock, account)
     hubspot.state.set_fault(fault, START)
     result = started(sqlite_engine, clock, account)
-    assert isinstance(result, Lost)
+    assert isinstance(result, UnknownOutcome)
     assert "may have been started or not; the bridge does not repeat it" in result.reason
     assert starts(hubspot) == 2
     assert counts_of_default(sqlite_engine, clock().date()) == (2, 1)

@@ -18,7 +18,7 @@ from bridge.db.engine import open_engine, reading
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Reply, Sandbox
 from bridge.steps.register import Differs, Registered
-from bridge.steps.start_import import NotStarted, Refusal, Unwatched
+from bridge.steps.start_import import NoTaskId, NotStarted, Unwatched
 from tests.http.held_server import HeldServer, response
 from tests.hubspot_accounts import (
     OAUTH,
@@ -127,7 +127,7 @@ def test_after_a_pause_one_start_probes_and_its_success_ends_the_pause(engine: E
     accepted = response("202 Accepted", {"id": "AAAAEZ6whGI"})
     with HeldServer(unauthorized, accepted, held=2) as server, ThreadPoolExecutor(1) as pool:
         start = functools.partial(started, engine, clock, an_account(server.url))
-        assert isinstance(start(), Refusal)
+        assert isinstance(start(), NoTaskId)
         clock.passes(30)
         probe = pool.submit(start)
         server.await_requests(2)

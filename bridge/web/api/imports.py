@@ -11,8 +11,8 @@ from pydantic import ConfigDict, Field
 from bridge.db.accounts import DEFAULT
 from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
-from bridge.steps.register import Differs, Registered, Registration, Result
-from bridge.steps.start_import import Lost, NotStarted, Refusal, Started, Unwatched
+from bridge.steps.register import Differs, Registered, Registration, RegistrationResult
+from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutcome, Unwatched
 from bridge.web import idempotency
 from bridge.web.api.registrations import no_room, to_response
 from bridge.web.idempotency import Attempt
@@ -123,7 +123,7 @@ def _new(call: Call, body: NewImport) -> starting.ImportRequest:
 
 
 def _started(call: Call, new: starting.ImportRequest, attempt: Attempt) -> Started:
-    def register(wanted: Sequence[Registration]) -> list[Result]:
+    def register(wanted: Sequence[Registration]) -> list[RegistrationResult]:
         attempt.note_task(wanted[0].task_id)
         return call.registrar.many(wanted)
 
@@ -144,10 +144,10 @@ def _answer(call: Call, started: Started) -> Reply | Problem:
         case NotStarted(reason=reason, retry_at=retry_at):
             headers = _retry_after(retry_at, call.parts.clock())
             return Problem(status=503, detail=reason, cause="import-not-started", headers=headers)
-        case Refusal(status_code=status_code, hubspot=hubspot, reason=reason):
+        case NoTaskId(status_code=status_code, hubspot=hubspot, reason=reason):
             more = {"hubspot_status_code": status_code}
             return Problem(status=502, detail=reason, more=more, hubspot=hubspot)
-        case Lost(reason=reason):
+        case UnknownOutcome(reason=reason):
             return Problem(status=504, detail=reason)
         case Unwatched(task_id=task_id, reason=reason):
             started_as = {"task_id": task_id}

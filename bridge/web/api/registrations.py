@@ -11,7 +11,7 @@ from bridge.db import watches as store
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
-from bridge.steps.register import Contended, Differs, Registered, Registration, Result
+from bridge.steps.register import Contended, Differs, Registered, Registration, RegistrationResult
 from bridge.web.operations import LOCATION, Answered, Call, Idempotency, Reply, Resource
 from bridge.web.problems import Fault, Problem
 from bridge.web.requests import (
@@ -151,7 +151,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     return to_response(call, call.registrar.one(wanted))
 
 
-def to_response(call: Call, result: Result) -> Reply | Problem:
+def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
     """Answer with what came of one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)
@@ -190,7 +190,7 @@ def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     return Reply(text=f'{{"results": [{texts}]}}')
 
 
-def _result_text(outcome: Result | Problem, answers: Mapping[str, str]) -> str:
+def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, str]) -> str:
     if isinstance(outcome, Differs | Contended):
         outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
@@ -255,7 +255,7 @@ def _problem_with(result: Differs | Contended) -> Problem:
     )
 
 
-def _answers(call: Call, results: Sequence[Result]) -> Mapping[str, str]:
+def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
     """Return HubSpot's answers about the watches that are not new: those can have one."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
