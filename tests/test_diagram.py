@@ -1,4 +1,4 @@
-"""The diagram of the states: made from the code, and noticed when it is not."""
+"""The diagram of the states: it is made from the code, and a stale one is reported."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the pages tell to run is run: the demo, the README's session, both receivers, the examples."""
+"""Runs what the pages show: the demo, the README's session, both receivers, the examples."""
 
 import re
 import shutil
@@ -31,7 +31,7 @@ STRANGERS = make_secret(b"s" * 32)
 
 @pytest.fixture(scope="module", autouse=True)
 def demo() -> Iterator[subprocess.Popen[str]]:
-    """The demo, begun before all else: it takes half a minute."""
+    """The demo, started first because it takes half a minute."""
     command = [sys.executable, "-m", "demo"]
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -44,7 +44,7 @@ def demo() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """Somebody who has HubSpot's stand-in and the bridge running, and has made a client."""
+    """A reader of the page with the simulated HubSpot and the bridge running, and a client."""
     sandbox, serve, add = STEPS[:3]
     reader = Reader(tmp_path_factory.mktemp("reader"))
     with (
@@ -69,7 +69,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     ],
 )
 def receiver(request: pytest.FixtureRequest, reader: Reader) -> Iterator[Terminal]:
-    """A receiver of the README, running as it says."""
+    """A receiver of the README, started as the README says."""
     [block] = blocks(section(README, "Receive the callback"), request.param)
     name, program = {"python": ("receiver.py", ".venv/bin/python"), "js": ("receiver.mjs", "node")}[
         request.param
@@ -295,5 +295,5 @@ def test_the_demo_prints_what_the_readme_shows(demo: subprocess.Popen[str]) -> N
 
 
 def timeless(line: str) -> str:
-    """Leave out what differs from run to run."""
+    """Return the text without what differs from run to run."""
     return re.sub(r"^ *[\d.]+ s|(?<=task )\S+|wat_\S+", "", line)

@@ -44,7 +44,7 @@ def answers(url: str) -> bool:
 
 
 def nginx(text: str, port: int, folder: Path) -> list[str | Path]:
-    """Write its configuration down, as http on loopback; return the command that runs it."""
+    """Write nginx's configuration, as http on loopback; return the command that runs it."""
     server = "\n".join(line for line in text.splitlines() if "ssl_" not in line)
     server = server.replace("listen 443 ssl", f"listen 127.0.0.1:{port}")
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -1,4 +1,4 @@
-"""The quickstart is walked from its first command to its last, in the order in which it stands."""
+"""Runs the quickstart's commands from the first to the last."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ COMMANDS = [block.text for block in blocks(page("docs/quickstart.md"), "sh")]
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    """Somebody who begins, and whose files are elsewhere than in the project's folder."""
+    """A reader who begins, and whose files are outside the project's folder."""
     reader = Reader(tmp_path)
     files = {name: f"{tmp_path}/{name}" for name in ("client.json", "inbox.db", "bridge.db")}
     here = f"env -C {tmp_path} PORT={reader.ports['9000']} {sys.executable} {ROOT}/examples"

@@ -1,4 +1,4 @@
-"""Settings: what is accepted, what is refused, in which words, and what is never told."""
+"""Settings: which values are accepted and refused, with which messages, and that secrets are never shown."""
 
 import re
 import subprocess
@@ -233,7 +233,7 @@ def test_what_hangs_on_a_wrong_value_is_not_told_as_well() -> None:
 
 
 def libpq(address: str, **environ: str) -> dict[str, Any]:
-    """What the driver is told."""
+    """Return the address as the parameters that libpq reads from it."""
     return conninfo_to_dict(database_url(DATABASE_URL=address, BRIDGE_SECRET_KEY=KEY, **environ))
 
 

@@ -1,4 +1,4 @@
-"""Standard error: a write never fails, never blocks for long, and comes back by itself."""
+"""Standard error: a write never fails or blocks for long, and writing resumes by itself."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import pytest
 
-# Standard error is a whole process's: each case has one of its own, and tells what it saw on standard output.
+# Standard error belongs to a whole process: each case runs in its own, and prints its result to standard output.
 PROGRAM = """
 import logging, os, resource, sys, threading, warnings
 import structlog
@@ -65,7 +65,7 @@ def test_a_command_that_is_called_wrongly_ends_with_2_though_nobody_can_be_told(
 
 
 def test_a_process_without_standard_error_writes_into_nobody_else_s_file(tmp_path: Path) -> None:
-    """The next file that it opens gets the number 2."""
+    """The next file that the process opens gets the descriptor 2."""
     other = tmp_path / "other"
     script = f"file = os.open({str(other)!r}, os.O_RDWR | os.O_CREAT)\nlog.warning('x')\nprint(file, STDERR.dropped)"
     program = PROGRAM.format(log_format="json", lines=script)

@@ -1,4 +1,4 @@
-"""Tracing: one trace from a registration over its polls to its callback, and nothing where nobody traces."""
+"""Tracing: one trace from a registration through its polls to its callback, and no spans without one."""
 
 import subprocess
 import sys
@@ -64,7 +64,7 @@ def test_without_the_packages_a_trace_is_passed_on_as_it_is() -> None:
 
 
 class Collector:
-    """An OpenTelemetry collector: whatever spans it was sent."""
+    """An OpenTelemetry collector that keeps the spans that it gets."""
 
     def __init__(self) -> None:
         self.peer = Peer(self._take)

@@ -1,4 +1,4 @@
-"""Fixtures for the tests of what talks to the outside."""
+"""Fixtures for the tests of HTTP requests."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.http.transports import a_transport
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    """For peers that answer."""
+    """A transport with a time-out that no peer of these tests comes near."""
     transport = a_transport()
     yield transport
     transport.close()
@@ -19,7 +19,7 @@ def transport() -> Iterator[Transport]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A peer that answers everything with OK, and whose requests can be read as they came."""
+    """A peer that answers every request with OK, and keeps the requests as bytes."""
     with Receiver(answering(OK)) as receiver:
         yield receiver
 

@@ -1,4 +1,4 @@
-"""A HubSpot that answers when a test lets it: a request stays under way for as long as is wanted."""
+"""A simulated HubSpot that holds a request back until the test lets it answer."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ def response(status_line: str, said: dict[str, object]) -> bytes:
 
 
 class HeldServer:
-    """Holds request number `held` until it is let go; gives each request the next of `answers`."""
+    """Answers each request with the next of `answers`; request number `held` waits for `let_go`."""
 
     def __init__(self, *answers: bytes, held: int = 1) -> None:
         self._answers = answers

@@ -1,4 +1,4 @@
-"""A peer on a real socket that does exactly what a test tells it, however rude."""
+"""A peer on a real socket that runs a test's script, which may break the protocol."""
 
 import contextlib
 import datetime as dt
@@ -20,7 +20,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Visit:
-    """One connection, seen by the peer; `number` counts from 1."""
+    """One connection, as the peer sees it; `number` counts the connections from 1."""
 
     def __init__(self, connection: socket.socket, number: int, over: threading.Event) -> None:
         self.connection = connection
@@ -28,7 +28,7 @@ class Visit:
         self.over = over
 
     def read_request(self) -> bytes:
-        """The next request, whole; empty when the client has gone."""
+        """Return the next whole request; empty when the client has gone."""
         data = b""
         while b"\r\n\r\n" not in data:
             data += (piece := self.connection.recv(65_536))
@@ -46,7 +46,7 @@ class Visit:
         self.connection.sendall(b"".join(pieces))
 
     def drip(self, pieces: Iterable[bytes], every_seconds: float = 0.02) -> None:
-        """Send one piece after another, for as long as the client stays and the test runs."""
+        """Send one piece after another, until the client goes or the test ends."""
         for piece in pieces:
             self.connection.sendall(piece)
             if self.over.wait(every_seconds):
@@ -86,7 +86,7 @@ class Receiver:
         return f"{self._scheme}://{host}:{self.port}{path}"
 
     def read(self, visit: Visit) -> bool:
-        """Read one request and note it; false when the client has gone."""
+        """Read one request into `requests`; return False when the client has gone."""
         request = visit.read_request()
         if request:
             self.requests.append(request)
@@ -131,7 +131,7 @@ class Receiver:
 
 
 def answering(*answers: bytes) -> Callable[[Receiver, Visit], None]:
-    """A script that keeps the connection, and gives each request the next answer, the last for ever."""
+    """A script that keeps the connection and gives each request the next answer; the last one is repeated."""
     queue: Iterator[bytes] = itertools.chain(answers, itertools.repeat(answers[-1]))
 
     def script(receiver: Receiver, visit: Visit) -> None:
@@ -152,7 +152,7 @@ def answering_once(answer: bytes) -> Callable[[Receiver, Visit], None]:
 
 
 def dripping(beginning: bytes, *pieces: bytes) -> Callable[[Receiver, Visit], None]:
-    """A script that reads the request, sends the beginning of an answer, then drips `pieces` for ever."""
+    """A script that reads the request, sends the beginning of an answer, then sends `pieces` slowly, without end."""
 
     def script(receiver: Receiver, visit: Visit) -> None:
         receiver.read(visit)
@@ -189,7 +189,7 @@ class Authority:
         self.path.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
     def server(self, host: str, *, days: int = 1) -> ssl.SSLContext:
-        """What a server called `host` needs; its certificate has expired when `days` is negative."""
+        """Return the TLS context of a server called `host`; with negative `days` its certificate has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test server")])
         try:
@@ -208,7 +208,7 @@ class Authority:
         return context
 
     def trust(self) -> ssl.SSLContext:
-        """What a client needs that trusts this authority alone."""
+        """Return the TLS context of a client that trusts this authority alone."""
         return ssl.create_default_context(cafile=self.path)
 
     def _builder(

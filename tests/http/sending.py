@@ -1,4 +1,4 @@
-"""Callbacks as they are sent, by senders that dial what they are allowed to and nothing else."""
+"""Senders of callbacks with the address guard on, for tests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ BODY = b'{"type":"import.completed"}'
 
 
 def sender(*, names: Mapping[str, Sequence[str]] | None = None, **others: Any) -> CallbackSender:
-    """A sender; `names` is all that its name server knows, the system's is asked when there is none."""
+    """Return a sender that resolves names by `names` alone, or by the system when it is None."""
     lookup = system_lookup if names is None else names.__getitem__
     return a_sender(**{"timeout_seconds": 3, "allow": (), "lookup": lookup} | others)
 

@@ -1,4 +1,4 @@
-"""The sender of callbacks: no spelling of a URL leads to a refused address, or to another than was judged."""
+"""The sender of callbacks: no spelling of a URL leads to a refused address, or to another than was checked."""
 
 import socket
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_no_ipv6_spelling_of_this_machine_is_dialled(receiver_ipv6: Receiver, sp
 
 
 def guarded() -> Transport:
-    """What is below the sender's check of URLs: the guard alone."""
+    """A transport with the guard alone, without the sender's check of URLs."""
     return Transport(
         timeout_seconds=3, body_limit=BODY_LIMIT, guard=lambda address: refusal(address, allow=())
     )
@@ -182,7 +182,7 @@ def test_the_host_that_was_judged_is_the_host_that_is_dialled_and_named(
 
 
 def target_of(receiver: Receiver) -> str:
-    """What the last request's first line asked for."""
+    """Return the target in the last request's first line."""
     return receiver.requests[-1].split(b" ", 2)[1].decode()
 
 

@@ -1,4 +1,4 @@
-"""The sender of callbacks: what arrives, and that nothing is dialled that may not be."""
+"""The sender of callbacks: what the receiver gets, and that no refused address is dialled."""
 
 from contextlib import ExitStack
 from ipaddress import ip_network

@@ -1,4 +1,4 @@
-"""Connections: which are kept, and what a stale one is worth."""
+"""Connections: which are kept, and when a stale one leads to a second try."""
 
 import subprocess
 import sys
@@ -90,7 +90,7 @@ def test_what_follows_an_answer_is_not_taken_for_the_next(transport: Transport) 
 def stale(
     second: bytes = b"", *, after_seconds: float = 0, then: bytes = OK
 ) -> Callable[[Receiver, Visit], None]:
-    """A peer that answers once, takes the second request, and closes after `second`; later visits get `then`."""
+    """A peer that answers once, sends `second` to the second request and closes; other connections get `then`."""
 
     def script(receiver: Receiver, visit: Visit) -> None:
         receiver.read(visit)

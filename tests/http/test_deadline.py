@@ -1,4 +1,4 @@
-"""The deadline: what is held is cut in time, names are looked up in time, connections opened in time."""
+"""The deadline: it shuts connections in time, and bounds name look-ups and the opening of connections."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""The transport: whatever nonsense the other side answers, it ends in a value that says what was wrong."""
+"""The transport: every malformed response becomes a value that says what was wrong."""
 
 import http.client
 import socket

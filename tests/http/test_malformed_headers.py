@@ -1,4 +1,4 @@
-"""The transport: a line of an answer's head that is no header is skipped, and the rest of the answer is read."""
+"""The transport: malformed lines among a response's headers are skipped, and the rest of it is read."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def head(*lines: bytes, status: bytes = b"HTTP/1.1 503 Busy", end: bytes = b"\r\
 
 
 def read(transport: Transport, sent: bytes) -> HttpResponse:
-    """The answer to the second request on one connection: what the first one's was read by left it in order."""
+    """Return the answer to the second request on a connection, which reading the first one must leave in order."""
     with Receiver(answering(sent)) as receiver:
         [_, answer] = [transport.send("POST", receiver.url(), HEADERS, b"{}") for _ in range(2)]
         assert isinstance(answer, HttpResponse)

@@ -1,4 +1,4 @@
-"""Connections through a proxy: what it is told, what it cannot see, and how its failures are named."""
+"""Connections through a proxy: what it gets, what it cannot read, and how its failures are reported."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def test_a_proxy_is_given_the_whole_url_and_the_name_is_not_looked_up() -> None:
 
 
 def tunnel(answer: bytes, authority: Authority) -> Callable[[Receiver, Visit], None]:
-    """A proxy that answers CONNECT, then is the server itself."""
+    """A proxy that answers CONNECT and then plays the server."""
 
     def script(receiver: Receiver, visit: Visit) -> None:
         receiver.read(visit)

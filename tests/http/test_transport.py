@@ -1,4 +1,4 @@
-"""The transport: what is sent arrives as it was given, and answers are told as they came, up to a limit."""
+"""The transport: requests are sent unchanged, and responses returned unchanged, up to a limit."""
 
 import gzip
 import itertools

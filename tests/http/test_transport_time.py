@@ -1,4 +1,4 @@
-"""The transport: however slowly the other side goes about it, a request ends in time."""
+"""The transport: a request ends in time, however slowly the server answers."""
 
 import http.client
 import itertools
@@ -19,7 +19,7 @@ TOO_MANY_INTERIM = NoResponse(reason="the server sent more than 100 interim answ
 
 @pytest.fixture
 def hasty() -> Iterator[Transport]:
-    """For peers that do not end."""
+    """A transport with a short time-out, for peers that never finish their answer."""
     transport = a_transport(timeout_seconds=0.4)
     yield transport
     transport.close()
@@ -27,7 +27,7 @@ def hasty() -> Iterator[Transport]:
 
 @pytest.fixture
 def send(hasty: Transport) -> Callable[[Receiver], HttpResponse | NoResponse]:
-    """POST to a peer that does not end, and prove that the call did."""
+    """POST to a peer that never finishes, and assert that the call ended in time."""
 
     def send(receiver: Receiver) -> HttpResponse | NoResponse:
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Connections: whom they trust, and that the environment has no say in it."""
+"""Connections: which certificates they trust, whatever the environment names."""
 
 import ssl
 from contextlib import ExitStack

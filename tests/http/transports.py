@@ -1,4 +1,4 @@
-"""Transports for the tests of what they do with all sorts of peers."""
+"""Makes transports for tests."""
 
 from typing import Any
 

@@ -11,5 +11,5 @@ __all__ = ["receiver"]
 
 @pytest.fixture
 def asking() -> HubSpot:
-    """Asks HubSpot with the accounts' static tokens."""
+    """A client of HubSpot that uses the accounts' access tokens."""
     return HubSpot(hubspot_accounts.a_transport(), StaticTokens())

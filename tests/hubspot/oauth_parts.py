@@ -1,4 +1,4 @@
-"""What the tests of OAuth tokens share."""
+"""Helpers for the tests of OAuth tokens."""
 
 import time
 from collections.abc import Callable
@@ -19,7 +19,7 @@ DUE_AFTER_SECONDS = 1620  # a tenth of its life before its end
 
 
 def new_tokens(engine: Engine, clock: Callable[[], Any], *, timeout_seconds: float = 10) -> OAuthTokens:
-    """What a process has; two of them are as good as two processes."""
+    """Return a process's OAuthTokens; two of them share as little as two processes."""
     return OAuthTokens(
         engine=engine,
         cipher=a_cipher(),
@@ -30,7 +30,7 @@ def new_tokens(engine: Engine, clock: Callable[[], Any], *, timeout_seconds: flo
 
 
 def asked(hubspot: Sandbox) -> int:
-    """How often the token server was asked."""
+    """Return how many requests the token server got."""
     return int(hubspot.state.ledger()["endpoints"].get("oauth-token", 0))
 
 
@@ -47,7 +47,7 @@ def ahead_of(clock: Clock, seconds: float) -> Callable[[], datetime]:
 
 
 def slow_clock(seconds: float) -> Callable[[], float]:
-    """A clock for the sandbox, which reads it during each refresh: thus a refresh takes its time."""
+    """A clock for the sandbox that waits at each reading, so that a refresh takes this time."""
 
     def clock() -> float:
         time.sleep(seconds)

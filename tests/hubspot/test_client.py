@@ -1,4 +1,4 @@
-"""Asking HubSpot: what arrives there, byte by byte, and what is never done with its answers."""
+"""Requests to HubSpot: their bytes, and what the client never does with the responses."""
 
 import json
 import socket
@@ -34,7 +34,7 @@ def account(receiver: Receiver) -> Account:
 
 
 def head(request: bytes) -> tuple[str, dict[str, str]]:
-    """The request's line and headers."""
+    """Return the request's line and headers."""
     line, *headers = request.partition(b"\r\n\r\n")[0].decode().split("\r\n")
     return line, dict(header.split(": ", 1) for header in headers)
 

@@ -1,4 +1,4 @@
-"""Asking HubSpot: which token is sent, how often, and what there is where none can be had."""
+"""Requests to HubSpot: which token is sent, how often, and what is returned without one."""
 
 import time
 
@@ -12,7 +12,7 @@ from tests.hubspot_accounts import NONE, OAUTH, STATIC, a_transport, an_account
 
 
 class ListedTokens:
-    """Gives the tokens of a list; after a refusal the next. `takes_seconds` to give one."""
+    """Returns the first token of a list, and the next after a refusal; each takes `takes_seconds`."""
 
     def __init__(self, *tokens: str | NoToken, takes_seconds: float = 0) -> None:
         self._tokens = list(tokens)

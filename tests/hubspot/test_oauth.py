@@ -1,4 +1,4 @@
-"""OAuth tokens: when they are refreshed, and what comes of refusals and trouble; against a real token server."""
+"""OAuth tokens: when they are refreshed, and what refusals and failures lead to, with a real token server."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -112,7 +112,7 @@ def test_a_refused_token_is_refreshed_once(
 def test_a_token_that_is_refused_while_it_is_new_is_not_refreshed(
     hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
 ) -> None:
-    """HubSpot refuses something else then: another token would fare no better."""
+    """The refusal then has another reason: another token would be refused as well."""
     token = tokens.current(account)
     assert isinstance(token, str)
     clock.passes(AT_FAULT_HOLD_SECONDS - 1)

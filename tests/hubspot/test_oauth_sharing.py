@@ -1,4 +1,4 @@
-"""OAuth tokens among threads, processes and restarts: one refreshes, and nothing it got is lost."""
+"""OAuth tokens among threads, processes and restarts: one of them refreshes, and no token that it got is lost."""
 
 import json
 import subprocess
@@ -223,7 +223,7 @@ def test_a_rotated_refresh_token_survives_a_blink_of_the_database(
 
 
 def test_a_refresh_that_outlived_its_lease_is_kept(engine: Engine, clock: Clock) -> None:
-    """It has used up the old refresh token: what it got is all that there is."""
+    """It has used up the old refresh token, so the new one is the only one that works."""
     slow, hasty = new_tokens(engine, clock), new_tokens(engine, ahead_of(clock, 60))
     with HeldServer(NEW, SPENT) as server, ThreadPoolExecutor(1) as pool:
         account = an_account(server.url, OAUTH)

@@ -1,4 +1,4 @@
-"""HubSpot and receivers on real sockets, that answer what a test tells them."""
+"""HubSpot and receivers on real sockets, with the replies of a test."""
 
 import json
 import threading
@@ -36,7 +36,7 @@ class Reply:
 
 
 def saying(said: Any, status_code: int = 200, **headers: str) -> Reply:
-    """A reply whose body is JSON; a header's name has `_` for `-`."""
+    """Return a reply whose body is JSON; a header's name has `_` for `-`."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return Reply(status_code=status_code, body=json.dumps(said).encode(), headers=names)
 
@@ -47,9 +47,9 @@ class Server(ThreadingHTTPServer):
 
 
 class Peer:
-    """Listens on loopback. `answer` is asked for a reply, in a thread for each connection.
+    """Listens on loopback. `answer` returns the reply to a request, in a thread for each connection.
 
-    `requests` holds what came, in order; `most_at_once` how many of them were in hand together.
+    `requests` holds what came, in order; `most_at_once` how many were answered at the same time, at the most.
     """
 
     def __init__(self, answer: Callable[[Request], Reply]) -> None:
@@ -113,7 +113,7 @@ class Peer:
                 try:
                     super().handle_one_request()
                 except OSError:
-                    self.close_connection = True  # whoever asked has gone
+                    self.close_connection = True  # the client has gone
 
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
@@ -133,13 +133,13 @@ class Peer:
                 self.do_POST()
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         return Handler
 
 
 class Scripts:
-    """Replies by name: the next one of a list each time, the last one for ever."""
+    """Replies by name: the next one of a list each time; the last one is repeated."""
 
     def __init__(self, default: Reply) -> None:
         self._default = default

@@ -47,7 +47,7 @@ def real_clock() -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """A bridge's parts, a HubSpot and a receiver. `tasks` and `hooks` say what the two answer."""
+    """A bridge's parts, a HubSpot and a receiver, whose replies are in `tasks` and `hooks`."""
 
     engine: Engine
     cipher: Cipher
@@ -123,7 +123,7 @@ class Rig:
             self.accounts().put(connection, name, change, self.clock())
 
     def other_client(self, name: str, *, readable: bool = True) -> str:
-        """Another client; unless it is readable, its secret was encrypted with a key that is gone."""
+        """Add another client; unless it is readable, its secret is encrypted with a key that is gone."""
         cipher = self.cipher if readable else Cipher([Fernet.generate_key().decode()])
         clients.add(self.engine, cipher, name, admin=False, now=self.clock())
         return name
@@ -131,7 +131,7 @@ class Rig:
     def registered(
         self, task_id: str, *, clock: Callable[[], datetime] | None = None, **others: Any
     ) -> Watch:
-        """Register a task, for the receiver unless `callback_url` says otherwise."""
+        """Register a task, with the receiver as callback URL unless `callback_url` is given."""
         fields: dict[str, Any] = {
             "client": "cms",
             "account": "default",
@@ -147,7 +147,7 @@ class Rig:
         return result.watch
 
     def now(self, watch: Watch) -> Watch:
-        """The watch as it stands."""
+        """Return the watch as it is now in the database."""
         with self.engine.begin() as connection:
             found = watches.get(connection, watch.id)
         assert found is not None
@@ -162,7 +162,7 @@ class Rig:
             return breakers.every_account(connection)[name]
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The log lines of one event."""
+        """Return the log lines of one event."""
         return [dict(line) for line in self.logged.entries if line["event"] == name]
 
 
@@ -195,14 +195,14 @@ def set_up(url: str, logged: LogCapture) -> Iterator[Rig]:
 
 @contextmanager
 def at_work(worker: Worker) -> Iterator[Worker]:
-    """The worker, working in a thread of its own as the scheduler drives it."""
+    """Run the worker in a thread of its own, as the scheduler does."""
     over = threading.Event()
 
-    def shifts() -> None:
+    def drain_again_and_again() -> None:
         while not over.wait(0.02):
             worker.drain()
 
-    thread = threading.Thread(target=shifts)
+    thread = threading.Thread(target=drain_again_and_again)
     thread.start()
     try:
         yield worker

@@ -1,4 +1,4 @@
-"""Imports as they are started at the simulated HubSpot."""
+"""Starts imports at the simulated HubSpot, for tests."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -40,5 +40,5 @@ def started(
 
 
 def starts(hubspot: Sandbox) -> int:
-    """How many starts HubSpot received."""
+    """Return how many starts of an import HubSpot got."""
     return int(hubspot.state.ledger()["endpoints"].get("start-import", 0))

@@ -1,4 +1,4 @@
-"""Accounts in trouble: who waits, who probes, and that nobody else is held up."""
+"""Accounts in trouble: they wait, one poll is their probe, and the other accounts are polled meanwhile."""
 
 import pytest
 
@@ -17,7 +17,7 @@ BURST = saying({"errorType": "RATE_LIMIT", "policyName": "TEN_SECONDLY_ROLLING"}
 
 
 class Account:
-    """What HubSpot says to one token, whatever it asks."""
+    """HubSpot's replies to the requests with one token."""
 
     def __init__(self, rig: Rig, token: str = "pat-test") -> None:
         self.reply = PENDING
@@ -34,7 +34,7 @@ class Account:
 
 
 def pause_of(rig: Rig, name: str = "default") -> float:
-    """How long an account waits from now on; 0 when it does not."""
+    """Return how many seconds an account is still paused; 0 when it is not."""
     until = rig.account(name).breaker.paused_until
     return 0 if until is None else (until - rig.clock()).total_seconds()
 

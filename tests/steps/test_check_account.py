@@ -1,4 +1,4 @@
-"""The account check: every answer in words that tell an operator what to do."""
+"""The account check: each kind of response becomes a summary that says what the operator should do."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
 
 @pytest.fixture
 def check(sqlite_url: str, clock: Clock) -> Iterator[Check]:
-    """For words, any database will do."""
+    """A function that checks an account, on a database of its own."""
     engine = open_engine(sqlite_url)
     yield functools.partial(checked, engine, clock)
     engine.dispose()
@@ -240,7 +240,7 @@ PAUSED = CircuitBreaker(paused_at=NOW, paused_until=later(900), pause_seconds=90
 
 @pytest.fixture
 def paused(engine: Engine, clock: Clock) -> None:
-    """The account waits for another 15 minutes."""
+    """Pause the account for another 15 minutes."""
     clock.now = later(1)
     with engine.begin() as connection:
         held = breakers.lock_accounts(connection, ["default"])["default"]
@@ -260,7 +260,7 @@ def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: 
 def test_a_check_that_fails_changes_nothing(
     hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, fault: str, breaker: CircuitBreaker
 ) -> None:
-    """Its credentials may be others than those that the workers have."""
+    """The workers may have other credentials than the process that checks."""
     hubspot.state.set_fault(fault)
     with sqlite_engine.begin() as connection:
         held = breakers.lock_accounts(connection, ["default"])["default"]

@@ -1,4 +1,4 @@
-"""An import that was not started, or may have been: what HubSpot says of it is told, and how it counts."""
+"""Imports that were not started, or may have been: HubSpot's response is passed on, and counts for the account."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ Refused = Callable[[str | Reply], NoTaskId]
 
 @pytest.fixture
 def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account) -> Refused:
-    """Starts an import with a fault of HubSpot's, which is told."""
+    """A function that starts an import at which HubSpot fails, and returns the result."""
 
     def refused(fault: str | Reply) -> NoTaskId:
         hubspot.state.set_fault(fault)
@@ -113,7 +113,7 @@ def test_a_long_page_is_cut(refused: Refused) -> None:
 
 
 def test_hubspot_s_json_is_passed_on_as_it_came(refused: Refused) -> None:
-    """Read and written again, numbers could change, or become what is no JSON."""
+    """Parsed and written again, numbers could change, or become invalid JSON."""
     body = b'{"status": "error", "n": 1.10, "huge": 1e400, "large": 12345678901234567890}'
     assert refused(Reply(status_code=400, headers=JSON, body=body)).hubspot == body.decode()
 
@@ -163,7 +163,7 @@ def test_without_credentials_nothing_was_started(
 def test_without_a_token_nothing_was_started(
     hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, *, fault: str, why: str, wait: timedelta | None
 ) -> None:
-    """Where nobody has to mend anything, it says when to ask again."""
+    """When the failure is temporary, the result says when to try again."""
     hubspot.state.set_fault(fault, Target(endpoint="oauth-token"))
     result = started(sqlite_engine, clock, an_account(hubspot.url, OAUTH))
     assert isinstance(result, NotStarted)

@@ -1,4 +1,4 @@
-"""From registration to callback: what a client is told, and how."""
+"""From registration to callback: which callbacks a client gets, and how they are sent."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ FAILED = saying({"status": "COMPLETE", "errors": [{"message": "The URL answered 
 
 
 def verified(rig: Rig, request: Request, secret: str | None = None) -> bool:
-    """Whether the receiver would believe this request, at the time when it was sent."""
+    """Return whether the request's signature is valid at the time when it was sent."""
     with time_machine.travel(int(request.headers["webhook-timestamp"]), tick=False):
         try:
             Webhook(secret or rig.secret).verify(request.body, dict(request.headers))

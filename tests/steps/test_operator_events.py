@@ -1,4 +1,4 @@
-"""What the operator is told, of what, when and how often, on real sockets."""
+"""Operator webhooks: which events are sent, when and how often, on real sockets."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ UNAUTHORIZED = saying({"status": "error", "category": "INVALID_AUTHENTICATION", 
 
 
 class Operator:
-    """Whoever listens at BRIDGE_OPERATOR_URL; `replies` says what is answered, to any event."""
+    """The server at BRIDGE_OPERATOR_URL; `replies` are its replies, to any event."""
 
     def __init__(self, rig: Rig, peer: Peer, replies: Scripts) -> None:
         self.outbox = OperatorOutbox(is_enabled=True)
@@ -60,14 +60,14 @@ class Operator:
             self.outbox.add(connection, [happened(type_, subject, "It failed.", self._rig.clock())])
 
     def told(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
-        """Send what may be sent now, and return what has come since the test began."""
+        """Send the events that are due, and return all that the operator has got since the test began."""
         sender = webhooks or self.webhooks()
         while sender.send_next():
             pass
         return [request.json for request in self.peer.requests]
 
     def heard(self) -> list[tuple[str, str, int]]:
-        """The same: of each event the type, the subject and the count."""
+        """As `told`, with each event's type, subject and count alone."""
         return [(said["type"], said["data"]["subject"], said["data"]["count"]) for said in self.told()]
 
 
@@ -111,7 +111,7 @@ def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> 
 
 
 def clone(connection: Connection, copies: int) -> None:
-    """Copy the one watch that there is, with its callback due for the last time."""
+    """Copy the only watch in the database, with its last callback due."""
     [row] = connection.execute(select(watches)).mappings().all()
     changes = {"state": "delivering", "outcome": "failed", "ended_at": row["created_at"], "tries": 2}
     rows = [

@@ -1,4 +1,4 @@
-"""What receivers answer, and what each answer leads to: on real sockets, saved and tried again."""
+"""What each response of a receiver leads to, on real sockets: what is saved, and when the callback is tried again."""
 
 import threading
 from datetime import timedelta
@@ -20,13 +20,13 @@ def reply(status_code: int, **headers: str) -> Reply:
 
 
 def ended(rig: Rig, task_id: str = "T1", *, host: str = "app.example.com") -> Watch:
-    """A watch whose task is complete as soon as HubSpot is asked."""
+    """Return a watch whose task is complete at its first poll."""
     rig.tasks.set(task_id, COMPLETE)
     return rig.registered(task_id, callback_url=rig.receiver.url(host, f"/{task_id}"))
 
 
 def seconds_to_go(rig: Rig, watch: Watch) -> float:
-    """How long after its last attempt a watch is due again."""
+    """Return how many seconds after its last attempt a watch is due again."""
     after = rig.now(watch)
     assert after.due_at is not None
     [*_, last] = rig.attempts(watch)
@@ -142,7 +142,7 @@ def test_an_address_that_is_not_allowed_is_never_dialled(rig: Rig) -> None:
 
 
 def refused_by_the_rules(rig: Rig, number: int) -> Watch:
-    """A watch whose callback would go to the receiver's host, and to a port that may not be used."""
+    """Return a watch whose callback URL has the receiver's host and a port that may not be used."""
     rig.tasks.set(f"R{number}", COMPLETE)
     return rig.registered(f"R{number}", callback_url="http://app.example.com:9/hooks")
 
@@ -200,7 +200,7 @@ def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_slots(rig: Rig) -> Non
 
 
 def to(rig: Rig, name: str) -> int:
-    """How many callbacks came for hosts of this name."""
+    """Return how many callbacks came for hosts of this name."""
     return sum(request.headers["host"].startswith(name) for request in tuple(rig.receiver.requests))
 
 

@@ -1,4 +1,4 @@
-"""Starting an import: once, within the quota, and what was started is watched."""
+"""Starting an import: once, within the quota, and with a watch for its task."""
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +91,7 @@ def test_a_401_is_worth_a_refresh_and_a_second_request(
 def test_the_same_task_again_is_the_same_watch(
     hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
-    """HubSpot may give a duplicate the id that it has already given."""
+    """HubSpot may give a duplicate the id of the first task."""
     hubspot.state.set_fault(Reply(status_code=202, headers=JSON, body=b'{"id":"AAAAEZ6whGI"}'), START)
     start = functools.partial(started, sqlite_engine, clock, account)
     first, second = start(), start()

@@ -1,4 +1,4 @@
-"""The clock: it drives a worker and its chores, and stops when it is told to."""
+"""The clock: it runs a worker's loop and chores, and stops in time."""
 
 import time
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
     worker = rig.worker(clock=real_clock)
     with ticking(rig, worker) as clock:
         clock.wind_down()
-        worker.drain()  # returns when a shift that had begun is over
+        worker.drain()  # returns when a call that had begun is over
         watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
         time.sleep(3 * TICK_SECONDS)
         assert rig.now(watch).polls == 0

@@ -10,7 +10,7 @@ import pytest
 
 from bridge.worker.cpu_affinity import Reading
 
-# It tells on which cores its threads may run, once that is settled: those from before and those from after.
+# Prints on which cores its threads may run after a while: a thread started before, and one started after.
 KEPT = """
 import json, os, threading, time
 from bridge.worker import cpu_affinity as cores
@@ -30,7 +30,7 @@ print(json.dumps([sorted(os.sched_getaffinity(thread)) for thread in threads]))
 
 
 def can_choose() -> bool:
-    """Whether this system lets a process choose among cores, and tells what they do."""
+    """Return whether a process may choose among cores here, and /proc/stat reports their use."""
     try:
         return len(os.sched_getaffinity(0)) > 1 and os.sched_getaffinity(0) <= Reading.now().cores.keys()
     except (AttributeError, OSError, ValueError):

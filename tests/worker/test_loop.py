@@ -1,4 +1,4 @@
-"""Workers: several share the work, each may die or stop at any time, and nothing is lost or stuck."""
+"""Workers: several share the work, each may die or stop at any time, and no watch is lost or stuck."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ class Gatekeeper:
 
 
 def completed(rig: Rig, *task_ids: str) -> list[Watch]:
-    """Watches, due now, of tasks that are complete."""
+    """Register watches, due now, of tasks that are complete."""
     watches = []
     for task_id in task_ids:
         rig.tasks.set(task_id, COMPLETE)
@@ -46,7 +46,7 @@ def completed(rig: Rig, *task_ids: str) -> list[Watch]:
 
 
 def messages(rig: Rig) -> Counter[str]:
-    """How often each message came."""
+    """Return how often each message came."""
     return Counter(request.headers["webhook-id"] for request in tuple(rig.receiver.requests))
 
 
@@ -106,7 +106,7 @@ def test_a_2xx_that_could_not_be_saved_is_sent_again_as_the_same_message(rig: Ri
 
 
 def test_a_step_whose_lease_ran_out_before_it_began_is_left_to_others(rig: Rig) -> None:
-    """As when the process was stopped, and came back to what others do now."""
+    """The process was suspended meanwhile, and another worker may have claimed the watch."""
     halts = list[datetime]()
 
     class Halting(Polls):

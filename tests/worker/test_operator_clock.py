@@ -1,4 +1,4 @@
-"""The clock's part in what the operator is told: it sends, and it finds the workers that are silent."""
+"""The clock's part in operator webhooks: it sends events, and reports workers that are silent."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Slots: a few jobs wait ahead, nobody's follow into a trouble, and what does not start is taken back."""
+"""The pool: a few jobs wait for a slot, none starts after a failure in its lane, and old ones are taken back."""
 
 import threading
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ WAIT_SECONDS = 5.0  # of those that wait for a slot
 
 @dataclass
 class Far:
-    """The other side: each request waits there until it is answered. It answers in the order of `begun`."""
+    """Does the jobs: each waits until a test answers it. `begun` lists them in the order in which they began."""
 
     begun: list[PollJob] = field(default_factory=list)
     _answers: dict[str, threading.Event] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Far:
         return FinishedPoll(job=job, finished=finished, polled=asked(answer))
 
     def has_begun(self, count: int) -> list[str]:
-        """The accounts of those at work and of those that were, once there are so many."""
+        """Wait until `count` jobs have begun; return their accounts, in order."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.begun) >= count, PATIENCE_SECONDS)
             return [job.watch.account for job in self.begun]
@@ -57,7 +57,7 @@ class Far:
 
 
 class Clock:
-    """It stands, unless a test lets time pass."""
+    """A clock that a test moves by hand."""
 
     now = 100.0
 
@@ -205,7 +205,13 @@ def test_one_failure_of_a_task_does_not_hold_up_the_others_of_its_account(pool: 
 
 def test_a_lane_that_is_slow_leaves_a_slot_to_a_newcomer(far: Far, clock: Clock) -> None:
     max_per_lane = {State.WATCHING: 8, State.DELIVERING: 2}
-    pool = WorkerPool(8, far.work, max_per_lane=max_per_lane, start_within_seconds=WAIT_SECONDS, clock=clock)  # type: ignore[arg-type]  # polls alone
+    pool = WorkerPool(
+        8,
+        far.work,  # type: ignore[arg-type]  # as above
+        max_per_lane=max_per_lane,
+        start_within_seconds=WAIT_SECONDS,
+        clock=clock,
+    )
     submit(pool, *jobs("eu", 20))
     far.has_begun(7)
     assert pool.room_of(EU) == 0

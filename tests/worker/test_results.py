@@ -1,4 +1,4 @@
-"""What is told of results: a line each, a warning for a callback that is given up, and nothing before it is saved."""
+"""Results: one log line each, a warning for a callback that is given up, and nothing before the commit."""
 
 from typing import Any
 
