@@ -2,7 +2,7 @@
 
 Who imports whom (checked by import-linter)::
 
-    commands > wiring > web | worker > steps > hubspot > http | db > core
+    commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 
 The path of one watch::
 
@@ -17,3 +17,4 @@ way. ARCHITECTURE.md names each function on the path.
 """
 
 __version__ = "1.0.0"
+USER_AGENT = f"hubspot-import-bridge/{__version__}"  # in requests to HubSpot and to receivers

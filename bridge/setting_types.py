@@ -151,9 +151,8 @@ FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 
 ApiVersion = Annotated[str, AfterValidator(api_version)]
-RateLimit = Annotated[
-    tuple[int, float], BeforeValidator(rate_limit)
-]  # how many requests, in how many seconds
+# How many requests, in how many seconds.
+RateLimit = Annotated[tuple[int, float], BeforeValidator(rate_limit)]
 Share = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Wait = Annotated[Seconds, Field(le=30 * DAY_SECONDS)]

@@ -5,7 +5,7 @@ from math import inf
 from time import monotonic
 from typing import Protocol
 
-from bridge import __version__
+from bridge import USER_AGENT
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
@@ -13,7 +13,6 @@ from bridge.http.transport import Transport
 
 ANSWER_BYTES = 1024 * 1024  # a status is a few kilobytes; more is not one
 START_PATH = "/files/{v}/files/import-from-url/async"
-USER_AGENT = f"hubspot-import-bridge/{__version__}"
 NO_CREDENTIALS = (
     "The account {!r} has no HubSpot credentials. Set HUBSPOT_ACCESS_TOKEN for the account `default`, "
     "or run `python -m bridge accounts set NAME`."

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import structlog
 from sqlalchemy import Engine
 
+from bridge import USER_AGENT
 from bridge.core.classification import TOKENLESS_SECONDS
 from bridge.core.http_results import NoToken
 from bridge.core.oauth import Issued, read
@@ -27,7 +28,6 @@ from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.db.engine import AWAY, reading
 from bridge.db.oauth_tokens import Stored
 from bridge.http.transport import Transport
-from bridge.hubspot.client import USER_AGENT
 
 log = structlog.get_logger()
 

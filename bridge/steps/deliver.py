@@ -9,7 +9,7 @@ from math import inf
 import structlog
 from sqlalchemy import Connection
 
-from bridge import __version__, tracing
+from bridge import USER_AGENT, tracing
 from bridge.core import circuit_breaker, delivery
 from bridge.core.fairness import Due, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
@@ -25,7 +25,6 @@ from bridge.http.callbacks import CallbackSender
 
 log = structlog.get_logger()
 
-USER_AGENT = f"hubspot-import-bridge/{__version__}"
 UNREADABLE = (
     "The signing secret of {!r} cannot be read with the keys in BRIDGE_SECRET_KEY. Add the key that it was "
     "encrypted with, or give the client a new secret: python -m bridge clients rotate-secret NAME."

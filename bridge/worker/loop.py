@@ -31,7 +31,7 @@ log = structlog.get_logger()
 TICK_SECONDS = 0.25
 # How long the loop waits after each failure in a row, mostly of the database; results are kept to be saved then.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-# No host may have more than this share of the pool's threads: a fourth.
+# No host may have more than one in so many of the pool's threads: a fourth.
 HOST_SHARE = 4
 # A job that has not started in this time is given back, to a worker with a free thread. It is less than the quota's
 # slack, so that polls that have waited cannot reach HubSpot as a burst.

@@ -8,11 +8,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from bridge import USER_AGENT
 from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
-from bridge.hubspot.client import USER_AGENT, HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.sandbox import Kind, Sandbox
 from tests.http.receiver import OK, Receiver, Visit
 from tests.hubspot_accounts import an_account
