@@ -35,6 +35,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+def reply(status_code: int, **headers: str) -> Reply:
+    """Return a reply whose body is not JSON; a header's name has `_` for `-`."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Reply(status_code=status_code, body=b"said so\x00", headers=names)
+
+
 def saying(said: Any, status_code: int = 200, **headers: str) -> Reply:
     """Return a reply whose body is JSON; a header's name has `_` for `-`."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from structlog.testing import LogCapture
 
 from bridge.core.account_limits import AccountLimits
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.delivery import Attempt, RetryPolicy
 from bridge.core.quota import Rate
 from bridge.core.watch import Watch
@@ -146,6 +147,11 @@ class Rig:
         assert isinstance(result, Registered)
         return result.watch
 
+    def ended(self, task_id: str = "T1", *, host: str = "app.example.com") -> Watch:
+        """Register a task that is complete at its first poll, with the receiver under this host as callback URL."""
+        self.tasks.set(task_id, COMPLETE)
+        return self.registered(task_id, callback_url=self.receiver.url(host, f"/{task_id}"))
+
     def now(self, watch: Watch) -> Watch:
         """Return the watch as it is now in the database."""
         with self.engine.begin() as connection:
@@ -160,6 +166,10 @@ class Rig:
     def account(self, name: str = "default") -> AccountLimits:
         with self.engine.begin() as connection:
             return breakers.every_account(connection)[name]
+
+    def host_breaker(self, host: str = "app.example.com") -> CircuitBreaker:
+        with self.engine.begin() as connection:
+            return breakers.read_hosts(connection, [host])[host]
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the log lines of one event."""

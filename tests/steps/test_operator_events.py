@@ -21,9 +21,8 @@ from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
 from tests.makers import SECRET, an_answer
 from tests.senders import a_sender
-from tests.steps.peers import Peer, Reply, Scripts, saying
+from tests.steps.peers import Peer, Reply, Scripts, reply, saying
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, POLICY, Rig
-from tests.steps.test_receivers import ended, reply
 
 HOST = "app.example.com"
 UNAUTHORIZED = saying({"status": "error", "category": "INVALID_AUTHENTICATION", "message": "No."}, 401)
@@ -85,7 +84,7 @@ def kept(rig: Rig) -> int:
 
 def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> None:
     rig.hooks.set("T1", reply(410))
-    watch = ended(rig)
+    watch = rig.ended()
     rig.clock.passes(2)
     operator.worker().drain()
     [said] = operator.told()
@@ -170,7 +169,7 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
 def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:
     rig.receiver.answer = lambda _: reply(500)
     for number in range(6):
-        ended(rig, f"T{number}")
+        rig.ended(f"T{number}")
     worker = operator.worker()
     for _ in range(3):
         rig.clock.passes(2)
@@ -184,7 +183,7 @@ def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator
 
 def test_without_an_operator_no_row_is_written(rig: Rig) -> None:
     rig.hooks.set("T1", reply(410))
-    ended(rig)
+    rig.ended()
     rig.clock.passes(2)
     rig.worker().drain()
     assert kept(rig) == 0
