@@ -54,28 +54,30 @@ class _Name(BaseConverter):
     regex = NAME.pattern
 
 
-def create_app(parts: Dependencies) -> Flask:
+def create_app(dependencies: Dependencies) -> Flask:
     """Return the application. It opens no connection and starts no thread before the first request."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
-    add_request_log(app, parts.counters)
+    add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     server = Server(
-        parts=parts,
-        door=Authenticator(parts.engine, parts.admin_key),
-        registrar=Registrar(parts.engine, parts.open_watch_limit, parts.clock, parts.counters),
+        dependencies=dependencies,
+        authenticator=Authenticator(dependencies.engine, dependencies.admin_key),
+        registrar=Registrar(
+            dependencies.engine, dependencies.open_watch_limit, dependencies.clock, dependencies.counters
+        ),
     )
     operations = [operation for resource in RESOURCES for operation in resource.operations]
     for operation in operations:
         _route(app, server, operation)
-    add_pages(app, operations, parts.public_url)
+    add_pages(app, operations, dependencies.public_url)
     add_admin(app, server)
     add_handlers(app)
     app.before_request(_refuse_leading_slashes)
     app.after_request(guarded)
     app.after_request(compressed)
-    trust_front(app, behind_router=parts.behind_router)
+    trust_front(app, behind_router=dependencies.behind_router)
     return app
 
 

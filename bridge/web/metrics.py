@@ -35,21 +35,21 @@ DROPPED = (
 class Figures(Collector):
     """All figures at one instant, of all processes, but for the dropped lines: the database is what they share."""
 
-    def __init__(self, parts: Dependencies, now: datetime) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies, now: datetime) -> None:
+        self._dependencies = dependencies
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics. Raises when the database is away."""
         yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
         yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
-        with reading(self._parts.engine) as connection:
+        with reading(self._dependencies.engine) as connection:
             yield _watches(connection)
             yield _oldest_due(late_seconds(connection, None, self._now))
             yield from _workers(connection, self._now)
             yield _hosts(connection)
             totals = counters.totals(connection)
-            accounts = of_accounts(connection, self._parts.accounts, self._now)
+            accounts = of_accounts(connection, self._dependencies.accounts, self._now)
         yield from _gauges(accounts)
         known = {"account": [account.name for account in accounts]}
         yield from (_counter(counter, totals, known) for counter in COUNTERS)

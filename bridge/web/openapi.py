@@ -8,9 +8,9 @@ from pydantic import BaseModel
 from bridge import __version__
 from bridge.core.words import NAME
 from bridge.web import rate_limits
-from bridge.web.operations import JSON, WATCH_ID, Access, Answered, Idempotency, Operation
+from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
 from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
-from bridge.web.responses import ShownProblem
+from bridge.web.responses import ProblemSchema
 from bridge.web.schemas import Models, schemas, with_enumerations_named
 from bridge.web.webhooks import HEADERS, RESPONSES, WEBHOOKS, Webhook
 
@@ -93,7 +93,7 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
 def document(operations: Sequence[Operation], public_url: str | None) -> dict[str, Any]:
     """Return the whole document."""
     queries = list(dict.fromkeys(operation.query for operation in operations if operation.query))
-    names, described = schemas([ShownProblem, *queries, *_bodies(operations)])
+    names, described = schemas([ProblemSchema, *queries, *_bodies(operations)])
     parameters = {model: _query_parameters(described.pop(names[model])) for model in queries}
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -131,7 +131,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
 
 def _bodies(operations: Sequence[Operation]) -> list[type[BaseModel]]:
     taken = [operation.body for operation in operations if operation.body]
-    shown = [answer.model for operation in operations for answer in operation.answers.values()]
+    shown = [answer.model for operation in operations for answer in operation.responses.values()]
     sent = [webhook.model for webhook in WEBHOOKS]
     return list(dict.fromkeys([*taken, *shown, *sent]))
 
@@ -151,7 +151,8 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         ],
         "responses": {
             **{
-                str(status): _answer(operation, answer, names) for status, answer in operation.answers.items()
+                str(status): _answer(operation, answer, names)
+                for status, answer in operation.responses.items()
             },
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _problems(operation)},
         },
@@ -175,7 +176,7 @@ def _problems(operation: Operation) -> list[int]:
         statuses |= {403}
     if operation.method != "GET":
         statuses |= {413, 415}
-    return sorted(statuses - operation.answers.keys())
+    return sorted(statuses - operation.responses.keys())
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
@@ -205,10 +206,10 @@ def _never_null(field: dict[str, Any]) -> dict[str, Any]:
     return field | ({"type": field["type"][0]} if isinstance(field.get("type"), list) else {})
 
 
-def _answer(operation: Operation, answer: Answered, names: Models) -> dict[str, Any]:
+def _answer(operation: Operation, answer: ResponseSpec, names: Models) -> dict[str, Any]:
     headers = {**answer.headers, **(RATE_LIMIT if operation.opens_watches else {})}
     content = _content(answer.model, names, answer.media_type)
-    return {"description": answer.what, "headers": _headers(headers), "content": content}
+    return {"description": answer.description, "headers": _headers(headers), "content": content}
 
 
 def _headers(own: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +218,7 @@ def _headers(own: dict[str, Any]) -> dict[str, Any]:
 
 def _problem(status: int, names: Models) -> dict[str, Any]:
     causes = {name: cause for name, cause in CAUSES.items() if cause.status == status}
-    [content] = _content(ShownProblem, names, MEDIA_TYPE).values()
+    [content] = _content(ProblemSchema, names, MEDIA_TYPE).values()
     examples = {
         name: {
             "summary": cause.title,

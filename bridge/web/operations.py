@@ -66,7 +66,7 @@ class RequestKey:
 class Call:
     """One request, as an operation sees it."""
 
-    parts: Dependencies
+    dependencies: Dependencies
     registrar: Registrar
     context: Context
     caller: Caller
@@ -76,12 +76,12 @@ class Call:
 
     def url(self, path: str) -> str:
         """Return how the client reaches a path of the bridge."""
-        return f"{self.parts.public_url or ''}{path}"
+        return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
         """See that the caller has a secret which its callbacks can be signed with."""
         if self.caller.from_environment:
-            clients.ensure_admin(self.parts.engine, self.parts.cipher, now=self.now)
+            clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,10 +100,10 @@ def reply(value: Any, *, status: int = 200) -> Reply:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
+class ResponseSpec:
     """One way in which an operation answers well, for the OpenAPI document."""
 
-    what: str
+    description: str
     model: type[BaseModel]
     headers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     media_type: str = JSON
@@ -120,7 +120,7 @@ class Operation:
     access: Access
     body: type[Body] | None
     query: type[Query] | None
-    answers: Mapping[int, Answered]
+    responses: Mapping[int, ResponseSpec]
     problems: Sequence[int]
     idempotency: Idempotency | None
     opens_watches: bool  # whether the limit of a client's open watches holds for it
@@ -165,7 +165,7 @@ class Resource:
         self,
         method_and_path: str,
         *,
-        answers: Mapping[int, Answered],
+        responses: Mapping[int, ResponseSpec],
         access: Access = Access.CLIENT,
         body: type[Body] | None = None,
         query: type[Query] | None = None,
@@ -186,7 +186,7 @@ class Resource:
                     access=access,
                     body=body,
                     query=query,
-                    answers=answers,
+                    responses=responses,
                     problems=problems,
                     idempotency=idempotency,
                     opens_watches=opens_watches,

@@ -70,8 +70,8 @@ Model = TypeVar("Model", bound=Input)
 class Context:
     """What validation must know of this bridge. Made for one request."""
 
-    def __init__(self, parts: Dependencies) -> None:
-        self._parts = parts
+    def __init__(self, dependencies: Dependencies) -> None:
+        self._dependencies = dependencies
 
     def has_account(self, name: str) -> bool:
         """Tell whether watches may name this account: `default` is always there, even without credentials."""
@@ -79,12 +79,12 @@ class Context:
 
     @cached_property
     def _stored_accounts(self) -> Collection[str]:
-        with reading(self._parts.engine) as connection:
-            return self._parts.accounts.stored(connection)
+        with reading(self._dependencies.engine) as connection:
+            return self._dependencies.accounts.stored(connection)
 
     def problem_with_callback_url(self, url: str) -> str | None:
         """Return why no callback can be sent there under the settings as they are, if none can."""
-        return self._parts.callbacks.problem_with(url)
+        return self._dependencies.callbacks.problem_with(url)
 
 
 def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:

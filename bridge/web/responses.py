@@ -1,4 +1,4 @@
-"""What the bridge shows, as the OpenAPI document tells it: nothing is validated on the way out."""
+"""Response models: they describe responses in the OpenAPI document. Nothing is validated on the way out."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from pydantic.json_schema import SkipJsonSchema
 from bridge.core.watch import Outcome, State
 from bridge.web.requests import Kind
 
-# The core's enumerations, which in a client's code stand alone.
+# The core's enumerations have longer names in the document: generated clients use them without a module's name.
 _ENUMERATIONS = {
     "Order": "WatchOrder",
     "Outcome": "TaskOutcome",
@@ -18,28 +18,26 @@ _ENUMERATIONS = {
 }
 
 
-def response_name(name: str) -> str:
-    """Return a model's name as clients see it: our own has a prefix, to keep it apart from the core's."""
-    return _ENUMERATIONS.get(name) or name.removeprefix("Shown")
+def schema_name(name: str) -> str:
+    """Return the name of a model's or enumeration's schema in the OpenAPI document."""
+    return _ENUMERATIONS.get(name) or name.removesuffix("Schema")
 
 
-class Shown(BaseModel):
-    """An answer, or a part of one.
+class Output(BaseModel):
+    """Base of all models of what the bridge sends: responses, events, and parts of both.
 
-    Today it holds no other fields than these. The OpenAPI document leaves it open: a later release may add some, and
-    words to the enumerations, and no client may break of it.
+    A response has exactly the fields of its model. The OpenAPI document still allows others, because a later release
+    may add fields, and values to the enumerations, and clients must accept that.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", model_title_generator=lambda model: response_name(model.__name__)
-    )
+    model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))
 
 
-# A member that is either there, with a value, or not there at all; it is never null.
+# The type of a member that may be absent but is never null.
 Absent = SkipJsonSchema[None]
 
 
-class ShownInvalidField(Shown):
+class InvalidFieldSchema(Output):
     """What is wrong with one field."""
 
     model_config = ConfigDict(
@@ -50,7 +48,7 @@ class ShownInvalidField(Shown):
     detail: str = Field(description="What is wrong with it.")
 
 
-class ShownProblem(Shown):
+class ProblemSchema(Output):
     """Why a request was not carried out (RFC 9457)."""
 
     model_config = ConfigDict(
@@ -85,7 +83,7 @@ class ShownProblem(Shown):
     request_id: str | Absent = Field(
         default=None, description="The answer's `X-Request-Id`; not in the problems of a batch."
     )
-    errors: list[ShownInvalidField] | Absent = Field(
+    errors: list[InvalidFieldSchema] | Absent = Field(
         default=None, description="With 422 and some 409: every field at fault."
     )
     retry_after_seconds: Annotated[int, Field(ge=0)] | Absent = Field(
@@ -150,7 +148,7 @@ UNDELIVERED_EXAMPLE = EXAMPLE | {
 }
 
 
-class ShownWatch(Shown):
+class WatchSchema(Output):
     """One task followed for one callback URL, on behalf of one client."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, UNDELIVERED_EXAMPLE]})

@@ -9,7 +9,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from bridge.web.requests import Query
-from bridge.web.responses import Shown, response_name
+from bridge.web.responses import Output, schema_name
 
 Models = dict[type[BaseModel], str]
 
@@ -22,7 +22,7 @@ class _Schemas(GenerateJsonSchema):
     """
 
     def normalize_name(self, name: str) -> str:
-        return response_name(super().normalize_name(name))
+        return schema_name(super().normalize_name(name))
 
     def field_title_should_be_set(self, schema: object) -> bool:
         return False
@@ -36,7 +36,7 @@ class _Schemas(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         made = super().model_schema(schema)
-        is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Shown))
+        is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Output))
         if is_answer:
             made.pop("additionalProperties", None)
         for name, field in made.get("properties", {}).items():
@@ -76,7 +76,7 @@ def _named(value: Any, found: dict[str, Any]) -> Any:
     """Return a document in which enumerations with a title are references; they are added to `found`, by title."""
     match value:
         case {"enum": _, "title": str(title)}:
-            title = response_name(title)
+            title = schema_name(title)
             told = {name: value[name] for name in ("description", "examples") if "examples" in value}
             own = {name: inner for name, inner in value.items() if name not in told} | {"title": title}
             # The longest tells the most: a filter's has no description.

@@ -39,8 +39,8 @@ NO_ID = Problem(
 class Server:
     """What all requests share."""
 
-    parts: Dependencies
-    door: Authenticator
+    dependencies: Dependencies
+    authenticator: Authenticator
     registrar: Registrar
 
     def view(self, operation: Operation) -> Callable[..., Response]:
@@ -52,14 +52,14 @@ class Server:
         return serve
 
     def _answer(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
-        now = self.parts.clock()
+        now = self.dependencies.clock()
         caller = self._admitted(operation.access, request, now)
         if isinstance(caller, Problem):
             return caller
         g.client = caller.name or None
         if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
             return NO_ID
-        context = Context(self.parts)
+        context = Context(self.dependencies)
         # Whoever checks the bridge's health may add what keeps caches away.
         given = {} if operation.access is Access.OPEN else _given(operation, request, context)
         if isinstance(given, Problem):
@@ -70,7 +70,7 @@ class Server:
         traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
         with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
             call = Call(
-                parts=self.parts,
+                dependencies=self.dependencies,
                 registrar=self.registrar,
                 context=context,
                 caller=caller,
@@ -92,7 +92,9 @@ class Server:
     def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
         if access is Access.OPEN:
             return _NOBODY
-        caller = self.door.caller(request.headers.get("Authorization"), request.remote_addr or "", now)
+        caller = self.authenticator.caller(
+            request.headers.get("Authorization"), request.remote_addr or "", now
+        )
         if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
             return Problem(status=403, detail="Only an admin's API key may do this.")
         return caller

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Outcome
 from bridge.web.requests import Kind
-from bridge.web.responses import Absent, Shown
+from bridge.web.responses import Absent, Output
 
 TASK_EXAMPLE: dict[str, Any] = {
     "id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
@@ -66,7 +66,7 @@ ENDS = {
 }
 
 
-class ShownTaskEventData(Shown):
+class TaskEventDataSchema(Output):
     """How a task ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [TASK_EXAMPLE, FAILED_EXAMPLE]})
@@ -86,7 +86,7 @@ class ShownTaskEventData(Shown):
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")
 
 
-class ShownTaskEvent(Shown):
+class TaskEventSchema(Output):
     """A task has ended: the body of a callback."""
 
     model_config = ConfigDict(
@@ -99,10 +99,10 @@ class ShownTaskEvent(Shown):
 
     type: str = Field(description="What has happened: `import`, or the kind of task, and the outcome.")
     timestamp: datetime = Field(description="When it happened.")
-    data: ShownTaskEventData = Field(description="The task.")
+    data: TaskEventDataSchema = Field(description="The task.")
 
 
-class ShownTestEventData(Shown):
+class TestEventDataSchema(Output):
     """Who asked for the test."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [TEST_EXAMPLE]})
@@ -110,7 +110,7 @@ class ShownTestEventData(Shown):
     client: str = Field(description="The client.")
 
 
-class ShownTestEvent(Shown):
+class TestEventSchema(Output):
     """A test: it says nothing of any task."""
 
     model_config = ConfigDict(
@@ -121,7 +121,7 @@ class ShownTestEvent(Shown):
 
     type: str = Field(description="`bridge.test`.")
     timestamp: datetime = Field(description="When it was sent.")
-    data: ShownTestEventData = Field(description="Who asked for it.")
+    data: TestEventDataSchema = Field(description="Who asked for it.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +142,7 @@ def _of_tasks() -> list[Webhook]:
         Webhook(
             event=f"{prefix}.{outcome}",
             summary=f"A task of the kind {' or '.join(names)} {ENDS[outcome]}.",
-            model=ShownTaskEvent,
+            model=TaskEventSchema,
             example=_example(f"{prefix}.{outcome}", names[0], outcome),
         )
         for prefix, names in kinds.items()
@@ -163,7 +163,7 @@ WEBHOOKS = [
     Webhook(
         event="bridge.test",
         summary="Somebody tries the callback out, by `POST /v1/test-callback`.",
-        model=ShownTestEvent,
+        model=TestEventSchema,
         example={"type": "bridge.test", "timestamp": TASK_EXAMPLE["ended_at"], "data": TEST_EXAMPLE},
     ),
 ]

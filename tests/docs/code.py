@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from bridge.commands import arguments
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES
-from bridge.web.responses import ShownProblem, response_name
+from bridge.web.responses import ProblemSchema, schema_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
 
@@ -59,11 +59,11 @@ def _leaves(parser: argparse.ArgumentParser, path: str = "") -> Iterator[str]:
 
 def models() -> dict[str, type[BaseModel]]:
     """Return the models that the OpenAPI document is made from, by the names that it has for them."""
-    every: list[type[BaseModel]] = [ShownProblem]
+    every: list[type[BaseModel]] = [ProblemSchema]
     for operation in (operation for resource in RESOURCES for operation in resource.operations):
         every += [operation.body] if operation.body else []
-        every += [answered.model for answered in operation.answers.values()]
-    return {response_name(model.__name__): model for model in every}
+        every += [answered.model for answered in operation.responses.values()]
+    return {schema_name(model.__name__): model for model in every}
 
 
 def texts() -> str:

@@ -25,7 +25,7 @@ from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.problems import CAUSES
-from bridge.web.responses import ShownProblem
+from bridge.web.responses import ProblemSchema
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
@@ -90,7 +90,7 @@ class Caller:
 class Api:
     """The application, and what a test needs to set its scene."""
 
-    parts: web.Dependencies
+    dependencies: web.Dependencies
     app: Flask
     clock: Clock
 
@@ -107,21 +107,23 @@ class Api:
         return Caller(app=self.app, key=self.new_client(name, admin=admin).api_key)
 
     def new_client(self, name: str = "cms", *, admin: bool = False) -> clients.NewClient:
-        made = clients.add(self.parts.engine, self.parts.cipher, name, admin=admin, now=self.clock())
+        made = clients.add(
+            self.dependencies.engine, self.dependencies.cipher, name, admin=admin, now=self.clock()
+        )
         assert isinstance(made, clients.NewClient)
         return made
 
     def add_account(self, name: str) -> None:
         change = AccountChange(credentials=Credentials(access_token="pat-test"))
-        with self.parts.engine.begin() as connection:
-            self.parts.accounts.put(connection, name, change, self.clock())
+        with self.dependencies.engine.begin() as connection:
+            self.dependencies.accounts.put(connection, name, change, self.clock())
 
     def change(self, watch_id: str, **columns: Any) -> None:
         """Make a row what it could have become."""
         self.execute(update(watches).where(watches.c.id == watch_id).values(**columns))
 
     def execute(self, statement: Any) -> None:
-        with self.parts.engine.begin() as connection:
+        with self.dependencies.engine.begin() as connection:
             connection.execute(statement)
 
     def insert(self, table: Any, **row: Any) -> None:
@@ -141,7 +143,7 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
     assert response.content_type == "application/problem+json"
     told = members(response)
     assert told.keys() >= {"type", "title", "status", "detail", "request_id"}
-    assert told.keys() <= ShownProblem.model_fields.keys()
+    assert told.keys() <= ProblemSchema.model_fields.keys()
     assert told.pop("request_id") == response.headers["X-Request-Id"]
     wait = response.headers.get("Retry-After")
     assert told.get("retry_after_seconds") == (wait and int(wait))
@@ -157,8 +159,8 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 
 
 @contextmanager
-def serving(database_url: str, **parts: Any) -> Iterator[Api]:
-    """The API on a migrated database, with `parts` that differ from the usual ones."""
+def serving(database_url: str, **dependencies: Any) -> Iterator[Api]:
+    """The API on a migrated database, with `dependencies` that differ from the usual ones."""
     engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
     accounts, callbacks, counters = Accounts(_environment(), cipher), a_sender(), Counters()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
@@ -183,9 +185,9 @@ def serving(database_url: str, **parts: Any) -> Iterator[Api]:
         "admin_key": ADMIN_KEY,
         "public_url": None,
     }
-    made = web.Dependencies(**usual | parts)
+    made = web.Dependencies(**usual | dependencies)
     try:
-        yield Api(parts=made, app=web.create_app(made), clock=clock)
+        yield Api(dependencies=made, app=web.create_app(made), clock=clock)
     finally:
         callbacks.close()
         transport.close()

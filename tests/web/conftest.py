@@ -35,7 +35,7 @@ def emptied_postgres_url(web_postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Makes the API on a database of each kind in turn, with parts that the test chooses."""
+    """Makes the API on a database of each kind in turn, with dependencies that the test chooses."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "emptied_postgres_url"}[request.param]
     yield from _serve(request.getfixturevalue(fixture))
 
@@ -100,7 +100,7 @@ def port(web: Web) -> int:
 def _serve(url: str) -> Iterator[Serve]:
     with ExitStack() as stack:
 
-        def make(**parts: Any) -> Api:
-            return stack.enter_context(serving(url, **parts))
+        def make(**dependencies: Any) -> Api:
+            return stack.enter_context(serving(url, **dependencies))
 
         yield make

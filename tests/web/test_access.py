@@ -40,7 +40,7 @@ def call(caller: Caller, operation: Operation, watch_id: str = "wat_unknown") ->
 @pytest.mark.parametrize("operation", OPEN, ids=name_of)
 def test_an_open_operation_needs_no_key(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.nobody, Caller(app=sqlite_api.app, key="wrong")):
-        assert call(caller, operation).status_code in operation.answers
+        assert call(caller, operation).status_code in operation.responses
 
 
 @pytest.mark.parametrize("operation", CLOSED, ids=name_of)
@@ -73,13 +73,13 @@ def test_what_is_for_admins_is_refused_to_a_clients_key(refused: Caller, operati
 @pytest.mark.parametrize("operation", FOR_ADMINS, ids=name_of)
 def test_what_is_for_admins_is_open_to_both_kinds_of_admin(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.admin, sqlite_api.client("ops", admin=True)):
-        assert call(caller, operation).status_code in {*operation.answers, *operation.problems, 404}
+        assert call(caller, operation).status_code in {*operation.responses, *operation.problems, 404}
 
 
 @pytest.mark.parametrize("operation", FOR_CLIENTS, ids=name_of)
 def test_what_is_for_clients_is_open_to_clients_and_admins(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.admin, sqlite_api.client("cms")):
-        assert call(caller, operation).status_code in {*operation.answers, *operation.problems, 404}
+        assert call(caller, operation).status_code in {*operation.responses, *operation.problems, 404}
 
 
 @pytest.mark.parametrize("operation", OF_WATCHES, ids=name_of)
@@ -89,7 +89,7 @@ def test_another_clients_watch_is_not_found_whatever_is_asked(api: Api, operatio
         api.change(watch_id, state="delivered", due_at=None)
     other = api.client("other")
     problem(call(other, operation, watch_id), 404)
-    assert call(api.admin, operation, watch_id).status_code in operation.answers
+    assert call(api.admin, operation, watch_id).status_code in operation.responses
 
 
 def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sqlite_api: Api) -> None:
@@ -169,18 +169,20 @@ def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite
 def test_a_key_that_another_process_has_revoked_registers_nothing_more(api: Api) -> None:
     client = api.client("cms")
     client.registers("before")
-    revoked = clients.revoke(api.parts.engine, "cms", now=api.clock())
+    revoked = clients.revoke(api.dependencies.engine, "cms", now=api.clock())
     assert not isinstance(revoked, clients.ClientUnchanged)
     problem(client.post("/v1/watches", {"task_id": "after", "callback_url": URL}), 401)
     assert [w["task_id"] for w in members(api.admin.get("/v1/watches"))["watches"]] == ["before"]
 
 
 def revoke(api: Api, name: str) -> None:
-    assert not isinstance(clients.revoke(api.parts.engine, name, now=api.clock()), clients.ClientUnchanged)
+    assert not isinstance(
+        clients.revoke(api.dependencies.engine, name, now=api.clock()), clients.ClientUnchanged
+    )
 
 
 def rotate(api: Api, name: str) -> None:
-    assert isinstance(clients.rotate_key(api.parts.engine, name), str)
+    assert isinstance(clients.rotate_key(api.dependencies.engine, name), str)
 
 
 @pytest.mark.parametrize("take_away", [revoke, rotate])
@@ -226,21 +228,21 @@ def test_no_read_waits_for_the_writer_of_a_sqlite_database(sqlite_api: Api, oper
     callers = [sqlite_api.admin, *(sqlite_api.client(f"ops-{number}", admin=True) for number in range(3))]
     reader, begun = threading.get_ident(), []
 
-    @event.listens_for(sqlite_api.parts.engine, "before_cursor_execute")
+    @event.listens_for(sqlite_api.dependencies.engine, "before_cursor_execute")
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("BEGIN") and threading.get_ident() == reader:
             begun.append(statement)
 
     with another_writer(sqlite_api):
         for caller in callers:
-            assert call(caller, operation).status_code in {*operation.answers, *operation.problems}
+            assert call(caller, operation).status_code in {*operation.responses, *operation.problems}
     assert set(begun) <= {"BEGIN"}
 
 
 @contextmanager
 def another_writer(api: Api) -> Iterator[None]:
     """Hold the lock that every writer of a SQLite database needs."""
-    path = api.parts.engine.url.database
+    path = api.dependencies.engine.url.database
     assert path is not None
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")

@@ -203,7 +203,7 @@ def test_numbers_in_metadata_come_back_as_they_were_written(api: Api, number: st
         headers={"Content-Type": "application/json"},
     )
     assert f'"status": 200, "watch": {first.text}' in batch.text
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         watch = store.get(connection, members(first)["id"])
     assert watch is not None
     assert shown in payload(end(watch, Outcome.COMPLETED, None, now=api.clock()), None).decode()

@@ -47,7 +47,7 @@ def test_each_watch_is_changed_as_if_it_were_redelivered_alone(api: Api) -> None
     client.post(f"/v1/watches/{alone}/redeliver")
     client.post(PATH, {"task_id": "one-of-many"})
     kept = [c for c in watches.c if c.name not in ("id", "task_id", "due_at", "registration_key")]
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         rows = connection.execute(select(*kept).order_by(watches.c.id)).all()
         due = connection.execute(select(func.count()).where(watches.c.due_at > START)).scalar_one()
     assert due == 2

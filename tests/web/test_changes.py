@@ -56,7 +56,7 @@ def test_a_claimed_watch_can_be_withdrawn_and_its_worker_loses_it(api: Api) -> N
 
 
 def claimant(api: Api, path: str) -> str | None:
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         found = select(watches.c.claimed_by).where(watches.c.id == path.rpartition("/")[2])
         name: str | None = connection.execute(found).scalar_one()
     return name

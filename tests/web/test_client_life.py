@@ -17,8 +17,8 @@ def rotate(
     api: Api, name: str = "cms", *, seconds: float = 0, overlap: float = 60, secret: str | None = None
 ) -> str:
     new = clients.rotate_secret(
-        api.parts.engine,
-        api.parts.cipher,
+        api.dependencies.engine,
+        api.dependencies.cipher,
         name,
         overlap_seconds=overlap,
         now=START + timedelta(seconds=seconds),
@@ -29,14 +29,14 @@ def rotate(
 
 
 def valid_secrets(api: Api, name: str = "cms", *, seconds: float = 0) -> list[str]:
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         tokens = store.secrets_of(connection, [name], START + timedelta(seconds=seconds)).get(name, [])
-    return [api.parts.cipher.decrypt(token) for token in tokens]
+    return [api.dependencies.cipher.decrypt(token) for token in tokens]
 
 
 def test_keys_are_kept_as_hashes_and_secrets_encrypted(api: Api) -> None:
     made = api.new_client()
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         tokens = connection.scalars(select(signing_secrets.c.secret)).all()
         found = store.by_key(connection, made.api_key)
         assert store.by_key(connection, "hib_unknown") is None
@@ -60,8 +60,10 @@ def test_a_name_with_dots_is_called_by_its_path(sqlite_api: Api, name: str) -> N
 
 
 def test_of_many_who_want_one_name_at_once_one_gets_it(api: Api) -> None:
-    parts = api.parts
-    made = at_once(8, lambda _: clients.add(parts.engine, parts.cipher, "cms", admin=False, now=START))
+    dependencies = api.dependencies
+    made = at_once(
+        8, lambda _: clients.add(dependencies.engine, dependencies.cipher, "cms", admin=False, now=START)
+    )
     assert [type(result) for result in made].count(clients.NewClient) == 1
     assert len(valid_secrets(api)) == 1
 
@@ -85,7 +87,7 @@ def test_secrets_that_are_over_are_forgotten(api: Api) -> None:
     api.new_client()
     for seconds in range(0, 500, 100):
         rotate(api, seconds=seconds, overlap=60)
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         assert len(connection.scalars(select(signing_secrets.c.id)).all()) == 2
 
 
@@ -104,9 +106,9 @@ def test_a_secret_may_be_the_operators_own(api: Api) -> None:
 
 @pytest.mark.parametrize("secret", ["whsec_short", "whsec_!!!", "ü", "whsec_" + "A" * 400])
 def test_a_secret_that_could_not_sign_is_refused(sqlite_api: Api, secret: str) -> None:
-    made, parts = sqlite_api.new_client(), sqlite_api.parts
+    made, dependencies = sqlite_api.new_client(), sqlite_api.dependencies
     refused = clients.rotate_secret(
-        parts.engine, parts.cipher, "cms", overlap_seconds=60, now=START, secret=secret
+        dependencies.engine, dependencies.cipher, "cms", overlap_seconds=60, now=START, secret=secret
     )
     assert isinstance(refused, clients.ClientUnchanged)
     assert valid_secrets(sqlite_api) == [made.signing_secret]
@@ -114,17 +116,17 @@ def test_a_secret_that_could_not_sign_is_refused(sqlite_api: Api, secret: str) -
 
 def test_a_new_key_replaces_the_old_one_at_once(api: Api) -> None:
     old = api.new_client().api_key
-    new = clients.rotate_key(api.parts.engine, "cms")
+    new = clients.rotate_key(api.dependencies.engine, "cms")
     assert isinstance(new, str)
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         assert store.by_key(connection, old) is None
         assert store.by_key(connection, new)
-    [client] = clients.every(api.parts.engine)
+    [client] = clients.every(api.dependencies.engine)
     assert client.key_prefix == new[:10]
 
 
 def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) -> None:
-    engine, cipher = api.parts.engine, api.parts.cipher
+    engine, cipher = api.dependencies.engine, api.dependencies.cipher
     api.new_client("gone")
     revoked = clients.revoke(engine, "gone", now=START)
     assert isinstance(revoked, store.Client)
@@ -140,7 +142,7 @@ def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) ->
 
 
 def test_the_admin_of_the_environment_is_made_once_and_may_get_a_key_of_its_own(api: Api) -> None:
-    engine, cipher = api.parts.engine, api.parts.cipher
+    engine, cipher = api.dependencies.engine, api.dependencies.cipher
     at_once(4, lambda _: clients.ensure_admin(engine, cipher, now=START))
     assert len(valid_secrets(api, "admin")) == 1
     key = clients.rotate_key(engine, "admin")

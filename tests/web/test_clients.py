@@ -162,9 +162,9 @@ def test_a_client_gets_a_new_secret_and_both_sign_while_the_overlap_runs(api: Ap
 
 def signing_secrets(api: Api, client: str, seconds: float) -> list[str]:
     """The secrets that sign a client's callbacks so many seconds from now, newest first."""
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         found = store.secrets_of(connection, [client], api.clock() + timedelta(seconds=seconds))
-    return [api.parts.cipher.decrypt(token) for token in found[client]]
+    return [api.dependencies.cipher.decrypt(token) for token in found[client]]
 
 
 def test_an_admin_gives_a_client_a_new_key_and_a_new_secret(api: Api) -> None:

@@ -19,7 +19,7 @@ def test_a_fault_of_ours_is_a_clean_problem_and_a_log_line(sqlite_api: Api, logg
     def broken(_: object) -> NoReturn:
         raise ZeroDivisionError
 
-    sqlite_api.parts.accounts.every = broken  # type: ignore[assignment, method-assign]
+    sqlite_api.dependencies.accounts.every = broken  # type: ignore[assignment, method-assign]
     told = problem(sqlite_api.admin.get("/v1/accounts"), 500)
     assert told["detail"] == "The bridge failed; its log says why."
     [line] = [entry for entry in logged.entries if entry["event"] == "request_failed"]
@@ -31,7 +31,7 @@ def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
 ) -> None:
     url = own_postgres_server.create_database("bridge")
     with serving(url) as api:
-        metadata.create_all(api.parts.engine)
+        metadata.create_all(api.dependencies.engine)
         client = api.client()
         client.registers("before")
         own_postgres_server.stop()
@@ -63,7 +63,7 @@ def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
 def test_a_sqlite_that_cannot_work_is_told(sqlite_api: Api, why: str, detail: str) -> None:
     client = sqlite_api.client()
 
-    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    @event.listens_for(sqlite_api.dependencies.engine, "do_execute")
     def fail(_cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("INSERT INTO watches"):
             raise sqlite3.OperationalError(why)
@@ -81,15 +81,15 @@ def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_
         client = api.client()
         client.registers(BODY["task_id"])
         contended = update(watches).where(watches.c.task_id == BODY["task_id"])
-        with rival.parts.engine.begin() as connection:
+        with rival.dependencies.engine.begin() as connection:
             key = connection.scalar(select(watches.c.registration_key))
 
-        @event.listens_for(api.parts.engine, "before_cursor_execute")
+        @event.listens_for(api.dependencies.engine, "before_cursor_execute")
         def register(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if statement.startswith("INSERT INTO watches"):
                 rival.execute(contended.values(registration_key=key))
 
-        @event.listens_for(api.parts.engine, "after_cursor_execute")
+        @event.listens_for(api.dependencies.engine, "after_cursor_execute")
         def withdraw(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if statement.startswith("INSERT INTO watches"):
                 rival.execute(contended.values(registration_key=None))
@@ -99,14 +99,14 @@ def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_
         assert response.headers["Retry-After"] == "1"
         batch = client.post("/v1/watches/batch", {"watches": [BODY, BODY | {"task_id": "another"}]})
         assert [result["status"] for result in members(batch)["results"]] == [503, 201]
-        event.remove(api.parts.engine, "before_cursor_execute", register)
+        event.remove(api.dependencies.engine, "before_cursor_execute", register)
         client.registers(BODY["task_id"])
 
 
 def test_a_key_still_works_where_nothing_can_be_written(sqlite_api: Api) -> None:
     client = sqlite_api.client()
 
-    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    @event.listens_for(sqlite_api.dependencies.engine, "do_execute")
     def fail(_cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("UPDATE clients"):
             raise sqlite3.OperationalError("attempt to write a readonly database")

@@ -52,7 +52,7 @@ def test_the_process_lives_whatever_the_database_does(tmp_path: Path) -> None:
     ],
 )
 def test_a_database_that_cannot_work_is_told_as_what_it_is(sqlite_api: Api, why: str, told: str) -> None:
-    @event.listens_for(sqlite_api.parts.engine, "do_execute")
+    @event.listens_for(sqlite_api.dependencies.engine, "do_execute")
     def fail(*_: Any) -> None:
         raise sqlite3.OperationalError(why)
 

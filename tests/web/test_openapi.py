@@ -50,7 +50,7 @@ def test_an_operation_tells_who_may_call_it_and_what_it_answers(
     assert described["security"] == ([] if is_open else [{"apiKey": []}])
     assert described["summary"].endswith(".")
     statuses = set(described["responses"])
-    assert {str(status) for status in operation.answers} <= statuses
+    assert {str(status) for status in operation.responses} <= statuses
     assert {"400", "500"} <= statuses
     assert is_open or {"401", "422", "429", "503"} <= statuses
     is_for_admins = operation.access is Access.ADMIN

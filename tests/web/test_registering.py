@@ -11,7 +11,7 @@ from bridge import web
 from bridge.db.tables import answers, watches
 from bridge.steps.register import Registration
 from bridge.web.registration_limits import Registrar
-from bridge.web.responses import ShownWatch
+from bridge.web.responses import WatchSchema
 from tests.senders import a_sender
 from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
@@ -25,7 +25,7 @@ def test_a_registration_is_answered_with_the_watch_and_where_it_is(api: Api) -> 
     watch = members(response)
     assert response.status_code == 201
     assert response.headers["Location"] == f"/v1/watches/{watch['id']}"
-    assert list(watch) == list(ShownWatch.model_fields)
+    assert list(watch) == list(WatchSchema.model_fields)
     assert (
         watch | {"state": "watching", "client": "cms", "account": "default", "kind": "file-import"} == watch
     )
@@ -316,8 +316,8 @@ def test_every_answer_to_what_opens_watches_says_how_many_more_may_be_open(serve
 
 
 def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(api: Api) -> None:
-    engine = api.parts.engine
-    registrar = Registrar(engine, 1, api.clock, api.parts.counters)
+    engine = api.dependencies.engine
+    registrar = Registrar(engine, 1, api.clock, api.dependencies.counters)
     api.client("cms")
     new = [a_registration()]
 
@@ -346,7 +346,9 @@ def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(
     before = serve(watch_timeout_seconds=3600)
     client = before.client()
     watch = members(client.post("/v1/watches", BODY))
-    after = Caller(app=web.create_app(replace(before.parts, watch_timeout_seconds=7200)), key=client.key)
+    after = Caller(
+        app=web.create_app(replace(before.dependencies, watch_timeout_seconds=7200)), key=client.key
+    )
     again = after.post("/v1/watches", BODY)
     assert (again.status_code, members(again)["deadline_at"]) == (200, watch["deadline_at"])
     assert after.post("/v1/watches", BODY | {"timeout_seconds": 3600}).status_code == 200
@@ -381,5 +383,5 @@ def test_the_admin_key_registers_for_a_client_named_admin_that_can_be_called_bac
 
 def test_a_problem_leaves_nothing_behind(api: Api) -> None:
     api.client().post("/v1/watches", BODY | {"task_id": ""})
-    with api.parts.engine.begin() as connection:
+    with api.dependencies.engine.begin() as connection:
         assert connection.execute(select(func.count()).select_from(watches)).scalar_one() == 0

@@ -61,7 +61,7 @@ def test_while_a_rotation_overlaps_both_secrets_sign(serve: Serve) -> None:
     api = serve(clock=real_time)
     made = api.new_client("cms")
     new = clients.rotate_secret(
-        api.parts.engine, api.parts.cipher, "cms", overlap_seconds=60, now=real_time()
+        api.dependencies.engine, api.dependencies.cipher, "cms", overlap_seconds=60, now=real_time()
     )
     assert isinstance(new, str)
     with Receiver(answering(OK)) as receiver:
@@ -128,7 +128,7 @@ def test_a_test_has_nothing_but_its_url(refused: Caller, body: dict[str, Any], p
 def test_a_secret_that_cannot_be_read_is_told_with_what_the_operator_must_do(serve: Serve) -> None:
     api = serve()
     client = api.client("cms")
-    changed = replace(api.parts, cipher=Cipher([Fernet.generate_key().decode()]))
+    changed = replace(api.dependencies, cipher=Cipher([Fernet.generate_key().decode()]))
     with Receiver(answering(OK)) as receiver:
         trial = {"callback_url": receiver.url()}
         for _ in range(3):  # more than may be on their way at a time

@@ -19,7 +19,7 @@ STATIC_SECONDS = 300
 def add_admin(app: Flask, server: Server) -> None:
     """Add the page. `server` is what it shares with the API."""
     app.extensions[EXTENSION] = server
-    session.add_sessions(app, server.parts.cipher)
+    session.add_sessions(app, server.dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS
     # The API has no cookies to forge a request with: the blueprint alone checks its forms.
     app.config |= {"WTF_CSRF_CHECK_DEFAULT": False, "WTF_CSRF_TIME_LIMIT": None}

@@ -84,10 +84,10 @@ def remove(name: str) -> Response:
 
 
 def _list(problem: Problem | None = None) -> Response:
-    parts, now = call().parts, call().now
-    every = accounts.every(parts.engine, parts.accounts, now=now)
-    with reading(parts.engine) as connection:
-        figures = {each.name: each for each in of_accounts(connection, parts.accounts, now)}
+    dependencies, now = call().dependencies, call().now
+    every = accounts.every(dependencies.engine, dependencies.accounts, now=now)
+    with reading(dependencies.engine) as connection:
+        figures = {each.name: each for each in of_accounts(connection, dependencies.accounts, now)}
         detections = detections_today(connection, now)
     return page(
         "admin/accounts.html",
@@ -102,7 +102,7 @@ def _list(problem: Problem | None = None) -> Response:
             for each in every
             if each.account.name in figures
         ],
-        defaults=parts.accounts.defaults,
+        defaults=dependencies.accounts.defaults,
         most_errors_share=MOST_ERRORS_SHARE,
         given=request.form,
         problem=problem,

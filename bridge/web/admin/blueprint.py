@@ -40,13 +40,19 @@ def server() -> Server:
 
 def call() -> Call:
     """Return this request as the API's operations see one: sent by the admin who is signed in."""
-    parts = server().parts
-    return Call(parts=parts, registrar=server().registrar, context=Context(parts), caller=g.caller, now=g.now)
+    dependencies = server().dependencies
+    return Call(
+        dependencies=dependencies,
+        registrar=server().registrar,
+        context=Context(dependencies),
+        caller=g.caller,
+        now=g.now,
+    )
 
 
 @admin.before_request
 def _admit() -> BaseResponse | None:
-    g.now = server().parts.clock()
+    g.now = server().dependencies.clock()
     cast("CSRFProtect", current_app.extensions["csrf"]).protect()
     if request.endpoint in ("admin.sign_in", "admin.begin_session"):
         return None

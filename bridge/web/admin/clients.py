@@ -70,7 +70,7 @@ def _list(problem: Problem | None = None) -> Response:
     return page(
         "admin/clients.html",
         problem.status if problem else 200,
-        clients=clients.every(call().parts.engine),
+        clients=clients.every(call().dependencies.engine),
         given=request.form,
         problem=problem,
     )

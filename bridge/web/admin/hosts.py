@@ -45,7 +45,7 @@ def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> Trouble
 @admin.get("/hosts")
 def list_hosts() -> Response:
     """Show the hosts in trouble."""
-    with reading(call().parts.engine) as connection:
+    with reading(call().dependencies.engine) as connection:
         return page("admin/hosts.html", hosts=troubled(connection, most=MOST_HOSTS), most=MOST_HOSTS)
 
 
@@ -53,7 +53,7 @@ def list_hosts() -> Response:
 def probe_host() -> Response:
     """Send one of the callbacks that wait for a host now."""
     host = request.form.get("host", "")
-    with call().parts.engine.begin() as connection:
+    with call().dependencies.engine.begin() as connection:
         # Hosts are locked before watches, as everywhere.
         breakers.end_pause(connection, host, call().now)
         watch_id = watches.bring_forward(connection, host, call().now)

@@ -20,7 +20,7 @@ from bridge.web.admin.blueprint import admin, call, page
 def overview() -> Response:
     """Show the overview."""
     now = call().now
-    with reading(call().parts.engine) as connection:
+    with reading(call().dependencies.engine) as connection:
         needs = attention.read(connection, now)
         return page(
             "admin/overview.html",

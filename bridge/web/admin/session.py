@@ -57,7 +57,7 @@ def begin(server: Server, api_key: str) -> None:
     """Sign in with a key that is an admin's; what the session held before is forgotten."""
     session.clear()
     session.permanent = True
-    session[_KEY] = server.parts.cipher.encrypt(api_key)
+    session[_KEY] = server.dependencies.cipher.encrypt(api_key)
 
 
 def end() -> None:
@@ -71,7 +71,7 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
     if sealed is None:
         return _SIGNED_OUT
     try:
-        key = server.parts.cipher.decrypt(sealed)
+        key = server.dependencies.cipher.decrypt(sealed)
     except WrongSecretKey:
         session.clear()
         return _SIGNED_OUT
@@ -83,7 +83,7 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
 
 def admin_with(server: Server, api_key: str, now: datetime) -> Caller | Problem:
     """Return the admin with this key; a wrong one counts as in a request to the API."""
-    known = server.door.caller(f"Bearer {api_key}", request.remote_addr or "", now)
+    known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
     return known

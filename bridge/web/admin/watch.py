@@ -51,7 +51,7 @@ class Callback:
 @admin.get("/watches/<watch_id:watch_id>")
 def show_watch(watch_id: str) -> Response:
     """Show a watch."""
-    with reading(call().parts.engine) as connection:
+    with reading(call().dependencies.engine) as connection:
         watch = watches.get(connection, watch_id)
         if watch is None:
             abort(404)
@@ -157,11 +157,11 @@ def _to_come(watch: Watch) -> Step | None:
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
     """Return the callback of an ended watch as of now, or why it cannot be signed."""
-    parts, now = call().parts, call().now
+    dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
     body = payload(watch, hubspot)
     try:
-        secrets = [parts.cipher.decrypt(token) for token in tokens]
+        secrets = [dependencies.cipher.decrypt(token) for token in tokens]
         headers = signed_headers(watch.id, body, secrets=secrets, at=now, traceparent=watch.traceparent)
     except WrongSecretKey:
         return UNREADABLE.format(watch.client)

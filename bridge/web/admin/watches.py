@@ -41,7 +41,7 @@ def list_watches() -> Response:
     filters = query.filters(call().caller)
     if isinstance(filters, Problem):
         return show(filters)
-    with reading(call().parts.engine) as connection:
+    with reading(call().dependencies.engine) as connection:
         found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
     return page(
         "admin/watches.html",
@@ -80,7 +80,7 @@ def search() -> Response:
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))
-    with reading(call().parts.engine) as connection:
+    with reading(call().dependencies.engine) as connection:
         if WATCH_ID.fullmatch(text) and watches.get(connection, text):
             return redirect(url_for("admin.show_watch", watch_id=text))
         by_task = pages.page(
@@ -102,7 +102,7 @@ def count_redelivery() -> Response:
     filters = body if isinstance(body, Problem) else body.filters(call().caller)
     if isinstance(filters, Problem):
         return show(filters)
-    count, is_all = changes.count_some_redeliverable(call().parts.engine, filters)
+    count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
     settled = " or ".join(sorted(SETTLED))
     return page(
         "admin/redeliver.html", filters=_filters(_given()), count=count, is_all=is_all, settled=settled

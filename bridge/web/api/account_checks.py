@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from bridge.steps.check_account import check
-from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem, not_found
-from bridge.web.responses import Shown
+from bridge.web.responses import Output
 
 resource = Resource("Accounts")
 
@@ -21,7 +21,7 @@ QUOTA_EXAMPLE: dict[str, Any] = {
 }
 
 
-class ShownQuotaLeft(Shown):
+class QuotaLeftSchema(Output):
     """What HubSpot says is left of the account's requests; null where it says nothing."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [QUOTA_EXAMPLE]})
@@ -32,7 +32,7 @@ class ShownQuotaLeft(Shown):
     daily_remaining: int | None = Field(description="What is left of it today.", ge=0)
 
 
-class ShownAccountCheck(Shown):
+class AccountCheckSchema(Output):
     """Whether HubSpot takes an account's credentials."""
 
     model_config = ConfigDict(
@@ -54,7 +54,7 @@ class ShownAccountCheck(Shown):
     status_code: int | None = Field(
         description="Null when HubSpot was not asked, or did not answer.", ge=100, le=999
     )
-    quota: ShownQuotaLeft | None = Field(description="What HubSpot says is left of the quota.")
+    quota: QuotaLeftSchema | None = Field(description="What HubSpot says is left of the quota.")
     clock_ahead_seconds: float | None = Field(
         description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
     )
@@ -63,7 +63,7 @@ class ShownAccountCheck(Shown):
 @resource.operation(
     "POST /v1/accounts/{name}/check",
     access=Access.ADMIN,
-    answers={200: Answered(what="What HubSpot said, good or bad.", model=ShownAccountCheck)},
+    responses={200: ResponseSpec(description="What HubSpot said, good or bad.", model=AccountCheckSchema)},
     problems=(404,),
 )
 def check_account(call: Call, name: str) -> Reply | Problem:
@@ -72,5 +72,5 @@ def check_account(call: Call, name: str) -> Reply | Problem:
     It is one harmless request, and counts in the quota. It is made even while the account is paused, and pauses
     nothing itself; after a success the next poll is tried at once.
     """
-    found = check(call.parts.hubspot_calls, name)
+    found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

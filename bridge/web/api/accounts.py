@@ -13,10 +13,10 @@ from bridge.core.kinds import API_VERSION, api_version
 from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.steps import accounts
-from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.requests import Body
-from bridge.web.responses import Shown
+from bridge.web.responses import Output
 
 log = structlog.get_logger()
 
@@ -158,7 +158,7 @@ PAUSED_EXAMPLE = EXAMPLE | {
 }
 
 
-class ShownAccount(Shown):
+class AccountSchema(Output):
     """A HubSpot account, without its secrets."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PAUSED_EXAMPLE]})
@@ -174,34 +174,34 @@ class ShownAccount(Shown):
     paused_reason: str | None = Field(description="Why it does not now.")
 
 
-class ShownAccountList(Shown):
+class AccountListSchema(Output):
     """All accounts, by name."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"accounts": [EXAMPLE]}]})
 
-    accounts: list[ShownAccount] = Field(description="All of them.")
+    accounts: list[AccountSchema] = Field(description="All of them.")
 
 
 @resource.operation(
     "GET /v1/accounts",
     access=Access.ADMIN,
-    answers={200: Answered(what="All accounts.", model=ShownAccountList)},
+    responses={200: ResponseSpec(description="All accounts.", model=AccountListSchema)},
 )
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
-    every = accounts.every(call.parts.engine, call.parts.accounts, now=call.now)
+    every = accounts.every(call.dependencies.engine, call.dependencies.accounts, now=call.now)
     return reply({"accounts": [accounts.public(standing) for standing in every]})
 
 
 @resource.operation(
     "GET /v1/accounts/{name}",
     access=Access.ADMIN,
-    answers={200: Answered(what="The account.", model=ShownAccount)},
+    responses={200: ResponseSpec(description="The account.", model=AccountSchema)},
     problems=(404,),
 )
 def show_account(call: Call, name: str) -> Reply | Problem:
     """Show a HubSpot account."""
-    every = accounts.every(call.parts.engine, call.parts.accounts, now=call.now)
+    every = accounts.every(call.dependencies.engine, call.dependencies.accounts, now=call.now)
     found = next((each for each in every if each.account.name == name), None)
     return reply(accounts.public(found)) if found else not_found("account")
 
@@ -210,9 +210,9 @@ def show_account(call: Call, name: str) -> Reply | Problem:
     "PUT /v1/accounts/{name}",
     access=Access.ADMIN,
     body=AccountSettings,
-    answers={
-        200: Answered(what="The account, changed.", model=ShownAccount),
-        201: Answered(what="The account, new.", model=ShownAccount),
+    responses={
+        200: ResponseSpec(description="The account, changed.", model=AccountSchema),
+        201: ResponseSpec(description="The account, new.", model=AccountSchema),
     },
 )
 def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
@@ -220,8 +220,10 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
 
     The whole of it is replaced. An account that was paused is tried again at once.
     """
-    parts = call.parts
-    standing, new = accounts.put(parts.engine, parts.accounts, name, body.change(), now=call.now)
+    dependencies = call.dependencies
+    standing, new = accounts.put(
+        dependencies.engine, dependencies.accounts, name, body.change(), now=call.now
+    )
     log.info("account_set", account=name, auth=standing.account.credentials.scheme, by=call.caller.name)
     return reply(accounts.public(standing), status=201 if new else 200)
 
@@ -229,7 +231,7 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
 @resource.operation(
     "DELETE /v1/accounts/{name}",
     access=Access.ADMIN,
-    answers={200: Answered(what="The account, as it was.", model=ShownAccount)},
+    responses={200: ResponseSpec(description="The account, as it was.", model=AccountSchema)},
     problems=(404, 409),
 )
 def remove_account(call: Call, name: str) -> Reply | Problem:
@@ -238,7 +240,7 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
     While some task in it is being watched, this is a 409: withdraw the watches first. `default` can always be
     removed: what the environment says of it holds again.
     """
-    removed = accounts.remove(call.parts.engine, call.parts.accounts, name, now=call.now)
+    removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):
         if not removed.known:
             return Problem(status=404, detail=removed.reason)

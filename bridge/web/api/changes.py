@@ -10,10 +10,10 @@ from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.registrations import no_room
-from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.requests import Body
-from bridge.web.responses import Shown, ShownWatch
+from bridge.web.responses import Output, WatchSchema
 
 resource = Resource("Watches")
 
@@ -37,7 +37,7 @@ class BulkRedelivery(FilterFields, Body):
         return [Fault(pointer="", detail="must have at least one filter")]
 
 
-class ShownWatchCount(Shown):
+class WatchCountSchema(Output):
     """How many watches."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"count": 17}]})
@@ -47,7 +47,7 @@ class ShownWatchCount(Shown):
 
 @resource.operation(
     "DELETE /v1/watches/{watch_id}",
-    answers={200: Answered(what="The watch, now withdrawn.", model=ShownWatch)},
+    responses={200: ResponseSpec(description="The watch, now withdrawn.", model=WatchSchema)},
     problems=(404, 409),
 )
 def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
@@ -56,13 +56,13 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     Nothing more is asked or sent; a callback that is on its way cannot be called back. The same may be
     registered again. What is settled or withdrawn already is a 409.
     """
-    withdrawn = changes.withdraw(call.parts.engine, watch_id, client=_whose(call), now=call.now)
+    withdrawn = changes.withdraw(call.dependencies.engine, watch_id, client=_whose(call), now=call.now)
     return _told(withdrawn, status=200)
 
 
 @resource.operation(
     "POST /v1/watches/{watch_id}/redeliver",
-    answers={202: Answered(what="The watch, delivering again.", model=ShownWatch)},
+    responses={202: ResponseSpec(description="The watch, delivering again.", model=WatchSchema)},
     problems=(404, 409, 429),
     opens_watches=True,
 )
@@ -72,7 +72,7 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
     schedule starts anew. The watch is open again: beyond the limit of a client it is a 429, but not to an admin.
     """
-    engine, client = call.parts.engine, _whose(call)
+    engine, client = call.dependencies.engine, _whose(call)
     if full := _no_room(call, 1):
         refused = changes.problem_with_redelivery(engine, watch_id, client=client, now=call.now)
         return _problem(refused) if refused else full
@@ -84,7 +84,7 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "POST /v1/watches/{watch_id}/recheck",
-    answers={202: Answered(what="The watch, due now.", model=ShownWatch)},
+    responses={202: ResponseSpec(description="The watch, due now.", model=WatchSchema)},
     problems=(404, 409),
 )
 def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
@@ -92,16 +92,16 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
 
     Only while it is `watching`.
     """
-    rechecked = changes.recheck(call.parts.engine, watch_id, client=_whose(call), now=call.now)
+    rechecked = changes.recheck(call.dependencies.engine, watch_id, client=_whose(call), now=call.now)
     return _told(rechecked, status=202)
 
 
 @resource.operation(
     "POST /v1/watches/redeliver",
     body=BulkRedelivery,
-    answers={
-        202: Answered(what="How many are being delivered again.", model=ShownWatchCount),
-        200: Answered(what="With `dry_run`: how many would be.", model=ShownWatchCount),
+    responses={
+        202: ResponseSpec(description="How many are being delivered again.", model=WatchCountSchema),
+        200: ResponseSpec(description="With `dry_run`: how many would be.", model=WatchCountSchema),
     },
     problems=(403, 429),
     opens_watches=True,
@@ -113,7 +113,7 @@ def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
     clients' watches. At least one filter must be given: nobody redelivers everything by a slip. When a client
     may not have so many more watches open, none is redelivered, and it is a 429.
     """
-    engine, filters = call.parts.engine, body.filters(call.caller)
+    engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
     if body.dry_run:

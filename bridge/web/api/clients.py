@@ -8,10 +8,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from bridge.core import words
 from bridge.steps import clients
-from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
+from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.requests import Body, Name
-from bridge.web.responses import Shown
+from bridge.web.responses import Output
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ CLIENT_EXAMPLE: dict[str, Any] = {
 REVOKED_EXAMPLE = CLIENT_EXAMPLE | {"name": "old-cms", "revoked_at": "2026-11-04T08:30:00.000000Z"}
 
 
-class ShownNewApiKey(Shown):
+class NewApiKeySchema(Output):
     """A client's new API key: it is shown once."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "api_key": KEY_EXAMPLE}]})
@@ -64,7 +64,7 @@ class ShownNewApiKey(Shown):
     api_key: str = Field(description="Its new API key; the one before has stopped.")
 
 
-class ShownNewSigningSecret(Shown):
+class NewSigningSecretSchema(Output):
     """A client's new signing secret: it is shown once."""
 
     model_config = ConfigDict(
@@ -75,7 +75,7 @@ class ShownNewSigningSecret(Shown):
     signing_secret: str = Field(description="What its callbacks are signed with from now on.")
 
 
-class ShownClientWithSecrets(Shown):
+class ClientWithSecretsSchema(Output):
     """A new client, with its key and secret: they are shown once."""
 
     model_config = ConfigDict(
@@ -97,7 +97,7 @@ class ShownClientWithSecrets(Shown):
     signing_secret: str = Field(description="What its callbacks are signed with.")
 
 
-class ShownClient(Shown):
+class ClientSchema(Output):
     """An application that registers watches and receives callbacks."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [CLIENT_EXAMPLE, REVOKED_EXAMPLE]})
@@ -110,30 +110,32 @@ class ShownClient(Shown):
     revoked_at: datetime | None = Field(description="When its key was revoked.")
 
 
-class ShownClientList(Shown):
+class ClientListSchema(Output):
     """All clients, by name."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"clients": [CLIENT_EXAMPLE]}]})
 
-    clients: list[ShownClient] = Field(description="All of them, the revoked ones too.")
+    clients: list[ClientSchema] = Field(description="All of them, the revoked ones too.")
 
 
 @resource.operation(
     "GET /v1/clients",
     access=Access.ADMIN,
-    answers={200: Answered(what="All clients, the revoked ones too.", model=ShownClientList)},
+    responses={200: ResponseSpec(description="All clients, the revoked ones too.", model=ClientListSchema)},
 )
 def list_clients(call: Call) -> Reply:
     """List the clients."""
-    return reply({"clients": [clients.public(client) for client in clients.every(call.parts.engine)]})
+    return reply({"clients": [clients.public(client) for client in clients.every(call.dependencies.engine)]})
 
 
 @resource.operation(
     "POST /v1/clients",
     access=Access.ADMIN,
     body=NewClient,
-    answers={
-        201: Answered(what="The client, its API key and its signing secret.", model=ShownClientWithSecrets)
+    responses={
+        201: ResponseSpec(
+            description="The client, its API key and its signing secret.", model=ClientWithSecretsSchema
+        )
     },
     problems=(409,),
 )
@@ -143,8 +145,8 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
     Its API key and signing secret are shown in this answer, and never again. The name of a revoked client
     stays taken.
     """
-    parts = call.parts
-    new = clients.add(parts.engine, parts.cipher, body.name, admin=body.admin, now=call.now)
+    dependencies = call.dependencies
+    new = clients.add(dependencies.engine, dependencies.cipher, body.name, admin=body.admin, now=call.now)
     if isinstance(new, clients.NameTaken):
         fault = Fault(pointer="/name", detail="is taken, perhaps by a revoked client")
         return Problem(
@@ -158,7 +160,7 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
 @resource.operation(
     "DELETE /v1/clients/{name}",
     access=Access.ADMIN,
-    answers={200: Answered(what="The client, now revoked.", model=ShownClient)},
+    responses={200: ResponseSpec(description="The client, now revoked.", model=ClientSchema)},
     problems=(404, 409),
 )
 def revoke_client(call: Call, name: str) -> Reply | Problem:
@@ -172,7 +174,7 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
             detail="A key cannot revoke itself: use another admin's, or the command line.",
             cause="own-key",
         )
-    revoked = clients.revoke(call.parts.engine, name, now=call.now)
+    revoked = clients.revoke(call.dependencies.engine, name, now=call.now)
     if isinstance(revoked, clients.ClientUnchanged):
         return Problem(status=404, detail=revoked.reason)
     log.info("client_revoked", client=name, by=call.caller.name)
@@ -182,19 +184,19 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
 @resource.operation(
     "GET /v1/clients/{name}",
     access=Access.ADMIN,
-    answers={200: Answered(what="The client.", model=ShownClient)},
+    responses={200: ResponseSpec(description="The client.", model=ClientSchema)},
     problems=(404,),
 )
 def show_client(call: Call, name: str) -> Reply | Problem:
     """Show a client."""
-    client = clients.get(call.parts.engine, name)
+    client = clients.get(call.dependencies.engine, name)
     return reply(clients.public(client)) if client else not_found("client")
 
 
 @resource.operation(
     "POST /v1/clients/{name}/rotate-key",
     access=Access.ADMIN,
-    answers={200: Answered(what="The new API key.", model=ShownNewApiKey)},
+    responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
     problems=(404,),
 )
 def rotate_client_key(call: Call, name: str) -> Reply | Problem:
@@ -206,7 +208,7 @@ def rotate_client_key(call: Call, name: str) -> Reply | Problem:
     "POST /v1/clients/{name}/rotate-secret",
     access=Access.ADMIN,
     body=SecretRotation,
-    answers={200: Answered(what="The new signing secret.", model=ShownNewSigningSecret)},
+    responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
     problems=(404,),
 )
 def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
@@ -216,17 +218,17 @@ def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply |
 
 @resource.operation(
     "GET /v1/me",
-    answers={200: Answered(what="The client whose API key was sent.", model=ShownClient)},
+    responses={200: ResponseSpec(description="The client whose API key was sent.", model=ClientSchema)},
 )
 def show_me(call: Call) -> Reply:
     """Show the client that the API key belongs to."""
-    client = clients.get(call.parts.engine, call.caller.name)
+    client = clients.get(call.dependencies.engine, call.caller.name)
     return reply(clients.public(client) if client else clients.UNMADE_ADMIN)
 
 
 @resource.operation(
     "POST /v1/me/rotate-key",
-    answers={200: Answered(what="The new API key.", model=ShownNewApiKey)},
+    responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
     problems=(409,),
 )
 def rotate_own_key(call: Call) -> Reply | Problem:
@@ -243,7 +245,7 @@ def rotate_own_key(call: Call) -> Reply | Problem:
 @resource.operation(
     "POST /v1/me/rotate-secret",
     body=SecretRotation,
-    answers={200: Answered(what="The new signing secret.", model=ShownNewSigningSecret)},
+    responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
 )
 def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
     """Get a new signing secret; the old one signs too while the overlap runs."""
@@ -252,7 +254,7 @@ def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
 
 
 def _new_key(call: Call, name: str) -> Reply | Problem:
-    key = clients.rotate_key(call.parts.engine, name)
+    key = clients.rotate_key(call.dependencies.engine, name)
     if isinstance(key, clients.ClientUnchanged):
         return Problem(status=404, detail=key.reason)
     log.info("client_key_rotated", client=name, by=call.caller.name)
@@ -261,8 +263,8 @@ def _new_key(call: Call, name: str) -> Reply | Problem:
 
 def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
     secret = clients.rotate_secret(
-        call.parts.engine,
-        call.parts.cipher,
+        call.dependencies.engine,
+        call.dependencies.cipher,
         name,
         overlap_seconds=words.overlap_seconds(body.overlap),
         now=call.now,

@@ -15,16 +15,16 @@ from bridge.db.engine import reading
 from bridge.db.pages import Cursor, Order, Page
 from bridge.db.watch_lists import Filters
 from bridge.web.api.filters import FilterFields
-from bridge.web.operations import Answered, Call, Reply, Resource
+from bridge.web.operations import Call, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.requests import Query
-from bridge.web.responses import ShownWatch, response_name
+from bridge.web.responses import WatchSchema, schema_name
 
 resource = Resource("Watches")
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
 # As a watch is shown; HubSpot's whole answer would fit into no cell.
-COLUMNS = tuple(name for name in ShownWatch.model_fields if name != "hubspot")
+COLUMNS = tuple(name for name in WatchSchema.model_fields if name != "hubspot")
 ROWS = 1_000  # that are read in one transaction
 
 
@@ -36,11 +36,11 @@ class ExportQuery(FilterFields, Query):
     )
 
 
-class ShownWatchTable(RootModel[str]):
+class WatchTableSchema(RootModel[str]):
     """Watches as CSV (RFC 4180): a line of names, then a line for each watch; what is null is empty."""
 
     model_config = ConfigDict(
-        model_title_generator=lambda model: response_name(model.__name__),
+        model_title_generator=lambda model: schema_name(model.__name__),
         json_schema_extra={
             "examples": ["id,task_id,kind\r\nwat_01hf3k9c2e7v8x4m6q0r5t1w3y8,AAAAEZ6whGI,file-import\r\n"]
         },
@@ -50,7 +50,11 @@ class ShownWatchTable(RootModel[str]):
 @resource.operation(
     "GET /v1/watches.csv",
     query=ExportQuery,
-    answers={200: Answered(what="All watches that are meant.", model=ShownWatchTable, media_type=MEDIA_TYPE)},
+    responses={
+        200: ResponseSpec(
+            description="All watches that are meant.", model=WatchTableSchema, media_type=MEDIA_TYPE
+        )
+    },
     problems=(403,),
 )
 def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
@@ -62,8 +66,8 @@ def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
     if isinstance(filters, Problem):
         return filters
     # The first rows are read at once, so that a database that is away is told as a problem.
-    first = _page(call.parts.engine, filters, query.order, None)
-    return Reply(text=_table(call.parts.engine, filters, query.order, first), media_type=MEDIA_TYPE)
+    first = _page(call.dependencies.engine, filters, query.order, None)
+    return Reply(text=_table(call.dependencies.engine, filters, query.order, first), media_type=MEDIA_TYPE)
 
 
 def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None) -> Page:

@@ -11,13 +11,13 @@ from bridge.core.instants import rfc3339
 from bridge.db import housekeeping, readiness
 from bridge.db.engine import AWAY, reading
 from bridge.web import outages
-from bridge.web.operations import Access, Answered, Call, Reply, Resource, reply
-from bridge.web.responses import Shown
+from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.responses import Output
 
 resource = Resource("Operation")
 
 
-class ShownHealth(Shown):
+class HealthSchema(Output):
     """The process lives."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
@@ -32,7 +32,7 @@ PAUSE_EXAMPLE: dict[str, Any] = {
 }
 
 
-class ShownPausedAccount(Shown):
+class PausedAccountSchema(Output):
     """An account that HubSpot, or its credentials, keep waiting."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PAUSE_EXAMPLE]})
@@ -42,7 +42,7 @@ class ShownPausedAccount(Shown):
     reason: str | None = Field(description="Why it does not now.")
 
 
-class ShownReadiness(Shown):
+class ReadinessSchema(Output):
     """Whether work is moving."""
 
     model_config = ConfigDict(
@@ -53,7 +53,7 @@ class ShownReadiness(Shown):
 
     status: str = Field(description="`ready` or `not ready`.")
     problems: list[str] = Field(description="What is wrong, in sentences.")
-    paused_accounts: list[ShownPausedAccount] = Field(
+    paused_accounts: list[PausedAccountSchema] = Field(
         description="These alone do not make the bridge unready."
     )
 
@@ -61,7 +61,7 @@ class ShownReadiness(Shown):
 @resource.operation(
     "GET /healthz",
     access=Access.OPEN,
-    answers={200: Answered(what="It lives.", model=ShownHealth)},
+    responses={200: ResponseSpec(description="It lives.", model=HealthSchema)},
 )
 def show_health(_: Call) -> Reply:
     """Tell that the process lives."""
@@ -71,9 +71,9 @@ def show_health(_: Call) -> Reply:
 @resource.operation(
     "GET /readyz",
     access=Access.OPEN,
-    answers={
-        200: Answered(what="Work is moving.", model=ShownReadiness),
-        503: Answered(what="Something is wrong.", model=ShownReadiness),
+    responses={
+        200: ResponseSpec(description="Work is moving.", model=ReadinessSchema),
+        503: ResponseSpec(description="Something is wrong.", model=ReadinessSchema),
     },
 )
 def show_readiness(call: Call) -> Reply:
@@ -83,8 +83,8 @@ def show_readiness(call: Call) -> Reply:
     than 300 s, unless its account or host is paused, or the account's quota or a slow receiver holds it back.
     """
     try:
-        with reading(call.parts.engine) as connection:
-            if not call.parts.is_migrated(connection):
+        with reading(call.dependencies.engine) as connection:
+            if not call.dependencies.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
     except AWAY as away:

@@ -16,10 +16,10 @@ from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutc
 from bridge.web import idempotency
 from bridge.web.api.registrations import no_room, to_response
 from bridge.web.idempotency import Attempt
-from bridge.web.operations import LOCATION, Answered, Call, Idempotency, Reply, Resource
+from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
-from bridge.web.responses import ShownWatch
+from bridge.web.responses import WatchSchema
 
 resource = Resource("Watches")
 
@@ -73,9 +73,11 @@ class NewImport(Body):
 @resource.operation(
     "POST /v1/imports",
     body=NewImport,
-    answers={
-        201: Answered(what="The new watch.", model=ShownWatch, headers=LOCATION),
-        200: Answered(what="HubSpot named a task that this client watches already.", model=ShownWatch),
+    responses={
+        201: ResponseSpec(description="The new watch.", model=WatchSchema, headers=LOCATION),
+        200: ResponseSpec(
+            description="HubSpot named a task that this client watches already.", model=WatchSchema
+        ),
     },
     problems=(409, 429, 502, 503, 504),
     idempotency=Idempotency.KEY,
@@ -92,7 +94,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     between, and HubSpot is asked once. While it is still being carried out it is a 409, with another body a 422. Without
     a key, a request that is sent again starts another import.
     """
-    attempt = idempotency.begin(call.parts.engine, call.parts.clock, call.caller.name, call.key)
+    attempt = idempotency.begin(call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key)
     if not isinstance(attempt, Attempt):
         return attempt
     if problem := no_room(call, 1):
@@ -116,7 +118,7 @@ def _new(call: Call, body: NewImport) -> starting.ImportRequest:
         callback_url=body.callback_url,
         callback_host=callback_host(body.callback_url),
         metadata=body.metadata,
-        timeout_seconds=body.timeout_seconds or call.parts.watch_timeout_seconds,
+        timeout_seconds=body.timeout_seconds or call.dependencies.watch_timeout_seconds,
         names_timeout=body.timeout_seconds is not None,
         traceparent=call.traceparent,
     )
@@ -130,9 +132,9 @@ def _started(call: Call, new: starting.ImportRequest, attempt: Attempt) -> Start
     if attempt.task_id:
         return starting.watch(register, new, attempt.task_id)
     if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
-        return NotStarted(reason=BUSY, retry_at=call.parts.clock() + BUSY_FOR)
+        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + BUSY_FOR)
     try:
-        return starting.start(call.parts.hubspot_calls, new, register, attempt.may_ask)
+        return starting.start(call.dependencies.hubspot_calls, new, register, attempt.may_ask)
     finally:
         _slots.release()
 
@@ -142,7 +144,7 @@ def _answer(call: Call, started: Started) -> Reply | Problem:
         case Registered() | Differs():
             return to_response(call, started)
         case NotStarted(reason=reason, retry_at=retry_at):
-            headers = _retry_after(retry_at, call.parts.clock())
+            headers = _retry_after(retry_at, call.dependencies.clock())
             return Problem(status=503, detail=reason, cause="import-not-started", headers=headers)
         case NoTaskId(status_code=status_code, hubspot=hubspot, reason=reason):
             more = {"hubspot_status_code": status_code}

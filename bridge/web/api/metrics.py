@@ -11,12 +11,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ConfigDict, RootModel
 
 from bridge.web.metrics import Figures
-from bridge.web.operations import Access, Answered, Call, Reply, Resource
+from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec
 
 resource = Resource("Operation")
 
 
-class ShownMetricsText(RootModel[str]):
+class MetricsTextSchema(RootModel[str]):
     """Prometheus's text format, version 0.0.4."""
 
     model_config = ConfigDict(
@@ -28,8 +28,10 @@ class ShownMetricsText(RootModel[str]):
 @resource.operation(
     "GET /metrics",
     access=Access.ADMIN,
-    answers={
-        200: Answered(what="The figures.", model=ShownMetricsText, media_type=CONTENT_TYPE_PLAIN_0_0_4),
+    responses={
+        200: ResponseSpec(
+            description="The figures.", model=MetricsTextSchema, media_type=CONTENT_TYPE_PLAIN_0_0_4
+        ),
     },
 )
 def show_metrics(call: Call) -> Reply:
@@ -40,7 +42,7 @@ def show_metrics(call: Call) -> Reply:
     """
     # A registry of its own: the library's common one is the process's.
     registry = CollectorRegistry()
-    registry.register(Figures(call.parts, call.now))
+    registry.register(Figures(call.dependencies, call.now))
     for of_process in (ProcessCollector, PlatformCollector, GCCollector):
         of_process(registry=registry)
     return Reply(text=generate_latest(registry).decode(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

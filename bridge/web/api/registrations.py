@@ -12,7 +12,7 @@ from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
 from bridge.steps.register import Contended, Differs, Registered, Registration, RegistrationResult
-from bridge.web.operations import LOCATION, Answered, Call, Idempotency, Reply, Resource
+from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import Fault, Problem
 from bridge.web.requests import (
     AccountName,
@@ -24,7 +24,7 @@ from bridge.web.requests import (
     TimeoutSeconds,
     validated,
 )
-from bridge.web.responses import EXAMPLE, Absent, Shown, ShownProblem, ShownWatch
+from bridge.web.responses import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema
 
 resource = Resource("Watches")
 
@@ -88,7 +88,7 @@ class NewWatchBatch(Body):
     )
 
 
-class ShownRegistrationResult(Shown):
+class RegistrationResultSchema(Output):
     """What became of one registration: its watch, or the problem with it."""
 
     model_config = ConfigDict(
@@ -112,26 +112,28 @@ class ShownRegistrationResult(Shown):
     status: int = Field(
         description="What it would have been answered alone: 200, 201, 409, 422, 429 or 503.", ge=200, le=599
     )
-    watch: ShownWatch | Absent = Field(default=None, description="With 200 and 201.")
-    problem: ShownProblem | Absent = Field(default=None, description="With all others.")
+    watch: WatchSchema | Absent = Field(default=None, description="With 200 and 201.")
+    problem: ProblemSchema | Absent = Field(default=None, description="With all others.")
 
 
-class ShownRegistrationResults(Shown):
+class RegistrationResultsSchema(Output):
     """What became of each registration of a batch, in its order."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"results": [{"status": 201, "watch": EXAMPLE}]}]}
     )
 
-    results: list[ShownRegistrationResult] = Field(description="As many as there were registrations.")
+    results: list[RegistrationResultSchema] = Field(description="As many as there were registrations.")
 
 
 @resource.operation(
     "POST /v1/watches",
     body=NewWatch,
-    answers={
-        201: Answered(what="The new watch.", model=ShownWatch, headers=LOCATION),
-        200: Answered(what="The watch that this client had registered already.", model=ShownWatch),
+    responses={
+        201: ResponseSpec(description="The new watch.", model=WatchSchema, headers=LOCATION),
+        200: ResponseSpec(
+            description="The watch that this client had registered already.", model=WatchSchema
+        ),
     },
     problems=(409, 429),
     idempotency=Idempotency.BODY,
@@ -164,7 +166,9 @@ def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
 @resource.operation(
     "POST /v1/watches/batch",
     body=NewWatchBatch,
-    answers={200: Answered(what="What became of each, in order.", model=ShownRegistrationResults)},
+    responses={
+        200: ResponseSpec(description="What became of each, in order.", model=RegistrationResultsSchema)
+    },
     idempotency=Idempotency.BODY,
     opens_watches=True,
 )
@@ -208,7 +212,7 @@ def _registration(call: Call, given: NewWatch) -> Registration:
         callback_url=given.callback_url,
         callback_host=callback_host(given.callback_url),
         metadata=given.metadata,
-        timeout_seconds=given.timeout_seconds or call.parts.watch_timeout_seconds,
+        timeout_seconds=given.timeout_seconds or call.dependencies.watch_timeout_seconds,
         names_timeout=given.timeout_seconds is not None,
         traceparent=call.traceparent,
     )
@@ -224,7 +228,7 @@ def _without_room(call: Call, wanted: Sequence[Registration]) -> Collection[Regi
     if not wanted or not no_room(call, len(wanted)):
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         standing = store.registered(connection, set(keys.values()))
     # The same may be wanted twice; that is one watch.
     new = list(dict.fromkeys(key for key in keys.values() if key not in standing))
@@ -260,5 +264,5 @@ def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, 
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         return store.answers_of(connection, older)

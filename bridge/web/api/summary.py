@@ -12,8 +12,8 @@ from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
 from bridge.db import watch_lists
 from bridge.db.engine import reading
-from bridge.web.operations import Answered, Call, Reply, Resource, reply
-from bridge.web.responses import Absent, Shown
+from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.responses import Absent, Output
 from bridge.web.statistics import AccountFigures, detections_today, late_seconds, of_accounts
 
 resource = Resource("Operation")
@@ -37,7 +37,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 }
 
 
-class ShownOldestDue(Shown):
+class OldestDueSchema(Output):
     """For how many seconds the oldest step that could go has been due; null when none is."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
@@ -46,7 +46,7 @@ class ShownOldestDue(Shown):
     deliver: float | None = Field(description="Of the callbacks.", ge=0)
 
 
-class ShownDetectionDelay(Shown):
+class DetectionDelaySchema(Output):
     """How long tasks had been over when the bridge noticed, today; null when none has ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
@@ -55,7 +55,7 @@ class ShownDetectionDelay(Shown):
     p95: float | None = Field(description="95 % were noticed within so many seconds.", ge=0)
 
 
-class ShownAccountSummary(Shown):
+class AccountSummarySchema(Output):
     """How an account is doing."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ACCOUNT_EXAMPLE, PAUSED_EXAMPLE]})
@@ -71,12 +71,12 @@ class ShownAccountSummary(Shown):
     )
     requests_today: int = Field(description="Since midnight UTC.", ge=0)
     errors_share_today: float = Field(description="The share of the requests that failed.", ge=0, le=1)
-    detection_delay_seconds: ShownDetectionDelay = Field(
+    detection_delay_seconds: DetectionDelaySchema = Field(
         description="How long tasks had been over when the bridge noticed."
     )
 
 
-class ShownSummary(Shown):
+class SummarySchema(Output):
     """How many watches are where."""
 
     model_config = ConfigDict(
@@ -94,22 +94,24 @@ class ShownSummary(Shown):
 
     states: dict[str, int] = Field(description="How many watches are in each state.")
     outcomes: dict[str, int] = Field(description="How many tasks ended in each way.")
-    oldest_due_seconds: ShownOldestDue = Field(description="What is late.")
-    accounts: list[ShownAccountSummary] | Absent = Field(default=None, description="For admins only.")
+    oldest_due_seconds: OldestDueSchema = Field(description="What is late.")
+    accounts: list[AccountSummarySchema] | Absent = Field(default=None, description="For admins only.")
 
 
-@resource.operation("GET /v1/summary", answers={200: Answered(what="The summary.", model=ShownSummary)})
+@resource.operation(
+    "GET /v1/summary", responses={200: ResponseSpec(description="The summary.", model=SummarySchema)}
+)
 def show_summary(call: Call) -> Reply:
     """Count watches by state and outcome, and tell what is late.
 
     An admin's counts are of all clients, a client's are its own, and it sees no accounts. What waits for a
     paused account or host is not counted as late.
     """
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)
         if call.caller.admin:
             detections = detections_today(connection, call.now)
-            every = of_accounts(connection, call.parts.accounts, call.now)
+            every = of_accounts(connection, call.dependencies.accounts, call.now)
             members["accounts"] = [_account(figures, detections.get(figures.name, {})) for figures in every]
     return reply(members)
 

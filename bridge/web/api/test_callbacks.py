@@ -14,8 +14,8 @@ from bridge.db import clients as store
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, send
-from bridge.web.api.watches import ShownAttempt
-from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.api.watches import AttemptSchema
+from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem
 from bridge.web.requests import Body, CallbackUrl
 
@@ -42,7 +42,7 @@ class TestCallback(Body):
 @resource.operation(
     "POST /v1/test-callback",
     body=TestCallback,
-    answers={200: Answered(what="The attempt, however it went.", model=ShownAttempt)},
+    responses={200: ResponseSpec(description="The attempt, however it went.", model=AttemptSchema)},
     problems=(429, 503),
 )
 def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
@@ -75,9 +75,9 @@ def _attempt(call: Call, url: str) -> Attempt:
     event = {"type": "bridge.test", "timestamp": rfc3339(call.now), "data": {"client": call.caller.name}}
     message_id = f"test_{token_hex(16)}"
     secrets = _secrets(call)
-    started_at = call.parts.clock()
+    started_at = call.dependencies.clock()
     answer = send(
-        call.parts.callbacks,
+        call.dependencies.callbacks,
         url,
         message_id,
         json.dumps(event).encode(),
@@ -85,7 +85,7 @@ def _attempt(call: Call, url: str) -> Attempt:
         at=started_at,
         within_seconds=ANSWER_SECONDS,
     )
-    took = call.parts.clock() - started_at
+    took = call.dependencies.clock() - started_at
     return Attempt(
         watch_id=message_id,
         number=1,
@@ -100,6 +100,6 @@ def _attempt(call: Call, url: str) -> Attempt:
 
 def _secrets(call: Call) -> list[str]:
     call.ensure_client()
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         tokens = store.secrets_of(connection, [call.caller.name], call.now)[call.caller.name]
-    return [call.parts.cipher.decrypt(token) for token in tokens]
+    return [call.dependencies.cipher.decrypt(token) for token in tokens]

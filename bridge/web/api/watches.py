@@ -14,10 +14,10 @@ from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.pages import Order
 from bridge.web.api.filters import FilterFields
-from bridge.web.operations import Answered, Call, Reply, Resource, reply
+from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Fault, Problem, invalid, not_found
 from bridge.web.requests import Cursor, PageLimit, Query
-from bridge.web.responses import EXAMPLE, Shown, ShownWatch
+from bridge.web.responses import EXAMPLE, Output, WatchSchema
 
 resource = Resource("Watches")
 
@@ -36,7 +36,7 @@ class ListQuery(FilterFields, Query):
     )
 
 
-class ShownWatchPage(Shown):
+class WatchPageSchema(Output):
     """A page of watches, newest first."""
 
     model_config = ConfigDict(
@@ -45,7 +45,7 @@ class ShownWatchPage(Shown):
         }
     )
 
-    watches: list[ShownWatch] = Field(description="At most `limit`; may be none, and yet a page follow.")
+    watches: list[WatchSchema] = Field(description="At most `limit`; may be none, and yet a page follow.")
     next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
     prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
 
@@ -62,7 +62,7 @@ ATTEMPT_EXAMPLE: dict[str, Any] = {
 ADMINS_EXAMPLE = ATTEMPT_EXAMPLE | {"response_excerpt": "Service Unavailable"}
 
 
-class ShownAttempt(Shown):
+class AttemptSchema(Output):
     """One POST of a callback, as it went."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT_EXAMPLE, ADMINS_EXAMPLE]})
@@ -76,21 +76,21 @@ class ShownAttempt(Shown):
     response_excerpt: str | None = Field(description="The answer's first 2 KiB: for admins, else null.")
 
 
-class ShownAttemptList(Shown):
+class AttemptListSchema(Output):
     """A watch's newest attempts, oldest first."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"attempts": [ATTEMPT_EXAMPLE]}]})
 
-    attempts: list[ShownAttempt] = Field(description="The newest 1,000, oldest first.")
+    attempts: list[AttemptSchema] = Field(description="The newest 1,000, oldest first.")
 
 
 @resource.operation(
     "GET /v1/watches",
     query=ListQuery,
-    answers={
-        200: Answered(
-            what="A page.",
-            model=ShownWatchPage,
+    responses={
+        200: ResponseSpec(
+            description="A page.",
+            model=WatchPageSchema,
             headers={
                 "Link": {
                     "description": 'The next page and the one before, as `rel="next"` and `rel="prev"`.',
@@ -114,7 +114,7 @@ def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
         return filters
     if query.cursor and not query.cursor.fits(query.order):
         return invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         page = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
         answers = store.answers_of(connection, [watch.id for watch in page.watches])
     texts = ", ".join(watch_text(watch, answers.get(watch.id)) for watch in page.watches)
@@ -130,12 +130,12 @@ def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
 
 @resource.operation(
     "GET /v1/watches/{watch_id}",
-    answers={200: Answered(what="The watch.", model=ShownWatch)},
+    responses={200: ResponseSpec(description="The watch.", model=WatchSchema)},
     problems=(404,),
 )
 def show_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Show a watch."""
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         watch = store.get(connection, watch_id)
         answers = store.answers_of(connection, [watch_id])
     if watch is None or not call.caller.sees(watch.client):
@@ -145,7 +145,9 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "GET /v1/watches/{watch_id}/attempts",
-    answers={200: Answered(what="The newest 1,000 attempts, oldest first.", model=ShownAttemptList)},
+    responses={
+        200: ResponseSpec(description="The newest 1,000 attempts, oldest first.", model=AttemptListSchema)
+    },
     problems=(404,),
 )
 def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
@@ -153,7 +155,7 @@ def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
 
     What the receiver answered is shown to admins alone: it may hold what was not meant for the client.
     """
-    with reading(call.parts.engine) as connection:
+    with reading(call.dependencies.engine) as connection:
         watch = store.get(connection, watch_id)
         attempts = store.attempts_of(connection, watch_id)
     if watch is None or not call.caller.sees(watch.client):

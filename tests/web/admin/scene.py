@@ -38,15 +38,15 @@ def fill(api: Api) -> None:
     """Set the scene, as of START."""
     _count(api)
     for name, admin in (("cms", False), ("crm-sync", False), ("warehouse", False), ("ops", True)):
-        clients.add(api.parts.engine, api.parts.cipher, name, admin=admin, now=_ago(days=12))
-    clients.revoke(api.parts.engine, "warehouse", now=_ago(days=2))
-    with api.parts.engine.begin() as connection:
+        clients.add(api.dependencies.engine, api.dependencies.cipher, name, admin=admin, now=_ago(days=12))
+    clients.revoke(api.dependencies.engine, "warehouse", now=_ago(days=2))
+    with api.dependencies.engine.begin() as connection:
         for name in ("default", "emea", "sandbox"):
             change = AccountChange(
                 credentials=Credentials(access_token="pat-na1-0"),
                 rate_limit=(190, 10.0) if name == "emea" else None,
             )
-            api.parts.accounts.put(connection, name, change, _ago(days=12))
+            api.dependencies.accounts.put(connection, name, change, _ago(days=12))
         connection.execute(insert(account_breakers), list(map(_gate, _ACCOUNTS)))
         for name, requests, errors in (("default", 18_412, 97), ("emea", 60_271, 204), ("sandbox", 240, 31)):
             day = START.date()
@@ -87,7 +87,7 @@ def _count(api: Api) -> None:
                 DETECTION_DELAY, 0.7 + number * ago % 5, ("default", "emea", "sandbox")[number % 3]
             )
             counted.observe(DELIVERY_DELAY, 0.2 + number * ago % 4 / 2)
-        counted.flush(api.parts.engine, _ago(hours=ago))
+        counted.flush(api.dependencies.engine, _ago(hours=ago))
 
 
 def _ago(**span: float) -> Any:

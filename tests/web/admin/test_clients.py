@@ -29,7 +29,7 @@ def test_a_new_clients_key_works_and_is_shown_once(api: Api) -> None:
 
 def test_a_client_may_be_made_an_admin(sqlite_api: Api) -> None:
     an_operator(sqlite_api).sends("/clients", {"name": "ops", "admin": "on"})
-    made = clients.get(sqlite_api.parts.engine, "ops")
+    made = clients.get(sqlite_api.dependencies.engine, "ops")
     assert made
     assert made.admin
 

@@ -31,7 +31,7 @@ def waiting(api: Api, tasks: str) -> dict[str, str]:
 
 
 def read(api: Api, column: Any, *where: Any) -> datetime:
-    with api.parts.engine.connect() as connection:
+    with api.dependencies.engine.connect() as connection:
         instant: datetime = connection.execute(select(column).where(*where)).scalar_one()
         return instant
 

@@ -95,7 +95,7 @@ def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> No
         counted.inc(ATTEMPTS, "5xx", "schedule")
         counted.inc(ATTEMPTS, "2xx" if task == "a" else "5xx", "schedule")
     counted.observe(DELIVERY_DELAY, 60)
-    counted.flush(api.parts.engine, START)
+    counted.flush(api.dependencies.engine, START)
     operator = an_operator(api)
     html = operator.get().text
     assert html.count("<rect") == 1 + 2 + 2
@@ -117,6 +117,6 @@ def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> No
 def test_what_is_older_than_a_day_is_not_drawn(sqlite_api: Api) -> None:
     counted = Counters()
     counted.inc(REGISTRATIONS)
-    counted.flush(sqlite_api.parts.engine, START)
+    counted.flush(sqlite_api.dependencies.engine, START)
     sqlite_api.clock.passes(90_000)
     assert "0 registered" in an_operator(sqlite_api).get().text

@@ -106,7 +106,7 @@ def test_a_form_without_its_token_changes_nothing(sqlite_api: Api) -> None:
         answer = operator.sends("/clients", {"csrf_token": token, "name": "evil"})
         assert answer.status_code == 400
         assert "reload the page" in answer.text
-    assert clients.get(sqlite_api.parts.engine, "evil") is None
+    assert clients.get(sqlite_api.dependencies.engine, "evil") is None
 
 
 def test_signing_out_ends_the_session(sqlite_api: Api) -> None:
@@ -122,12 +122,12 @@ def test_a_key_that_is_revoked_or_rotated_ends_its_sessions(api: Api, change: st
     operator.signs_in(api.new_client("ops", admin=True).api_key)
     assert operator.get().status_code == 200
     if change == "revoke":
-        clients.revoke(api.parts.engine, "ops", now=api.clock())
+        clients.revoke(api.dependencies.engine, "ops", now=api.clock())
     else:
-        clients.rotate_key(api.parts.engine, "ops")
+        clients.rotate_key(api.dependencies.engine, "ops")
     assert operator.get().status_code == 303
     assert operator.sends("/clients", {"name": "evil"}).status_code == 303
-    assert clients.get(api.parts.engine, "evil") is None
+    assert clients.get(api.dependencies.engine, "evil") is None
 
 
 def test_a_session_that_has_ended_sends_a_page_that_refreshes_itself_to_the_form(sqlite_api: Api) -> None:
