@@ -14,11 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.db import clients as store
 from bridge.db.engine import reading
 from bridge.steps.clients import ADMIN
-from bridge.web.key_throttle import MOST, WINDOW, Failures
+from bridge.web.key_throttle import MAX_FAILURES, WINDOW, FailureCounter
 from bridge.web.problems import Problem
 from bridge.web.rate_limits import WRONG_KEYS, rate_limit
 
-USED_EVERY = timedelta(minutes=1)
+LAST_USE_PRECISION = timedelta(minutes=1)
 
 _KEY = re.compile(r"[!-~]{1,512}")
 
@@ -59,16 +59,16 @@ class LastUses:
         threading.Thread(target=self._save, name="last-uses", daemon=True).start()
 
     def _save(self) -> None:
-        while noted := self._next():
+        while unsaved := self._take_unsaved():
             with suppress(SQLAlchemyError), self._engine.begin() as connection:
-                for client, used_at in sorted(noted.items()):
+                for client, used_at in sorted(unsaved.items()):
                     store.used(connection, client, used_at)
 
-    def _next(self) -> dict[str, datetime]:
+    def _take_unsaved(self) -> dict[str, datetime]:
         with self._lock:
-            noted, self._unsaved = self._unsaved, {}
-            self._saving = bool(noted)
-        return noted
+            unsaved, self._unsaved = self._unsaved, {}
+            self._saving = bool(unsaved)
+        return unsaved
 
 
 class Authenticator:
@@ -77,7 +77,7 @@ class Authenticator:
     def __init__(self, engine: Engine, admin_key: str | None) -> None:
         self._engine = engine
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
-        self._failures = Failures()
+        self._failures = FailureCounter()
         self._last_uses = LastUses(engine)
 
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
@@ -85,9 +85,9 @@ class Authenticator:
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
-        return self._known(key.strip(), now) or self._refused(address, now)
+        return self._by_key(key.strip(), now) or self._wrong_key(address, now)
 
-    def _known(self, key: str, now: datetime) -> Caller | None:
+    def _by_key(self, key: str, now: datetime) -> Caller | None:
         if not _KEY.fullmatch(key):
             return None
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
@@ -96,22 +96,22 @@ class Authenticator:
             client = store.by_key(connection, key)
         if client is None:
             return None
-        if client.last_used_at is None or client.last_used_at <= now - USED_EVERY:
+        if client.last_used_at is None or client.last_used_at <= now - LAST_USE_PRECISION:
             self._last_uses.note(client.name, now)
         return Caller(name=client.name, admin=client.admin)
 
-    def _refused(self, address: str, now: datetime) -> Problem:
+    def _wrong_key(self, address: str, now: datetime) -> Problem:
         if seconds := self._failures.wait_seconds(address, now):
             return Problem(
                 status=429,
                 detail="Too many wrong API keys came from this address; a valid one still works.",
                 cause="too-many-wrong-keys",
-                more={"limit": MOST},
+                more={"limit": MAX_FAILURES},
                 headers={
                     "Retry-After": str(seconds),
                     **rate_limit(
                         WRONG_KEYS,
-                        quota=MOST,
+                        quota=MAX_FAILURES,
                         left=0,
                         window_seconds=int(WINDOW.total_seconds()),
                         reset_seconds=seconds,

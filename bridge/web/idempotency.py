@@ -25,7 +25,7 @@ HEADER = "Idempotency-Key"
 # A structured string (RFC 9651), or the same without its quotes, as most programs send it.
 _KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})')
 # Longer than a request takes: it waits a few seconds for its turn, and at most 20 s for HubSpot.
-AT_WORK = timedelta(seconds=60)
+MAX_DURATION = timedelta(seconds=60)
 
 
 def request_key(request: Request) -> RequestKey | Problem | None:
@@ -40,7 +40,7 @@ def request_key(request: Request) -> RequestKey | Problem | None:
     return RequestKey(key=found[1] or found[2], body_hash=sha256(request.get_data()).hexdigest())
 
 
-class Attempt:
+class Execution:
     """The one request of its key that is being carried out. Without a key it notes nothing.
 
     `task_id` is the task that HubSpot has started for an attempt before, which ended before it was watched.
@@ -70,7 +70,7 @@ class Attempt:
     def keep(self, answer: Reply | Problem) -> None:
         """Keep the answer. When the database is away, the next request finds out as much as is known."""
         try:
-            self._note(store.note_answer, _written(answer))
+            self._note(store.note_answer, _serialized(answer))
         except SQLAlchemyError as error:
             log.warning("answer_not_kept", error=type(error).__name__)
 
@@ -82,21 +82,21 @@ class Attempt:
 
 def begin(
     engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
-) -> Attempt | Reply | Problem:
+) -> Execution | Reply | Problem:
     """Return the attempt that carries a request out, or what it was answered before, or why it must wait."""
     if key is None:
-        return Attempt(engine, clock, None)
+        return Execution(engine, clock, None)
     now = clock()
     wanted = KeyedRequest(
         client=client, key=key.key, body_hash=key.body_hash, begun_at=now, begun_by=uuid4().hex
     )
     with engine.begin() as connection:
         kept = store.begin(connection, wanted)
-        found = _known(connection, wanted, kept, now)
-    return Attempt(engine, clock, found) if isinstance(found, KeyedRequest) else found
+        found = _outcome(connection, wanted, kept, now)
+    return Execution(engine, clock, found) if isinstance(found, KeyedRequest) else found
 
 
-def _known(
+def _outcome(
     connection: Connection, wanted: KeyedRequest, kept: KeyedRequest, now: datetime
 ) -> KeyedRequest | Reply | Problem:
     if kept.body_hash != wanted.body_hash:
@@ -105,13 +105,13 @@ def _known(
     if kept.begun_by == wanted.begun_by:
         return kept
     if kept.answer is not None:
-        return _read(kept.answer)
-    is_over = kept.begun_at <= now - AT_WORK
+        return _deserialized(kept.answer)
+    is_over = kept.begun_at <= now - MAX_DURATION
     if is_over and kept.asked_at and not kept.task_id:
-        return UNKNOWN
+        return UNKNOWN_OUTCOME
     if is_over and store.take_over(connection, kept, begun_by=wanted.begun_by, now=now):
         return KeyedRequest(**asdict(kept) | {"begun_by": wanted.begun_by, "begun_at": now})
-    wait = (kept.begun_at + AT_WORK - now).total_seconds()
+    wait = (kept.begun_at + MAX_DURATION - now).total_seconds()
     return Problem(
         status=409,
         detail=f"The request with this {HEADER} is still being carried out.",
@@ -120,20 +120,20 @@ def _known(
     )
 
 
-UNKNOWN = Problem(
+UNKNOWN_OUTCOME = Problem(
     status=504,
     detail="The bridge stopped while HubSpot was being asked. The import may have been started or not; the bridge does "
     "not repeat it. Look for the file at HubSpot before you do, with another key.",
 )
 
 
-def _written(answer: Reply | Problem) -> str:
+def _serialized(answer: Reply | Problem) -> str:
     if isinstance(answer, Problem):
         return json.dumps({"problem": asdict(answer)})
     return json.dumps({"reply": asdict(answer)})
 
 
-def _read(text: str) -> Reply | Problem:
+def _deserialized(text: str) -> Reply | Problem:
     kept: dict[str, Any] = json.loads(text)
     if "reply" in kept:
         return Reply(**kept["reply"])

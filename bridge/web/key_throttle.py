@@ -5,15 +5,15 @@ from collections import OrderedDict, deque
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-MOST = 30
+MAX_FAILURES = 30
 WINDOW = timedelta(seconds=60)
 # A table for more addresses than attack at a time; the one that was quiet for longest is forgotten.
-ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 # What one customer of a network gets at least (RFC 6177): each has 2**64 addresses to send from.
-PREFIX = 64
+IPV6_PREFIX_LENGTH = 64
 
 
-class Failures:
+class FailureCounter:
     """Counts the failures of each address in a sliding window. Thread-safe, bounded in memory."""
 
     def __init__(self) -> None:
@@ -26,11 +26,11 @@ class Failures:
         with self._lock:
             seen = self._seen.setdefault(sender, deque())
             self._seen.move_to_end(sender)
-            if len(self._seen) > ADDRESSES:
+            if len(self._seen) > MAX_ADDRESSES:
                 self._seen.popitem(last=False)
             while seen and seen[0] <= now - WINDOW:
                 seen.popleft()
-            if len(seen) >= MOST:
+            if len(seen) >= MAX_FAILURES:
                 return int((seen[0] + WINDOW - now).total_seconds()) + 1
             seen.append(now)
             return 0
@@ -45,4 +45,4 @@ def _sender(address: str) -> str:
         return address
     if known.ipv4_mapped:
         return str(known.ipv4_mapped)
-    return str(IPv6Network((int(known), PREFIX), strict=False))
+    return str(IPv6Network((int(known), IPV6_PREFIX_LENGTH), strict=False))

@@ -22,7 +22,7 @@ from bridge.db.engine import reading
 from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
-from bridge.web.statistics import AccountFigures, late_seconds, of_accounts
+from bridge.web.statistics import AccountStatistics, account_statistics, late_seconds
 
 ALIVE = timedelta(seconds=60)
 
@@ -32,7 +32,7 @@ DROPPED = (
 )
 
 
-class Figures(Collector):
+class BridgeCollector(Collector):
     """All figures at one instant, of all processes, but for the dropped lines: the database is what they share."""
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
@@ -49,7 +49,7 @@ class Figures(Collector):
             yield from _workers(connection, self._now)
             yield _hosts(connection)
             totals = counters.totals(connection)
-            accounts = of_accounts(connection, self._dependencies.accounts, self._now)
+            accounts = account_statistics(connection, self._dependencies.accounts, self._now)
         yield from _gauges(accounts)
         known = {"account": [account.name for account in accounts]}
         yield from (_counter(counter, totals, known) for counter in COUNTERS)
@@ -57,9 +57,11 @@ class Figures(Collector):
 
 
 def _watches(connection: Connection) -> Metric:
-    told = f"Watches, by state, as they were counted within the last {COUNTED_EVERY.seconds} s or so."
+    documentation = (
+        f"Watches, by state, as they were counted within the last {COUNTED_EVERY.seconds} s or so."
+    )
     counts = watch_counts.read(connection)
-    return _labelled(GaugeMetricFamily("bridge_watches", told, labels=["state"]), counts)
+    return _labelled(GaugeMetricFamily("bridge_watches", documentation, labels=["state"]), counts)
 
 
 def _labelled(family: GaugeMetricFamily, values: Mapping[str, float | None]) -> Metric:
@@ -70,19 +72,19 @@ def _labelled(family: GaugeMetricFamily, values: Mapping[str, float | None]) -> 
 
 
 def _oldest_due(late: Mapping[str, float | None]) -> Metric:
-    told = "For how long the oldest step that nobody keeps waiting has been due; 0 when none is."
-    family = GaugeMetricFamily("bridge_oldest_due_seconds", told, labels=["step"])
+    documentation = "For how long the oldest step that nobody keeps waiting has been due; 0 when none is."
+    family = GaugeMetricFamily("bridge_oldest_due_seconds", documentation, labels=["step"])
     return _labelled(family, {step: seconds or 0.0 for step, seconds in late.items()})
 
 
 def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
     alive = housekeeping.alive(connection, since=now - ALIVE)
-    told = f"Workers that gave a sign of life within {ALIVE.seconds} s."
-    yield GaugeMetricFamily("bridge_workers", told, value=alive)
-    told = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
+    documentation = f"Workers that gave a sign of life within {ALIVE.seconds} s."
+    yield GaugeMetricFamily("bridge_workers", documentation, value=alive)
+    documentation = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
     newest = housekeeping.last_tick(connection)
     yield GaugeMetricFamily(
-        "bridge_worker_heartbeat_timestamp_seconds", told, value=newest.timestamp() if newest else 0
+        "bridge_worker_heartbeat_timestamp_seconds", documentation, value=newest.timestamp() if newest else 0
     )
 
 
@@ -95,8 +97,8 @@ def _hosts(connection: Connection) -> Metric:
     )
 
 
-# What is told of each account as it is now: names, what they mean, and where the value comes from.
-_ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float | None]], ...] = (
+# What is documentation of each account as it is now: names, what they mean, and where the value comes from.
+_ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
     ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (
         "bridge_account_allowed_requests_per_second",
@@ -121,9 +123,9 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountFigures], float | None]]
 )
 
 
-def _gauges(accounts: Sequence[AccountFigures]) -> Iterator[Metric]:
-    for name, told, value in _ACCOUNT_GAUGES:
-        family = GaugeMetricFamily(name, told, labels=["account"])
+def _gauges(accounts: Sequence[AccountStatistics]) -> Iterator[Metric]:
+    for name, documentation, value in _ACCOUNT_GAUGES:
+        family = GaugeMetricFamily(name, documentation, labels=["account"])
         yield _labelled(family, {account.name: value(account) for account in accounts})
 
 
@@ -151,7 +153,7 @@ def _all_labels(
 ) -> list[Labels]:
     """Return the values of the labels: those that were counted, and those that may be.
 
-    A series must begin with 0: Prometheus does not see a rise in the first value that it is told.
+    A series must begin with 0: Prometheus does not see a rise in the first value that it is documentation.
     """
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

@@ -115,7 +115,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
         "webhooks": {webhook.event: {"post": _webhook(webhook, names)} for webhook in WEBHOOKS},
         "components": {
             "schemas": described,
-            "responses": {str(status): _problem(status, names) for status in statuses},
+            "responses": {str(status): _problem_response(status, names) for status in statuses},
             "headers": {"X-Request-Id": REQUEST_ID, **rate_limits.HEADERS},
             "securitySchemes": {
                 "apiKey": {
@@ -131,7 +131,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
 
 def _bodies(operations: Sequence[Operation]) -> list[type[BaseModel]]:
     taken = [operation.body for operation in operations if operation.body]
-    shown = [answer.model for operation in operations for answer in operation.responses.values()]
+    shown = [response.model for operation in operations for response in operation.responses.values()]
     sent = [webhook.model for webhook in WEBHOOKS]
     return list(dict.fromkeys([*taken, *shown, *sent]))
 
@@ -151,8 +151,8 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         ],
         "responses": {
             **{
-                str(status): _answer(operation, answer, names)
-                for status, answer in operation.responses.items()
+                str(status): _response(operation, response, names)
+                for status, response in operation.responses.items()
             },
             **{str(status): {"$ref": f"#/components/responses/{status}"} for status in _problems(operation)},
         },
@@ -206,17 +206,17 @@ def _never_null(field: dict[str, Any]) -> dict[str, Any]:
     return field | ({"type": field["type"][0]} if isinstance(field.get("type"), list) else {})
 
 
-def _answer(operation: Operation, answer: ResponseSpec, names: Models) -> dict[str, Any]:
-    headers = {**answer.headers, **(RATE_LIMIT if operation.opens_watches else {})}
-    content = _content(answer.model, names, answer.media_type)
-    return {"description": answer.description, "headers": _headers(headers), "content": content}
+def _response(operation: Operation, response: ResponseSpec, names: Models) -> dict[str, Any]:
+    headers = {**response.headers, **(RATE_LIMIT if operation.opens_watches else {})}
+    content = _content(response.model, names, response.media_type)
+    return {"description": response.description, "headers": _headers(headers), "content": content}
 
 
 def _headers(own: dict[str, Any]) -> dict[str, Any]:
     return {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}, **own}
 
 
-def _problem(status: int, names: Models) -> dict[str, Any]:
+def _problem_response(status: int, names: Models) -> dict[str, Any]:
     causes = {name: cause for name, cause in CAUSES.items() if cause.status == status}
     [content] = _content(ProblemSchema, names, MEDIA_TYPE).values()
     examples = {

@@ -46,34 +46,34 @@ class Registrar:
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._added: Counter[str] = Counter()
-        self._one = GroupCommit(self._register)
+        self._group_commit = GroupCommit(self._register)
 
-    def room(self, client: str, wanted: int, now: datetime) -> int:
+    def available(self, client: str, wanted: int, now: datetime) -> int:
         """Return how many of the wanted watches a client may have open besides those that it has."""
         count = self._counts.get(client) or self._count(client, now)
-        lasts = COUNTED_EVERY if self._left(client, count) >= wanted else RECOUNTED_EVERY
-        if now >= count.counted_at + lasts:
+        valid_for = COUNTED_EVERY if self._remaining(client, count) >= wanted else RECOUNTED_EVERY
+        if now >= count.counted_at + valid_for:
             count = self._count(client, now)
-        return min(wanted, max(self._left(client, count), 0))
+        return min(wanted, max(self._remaining(client, count), 0))
 
-    def left(self, client: str, now: datetime) -> int | None:
+    def remaining(self, client: str, now: datetime) -> int | None:
         """Return how many more watches a client may have open; None when they were not counted in the last minute."""
         count = self._counts.get(client)
         if count is None or now >= count.counted_at + COUNTED_EVERY:
             return None
-        return max(self._left(client, count), 0)
+        return max(self._remaining(client, count), 0)
 
-    def reopened(self, client: str, watches: int) -> None:
+    def count_reopened(self, client: str, watches: int) -> None:
         """Count watches that are open again."""
         with self._lock:
             self._added[client] += watches
 
-    def forget(self) -> None:
+    def forget_counts(self) -> None:
         """Count anew: watches are open again, and nobody knows whose."""
         with self._lock:
             self._counts.clear()
 
-    def _left(self, client: str, count: _Count) -> int:
+    def _remaining(self, client: str, count: _Count) -> int:
         with self._lock:
             return self.limit - count.open - (self._added[client] - count.added_before)
 
@@ -82,17 +82,17 @@ class Registrar:
             # Before the database is asked: what is added meanwhile may count twice, but never not at all.
             added_before = self._added[client]
         with reading(self._engine) as connection:
-            is_open = open_watches(connection, client)
-        count = _Count(open=is_open, counted_at=now, added_before=added_before)
+            open_now = open_watches(connection, client)
+        count = _Count(open=open_now, counted_at=now, added_before=added_before)
         with self._lock:
             self._counts[client] = count
         return count
 
-    def one(self, wanted: Registration) -> RegistrationResult:
+    def register_one(self, wanted: Registration) -> RegistrationResult:
         """Register one watch, in one transaction with those that other threads register now."""
-        return self._one(wanted)
+        return self._group_commit(wanted)
 
-    def many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
+    def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
         """Register watches in a transaction of their own."""
         return self._register(wanted) if wanted else []
 

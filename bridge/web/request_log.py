@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 HEADER = "X-Request-Id"
 # What a client, or a router on the way, may call its request.
-_SANE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # These are asked for every few seconds, by machines.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(HTTPMethod)
@@ -39,7 +39,7 @@ def new_request_id() -> str:
 
 def _begin() -> None:
     given = request.headers.get(HEADER, "")
-    g.request_id = given if _SANE.fullmatch(given) else new_request_id()
+    g.request_id = given if _VALID_ID.fullmatch(given) else new_request_id()
     g.began_at = time.monotonic()
     # Threads are used again: each line that this request causes has its id, and no other line has.
     clear_contextvars()

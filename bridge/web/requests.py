@@ -31,11 +31,11 @@ from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Fault, Problem, invalid
 from bridge.web.strict_json import encoded
 
-LARGEST_METADATA_BYTES = 4096
-LARGEST_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
-DEEPEST_OBJECT = 100  # whatever reads it later, in any language, can recurse that far
-MOST_FAULTS = 50
-LONGEST_POINTER = 200
+MAX_METADATA_BYTES = 4096
+MAX_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
+MAX_DEPTH = 100  # whatever reads it later, in any language, can recurse that far
+MAX_FAULTS = 50
+MAX_POINTER = 200
 
 
 class Input(BaseModel):
@@ -44,7 +44,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
         """Return what is wrong between the fields, each of which may be wrong as well."""
         return ()
 
@@ -92,21 +92,23 @@ def validated(model: type[Model], given: object, context: Context | None = None)
 
     Without a `context`, accounts' names and callback URLs are judged by their form alone.
     """
-    between = model.faults_between(given) if isinstance(given, Mapping) else ()
+    cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:
         made = model.model_validate(given, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        return invalid(*[*map(_fault, details), *between][:MOST_FAULTS])
-    return invalid(*between) if between else made
+        return invalid(*[*map(_fault, details), *cross_field][:MAX_FAULTS])
+    return invalid(*cross_field) if cross_field else made
 
 
 def _fault(error: ErrorDetails) -> Fault:
     pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error["loc"])
-    return Fault(pointer=pointer[:LONGEST_POINTER], detail=_WORDS.get(error["type"]) or _plain(error["msg"]))
+    return Fault(
+        pointer=pointer[:MAX_POINTER], detail=_MESSAGES.get(error["type"]) or _plain_message(error["msg"])
+    )
 
 
-_WORDS = {
+_MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
     "model_type": "must be a JSON object",
@@ -115,9 +117,9 @@ _WORDS = {
 }
 
 
-def _plain(message: str) -> str:
-    said = message.removeprefix("Value error, ").partition(" after validation")[0]
-    return re.sub("^(Input|String|List) should", "must", said)
+def _plain_message(message: str) -> str:
+    text = message.removeprefix("Value error, ").partition(" after validation")[0]
+    return re.sub("^(Input|String|List) should", "must", text)
 
 
 def _known_account(name: str, info: ValidationInfo) -> str:
@@ -156,23 +158,23 @@ def _instant(text: object) -> datetime:
 
 def _metadata(given: object) -> str:
     """Return the object as JSON text, as it will be stored."""
-    return _object_text(given, LARGEST_METADATA_BYTES)
+    return _object_text(given, MAX_METADATA_BYTES)
 
 
 def _document(given: object) -> str:
-    return _object_text(given, LARGEST_DOCUMENT_BYTES)
+    return _object_text(given, MAX_DOCUMENT_BYTES)
 
 
-def _object_text(given: object, largest_bytes: int) -> str:
+def _object_text(given: object, max_bytes: int) -> str:
     """Return the object as JSON, numbers as they were written; in ASCII, so that any text survives any database."""
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
     if _is_deep(given):
-        raise ValueError(f"must be nested at most {DEEPEST_OBJECT} deep")
+        raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
     text = encoded(given)
     # Escapes and spaces only make it longer, so that most need no second look.
-    if len(text) > largest_bytes and _compact_bytes(given) > largest_bytes:
-        raise ValueError(f"must be at most {largest_bytes // 1024} KiB as compact JSON in UTF-8")
+    if len(text) > max_bytes and _compact_bytes(given) > max_bytes:
+        raise ValueError(f"must be at most {max_bytes // 1024} KiB as compact JSON in UTF-8")
     return text
 
 
@@ -183,7 +185,7 @@ def _compact_bytes(given: object) -> int:
 def _is_deep(value: object) -> bool:
     """Level by level: recursion could fail where a deeper stack than the reader's is left."""
     level = [value]
-    for _ in range(DEEPEST_OBJECT):
+    for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return False

@@ -18,7 +18,7 @@ class _Schemas(GenerateJsonSchema):
     """Schemas that read well, and from which generators make clients that compile.
 
     Names are as clients see them, and no titles only repeat a field's name. The example of a model is spread over its
-    fields. A default is told in words: where a schema tells it, generators take the field for one that is always there.
+    fields. A default is annotations in words: where a schema tells it, generators take the field for one that is always there.
     """
 
     def normalize_name(self, name: str) -> str:
@@ -72,18 +72,18 @@ def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
-def _named(value: Any, found: dict[str, Any]) -> Any:
-    """Return a document in which enumerations with a title are references; they are added to `found`, by title."""
+def _named(value: Any, enumerations: dict[str, Any]) -> Any:
+    """Return a document in which enumerations with a title are references; they are added to `enumerations`, by title."""
     match value:
         case {"enum": _, "title": str(title)}:
             title = schema_name(title)
-            told = {name: value[name] for name in ("description", "examples") if "examples" in value}
-            own = {name: inner for name, inner in value.items() if name not in told} | {"title": title}
+            annotations = {name: value[name] for name in ("description", "examples") if "examples" in value}
+            own = {name: inner for name, inner in value.items() if name not in annotations} | {"title": title}
             # The longest tells the most: a filter's has no description.
-            found[title] = max(found.get(title, {}), own, key=len)
-            return {"$ref": f"#/components/schemas/{title}", **told}
+            enumerations[title] = max(enumerations.get(title, {}), own, key=len)
+            return {"$ref": f"#/components/schemas/{title}", **annotations}
         case dict():
-            return {name: _named(inner, found) for name, inner in value.items()}
+            return {name: _named(inner, enumerations) for name, inner in value.items()}
         case list():
-            return [_named(inner, found) for inner in value]
+            return [_named(inner, enumerations) for inner in value]
     return value

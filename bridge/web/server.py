@@ -27,15 +27,15 @@ from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
 # A request is at most 1 MiB, and comes from a server: this is plenty for one.
-REQUEST_SECONDS = 10.0
+REQUEST_TIMEOUT_SECONDS = 10.0
 # For this long a client may take nothing of an answer that waits for it.
-UNREAD_SECONDS = 60.0
+SEND_TIMEOUT_SECONDS = 60.0
 # At a stop, open connections may send one more request for this long: it may be on its way already.
 LAST_REQUEST_SECONDS = 1.0
-TURN_SECONDS = 0.5
+LOOP_SECONDS = 0.5
 # What the framing of many small chunks adds to a body of 1 MiB; more is refused before all of it has come.
-FRAMED_BYTES = 2 * LARGEST_BYTES
-HEAD_BYTES = 32 * 1024
+MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
+MAX_HEADER_BYTES = 32 * 1024
 # Where a request's body or an answer goes to a temporary file: 400 clients must not fill the memory, and an
 # answer must not depend on the disk.
 BODY_IN_MEMORY_BYTES = 128 * 1024
@@ -46,7 +46,7 @@ ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 is_configured = False
 
 # What waitress says may repeat what was sent, perhaps a key in the wrong place.
-_REFUSALS = {
+_ERROR_DETAILS = {
     400: "The request is not well-formed HTTP.",
     413: TOO_LARGE.detail,
     431: "The address and the headers are too long: 32 KiB at most.",
@@ -54,13 +54,13 @@ _REFUSALS = {
 }
 
 
-class _Refusal(ErrorTask):  # type: ignore[misc] # waitress has no types
+class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
     """Answers what is no HTTP, or too large, in the same form as every other refusal."""
 
     def execute(self) -> None:
         status = self.request.error.code
         problem = Problem(
-            status=status, detail=_REFUSALS.get(status, "The request failed; the log says why.")
+            status=status, detail=_ERROR_DETAILS.get(status, "The request failed; the log says why.")
         )
         request_id = new_request_id()
         answer = respond(problem, request_id)
@@ -74,7 +74,7 @@ class _Refusal(ErrorTask):  # type: ignore[misc] # waitress has no types
         self.write(body)
 
 
-class _Answer(WSGITask):  # type: ignore[misc] # waitress has no types
+class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
     """Hands the path over as it was sent, and ends the connection when the process is to stop."""
 
     def get_environment(self) -> dict[str, Any]:
@@ -90,8 +90,8 @@ class _Answer(WSGITask):  # type: ignore[misc] # waitress has no types
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     """One connection. All but `service` runs in the loop."""
 
-    task_class = _Answer
-    error_task_class = _Refusal
+    task_class = _RequestTask
+    error_task_class = _ProblemTask
     # Whether what comes now is what is left of a refused request.
     is_refused = False
     _is_lingering = False
@@ -99,7 +99,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         # The monotonic instant until which what is awaited must have come: the first request, or all of one.
-        self._cut_at: float | None = time.monotonic() + REQUEST_SECONDS
+        self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
         """Take what has come."""
@@ -108,9 +108,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         before = self.request
         taken = super().received(data)
         if not self.request:
-            self._cut_at = None
+            self._deadline = None
         elif self.request is not before:
-            self._cut_at = time.monotonic() + REQUEST_SECONDS
+            self._deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
         return bool(taken)
 
     def handle_close(self) -> None:
@@ -120,7 +120,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """
         if self.is_refused and not self._is_lingering and not self.total_outbufs_len:
             self._is_lingering, self.will_close = True, False
-            self._cut_at = time.monotonic() + REQUEST_SECONDS
+            self._deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
                 return
@@ -131,13 +131,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         """Whether a request is coming, or an answer is not out yet."""
         return bool(self.request or self.requests or self.total_outbufs_len or self.close_when_flushed)
 
-    def cut_if_late(self, now: float) -> None:
+    def close_if_late(self, now: float) -> None:
         """Close the connection when the client takes too long to send a request, or to read an answer."""
-        if self._cut_at and self.requests:
+        if self._deadline and self.requests:
             # Nothing is read while a request is being answered: the next one's time begins when it is.
-            self._cut_at = now + REQUEST_SECONDS
-        is_late = self._cut_at and now > self._cut_at
-        is_unread = self.total_outbufs_len and time.time() > self.last_activity + UNREAD_SECONDS
+            self._deadline = now + REQUEST_TIMEOUT_SECONDS
+        is_late = self._deadline and now > self._deadline
+        is_unread = self.total_outbufs_len and time.time() > self.last_activity + SEND_TIMEOUT_SECONDS
         if is_late or is_unread:
             self.handle_close()
 
@@ -152,27 +152,27 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         # A connection and what is done for it take two descriptors.
         self._limit = min(self.cfg.worker_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
         # What waitress's loop looks after, by descriptor.
-        self._open: dict[int, Any] = {}
+        self._socket_map: dict[int, Any] = {}
         # When connections are looked at next, as an instant of time.monotonic().
-        self._look_at = 0.0
-        add_task = _threads(self.cfg.threads)
-        servers = [self._serve_on(listener.sock, add_task) for listener in self.sockets]
+        self._next_check_at = 0.0
+        add_task = _start_threads(self.cfg.threads)
+        servers = [self._create_server(listener.sock, add_task) for listener in self.sockets]
         while self.alive and os.getppid() == self.ppid:
-            self._turn()
+            self._run_loop_once()
         self._stop(servers)
 
-    def _serve_on(self, listener: socket.socket, add_task: Callable[[_Channel], None]) -> Any:
+    def _create_server(self, listener: socket.socket, add_task: Callable[[_Channel], None]) -> Any:
         server = create_server(
             self.wsgi,
-            map=self._open,
+            map=self._socket_map,
             sockets=[listener],
-            # All listeners share those of `_threads`.
+            # All listeners share those of `_start_threads`.
             threads=0,
             backlog=self.cfg.backlog,
             connection_limit=self._limit,
             channel_timeout=self.cfg.keepalive,
-            max_request_header_size=HEAD_BYTES,
-            max_request_body_size=FRAMED_BYTES,
+            max_request_header_size=MAX_HEADER_BYTES,
+            max_request_body_size=MAX_FRAMED_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             outbuf_overflow=ANSWER_IN_MEMORY_BYTES,
             # Whom X-Forwarded-For is believed from, bridge/web/proxies.py decides.
@@ -185,19 +185,19 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         server.channel_class, server.add_task, server.is_stopping = _Channel, add_task, False
         return server
 
-    def _turn(self) -> None:
+    def _run_loop_once(self) -> None:
         """Wait for what comes next, do it, and cut who takes too long."""
         self.notify()
-        wasyncore.loop(timeout=TURN_SECONDS, use_poll=True, map=self._open, count=1)
+        wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)
         now = time.monotonic()
-        if now > self._look_at:
-            self._look_at = now + TURN_SECONDS
+        if now > self._next_check_at:
+            self._next_check_at = now + LOOP_SECONDS
             for channel in self._channels():
-                channel.cut_if_late(now)
-        if len(self._open) >= self._limit:
-            self._make_room()
+                channel.close_if_late(now)
+        if len(self._socket_map) >= self._limit:
+            self._close_longest_idle()
 
-    def _make_room(self) -> None:
+    def _close_longest_idle(self) -> None:
         """Close the connection that is idle for the longest, unless it is new."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
@@ -210,24 +210,24 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         for server in servers:
             server.is_stopping = True
         while select(self.sockets, (), (), 0)[0] and time.monotonic() < last_request_at:
-            self._turn()
+            self._run_loop_once()
         for server in servers:
             server.accepting = False
         for listener in self.sockets:
             listener.close()
         while self._channels() and time.monotonic() < end_at:
-            self._turn()
+            self._run_loop_once()
             for channel in self._idle() if time.monotonic() > last_request_at else ():
                 channel.handle_close()
 
     def _channels(self) -> list[_Channel]:
-        return [part for part in self._open.values() if isinstance(part, _Channel)]
+        return [part for part in self._socket_map.values() if isinstance(part, _Channel)]
 
     def _idle(self) -> list[_Channel]:
         return [channel for channel in self._channels() if not channel.is_busy]
 
 
-def _threads(count: int) -> Callable[[_Channel], None]:
+def _start_threads(count: int) -> Callable[[_Channel], None]:
     """Start threads, and return what gives a request to one of them.
 
     `/healthz` has one of its own, so that it is answered while all others wait for the database.

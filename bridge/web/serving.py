@@ -26,7 +26,7 @@ from bridge.web.rate_limits import OPEN_WATCHES, rate_limit
 from bridge.web.registration_limits import Registrar
 from bridge.web.requests import Context, Query, validated
 from bridge.web.security_headers import HEADERS
-from bridge.web.strict_json import read, received
+from bridge.web.strict_json import body_bytes, read_json
 
 _NOBODY = Caller(name="", admin=False)
 # Nothing is looked for in the database.
@@ -47,13 +47,13 @@ class Server:
         """Return the function that Flask calls for an operation."""
 
         def serve(**names: str) -> Response:
-            return respond(self._answer(operation, names))
+            return respond(self._handle(operation, names))
 
         return serve
 
-    def _answer(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
+    def _handle(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
         now = self.dependencies.clock()
-        caller = self._admitted(operation.access, request, now)
+        caller = self._authorize(operation.access, request, now)
         if isinstance(caller, Problem):
             return caller
         g.client = caller.name or None
@@ -61,9 +61,9 @@ class Server:
             return NO_ID
         context = Context(self.dependencies)
         # Whoever checks the bridge's health may add what keeps caches away.
-        given = {} if operation.access is Access.OPEN else _given(operation, request, context)
-        if isinstance(given, Problem):
-            return given
+        arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
+        if isinstance(arguments, Problem):
+            return arguments
         key = request_key(request) if operation.idempotency is Idempotency.KEY else None
         if isinstance(key, Problem):
             return key
@@ -78,18 +78,18 @@ class Server:
                 key=key,
                 traceparent=traceparent,
             )
-            answer: Reply | Problem = operation.run(call, **names, **given)
-        return self._with_limit(caller, answer, now) if operation.opens_watches else answer
+            answer: Reply | Problem = operation.run(call, **names, **arguments)
+        return self._with_rate_limit(caller, answer, now) if operation.opens_watches else answer
 
-    def _with_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
+    def _with_rate_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
         """Add what is left of the open watches that the caller may have, where that has been counted."""
-        left = self.registrar.left(caller.name, now)
+        left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
         limit = rate_limit(OPEN_WATCHES, quota=self.registrar.limit, left=left)
         return replace(answer, headers={**answer.headers, **limit})
 
-    def _admitted(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
+    def _authorize(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
         if access is Access.OPEN:
             return _NOBODY
         caller = self.authenticator.caller(
@@ -113,7 +113,7 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
     return Response(answer.text, answer.status, headers, content_type=answer.media_type)
 
 
-def _given(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
+def _arguments(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
     """Return the arguments of the function that come from the query and the body."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
@@ -133,20 +133,20 @@ def _body(operation: Operation, request: Request, context: Context) -> Any:
     """Return the validated body, or the Problem with it; where nothing is required, it may be left out."""
     model = operation.body or NoFields
     if not operation.requires_body:
-        sent = received(request)
+        sent = body_bytes(request)
         if isinstance(sent, Problem):
             return sent
         if not sent:
             return validated(model, {}, context)
-    body = read(request)
+    body = read_json(request)
     return body if isinstance(body, Problem) else validated(model, body, context)
 
 
 def _query(model: type[Query], request: Request) -> Query | Problem:
-    given = request.args.to_dict(flat=False)
-    lists = {name: ",".join(given.pop(name)) for name in model.LISTS if name in given}
-    repeated = [name for name, values in given.items() if len(values) > 1]
-    query = validated(model, {name: values[0] for name, values in given.items()} | lists)
+    arguments = request.args.to_dict(flat=False)
+    lists = {name: ",".join(arguments.pop(name)) for name in model.LISTS if name in arguments}
+    repeated = [name for name, values in arguments.items() if len(values) > 1]
+    query = validated(model, {name: values[0] for name, values in arguments.items()} | lists)
     if not repeated:
         return query
     twice = [Fault(pointer=f"/{name}", detail="is given twice") for name in repeated]

@@ -18,7 +18,7 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccountFigures:
+class AccountStatistics:
     """What an account may do now, and what it has done since midnight UTC.
 
     `daily_remaining` is what HubSpot said today is left of the day's quota, for all apps; None where it did not.
@@ -38,7 +38,7 @@ class AccountFigures:
         return self.errors / self.requests if self.requests else 0.0
 
 
-def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountFigures]:
+def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
     """Return the figures of every account that is set."""
     held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
     counted = daily_stats.counts(connection, now.date())
@@ -47,7 +47,7 @@ def of_accounts(connection: Connection, accounts: Accounts, now: datetime) -> li
         usage = held.get(name, AccountLimits()).usage
         requests, errors = counted.get(name, (0, 0))
         figures.append(
-            AccountFigures(
+            AccountStatistics(
                 name=name,
                 breaker=paused.get(name, CircuitBreaker()),
                 usage=usage,
@@ -65,7 +65,7 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
     return usage.daily_remaining if seen_at and seen_at.date() == now.date() else None
 
 
-def detections_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
+def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
     """Return, for each account, how many ends were noticed since midnight UTC, by the bounds of DETECTION_DELAY."""
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)

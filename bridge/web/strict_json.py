@@ -34,17 +34,17 @@ class NotJson(ValueError):
     """What is wrong with it, in words that go on after a colon and quote nothing of it."""
 
 
-def received(request: Request) -> bytes | Problem:
+def body_bytes(request: Request) -> bytes | Problem:
     """Return the body as it came, or the Problem with its size."""
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
 
-def read(request: Request) -> Any:
+def read_json(request: Request) -> Any:
     """Return the body as Python objects, or the Problem with it."""
     if problem := _problem_with_type(request):
         return problem
-    body = received(request)
+    body = body_bytes(request)
     if isinstance(body, Problem):
         return body
     try:

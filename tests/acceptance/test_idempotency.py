@@ -12,14 +12,14 @@ from bridge.db import keyed_requests as store
 from bridge.db.tables import keyed_requests
 from bridge.sandbox import Reply
 from bridge.steps import start_import
-from bridge.web.idempotency import AT_WORK, Attempt
+from bridge.web.idempotency import MAX_DURATION, Execution
 from tests.acceptance.conftest import NewStage
 from tests.acceptance.stage import Stage
 from tests.acceptance.test_imports import DOCUMENT, START, problem, starts, watches
 from tests.web.api import Caller, members
 
 KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
-LONGER = AT_WORK.total_seconds() + 1
+LONGER = MAX_DURATION.total_seconds() + 1
 
 
 class Died(BaseException):
@@ -45,7 +45,7 @@ def dying(
 ) -> None:
     """Send a request whose process dies in this method of its attempt."""
     with monkeypatch.context() as patch:
-        patch.setattr(Attempt, name, place_of_death)
+        patch.setattr(Execution, name, place_of_death)
         with pytest.raises(Died):
             sent(stage)
 
@@ -118,7 +118,7 @@ def test_while_it_is_at_work_the_same_request_is_told_to_wait(
     dying(stage, monkeypatch, "may_ask")
     told = problem(sent(stage), 409)
     assert told["type"] == "/problems/request-at-work"
-    assert 0 < told["retry_after_seconds"] <= AT_WORK.total_seconds()
+    assert 0 < told["retry_after_seconds"] <= MAX_DURATION.total_seconds()
     assert starts(stage) == 0
 
 
@@ -149,9 +149,9 @@ def test_after_a_crash_with_hubspot_s_answer_the_task_is_watched(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    noted = Attempt.note_task
+    noted = Execution.note_task
 
-    def note_and_die(attempt: Attempt, task_id: str) -> None:
+    def note_and_die(attempt: Execution, task_id: str) -> None:
         noted(attempt, task_id)
         raise Died
 

@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 from bridge.web import key_throttle
-from bridge.web.key_throttle import MOST, Failures
+from bridge.web.key_throttle import MAX_FAILURES, FailureCounter
 from tests.web.api import START
 
 
 def test_the_first_failures_are_free_and_then_an_address_must_wait_out_the_oldest() -> None:
-    counted = Failures()
-    for second in range(MOST):
+    counted = FailureCounter()
+    for second in range(MAX_FAILURES):
         assert counted.wait_seconds("a", START + timedelta(seconds=second)) == 0
     assert counted.wait_seconds("a", START + timedelta(seconds=40)) == 21
     assert counted.wait_seconds("b", START + timedelta(seconds=40)) == 0
@@ -18,31 +18,31 @@ def test_the_first_failures_are_free_and_then_an_address_must_wait_out_the_oldes
 
 
 def test_failures_during_the_wait_do_not_make_it_longer() -> None:
-    counted = Failures()
-    for _ in range(MOST + 100):
+    counted = FailureCounter()
+    for _ in range(MAX_FAILURES + 100):
         counted.wait_seconds("a", START)
     assert counted.wait_seconds("a", START + timedelta(seconds=61)) == 0
 
 
 def test_however_many_addresses_fail_the_memory_is_bounded() -> None:
-    counted = Failures()
-    for number in range(key_throttle.ADDRESSES + 50):
+    counted = FailureCounter()
+    for number in range(key_throttle.MAX_ADDRESSES + 50):
         counted.wait_seconds(f"address-{number}", START)
-    assert len(counted._seen) == key_throttle.ADDRESSES
+    assert len(counted._seen) == key_throttle.MAX_ADDRESSES
     assert "address-0" not in counted._seen
 
 
 def test_the_addresses_of_one_ipv6_network_are_one_sender() -> None:
-    counted = Failures()
-    for number in range(MOST):
+    counted = FailureCounter()
+    for number in range(MAX_FAILURES):
         assert counted.wait_seconds(f"2001:db8:0:1::{number:x}", START) == 0
     assert counted.wait_seconds("2001:db8:0:1:ffff:ffff:ffff:ffff", START) > 0
     assert counted.wait_seconds("2001:db8:0:2::1", START) == 0
 
 
 def test_an_ipv4_address_is_the_same_in_both_spellings_and_not_its_neighbour() -> None:
-    counted = Failures()
-    for _ in range(MOST):
+    counted = FailureCounter()
+    for _ in range(MAX_FAILURES):
         counted.wait_seconds("203.0.113.7", START)
     assert counted.wait_seconds("::ffff:203.0.113.7", START) > 0
     assert counted.wait_seconds("::ffff:203.0.113.8", START) == 0

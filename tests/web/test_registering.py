@@ -324,9 +324,9 @@ def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(ap
     @event.listens_for(engine, "after_cursor_execute")
     def register_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
         if "count(" in statement:
-            registrar.many([new.pop()])
+            registrar.register_many([new.pop()])
 
-    assert registrar.room("cms", 1, api.clock()) == 0
+    assert registrar.available("cms", 1, api.clock()) == 0
 
 
 def a_registration() -> Registration:

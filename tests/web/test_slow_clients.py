@@ -99,7 +99,7 @@ def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
 
 def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path: Path) -> None:
     before = "from bridge.worker import clock; clock.STOP_SECONDS = 1.0"
-    slow = ("from bridge.web import server", "server.REQUEST_SECONDS = graceful_timeout = 600")
+    slow = ("from bridge.web import server", "server.REQUEST_TIMEOUT_SECONDS = graceful_timeout = 600")
     given = {"BRIDGE_EMBEDDED_WORKER": "true"}
     with served(tmp_path, *slow, before=before, **given) as web, connected(web.port, HALF):
         until(web.process.has_logged("worker_started"))
@@ -111,7 +111,7 @@ def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path
 @pytest.fixture(scope="module")
 def hasty_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Where the real thing listens, but waits for a second only."""
-    hasty = "server.REQUEST_SECONDS = server.UNREAD_SECONDS = 1.0"
+    hasty = "server.REQUEST_TIMEOUT_SECONDS = server.SEND_TIMEOUT_SECONDS = 1.0"
     with served(tmp_path_factory.mktemp("hasty"), "from bridge.web import server", hasty) as web:
         yield web.port
 

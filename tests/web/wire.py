@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.web.server import REQUEST_SECONDS
+from bridge.web.server import REQUEST_TIMEOUT_SECONDS
 from tests.reliability.processes import ROOT, WEB, Running, answers, free_port
 from tests.reliability.waiting import until
 
@@ -20,7 +20,7 @@ BODY = (
 )
 LAST = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n"
 # Long enough for a loaded machine, and shorter than a slow client is waited for.
-ANSWER_SECONDS = REQUEST_SECONDS / 2
+ANSWER_SECONDS = REQUEST_TIMEOUT_SECONDS / 2
 
 
 class Web(NamedTuple):

@@ -6,11 +6,31 @@ Whatever it changes, it changes with the API's own operations, on behalf of the 
 from flask import Flask
 from flask_wtf import CSRFProtect
 
-from bridge.web.admin import accounts, clients, hosts, overview, session, sign_in, watch, watches, words
+from bridge.web.admin import (
+    accounts,
+    clients,
+    hosts,
+    overview,
+    session,
+    sign_in,
+    template_filters,
+    watch,
+    watches,
+)
 from bridge.web.admin.blueprint import EXTENSION, admin
 from bridge.web.serving import Server
 
-__all__ = ["accounts", "add_admin", "clients", "hosts", "overview", "sign_in", "watch", "watches", "words"]
+__all__ = [
+    "accounts",
+    "add_admin",
+    "clients",
+    "hosts",
+    "overview",
+    "sign_in",
+    "template_filters",
+    "watch",
+    "watches",
+]
 
 # After an upgrade, a browser may use the old style and script for so long.
 STATIC_SECONDS = 300

@@ -12,12 +12,12 @@ from bridge.core.counters import DETECTION_DELAY
 from bridge.db.counters import Spread, spread
 from bridge.db.engine import reading
 from bridge.steps import accounts
-from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
 from bridge.web.requests import Name, validated
-from bridge.web.statistics import AccountFigures, detections_today, of_accounts
+from bridge.web.statistics import AccountStatistics, account_statistics, detections_today
 
 # HubSpot's own limit for the share of a day's requests that end in an error.
 MOST_ERRORS_SHARE = 0.05
@@ -29,8 +29,8 @@ LONGEST_MESSAGE = 500  # it travels in a cookie
 class AccountCard:
     """All that is shown of an account."""
 
-    standing: accounts.AccountStatus
-    figures: AccountFigures
+    status: accounts.AccountStatus
+    figures: AccountStatistics
     detection: Spread | None  # today
 
 
@@ -49,12 +49,12 @@ def list_accounts() -> Response:
 @admin.post("/accounts")
 def set_account() -> Response:
     """Add an account, or replace the whole of one."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
     }
     with suppress(ValueError):
-        given["rate_share"] = float(given["rate_share"]) if "rate_share" in given else None
-    body = validated(NamedAccount, given)
+        fields["rate_share"] = float(fields["rate_share"]) if "rate_share" in fields else None
+    body = validated(NamedAccount, fields)
     if isinstance(body, Problem):
         return _list(body)
     put_account(call(), body.name, body)
@@ -67,7 +67,7 @@ def check(name: str) -> Response:
     """Ask HubSpot whether it takes the account's credentials, and tell what it said."""
     answer = check_account(call(), name)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     found = json.loads(str(answer.text))
     flash(f"{name}: {found['summary']}"[:LONGEST_MESSAGE], "good" if found["ok"] else "bad")
     return redirect(url_for("admin.list_accounts"), 303)
@@ -78,7 +78,7 @@ def remove(name: str) -> Response:
     """Forget a stored account."""
     answer = remove_account(call(), name)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     flash(f"The account {name} is removed.")
     return redirect(url_for("admin.list_accounts"), 303)
 
@@ -87,7 +87,7 @@ def _list(problem: Problem | None = None) -> Response:
     dependencies, now = call().dependencies, call().now
     every = accounts.every(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
-        figures = {each.name: each for each in of_accounts(connection, dependencies.accounts, now)}
+        figures = {each.name: each for each in account_statistics(connection, dependencies.accounts, now)}
         detections = detections_today(connection, now)
     return page(
         "admin/accounts.html",
@@ -95,7 +95,7 @@ def _list(problem: Problem | None = None) -> Response:
         # One that was added between the two looks is there at the next.
         cards=[
             AccountCard(
-                standing=each,
+                status=each,
                 figures=figures[each.account.name],
                 detection=spread(DETECTION_DELAY, detections.get(each.account.name, {})),
             )
@@ -104,6 +104,6 @@ def _list(problem: Problem | None = None) -> Response:
         ],
         defaults=dependencies.accounts.defaults,
         most_errors_share=MOST_ERRORS_SHARE,
-        given=request.form,
+        form=request.form,
         problem=problem,
     )

@@ -24,13 +24,13 @@ POLICY = (
 )
 
 
-class _Pages(Blueprint):
+class _AdminBlueprint(Blueprint):
     def add_url_rule(self, *rule: Any, **options: Any) -> None:
         """Add a page; a slash at the end of its address changes nothing."""
         super().add_url_rule(*rule, **{"strict_slashes": False} | options)
 
 
-admin = _Pages("admin", __name__, url_prefix="/admin")
+admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
 def server() -> Server:
@@ -51,45 +51,45 @@ def call() -> Call:
 
 
 @admin.before_request
-def _admit() -> BaseResponse | None:
+def _require_admin() -> BaseResponse | None:
     g.now = server().dependencies.clock()
     cast("CSRFProtect", current_app.extensions["csrf"]).protect()
     if request.endpoint in ("admin.sign_in", "admin.begin_session"):
         return None
     caller = session.caller(server(), g.now)
     if isinstance(caller, Problem):
-        return _to_sign_in()
+        return _redirect_to_sign_in()
     g.caller, g.client = caller, caller.name
     return None
 
 
-def _to_sign_in() -> BaseResponse:
+def _redirect_to_sign_in() -> BaseResponse:
     here = request.full_path.rstrip("?") if request.method == "GET" else url_for("admin.overview")
     if "HX-Request" in request.headers:
         # htmx would follow a redirect, and put the form into the middle of the page that it refreshes.
         there = request.headers.get("HX-Current-URL", "")
         return Response(
-            status=401, headers={"HX-Redirect": url_for("admin.sign_in", next=session.path_of(there))}
+            status=401, headers={"HX-Redirect": url_for("admin.sign_in", next=session.safe_path(there))}
         )
     return redirect(url_for("admin.sign_in", next=here), 303)
 
 
 @admin.after_request
-def _guard(response: Response) -> Response:
+def _add_policy(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = POLICY
     return response
 
 
 @admin.errorhandler(Exception)
-def _fail(error: Exception) -> Response:
+def _handle_error(error: Exception) -> Response:
     problem = problem_of(error)
     if isinstance(error, HTTPException) and error.code == 400:
         detail = "The form is too old, or was not sent from this page. Go back, reload the page, and send it again."
         problem = Problem(status=400, detail=detail)
-    return show(problem)
+    return problem_page(problem)
 
 
-def show(problem: Problem) -> Response:
+def problem_page(problem: Problem) -> Response:
     """Return a problem as a page for people."""
     return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
 
@@ -109,4 +109,4 @@ def page(
 @admin.get("/<path:unknown>")
 def unknown(unknown: str) -> Response:  # noqa: ARG001 -- whatever it is
     """Answer what is no page of ours as one."""
-    return show(Problem(status=404, detail="There is no such page."))
+    return problem_page(Problem(status=404, detail="There is no such page."))

@@ -39,7 +39,7 @@ class Chart:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Lines:
+class PercentileLines:
     """Two lines over time, as SVG's lists of points; `most` seconds are at the top."""
 
     p50: str
@@ -90,24 +90,24 @@ def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[in
                         width=round(step - _GAP, 1),
                         height=round(HEIGHT * count / most, 1),
                         mood=mood,
-                        title=f"{_clock(hours[number].since)}: {count:,} {word}",
+                        title=f"{_hour_text(hours[number].since)}: {count:,} {word}",
                     )
                 )
     return Chart(bars=bars, most=most)
 
 
-def _clock(instant: datetime) -> str:
+def _hour_text(instant: datetime) -> str:
     return f"from {instant:%H:%M} UTC"
 
 
-def spread(spreads: Sequence[Spread | None]) -> Lines | None:
+def percentile_lines(spreads: Sequence[Spread | None]) -> PercentileLines | None:
     """Draw how long something took, hour by hour; None when there was nothing of it."""
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None
     step = WIDTH / len(spreads)
     points = [((number + 0.5) * step, each) for number, each in enumerate(spreads) if each]
-    return Lines(
+    return PercentileLines(
         p50=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p50 / most):.1f}" for x, each in points),
         p95=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p95 / most):.1f}" for x, each in points),
         most=most,

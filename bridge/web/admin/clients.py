@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from bridge.core import words
 from bridge.steps import clients
 from bridge.web.admin import session
-from bridge.web.admin.blueprint import admin, call, page, server, show
+from bridge.web.admin.blueprint import admin, call, page, problem_page, server
 from bridge.web.api.clients import (
     NewClient,
     SecretRotation,
@@ -42,7 +42,7 @@ def rotate_key(name: str) -> Response:
     """Give a client a new key; who has rotated their own stays signed in with it."""
     answer = rotate_client_key(call(), name)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     if name == call().caller.name and not call().caller.from_environment:
         session.begin(server(), json.loads(str(answer.text))["api_key"])
     return _shown_once(answer)
@@ -53,7 +53,7 @@ def rotate_secret(name: str) -> Response:
     """Give a client a new signing secret; the old one signs too for a while."""
     body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
     answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
-    return show(answer) if isinstance(answer, Problem) else _shown_once(answer)
+    return problem_page(answer) if isinstance(answer, Problem) else _shown_once(answer)
 
 
 @admin.post("/clients/<name:name>/revoke")
@@ -61,7 +61,7 @@ def revoke(name: str) -> Response:
     """Take a client's key away for good."""
     answer = revoke_client(call(), name)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     flash(f"{name} is revoked. Its open watches go on.")
     return redirect(url_for("admin.list_clients"), 303)
 
@@ -71,7 +71,7 @@ def _list(problem: Problem | None = None) -> Response:
         "admin/clients.html",
         problem.status if problem else 200,
         clients=clients.every(call().dependencies.engine),
-        given=request.form,
+        form=request.form,
         problem=problem,
     )
 

@@ -42,8 +42,8 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
         "registered_chart": charts.registered(hours),
         "ended_chart": charts.ended(hours),
         "attempts_chart": charts.attempted(hours),
-        "detection_lines": charts.spread([hour.detection for hour in hours]),
-        "delivery_lines": charts.spread([hour.delivery for hour in hours]),
+        "detection_lines": charts.percentile_lines([hour.detection for hour in hours]),
+        "delivery_lines": charts.percentile_lines([hour.delivery for hour in hours]),
     }
 
 

@@ -16,7 +16,7 @@ from bridge.web.problems import Problem
 from bridge.web.serving import Server
 
 PATH = "/admin"
-LASTS = timedelta(hours=12)
+LIFETIME = timedelta(hours=12)
 
 _KEY = "key"
 _SIGNED_OUT = Problem(status=401, detail="Nobody is signed in.")
@@ -48,7 +48,7 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
         "SESSION_COOKIE_PATH": PATH,
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
-        "PERMANENT_SESSION_LIFETIME": LASTS,
+        "PERMANENT_SESSION_LIFETIME": LIFETIME,
         "SESSION_REFRESH_EACH_REQUEST": False,  # a page that refreshes itself would stay signed in for ever
     }
 
@@ -75,13 +75,13 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
     except WrongSecretKey:
         session.clear()
         return _SIGNED_OUT
-    known = admin_with(server, key, now)
+    known = authenticate_admin(server, key, now)
     if isinstance(known, Problem):
         session.clear()
     return known
 
 
-def admin_with(server: Server, api_key: str, now: datetime) -> Caller | Problem:
+def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:
     """Return the admin with this key; a wrong one counts as in a request to the API."""
     known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
@@ -89,7 +89,7 @@ def admin_with(server: Server, api_key: str, now: datetime) -> Caller | Problem:
     return known
 
 
-def path_of(url: str) -> str:
+def safe_path(url: str) -> str:
     """Return the part of a URL to come back to after signing in: a path of this page, and of no other."""
     try:
         parts = urlsplit(url)

@@ -11,15 +11,15 @@ from bridge.web.problems import Problem
 @admin.get("/sign-in")
 def sign_in() -> Response:
     """Show the form."""
-    return page("admin/sign_in.html", back_to=session.path_of(request.args.get("next", "")))
+    return page("admin/sign_in.html", back_to=session.safe_path(request.args.get("next", "")))
 
 
 @admin.post("/sign-in")
 def begin_session() -> Response:
     """Let in whoever sends an admin's key."""
-    back_to = session.path_of(request.args.get("next", ""))
+    back_to = session.safe_path(request.args.get("next", ""))
     key = request.form.get("key", "").strip()
-    known = session.admin_with(server(), key, g.now)
+    known = session.authenticate_admin(server(), key, g.now)
     if isinstance(known, Problem):
         return page("admin/sign_in.html", known.status, known.headers, back_to=back_to, problem=known)
     session.begin(server(), key)

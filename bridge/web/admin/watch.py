@@ -16,7 +16,7 @@ from bridge.db import clients, watches
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, signed_headers
-from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
 from bridge.web.operations import Call, Reply
 from bridge.web.problems import Problem
@@ -29,7 +29,7 @@ CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class HistoryEntry:
     """One line of a watch's story: what happened `at` an instant, or is to come."""
 
     at: datetime
@@ -61,8 +61,8 @@ def show_watch(watch_id: str) -> Response:
     return page(
         "admin/watch.html",
         watch=watch,
-        steps=story(watch, attempts),
-        to_come=_to_come(watch),
+        history=history(watch, attempts),
+        next_step=_next_step(watch),
         hubspot=hubspot,
         callback=callback,
         can={
@@ -79,41 +79,41 @@ def change_watch(watch_id: str, change: str) -> Response:
     carry_out, done = CHANGES[change]
     answer = carry_out(call(), watch_id)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     flash(done)
     return redirect(url_for("admin.show_watch", watch_id=watch_id), 303)
 
 
-def story(watch: Watch, attempts: Sequence[Attempt]) -> list[Step]:
+def history(watch: Watch, attempts: Sequence[Attempt]) -> list[HistoryEntry]:
     """Return what is known of a watch's past, oldest first."""
-    steps = [
-        Step(at=watch.created_at, what="Registered", detail=f"by {watch.client}"),
+    entries = [
+        HistoryEntry(at=watch.created_at, what="Registered", detail=f"by {watch.client}"),
         *([] if watch.age_zero_at == watch.created_at else [_working(watch)]),
         *([_polled(watch, watch.last_polled_at)] if watch.last_polled_at else []),
         *([_ended(watch, watch.ended_at)] if watch.ended_at else []),
         *map(_attempted, attempts),
         *([_settled(watch, watch.settled_at)] if watch.settled_at else []),
     ]
-    return sorted(steps, key=attrgetter("at"))  # what happened at one instant stays in this order
+    return sorted(entries, key=attrgetter("at"))  # what happened at one instant stays in this order
 
 
-def _working(watch: Watch) -> Step:
-    return Step(at=watch.age_zero_at, what="HubSpot was first seen at work", detail="PROCESSING")
+def _working(watch: Watch) -> HistoryEntry:
+    return HistoryEntry(at=watch.age_zero_at, what="HubSpot was first seen at work", detail="PROCESSING")
 
 
-def _polled(watch: Watch, at: datetime) -> Step:
+def _polled(watch: Watch, at: datetime) -> HistoryEntry:
     often = f"asked {watch.polls} times so far" if watch.polls > 1 else "asked once so far"
     said = f"HubSpot says {watch.status}" if watch.status else "HubSpot was asked"
     trouble = watch.last_error if watch.state is State.WATCHING and watch.last_error else ""
-    return Step(
+    return HistoryEntry(
         at=at, what=said, detail=f"{often}. {trouble}" if trouble else often, mood="bad" if trouble else ""
     )
 
 
-def _ended(watch: Watch, at: datetime) -> Step:
+def _ended(watch: Watch, at: datetime) -> HistoryEntry:
     outcome = str(watch.outcome)
     is_good = watch.error is None
-    return Step(
+    return HistoryEntry(
         at=at,
         what=f"The task ended: {outcome.replace('_', ' ')}",
         detail=watch.error or "",
@@ -121,10 +121,10 @@ def _ended(watch: Watch, at: datetime) -> Step:
     )
 
 
-def _attempted(attempt: Attempt) -> Step:
+def _attempted(attempt: Attempt) -> HistoryEntry:
     code = "no answer" if attempt.status_code is None else str(attempt.status_code)
     by_hand = ", by hand" if attempt.trigger == "manual" else ""
-    return Step(
+    return HistoryEntry(
         at=attempt.started_at,
         what=f"Attempt {attempt.number}{by_hand}: {code}",
         detail=attempt.error or "accepted",
@@ -133,26 +133,28 @@ def _attempted(attempt: Attempt) -> Step:
     )
 
 
-def _settled(watch: Watch, at: datetime) -> Step:
+def _settled(watch: Watch, at: datetime) -> HistoryEntry:
     match watch.state:
         case State.DELIVERED:
-            return Step(at=at, what="Delivered", mood="good")
+            return HistoryEntry(at=at, what="Delivered", mood="good")
         case State.UNDELIVERED:
-            return Step(at=at, what="Given up: the callback was not delivered", mood="bad")
+            return HistoryEntry(at=at, what="Given up: the callback was not delivered", mood="bad")
         case _:
-            return Step(at=at, what="Withdrawn", detail="nothing more is asked or sent")
+            return HistoryEntry(at=at, what="Withdrawn", detail="nothing more is asked or sent")
 
 
-def _to_come(watch: Watch) -> Step | None:
+def _next_step(watch: Watch) -> HistoryEntry | None:
     if watch.due_at is None:
         return None
     if watch.claimed_by is not None:
-        return Step(
+        return HistoryEntry(
             at=watch.due_at, what="A worker is at it", detail=f"{watch.claimed_by}, at the longest until then"
         )
     if watch.state is State.WATCHING:
-        return Step(at=watch.due_at, what="HubSpot is asked again")
-    return Step(at=watch.due_at, what="The callback is sent again" if watch.tries else "The callback is sent")
+        return HistoryEntry(at=watch.due_at, what="HubSpot is asked again")
+    return HistoryEntry(
+        at=watch.due_at, what="The callback is sent again" if watch.tries else "The callback is sent"
+    )
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:

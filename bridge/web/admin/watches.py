@@ -14,7 +14,7 @@ from bridge.db import pages, watches
 from bridge.db.engine import reading
 from bridge.db.watch_lists import Filters
 from bridge.steps import changes
-from bridge.web.admin.blueprint import admin, call, page, show
+from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.changes import BulkRedelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
@@ -24,44 +24,44 @@ from bridge.web.requests import validated
 
 # What a browser's field for an instant sends: without a zone, which is UTC here.
 _LOCAL_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d+)?)?", re.ASCII)
-WORDS = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS)}
+CHOICES = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS)}
 
 
 @admin.get("/watches")
 def list_watches() -> Response:
     """Show a page of the list."""
-    given = _given()
-    if dict(request.args.lists()) != {name: [value] for name, value in given.items()}:
-        return redirect(_url(given))
-    query = validated(ListQuery, given)
+    parameters = _query_parameters()
+    if dict(request.args.lists()) != {name: [value] for name, value in parameters.items()}:
+        return redirect(_url(parameters))
+    query = validated(ListQuery, parameters)
     if not isinstance(query, Problem) and query.cursor and not query.cursor.fits(query.order):
         query = invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
     if isinstance(query, Problem):
-        return page("admin/watches.html", query.status, given=given, problem=query, **WORDS)
+        return page("admin/watches.html", query.status, parameters=parameters, problem=query, **CHOICES)
     filters = query.filters(call().caller)
     if isinstance(filters, Problem):
-        return show(filters)
+        return problem_page(filters)
     with reading(call().dependencies.engine) as connection:
         found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
     return page(
         "admin/watches.html",
-        given=given,
-        filters=_filters(given),
-        newer=found.previous and _url({**given, "cursor": str(found.previous)}),
-        older=found.following and _url({**given, "cursor": str(found.following)}),
+        parameters=parameters,
+        filters=_filters(parameters),
+        newer=found.previous and _url({**parameters, "cursor": str(found.previous)}),
+        older=found.following and _url({**parameters, "cursor": str(found.following)}),
         watches=found.watches,
-        **WORDS,
+        **CHOICES,
     )
 
 
-def _given() -> dict[str, str]:
+def _query_parameters() -> dict[str, str]:
     """Return the query as the API would write it: no empty fields, several values with commas, instants in UTC."""
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
 
 
-def _filters(given: Mapping[str, str]) -> dict[str, str]:
-    return {name: given[name] for name in FilterFields.model_fields if name in given}
+def _filters(parameters: Mapping[str, str]) -> dict[str, str]:
+    return {name: parameters[name] for name in FilterFields.model_fields if name in parameters}
 
 
 def _in_utc(name: str, value: str) -> str:
@@ -69,8 +69,8 @@ def _in_utc(name: str, value: str) -> str:
     return f"{local[1]}{local[2] or ':00'}Z" if local else value
 
 
-def _url(given: Mapping[str, str]) -> str:
-    query = urlencode(given, safe=",:")
+def _url(parameters: Mapping[str, str]) -> str:
+    query = urlencode(parameters, safe=",:")
     return url_for("admin.list_watches") + (f"?{query}" if query else "")
 
 
@@ -101,11 +101,15 @@ def count_redelivery() -> Response:
     body = _redelivery()
     filters = body if isinstance(body, Problem) else body.filters(call().caller)
     if isinstance(filters, Problem):
-        return show(filters)
+        return problem_page(filters)
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
     settled = " or ".join(sorted(SETTLED))
     return page(
-        "admin/redeliver.html", filters=_filters(_given()), count=count, is_all=is_all, settled=settled
+        "admin/redeliver.html",
+        filters=_filters(_query_parameters()),
+        count=count,
+        is_all=is_all,
+        settled=settled,
     )
 
 
@@ -115,11 +119,11 @@ def redeliver_all() -> Response:
     body = _redelivery()
     answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
     if isinstance(answer, Problem):
-        return show(answer)
+        return problem_page(answer)
     count = json.loads(str(answer.text))["count"]
     flash(f"{count:,} {'callback is' if count == 1 else 'callbacks are'} being sent again.")
-    return redirect(_url(_filters(_given())), 303)
+    return redirect(_url(_filters(_query_parameters())), 303)
 
 
 def _redelivery() -> BulkRedelivery | Problem:
-    return validated(BulkRedelivery, _filters(_given()))
+    return validated(BulkRedelivery, _filters(_query_parameters()))

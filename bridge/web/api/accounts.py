@@ -117,7 +117,7 @@ class AccountSettings(Body):
     )
 
     @classmethod
-    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
         """See that there is one way to prove who it is."""
         oauth = [given.get(name) is not None for name in _OAUTH]
         if all(oauth) if given.get("access_token") is None else not any(oauth):
@@ -190,7 +190,7 @@ class AccountListSchema(Output):
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
     every = accounts.every(call.dependencies.engine, call.dependencies.accounts, now=call.now)
-    return reply({"accounts": [accounts.public(standing) for standing in every]})
+    return reply({"accounts": [accounts.public(each) for each in every]})
 
 
 @resource.operation(
@@ -221,11 +221,9 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
     The whole of it is replaced. An account that was paused is tried again at once.
     """
     dependencies = call.dependencies
-    standing, new = accounts.put(
-        dependencies.engine, dependencies.accounts, name, body.change(), now=call.now
-    )
-    log.info("account_set", account=name, auth=standing.account.credentials.scheme, by=call.caller.name)
-    return reply(accounts.public(standing), status=201 if new else 200)
+    status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
+    log.info("account_set", account=name, auth=status.account.credentials.scheme, by=call.caller.name)
+    return reply(accounts.public(status), status=201 if new else 200)
 
 
 @resource.operation(

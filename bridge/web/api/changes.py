@@ -9,7 +9,7 @@ from bridge.core.watch_json import watch_text
 from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
-from bridge.web.api.registrations import no_room
+from bridge.web.api.registrations import limit_problem
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Fault, Problem, not_found
 from bridge.web.requests import Body
@@ -30,7 +30,7 @@ class BulkRedelivery(FilterFields, Body):
     dry_run: bool = Field(default=False, description="Only count them.", examples=[True])
 
     @classmethod
-    def faults_between(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
         """See that there is a filter."""
         if any(given.get(name) is not None for name in FilterFields.model_fields):
             return ()
@@ -56,8 +56,8 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     Nothing more is asked or sent; a callback that is on its way cannot be called back. The same may be
     registered again. What is settled or withdrawn already is a 409.
     """
-    withdrawn = changes.withdraw(call.dependencies.engine, watch_id, client=_whose(call), now=call.now)
-    return _told(withdrawn, status=200)
+    withdrawn = changes.withdraw(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
+    return _to_response(withdrawn, status=200)
 
 
 @resource.operation(
@@ -72,14 +72,14 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
     schedule starts anew. The watch is open again: beyond the limit of a client it is a 429, but not to an admin.
     """
-    engine, client = call.dependencies.engine, _whose(call)
-    if full := _no_room(call, 1):
+    engine, client = call.dependencies.engine, _owner_filter(call)
+    if full := _client_limit_problem(call, 1):
         refused = changes.problem_with_redelivery(engine, watch_id, client=client, now=call.now)
         return _problem(refused) if refused else full
     redelivered = changes.redeliver(engine, watch_id, client=client, now=call.now)
     if isinstance(redelivered, Changed):
-        call.registrar.reopened(redelivered.watch.client, 1)
-    return _told(redelivered, status=202)
+        call.registrar.count_reopened(redelivered.watch.client, 1)
+    return _to_response(redelivered, status=202)
 
 
 @resource.operation(
@@ -92,8 +92,8 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
 
     Only while it is `watching`.
     """
-    rechecked = changes.recheck(call.dependencies.engine, watch_id, client=_whose(call), now=call.now)
-    return _told(rechecked, status=202)
+    rechecked = changes.recheck(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
+    return _to_response(rechecked, status=202)
 
 
 @resource.operation(
@@ -118,26 +118,28 @@ def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
         return filters
     if body.dry_run:
         return reply({"count": changes.count_redeliverable(engine, filters)})
-    if not call.caller.admin and (problem := _no_room(call, changes.count_redeliverable(engine, filters))):
+    if not call.caller.admin and (
+        problem := _client_limit_problem(call, changes.count_redeliverable(engine, filters))
+    ):
         return problem
     count = changes.redeliver_all(engine, filters, by=call.caller.name, now=call.now)
     if filters.client is None:
-        call.registrar.forget()
+        call.registrar.forget_counts()
     else:
-        call.registrar.reopened(filters.client, count)
+        call.registrar.count_reopened(filters.client, count)
     return reply({"count": count}, status=202)
 
 
-def _no_room(call: Call, wanted: int) -> Problem | None:
-    return None if call.caller.admin else no_room(call, wanted)
+def _client_limit_problem(call: Call, wanted: int) -> Problem | None:
+    return None if call.caller.admin else limit_problem(call, wanted)
 
 
-def _whose(call: Call) -> str | None:
+def _owner_filter(call: Call) -> str | None:
     """Return whose watches the caller may change; None: anybody's."""
     return None if call.caller.admin else call.caller.name
 
 
-def _told(result: Changed | WatchUnchanged, *, status: int) -> Reply | Problem:
+def _to_response(result: Changed | WatchUnchanged, *, status: int) -> Reply | Problem:
     if isinstance(result, WatchUnchanged):
         return _problem(result)
     return Reply(text=watch_text(result.watch, result.hubspot), status=status)

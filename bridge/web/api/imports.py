@@ -14,8 +14,8 @@ from bridge.steps import start_import as starting
 from bridge.steps.register import Differs, Registered, Registration, RegistrationResult
 from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutcome, Unwatched
 from bridge.web import idempotency
-from bridge.web.api.registrations import no_room, to_response
-from bridge.web.idempotency import Attempt
+from bridge.web.api.registrations import limit_problem, to_response
+from bridge.web.idempotency import Execution
 from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
@@ -24,11 +24,11 @@ from bridge.web.responses import WatchSchema
 resource = Resource("Watches")
 
 # HubSpot may take its whole time-out, and of the API's eight threads some must be left for the others.
-AT_A_TIME = 4
-BUSY = f"{AT_A_TIME} other imports are being started; there may be no more at a time."
-BUSY_FOR = timedelta(seconds=5)
+MAX_CONCURRENT_STARTS = 4
+BUSY = f"{MAX_CONCURRENT_STARTS} other imports are being started; there may be no more at a time."
+RETRY_WHEN_BUSY = timedelta(seconds=5)
 
-_slots = threading.BoundedSemaphore(AT_A_TIME)
+_slots = threading.BoundedSemaphore(MAX_CONCURRENT_STARTS)
 
 
 class NewImport(Body):
@@ -94,23 +94,25 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     between, and HubSpot is asked once. While it is still being carried out it is a 409, with another body a 422. Without
     a key, a request that is sent again starts another import.
     """
-    attempt = idempotency.begin(call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key)
-    if not isinstance(attempt, Attempt):
-        return attempt
-    if problem := no_room(call, 1):
-        attempt.forget()
+    execution = idempotency.begin(
+        call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key
+    )
+    if not isinstance(execution, Execution):
+        return execution
+    if problem := limit_problem(call, 1):
+        execution.forget()
         return problem
     call.ensure_client()
-    started = _started(call, _new(call, body), attempt)
-    answer = _answer(call, started)
+    started = _start(call, _new_import(call, body), execution)
+    answer = _to_response(call, started)
     if isinstance(started, NotStarted):
-        attempt.forget()
+        execution.forget()
     elif not isinstance(started, Unwatched):
-        attempt.keep(answer)
+        execution.keep(answer)
     return answer
 
 
-def _new(call: Call, body: NewImport) -> starting.ImportRequest:
+def _new_import(call: Call, body: NewImport) -> starting.ImportRequest:
     return starting.ImportRequest(
         client=call.caller.name,
         account=body.account,
@@ -124,22 +126,22 @@ def _new(call: Call, body: NewImport) -> starting.ImportRequest:
     )
 
 
-def _started(call: Call, new: starting.ImportRequest, attempt: Attempt) -> Started:
+def _start(call: Call, new: starting.ImportRequest, execution: Execution) -> Started:
     def register(wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        attempt.note_task(wanted[0].task_id)
-        return call.registrar.many(wanted)
+        execution.note_task(wanted[0].task_id)
+        return call.registrar.register_many(wanted)
 
-    if attempt.task_id:
-        return starting.watch(register, new, attempt.task_id)
+    if execution.task_id:
+        return starting.watch(register, new, execution.task_id)
     if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
-        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + BUSY_FOR)
+        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + RETRY_WHEN_BUSY)
     try:
-        return starting.start(call.dependencies.hubspot_calls, new, register, attempt.may_ask)
+        return starting.start(call.dependencies.hubspot_calls, new, register, execution.may_ask)
     finally:
         _slots.release()
 
 
-def _answer(call: Call, started: Started) -> Reply | Problem:
+def _to_response(call: Call, started: Started) -> Reply | Problem:
     match started:
         case Registered() | Differs():
             return to_response(call, started)
@@ -152,8 +154,7 @@ def _answer(call: Call, started: Started) -> Reply | Problem:
         case UnknownOutcome(reason=reason):
             return Problem(status=504, detail=reason)
         case Unwatched(task_id=task_id, reason=reason):
-            started_as = {"task_id": task_id}
-            return Problem(status=503, detail=reason, cause="import-not-watched", more=started_as)
+            return Problem(status=503, detail=reason, cause="import-not-watched", more={"task_id": task_id})
         case never:
             assert_never(never)
 

@@ -10,7 +10,7 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ConfigDict, RootModel
 
-from bridge.web.metrics import Figures
+from bridge.web.metrics import BridgeCollector
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec
 
 resource = Resource("Operation")
@@ -42,7 +42,7 @@ def show_metrics(call: Call) -> Reply:
     """
     # A registry of its own: the library's common one is the process's.
     registry = CollectorRegistry()
-    registry.register(Figures(call.dependencies, call.now))
+    registry.register(BridgeCollector(call.dependencies, call.now))
     for of_process in (ProcessCollector, PlatformCollector, GCCollector):
         of_process(registry=registry)
     return Reply(text=generate_latest(registry).decode(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

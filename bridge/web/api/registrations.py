@@ -147,10 +147,10 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     A client may have a limited number of watches open at a time; a new one more is a 429.
     """
     wanted = _registration(call, body)
-    if _without_room(call, [wanted]):
-        return _full(call)
+    if _beyond_limit(call, [wanted]):
+        return _limit_reached(call)
     call.ensure_client()
-    return to_response(call, call.registrar.one(wanted))
+    return to_response(call, call.registrar.register_one(wanted))
 
 
 def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
@@ -181,13 +181,14 @@ def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     """
     items = [validated(NewWatch, item, call.context) for item in body.watches]
     checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]
-    refused = _without_room(call, [item for item in checked if isinstance(item, Registration)])
+    refused = _beyond_limit(call, [item for item in checked if isinstance(item, Registration)])
     checked = [
-        _full(call) if isinstance(item, Registration) and item in refused else item for item in checked
+        _limit_reached(call) if isinstance(item, Registration) and item in refused else item
+        for item in checked
     ]
     wanted = [item for item in checked if isinstance(item, Registration)]
     call.ensure_client()
-    results = iter(registered := call.registrar.many(wanted))
+    results = iter(registered := call.registrar.register_many(wanted))
     answers = _answers(call, registered)
     outcomes = [item if isinstance(item, Problem) else next(results) for item in checked]
     texts = ", ".join(_result_text(outcome, answers) for outcome in outcomes)
@@ -218,25 +219,29 @@ def _registration(call: Call, given: NewWatch) -> Registration:
     )
 
 
-def no_room(call: Call, wanted: int) -> Problem | None:
+def limit_problem(call: Call, wanted: int) -> Problem | None:
     """Say that the caller may not have so many more watches open, if it may not."""
-    return None if call.registrar.room(call.caller.name, wanted, call.now) >= wanted else _full(call)
+    return (
+        None
+        if call.registrar.available(call.caller.name, wanted, call.now) >= wanted
+        else _limit_reached(call)
+    )
 
 
-def _without_room(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
+def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
     """Return those registrations that are new, and come after as many as the client may still have open."""
-    if not wanted or not no_room(call, len(wanted)):
+    if not wanted or not limit_problem(call, len(wanted)):
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
     with reading(call.dependencies.engine) as connection:
-        standing = store.registered(connection, set(keys.values()))
+        existing = store.registered(connection, set(keys.values()))
     # The same may be wanted twice; that is one watch.
-    new = list(dict.fromkeys(key for key in keys.values() if key not in standing))
-    refused = set(new[call.registrar.room(call.caller.name, len(new), call.now) :])
+    new = list(dict.fromkeys(key for key in keys.values() if key not in existing))
+    refused = set(new[call.registrar.available(call.caller.name, len(new), call.now) :])
     return {each for each, key in keys.items() if key in refused}
 
 
-def _full(call: Call) -> Problem:
+def _limit_reached(call: Call) -> Problem:
     return Problem(
         status=429,
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",

@@ -14,7 +14,7 @@ from bridge.db import watch_lists
 from bridge.db.engine import reading
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.responses import Absent, Output
-from bridge.web.statistics import AccountFigures, detections_today, late_seconds, of_accounts
+from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today, late_seconds
 
 resource = Resource("Operation")
 
@@ -110,8 +110,8 @@ def show_summary(call: Call) -> Reply:
     with reading(call.dependencies.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)
         if call.caller.admin:
-            detections = detections_today(connection, call.now)
-            every = of_accounts(connection, call.dependencies.accounts, call.now)
+            detections = detection_delays_today(connection, call.now)
+            every = account_statistics(connection, call.dependencies.accounts, call.now)
             members["accounts"] = [_account(figures, detections.get(figures.name, {})) for figures in every]
     return reply(members)
 
@@ -126,7 +126,7 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
     }
 
 
-def _account(figures: AccountFigures, detections: Mapping[float, float]) -> dict[str, Any]:
+def _account(figures: AccountStatistics, detections: Mapping[float, float]) -> dict[str, Any]:
     until = figures.breaker.paused_until
     return {
         "name": figures.name,

@@ -22,11 +22,11 @@ from bridge.web.requests import Body, CallbackUrl
 resource = Resource("Callbacks")
 
 # A receiver may hang for the whole time-out, and the API has few threads.
-AT_A_TIME = 2
+MAX_CONCURRENT_TESTS = 2
 # Whatever BRIDGE_CALLBACK_TIMEOUT is: Heroku's router waits for no answer longer than 30 s.
-ANSWER_SECONDS = 25.0
+TIMEOUT_SECONDS = 25.0
 
-_slots = threading.BoundedSemaphore(AT_A_TIME)
+_slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)
 
 
 class TestCallback(Body):
@@ -53,12 +53,12 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     are given more time.
     """
     if not _slots.acquire(blocking=False):
-        detail = f"Other tests are on their way; there may be {AT_A_TIME} at a time."
+        detail = f"Other tests are on their way; there may be {MAX_CONCURRENT_TESTS} at a time."
         return Problem(
             status=429,
             detail=detail,
             cause="too-many-test-callbacks",
-            more={"limit": AT_A_TIME},
+            more={"limit": MAX_CONCURRENT_TESTS},
             headers={"Retry-After": "5"},
         )
     try:
@@ -83,7 +83,7 @@ def _attempt(call: Call, url: str) -> Attempt:
         json.dumps(event).encode(),
         secrets=secrets,
         at=started_at,
-        within_seconds=ANSWER_SECONDS,
+        within_seconds=TIMEOUT_SECONDS,
     )
     took = call.dependencies.clock() - started_at
     return Attempt(

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from bridge.db.encryption import Cipher
 from bridge.steps import clients
-from bridge.web.key_throttle import MOST, WINDOW
+from bridge.web.key_throttle import MAX_FAILURES, WINDOW
 from tests.web.admin.operator import Operator, an_operator
 from tests.web.api import ADMIN_KEY, Api, Serve, serving
 
@@ -67,7 +67,7 @@ def test_a_wrong_key_is_refused_and_not_shown(sqlite_api: Api) -> None:
 
 def test_wrong_keys_are_limited_as_in_the_api_and_a_right_one_is_not(sqlite_api: Api) -> None:
     attacker = Operator(sqlite_api, REMOTE_ADDR="198.51.100.7")
-    for _ in range(MOST):
+    for _ in range(MAX_FAILURES):
         assert attacker.signs_in("hib_wrong").status_code == 401
     answer = attacker.signs_in("hib_wrong")
     assert answer.status_code == 429

@@ -16,7 +16,7 @@ _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
 
 
 @admin.app_template_filter()
-def span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a span as people tell it: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s".replace(".0 s", " s")
@@ -30,14 +30,14 @@ def span(seconds: float) -> str:
 
 
 @admin.app_template_filter()
-def when(instant: datetime | None) -> Markup | str:
+def relative_time(instant: datetime | None) -> Markup | str:
     """Return how long ago an instant is, or will be, with the instant itself in a title."""
     if instant is None:
         return "never"
     seconds = (g.now - instant).total_seconds()
     if abs(seconds) < 1:
         return _WHEN.format(rfc3339(instant), "now")
-    words = f"{span(seconds)} ago" if seconds > 0 else f"in {span(-seconds)}"
+    words = f"{duration(seconds)} ago" if seconds > 0 else f"in {duration(-seconds)}"
     return _WHEN.format(rfc3339(instant), words)
 
 
@@ -48,13 +48,13 @@ def capped(count: int) -> str:
 
 
 @admin.app_template_filter()
-def spelled(word: str) -> str:
+def in_words(word: str) -> str:
     """Return one of the API's words as people write it."""
     return word.replace("_", " ")
 
 
 @admin.app_template_filter()
-def pretty(text: str) -> str:
+def pretty_json(text: str) -> str:
     """Return JSON text with line breaks and indents, its numbers as they were written; other text as it is."""
     try:
         # Half of a surrogate pair, which JSON may escape, is no text in UTF-8.
