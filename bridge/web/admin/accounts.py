@@ -1,6 +1,7 @@
 """HubSpot accounts: what they may do and have done, why they are paused; secrets go in, and never out."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from bridge.core.counters import DETECTION_DELAY
-from bridge.db.counters import Spread, spread
 from bridge.db.engine import reading
 from bridge.steps import accounts
 from bridge.web.admin.blueprint import admin, call, page, problem_page
@@ -17,7 +17,7 @@ from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
 from bridge.web.requests import Name, validated
-from bridge.web.statistics import AccountStatistics, account_statistics, detections_today
+from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today
 
 # HubSpot's own limit for the share of a day's requests that end in an error.
 MOST_ERRORS_SHARE = 0.05
@@ -31,7 +31,11 @@ class AccountCard:
 
     status: accounts.AccountStatus
     figures: AccountStatistics
-    detection: Spread | None  # today
+    detections: Mapping[float, float]  # how many ends were noticed today, by the bounds of DETECTION_DELAY
+
+    def delay_seconds(self, share: float) -> float | None:
+        """Return within how many seconds this share of today's ends was noticed; None when there was none."""
+        return DETECTION_DELAY.quantile(self.detections, share)
 
 
 class NamedAccount(AccountSettings):
@@ -88,19 +92,15 @@ def _list(problem: Problem | None = None) -> Response:
     every = accounts.every(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
         figures = {each.name: each for each in account_statistics(connection, dependencies.accounts, now)}
-        detections = detections_today(connection, now)
+        detections = detection_delays_today(connection, now)
     return page(
         "admin/accounts.html",
         problem.status if problem else 200,
         # One that was added between the two looks is there at the next.
         cards=[
-            AccountCard(
-                status=each,
-                figures=figures[each.account.name],
-                detection=spread(DETECTION_DELAY, detections.get(each.account.name, {})),
-            )
+            AccountCard(status=each, figures=figures[name], detections=detections.get(name, {}))
             for each in every
-            if each.account.name in figures
+            if (name := each.account.name) in figures
         ],
         defaults=dependencies.accounts.defaults,
         most_errors_share=MOST_ERRORS_SHARE,

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from bridge.core.counters import DETECTION_DELAY
+from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, account_days
 from bridge.sandbox import Sandbox
 from bridge.steps import accounts
@@ -63,8 +65,12 @@ def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> No
     api.execute(breaker("eu", paused_at=START, paused_until=until, reason=reason, pause_seconds=30.0,
                      daily_remaining=1000, observed_at=START))  # fmt: skip
     api.insert(account_days, account="eu", day=START.date(), requests=200, errors=20)
+    counted = Counters()
+    counted.observe(DETECTION_DELAY, 0.4, "eu")
+    counted.flush(api.dependencies.engine, START)
     html = an_operator(api).get("/accounts").text
     for part in (
+        "half within 0.",
         "paused",
         reason,
         "in 9 min",
