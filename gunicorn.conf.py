@@ -12,7 +12,7 @@ from gunicorn.workers.base import Worker
 from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, open_files, startup, tracing
-from bridge.commands.opening import UNUSABLE
+from bridge.commands.open_bridge import UNUSABLE
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY
 from bridge.db.migrations import OtherTables

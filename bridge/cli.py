@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from bridge.commands.arguments import parser
-from bridge.commands.output import NotWritten, Refusal, flush
+from bridge.commands.output import CommandError, OutputError, flush
 from bridge.stderr import protect
 
 INTERRUPTED = 130  # as shells report it: 128 and the number of SIGINT
@@ -17,12 +17,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         status = _run(arguments)
         flush()
-    except Refusal as refusal:
-        sys.stderr.write(f"{refusal}\n")
+    except CommandError as error:
+        sys.stderr.write(f"{error}\n")
         return 1
-    except NotWritten as lost:
-        if not lost.reader_has_gone:
-            sys.stderr.write(f"{lost}\n")
+    except OutputError as error:
+        if not error.reader_has_gone:
+            sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

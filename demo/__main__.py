@@ -13,8 +13,8 @@ from demo import services
 from demo.printer import Printer
 from demo.receiver import Receiver
 
-PATIENCE_SECONDS = 60
-LOOK_SECONDS = 0.2
+TIMEOUT_SECONDS = 60
+POLL_INTERVAL_SECONDS = 0.2
 HUBSPOT = {"Authorization": "Bearer sandbox-token"}
 
 # What the sandbox makes of a file of this name, and what the bridge must say of it.
@@ -56,10 +56,10 @@ class Demo:
             # The shortest there is, for the import that never ends; the others have a day.
             "timeout_seconds": 10 if file_name == "stuck.csv" else 86_400,
         }
-        answer = self._session.post(f"{self._bridge_url}/v1/watches", json=watch, timeout=10)
-        answer.raise_for_status()
-        self._names[answer.json()["id"]] = file_name
-        self._printer.event("registered", file_name, f"task {task_id}, {answer.json()['id']}")
+        response = self._session.post(f"{self._bridge_url}/v1/watches", json=watch, timeout=10)
+        response.raise_for_status()
+        self._names[response.json()["id"]] = file_name
+        self._printer.event("registered", file_name, f"task {task_id}, {response.json()['id']}")
 
     def _import(self, file_name: str) -> str:
         body = {
@@ -68,28 +68,28 @@ class Demo:
             "folderPath": "/imports",
         }
         url = f"{self._hubspot_url}/files/v3/files/import-from-url/async"
-        answer = requests.post(url, json=body, headers=HUBSPOT, timeout=10)
-        answer.raise_for_status()
-        task_id: str = answer.json()["id"]
+        response = requests.post(url, json=body, headers=HUBSPOT, timeout=10)
+        response.raise_for_status()
+        task_id: str = response.json()["id"]
         return task_id
 
-    def look(self) -> None:
+    def print_changes(self) -> None:
         """Print what has changed since the last look."""
-        answer = self._session.get(f"{self._bridge_url}/v1/watches", timeout=10)
-        for watch in answer.json()["watches"]:
+        response = self._session.get(f"{self._bridge_url}/v1/watches", timeout=10)
+        for watch in response.json()["watches"]:
             before = self._seen.get(watch["id"], {"polls": 0, "attempts": 0})
             self._seen[watch["id"]] = watch
-            self._tell(self._names[watch["id"]], before, watch)
+            self._print_changes(self._names[watch["id"]], before, watch)
 
-    def _tell(self, name: str, before: dict[str, Any], watch: dict[str, Any]) -> None:
+    def _print_changes(self, name: str, before: dict[str, Any], watch: dict[str, Any]) -> None:
         if watch["polls"] > before["polls"]:
             self._printer.event("polled", name, watch["status"] or watch["last_error"])
         if watch["outcome"]:
-            self._tell_end(name, watch["outcome"])
+            self._print_end(name, watch["outcome"])
         if watch["attempts"] > before["attempts"] and watch["state"] == "delivering":
             self._printer.event("retrying", name, watch["last_error"])
 
-    def _tell_end(self, name: str, outcome: str) -> None:
+    def _print_end(self, name: str, outcome: str) -> None:
         """Print it once: the callback may come before the next look."""
         if name not in self._ended:
             self._ended.add(name)
@@ -101,7 +101,7 @@ class Demo:
             self._printer.event("problem", "?", "a signature does not verify")
             return
         name = event["data"]["metadata"]["file"]
-        self._tell_end(name, event["data"]["outcome"])
+        self._print_end(name, event["data"]["outcome"])
         self.callbacks[name] = event["data"]["outcome"]
         self._printer.event("called back", name, f"{event['type']}, signature verified")
 
@@ -147,10 +147,10 @@ def main() -> int:
 def _follow(demo: Demo, printer: Printer) -> int:
     for file_name in IMPORTS:
         demo.start(file_name)
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    give_up_at = time.monotonic() + TIMEOUT_SECONDS
     while not demo.settled and time.monotonic() < give_up_at:
-        time.sleep(LOOK_SECONDS)
-        demo.look()
+        time.sleep(POLL_INTERVAL_SECONDS)
+        demo.print_changes()
     printer.say("")
     printer.table(["import", "expected", "called back", "state", "polls", "attempts"], demo.rows())
     good = demo.callbacks == IMPORTS and demo.settled and not demo.forged

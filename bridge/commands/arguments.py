@@ -13,20 +13,20 @@ from bridge.core.words import NAME, NAME_IN_WORDS, OVERLAP, one_or_more, overlap
 from bridge.http.addresses import filter_host
 
 CALL = "python -m bridge"
-MOST_LISTED = 100_000
+MAX_LISTED = 100_000
 # A file, so that nobody loads the sandbox for it.
 SANDBOX_GUIDE = Path(__file__).parents[1] / "sandbox" / "guide.txt"
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser. `run` of what it parses names the command's function: `module.function`."""
-    whole = argparse.ArgumentParser(
+    root = argparse.ArgumentParser(
         prog=CALL,
         description="The HubSpot import bridge. A relative SQLite path in DATABASE_URL begins where it is called.",
         epilog=f"example: {CALL} clients add cms; `{CALL} COMMAND --help` has one for each command",
     )
-    whole.add_argument("--version", action="version", version=f"hubspot-import-bridge {__version__}")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    root.add_argument("--version", action="version", version=f"hubspot-import-bridge {__version__}")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
     _add_processes(commands)
     _add_status(commands)
     _add_watches(
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
             commands, "accounts", "the HubSpot accounts whose tasks may be watched", "accounts check default"
         )
     )
-    return whole
+    return root
 
 
 def _add_processes(commands: Any) -> None:
@@ -79,7 +79,7 @@ def _add_watches(verbs: Any) -> None:
         _add(verbs, "list", "watches.list_some", about, "watches list --state undelivered,delivering")
     )
     listed.add_argument(
-        "--limit", type=_limit, default=50, help=f"at most so many, up to {MOST_LISTED} (default: 50)"
+        "--limit", type=_limit, default=50, help=f"at most so many, up to {MAX_LISTED} (default: 50)"
     )
     listed.add_argument(
         "--order",
@@ -117,7 +117,7 @@ def _add_clients(verbs: Any) -> None:
     )
     rotate.add_argument(
         "--overlap",
-        type=_typed(overlap_seconds),
+        type=_argument_type(overlap_seconds),
         default=OVERLAP,
         help="how long the old one signs too: 90s, 15m, 24h, 7d (default: 24h)",
     )
@@ -189,19 +189,19 @@ def _with_id(command: argparse.ArgumentParser) -> None:
 def _with_filters(command: argparse.ArgumentParser) -> None:
     given = command.add_argument_group("filters", "Each is optional; a watch must pass all that are given.")
     for name, (read, about) in FILTERS.items():
-        given.add_argument(f"--{name.replace('_', '-')}", type=_typed(read), metavar="…", help=about)
+        given.add_argument(f"--{name.replace('_', '-')}", type=_argument_type(read), metavar="…", help=about)
 
 
-def _typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
+def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
     """Have argparse say what is wrong in the reader's words."""
 
-    def typed(text: str) -> Any:
+    def convert(text: str) -> Any:
         try:
             return read(text)
         except ValueError as wrong:
             raise argparse.ArgumentTypeError(str(wrong)) from None
 
-    return typed
+    return convert
 
 
 def _some_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -221,8 +221,8 @@ def _port(text: str) -> int:
 
 
 def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_LISTED):
-        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MOST_LISTED}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_LISTED):
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {MAX_LISTED}")
     return int(text)
 
 

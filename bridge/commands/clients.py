@@ -4,23 +4,23 @@ import argparse
 import sys
 from typing import TypeVar
 
-from bridge.commands.opening import opened, prepared
-from bridge.commands.output import NotWritten, Refusal, show_all, show_one
+from bridge.commands.open_bridge import open_bridge, prepare_bridge
+from bridge.commands.output import CommandError, OutputError, show_all, show_one
 from bridge.steps import clients
 from bridge.wiring import now
 
-Granted = TypeVar("Granted")
+Value = TypeVar("Value")
 
 
 def add(arguments: argparse.Namespace) -> None:
     """Make a client."""
-    bridge = prepared()
+    bridge = prepare_bridge()
     try:
         new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
     except ValueError as problem:
-        raise Refusal(f"NAME: {problem}.") from None
+        raise CommandError(f"NAME: {problem}.") from None
     if isinstance(new, clients.NameTaken):
-        raise Refusal(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
+        raise CommandError(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
     _show_secrets(
         arguments,
         {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret},
@@ -31,7 +31,7 @@ def add(arguments: argparse.Namespace) -> None:
 def rotate_secret(arguments: argparse.Namespace) -> None:
     """Give a client a new signing secret."""
     given = sys.stdin.read().strip() if arguments.from_stdin else None
-    bridge = opened()
+    bridge = open_bridge()
     secret = clients.rotate_secret(
         bridge.engine,
         bridge.cipher,
@@ -40,7 +40,7 @@ def rotate_secret(arguments: argparse.Namespace) -> None:
         now=now(),
         secret=given,
     )
-    granted = _granted(secret)
+    granted = _value_or_error(secret)
     if arguments.from_stdin:
         show_one(arguments, {"name": arguments.name})
     else:
@@ -50,25 +50,25 @@ def rotate_secret(arguments: argparse.Namespace) -> None:
 
 def rotate_key(arguments: argparse.Namespace) -> None:
     """Give a client a new API key."""
-    key = _granted(clients.rotate_key(opened().engine, arguments.name))
+    key = _value_or_error(clients.rotate_key(open_bridge().engine, arguments.name))
     _show_secrets(arguments, {"name": arguments.name, "api_key": key}, again=("rotate-key",))
 
 
 def revoke(arguments: argparse.Namespace) -> None:
     """Take a client's key away for good."""
-    revoked = _granted(clients.revoke(opened().engine, arguments.name, now=now()))
+    revoked = _value_or_error(clients.revoke(open_bridge().engine, arguments.name, now=now()))
     show_one(arguments, clients.public(revoked))
 
 
 def list_all(arguments: argparse.Namespace) -> None:
     """Show all clients."""
-    every = [clients.public(client) for client in clients.every(opened().engine)]
+    every = [clients.public(client) for client in clients.every(open_bridge().engine)]
     show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 
-def _granted(result: Granted | clients.ClientUnchanged) -> Granted:
+def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
     if isinstance(result, clients.ClientUnchanged):
-        raise Refusal(result.reason)
+        raise CommandError(result.reason)
     return result
 
 
@@ -78,10 +78,10 @@ def _show_secrets(
     """Show what is shown once; where it cannot be shown, say which commands give new ones."""
     try:
         show_one(arguments, fields)
-    except NotWritten as lost:
+    except OutputError as error:
         commands = " and ".join(f"`python -m bridge clients {verb} {arguments.name}`" for verb in again)
-        raise Refusal(
-            f"{lost} The secrets of {arguments.name} are lost: make new ones with {commands}."
+        raise CommandError(
+            f"{error} The secrets of {arguments.name} are lost: make new ones with {commands}."
         ) from None
     if not arguments.json:
         sys.stderr.write("Keep this safe: it is not shown again.\n")

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from bridge import logs, startup
 from bridge.commands import output
-from bridge.commands.opening import in_words
-from bridge.commands.output import Colour, Refusal, coloured
+from bridge.commands.open_bridge import refuse_unusable_database
+from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
 from bridge.db import housekeeping, operator_events, readiness, watch_lists
@@ -37,7 +37,7 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks that can be made; what is missing for the others is told first."""
+    """Make all checks that can be made; what is missing for the others is named first."""
     well, found = True, []
     for check in _checks():
         well &= check.ok
@@ -48,7 +48,7 @@ def diagnose(arguments: argparse.Namespace) -> None:
     if arguments.json:
         output.write(output.json_text({"ok": well, "checks": found}))
     if not well:
-        raise Refusal("Something is wrong.")
+        raise CommandError("Something is wrong.")
 
 
 def _checks() -> Iterator[Check]:
@@ -61,21 +61,21 @@ def _checks() -> Iterator[Check]:
     logs.configure(settings.log_format, level=logging.ERROR)
     bridge = Bridge(settings, makes_files=False)
     try:
-        with in_words():
+        with refuse_unusable_database():
             revision = startup.check_database(bridge)
-    except Refusal as refusal:
-        yield Check(name="database and encryption key", ok=False, detail=str(refusal))
+    except CommandError as error:
+        yield Check(name="database and encryption key", ok=False, detail=str(error))
         return
     yield Check(name="database", ok=True, detail=f"it answers, and is migrated (revision {revision})")
     yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
-    yield from _accounts(bridge)
-    yield from _callback_hosts(bridge)
+    yield from _check_accounts(bridge)
+    yield from _check_callback_hosts(bridge)
     if settings.operator_url:
-        yield _operator_url(bridge, settings.operator_url.get_secret_value())
-    yield _workers(bridge)
+        yield _check_operator_url(bridge, settings.operator_url.get_secret_value())
+    yield _check_workers(bridge)
 
 
-def _accounts(bridge: Bridge) -> Iterator[Check]:
+def _check_accounts(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
         known = bridge.accounts.every(connection)
     usable = [
@@ -90,39 +90,41 @@ def _accounts(bridge: Bridge) -> Iterator[Check]:
             yield Check(name=f"HubSpot account {name}", ok=found.ok, detail=found.summary)
             ahead = found.clock_ahead_seconds if ahead is None else ahead
     if ahead is not None:
-        yield _clock(ahead)
+        yield _check_clock(ahead)
 
 
-def _clock(ahead: float) -> Check:
+def _check_clock(ahead: float) -> Check:
     if abs(ahead) <= CLOCK_SECONDS:
         return Check(name="clock", ok=True, detail="it agrees with HubSpot's")
     side = "ahead of" if ahead > 0 else "behind"
-    told = f"it is {abs(ahead):,.0f} s {side} HubSpot's; receivers refuse callbacks that are five minutes off"
-    return Check(name="clock", ok=False, detail=f"{told}. Set this machine's clock, by NTP for example.")
+    detail = (
+        f"it is {abs(ahead):,.0f} s {side} HubSpot's; receivers refuse callbacks that are five minutes off"
+    )
+    return Check(name="clock", ok=False, detail=f"{detail}. Set this machine's clock, by NTP for example.")
 
 
-def _callback_hosts(bridge: Bridge) -> Iterator[Check]:
+def _check_callback_hosts(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
         urls = watch_lists.newest_callback_urls(connection, hosts=HOSTS)
     if not urls:
-        told = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
-        yield Check(name="callbacks", ok=True, detail=told)
+        detail = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
+        yield Check(name="callbacks", ok=True, detail=detail)
     for url in urls:
-        yield _reached(bridge, f"callbacks to {urlsplit(url).hostname}", url)
+        yield _check_url(bridge, f"callbacks to {urlsplit(url).hostname}", url)
 
 
-def _reached(bridge: Bridge, name: str, url: str) -> Check:
+def _check_url(bridge: Bridge, name: str, url: str) -> Check:
     parts = urlsplit(url)
     answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=HOST_SECONDS)
     if isinstance(answer, NoResponse):
-        told = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
-        return Check(name=name, ok=False, detail=told)
+        detail = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
+        return Check(name=name, ok=False, detail=detail)
     return Check(name=name, ok=True, detail="the receiver's server answers")
 
 
-def _operator_url(bridge: Bridge, url: str) -> Check:
+def _check_operator_url(bridge: Bridge, url: str) -> Check:
     """Try the operator's URL, and say what waits for it."""
-    check = _reached(bridge, "operator webhooks", url)
+    check = _check_url(bridge, "operator webhooks", url)
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)
     if not since:
@@ -130,10 +132,12 @@ def _operator_url(bridge: Bridge, url: str) -> Check:
     return replace(check, detail=f"{check.detail}; events that wait: {events:,}, since {rfc3339(since)}")
 
 
-def _workers(bridge: Bridge) -> Check:
+def _check_workers(bridge: Bridge) -> Check:
     with reading(bridge.engine) as connection:
         alive = housekeeping.alive(connection, since=now() - readiness.TICKED_WITHIN)
     if alive:
         return Check(name="workers", ok=True, detail=f"{alive} alive")
-    told = "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
-    return Check(name="workers", ok=False, detail=f"{told}BRIDGE_EMBEDDED_WORKER=true.")
+    detail = (
+        "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
+    )
+    return Check(name="workers", ok=False, detail=f"{detail}BRIDGE_EMBEDDED_WORKER=true.")

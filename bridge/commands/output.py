@@ -10,11 +10,11 @@ from enum import StrEnum
 from typing import Any
 
 
-class Refusal(Exception):
+class CommandError(Exception):
     """The command cannot do that: the message says why, and what to do."""
 
 
-class NotWritten(Exception):
+class OutputError(Exception):
     """Standard output takes nothing more. `reader_has_gone`: nobody wants it, as behind `| head -1`."""
 
     def __init__(self, error: OSError | None) -> None:
@@ -33,28 +33,28 @@ class Colour(StrEnum):
 
 
 def write(text: str) -> None:
-    """Write to standard output at once. Raises NotWritten."""
+    """Write to standard output at once. Raises OutputError."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except (OSError, AttributeError, ValueError) as error:
-        raise _given_up(error) from None
+        raise _closed(error) from None
 
 
 def flush() -> None:
-    """See that all has been written, whoever wrote it. Raises NotWritten."""
+    """See that all has been written, whoever wrote it. Raises OutputError."""
     try:
         if sys.stdout:
             sys.stdout.flush()
     except (OSError, ValueError) as error:
-        raise _given_up(error) from None
+        raise _closed(error) from None
 
 
-def _given_up(error: Exception) -> NotWritten:
+def _closed(error: Exception) -> OutputError:
     # Python would try once more when it ends, and complain in its own words.
     with suppress(OSError, AttributeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return NotWritten(error if isinstance(error, OSError) else None)
+    return OutputError(error if isinstance(error, OSError) else None)
 
 
 def coloured(text: str, colour: Colour) -> str:

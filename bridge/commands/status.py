@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from bridge.commands import output
-from bridge.commands.opening import in_words, opened
+from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
 from bridge.commands.output import Colour, coloured
 from bridge.core.instants import rfc3339
 from bridge.db import attention, watch_lists
@@ -22,7 +22,7 @@ CLEAR = "\x1b[H\x1b[2J"  # the cursor to the corner, and nothing below it (ECMA-
 
 def show(arguments: argparse.Namespace) -> None:
     """Show it once, or again and again until the terminal's user has seen enough."""
-    bridge = opened()
+    bridge = open_bridge()
     _show(arguments, bridge, before="")
     while arguments.watch:
         time.sleep(EVERY_SECONDS)
@@ -31,7 +31,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None:
     at = now()
-    with in_words(), reading(bridge.engine) as connection:
+    with refuse_unusable_database(), reading(bridge.engine) as connection:
         found = attention.read(connection, at)
         states, _ = watch_lists.counts(connection, None)
     counts = {state.value: count for state, count in sorted(states.items())}
@@ -54,16 +54,16 @@ def _members(found: Attention) -> dict[str, Any]:
             {"name": name, "until": _instant(breaker.paused_until), "reason": breaker.reason}
             for name, breaker in paused
         ],
-        "paused_hosts": [_told(host) for host in found.paused_hosts],
-        "given_up_within_a_day": [_told(given_up) for given_up in found.given_up],
+        "paused_hosts": [_json_members(host) for host in found.paused_hosts],
+        "given_up_within_a_day": [_json_members(given_up) for given_up in found.given_up],
         "overdue_accounts": {name: rfc3339(due_at) for name, due_at in found.overdue_accounts.items()},
         "overdue_hosts": {name: rfc3339(due_at) for name, due_at in found.overdue_hosts.items()},
         "workers_alive": found.workers_alive,
-        "silent_workers": [_told(worker) for worker in found.silent_workers],
+        "silent_workers": [_json_members(worker) for worker in found.silent_workers],
     }
 
 
-def _told(part: Any) -> dict[str, Any]:
+def _json_members(part: Any) -> dict[str, Any]:
     return {k: rfc3339(v) if isinstance(v, datetime) else v for k, v in asdict(part).items()}
 
 
@@ -77,17 +77,17 @@ def _troubles(found: Attention) -> Iterator[str]:
     if not found.workers_alive:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)
         yield "  Start one: python -m bridge worker, or the web process with BRIDGE_EMBEDDED_WORKER=true.\n"
-    yield from _part(
+    yield from _section(
         "Accounts that are paused",
         members["paused_accounts"],
         "When the cause is mended: python -m bridge accounts check NAME.",
     )
-    yield from _part(
+    yield from _section(
         "Hosts in trouble: their callbacks wait",
         members["paused_hosts"],
         "They are tried again by themselves.",
     )
-    yield from _part(
+    yield from _section(
         "Callbacks given up since yesterday",
         members["given_up_within_a_day"][:NAMED],
         "When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
@@ -95,15 +95,15 @@ def _troubles(found: Attention) -> Iterator[str]:
     )
     for what in ("accounts", "hosts"):
         rows = [{"name": name, "since": since} for name, since in members[f"overdue_{what}"].items()]
-        yield from _part(f"Overdue {what}", rows[:NAMED], "Are there enough workers? See docs/scaling.md.")
-    yield from _part(
+        yield from _section(f"Overdue {what}", rows[:NAMED], "Are there enough workers? See docs/scaling.md.")
+    yield from _section(
         "Workers that are silent",
         members["silent_workers"],
         "They were killed or hang; others do their work. They are forgotten after a day.",
     )
 
 
-def _part(title: str, rows: Sequence[dict[str, Any]], advice: str) -> Iterator[str]:
+def _section(title: str, rows: Sequence[dict[str, Any]], advice: str) -> Iterator[str]:
     if rows:
         yield coloured(title, Colour.YELLOW)
         yield "".join(f"  {line}\n" for line in output.table_text(rows).splitlines()) + f"  {advice}\n"

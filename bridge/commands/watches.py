@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from bridge.commands import output
-from bridge.commands.opening import opened
-from bridge.commands.output import Refusal
+from bridge.commands.open_bridge import open_bridge
+from bridge.commands.output import CommandError
 from bridge.core.watch_json import attempt_members, watch_text
 from bridge.db import pages
 from bridge.db import watches as store
@@ -33,12 +33,12 @@ COLUMNS = (
     "attempts",
     "last_error",
 )
-PAGE = 250
+PAGE_SIZE = 250
 
 
 def list_some(arguments: argparse.Namespace) -> None:
     """Show the newest watches that the filters mean."""
-    bridge = opened()
+    bridge = open_bridge()
     texts = _newest(bridge, _filters(arguments), order=Order(arguments.order), limit=arguments.limit)
     if arguments.json:
         output.write("[\n" + ",\n".join(texts) + "\n]\n" if texts else "[]\n")
@@ -49,12 +49,12 @@ def list_some(arguments: argparse.Namespace) -> None:
 
 def show(arguments: argparse.Namespace) -> None:
     """Show one watch and its attempts."""
-    with reading(opened().engine) as connection:
+    with reading(open_bridge().engine) as connection:
         watch = store.get(connection, arguments.id)
         answers = store.answers_of(connection, [arguments.id])
         attempts = store.attempts_of(connection, arguments.id)
     if watch is None:
-        raise Refusal(f"There is no watch {arguments.id}.")
+        raise CommandError(f"There is no watch {arguments.id}.")
     text = watch_text(watch, answers.get(arguments.id))
     every = [attempt_members(attempt, excerpt=True) for attempt in attempts]
     if arguments.json:
@@ -68,11 +68,11 @@ def redeliver(arguments: argparse.Namespace) -> None:
     filters = _filters(arguments)
     is_filtered = filters != Filters()
     if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
-        raise Refusal("Give either an ID, or --all and at least one filter.")
+        raise CommandError("Give either an ID, or --all and at least one filter.")
     if not arguments.all:
         _change(arguments, changes.redeliver)
     elif not is_filtered:
-        raise Refusal("Give at least one filter with --all: nobody redelivers everything by a slip.")
+        raise CommandError("Give at least one filter with --all: nobody redelivers everything by a slip.")
     else:
         _redeliver_all(arguments, filters)
 
@@ -102,7 +102,7 @@ def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> li
                 filters,
                 order=order,
                 cursor=page.following if page else None,
-                limit=min(limit - len(texts), PAGE),
+                limit=min(limit - len(texts), PAGE_SIZE),
             )
             answers = store.answers_of(connection, [watch.id for watch in page.watches])
         texts += [watch_text(watch, answers.get(watch.id)) for watch in page.watches]
@@ -110,30 +110,30 @@ def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> li
 
 
 def _redeliver_all(arguments: argparse.Namespace, filters: Filters) -> None:
-    engine = opened().engine
+    engine = open_bridge().engine
     count = changes.count_redeliverable(engine, filters)
     if count and not arguments.yes:
-        _ask(f"Send the callbacks of {count:,} watches again?")
+        _confirm(f"Send the callbacks of {count:,} watches again?")
     done = changes.redeliver_all(engine, filters, by=BY, now=now()) if count else 0
     output.write(
         output.json_text({"count": done}) if arguments.json else f"{done:,} are being delivered again.\n"
     )
 
 
-def _ask(question: str) -> None:
-    """Raise Refusal unless the person at the terminal says yes."""
+def _confirm(question: str) -> None:
+    """Raise CommandError unless the person at the terminal says yes."""
     if not (sys.stdin and sys.stdin.isatty()):
-        raise Refusal(f"{question} Nobody is there to say so: add --yes.")
+        raise CommandError(f"{question} Nobody is there to say so: add --yes.")
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise Refusal("Nothing was changed.")
+        raise CommandError("Nothing was changed.")
 
 
 def _change(arguments: argparse.Namespace, change: Callable[..., Changed | WatchUnchanged]) -> None:
-    changed = change(opened().engine, arguments.id, client=None, now=now())
+    changed = change(open_bridge().engine, arguments.id, client=None, now=now())
     if isinstance(changed, WatchUnchanged):
-        raise Refusal(changed.reason)
+        raise CommandError(changed.reason)
     text = watch_text(changed.watch, changed.hubspot)
     output.write(f"{text}\n" if arguments.json else _fields_text(text))
 

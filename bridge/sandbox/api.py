@@ -14,7 +14,7 @@ from bridge.sandbox.starts import (
     parsed,
     parsed_import,
 )
-from bridge.sandbox.state import State, Visit
+from bridge.sandbox.state import ApiRequest, State
 from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
@@ -79,18 +79,18 @@ def blueprint(state: State) -> Blueprint:
 
 
 def _status(state: State, kind: Kind, task_id: str, **_version: str) -> Response:
-    visit = Visit(endpoint=kind.value, token=_bearer(), task_id=task_id)
-    return to_response(state.answer(visit, lambda: state.status(kind, task_id)), state.stopping)
+    api_request = ApiRequest(endpoint=kind.value, token=_bearer(), task_id=task_id)
+    return to_response(state.answer(api_request, lambda: state.status(kind, task_id)), state.stopping)
 
 
 def _file(state: State, file_id: str, **_version: str) -> Response:
-    visit = Visit(endpoint=_FILE_ENDPOINT, token=_bearer())
-    return to_response(state.answer(visit, lambda: state.file(file_id)), state.stopping)
+    api_request = ApiRequest(endpoint=_FILE_ENDPOINT, token=_bearer())
+    return to_response(state.answer(api_request, lambda: state.file(file_id)), state.stopping)
 
 
 def _start(state: State, kind: Kind, endpoint: str, model: type[StartBody], **_version: str) -> Response:
-    visit = Visit(endpoint=endpoint, token=_bearer())
-    return to_response(state.answer(visit, lambda: _started(state, kind, model)), state.stopping)
+    api_request = ApiRequest(endpoint=endpoint, token=_bearer())
+    return to_response(state.answer(api_request, lambda: _started(state, kind, model)), state.stopping)
 
 
 def _started(state: State, kind: Kind, model: type[StartBody]) -> Reply:
@@ -106,8 +106,8 @@ def _started(state: State, kind: Kind, model: type[StartBody]) -> Reply:
 
 
 def _import(state: State, **_version: str) -> Response:
-    visit = Visit(endpoint=_CRM_IMPORT_ENDPOINT, token=_bearer())
-    return to_response(state.answer(visit, lambda: _import_started(state)), state.stopping)
+    api_request = ApiRequest(endpoint=_CRM_IMPORT_ENDPOINT, token=_bearer())
+    return to_response(state.answer(api_request, lambda: _import_started(state)), state.stopping)
 
 
 def _import_started(state: State) -> Reply:
@@ -122,8 +122,8 @@ def _import_started(state: State) -> Reply:
 
 def _search(state: State, **_version: str) -> Response:
     """No files are kept, so that none is found; who asks wants to know whether the token has the scope."""
-    visit = Visit(endpoint=SEARCH_ENDPOINT, token=_bearer())
-    return to_response(state.answer(visit, lambda: json_reply(200, {"results": []})), state.stopping)
+    api_request = ApiRequest(endpoint=SEARCH_ENDPOINT, token=_bearer())
+    return to_response(state.answer(api_request, lambda: json_reply(200, {"results": []})), state.stopping)
 
 
 def _token(state: State) -> Response:

@@ -62,14 +62,14 @@ class NewFault(_Body):
     def target(self) -> Target:
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
-    def wanted(self) -> str | Reply:
+    def reply_or_name(self) -> str | Reply:
         """The fault's name when it is taken as it is, else the reply."""
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:
             changes["body"] = self.body.encode()
         if self.fault is not None and not changes and not self.headers:
             return self.fault
-        base = Reply() if self.fault is None else faults.maker(self.fault)()
+        base = Reply() if self.fault is None else faults.factory(self.fault)()
         return replace(base, headers=overlaid(base.headers, self.headers), **changes)
 
 
@@ -83,8 +83,8 @@ class TakenQuota(_Body):
 def blueprint(state: State) -> Blueprint:
     """The control routes of `state`; for loopback only."""
     routes = Blueprint("control", __name__, url_prefix="/sandbox")
-    routes.before_request(_refuse_strangers)
-    routes.register_error_handler(ValueError, _refuse_wish)
+    routes.before_request(_refuse_other_hosts)
+    routes.register_error_handler(ValueError, _bad_request)
     _add_task_routes(routes, state)
     _add_fault_routes(routes, state)
     _add_other_routes(routes, state)
@@ -94,14 +94,14 @@ def blueprint(state: State) -> Blueprint:
 def _add_task_routes(routes: Blueprint, state: State) -> None:
     @routes.post("/tasks")
     def add_tasks() -> tuple[Response, int]:
-        wish = _read(NewTasks)
+        wanted = _read(NewTasks)
         ids = state.add_tasks(
-            wish.kind,
-            wish.outcome,
-            pending_seconds=wish.pending_seconds,
-            processing_seconds=wish.processing_seconds,
-            pending_status=wish.pending_status,
-            tasks=wish.count,
+            wanted.kind,
+            wanted.outcome,
+            pending_seconds=wanted.pending_seconds,
+            processing_seconds=wanted.processing_seconds,
+            pending_status=wanted.pending_status,
+            tasks=wanted.count,
         )
         return jsonify(id=ids[0], ids=ids), 201
 
@@ -109,8 +109,8 @@ def _add_task_routes(routes: Blueprint, state: State) -> None:
 def _add_fault_routes(routes: Blueprint, state: State) -> None:
     @routes.post("/faults")
     def set_fault() -> tuple[Response, int]:
-        wish = _read(NewFault)
-        return jsonify(id=state.set_fault(wish.wanted(), wish.target(), wish.times)), 201
+        wanted = _read(NewFault)
+        return jsonify(id=state.set_fault(wanted.reply_or_name(), wanted.target(), wanted.times)), 201
 
     @routes.delete("/faults")
     def clear_faults() -> Response:
@@ -125,8 +125,8 @@ def _add_fault_routes(routes: Blueprint, state: State) -> None:
 def _add_other_routes(routes: Blueprint, state: State) -> None:
     @routes.post("/quota/take")
     def take_quota() -> Response:
-        wish = _read(TakenQuota)
-        return jsonify(taken=state.take_quota(wish.token, wish.requests))
+        wanted = _read(TakenQuota)
+        return jsonify(taken=state.take_quota(wanted.token, wanted.requests))
 
     @routes.get("/ledger")
     def ledger() -> Response:
@@ -139,12 +139,12 @@ def _add_other_routes(routes: Blueprint, state: State) -> None:
 
     @routes.get("/options")
     def options() -> Response:
-        return jsonify(_shown(state))
+        return jsonify(_options_members(state))
 
     @routes.patch("/options")
     def change_options() -> Response:
         state.change_options(_document())
-        return jsonify(_shown(state))
+        return jsonify(_options_members(state))
 
     @routes.post("/reset")
     def reset() -> Response:
@@ -152,7 +152,7 @@ def _add_other_routes(routes: Blueprint, state: State) -> None:
         return Response(status=204)
 
 
-def _shown(state: State) -> dict[str, Any]:
+def _options_members(state: State) -> dict[str, Any]:
     names = (field.name for field in fields(state.options) if field.name != "clock")
     return {name: getattr(state.options, name) for name in names}
 
@@ -168,12 +168,12 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _refuse_strangers() -> None:
+def _refuse_other_hosts() -> None:
     if request.remote_addr not in LOOPBACK:
         abort(403)
 
 
-def _refuse_wish(problem: ValueError) -> tuple[Response, int]:
+def _bad_request(problem: ValueError) -> tuple[Response, int]:
     if isinstance(problem, ValidationError):
         return jsonify(
             errors=problem.errors(include_url=False, include_input=False, include_context=False)

@@ -74,7 +74,7 @@ def _gzip_bomb() -> Reply:
     return Reply(headers={"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, body=packed)
 
 
-def _travelling(manner: Manner, seconds: float = 0.0) -> Reply:
+def _broken_transfer(manner: Manner, seconds: float = 0.0) -> Reply:
     return Reply(headers={"Content-Type": JSON_TYPE}, body=_COMPLETE, manner=manner, seconds=seconds)
 
 
@@ -116,17 +116,17 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "bad-header": _bad_header,
     "big": _big,
     "gzip-bomb": _gzip_bomb,
-    "hang": partial(_travelling, Manner.HANG, HANG_SECONDS),
-    "drip": partial(_travelling, Manner.DRIP, DRIP_SECONDS),
-    "drip-headers": partial(_travelling, Manner.DRIP_HEADERS, DRIP_SECONDS),
-    "short": partial(_travelling, Manner.SHORT),
-    "drop": partial(_travelling, Manner.DROP),
+    "hang": partial(_broken_transfer, Manner.HANG, HANG_SECONDS),
+    "drip": partial(_broken_transfer, Manner.DRIP, DRIP_SECONDS),
+    "drip-headers": partial(_broken_transfer, Manner.DRIP_HEADERS, DRIP_SECONDS),
+    "short": partial(_broken_transfer, Manner.SHORT),
+    "drop": partial(_broken_transfer, Manner.DROP),
 }
 
 NAMES = frozenset(_NAMED)
 
 
-def maker(name: str) -> Callable[[], Reply]:
+def factory(name: str) -> Callable[[], Reply]:
     """What makes the fault of this name, anew for each answer; ValueError when there is none such."""
     if name not in _NAMED:
         raise ValueError(f"no fault is named {name}; there are {', '.join(sorted(NAMES))}")

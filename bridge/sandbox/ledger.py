@@ -13,7 +13,7 @@ class Traffic:
         self.peak_requests = 0
         self._seen_at: deque[float] = deque()
 
-    def saw(self, now: float, window_seconds: float) -> None:
+    def record(self, now: float, window_seconds: float) -> None:
         self.requests += 1
         self._seen_at.append(now)
         while self._seen_at[0] <= now - window_seconds:
@@ -30,23 +30,23 @@ class Ledger:
         self._status_codes: Counter[str] = Counter()
         self._traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
         # A float object takes 24 bytes; long runs ask a hundred thousand tasks many times.
-        self._asked_at: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
+        self._polled_at: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
-    def arrived(self, endpoint: str) -> None:
+    def count_request(self, endpoint: str) -> None:
         """A request came in."""
         self._endpoints[endpoint] += 1
 
-    def asked(self, task_id: str, now: float) -> None:
+    def record_poll(self, task_id: str, now: float) -> None:
         """A request was about this task."""
-        self._asked_at[task_id].append(now)
+        self._polled_at[task_id].append(now)
 
-    def called(self, account: str, now: float, window_seconds: float) -> None:
+    def count_account(self, account: str, now: float, window_seconds: float) -> None:
         """A request came with a token of this account."""
-        self._traffic[account].saw(now, window_seconds)
+        self._traffic[account].record(now, window_seconds)
 
-    def answered(self, told: str) -> None:
+    def count_status(self, status: str) -> None:
         """The request was answered with this status code, or `none`."""
-        self._status_codes[told] += 1
+        self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:
         """Everything, as JSON can hold it."""
@@ -57,6 +57,6 @@ class Ledger:
                 account: {"requests": traffic.requests, "peak_requests": traffic.peak_requests}
                 for account, traffic in self._traffic.items()
             },
-            "tasks": {task_id: list(times) for task_id, times in self._asked_at.items()},
+            "tasks": {task_id: list(times) for task_id, times in self._polled_at.items()},
             "refreshes": self.refreshes,
         }

@@ -23,7 +23,7 @@ class Manner(StrEnum):
     DROP = "drop"  # the connection is closed at once
 
 
-UNANSWERED = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
+WITHOUT_STATUS = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +37,9 @@ class Reply:
     seconds: float = 0.0
 
     @property
-    def told(self) -> str:
+    def ledger_status(self) -> str:
         """The status code as the ledger counts it; `none` when the caller never sees one."""
-        return "none" if self.manner in UNANSWERED else str(self.status_code)
+        return "none" if self.manner in WITHOUT_STATUS else str(self.status_code)
 
 
 def json_reply(status_code: int, document: object, headers: Mapping[str, str] | None = None) -> Reply:

@@ -40,14 +40,14 @@ def create_app(options: SandboxOptions | None = None) -> Flask:
     app.register_blueprint(control.blueprint(state))
     app.add_url_rule("/", "guide", lambda: Response(GUIDE, mimetype="text/plain"))
 
-    def stray(_problem: Exception) -> Response:
+    def no_route_matched(_problem: Exception) -> Response:
         reply = no_route()
         if not request.path.startswith("/sandbox/"):
-            state.stray(reply)
+            state.count_unrouted(reply)
         return to_response(reply, state.stopping)
 
-    app.register_error_handler(404, stray)
-    app.register_error_handler(405, stray)
+    app.register_error_handler(404, no_route_matched)
+    app.register_error_handler(405, no_route_matched)
     return app
 
 

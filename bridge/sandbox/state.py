@@ -32,7 +32,7 @@ _INT64 = 2**63
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Visit:
+class ApiRequest:
     """One request to HubSpot's API."""
 
     endpoint: str
@@ -68,23 +68,23 @@ class State:
 
     # What HubSpot's callers see.
 
-    def answer(self, visit: Visit, work: Callable[[], Reply]) -> Reply:
-        """Let the visit in, or refuse it: token, quota, faults, then `work`; all of it counted."""
+    def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
+        """Let the request in, or refuse it: token, quota, faults, then `work`; all of it counted."""
         with self._lock:
             now = self._now()
-            self._ledger.arrived(visit.endpoint)
-            if visit.task_id is not None:
-                self._ledger.asked(visit.task_id, now)
-            caller = self._oauth.caller(self.options, visit.token, now)
-            reply = caller if isinstance(caller, Reply) else self._serve(visit, caller, now, work)
-            self._ledger.answered(reply.told)
+            self._ledger.count_request(api_request.endpoint)
+            if api_request.task_id is not None:
+                self._ledger.record_poll(api_request.task_id, now)
+            caller = self._oauth.caller(self.options, api_request.token, now)
+            reply = caller if isinstance(caller, Reply) else self._serve(api_request, caller, now, work)
+            self._ledger.count_status(reply.ledger_status)
             return reply
 
-    def _serve(self, visit: Visit, caller: Caller, now: float, work: Callable[[], Reply]) -> Reply:
-        self._ledger.called(caller.account, now, self.options.burst_seconds)
+    def _serve(self, api_request: ApiRequest, caller: Caller, now: float, work: Callable[[], Reply]) -> Reply:
+        self._ledger.count_account(caller.account, now, self.options.burst_seconds)
         quota = self._quotas[caller.account]
         policy = quota.take(self.options, now)
-        reply = rate_limit(policy) if policy else self._faults.pick(*_targets(visit, caller)) or work()
+        reply = rate_limit(policy) if policy else self._faults.pick(*_targets(api_request, caller)) or work()
         headers = overlaid(quota.headers(self.options, now), reply.headers)
         hidden = DAILY_HEADERS if caller.by_oauth else frozenset()
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
@@ -110,17 +110,17 @@ class State:
 
     def start(self, kind: Kind, source: Source) -> str:
         """Start a task; its id. The name of its file chooses outcome, pace and fault."""
-        wish = plan(kind, source.url)
+        task_plan = plan(kind, source.url)
         with self._lock:
             [task_id] = self.add_tasks(
                 kind,
-                wish.outcome,
-                pending_seconds=self.options.pending_seconds * wish.pace,
-                processing_seconds=self.options.processing_seconds * wish.pace,
+                task_plan.outcome,
+                pending_seconds=self.options.pending_seconds * task_plan.pace,
+                processing_seconds=self.options.processing_seconds * task_plan.pace,
                 source=source,
             )
-            if wish.fault is not None:
-                self.set_fault(wish.fault, Target(task_id=task_id), wish.fault_times)
+            if task_plan.fault is not None:
+                self.set_fault(task_plan.fault, Target(task_id=task_id), task_plan.fault_times)
             return task_id
 
     def started(self, task_id: str) -> Reply:
@@ -130,11 +130,11 @@ class State:
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
         """The OAuth server's answer to a form, or to what is none; faults reach it by its endpoint alone."""
         with self._lock:
-            self._ledger.arrived(OAUTH_ENDPOINT)
+            self._ledger.count_request(OAUTH_ENDPOINT)
             fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))
             reply = fault or self._refreshed(form)
             self._ledger.refreshes += fault is None and reply.status_code == 200
-            self._ledger.answered(reply.told)
+            self._ledger.count_status(reply.ledger_status)
             return reply
 
     def _refreshed(self, form: Mapping[str, str] | None) -> Reply:
@@ -142,11 +142,11 @@ class State:
             return unsupported_media_type()
         return self._oauth.refresh(self.options, form, self._now())
 
-    def stray(self, reply: Reply) -> Reply:
+    def count_unrouted(self, reply: Reply) -> Reply:
         """Count a request that no route takes."""
         with self._lock:
-            self._ledger.arrived("no-route")
-            self._ledger.answered(reply.told)
+            self._ledger.count_request("no-route")
+            self._ledger.count_status(reply.ledger_status)
             return reply
 
     # What the test bench does.
@@ -187,7 +187,7 @@ class State:
 
         `fault` is a name (ValueError when there is none such) or a reply of one's own.
         """
-        make = (lambda: fault) if isinstance(fault, Reply) else faults.maker(fault)
+        make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:
             return self._faults.set(target or Target(), make, times)
 
@@ -226,13 +226,13 @@ class State:
         return self.options.clock()
 
 
-def _targets(visit: Visit, caller: Caller) -> list[Target]:
-    task = [Target(task_id=visit.task_id)] if visit.task_id is not None else []
+def _targets(api_request: ApiRequest, caller: Caller) -> list[Target]:
+    task = [Target(task_id=api_request.task_id)] if api_request.task_id is not None else []
     return [
         *task,
-        Target(token=visit.token),
+        Target(token=api_request.token),
         Target(token=caller.account),
-        Target(endpoint=visit.endpoint),
+        Target(endpoint=api_request.endpoint),
         Target(),
     ]
 

@@ -244,9 +244,9 @@ def stop(*_):
     os.kill(os.getpid(), signal.SIGTERM)
     return stop
 
-processes.hold_back_signals()
+processes.block_stop_signals()
 sys.settrace(stop)
-processes.wait_for_signal()
+processes.wait_for_stop_signal()
 """
 
 

@@ -115,7 +115,7 @@ def aftermaths(
         for kind in KINDS
     }
     # To pack it takes a second, in which the sandbox answers nobody.
-    faults.maker("gzip-bomb")()
+    faults.factory("gzip-bomb")()
     with played(plays) as came:
         yield came
 

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, startup
-from bridge.commands.output import Refusal
+from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY, NoDatabase
 from bridge.db.key_file import NoKeyFile
@@ -25,41 +25,41 @@ UNUSABLE = (
 )
 
 
-def prepared(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
-    """Return the parts of this process over a database that is made and migrated for them. Raises Refusal.
+def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
+    """Return the parts of this process over a database that is made and migrated for them. Raises CommandError.
 
     Log lines from `level` up: who runs a command wants to read its answer alone.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
     bridge = Bridge(settings)
-    with in_words():
+    with refuse_unusable_database():
         revision = startup.prepare(bridge)
     log.info("database_ready", revision=revision)
     return bridge
 
 
-def opened() -> Bridge:
+def open_bridge() -> Bridge:
     """Return the parts of this process over a database that is there: neither it nor a key file is made.
 
-    Raises Refusal when it is not there, is not migrated, or its secrets cannot be read.
+    Raises CommandError when it is not there, is not migrated, or its secrets cannot be read.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)
     bridge = Bridge(settings, makes_files=False)
-    with in_words():
+    with refuse_unusable_database():
         startup.check_database(bridge)
     return bridge
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
-    """Turn what may be wrong with the database into a Refusal that says what to do."""
+def refuse_unusable_database() -> Iterator[None]:
+    """Turn what may be wrong with the database into a CommandError that says what to do."""
     try:
         yield
     except WrongSecretKey as wrong:
-        raise Refusal(f"BRIDGE_SECRET_KEY: {wrong}") from None
+        raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
     except (NoDatabase, NoKeyFile, NotMigrated, OtherTables) as found:
-        raise Refusal(str(found)) from None
+        raise CommandError(str(found)) from None
     except (*AWAY, DatabaseError) as error:
-        raise Refusal(UNUSABLE.format(str(error).splitlines()[0])) from None
+        raise CommandError(UNUSABLE.format(str(error).splitlines()[0])) from None
