@@ -1,7 +1,7 @@
-"""Listens: the REST API, its document and its page; `admin`, the operators' page; auth, errors, templates.
+"""HTTP in: the REST API (`api`), its OpenAPI document and `/docs`, and the operators' page (`admin`).
 
-A request: `app` routes it to `serving`, which asks `auth` who calls, reads `bodies` into the models of `fields`,
-and hands them to one of the operations in `resources`. What comes back is a Reply or a Problem.
+The path of a request: `app` routes it to `serving`, which authenticates the caller (`auth`), validates body and query
+(`strict_json`, `requests`), and calls one of the operations in `api`. An operation returns a Reply or a Problem.
 """
 
 from bridge.web.app import create_app

@@ -82,7 +82,7 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    """Werkzeug takes `//metrics` for `/metrics`, and a proxy's rule for that path would be passed."""
+    """Answer 404: Werkzeug would route `//metrics` like `/metrics`, past a proxy's rule for `/metrics`."""
     if request.environ["PATH_INFO"].startswith("//"):
         abort(404)
 
@@ -94,6 +94,6 @@ def _route(app: Flask, server: Server, operation: Operation) -> None:
         view_func=server.view(operation),
         methods=[operation.method],
         provide_automatic_options=False,
-        # A slash at the end changes nothing in the API; a proxy's rule for `/metrics` must not be passed by one.
+        # The API accepts a slash at the end. `/metrics/` is refused: it would get past a proxy's rule for `/metrics`.
         strict_slashes=not operation.path.startswith("/v1/"),
     )

@@ -1,4 +1,4 @@
-"""Who is calling: API keys, and what happens to wrong ones."""
+"""Authentication: which client sent a request, by its API key; and the limit on wrong keys."""
 
 import re
 import threading
@@ -32,15 +32,15 @@ class Caller:
     from_environment: bool = False
 
     def sees(self, client: str) -> bool:
-        """Tell whether a watch of that client exists, as far as the caller is concerned."""
+        """Return whether the caller may see the watches of that client."""
         return self.admin or self.name == client
 
 
 class LastUses:
-    """Saves when clients used their keys, in a thread of its own: no request waits for the database's writer.
+    """Saves when clients last used their keys, in a thread of its own, so that no request waits for that write.
 
-    The thread runs while there is something to save. What the database does not take is dropped: the client's next
-    use is saved. Thread-safe.
+    The thread runs while there is something to save. When the database fails, the instants are dropped, and the
+    client's next use is saved instead. Thread-safe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -50,7 +50,7 @@ class LastUses:
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
-        """Have it saved that this client used its key now."""
+        """Let the thread save that this client used its key now."""
         with self._lock:
             self._unsaved[client] = now
             if self._saving:
@@ -72,7 +72,7 @@ class LastUses:
 
 
 class Authenticator:
-    """Tells callers by their keys. Thread-safe."""
+    """Finds the client that an API key belongs to. Thread-safe."""
 
     def __init__(self, engine: Engine, admin_key: str | None) -> None:
         self._engine = engine
@@ -81,7 +81,7 @@ class Authenticator:
         self._last_uses = LastUses(engine)
 
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
-        """Return who sent this Authorization header from this address."""
+        """Return the client whose key is in this header; a Problem with 401 or, after many wrong keys, 429."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")

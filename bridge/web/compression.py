@@ -1,4 +1,4 @@
-"""Answers in gzip, for clients that ask for it."""
+"""Compresses responses with gzip, for clients that accept it."""
 
 import gzip
 
@@ -8,7 +8,7 @@ SMALLEST_BYTES = 1024
 
 
 def compressed(response: Response) -> Response:
-    """Return the response in gzip, where the client takes that and it is worth it; streams and files stay as they are."""
+    """Return the response, compressed if the client accepts gzip and it has at least 1 KiB; never a stream or file."""
     is_text = not (response.is_streamed or response.direct_passthrough)
     if not is_text or (response.content_length or 0) < SMALLEST_BYTES:
         return response

@@ -1,4 +1,4 @@
-"""What the web needs of the rest of the bridge, as plain values and ready parts."""
+"""The dependencies of the web application: objects and plain values that `wiring` gives to it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ OPEN_WATCH_LIMIT = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependencies:
-    """What `create_app` joins. `clock` tells the aware instant; `public_url` has no final slash.
+    """The arguments of `create_app`. `clock` returns the time with its zone; `public_url` has no final slash.
 
-    `open_watch_limit` bounds how many watches of one client may be open at a time.
-    `behind_router` says that every request comes by Heroku's router.
+    `open_watch_limit` is the greatest number of watches that one client may have open.
+    `behind_router` is true when every request comes through Heroku's router.
     """
 
     engine: Engine

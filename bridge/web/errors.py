@@ -1,4 +1,4 @@
-"""What nobody answered, answered as a problem: no route, a database that is away, a fault of ours."""
+"""Turns exceptions into problems: an unknown route, an unreachable database, a bug of the bridge."""
 
 import structlog
 from flask import Flask, Response
@@ -7,7 +7,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.db.engine import is_away
-from bridge.web import outages
 from bridge.web.problems import Problem
 from bridge.web.serving import respond
 from bridge.web.strict_json import TOO_LARGE
@@ -21,8 +20,23 @@ _DETAILS = {
 }
 
 
+# Words in the databases' messages, and what they mean; the first match counts.
+_OUTAGES = (
+    (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
+    (("disk i/o error",), "The database's disk does not work."),
+    (("readonly", "read-only"), "The database can only be read at the moment."),
+    (("locked", "timeout", "too many"), "The database is busy."),
+)
+
+
+def describe_outage(error: Exception) -> str | None:
+    """Return why the database failed, as a sentence; None when it just cannot be reached."""
+    message = str(error).lower()
+    return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
+
+
 def add_handlers(app: Flask) -> None:
-    """See that every error of a request becomes a problem."""
+    """Make the application answer every exception with a problem."""
     app.register_error_handler(Exception, _respond)
 
 
@@ -31,7 +45,7 @@ def _respond(error: Exception) -> Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what the caller is told of an error, and log what the operator must know of it."""
+    """Return the problem to answer an exception with; log it if the operator must know of it."""
     match error:
         case HTTPException():
             return _http(error)
@@ -52,7 +66,7 @@ def _http(error: HTTPException) -> Problem:
 
 
 def _away(error: Exception) -> Problem:
-    why = outages.why(error)
+    why = describe_outage(error)
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."
     return Problem(status=503, detail=detail, cause="database-away", headers={"Retry-After": "5"})

@@ -1,4 +1,4 @@
-"""Group commit: requests of several threads that come at the same time share one transaction."""
+"""Group commit: simultaneous requests of several threads share one transaction."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -9,14 +9,14 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A request whose thread waits until it is done, or until the thread is to commit the next group."""
+    """A request whose thread waits, either for its result or for its turn to commit the next group."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.done = False
         self.result: Result
         self.error: BaseException | None = None
-        # A bare lock is the cheapest thing that a thread can wait for.
+        # Waiting for a bare lock costs less than waiting for an Event.
         self._woken = threading.Lock()
         self._woken.acquire()
 
@@ -28,10 +28,10 @@ class _Pending(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Passes the requests of all threads that wait to one call of `commit`, made by one of the threads.
+    """Collects the requests of waiting threads, and lets one of the threads pass them all to `commit`.
 
-    A transaction for eight requests costs about what one for a single request does: most of it is the wait for the
-    disk. `commit` returns the results in the order of the requests; what it raises, each of the threads gets.
+    A transaction for eight requests takes about as long as for one: most of it is the wait for the disk. `commit`
+    returns the results in the order of the requests; an exception from it is raised in each of the threads.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
@@ -41,7 +41,7 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Return the result of the request, whichever thread commits it."""
+        """Return the result of the request, once this thread or another one has committed it."""
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
             self._pending.append(pending)
@@ -67,7 +67,7 @@ class GroupCommit(Generic[Request, Result]):
     def _do(self, group: Sequence[_Pending[Request, Result]]) -> None:
         try:
             results = self._commit([pending.request for pending in group])
-        except BaseException as error:  # noqa: BLE001 -- nobody may wait for ever; each thread raises it again
+        except BaseException as error:  # noqa: BLE001 -- no thread may wait for ever; each raises it again
             for pending in group:
                 pending.error, pending.done = error, True
         else:

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a request that is sent again is answered once."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request gets the first one's answer."""
 
 import json
 import re
@@ -24,12 +24,12 @@ log = structlog.get_logger()
 HEADER = "Idempotency-Key"
 # A structured string (RFC 9651), or the same without its quotes, as most programs send it.
 _KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})')
-# Longer than a request takes: it waits a few seconds for its turn, and at most 20 s for HubSpot.
+# Longer than an execution takes: some seconds until a slot is free, and at most 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
 
 
 def request_key(request: Request) -> RequestKey | Problem | None:
-    """Return the key that came with a request, or the Problem with it."""
+    """Return the request's Idempotency-Key with the hash of its body; None without one, a Problem if it is malformed."""
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -41,9 +41,9 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 
 
 class Execution:
-    """The one request of its key that is being carried out. Without a key it notes nothing.
+    """The execution of a request with an Idempotency-Key. Without a key, nothing is stored.
 
-    `task_id` is the task that HubSpot has started for an attempt before, which ended before it was watched.
+    `task_id` is the task that HubSpot started in an earlier execution, which crashed before it registered the watch.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: KeyedRequest | None) -> None:
@@ -53,22 +53,22 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def may_ask(self) -> bool:
-        """Note that HubSpot is about to be asked; False when another attempt has taken the request over."""
+        """Store that HubSpot is about to be asked; False when another execution has taken the request over."""
         if not self._held:
             return True
         with self._engine.begin() as connection:
             return store.note_asking(connection, self._held, self._clock())
 
     def note_task(self, task_id: str) -> None:
-        """Note what HubSpot has answered, before anything else is done with it."""
+        """Store the task that HubSpot has started, before anything else is done with it."""
         self._note(store.note_task, task_id)
 
     def forget(self) -> None:
-        """Let the key be used again: nothing was done."""
+        """Delete the key, so that it can be used again: HubSpot was not asked."""
         self._note(store.forget)
 
     def keep(self, answer: Reply | Problem) -> None:
-        """Keep the answer. When the database is away, the next request finds out as much as is known."""
+        """Store the answer for repeated requests. A failing database is logged: what was stored before still counts."""
         try:
             self._note(store.note_answer, _serialized(answer))
         except SQLAlchemyError as error:
@@ -83,7 +83,7 @@ class Execution:
 def begin(
     engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
 ) -> Execution | Reply | Problem:
-    """Return the attempt that carries a request out, or what it was answered before, or why it must wait."""
+    """Return the execution to continue with, or the stored answer, or a Problem: the key is in use or used up."""
     if key is None:
         return Execution(engine, clock, None)
     now = clock()

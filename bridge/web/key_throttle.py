@@ -1,4 +1,4 @@
-"""Wrong keys: whoever sends many is told to wait, at no cost to those who send right ones."""
+"""Limits how many wrong API keys an address may send. Requests with a valid key are not slowed down."""
 
 import threading
 from collections import OrderedDict, deque
@@ -7,9 +7,9 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 MAX_FAILURES = 30
 WINDOW = timedelta(seconds=60)
-# A table for more addresses than attack at a time; the one that was quiet for longest is forgotten.
+# At most so many addresses are remembered; the one that was quiet for longest is dropped first.
 MAX_ADDRESSES = 10_000
-# What one customer of a network gets at least (RFC 6177): each has 2**64 addresses to send from.
+# The smallest network that a provider gives to a customer (RFC 6177): its 2**64 addresses count as one.
 IPV6_PREFIX_LENGTH = 64
 
 
@@ -21,7 +21,7 @@ class FailureCounter:
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def wait_seconds(self, address: str, now: datetime) -> int:
-        """Note one more failure of an address, of IPv6 of its network: 0, or how long it must wait."""
+        """Count a failure of an address (for IPv6: of its /64 network); return 0, or the seconds it must wait."""
         sender = _sender(address)
         with self._lock:
             seen = self._seen.setdefault(sender, deque())

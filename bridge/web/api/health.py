@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether work is moving."""
+"""`/healthz` and `/readyz`: whether the process is alive, and whether watches are being processed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from bridge.core.instants import rfc3339
 from bridge.db import housekeeping, readiness
 from bridge.db.engine import AWAY, reading
-from bridge.web import outages
+from bridge.web.errors import describe_outage
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.responses import Output
 
@@ -88,7 +88,7 @@ def show_readiness(call: Call) -> Reply:
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
     except AWAY as away:
-        return _readiness([outages.why(away) or "The database does not answer."], [])
+        return _readiness([describe_outage(away) or "The database does not answer."], [])
 
 
 def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
@@ -113,7 +113,7 @@ def _problems(connection: Connection, now: datetime) -> list[str]:
 
 
 def _overdue(steps: str, lanes: str, due: Mapping[str, datetime]) -> str:
-    # Hosts are not named: everybody may ask, and they are the clients' own affair.
+    # Hosts are not named: this route needs no key, and hosts are private to the clients.
     return f"{steps} are overdue, the oldest since {rfc3339(min(due.values()))} ({lanes}: {len(due)})."
 
 
