@@ -1,4 +1,4 @@
-"""The bridge's figures as Prometheus takes them. The database is asked whenever they are."""
+"""Prometheus metrics of the whole bridge, read from the database at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ DROPPED = (
 
 
 class BridgeCollector(Collector):
-    """All figures at one instant, of all processes, but for the dropped lines: the database is what they share."""
+    """The metrics of all processes at one instant, from their common database; dropped log lines of this process only."""
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
@@ -97,7 +97,7 @@ def _hosts(connection: Connection) -> Metric:
     )
 
 
-# What is documentation of each account as it is now: names, what they mean, and where the value comes from.
+# The gauges of an account: name, documentation, and the value; None leaves the gauge out.
 _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
     ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (
@@ -151,9 +151,9 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the values of the labels: those that were counted, and those that may be.
+    """Return all combinations of label values: those that were counted, and those that are still 0.
 
-    A series must begin with 0: Prometheus does not see a rise in the first value that it is documentation.
+    A series must begin with 0, because Prometheus computes no increase from a series' first value.
     """
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

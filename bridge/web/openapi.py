@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the operations, the webhooks and the models that validate."""
+"""Makes the OpenAPI 3.1 document from the operations, the webhooks and the request and response models."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -166,7 +166,7 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
 
 
 def _problems(operation: Operation) -> list[int]:
-    """Return the statuses of all problems that a request to this operation may meet."""
+    """Return the statuses of all problems that this operation may answer with."""
     statuses = {400, 500, *operation.problems}
     if operation.path_parameters:
         statuses |= {404}
@@ -188,7 +188,7 @@ def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """What may be absent is null in a model; in a query nothing is."""
+    """Return the parameter. An absent one is None in the model, but a query has no null: the schema must not allow it."""
     described = {"name": name, "in": "query", "required": False, "description": field.pop("description")}
     [example] = field.pop("examples")
     if field.get("default", ...) is None:

@@ -1,4 +1,4 @@
-"""Operations: each a function, with what it takes, what it answers, and who may call it."""
+"""Operations of the API: a function with its route, request and response models, and who may call it."""
 
 import json
 import re
@@ -27,7 +27,7 @@ LOCATION = {
     }
 }
 
-# What else stands in a path's place of an id is none.
+# A path segment of any other form is no watch's id.
 WATCH_ID = re.compile(r"wat_[A-Za-z0-9_]{4,60}")
 
 
@@ -40,18 +40,18 @@ class Access(StrEnum):
 
 
 class Idempotency(StrEnum):
-    """What tells that a request is sent again. Either way it may have an `Idempotency-Key`."""
+    """By what an operation recognizes a repeated request. It accepts an `Idempotency-Key` in both cases."""
 
-    KEY = "key"  # the Idempotency-Key: its answer is kept
-    BODY = "body"  # the fields of the body that name a watch: no key is needed
+    KEY = "key"  # by the Idempotency-Key: the answer is stored
+    BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but not needed
 
 
 class NoParameters(Query):
-    """An operation without parameters."""
+    """The query of an operation without parameters."""
 
 
 class NoFields(Body):
-    """An operation that needs no body: none, or an empty object."""
+    """The body of an operation that needs none: absent, or an empty object."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,29 +64,29 @@ class RequestKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One request, as an operation sees it."""
+    """An authenticated request, with the dependencies that an operation needs to carry it out."""
 
     dependencies: Dependencies
     registrar: Registrar
     context: Context
     caller: Caller
     now: datetime
-    key: RequestKey | None = None  # where the operation goes by it
-    traceparent: str | None = None  # where the client traces
+    key: RequestKey | None = None  # for operations with Idempotency.KEY
+    traceparent: str | None = None  # when the request had one (W3C Trace Context)
 
     def url(self, path: str) -> str:
-        """Return how the client reaches a path of the bridge."""
+        """Return the URL of a path; relative when the public URL is not known."""
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """See that the caller has a secret which its callbacks can be signed with."""
+        """Make a signing secret for the caller if it has none: BRIDGE_ADMIN_KEY's client exists from its first use on."""
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What an operation answers: JSON, unless the media type says otherwise; in pieces, where it may be long."""
+    """The response of an operation: JSON, unless the media type differs; an iterator streams it."""
 
     text: str | Iterator[str]
     status: int = 200
@@ -95,13 +95,13 @@ class Reply:
 
 
 def reply(value: Any, *, status: int = 200) -> Reply:
-    """Answer with a value as JSON."""
+    """Return a Reply with a value as JSON."""
     return Reply(text=json.dumps(value), status=status)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResponseSpec:
-    """One way in which an operation answers well, for the OpenAPI document."""
+    """A successful response of an operation, as the OpenAPI document describes it."""
 
     description: str
     model: type[BaseModel]
@@ -111,7 +111,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """One method of one path; its name, summary and description are the function's."""
+    """A method of a path. The function's name and docstring become the operation's id, summary and description."""
 
     method: str
     path: str
@@ -132,17 +132,17 @@ class Operation:
 
     @property
     def summary(self) -> str:
-        """The first line of what the function says of itself."""
+        """The first line of the function's docstring."""
         return (getdoc(self.run) or "").partition("\n")[0]
 
     @property
     def description(self) -> str:
-        """The rest of it."""
+        """The rest of the docstring."""
         return (getdoc(self.run) or "").partition("\n")[2].strip()
 
     @property
     def requires_body(self) -> bool:
-        """Whether a request without a body lacks something."""
+        """Whether the body has a required field, so that it must be sent."""
         return self.body is not None and any(f.is_required() for f in self.body.model_fields.values())
 
     @property
@@ -155,7 +155,7 @@ Run = TypeVar("Run", bound=Callable[..., Reply | Problem])
 
 
 class Resource:
-    """The operations on one thing, in the order in which they are written down."""
+    """A group of operations, in the order of their definition, under one tag of the OpenAPI document."""
 
     def __init__(self, tag: str) -> None:
         self.tag = tag
@@ -173,7 +173,7 @@ class Resource:
         idempotency: Idempotency | None = None,
         opens_watches: bool = False,
     ) -> Callable[[Run], Run]:
-        """Add the decorated function: it takes the Call, the path's names, and `body` or `query` if any."""
+        """Add the decorated function. It is called with the Call, the path's parameters, and `body` or `query` if any."""
         method, _, path = method_and_path.partition(" ")
 
         def add(run: Run) -> Run:

@@ -1,4 +1,4 @@
-"""The OpenAPI document as `/openapi.json`, the page for people that is made from it, and what problems mean."""
+"""`/openapi.json`; `/docs`, which renders it; and `/problems/<name>`, a page for each type of problem."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from bridge.web.openapi import document
 from bridge.web.operations import Operation
 from bridge.web.problems import CAUSES
 
-# No script but the bridge's own files runs, and none asks anybody but this bridge. Styles are let in, because the
-# editor in the page writes its own.
+# Scripts come from this server only, and connect to this server only. Inline styles are allowed, because the page's
+# editor writes some.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,18 +21,18 @@ CACHED = "public, max-age=300"
 
 
 def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | None) -> None:
-    """Add the document and the pages; the document is made when it is first asked for."""
+    """Add the document and the pages; the document is made at the first request for it."""
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
     def openapi_json() -> Response:
         return Response(text(), headers={"Cache-Control": CACHED}, content_type="application/json")
 
     def docs() -> Response:
-        # With another version of the bridge, browsers fetch the scripts anew.
+        # The version is part of the scripts' URLs, so that browsers load them anew after an upgrade.
         return _page("docs.html", version=__version__)
 
     def scalar() -> Response:
-        # It is kept as browsers get it: to compress it for each would take a tenth of a second.
+        # The file is stored compressed, because compressing it takes a tenth of a second.
         script = send_from_directory(
             app.static_folder or "", "scalar/standalone.js.gz", mimetype="text/javascript", max_age=86_400
         )

@@ -1,4 +1,4 @@
-"""Problems: every refusal in one form (RFC 9457), and what each status means here."""
+"""Problem details (RFC 9457): the form of every error response, and all types of problem."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One reason why requests are not carried out: what went wrong, and what to do about it."""
+    """A type of problem: its status, its title, and what it means and what to do, for its page and the document."""
 
     status: int
     title: str
     meaning: str
 
 
-# A problem's `type` is `/problems/<name>`, and that page says what stands here. Names never change; the first of a
-# status is what a problem of that status means when it names no other.
+# A problem's `type` is `/problems/<name>`, and the page there shows the meaning. Names never change. The first cause of
+# a status is the default of that status.
 CAUSES: Mapping[str, Cause] = {
     "malformed-request": Cause(
         400,
@@ -161,13 +161,13 @@ _OF_STATUS = {cause.status: name for name, cause in reversed(list(CAUSES.items()
 
 
 def cause_name(status: int) -> str | None:
-    """Return what a problem of this status means when it names no cause."""
+    """Return the name of a status's default cause; None when the status has none."""
     return _OF_STATUS.get(status)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wrong with one field: its JSON pointer (RFC 6901), or a parameter's name after a slash."""
+    """What is wrong with a field. `pointer` is a JSON pointer (RFC 6901), or a slash and a parameter's name."""
 
     pointer: str
     detail: str
@@ -175,9 +175,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Why a request was not carried out, for the person who sent it. Never holds a secret.
+    """Why a request failed, for the client's developer. It never holds a secret.
 
-    `cause` is a name in CAUSES; without it the problem has its status's first one.
+    `cause` is a name in CAUSES; the default is the first cause of the status.
     """
 
     status: int
@@ -186,10 +186,10 @@ class Problem:
     faults: Sequence[Fault] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # extension members (RFC 9457, 3.2)
-    hubspot: str | None = None  # HubSpot's own answer as JSON text, passed on as it came
+    hubspot: str | None = None  # the body of HubSpot's response as JSON text, unchanged
 
     def members(self) -> dict[str, Any]:
-        """Return the problem as it is written in JSON."""
+        """Return the problem's members, as RFC 9457 names them."""
         cause = self.cause or cause_name(self.status)
         wait = self.headers.get("Retry-After", "")
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults]
@@ -206,17 +206,17 @@ class Problem:
         )
 
     def text(self, request_id: str | None = None) -> str:
-        """Return the problem as JSON, with HubSpot's answer and the id of its request."""
+        """Return the problem as JSON, with HubSpot's response and the id of the request, where there are any."""
         members = self.members() | ({"request_id": request_id} if request_id else {})
         return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 
 def invalid(*faults: Fault) -> Problem:
-    """Say what is wrong with the input."""
+    """Return the Problem with 422 that lists these faults."""
     named = "; ".join(f"{fault.pointer or 'the body'} {fault.detail}" for fault in faults[:3])
     return Problem(status=422, detail=f"The input is not valid: {named}.", faults=faults)
 
 
 def not_found(what: str) -> Problem:
-    """Say that there is none, whether or not another client has one."""
+    """Return the Problem with 404; it does not reveal whether another client has one."""
     return Problem(status=404, detail=f"There is no such {what}.")

@@ -1,4 +1,4 @@
-"""Where a request comes from, where a router or a proxy stands in front."""
+"""The client's address behind a router or a reverse proxy."""
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 
 def trust_front(app: Flask, *, behind_router: bool) -> None:
-    """Take the last address of X-Forwarded-For for the client's, where the one who wrote it is known.
+    """Take the last address in X-Forwarded-For as the client's, but only from a trusted proxy.
 
-    Heroku's router, which nobody can go around, writes it, and so does a proxy on this machine. Anybody
-    else could write what they like. Who comes by a Unix socket has no address, or `localhost`, and is on this
-    machine.
+    Trusted are Heroku's router, which no request can bypass, and a proxy on this machine: its peer address is
+    loopback, or for a Unix socket empty or `localhost`. From any other peer the header could be forged.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)
@@ -34,6 +33,6 @@ def _is_loopback(address: str) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    # A socket that listens for IPv6 too names IPv4's addresses so; Python sees through it from 3.13 on.
+    # A socket for both IPv4 and IPv6 has IPv4 peers as ::ffff:a.b.c.d; before 3.13, is_loopback is false for them.
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return (mapped or parsed).is_loopback

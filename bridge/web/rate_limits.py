@@ -1,4 +1,4 @@
-"""The `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers): what limit there is, and what is left of it."""
+"""The `RateLimit-Policy` and `RateLimit` headers (draft-ietf-httpapi-ratelimit-headers)."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def rate_limit(
     window_seconds: int | None = None,
     reset_seconds: int | None = None,
 ) -> dict[str, str]:
-    """Return both headers. Without a window the quota holds at any time, not for a span of it."""
+    """Return both headers. Without a window, the quota limits how many there are at a time."""
     window = "" if window_seconds is None else f";w={window_seconds}"
     reset = "" if reset_seconds is None else f";t={reset_seconds}"
     return {"RateLimit-Policy": f'"{policy}";q={quota}{window}', "RateLimit": f'"{policy}";r={left}{reset}'}

@@ -1,4 +1,4 @@
-"""Registers watches for clients: with a bound on how many are open, and many threads' at a time."""
+"""Registers watches for clients, with a limit on each client's open watches."""
 
 import threading
 from collections import Counter
@@ -15,15 +15,15 @@ from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
-# To count a client's open watches costs milliseconds when they are many: not on every request.
+# Counting a client's open watches takes milliseconds when it has many: too long for every request.
 COUNTED_EVERY = timedelta(seconds=60)
-# A client that is at its limit may try often; its watches settle one by one.
+# For a client at its limit, which may retry often while its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """How many watches of a client were open at an instant, and how many this process had added before."""
+    """How many watches of a client were open at `counted_at`, and how many this process had added by then."""
 
     open: int
     counted_at: datetime
@@ -31,11 +31,10 @@ class _Count:
 
 
 class Registrar:
-    """Registers watches. Thread-safe.
+    """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The limit is on a client's open watches; while several processes register, it may be overshot by what the
-    others add within a minute, and by what a client's requests register at the very same time: nothing is
-    reserved between the look at the limit and the registration.
+    The limit is approximate: it may be exceeded by what other processes add within a minute, and by simultaneous
+    requests of the client, because nothing is reserved between the check and the registration.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -49,7 +48,7 @@ class Registrar:
         self._group_commit = GroupCommit(self._register)
 
     def available(self, client: str, wanted: int, now: datetime) -> int:
-        """Return how many of the wanted watches a client may have open besides those that it has."""
+        """Return how many more watches the client may open, but at most `wanted`."""
         count = self._counts.get(client) or self._count(client, now)
         valid_for = COUNTED_EVERY if self._remaining(client, count) >= wanted else RECOUNTED_EVERY
         if now >= count.counted_at + valid_for:
@@ -64,12 +63,12 @@ class Registrar:
         return max(self._remaining(client, count), 0)
 
     def count_reopened(self, client: str, watches: int) -> None:
-        """Count watches that are open again."""
+        """Count watches that a redelivery has opened again."""
         with self._lock:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Count anew: watches are open again, and nobody knows whose."""
+        """Drop all counts, after a redelivery that opened watches of unknown clients again."""
         with self._lock:
             self._counts.clear()
 
@@ -79,7 +78,7 @@ class Registrar:
 
     def _count(self, client: str, now: datetime) -> _Count:
         with self._lock:
-            # Before the database is asked: what is added meanwhile may count twice, but never not at all.
+            # Read before the query: a watch that is added meanwhile may count twice, but is never missed.
             added_before = self._added[client]
         with reading(self._engine) as connection:
             open_now = open_watches(connection, client)

@@ -1,4 +1,4 @@
-"""An id for each request; a log line and a count for each answer."""
+"""Gives each request an id; logs and counts each response."""
 
 import re
 import time
@@ -16,18 +16,15 @@ from bridge.db.counters import Counters
 log = structlog.get_logger()
 
 HEADER = "X-Request-Id"
-# What a client, or a router on the way, may call its request.
+# The ids that are accepted from a client or router.
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# These are asked for every few seconds, by machines.
+# Monitoring requests these every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(HTTPMethod)
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Give every request of the application its id, its line and its count.
-
-    To be called before anything else is added.
-    """
+    """Add the id, the log line and the counters to the application. Call it before other handlers are added."""
     app.before_request(_begin)
     app.after_request(partial(_end, counters))
 
@@ -41,17 +38,17 @@ def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.request_id = given if _VALID_ID.fullmatch(given) else new_request_id()
     g.began_at = time.monotonic()
-    # Threads are used again: each line that this request causes has its id, and no other line has.
+    # Each log line of this request gets its id. Threads are reused, so what an earlier request bound is cleared.
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 
 
 def _end(counters: Counters, response: Response) -> Response:
     response.headers[HEADER] = g.request_id
-    # As the OpenAPI document writes it.
+    # In the form of the OpenAPI document.
     route = re.sub(r"<\w+:(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None
     seconds = time.monotonic() - g.began_at
-    # Clients may make up methods and paths; what they are counted by must stay few.
+    # Clients may send any method and path; the number of label values must stay small.
     counted = (request.method if request.method in _METHODS else "other", route or "none")
     counters.inc(API_REQUESTS, *counted, f"{response.status_code // 100}xx")
     counters.observe(API_DURATION, seconds, *counted)

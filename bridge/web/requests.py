@@ -1,4 +1,4 @@
-"""The types of fields in bodies and queries: what they accept, and what the OpenAPI document says of it."""
+"""Request models: the types of fields in bodies and queries, with validation and OpenAPI schema."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,32 +33,32 @@ from bridge.web.strict_json import encoded
 
 MAX_METADATA_BYTES = 4096
 MAX_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
-MAX_DEPTH = 100  # whatever reads it later, in any language, can recurse that far
+MAX_DEPTH = 100  # a recursive parser in any language can go that deep
 MAX_FAULTS = 50
 MAX_POINTER = 200
 
 
 class Input(BaseModel):
-    """What a client sends; an unknown field is an error, because a typo must not be silent."""
+    """Base of request models. An unknown field is an error, so that a typo is noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
-        """Return what is wrong between the fields, each of which may be wrong as well."""
+        """Return what is wrong with the combination of fields. Each field may still be invalid itself."""
         return ()
 
 
 class Body(Input):
-    """A JSON object: strict, so that the text "17" is no number."""
+    """A JSON body, validated strictly: the string "17" is not accepted as a number."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Query(Input):
-    """The parameters after the question mark: all of them text.
+    """The query parameters, all of them text.
 
-    Those of `LISTS` may have several values: with commas between them, or as parameters of the same name.
+    A parameter in `LISTS` may have several values, separated by commas or in parameters of the same name.
     """
 
     LISTS: ClassVar[Collection[str]] = ()
@@ -68,13 +68,13 @@ Model = TypeVar("Model", bound=Input)
 
 
 class Context:
-    """What validation must know of this bridge. Made for one request."""
+    """What validation needs of this bridge: its accounts and callback settings. Made for one request."""
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
 
     def has_account(self, name: str) -> bool:
-        """Tell whether watches may name this account: `default` is always there, even without credentials."""
+        """Return whether watches may use this account. `default` always exists, even without credentials."""
         return name == DEFAULT or name in self._stored_accounts
 
     @cached_property
@@ -83,14 +83,14 @@ class Context:
             return self._dependencies.accounts.stored(connection)
 
     def problem_with_callback_url(self, url: str) -> str | None:
-        """Return why no callback can be sent there under the settings as they are, if none can."""
+        """Return why the settings allow no callback to this URL; None when they do."""
         return self._dependencies.callbacks.problem_with(url)
 
 
 def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
-    """Return what was given as the model's instance, or all that is wrong with it, without its values.
+    """Return the input as an instance of the model, or a Problem with all faults, which quotes no values.
 
-    Without a `context`, accounts' names and callback URLs are judged by their form alone.
+    Without a `context`, account names and callback URLs are only checked for their form.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:
@@ -157,7 +157,7 @@ def _instant(text: object) -> datetime:
 
 
 def _metadata(given: object) -> str:
-    """Return the object as JSON text, as it will be stored."""
+    """Return the object as JSON text, in the form in which it is stored."""
     return _object_text(given, MAX_METADATA_BYTES)
 
 
@@ -166,13 +166,13 @@ def _document(given: object) -> str:
 
 
 def _object_text(given: object, max_bytes: int) -> str:
-    """Return the object as JSON, numbers as they were written; in ASCII, so that any text survives any database."""
+    """Return the object as JSON with numbers exactly as sent; in ASCII, so that every database can store any text."""
     if not isinstance(given, dict):
-        raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic tells ValueErrors alone
+        raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
     if _is_deep(given):
         raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
     text = encoded(given)
-    # Escapes and spaces only make it longer, so that most need no second look.
+    # Escapes and spaces only make the text longer: when it is short enough, the compact form is too.
     if len(text) > max_bytes and _compact_bytes(given) > max_bytes:
         raise ValueError(f"must be at most {max_bytes // 1024} KiB as compact JSON in UTF-8")
     return text
@@ -183,7 +183,7 @@ def _compact_bytes(given: object) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Level by level: recursion could fail where a deeper stack than the reader's is left."""
+    """Return whether the value is nested too deeply; iteratively, because recursion could exhaust the stack."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
@@ -211,7 +211,7 @@ TaskId = Annotated[
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
     AfterValidator(printable),
 ]
-# An enumeration with a title is a schema of its own in the OpenAPI document.
+# An enumeration with a title becomes a named schema in the OpenAPI document.
 KIND_SCHEMA: JsonDict = {
     "title": "TaskKind",
     "description": "Which HubSpot endpoint answers for a task.",
@@ -226,7 +226,7 @@ Host = Annotated[
     AfterValidator(printable),
     AfterValidator(addresses.filter_host),
 ]
-# A hint for readers: `addresses.problem_with` decides.
+# For documentation only: `addresses.problem_with` validates.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
 CallbackUrl = Annotated[
     str,
@@ -239,7 +239,7 @@ Instant = Annotated[
 _OBJECT_SCHEMA: JsonDict = {"type": "object", "additionalProperties": True}
 Document = Annotated[Any, PlainValidator(_document), WithJsonSchema(_OBJECT_SCHEMA)]
 Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema(_OBJECT_SCHEMA)]
-# The bounds come first, or the OpenAPI document would not tell them.
+# The bounds come first: otherwise they are missing in the OpenAPI document.
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
 Cursor = Annotated[

@@ -1,4 +1,4 @@
-"""The schemas of the OpenAPI document, made from the models that validate."""
+"""The schemas of the OpenAPI document, made from the request and response models."""
 
 import json
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ Models = dict[type[BaseModel], str]
 
 
 class _Schemas(GenerateJsonSchema):
-    """Schemas that read well, and from which generators make clients that compile.
+    """Makes schemas that are easy to read, and from which generators make clients that compile.
 
-    Names are as clients see them, and no titles only repeat a field's name. The example of a model is spread over its
-    fields. A default is annotations in words: where a schema tells it, generators take the field for one that is always there.
+    Names are those of `schema_name`; fields have no titles, which would only repeat their names. Each field gets its
+    value in the model's example. A default is given in the description: with `default`, generators treat the field
+    as always present.
     """
 
     def normalize_name(self, name: str) -> str:
@@ -62,24 +63,24 @@ def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
 
 
 def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a document in which each enumeration stands once, as a schema of its own."""
+    """Return the document with each enumeration as one schema, and references to it everywhere else."""
     enumerations: dict[str, Any] = {}
     named: dict[str, Any] = _named(document, enumerations)
     described = named["components"]["schemas"]
     for name in [name for name, schema in described.items() if schema.keys() == {"$ref"}]:
-        del described[name]  # an enumeration, which has another name in the document
+        del described[name]  # an enumeration under its Python name
     described |= enumerations
     return named
 
 
 def _named(value: Any, enumerations: dict[str, Any]) -> Any:
-    """Return a document in which enumerations with a title are references; they are added to `enumerations`, by title."""
+    """Return `value` with references in place of titled enumerations, which are added to `enumerations` by title."""
     match value:
         case {"enum": _, "title": str(title)}:
             title = schema_name(title)
             annotations = {name: value[name] for name in ("description", "examples") if "examples" in value}
             own = {name: inner for name, inner in value.items() if name not in annotations} | {"title": title}
-            # The longest tells the most: a filter's has no description.
+            # The longest is the most complete: that of a filter has no description.
             enumerations[title] = max(enumerations.get(title, {}), own, key=len)
             return {"$ref": f"#/components/schemas/{title}", **annotations}
         case dict():

@@ -1,10 +1,10 @@
-"""The headers that keep a browser from making anything of an answer that it should not."""
+"""Security headers, which stop browsers from caching, framing, sniffing or running a response."""
 
 from collections.abc import Mapping
 
 from flask import Response
 
-# A page sets its own policy, and what may be cached says so.
+# Pages set a policy of their own, and cacheable responses their own Cache-Control.
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -15,8 +15,8 @@ HEADERS: Mapping[str, str] = {
 
 
 def guarded(response: Response) -> Response:
-    """Add those of the headers that a response has not."""
-    # What `serving` writes has them all: to look for each again would cost a tenth of a request.
+    """Add the headers that the response does not have yet."""
+    # Responses of `serving` have all of them: checking each again would take a tenth of a request's time.
     if "X-Content-Type-Options" not in response.headers:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)

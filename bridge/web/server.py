@@ -1,8 +1,8 @@
 """The HTTP server of a web process: waitress, in the processes that gunicorn keeps.
 
-waitress reads and writes in one loop that waits for nobody, and gives a request to a thread when all of it has
-come. So slow clients hold up no thread. What is added here: clients that take too long are cut, a refusal is a
-problem and reaches a client that is still sending, and a stop loses no answer.
+waitress reads and writes without blocking, in one loop, and gives a request to a thread when it is complete. So slow
+clients block no thread. This module adds: time-outs for clients that take too long, error responses as problems that
+reach a client that is still sending, and a stop that loses no response.
 """
 
 import logging
@@ -26,26 +26,26 @@ from bridge.web.request_log import HEADER, new_request_id
 from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
-# A request is at most 1 MiB, and comes from a server: this is plenty for one.
+# Time for sending a request: it has at most 1 MiB, and its sender is a server with a fast connection.
 REQUEST_TIMEOUT_SECONDS = 10.0
-# For this long a client may take nothing of an answer that waits for it.
+# A connection is closed when the client reads nothing of a waiting response for so long.
 SEND_TIMEOUT_SECONDS = 60.0
-# At a stop, open connections may send one more request for this long: it may be on its way already.
+# When the process stops, open connections may still send a request for so long: it may be on its way already.
 LAST_REQUEST_SECONDS = 1.0
 LOOP_SECONDS = 0.5
-# What the framing of many small chunks adds to a body of 1 MiB; more is refused before all of it has come.
+# A body of 1 MiB in small chunks takes more bytes with their framing; a longer one is refused while it is being sent.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
-# Where a request's body or an answer goes to a temporary file: 400 clients must not fill the memory, and an
-# answer must not depend on the disk.
+# Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory. No response
+# gets that long, so that responses do not depend on the disk.
 BODY_IN_MEMORY_BYTES = 128 * 1024
 ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 
-# Whether gunicorn.conf.py has been read, in this process or before it was forked: it migrates the database, and
-# starts and stops the embedded worker. app.py refuses to be served without it.
+# Whether gunicorn.conf.py has been read, in this process or before the fork. It migrates the database, and starts and
+# stops the embedded worker, so app.py refuses to start without it.
 is_configured = False
 
-# What waitress says may repeat what was sent, perhaps a key in the wrong place.
+# Used instead of waitress's messages, which may quote the request, and with it a misplaced key.
 _ERROR_DETAILS = {
     400: "The request is not well-formed HTTP.",
     413: TOO_LARGE.detail,
@@ -55,7 +55,7 @@ _ERROR_DETAILS = {
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
-    """Answers what is no HTTP, or too large, in the same form as every other refusal."""
+    """Answers malformed HTTP and requests that are too large with a problem."""
 
     def execute(self) -> None:
         status = self.request.error.code
@@ -75,10 +75,10 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
-    """Hands the path over as it was sent, and ends the connection when the process is to stop."""
+    """Runs the application: with the path exactly as sent, and closing the connection if the process is stopping."""
 
     def get_environment(self) -> dict[str, Any]:
-        # waitress makes one slash of several at the beginning.
+        # waitress would reduce several slashes at the beginning to one.
         return {**super().get_environment(), "PATH_INFO": self.request.path}
 
     def build_response_header(self) -> bytes:
@@ -88,21 +88,21 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """One connection. All but `service` runs in the loop."""
+    """A connection. All methods but `service` run in the loop's thread."""
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
-    # Whether what comes now is what is left of a refused request.
+    # Whether the request was refused, so that its remaining bytes are discarded.
     is_refused = False
     _is_lingering = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # The monotonic instant until which what is awaited must have come: the first request, or all of one.
+        # By when (time.monotonic()) the connection's first request must begin, or the current one be complete.
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
-        """Take what has come."""
+        """Process received bytes; return whether a request is complete."""
         if self.is_refused:
             return False
         before = self.request
@@ -114,9 +114,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a refusal, not before the client has read it.
+        """Close the connection; after a refused request, only when the client has read the response.
 
-        To close while bytes are unread resets the connection, and the client may lose the answer (RFC 9112, 9.6).
+        Closing with unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
         """
         if self.is_refused and not self._is_lingering and not self.total_outbufs_len:
             self._is_lingering, self.will_close = True, False
@@ -128,13 +128,13 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is coming, or an answer is not out yet."""
+        """Whether a request is being received or answered, or a response is not sent completely."""
         return bool(self.request or self.requests or self.total_outbufs_len or self.close_when_flushed)
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection when the client takes too long to send a request, or to read an answer."""
+        """Close the connection when the client takes too long to send a request or to read a response."""
         if self._deadline and self.requests:
-            # Nothing is read while a request is being answered: the next one's time begins when it is.
+            # Nothing is read while a request is being answered, so the time for the next one starts after that.
             self._deadline = now + REQUEST_TIMEOUT_SECONDS
         is_late = self._deadline and now > self._deadline
         is_unread = self.total_outbufs_len and time.time() > self.last_activity + SEND_TIMEOUT_SECONDS
@@ -143,17 +143,17 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
 
 class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
-    """A process that gunicorn starts, watches and stops, and in which waitress serves."""
+    """The gunicorn worker class: gunicorn manages the process, and waitress serves in it."""
 
     def run(self) -> None:
-        """Serve until told to stop; then until nothing is in flight, for `graceful_timeout` seconds at most."""
-        # It would tell of each request that waits for a thread.
+        """Serve until the process is stopped; then finish open requests, for at most `graceful_timeout` seconds."""
+        # This logger warns of each request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        # A connection and what is done for it take two descriptors.
+        # A connection takes two descriptors: its own, and one for what its request opens.
         self._limit = min(self.cfg.worker_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-        # What waitress's loop looks after, by descriptor.
+        # The sockets of waitress's loop, by descriptor.
         self._socket_map: dict[int, Any] = {}
-        # When connections are looked at next, as an instant of time.monotonic().
+        # When connections are next checked for time-outs (time.monotonic()).
         self._next_check_at = 0.0
         add_task = _start_threads(self.cfg.threads)
         servers = [self._create_server(listener.sock, add_task) for listener in self.sockets]
@@ -166,7 +166,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self.wsgi,
             map=self._socket_map,
             sockets=[listener],
-            # All listeners share those of `_start_threads`.
+            # All listeners share the threads of `_start_threads`.
             threads=0,
             backlog=self.cfg.backlog,
             connection_limit=self._limit,
@@ -175,18 +175,18 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             max_request_body_size=MAX_FRAMED_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             outbuf_overflow=ANSWER_IN_MEMORY_BYTES,
-            # Whom X-Forwarded-For is believed from, bridge/web/proxies.py decides.
+            # bridge/web/proxies.py decides which peers X-Forwarded-For is trusted from.
             clear_untrusted_proxy_headers=False,
-            # No answer tells what serves.
+            # No Server header.
             ident=None,
-            # A client that goes away is no news.
+            # A client that disconnects is not worth a log line.
             log_socket_errors=False,
         )
         server.channel_class, server.add_task, server.is_stopping = _Channel, add_task, False
         return server
 
     def _run_loop_once(self) -> None:
-        """Wait for what comes next, do it, and cut who takes too long."""
+        """Wait for events, handle them, and close connections that take too long."""
         self.notify()
         wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)
         now = time.monotonic()
@@ -198,13 +198,13 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Close the connection that is idle for the longest, unless it is new."""
+        """Close the connection that has been idle for longest, unless that is less than a second."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Answer what is in flight, and what the kernel has accepted already; then close."""
+        """Answer open requests, and connections that the kernel has accepted already; then close all."""
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
         for server in servers:
@@ -228,9 +228,9 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
 
 
 def _start_threads(count: int) -> Callable[[_Channel], None]:
-    """Start threads, and return what gives a request to one of them.
+    """Start the threads, and return the function that gives a request to one of them.
 
-    `/healthz` has one of its own, so that it is answered while all others wait for the database.
+    `/healthz` has a thread of its own, so that it is answered while all others wait for the database.
     """
     threads, liveness = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
     threads.set_thread_count(count)

@@ -1,4 +1,4 @@
-"""Serves operations: reads the request, calls the function, writes what it answers."""
+"""Makes Flask views of operations: authenticates, validates, calls the function, and writes the response."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ from bridge.web.security_headers import HEADERS
 from bridge.web.strict_json import body_bytes, read_json
 
 _NOBODY = Caller(name="", admin=False)
-# Nothing is looked for in the database.
+# Answered without a query.
 NO_ID = Problem(
     status=404, detail="This is no id of a watch: those begin with wat_, as the registration answers."
 )
@@ -37,7 +37,7 @@ NO_ID = Problem(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
-    """What all requests share."""
+    """What the requests of an application share."""
 
     dependencies: Dependencies
     authenticator: Authenticator
@@ -60,7 +60,7 @@ class Server:
         if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
             return NO_ID
         context = Context(self.dependencies)
-        # Whoever checks the bridge's health may add what keeps caches away.
+        # Routes that need no key accept any parameter: health checks may add one against caches.
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
             return arguments
@@ -82,7 +82,7 @@ class Server:
         return self._with_rate_limit(caller, answer, now) if operation.opens_watches else answer
 
     def _with_rate_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
-        """Add what is left of the open watches that the caller may have, where that has been counted."""
+        """Add the RateLimit headers for the caller's open watches, if those were counted within the last minute."""
         left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
@@ -101,7 +101,7 @@ class Server:
 
 
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
-    """Write an answer; `request_id` where there is no request of Flask's, which would know it."""
+    """Return the Flask response. `request_id` is needed outside a Flask request."""
     if isinstance(answer, Problem):
         answer = Reply(
             text=answer.text(request_id or g.request_id),
@@ -130,7 +130,7 @@ def _arguments(operation: Operation, request: Request, context: Context) -> dict
 
 
 def _body(operation: Operation, request: Request, context: Context) -> Any:
-    """Return the validated body, or the Problem with it; where nothing is required, it may be left out."""
+    """Return the validated body, or the Problem with it. A body without required fields may be left out."""
     model = operation.body or NoFields
     if not operation.requires_body:
         sent = body_bytes(request)

@@ -1,4 +1,4 @@
-"""How the bridge and its accounts are doing, read in one way for the summary and the metrics."""
+"""Statistics of the bridge and its accounts, for the summary, the metrics and the operators' page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +19,10 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatistics:
-    """What an account may do now, and what it has done since midnight UTC.
+    """An account's present limits, and its requests since midnight UTC.
 
-    `daily_remaining` is what HubSpot said today is left of the day's quota, for all apps; None where it did not.
+    `daily_remaining` is what is left of the day's quota for all apps, by HubSpot's newest response of today; None
+    without such a response.
     """
 
     name: str
@@ -34,12 +35,12 @@ class AccountStatistics:
 
     @property
     def errors_share(self) -> float:
-        """The share of the requests that ended in an error; HubSpot asks for less than 0.05."""
+        """The share of today's requests that failed, 0 to 1; HubSpot requires less than 0.05."""
         return self.errors / self.requests if self.requests else 0.0
 
 
 def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
-    """Return the figures of every account that is set."""
+    """Return the statistics of every account."""
     held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
     counted = daily_stats.counts(connection, now.date())
     figures = []
@@ -66,14 +67,14 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
-    """Return, for each account, how many ends were noticed since midnight UTC, by the bounds of DETECTION_DELAY."""
+    """Return each account's histogram of today's detection delays (UTC): counts by the bounds of DETECTION_DELAY."""
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
     return {account: buckets.counts for (account,), buckets in today.items()}
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for how long the oldest step of each sort has been due: a client's, or anybody's."""
+    """Return for how many seconds the oldest poll and the oldest callback have been due, of a client or (None) of all."""
     oldest = {
         step: watch_lists.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
     }

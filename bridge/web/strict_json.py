@@ -11,37 +11,37 @@ from werkzeug.http import parse_options_header
 from bridge.web.problems import Problem
 
 LARGEST_BYTES = 1024 * 1024
-# werkzeug cuts off what is longer when nobody told its length: with one byte more, that shows.
+# werkzeug truncates a longer body without Content-Length to this. One byte over the limit reveals that it was longer.
 READ_BYTES = LARGEST_BYTES + 1
 
 TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
 
 
 class Number(float):
-    """A number as it was written: `1.10` and `1.1` are one float, and two texts."""
+    """A float that keeps its JSON text: `1.10` and `1.1` are equal, but are written back differently."""
 
     __slots__ = ("text",)
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """Read the number."""
+        """Return the number with its text."""
         number = super().__new__(cls, text)
         number.text = text
         return number
 
 
 class NotJson(ValueError):
-    """What is wrong with it, in words that go on after a colon and quote nothing of it."""
+    """The input is not strict JSON. The message says why, to follow a colon; it quotes nothing of the input."""
 
 
 def body_bytes(request: Request) -> bytes | Problem:
-    """Return the body as it came, or the Problem with its size."""
+    """Return the body's bytes, or the Problem that it is too large."""
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
 
 def read_json(request: Request) -> Any:
-    """Return the body as Python objects, or the Problem with it."""
+    """Return the body parsed from JSON, or the Problem with it."""
     if problem := _problem_with_type(request):
         return problem
     body = body_bytes(request)
@@ -54,9 +54,9 @@ def read_json(request: Request) -> Any:
 
 
 def decoded(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python would write otherwise is a Number.
+    """Return JSON as Python objects; a number that Python would write differently becomes a Number.
 
-    Raises NotJson, also for what Python would take and others would not.
+    Raises NotJson, also for what only Python's parser accepts, such as NaN.
     """
     try:
         return _decoder.decode(text.decode())
@@ -73,7 +73,7 @@ def decoded(text: bytes) -> Any:
 
 
 def encoded(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return what `decoded` gave as JSON again, with each Number as it was written."""
+    """Return the result of `decoded` as JSON again, with the original text of each Number."""
 
     def write(value: object) -> str:
         match value:
@@ -102,7 +102,7 @@ def _problem_with_type(request: Request) -> Problem | None:
     return Problem(status=415, detail="The body must be application/json, in UTF-8, not compressed.")
 
 
-@lru_cache(maxsize=64)  # nearly all requests have the same few words here
+@lru_cache(maxsize=64)  # nearly all requests have one of few values
 def _is_json(content_type: str) -> bool:
     media_type, parameters = parse_options_header(content_type)
     charset = parameters.get("charset", "utf-8").lower()

@@ -1,4 +1,4 @@
-"""What the bridge sends, as the OpenAPI document tells it: `webhooks`, one for each type of event."""
+"""The `webhooks` of the OpenAPI document: one for each type of event that the bridge sends."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,7 +55,7 @@ RESPONSES = {
     "default": "Anything else, a redirect too, or no answer in time: it is sent again, by the schedule.",
 }
 
-# How a task's end reads in a sentence.
+# The outcomes as part of a sentence.
 ENDS = {
     Outcome.COMPLETED: "ended well",
     Outcome.COMPLETED_WITH_ERRORS: "ended with a result and errors",
