@@ -36,8 +36,8 @@ LOOP_SECONDS = 0.5
 # A body of 1 MiB in small chunks takes more bytes with their framing; a longer one is refused while it is being sent.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
-# Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory. No response
-# gets that long, so that responses do not depend on the disk.
+# Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory, and
+# ordinary responses must not need the disk.
 BODY_IN_MEMORY_BYTES = 128 * 1024
 ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 
@@ -102,7 +102,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
-        """Process received bytes; return whether a request is complete."""
+        """Process received bytes; return False when they are discarded."""
         if self.is_refused:
             return False
         before = self.request

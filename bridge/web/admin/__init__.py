@@ -1,6 +1,6 @@
-"""The operators' page, `/admin`: a Flask blueprint with one module for each part of it.
+"""The operators' page, `/admin`: a Flask blueprint with a module for each part of it.
 
-Whatever it changes, it changes with the API's own operations, on behalf of the admin whose key signed in.
+Changes are made by calling the API's own operations, as the admin who is signed in.
 """
 
 from flask import Flask
@@ -32,16 +32,16 @@ __all__ = [
     "watches",
 ]
 
-# After an upgrade, a browser may use the old style and script for so long.
+# How long browsers cache style and script: after an upgrade they may use the old ones for so long.
 STATIC_SECONDS = 300
 
 
 def add_admin(app: Flask, server: Server) -> None:
-    """Add the page. `server` is what it shares with the API."""
+    """Add the page to the application. It shares `server` with the API."""
     app.extensions[EXTENSION] = server
     session.add_sessions(app, server.dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS
-    # The API has no cookies to forge a request with: the blueprint alone checks its forms.
+    # CSRF is checked by the blueprint only: the API uses no cookies.
     app.config |= {"WTF_CSRF_CHECK_DEFAULT": False, "WTF_CSRF_TIME_LIMIT": None}
     CSRFProtect(app)
     app.register_blueprint(admin)

@@ -1,4 +1,4 @@
-"""HubSpot accounts: what they may do and have done, why they are paused; secrets go in, and never out."""
+"""HubSpot accounts: quota, errors, pauses; setting, checking and removing them. Secrets are never shown."""
 
 import json
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ from bridge.web.problems import Problem
 from bridge.web.requests import Name, validated
 from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today
 
-# HubSpot's own limit for the share of a day's requests that end in an error.
+# HubSpot's limit for the share of a day's requests that fail.
 MOST_ERRORS_SHARE = 0.05
 FIELDS = tuple(AccountSettings.model_fields)
-LONGEST_MESSAGE = 500  # it travels in a cookie
+LONGEST_MESSAGE = 500  # flashed messages are kept in the cookie
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCard:
-    """All that is shown of an account."""
+    """An account as the page shows it."""
 
     status: accounts.AccountStatus
     figures: AccountStatistics
@@ -39,7 +39,7 @@ class AccountCard:
 
 
 class NamedAccount(AccountSettings):
-    """An account as it shall be, and its name."""
+    """The form of an account: its settings, and its name."""
 
     name: Name
 
@@ -68,7 +68,7 @@ def set_account() -> Response:
 
 @admin.post("/accounts/<name:name>/check")
 def check(name: str) -> Response:
-    """Ask HubSpot whether it takes the account's credentials, and tell what it said."""
+    """Ask HubSpot whether it accepts the account's credentials, and show the result."""
     answer = check_account(call(), name)
     if isinstance(answer, Problem):
         return problem_page(answer)
@@ -79,7 +79,7 @@ def check(name: str) -> Response:
 
 @admin.post("/accounts/<name:name>/remove")
 def remove(name: str) -> Response:
-    """Forget a stored account."""
+    """Remove a stored account."""
     answer = remove_account(call(), name)
     if isinstance(answer, Problem):
         return problem_page(answer)
@@ -96,7 +96,7 @@ def _list(problem: Problem | None = None) -> Response:
     return page(
         "admin/accounts.html",
         problem.status if problem else 200,
-        # One that was added between the two looks is there at the next.
+        # An account that was added between the two queries appears at the next reload.
         cards=[
             AccountCard(status=each, figures=figures[name], detections=detections.get(name, {}))
             for each in every

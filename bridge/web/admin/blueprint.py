@@ -1,4 +1,4 @@
-"""The blueprint, and what every part of the page needs: who asks, forms that are checked, errors for people."""
+"""The blueprint with its sign-in check, CSRF check and error pages, and helpers for its views."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,7 +17,7 @@ from bridge.web.serving import Server
 
 EXTENSION = "bridge"
 
-# No script or style but the files of this server; Pico draws its arrows and ticks as `data:` images.
+# Only scripts and styles of this server; Pico draws its arrows and ticks as `data:` images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -26,7 +26,7 @@ POLICY = (
 
 class _AdminBlueprint(Blueprint):
     def add_url_rule(self, *rule: Any, **options: Any) -> None:
-        """Add a page; a slash at the end of its address changes nothing."""
+        """Add a route that also accepts a slash at the end."""
         super().add_url_rule(*rule, **{"strict_slashes": False} | options)
 
 
@@ -34,12 +34,12 @@ admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
 def server() -> Server:
-    """Return what the page shares with the API."""
+    """Return the Server that the page shares with the API."""
     return cast("Server", current_app.extensions[EXTENSION])
 
 
 def call() -> Call:
-    """Return this request as the API's operations see one: sent by the admin who is signed in."""
+    """Return this request as a Call for the API's operations, with the signed-in admin as the caller."""
     dependencies = server().dependencies
     return Call(
         dependencies=dependencies,
@@ -66,7 +66,7 @@ def _require_admin() -> BaseResponse | None:
 def _redirect_to_sign_in() -> BaseResponse:
     here = request.full_path.rstrip("?") if request.method == "GET" else url_for("admin.overview")
     if "HX-Request" in request.headers:
-        # htmx would follow a redirect, and put the form into the middle of the page that it refreshes.
+        # htmx would follow a redirect, and insert the form into the page that it refreshes.
         there = request.headers.get("HX-Current-URL", "")
         return Response(
             status=401, headers={"HX-Redirect": url_for("admin.sign_in", next=session.safe_path(there))}
@@ -90,14 +90,14 @@ def _handle_error(error: Exception) -> Response:
 
 
 def problem_page(problem: Problem) -> Response:
-    """Return a problem as a page for people."""
+    """Return a problem as an HTML page."""
     return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
 
 
 def page(
     template: str, status: int = 200, headers: Mapping[str, str] | None = None, /, **values: object
 ) -> Response:
-    """Return a template as an answer."""
+    """Return a rendered template as a response."""
     return Response(
         render_template(template, **values),
         status,
@@ -107,6 +107,6 @@ def page(
 
 
 @admin.get("/<path:unknown>")
-def unknown(unknown: str) -> Response:  # noqa: ARG001 -- whatever it is
-    """Answer what is no page of ours as one."""
+def unknown(unknown: str) -> Response:  # noqa: ARG001 -- Flask passes it
+    """Answer an unknown path with a page."""
     return problem_page(Problem(status=404, detail="There is no such page."))

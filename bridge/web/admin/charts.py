@@ -1,4 +1,4 @@
-"""Charts: plain numbers that a template draws as SVG."""
+"""Charts: coordinates that a template draws as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from bridge.db.counters import Spread, Work
 WIDTH, HEIGHT = 480, 96
 _GAP = 2
 
-# What the colours of the page call each outcome, the best below.
+# The CSS classes of the outcomes, in the order in which bars are stacked.
 OUTCOMES = {
     "good": (Outcome.COMPLETED,),
     "warn": (Outcome.COMPLETED_WITH_ERRORS, Outcome.CANCELED, Outcome.TIMED_OUT),
@@ -20,7 +20,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """One rectangle, in the chart's own units; `title` tells its time and number."""
+    """A rectangle, in the chart's units. `mood` is a CSS class; `title` shows the hour and the count."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Bars, one column for each hour; `most` is what the highest column stands for."""
+    """Bars, a column for each hour; `most` is the count of the highest column."""
 
     bars: Sequence[Bar]
     most: int
@@ -40,7 +40,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PercentileLines:
-    """Two lines over time, as SVG's lists of points; `most` seconds are at the top."""
+    """Two lines over time, as lists of points for SVG; the top of the chart is at `most` seconds."""
 
     p50: str
     p95: str
@@ -48,12 +48,12 @@ class PercentileLines:
 
 
 def registered(hours: Sequence[Work]) -> Chart:
-    """Draw how many watches were registered."""
+    """Return the chart of registered watches."""
     return _columns(hours, [("busy", "registered", [hour.registered for hour in hours])])
 
 
 def ended(hours: Sequence[Work]) -> Chart:
-    """Draw how the tasks ended."""
+    """Return the chart of ended tasks, by outcome."""
     return _columns(
         hours,
         [
@@ -68,13 +68,13 @@ def ended(hours: Sequence[Work]) -> Chart:
 
 
 def attempted(hours: Sequence[Work]) -> Chart:
-    """Draw how the attempts went."""
+    """Return the chart of attempts, accepted and failed."""
     delivered, failed = [hour.delivered for hour in hours], [hour.failed for hour in hours]
     return _columns(hours, [("good", "accepted", delivered), ("bad", "failed", failed)])
 
 
 def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Stack the series: each has a mood, a word for what it counts, and a number for each hour."""
+    """Return the stacked chart. A series is its CSS class, a word for what it counts, and a count for each hour."""
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)
     below = [0] * len(hours)
@@ -101,7 +101,7 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Spread | None]) -> PercentileLines | None:
-    """Draw how long something took, hour by hour; None when there was nothing of it."""
+    """Return the lines of the durations' percentiles, hour by hour; None when there are none."""
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None

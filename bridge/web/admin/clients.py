@@ -1,4 +1,4 @@
-"""Clients: who may call the API; new keys and secrets, each shown once."""
+"""Clients of the API: adding and revoking them, and new keys and secrets, which are shown once."""
 
 import json
 
@@ -39,7 +39,7 @@ def make_client() -> Response:
 
 @admin.post("/clients/<name:name>/rotate-key")
 def rotate_key(name: str) -> Response:
-    """Give a client a new key; who has rotated their own stays signed in with it."""
+    """Give a client a new key. An admin who rotates their own key stays signed in."""
     answer = rotate_client_key(call(), name)
     if isinstance(answer, Problem):
         return problem_page(answer)
@@ -50,7 +50,7 @@ def rotate_key(name: str) -> Response:
 
 @admin.post("/clients/<name:name>/rotate-secret")
 def rotate_secret(name: str) -> Response:
-    """Give a client a new signing secret; the old one signs too for a while."""
+    """Give a client a new signing secret; the old one also signs during the overlap."""
     body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
     answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
     return problem_page(answer) if isinstance(answer, Problem) else _shown_once(answer)
@@ -58,7 +58,7 @@ def rotate_secret(name: str) -> Response:
 
 @admin.post("/clients/<name:name>/revoke")
 def revoke(name: str) -> Response:
-    """Take a client's key away for good."""
+    """Revoke a client's key permanently."""
     answer = revoke_client(call(), name)
     if isinstance(answer, Problem):
         return problem_page(answer)

@@ -1,4 +1,4 @@
-"""Hosts: which receivers fail, since when, and how many callbacks wait for them."""
+"""Receivers' hosts that fail: since when, and how many callbacks wait for them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ MOST_HOSTS = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TroubledHost:
-    """A host that fails, or has just come back; `since` is when the first of the waiting tasks ended."""
+    """A host that fails or is recovering; `since` is when the first of the tasks with a waiting callback ended."""
 
     name: str
     breaker: CircuitBreaker
@@ -30,7 +30,7 @@ class TroubledHost:
 
 
 def troubled(connection: Connection, *, most: int) -> list[TroubledHost]:
-    """Return the hosts that fail, the paused ones first."""
+    """Return at most `most` hosts that fail, the paused ones first."""
     return [
         _host(connection, name, breaker)
         for name, breaker in breakers.troubled_hosts(connection, most=most).items()

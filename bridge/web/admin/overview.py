@@ -1,4 +1,4 @@
-"""The overview: what needs a person first, then how the bridge is doing."""
+"""The overview: problems that need a person, then counts and charts of the last day."""
 
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,6 @@
-"""The session of the page: a cookie that holds an admin's API key, sealed.
+"""The page's session: a cookie with the admin's API key, encrypted.
 
-Each request of the page is judged as the API would judge it: a key that was rotated or revoked, or is no
-admin's any more, ends the session at once.
+Each request authenticates with that key as in the API, so rotating or revoking the key ends the session at once.
 """
 
 from datetime import datetime, timedelta
@@ -26,19 +25,19 @@ NO_ADMIN = Problem(
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Flask's signed cookie, for the page alone: the API has no sessions, and no time to lose on them."""
+    """Flask's signed cookie, for the page only: requests to the API do not open a session."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         is_page = request.path == PATH or request.path.startswith(f"{PATH}/")
         return super().open_session(app, request) if is_page else None
 
     def get_cookie_secure(self, app: Flask) -> bool:
-        # Whoever lies in this header only makes their own cookie stricter.
+        # A client that forges this header only makes its own cookie stricter.
         return request.is_secure or request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 
 def add_sessions(app: Flask, cipher: Cipher) -> None:
-    """Give the page sessions that every process of the bridge can read, signed with what BRIDGE_SECRET_KEY yields."""
+    """Add sessions, signed with keys derived from BRIDGE_SECRET_KEY, so that every process can read them."""
     newest, *older = cipher.signing_keys("admin session")
     app.session_interface = _Sessions()
     app.config |= {
@@ -54,7 +53,7 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
 
 
 def begin(server: Server, api_key: str) -> None:
-    """Sign in with a key that is an admin's; what the session held before is forgotten."""
+    """Start a new session with an admin's key."""
     session.clear()
     session.permanent = True
     session[_KEY] = server.dependencies.cipher.encrypt(api_key)
@@ -66,7 +65,7 @@ def end() -> None:
 
 
 def caller(server: Server, now: datetime) -> Caller | Problem:
-    """Return the admin who is signed in; a Problem, and no session any more, when nobody is."""
+    """Return the signed-in admin; clear the session and return a Problem when its key is not valid any more."""
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT
@@ -82,7 +81,7 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
 
 
 def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:
-    """Return the admin with this key; a wrong one counts as in a request to the API."""
+    """Return the admin with this key, or a Problem. A wrong key counts towards the limit, as in the API."""
     known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
@@ -90,7 +89,7 @@ def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | 
 
 
 def safe_path(url: str) -> str:
-    """Return the part of a URL to come back to after signing in: a path of this page, and of no other."""
+    """Return path and query of a URL on this page, to redirect to after signing in; PATH for any other URL."""
     try:
         parts = urlsplit(url)
     except ValueError:

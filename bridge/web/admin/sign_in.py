@@ -16,7 +16,7 @@ def sign_in() -> Response:
 
 @admin.post("/sign-in")
 def begin_session() -> Response:
-    """Let in whoever sends an admin's key."""
+    """Sign in with the key from the form, if it is an admin's."""
     back_to = session.safe_path(request.args.get("next", ""))
     key = request.form.get("key", "").strip()
     known = session.authenticate_admin(server(), key, g.now)
@@ -28,6 +28,6 @@ def begin_session() -> Response:
 
 @admin.post("/sign-out")
 def end_session() -> Response:
-    """Forget the key."""
+    """Sign out."""
     session.end()
     return redirect(url_for("admin.sign_in"), 303)

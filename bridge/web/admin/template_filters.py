@@ -1,4 +1,4 @@
-"""Template filters: instants, spans and counts as people read them."""
+"""Template filters: instants, durations, counts and JSON in readable form."""
 
 import json
 from datetime import datetime
@@ -17,7 +17,7 @@ _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
 
 @admin.app_template_filter()
 def duration(seconds: float) -> str:
-    """Return a span as people tell it: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
+    """Return a duration as text: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s".replace(".0 s", " s")
     whole = round(seconds)
@@ -31,7 +31,7 @@ def duration(seconds: float) -> str:
 
 @admin.app_template_filter()
 def relative_time(instant: datetime | None) -> Markup | str:
-    """Return how long ago an instant is, or will be, with the instant itself in a title."""
+    """Return an instant relative to now, such as `3 min ago` or `in 12 s`, with the instant itself in a title."""
     if instant is None:
         return "never"
     seconds = (g.now - instant).total_seconds()
@@ -43,21 +43,21 @@ def relative_time(instant: datetime | None) -> Markup | str:
 
 @admin.app_template_filter()
 def capped(count: int) -> str:
-    """Return a count that stops at COUNTED."""
+    """Return a count as text; counting stops at COUNTED, so that value is shown as `1,000+`."""
     return f"{count:,}+" if count >= COUNTED else f"{count:,}"
 
 
 @admin.app_template_filter()
 def in_words(word: str) -> str:
-    """Return one of the API's words as people write it."""
+    """Return a value of one of the API's enumerations with spaces for underscores."""
     return word.replace("_", " ")
 
 
 @admin.app_template_filter()
 def pretty_json(text: str) -> str:
-    """Return JSON text with line breaks and indents, its numbers as they were written; other text as it is."""
+    """Return JSON text with line breaks and indents, its numbers unchanged; other text unchanged."""
     try:
-        # Half of a surrogate pair, which JSON may escape, is no text in UTF-8.
+        # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.
         return _indented(decoded(text.encode()), "\n").encode(errors="backslashreplace").decode()
     except (NotJson, RecursionError):
         return text

@@ -1,4 +1,4 @@
-"""A watch: its story, what HubSpot says of the task, its callback as it is sent, and what can be done about it."""
+"""A watch: its history, HubSpot's response, its callback as it is sent, and buttons for its changes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """One line of a watch's story: what happened `at` an instant, or is to come."""
+    """An event in a watch's history, past or expected. `mood` is a CSS class: "good", "bad" or none."""
 
     at: datetime
     what: str
     detail: str = ""
-    mood: str = ""  # "good", "bad" or nothing of the sort
+    mood: str = ""
     attempt: Attempt | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Callback:
-    """A callback as it would be sent now: its headers, its body, and the command that sends the same."""
+    """A callback as it would be sent now, and the curl command that sends it."""
 
     headers: Mapping[str, str]
     body: str
@@ -75,7 +75,7 @@ def show_watch(watch_id: str) -> Response:
 
 @admin.post("/watches/<watch_id:watch_id>/<any(recheck, redeliver, withdraw):change>")
 def change_watch(watch_id: str, change: str) -> Response:
-    """Do what the button says, as the API does it."""
+    """Recheck, redeliver or withdraw the watch, by the API's operation."""
     carry_out, done = CHANGES[change]
     answer = carry_out(call(), watch_id)
     if isinstance(answer, Problem):
@@ -85,7 +85,7 @@ def change_watch(watch_id: str, change: str) -> Response:
 
 
 def history(watch: Watch, attempts: Sequence[Attempt]) -> list[HistoryEntry]:
-    """Return what is known of a watch's past, oldest first."""
+    """Return the known events of a watch, oldest first."""
     entries = [
         HistoryEntry(at=watch.created_at, what="Registered", detail=f"by {watch.client}"),
         *([] if watch.age_zero_at == watch.created_at else [_working(watch)]),
@@ -94,7 +94,7 @@ def history(watch: Watch, attempts: Sequence[Attempt]) -> list[HistoryEntry]:
         *map(_attempted, attempts),
         *([_settled(watch, watch.settled_at)] if watch.settled_at else []),
     ]
-    return sorted(entries, key=attrgetter("at"))  # what happened at one instant stays in this order
+    return sorted(entries, key=attrgetter("at"))  # the sort is stable: simultaneous events stay in this order
 
 
 def _working(watch: Watch) -> HistoryEntry:
@@ -158,7 +158,7 @@ def _next_step(watch: Watch) -> HistoryEntry | None:
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
-    """Return the callback of an ended watch as of now, or why it cannot be signed."""
+    """Return the callback of an ended watch, signed now, or why it cannot be signed."""
     dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
     body = payload(watch, hubspot)

@@ -1,4 +1,4 @@
-"""Watches: the list, with the API's filters in its URL; search; and the redelivery of all that a filter means."""
+"""The list of watches with the API's filters in its URL, search, and bulk redelivery."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from bridge.web.operations import WATCH_ID
 from bridge.web.problems import Fault, Problem, invalid
 from bridge.web.requests import validated
 
-# What a browser's field for an instant sends: without a zone, which is UTC here.
+# The value of a browser's datetime-local field. It has no zone; here it is taken as UTC.
 _LOCAL_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d+)?)?", re.ASCII)
 CHOICES = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS)}
 
@@ -55,7 +55,7 @@ def list_watches() -> Response:
 
 
 def _query_parameters() -> dict[str, str]:
-    """Return the query as the API would write it: no empty fields, several values with commas, instants in UTC."""
+    """Return the query in the API's form: no empty fields, several values with commas, instants in UTC."""
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
 
@@ -76,7 +76,7 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Go to what was looked for: a watch by its id, the watches of a task, or those of a callback host."""
+    """Redirect to the search result: a watch by its id, or the watches of a task or a callback host."""
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))
@@ -97,7 +97,7 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Ask whether the callbacks of all watches that a filter means shall be sent again, with their number."""
+    """Show how many callbacks a filter matches, and ask whether to send them again."""
     body = _redelivery()
     filters = body if isinstance(body, Problem) else body.filters(call().caller)
     if isinstance(filters, Problem):
@@ -115,7 +115,7 @@ def count_redelivery() -> Response:
 
 @admin.post("/watches/redeliver")
 def redeliver_all() -> Response:
-    """Send them again."""
+    """Redeliver all watches that the filter matches."""
     body = _redelivery()
     answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
     if isinstance(answer, Problem):

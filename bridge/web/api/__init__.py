@@ -1,1 +1,1 @@
-"""The operations, one module for each thing that they are about."""
+"""The operations of the REST API: a module for each resource, with its request and response models."""

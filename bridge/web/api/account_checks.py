@@ -1,4 +1,4 @@
-"""Asking HubSpot whether it takes an account's credentials: for admins alone."""
+"""`POST /v1/accounts/{name}/check`: whether HubSpot accepts an account's credentials. For admins only."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,4 +1,4 @@
-"""HubSpot accounts over REST: for admins alone; secrets go in, and never out."""
+"""`/v1/accounts`: HubSpot accounts. For admins only; secrets can be written, but not read."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 resource = Resource("Accounts")
 
-# RFC 9110, 5.5: what a header value may hold, less the white space that only a slip brings in.
+# What a header value may contain (RFC 9110, 5.5), without white space, which only gets in by mistake.
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 
@@ -118,7 +118,7 @@ class AccountSettings(Body):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
-        """See that there is one way to prove who it is."""
+        """Require one way of authentication: an access token, or all three fields of OAuth."""
         oauth = [given.get(name) is not None for name in _OAUTH]
         if all(oauth) if given.get("access_token") is None else not any(oauth):
             return ()
@@ -126,7 +126,7 @@ class AccountSettings(Body):
         return [Fault(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
-        """Return what is to be stored."""
+        """Return the settings in the form in which they are stored."""
         return AccountChange(
             credentials=Credentials(
                 access_token=_revealed(self.access_token),

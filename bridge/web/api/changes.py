@@ -1,4 +1,4 @@
-"""Changing watches by hand: taking them back, asking HubSpot now, sending callbacks again."""
+"""Changing watches by hand: withdraw, recheck and redeliver."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,7 +31,7 @@ class BulkRedelivery(FilterFields, Body):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
-        """See that there is a filter."""
+        """Require at least one filter."""
         if any(given.get(name) is not None for name in FilterFields.model_fields):
             return ()
         return [Fault(pointer="", detail="must have at least one filter")]
@@ -135,7 +135,7 @@ def _client_limit_problem(call: Call, wanted: int) -> Problem | None:
 
 
 def _owner_filter(call: Call) -> str | None:
-    """Return whose watches the caller may change; None: anybody's."""
+    """Return the client whose watches the caller may change; None for an admin, who may change all."""
     return None if call.caller.admin else call.caller.name
 
 

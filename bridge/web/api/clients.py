@@ -1,4 +1,4 @@
-"""Clients over REST: all of them for admins, and each its own."""
+"""`/v1/clients`, for admins, and `/v1/me`, for every client."""
 
 from datetime import datetime
 from typing import Annotated, Any

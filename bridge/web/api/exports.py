@@ -1,4 +1,4 @@
-"""The list as a table for spreadsheets and scripts, however long it is."""
+"""`GET /v1/watches.csv`: all watches that match a filter, streamed as CSV."""
 
 import csv
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ from bridge.web.responses import WatchSchema, schema_name
 resource = Resource("Watches")
 
 MEDIA_TYPE = "text/csv; charset=utf-8"
-# As a watch is shown; HubSpot's whole answer would fit into no cell.
+# The fields of a watch, except HubSpot's response, which is too large for a cell.
 COLUMNS = tuple(name for name in WatchSchema.model_fields if name != "hubspot")
-ROWS = 1_000  # that are read in one transaction
+ROWS = 1_000  # per transaction
 
 
 class ExportQuery(FilterFields, Query):
@@ -65,7 +65,7 @@ def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
-    # The first rows are read at once, so that a database that is away is told as a problem.
+    # The first rows are read before the response begins, so that a database failure still becomes a problem.
     first = _page(call.dependencies.engine, filters, query.order, None)
     return Reply(text=_table(call.dependencies.engine, filters, query.order, first), media_type=MEDIA_TYPE)
 

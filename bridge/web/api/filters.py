@@ -1,4 +1,4 @@
-"""Which watches a request means: the same filters for a list and for a redelivery."""
+"""Filters for watches, the same in lists, exports and bulk redeliveries."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -82,7 +82,7 @@ class FilterFields(BaseModel):
     )
 
     def filters(self, caller: Caller) -> Filters | Problem:
-        """Return the filters for this caller: a client means its own watches only."""
+        """Return the filters for this caller; those of a client match its own watches only."""
         if self.client is not None and not caller.admin:
             return Problem(status=403, detail="Only an admin may filter by client.")
         given = {field.name: getattr(self, field.name) for field in fields(Filters)}

@@ -1,4 +1,4 @@
-"""Starting imports at HubSpot, and watching them from then on."""
+"""`POST /v1/imports`: starts an import at HubSpot and registers its watch."""
 
 import threading
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from bridge.web.responses import WatchSchema
 
 resource = Resource("Watches")
 
-# HubSpot may take its whole time-out, and of the API's eight threads some must be left for the others.
+# Each may take HubSpot's whole time-out, and some of the API's eight threads must stay free for other requests.
 MAX_CONCURRENT_STARTS = 4
 BUSY = f"{MAX_CONCURRENT_STARTS} other imports are being started; there may be no more at a time."
 RETRY_WHEN_BUSY = timedelta(seconds=5)

@@ -1,4 +1,4 @@
-"""The bridge's figures, for Prometheus: for admins alone."""
+"""`GET /metrics`, for Prometheus. For admins only."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -40,7 +40,7 @@ def show_metrics(call: Call) -> Reply:
     The figures are of all its processes together, whichever of them is asked; only the dropped log lines and what
     begins with `process_` or `python_` are those of the process that answers.
     """
-    # A registry of its own: the library's common one is the process's.
+    # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()
     registry.register(BridgeCollector(call.dependencies, call.now))
     for of_process in (ProcessCollector, PlatformCollector, GCCollector):

@@ -1,4 +1,4 @@
-"""Registering watches: one, or up to 1,000 in a batch."""
+"""`POST /v1/watches` and `/v1/watches/batch`: registers one watch, or up to 1,000."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -154,7 +154,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
 
 
 def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
-    """Answer with what came of one registration."""
+    """Return the response to one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)
     text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
@@ -220,7 +220,7 @@ def _registration(call: Call, given: NewWatch) -> Registration:
 
 
 def limit_problem(call: Call, wanted: int) -> Problem | None:
-    """Say that the caller may not have so many more watches open, if it may not."""
+    """Return a Problem when the caller may not open `wanted` more watches, else None."""
     return (
         None
         if call.registrar.available(call.caller.name, wanted, call.now) >= wanted
@@ -229,13 +229,13 @@ def limit_problem(call: Call, wanted: int) -> Problem | None:
 
 
 def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
-    """Return those registrations that are new, and come after as many as the client may still have open."""
+    """Return the registrations that would be new watches beyond the client's limit."""
     if not wanted or not limit_problem(call, len(wanted)):
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
     with reading(call.dependencies.engine) as connection:
         existing = store.registered(connection, set(keys.values()))
-    # The same may be wanted twice; that is one watch.
+    # Equal registrations in a batch make one watch.
     new = list(dict.fromkeys(key for key in keys.values() if key not in existing))
     refused = set(new[call.registrar.available(call.caller.name, len(new), call.now) :])
     return {each for each, key in keys.items() if key in refused}
@@ -265,7 +265,7 @@ def _problem_with(result: Differs | Contended) -> Problem:
 
 
 def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's answers about the watches that are not new: those can have one."""
+    """Return HubSpot's stored responses by watch id. Only watches that existed before can have one."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -1,4 +1,4 @@
-"""What a dashboard asks: how many watches are where, and how the accounts are."""
+"""`GET /v1/summary`, for dashboards: counts of watches by state, overdue work, and the accounts."""
 
 from collections.abc import Mapping
 from datetime import datetime

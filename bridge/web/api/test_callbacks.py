@@ -1,4 +1,4 @@
-"""Trying a callback out, before anything depends on it."""
+"""`POST /v1/test-callback`: sends a signed test event, so that a client can try its receiver."""
 
 import json
 import threading
@@ -21,9 +21,9 @@ from bridge.web.requests import Body, CallbackUrl
 
 resource = Resource("Callbacks")
 
-# A receiver may hang for the whole time-out, and the API has few threads.
+# Each may take the whole time-out, and the API has eight threads.
 MAX_CONCURRENT_TESTS = 2
-# Whatever BRIDGE_CALLBACK_TIMEOUT is: Heroku's router waits for no answer longer than 30 s.
+# Even when BRIDGE_CALLBACK_TIMEOUT is longer: Heroku's router waits at most 30 s for a response.
 TIMEOUT_SECONDS = 25.0
 
 _slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)

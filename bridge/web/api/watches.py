@@ -1,4 +1,4 @@
-"""Looking at watches: lists, single ones, and their attempts."""
+"""`GET /v1/watches`, a single watch, and its attempts."""
 
 import json
 from datetime import datetime
