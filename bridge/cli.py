@@ -1,4 +1,4 @@
-"""The command line: `python -m bridge COMMAND`. Each family of commands has a module in `bridge/commands/`."""
+"""The command line: `python -m bridge COMMAND`. The functions of the commands are in `bridge.commands`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from bridge.commands.arguments import parser
 from bridge.commands.output import CommandError, OutputError, flush
 from bridge.stderr import protect
 
-INTERRUPTED = 130  # as shells report it: 128 and the number of SIGINT
+INTERRUPTED = 130  # as shells do: 128 plus the number of SIGINT
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; return the exit status: 0 done, 1 failed, 2 wrong arguments or settings."""
+    """Run a command; return the exit status: 0 for success, 1 for an error, 2 for wrong arguments or settings."""
     protect()
     try:
         status = _run(arguments)
@@ -32,9 +32,9 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         parsed = parser().parse_args(arguments)
-    except SystemExit as ended:  # by argparse, after the help, the version or an error
-        return ended.code if isinstance(ended.code, int) else 2
-    # Imported only when it is run: the help must appear at once, and SQLAlchemy and Flask take a second.
+    except SystemExit as exit_:  # by argparse: the help, the version, or what is wrong
+        return exit_.code if isinstance(exit_.code, int) else 2
+    # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.
     family, _, name = parsed.run.rpartition(".")
     getattr(import_module(f"bridge.commands.{family}"), name)(parsed)
     return 0

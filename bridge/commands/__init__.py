@@ -1,1 +1,1 @@
-"""What the commands do, by family."""
+"""The commands: a function for each, in a module for each group of commands."""

@@ -15,7 +15,7 @@ from bridge.wiring import now
 
 
 def put(arguments: argparse.Namespace) -> None:
-    """Set an account from standard input."""
+    """Set an account from the JSON on standard input."""
     settings = _settings(sys.stdin.buffer.read())
     bridge = prepare_bridge()
     status, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
@@ -42,7 +42,7 @@ def list_all(arguments: argparse.Namespace) -> None:
 
 
 def remove(arguments: argparse.Namespace) -> None:
-    """Forget a stored account."""
+    """Remove a stored account."""
     bridge = open_bridge()
     removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
     if isinstance(removed, accounts.AccountNotRemoved):
@@ -51,7 +51,7 @@ def remove(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Ask HubSpot whether it takes the credentials."""
+    """Ask HubSpot whether it accepts the credentials."""
     found = check_account.check(open_bridge().hubspot_calls, arguments.name)
     if found is None:
         raise CommandError(f"There is no account {arguments.name}.")

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def add(arguments: argparse.Namespace) -> None:
-    """Make a client."""
+    """Add a client, and print its key and secret."""
     bridge = prepare_bridge()
     try:
         new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
@@ -55,7 +55,7 @@ def rotate_key(arguments: argparse.Namespace) -> None:
 
 
 def revoke(arguments: argparse.Namespace) -> None:
-    """Take a client's key away for good."""
+    """Revoke a client's key permanently."""
     revoked = _value_or_error(clients.revoke(open_bridge().engine, arguments.name, now=now()))
     show_one(arguments, clients.public(revoked))
 
@@ -75,7 +75,7 @@ def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
 def _show_secrets(
     arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
 ) -> None:
-    """Show what is shown once; where it cannot be shown, say which commands give new ones."""
+    """Print secrets, which are shown once. If that fails, raise a CommandError with the commands for new ones."""
     try:
         show_one(arguments, fields)
     except OutputError as error:

@@ -1,4 +1,4 @@
-"""Every check, each with ok, or what is wrong and what to do."""
+"""`doctor`: checks the installation, and says of each check what is wrong and what to do."""
 
 import argparse
 import logging
@@ -22,14 +22,14 @@ from bridge.wiring import Bridge, now
 
 # Receivers refuse a callback whose timestamp is five minutes off (Standard Webhooks).
 CLOCK_SECONDS = 60
-# Callback hosts that are tried, those of the newest watches first, and for how long each.
+# At most so many callback hosts are tried, those of the newest watches, and for so long each.
 HOSTS = 5
 HOST_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """What was looked at, whether it is well, and what is to be said of it."""
+    """The result of a check; `detail` says what was found, and what to do about it."""
 
     name: str
     ok: bool
@@ -37,7 +37,7 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks that can be made; what is missing for the others is named first."""
+    """Make all checks. A failed check that others depend on, as the database, ends them."""
     well, found = True, []
     for check in _checks():
         well &= check.ok
@@ -123,7 +123,7 @@ def _check_url(bridge: Bridge, name: str, url: str) -> Check:
 
 
 def _check_operator_url(bridge: Bridge, url: str) -> Check:
-    """Try the operator's URL, and say what waits for it."""
+    """Connect to the operator's URL, and report how many events wait for it."""
     check = _check_url(bridge, "operator webhooks", url)
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)

@@ -1,4 +1,4 @@
-"""The parts of the bridge that a command works with, over a database that is fit for it."""
+"""Opens the bridge for a command: reads the settings, and checks or prepares the database."""
 
 import logging
 import os
@@ -26,9 +26,9 @@ UNUSABLE = (
 
 
 def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
-    """Return the parts of this process over a database that is made and migrated for them. Raises CommandError.
+    """Return the bridge with a database that is created and migrated if needed. Raises CommandError.
 
-    Log lines from `level` up: who runs a command wants to read its answer alone.
+    Log lines below `level` are dropped, so that they do not mix with a command's output.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
@@ -40,9 +40,9 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 
 
 def open_bridge() -> Bridge:
-    """Return the parts of this process over a database that is there: neither it nor a key file is made.
+    """Return the bridge with an existing database; create neither a database nor a key file.
 
-    Raises CommandError when it is not there, is not migrated, or its secrets cannot be read.
+    Raises CommandError when the database does not exist, is not migrated, or its secrets cannot be decrypted.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)
@@ -54,7 +54,7 @@ def open_bridge() -> Bridge:
 
 @contextmanager
 def refuse_unusable_database() -> Iterator[None]:
-    """Turn what may be wrong with the database into a CommandError that says what to do."""
+    """Raise a database error as a CommandError that says what to do."""
     try:
         yield
     except WrongSecretKey as wrong:

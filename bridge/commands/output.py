@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, JSON for programs, one sentence for a refusal."""
+"""Output of the commands: tables for people, JSON for programs; and their errors."""
 
 import argparse
 import json
@@ -11,11 +11,11 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command cannot do that: the message says why, and what to do."""
+    """The command failed: the message says why, and what to do."""
 
 
 class OutputError(Exception):
-    """Standard output takes nothing more. `reader_has_gone`: nobody wants it, as behind `| head -1`."""
+    """Standard output cannot be written to. `reader_has_gone` is true after a broken pipe, as with `| head -1`."""
 
     def __init__(self, error: OSError | None) -> None:
         self.reader_has_gone = isinstance(error, BrokenPipeError)
@@ -24,7 +24,7 @@ class OutputError(Exception):
 
 
 class Colour(StrEnum):
-    """A colour, as terminals are told it (ECMA-48, 8.3.117)."""
+    """A terminal's escape sequence for a colour (ECMA-48, 8.3.117)."""
 
     RED = "\x1b[31m"
     GREEN = "\x1b[32m"
@@ -42,7 +42,7 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """See that all has been written, whoever wrote it. Raises OutputError."""
+    """Flush standard output. Raises OutputError."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -51,41 +51,41 @@ def flush() -> None:
 
 
 def _closed(error: Exception) -> OutputError:
-    # Python would try once more when it ends, and complain in its own words.
+    # Without this, Python would flush again at exit, and print its own error.
     with suppress(OSError, AttributeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OutputError(error if isinstance(error, OSError) else None)
 
 
 def coloured(text: str, colour: Colour) -> str:
-    """Return the text in a colour where a person sees it: on a terminal, unless NO_COLOR is set."""
+    """Return the text in a colour when standard output is a terminal and NO_COLOR is not set."""
     return f"{colour}{text}\x1b[0m" if is_terminal() and not os.environ.get("NO_COLOR") else text
 
 
 def is_terminal() -> bool:
-    """Tell whether a person reads standard output."""
+    """Return whether standard output is a terminal."""
     return bool(sys.stdout) and sys.stdout.isatty()
 
 
 def show_one(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
-    """Print one thing, as the caller wants it."""
+    """Print an object as JSON or as lines, as `--json` says."""
     write(json_text(fields) if arguments.json else fields_text(fields))
 
 
 def show_all(
     arguments: argparse.Namespace, every: Sequence[Mapping[str, object]], *, empty: str = ""
 ) -> None:
-    """Print all things, as the caller wants them, or the sentence `empty` when there are none."""
+    """Print objects as JSON or as a table, as `--json` says; `empty` in place of an empty table."""
     write(json_text(every) if arguments.json else table_text(every) or f"{empty}\n")
 
 
 def json_text(value: Any) -> str:
-    """Return a value as JSON, and nothing else."""
+    """Return a value as indented JSON."""
     return json.dumps(value, indent=2) + "\n"
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows in columns under their names; nothing when there are none."""
+    """Return rows as a table with a header; an empty text when there are none."""
     if not rows:
         return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
@@ -97,7 +97,7 @@ def table_text(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def fields_text(fields: Mapping[str, object]) -> str:
-    """Return one thing, a field a line."""
+    """Return an object as text, with a line for each field."""
     width = max(map(len, fields))
     return "".join(f"{name.ljust(width)}  {_cell(value)}\n" for name, value in fields.items())
 
@@ -105,5 +105,5 @@ def fields_text(fields: Mapping[str, object]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    # What comes from outside must not move a terminal's cursor.
+    # Values from outside must not send control characters to a terminal.
     return "-" if value is None else "".join(c if c.isprintable() else "�" for c in str(value))

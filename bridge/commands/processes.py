@@ -1,4 +1,4 @@
-"""The processes: migrate, rotate-encryption, worker, serve, sandbox."""
+"""The commands migrate, rotate-encryption, worker, serve and sandbox."""
 
 import argparse
 import logging
@@ -41,7 +41,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
 
 
 def worker(_: argparse.Namespace) -> None:
-    """Poll and deliver until told to stop."""
+    """Run a worker until SIGTERM or SIGINT."""
     settings = Settings.load_or_exit(os.environ)
     open_files.ensure(settings.concurrency)
     bridge = prepare_bridge(settings, level=logging.INFO)
@@ -57,7 +57,7 @@ def worker(_: argparse.Namespace) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Migrate, then become gunicorn."""
+    """Migrate the database, then replace this process by gunicorn."""
     settings = Settings.load_or_exit(os.environ)
     _ensure_port_is_free(arguments.host, settings.port, "PORT")
     open_files.ensure(
@@ -68,14 +68,14 @@ def serve(arguments: argparse.Namespace) -> None:
     bridge.engine.dispose()
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     bound = ["--bind", f"{arguments.host}:{settings.port}"]
-    # It stays in the working directory, where a relative path to SQLite begins, and finds app.py in ours.
+    # The working directory stays, because a relative path to SQLite starts there; PYTHONPATH leads to app.py.
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path}
-    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn takes this process's place
+    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn replaces this process
 
 
 def run_sandbox(arguments: argparse.Namespace) -> None:
-    """Be a simulated HubSpot until told to stop."""
+    """Serve the simulated HubSpot until SIGTERM or SIGINT."""
     _ensure_port_is_free("127.0.0.1", arguments.port, "--port")
     logs.configure()
     block_stop_signals()
@@ -86,7 +86,7 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when nothing can listen there; another program may still be quicker than we are."""
+    """Raise CommandError when the port is in use. Another program may still take it before this one does."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -94,16 +94,16 @@ def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
         raise CommandError(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
 
 
-# A process that waits until it is told to stop blocks the signals, and waits for them. A handler could not do it: it
-# may come while its own thread holds the lock that it wants, and where another thread gets the signal, one that waits
-# for a lock does not wake up.
+# The long-running commands block the stop signals and wait for them with sigwait. A signal handler would not do: it may
+# run while its own thread holds a lock that it needs, and a thread that waits for a lock does not wake up when another
+# thread receives the signal.
 
 
 def block_stop_signals() -> None:
-    """Keep the signals to stop until `wait_for_stop_signal` is called; for the main thread, before it starts others."""
+    """Block the stop signals until `wait_for_stop_signal`. Call it in the main thread, before others start."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def wait_for_stop_signal() -> None:
-    """Return when the first of the signals has come, even if that was before the call."""
+    """Wait for a stop signal. One that was blocked before the call counts."""
     signal.sigwait(STOP_SIGNALS)

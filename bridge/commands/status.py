@@ -1,4 +1,4 @@
-"""What needs a person, in a terminal."""
+"""`status`: what needs a person."""
 
 import argparse
 import time
@@ -17,11 +17,11 @@ from bridge.db.engine import reading
 from bridge.wiring import Bridge, now
 
 EVERY_SECONDS = 2
-CLEAR = "\x1b[H\x1b[2J"  # the cursor to the corner, and nothing below it (ECMA-48)
+CLEAR = "\x1b[H\x1b[2J"  # moves the cursor to the corner and clears the screen (ECMA-48)
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Show it once, or again and again until the terminal's user has seen enough."""
+    """Print the status once, or with `--watch` repeatedly until Ctrl-C."""
     bridge = open_bridge()
     _show(arguments, bridge, before="")
     while arguments.watch:
@@ -72,7 +72,7 @@ def _instant(instant: datetime | None) -> str | None:
 
 
 def _troubles(found: Attention) -> Iterator[str]:
-    """Yield a paragraph for each sort of trouble: what it is, its table, and what to do."""
+    """Yield a paragraph for each kind of trouble: a title, a table, and what to do."""
     members = _members(found)
     if not found.workers_alive:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)

@@ -20,7 +20,7 @@ from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.wiring import Bridge, now
 
 BY = "command line"
-# What a table shows of a watch; `show` and `--json` have the rest.
+# The columns of the table; `show` and `--json` have all fields.
 COLUMNS = (
     "id",
     "task_id",
@@ -37,7 +37,7 @@ PAGE_SIZE = 250
 
 
 def list_some(arguments: argparse.Namespace) -> None:
-    """Show the newest watches that the filters mean."""
+    """Show the newest watches that match the filters."""
     bridge = open_bridge()
     texts = _newest(bridge, _filters(arguments), order=Order(arguments.order), limit=arguments.limit)
     if arguments.json:
@@ -64,7 +64,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def redeliver(arguments: argparse.Namespace) -> None:
-    """Send one callback again, or with `--all` those of all watches that the filters mean."""
+    """Send one callback again, or with `--all` those of all watches that match the filters."""
     filters = _filters(arguments)
     is_filtered = filters != Filters()
     if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
@@ -78,12 +78,12 @@ def redeliver(arguments: argparse.Namespace) -> None:
 
 
 def recheck(arguments: argparse.Namespace) -> None:
-    """Have HubSpot asked now."""
+    """Make the watch due for a poll now."""
     _change(arguments, changes.recheck)
 
 
 def withdraw(arguments: argparse.Namespace) -> None:
-    """Stop everything about a watch."""
+    """Withdraw a watch: no more polls, no callback."""
     _change(arguments, changes.withdraw)
 
 
@@ -92,7 +92,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return at most `limit` watches as JSON, in as many pages as it takes to find them."""
+    """Return at most `limit` watches as JSON, newest first, read page by page."""
     texts: list[str] = []
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
@@ -139,7 +139,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
 
 
 def _fields_text(text: str) -> str:
-    """Return a watch that is given in JSON, a field a line."""
+    """Return a watch, given as JSON, as text with a line for each field."""
     members = json.loads(text)
     members |= {name: json.dumps(members[name], ensure_ascii=False) for name in ("metadata", "hubspot")}
     return output.fields_text(members)

@@ -1,4 +1,4 @@
-"""HubSpot's own routes."""
+"""The simulated routes of HubSpot's API."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
 SEARCH_ENDPOINT = "search-files"
-# HubSpot's own links name another host, which refuses tokens.
+# HubSpot's links have another host than its API, which accepts no tokens.
 LINK_HOST = "https://api-na1.hubspot.com"
 
 _ANY = "<any('v3','2026-03','2026-09'):version>"
@@ -36,7 +36,7 @@ _STATUS_PATHS = (
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/v3/source-code/extract/async/{_STATUS}"),
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/source-code/{_DATED}/extract/async/{_STATUS}"),
 )
-# Each with its name in the ledger, and with the body that starts a task.
+# Each kind with its endpoint's name in the ledger, the model of the body, and the paths.
 _STARTS: tuple[tuple[Kind, str, type[StartBody], tuple[str, ...]], ...] = (
     (Kind.FILE_IMPORT, "start-import", ImportFromUrl, (f"/files/{_ANY}/files/import-from-url/async",)),
     (Kind.FOLDER_UPDATE, "start-folder-update", FolderUpdate, (f"/files/{_ANY}/folders/update/async",)),
@@ -59,7 +59,7 @@ _FILE_ENDPOINT = "file"
 
 
 def blueprint(state: State) -> Blueprint:
-    """HubSpot's routes, answered from `state`."""
+    """Return a blueprint with HubSpot's routes, answered from `state`."""
     routes = Blueprint("hubspot", __name__)
     for number, (kind, path) in enumerate(_STATUS_PATHS):
         routes.add_url_rule(path, f"{kind}-{number}", partial(_status, state, kind))
@@ -121,7 +121,7 @@ def _import_started(state: State) -> Reply:
 
 
 def _search(state: State, **_version: str) -> Response:
-    """No files are kept, so that none is found; who asks wants to know whether the token has the scope."""
+    """Find no files, because none are kept. Callers use this route to check whether a token has the scope."""
     api_request = ApiRequest(endpoint=SEARCH_ENDPOINT, token=_bearer())
     return to_response(state.answer(api_request, lambda: json_reply(200, {"results": []})), state.stopping)
 

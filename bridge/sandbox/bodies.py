@@ -1,4 +1,4 @@
-"""What each kind's status endpoint tells of a task."""
+"""The bodies of status responses, for each kind of task."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ FILE_LIFE_SECONDS = 90 * 86_400
 
 
 def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
-    """The status answer at `now`: 202 while an action runs, else 200; always 200 for an import of records."""
+    """Return the status response at `now`: 202 while a task runs, else 200; for a CRM import always 200."""
     phase = task.phase(now)
     if task.kind is Kind.CRM_IMPORT:
         return json_reply(200, _crm_import(task, phase))
@@ -26,7 +26,7 @@ def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
 
 
 def file_reply(task: Task) -> Reply:
-    """The file that an import has made."""
+    """Return the response with the file that an import has made."""
     return json_reply(200, _file(task))
 
 
@@ -67,7 +67,7 @@ def _action(task: Task, phase: Phase) -> Document:
 
 
 def _standard_error(task: Task) -> Document:
-    """An item of `errors`: StandardError, which is not HubSpot's HTTP error body."""
+    """Return an item of `errors`: HubSpot's StandardError, which differs from its HTTP error body."""
     return {
         "status": "error",
         "category": "VALIDATION_ERROR",

@@ -1,4 +1,4 @@
-"""The routes under `/sandbox/`, by which a test bench plays HubSpot's fate."""
+"""The control routes under `/sandbox/`, for tests: tasks, faults, quotas, options and the ledger."""
 
 from dataclasses import fields, replace
 from typing import Annotated, Any, Self, TypeVar
@@ -28,7 +28,7 @@ Body = TypeVar("Body", bound=_Body)
 
 
 class NewTasks(_Body):
-    """`POST /sandbox/tasks`."""
+    """The body of `POST /sandbox/tasks`."""
 
     kind: Kind = Kind.FILE_IMPORT
     outcome: Outcome = Outcome.COMPLETED
@@ -39,7 +39,7 @@ class NewTasks(_Body):
 
 
 class NewFault(_Body):
-    """`POST /sandbox/faults`: a named fault, changed by the fields given; or an answer of one's own."""
+    """The body of `POST /sandbox/faults`: a named fault, with changes by the other fields, or a custom response."""
 
     fault: str | None = None
     status_code: Annotated[int, Field(ge=200, le=599)] | None = None
@@ -63,7 +63,7 @@ class NewFault(_Body):
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
     def reply_or_name(self) -> str | Reply:
-        """The fault's name when it is taken as it is, else the reply."""
+        """Return the fault's name if it is used unchanged, else the reply."""
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:
             changes["body"] = self.body.encode()
@@ -74,14 +74,14 @@ class NewFault(_Body):
 
 
 class TakenQuota(_Body):
-    """`POST /sandbox/quota/take`."""
+    """The body of `POST /sandbox/quota/take`."""
 
     token: str
     requests: Count
 
 
 def blueprint(state: State) -> Blueprint:
-    """The control routes of `state`; for loopback only."""
+    """Return a blueprint with the control routes of `state`. They refuse callers that are not on loopback."""
     routes = Blueprint("control", __name__, url_prefix="/sandbox")
     routes.before_request(_refuse_other_hosts)
     routes.register_error_handler(ValueError, _bad_request)
@@ -164,7 +164,7 @@ def _read(model: type[Body]) -> Body:
 def _document() -> dict[str, Any]:
     document = request.get_json(force=True, silent=True)
     if not isinstance(document, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004  # the client's fault, not a type's
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004  # an error in the request, not in the code
     return document
 
 

@@ -1,4 +1,4 @@
-"""Faults: named answers that HubSpot, or the way to it, gives instead of the right one."""
+"""Faults: named wrong responses of HubSpot, or of the network, in place of the right one."""
 
 import gzip
 from collections import deque
@@ -26,7 +26,7 @@ BIG_BYTES = 10 * 1024 * 1024
 BOMB_BYTES = 50 * 1024 * 1024
 HANG_SECONDS = 60.0
 DRIP_SECONDS = 0.5
-# The broken answers claim an end, so that whoever believes half of one is seen.
+# Broken responses contain a final status, so that tests notice a caller that uses half of one.
 _COMPLETE = b'{"status":"COMPLETE","result":{"id":"17"},"links":{}}'
 SCOPES = ["files", "files.read", "files.ui_hidden.read"]
 
@@ -47,7 +47,7 @@ def _limited(policy_name: str, header: str) -> Reply:
 
 
 def _redirect(status_code: int) -> Reply:
-    # Whoever follows it lands where no route is, and the ledger shows it.
+    # The target has no route: the ledger counts callers that follow it.
     return Reply(status_code=status_code, headers={"Location": "/redirected"})
 
 
@@ -60,7 +60,7 @@ def _padded(size: int) -> bytes:
 
 
 def _bad_header() -> Reply:
-    # The space before the colon makes the line none that HTTP knows.
+    # The space before the colon is not allowed in HTTP.
     return Reply(headers={"X-Frame-Options ": "DENY", "Content-Type": JSON_TYPE}, body=_COMPLETE)
 
 
@@ -87,7 +87,7 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "403-ban": partial(envelope, 403, "This account was banned.", category="BANNED"),
     "404": unknown_task,
     "404-html": no_route,
-    # What a front gives in HubSpot's place.
+    # Responses of a proxy in front of HubSpot.
     "400-html": partial(html_reply, 400, "400 Bad Request"),
     "403-html": partial(html_reply, 403, "Attention Required! | Cloudflare"),
     **{f"{code}-empty": partial(Reply, status_code=code) for code in (400, 403, 404)},
@@ -127,7 +127,7 @@ NAMES = frozenset(_NAMED)
 
 
 def factory(name: str) -> Callable[[], Reply]:
-    """What makes the fault of this name, anew for each answer; ValueError when there is none such."""
+    """Return the function that makes this fault's reply for each response; ValueError for an unknown name."""
     if name not in _NAMED:
         raise ValueError(f"no fault is named {name}; there are {', '.join(sorted(NAMES))}")
     return _NAMED[name]
@@ -135,9 +135,9 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Which requests a fault is for: a task's, a token's, an endpoint's.
+    """Which requests a fault is for: those about a task, with a token, or to an endpoint.
 
-    All None: all that carry a good token, but not those to the OAuth server.
+    If all are None, the fault is for all requests with a valid token, except those to the OAuth server.
     """
 
     task_id: str | None = None
@@ -153,20 +153,20 @@ class _Fault:
 
 
 class Faults:
-    """The faults that are set: those for a task come first, then a token's, an endpoint's, everyone's."""
+    """The faults that are set. Those for a task take precedence, then a token's, an endpoint's, and all requests'."""
 
     def __init__(self) -> None:
         self._ids = count(1)
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Answer the next `times` requests (None: all) with what `make` gives; the fault's id."""
+        """Answer the next `times` requests (None: all) with the reply of `make`; return the fault's id."""
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)
         return fault.fault_id
 
     def clear(self, fault_id: str) -> bool:
-        """Forget one fault; False when it is gone already."""
+        """Remove a fault; return False when there is none with this id."""
         for target, faults in self._set.items():
             for fault in faults:
                 if fault.fault_id == fault_id:
@@ -175,11 +175,11 @@ class Faults:
         return False
 
     def clear_all(self) -> None:
-        """Forget every fault."""
+        """Remove all faults."""
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """The answer of the oldest fault set for the first target that has one, used up by one."""
+        """Return the reply of the oldest fault of the first target that has one, and count its use; None without one."""
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

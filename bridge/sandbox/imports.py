@@ -1,4 +1,4 @@
-"""Starting a file import: HubSpot's checks of the body."""
+"""The body that starts a file import, with HubSpot's validation."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +26,7 @@ class Access(StrEnum):
 
 
 class DuplicateValidationStrategy(StrEnum):
-    """What to do about an equal file; the sandbox keeps no files, so it only checks the word."""
+    """What to do when the same file exists. The sandbox keeps no files, so it only validates the value."""
 
     NONE = "NONE"
     REJECT = "REJECT"
@@ -34,14 +34,14 @@ class DuplicateValidationStrategy(StrEnum):
 
 
 class DuplicateValidationScope(StrEnum):
-    """Where to look for an equal file."""
+    """Where to look for the same file."""
 
     ENTIRE_PORTAL = "ENTIRE_PORTAL"
     EXACT_FOLDER = "EXACT_FOLDER"
 
 
 class ImportFromUrl(StartBody):
-    """The body of `import-from-url/async`: the file's name decides what becomes of the task."""
+    """The body of `import-from-url/async`: the file's name decides how the task ends."""
 
     access: Access
     url: str

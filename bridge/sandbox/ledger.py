@@ -1,4 +1,4 @@
-"""What was asked of the sandbox, counted."""
+"""The ledger: counts of the requests to the sandbox."""
 
 from array import array
 from collections import Counter, defaultdict, deque
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Traffic:
-    """One account's requests, refused ones included, and the most within any rolling window."""
+    """The number of an account's requests, including refused ones, and the peak in any rolling window."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -29,27 +29,27 @@ class Ledger:
         self._endpoints: Counter[str] = Counter()
         self._status_codes: Counter[str] = Counter()
         self._traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
-        # A float object takes 24 bytes; long runs ask a hundred thousand tasks many times.
+        # An array, because a float object takes 24 bytes, and long runs poll a hundred thousand tasks many times.
         self._polled_at: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
     def count_request(self, endpoint: str) -> None:
-        """A request came in."""
+        """Count a request to an endpoint."""
         self._endpoints[endpoint] += 1
 
     def record_poll(self, task_id: str, now: float) -> None:
-        """A request was about this task."""
+        """Record the instant of a request about a task."""
         self._polled_at[task_id].append(now)
 
     def count_account(self, account: str, now: float, window_seconds: float) -> None:
-        """A request came with a token of this account."""
+        """Count a request with a token of this account."""
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """The request was answered with this status code, or `none`."""
+        """Count a response with this status code, or `none`."""
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:
-        """Everything, as JSON can hold it."""
+        """Return all counts, in types that JSON has."""
         return {
             "endpoints": dict(self._endpoints),
             "status_codes": dict(self._status_codes),

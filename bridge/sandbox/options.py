@@ -1,4 +1,4 @@
-"""What can be set about the sandbox."""
+"""The sandbox's options."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Requests = Annotated[int, Field(ge=1)]
 
 
 class PendingBody(StrEnum):
-    """What a PENDING task tells; nobody has published what the real one does."""
+    """The status body of a PENDING task. HubSpot does not document which of these it sends."""
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
     DATES_NULL = "dates-null"  # both are in the body, as null
@@ -26,7 +26,7 @@ class SandboxOptions:
 
     `tokens` are static access tokens, each an account of its own. Each of `refresh_tokens` is an
     OAuth account. `burst_requests` per rolling `burst_seconds` and `daily_requests` per UTC day
-    hold for each account. `clock` gives epoch seconds and is the only clock of the sandbox.
+    hold for each account. `clock` returns epoch seconds and is the only clock of the sandbox.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)
@@ -42,7 +42,7 @@ class SandboxOptions:
     # Burst limit of a service key or private app of a free or starter account.
     burst_requests: Requests = 100
     burst_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    # Daily limit of an enterprise account. That of a starter account, a quarter, would make whoever paces
-    # itself by it slow in the first hours of the day (UTC) and fast in the last: trials should be alike.
+    # Daily limit of an enterprise account. With the quarter of it that a starter account has, a client that paces
+    # itself by the day's quota would be slower in the morning (UTC) than in the evening.
     daily_requests: Requests = 1_000_000
     clock: Callable[[], float] = time.time

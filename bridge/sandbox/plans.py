@@ -1,4 +1,4 @@
-"""What becomes of a task that is started: the name of its file decides."""
+"""How a started task ends and how fast, chosen by the name of its file."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bridge.sandbox import faults
 from bridge.sandbox.tasks import ENDINGS, Kind, Outcome
 
-# Files whose stem is one of these end so; `tasks.Outcome` says what it means.
+# The outcome by the stem of the file's name.
 OUTCOMES: Mapping[str, Outcome] = {
     "errors": Outcome.COMPLETED_WITH_ERRORS,
     "fail": Outcome.FAILED,
@@ -17,14 +17,14 @@ OUTCOMES: Mapping[str, Outcome] = {
     "stuck": Outcome.STUCK,
     "reject": Outcome.REJECTED,
 }
-# By how much the durations of such a file are multiplied.
+# The factor for the durations by the stem of the file's name.
 PACES: Mapping[str, float] = {"slow": 10.0, "fast": 0.0}
 _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a file name asks for: the task's outcome and pace, and a fault of its status answers."""
+    """What a file name chooses: the task's outcome and pace, and a fault of its status responses."""
 
     outcome: Outcome = Outcome.COMPLETED
     pace: float = 1.0
@@ -33,9 +33,9 @@ class Plan:
 
 
 def plan(kind: Kind, url: str) -> Plan:
-    """What the file name of this URL, or path, asks for; see `bridge.sandbox.GUIDE` for the names.
+    """Return the plan for the file name of this URL or path; `bridge.sandbox.GUIDE` lists the names.
 
-    An outcome that the kind has not is passed over.
+    An outcome that this kind of task does not have is ignored.
     """
     stem = PurePosixPath(urlsplit(url).path).stem
     repeated = _TIMES.fullmatch(stem)

@@ -1,4 +1,4 @@
-"""HubSpot's request limits: a rolling window and a day, each account its own."""
+"""HubSpot's request limits of each account: a rolling window and a day."""
 
 from collections import deque
 from enum import StrEnum
@@ -6,12 +6,12 @@ from enum import StrEnum
 from bridge.sandbox.options import SandboxOptions
 
 DAY_SECONDS = 86_400
-# Calls with an OAuth token are not told these.
+# Not in responses to requests with an OAuth token.
 DAILY_HEADERS = frozenset({"X-HubSpot-RateLimit-Daily", "X-HubSpot-RateLimit-Daily-Remaining"})
 
 
 class Policy(StrEnum):
-    """The limit that refused, in HubSpot's words."""
+    """The name of the limit that was exceeded, as HubSpot's `policyName`."""
 
     SECONDLY = "SECONDLY"
     TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"
@@ -19,7 +19,7 @@ class Policy(StrEnum):
 
 
 class Quota:
-    """What one account has used. A refused request uses nothing."""
+    """An account's used quota. A refused request does not count."""
 
     def __init__(self) -> None:
         self._taken_at: deque[float] = deque()
@@ -27,7 +27,7 @@ class Quota:
         self._today = 0
 
     def take(self, options: SandboxOptions, now: float) -> Policy | None:
-        """Take one request; the policy that refuses it, or None."""
+        """Count one request; return the policy that refuses it, or None."""
         if self.daily_remaining(options, now) == 0:
             return Policy.DAILY
         if self.remaining(options, now) == 0:
@@ -37,20 +37,20 @@ class Quota:
         return None
 
     def remaining(self, options: SandboxOptions, now: float) -> int:
-        """How many requests the window ending at `now` still lets through."""
+        """Return how many requests are left in the window that ends at `now`."""
         while self._taken_at and self._taken_at[0] <= now - options.burst_seconds:
             self._taken_at.popleft()
         return max(0, options.burst_requests - len(self._taken_at))
 
     def daily_remaining(self, options: SandboxOptions, now: float) -> int:
-        """How many requests are left until midnight UTC."""
+        """Return how many requests are left until midnight UTC."""
         day = int(now // DAY_SECONDS)
         if day != self._day:
             self._day, self._today = day, 0
         return max(0, options.daily_requests - self._today)
 
     def headers(self, options: SandboxOptions, now: float) -> dict[str, str]:
-        """The `X-HubSpot-RateLimit-*` headers."""
+        """Return the `X-HubSpot-RateLimit-*` headers."""
         return {
             "X-HubSpot-RateLimit-Max": str(options.burst_requests),
             "X-HubSpot-RateLimit-Remaining": str(self.remaining(options, now)),

@@ -1,4 +1,4 @@
-"""What the sandbox answers, as values; `wire` puts them on the socket."""
+"""Replies: the sandbox's responses as values, which `wire` sends."""
 
 import json
 import uuid
@@ -13,7 +13,7 @@ HTML_TYPE = "text/html;charset=utf-8"
 
 
 class Manner(StrEnum):
-    """How a reply travels."""
+    """How a reply is sent."""
 
     WHOLE = "whole"  # at once
     DRIP = "drip"  # the body byte by byte, `seconds` apart
@@ -28,7 +28,7 @@ WITHOUT_STATUS = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """One answer: status code, headers and body, and the manner in which they travel."""
+    """A response: status code, headers and body, and how they are sent."""
 
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -38,66 +38,66 @@ class Reply:
 
     @property
     def ledger_status(self) -> str:
-        """The status code as the ledger counts it; `none` when the caller never sees one."""
+        """The status code for the ledger; `none` when the caller receives none."""
         return "none" if self.manner in WITHOUT_STATUS else str(self.status_code)
 
 
 def json_reply(status_code: int, document: object, headers: Mapping[str, str] | None = None) -> Reply:
-    """A JSON answer."""
+    """Return a JSON response."""
     body = json.dumps(document, separators=(",", ":")).encode()
     return Reply(status_code=status_code, headers={"Content-Type": JSON_TYPE, **(headers or {})}, body=body)
 
 
 def envelope(status_code: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
-    """HubSpot's HTTP error body: `status`, `message`, `correlationId`, and what `more` adds."""
+    """Return a response with HubSpot's HTTP error body: `status`, `message`, `correlationId`, and `more`."""
     document = {"status": "error", "message": message, "correlationId": str(uuid.uuid4()), **more}
     return json_reply(status_code, document, headers)
 
 
 def instant(at: float) -> str:
-    """Epoch seconds as RFC 3339 in UTC with milliseconds, HubSpot's form."""
+    """Return epoch seconds as RFC 3339 in UTC with milliseconds, as HubSpot does."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def overlaid(headers: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
-    """`headers` with `changes` in their place; names are compared as HTTP does, without case."""
+    """Return `headers` updated by `changes`; names are compared without case."""
     changed = {name.lower() for name in changes}
     return {name: value for name, value in headers.items() if name.lower() not in changed} | dict(changes)
 
 
 def html_reply(status_code: int, title: str) -> Reply:
-    """A page for people, as HubSpot's edge sends it."""
+    """Return an HTML page, as proxies in front of HubSpot send it."""
     page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return Reply(status_code=status_code, headers={"Content-Type": HTML_TYPE}, body=page.encode())
 
 
 def no_route() -> Reply:
-    """No such route: the real API answers with a page, not with JSON."""
+    """Return the 404 for an unknown route: the real API answers with HTML, not JSON."""
     return html_reply(404, "Page not found")
 
 
 def unknown_task() -> Reply:
-    """A well-formed id that names no task; the real answer is not published."""
+    """Return the 404 for a well-formed id of no task; the real response is not documented."""
     return envelope(404, "The requested task was not found.", category="OBJECT_NOT_FOUND")
 
 
 def malformed_id() -> Reply:
-    """An id that HubSpot cannot read."""
+    """Return the 400 for an id that HubSpot cannot decode."""
     return envelope(400, "Provided ID could not be decoded.", category="VALIDATION_ERROR")
 
 
 def unknown_file() -> Reply:
-    """No file has this id; the real answer is not published."""
+    """Return the 404 for an id of no file; the real response is not documented."""
     return envelope(404, "The requested file was not found.", category="OBJECT_NOT_FOUND")
 
 
 def invalid(message: str) -> Reply:
-    """What was sent is not what the route takes."""
+    """Return the 400 for an invalid body."""
     return envelope(400, message, category="VALIDATION_ERROR")
 
 
 def invalid_authentication() -> Reply:
-    """No token."""
+    """Return the 401 for a request without a token."""
     message = (
         "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find "
         "more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"
@@ -106,12 +106,12 @@ def invalid_authentication() -> Reply:
 
 
 def unknown_authentication(now: float) -> Reply:
-    """A token that HubSpot never issued: it takes it for one that expired in 1970."""
+    """Return the 401 for an unknown token, which HubSpot treats as one that expired in 1970."""
     return _expired(f"{int(now // 86_400)} day(s)", "1970-01-01T00:00:00Z")
 
 
 def expired_authentication(expired_seconds: int, expired_at: str) -> Reply:
-    """A token that HubSpot issued, too long ago."""
+    """Return the 401 for an expired token."""
     return _expired(f"{expired_seconds} second(s)", expired_at)
 
 
@@ -122,12 +122,12 @@ def _expired(ago: str, expired_at: str) -> Reply:
 
 
 def unsupported_media_type() -> Reply:
-    """The body is of a type that the route does not read."""
+    """Return the 415 for a body of the wrong media type."""
     return envelope(415, "HTTP 415 Unsupported Media Type")
 
 
 def rate_limit(policy_name: str) -> Reply:
-    """HubSpot's 429, which has no `category`."""
+    """Return HubSpot's 429, which has no `category`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

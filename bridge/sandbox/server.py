@@ -16,23 +16,23 @@ from bridge.sandbox.state import State
 from bridge.sandbox.wire import MAX_BODY_BYTES, Server, to_response
 
 HOST = "127.0.0.1"
-# What it can do: also the help of `python -m bridge sandbox`.
+# The description of the sandbox, which is also the help of `python -m bridge sandbox`.
 GUIDE = Path(__file__).with_name("guide.txt").read_text(encoding="utf-8")
-POLL_SECONDS = 0.02  # How soon a server in a thread notices that it is to stop.
+POLL_SECONDS = 0.02  # how often a server in a thread checks whether it must stop
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sandbox:
-    """A running sandbox: where it listens, and its state for control within the process."""
+    """A running sandbox: its URL, and its state for control from the same process."""
 
     url: str
     state: State
 
 
 def create_app(options: SandboxOptions | None = None) -> Flask:
-    """The simulated HubSpot as a WSGI application; its `State` is `app.extensions["sandbox"]`."""
+    """Return the simulated HubSpot as a WSGI application; its `State` is `app.extensions["sandbox"]`."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     state = app.extensions["sandbox"] = State(options or SandboxOptions())
@@ -55,7 +55,7 @@ def create_app(options: SandboxOptions | None = None) -> Flask:
 def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sandbox]:
     """Serve a sandbox on loopback from a thread of this process; port 0 takes a free one.
 
-    When the block ends, no connection stays open and every waiting answer is cut.
+    At the end of the block, all connections are closed, and delayed responses are aborted.
     """
     app = create_app(options)
     state: State = app.extensions["sandbox"]

@@ -1,4 +1,4 @@
-"""Starting a task of any kind but a file import: HubSpot's checks of the request."""
+"""The requests that start tasks, except file imports, with HubSpot's validation."""
 
 import json
 from abc import abstractmethod
@@ -21,16 +21,16 @@ class StartBody(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     def problem(self) -> str | None:
-        """What is wrong between fields that are each right, or None."""
+        """Return what is wrong with the combination of fields, or None."""
         return None
 
     @abstractmethod
     def source(self) -> Source:
-        """What the result repeats; the name of its `url` decides what becomes of the task."""
+        """Return what the task's result repeats; the file name in its `url` decides how the task ends."""
 
 
 class FolderUpdate(StartBody):
-    """The body of `folders/update/async`: the folder's new name decides what becomes of the task."""
+    """The body of `folders/update/async`: the folder's new name decides how the task ends."""
 
     id: str
     name: str | None = None
@@ -43,7 +43,7 @@ class FolderUpdate(StartBody):
 
 
 class CrmExport(StartBody):
-    """The body of `exports/export/async`: the export's name decides what becomes of the task."""
+    """The body of `exports/export/async`: the export's name decides how the task ends."""
 
     export_type: Literal["LIST", "VIEW"]
     format: Literal["CSV", "XLS", "XLSX"]
@@ -69,7 +69,7 @@ class CrmExport(StartBody):
 
 
 class SourceCodeExtract(StartBody):
-    """The body of `source-code/extract/async`: the archive's name decides what becomes of the task."""
+    """The body of `source-code/extract/async`: the archive's name decides how the task ends."""
 
     path: Annotated[str, Field(min_length=1)]
 
@@ -78,20 +78,20 @@ class SourceCodeExtract(StartBody):
 
 
 class CrmImportFile(BaseModel):
-    """A file of an import of records, as far as the sandbox reads it."""
+    """A file of a CRM import, with the only field that the sandbox uses."""
 
     file_name: Annotated[str, Field(alias="fileName", min_length=1)]
 
 
 class CrmImport(BaseModel):
-    """The part `importRequest` of an import of records; its many other fields are passed over."""
+    """The part `importRequest` of a CRM import; its many other fields are ignored."""
 
     name: Annotated[str, Field(min_length=1)]
     files: Annotated[list[CrmImportFile], Field(min_length=1)]
 
 
 def parsed(model: type[StartBody], document: Any) -> Source | Reply:
-    """What to start, or the 400 with which HubSpot refuses `document`, which may be anything."""
+    """Return the source of the task to start, or HubSpot's 400 for an invalid `document`."""
     try:
         body = model.model_validate(document)
     except ValidationError as refusal:
@@ -101,9 +101,9 @@ def parsed(model: type[StartBody], document: Any) -> Source | Reply:
 
 
 def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Source | Reply:
-    """What to import from the form's `importRequest` and the names of its files, or HubSpot's 400.
+    """Return the source of a CRM import from `importRequest` and the uploaded files' names, or HubSpot's 400.
 
-    The first file's name decides what becomes of the task.
+    The first file's name decides how the task ends.
     """
     if request is None:
         return invalid("The part importRequest is required.")

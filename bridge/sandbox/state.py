@@ -1,4 +1,4 @@
-"""Everything the sandbox knows, under one lock; the routes and in-process tests call it alike."""
+"""The state of the sandbox, under one lock; used by the routes and by tests in the same process."""
 
 import threading
 from collections import defaultdict
@@ -33,7 +33,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One request to HubSpot's API."""
+    """A request to HubSpot's API."""
 
     endpoint: str
     token: str | None
@@ -46,13 +46,13 @@ class State:
     def __init__(self, options: SandboxOptions) -> None:
         self.stopping = threading.Event()
         self._started_with = options
-        # Microseconds pass faster than tasks are made, so a sandbox started again gives new ids.
+        # Starts at the time in microseconds, so that a restarted sandbox gives ids that were not used before.
         self._numbers = count(int(options.clock() * 1_000_000))
         self._lock = threading.RLock()
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, and take the options of the start again; ids go on."""
+        """Return to the initial state and options, except that ids are not used again."""
         with self._lock:
             self.options = self._started_with
             self._tasks: dict[str, Task] = {}
@@ -62,14 +62,14 @@ class State:
             self._ledger = Ledger()
 
     def change_options(self, changes: Mapping[str, Any]) -> None:
-        """Set some options from now on; ValidationError when a name or a value is wrong."""
+        """Change options; ValidationError when a name or a value is wrong."""
         with self._lock:
             self.options = replace(self.options, **changes)
 
-    # What HubSpot's callers see.
+    # For the routes of HubSpot's API.
 
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
-        """Let the request in, or refuse it: token, quota, faults, then `work`; all of it counted."""
+        """Return the response: check the token and the quota, apply a fault, or else call `work`. All is counted."""
         with self._lock:
             now = self._now()
             self._ledger.count_request(api_request.endpoint)
@@ -90,7 +90,7 @@ class State:
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
 
     def status(self, kind: Kind, task_id: str) -> Reply:
-        """The status answer of a task of this kind."""
+        """Return the status response for a task of this kind."""
         if number_of(kind, task_id) is None:
             return malformed_id()
         task = self._tasks.get(task_id)
@@ -99,7 +99,7 @@ class State:
         return status_reply(task, self._now(), self.options.pending_body)
 
     def file(self, file_id: str) -> Reply:
-        """The file of this id, if a finished import has made one."""
+        """Return the file with this id, if a finished import has made it."""
         number = number_of(Kind.CRM_IMPORT, file_id)  # both ids are digits
         if number is None or number not in range(_INT64):
             return unknown_file()
@@ -109,7 +109,7 @@ class State:
         return file_reply(task)
 
     def start(self, kind: Kind, source: Source) -> str:
-        """Start a task; its id. The name of its file chooses outcome, pace and fault."""
+        """Start a task and return its id. The name of its file chooses outcome, pace and fault."""
         task_plan = plan(kind, source.url)
         with self._lock:
             [task_id] = self.add_tasks(
@@ -124,11 +124,11 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """The status of a task that was just started, even if it is to be unknown from then on."""
+        """Return the status of a task that was just started, even if its outcome is `rejected`."""
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """The OAuth server's answer to a form, or to what is none; faults reach it by its endpoint alone."""
+        """Return the OAuth server's response to a form (None: no form). Only faults for its endpoint apply."""
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)
             fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))
@@ -143,13 +143,13 @@ class State:
         return self._oauth.refresh(self.options, form, self._now())
 
     def count_unrouted(self, reply: Reply) -> Reply:
-        """Count a request that no route takes."""
+        """Count a request to an unknown route."""
         with self._lock:
             self._ledger.count_request("no-route")
             self._ledger.count_status(reply.ledger_status)
             return reply
 
-    # What the test bench does.
+    # For tests, and for the control routes.
 
     def add_tasks(
         self,
@@ -162,7 +162,7 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start tasks that nobody asked for; their ids. ValueError when the kind cannot end so."""
+        """Start tasks without a request and return their ids; ValueError when the kind does not have the outcome."""
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")
         with self._lock:
@@ -183,28 +183,28 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Give this fault instead of the next `times` answers (None: until cleared); its id.
+        """Reply with a fault to the next `times` requests (None: until it is cleared), and return its id.
 
-        `fault` is a name (ValueError when there is none such) or a reply of one's own.
+        `fault` is a name (ValueError if it is unknown) or a custom reply.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:
             return self._faults.set(target or Target(), make, times)
 
     def clear_fault(self, fault_id: str) -> bool:
-        """Forget one fault; False when it is gone already."""
+        """Remove a fault; return False when there is none with this id."""
         with self._lock:
             return self._faults.clear(fault_id)
 
     def clear_faults(self) -> None:
-        """Forget every fault."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear_all()
 
     def take_quota(self, token: str, requests: int) -> int:
-        """Use the quota behind a token as another app would, up to what is left; how many were taken.
+        """Use up the quota of a token's account, as another app would; return how many requests were left to take.
 
-        ValueError when the token, or the account in its place, is not known.
+        `token` may also be an account's name; ValueError when it is unknown.
         """
         with self._lock:
             now = self._now()
@@ -213,12 +213,12 @@ class State:
             return sum(policy is None for policy in refused)
 
     def ledger(self) -> dict[str, Any]:
-        """What was asked so far; see `Ledger.report`."""
+        """Return the counts of all requests; see `Ledger.report`."""
         with self._lock:
             return self._ledger.report()
 
     def clear_ledger(self) -> None:
-        """Count from zero."""
+        """Reset all counts."""
         with self._lock:
             self._ledger = Ledger()
 

@@ -1,4 +1,4 @@
-"""A task's life: PENDING, PROCESSING, end; by elapsed time alone."""
+"""Tasks: PENDING, PROCESSING and ended, by elapsed time alone."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Phase(StrEnum):
-    """Where a task stands."""
+    """The phase of a task."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -42,7 +42,7 @@ _EVERYWHERE = {Outcome.STUCK: "", Outcome.REJECTED: ""}
 _ACTION = {Outcome.COMPLETED: "COMPLETE", Outcome.CANCELED: "CANCELED"}
 _WITH_RESULT = {**_ACTION, Outcome.COMPLETED_WITH_ERRORS: "COMPLETE", Outcome.FAILED: "COMPLETE"}
 
-# With which word each kind tells each outcome; where there is none, the kind cannot end so.
+# The final status of each outcome, by kind; outcomes that are not listed do not exist for the kind.
 ENDINGS: Mapping[Kind, Mapping[Outcome, str]] = {
     Kind.FILE_IMPORT: {**_WITH_RESULT, **_EVERYWHERE},
     Kind.FOLDER_UPDATE: {**_WITH_RESULT, **_EVERYWHERE},
@@ -63,7 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What was asked for, as far as the result repeats it."""
+    """The request's fields that the result repeats."""
 
     url: str = "https://files.example.com/report.csv"
     name: str = "report.csv"
@@ -75,7 +75,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """One asynchronous job; `pending_status` is told instead of the kind's word for PENDING."""
+    """An asynchronous task; `pending_status` replaces the kind's status while it is PENDING."""
 
     number: int
     kind: Kind
@@ -99,7 +99,7 @@ class Task:
         return self.started_at + self.processing_seconds
 
     def phase(self, now: float) -> Phase:
-        """Where the task stands at `now` (epoch seconds)."""
+        """Return the phase at `now` (epoch seconds)."""
         if now < self.started_at:
             return Phase.PENDING
         if now < self.completed_at or self.outcome is Outcome.STUCK:
@@ -108,14 +108,14 @@ class Task:
 
 
 def task_id_of(kind: Kind, number: int) -> str:
-    """The id of task `number`: unpadded base64url of an int64 (`AAAAEZ6whGI`), or digits."""
+    """Return the id of task `number`: unpadded base64url of an int64 (`AAAAEZ6whGI`), or digits."""
     if kind not in _ENCODED_IDS:
         return str(number)
     return base64.urlsafe_b64encode(struct.pack(">q", number)).rstrip(b"=").decode()
 
 
 def number_of(kind: Kind, task_id: str) -> int | None:
-    """The number that `task_id` stands for; None when the id is malformed."""
+    """Return the number of a task's id; None when the id is malformed."""
     try:
         number = _decoded(task_id) if kind in _ENCODED_IDS else int(task_id)
         return number if task_id_of(kind, number) == task_id else None

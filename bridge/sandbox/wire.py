@@ -1,4 +1,4 @@
-"""How replies travel: a keep-alive HTTP/1.1 handler, and the manners in which an answer can go wrong."""
+"""Sends replies: an HTTP/1.1 server with keep-alive, and the ways in which a response can be broken."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from bridge.sandbox.replies import Manner, Reply
 
 MAX_BODY_BYTES = 1024 * 1024
-# Python's own client, for one, stops reading after a hundred headers.
+# Python's http.client stops reading after a hundred headers.
 DRIPPED_HEADERS = 90
 
 
@@ -22,7 +22,7 @@ class ClosedOnPurposeError(ConnectionError):
 
 
 def to_response(reply: Reply, stopping: Event) -> Response:
-    """Flask's form of a reply; `stopping` ends every wait."""
+    """Return a reply as a Flask response; `stopping` ends every wait."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
     response.headers["Content-Length"] = str(len(reply.body))
@@ -66,7 +66,7 @@ def _drip_headers(reply: Reply, connection: socket.socket, stopping: Event) -> N
 
 
 class Handler(WSGIRequestHandler):
-    """Answers many requests on one connection.
+    """An HTTP handler that keeps connections open.
 
     werkzeug's own `run_wsgi` closes the connection after each answer, and waits 10 ms to do so;
     HubSpot keeps connections open. Every response of the sandbox has a Content-Length.
@@ -74,7 +74,7 @@ class Handler(WSGIRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # Head and body leave in one packet.
+    wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
         """Read the request whole, answer it, and keep the connection where that is safe."""
@@ -87,7 +87,7 @@ class Handler(WSGIRequestHandler):
             self.close_connection = True
 
     def _take_body(self, environ: dict[str, Any]) -> None:
-        # What is left unread would be taken for the next request.
+        # Unread bytes would be parsed as the next request.
         length = environ.get("CONTENT_LENGTH") or "0"
         if "HTTP_TRANSFER_ENCODING" in environ or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
@@ -124,11 +124,11 @@ class Handler(WSGIRequestHandler):
         self.end_headers()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Thousands of requests are no news; the ledger counts them."""
+        """Log nothing: the ledger counts requests."""
 
 
 class Server(ThreadedWSGIServer):
-    """A threaded server that knows its open connections, so that stopping it ends them."""
+    """A threaded server that closes its open connections when it stops."""
 
     def __init__(self, host: str, port: int, app: Any) -> None:
         self._open: set[socket.socket] = set()
@@ -143,7 +143,7 @@ class Server(ThreadedWSGIServer):
         super().shutdown_request(request)
 
     def end_connections(self) -> None:
-        """Close what clients hold open: a stopped server answers nobody."""
+        """Close the connections that clients keep open."""
         for connection in tuple(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
