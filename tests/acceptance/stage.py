@@ -54,7 +54,7 @@ class Stage:
 
     def register(self, task_id: str, *, path: str | None = None, **others: Any) -> dict[str, Any]:
         """Register a task over REST; its callback goes to a path of its own."""
-        return self.admin.registers(task_id, callback_url=self.callback_url(path or task_id), **others)
+        return self.admin.register(task_id, callback_url=self.callback_url(path or task_id), **others)
 
     def callback_url(self, path: str) -> str:
         return self.receiver.url(path=f"/{path}")

@@ -211,7 +211,7 @@ def test_without_the_database_the_client_gets_the_task_s_id_to_register_it_later
         staged(own_postgres_server.url(), logged, Setting(base_url=server.url)) as stage,
     ):
         # The admin's own client is made, so that only the registration is left to do.
-        stage.admin.registers("T1", callback_url=stage.callback_url("T1"))
+        stage.admin.register("T1", callback_url=stage.callback_url("T1"))
         starting = pool.submit(started, stage)
         server.await_requests(1)
         own_postgres_server.stop("immediate")

@@ -119,7 +119,7 @@ def test_whatever_is_sent_the_document_has_promised_the_answer(
     api.new_client(name)
     described = schema[operation.path][operation.method]
     caller = api.admin if who == "admin" else api.client(operation.name)
-    known = {"watch_id": caller.registers(operation.name)["id"], "name": name}
+    known = {"watch_id": caller.register(operation.name)["id"], "name": name}
     if operation.name == "redeliver_watch":
         api.change(known["watch_id"], state="delivered", due_at=None)
     checks = [check for check in CHECKS if check not in UNJUDGED.get(operation.name, set())]

@@ -79,7 +79,7 @@ class Caller:
     def delete(self, path: str) -> TestResponse:
         return self.send("DELETE", path)
 
-    def registers(self, task_id: str = "AAAAEZ6whGI", **others: Any) -> dict[str, Any]:
+    def register(self, task_id: str = "AAAAEZ6whGI", **others: Any) -> dict[str, Any]:
         """Register a watch that is new, and return it."""
         response = self.post("/v1/watches", {"task_id": task_id, "callback_url": URL} | others)
         assert response.status_code == 201, response.text

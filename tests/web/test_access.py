@@ -84,7 +84,7 @@ def test_what_is_for_clients_is_open_to_clients_and_admins(sqlite_api: Api, oper
 
 @pytest.mark.parametrize("operation", OF_WATCHES, ids=name_of)
 def test_another_clients_watch_is_not_found_whatever_is_asked(api: Api, operation: Operation) -> None:
-    watch_id = api.client("cms").registers()["id"]
+    watch_id = api.client("cms").register()["id"]
     if operation.name == "redeliver_watch":
         api.change(watch_id, state="delivered", due_at=None)
     other = api.client("other")
@@ -159,7 +159,7 @@ def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite
     assert response.headers["RateLimit-Policy"] == '"wrong-keys";q=30;w=60'
     assert response.headers["RateLimit"] == f'"wrong-keys";r=0;t={response.headers["Retry-After"]}'
     assert valid.get("/v1/watches").status_code == 200
-    assert valid.registers()
+    assert valid.register()
     elsewhere = {"environ_base": {"REMOTE_ADDR": "203.0.113.7"}}
     problem(wrong.send("GET", "/v1/watches", **elsewhere), 401)
     sqlite_api.clock.passes(61)
@@ -168,7 +168,7 @@ def test_who_sends_many_wrong_keys_must_wait_but_a_valid_key_always_works(sqlite
 
 def test_a_key_that_another_process_has_revoked_registers_nothing_more(api: Api) -> None:
     client = api.client("cms")
-    client.registers("before")
+    client.register("before")
     revoked = clients.revoke(api.dependencies.engine, "cms", now=api.clock())
     assert not isinstance(revoked, clients.ClientUnchanged)
     problem(client.post("/v1/watches", {"task_id": "after", "callback_url": URL}), 401)
@@ -207,14 +207,14 @@ def test_a_key_that_is_taken_away_learns_nothing_more_by_registering(serve: Serv
     ]
     for number, other in enumerate([{}, *others]):
         client = api.client(name := f"client-{number}")
-        client.registers("a")
+        client.register("a")
         take_away(api, name)
         problem(client.post("/v1/watches", body | other), 401)
 
 
 def test_a_key_that_is_taken_away_counts_as_a_wrong_one(sqlite_api: Api) -> None:
     client = sqlite_api.client("cms")
-    client.registers("a")
+    client.register("a")
     revoke(sqlite_api, "cms")
     body = {"task_id": "b", "callback_url": URL}
     assert [client.post("/v1/watches", body).status_code for _ in range(31)] == [401] * 30 + [429]

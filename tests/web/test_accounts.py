@@ -95,7 +95,7 @@ def test_no_secret_ever_comes_out(api: Api) -> None:
 def test_an_account_that_was_paused_is_tried_again_with_its_new_credentials(api: Api) -> None:
     breaker = {"failures": 1, "pause_seconds": 900.0, "headroom": 1.0, "reason": "HubSpot answered 401"}
     api.insert(account_breakers, name="default", paused_until=START + timedelta(minutes=15), **breaker)
-    api.client().registers("a")
+    api.client().register("a")
     account = members(api.admin.put("/v1/accounts/default", TOKEN))
     assert account["paused_until"] < "2026-11-21T12:01"
 
@@ -176,7 +176,7 @@ def test_a_stored_account_can_be_removed(api: Api) -> None:
 
 def test_an_account_whose_tasks_are_being_watched_cannot_be_removed(api: Api) -> None:
     api.add_account("portal-2")
-    watch = api.client().registers(account="portal-2")
+    watch = api.client().register(account="portal-2")
     assert "being watched" in problem(api.admin.delete("/v1/accounts/portal-2"), 409)["detail"]
     api.admin.delete(f"/v1/watches/{watch['id']}")
     assert api.admin.delete("/v1/accounts/portal-2").status_code == 200
@@ -184,7 +184,7 @@ def test_an_account_whose_tasks_are_being_watched_cannot_be_removed(api: Api) ->
 
 def test_a_stored_default_can_be_removed_while_it_is_in_use(api: Api) -> None:
     api.add_account("default")
-    api.client().registers()
+    api.client().register()
     assert api.admin.delete("/v1/accounts/default").status_code == 200
 
 

@@ -20,8 +20,8 @@ def results(client: Caller, *items: Any) -> list[dict[str, Any]]:
 
 def test_each_item_is_taken_or_refused_on_its_own_and_in_order(api: Api) -> None:
     client = api.client()
-    client.registers("task-1")
-    client.registers("task-2", metadata={"order": 17})
+    client.register("task-1")
+    client.register("task-2", metadata={"order": 17})
     found = results(client, item(0), item(1), item(2), item(3, callback_url="nowhere"), item(4), 17)
     assert [result["status"] for result in found] == [201, 200, 409, 422, 201, 422]
     assert [result.get("watch", {}).get("task_id") for result in found] == [

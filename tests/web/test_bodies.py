@@ -172,7 +172,7 @@ def test_a_field_whose_name_is_no_text_is_refused(refused: Caller) -> None:
 )
 def test_metadata_comes_back_untouched(api: Api, metadata: dict[str, Any]) -> None:
     client = api.client()
-    watch = client.registers(metadata=metadata)
+    watch = client.register(metadata=metadata)
     assert watch["metadata"] == metadata
     found = members(client.get(f"/v1/watches/{watch['id']}"))["metadata"]
     assert json.dumps(found) == json.dumps(metadata)
@@ -235,7 +235,7 @@ def test_metadata_differs_when_a_value_does(sqlite_api: Api, again: str, status:
 
 def test_metadata_that_an_older_release_has_stored_is_shown(api: Api) -> None:
     client = api.client()
-    watch = client.registers(metadata={"order": 17})
+    watch = client.register(metadata={"order": 17})
     api.change(watch["id"], metadata='{"order":17}')
     assert '"metadata": {"order":17}' in client.get(f"/v1/watches/{watch['id']}").text
     assert client.post("/v1/watches", VALID | {"metadata": {"order": 17}}).status_code == 200

@@ -15,7 +15,7 @@ PATH = "/v1/watches/redeliver"
 
 def settled(api: Api, client: Caller, task_id: str, state: str = "undelivered", **others: Any) -> str:
     """A watch whose callback was tried, and its id."""
-    watch_id: str = client.registers(task_id, **others)["id"]
+    watch_id: str = client.register(task_id, **others)["id"]
     api.change(watch_id, state=state, outcome="failed", due_at=None, settled_at=START, tries=3, attempts=3)
     return watch_id
 
@@ -30,7 +30,7 @@ def test_what_the_filters_mean_is_delivered_again(api: Api) -> None:
     settled(api, client, "a")
     settled(api, client, "b", state="delivered")
     settled(api, client, "elsewhere", callback_url="https://other.example.com/")
-    client.registers("open")
+    client.register("open")
     response = client.post(PATH, {"callback_host": "app.example.com"})
     assert (response.status_code, members(response)) == (202, {"count": 2})
     assert states(api) == {
@@ -61,7 +61,7 @@ def test_each_watch_is_changed_as_if_it_were_redelivered_alone(api: Api) -> None
 def test_a_dry_run_only_counts(api: Api) -> None:
     client = api.client()
     settled(api, client, "a")
-    client.registers("open")
+    client.register("open")
     response = client.post(PATH, {"kind": "file-import", "dry_run": True})
     assert (response.status_code, members(response)) == (200, {"count": 1})
     assert states(api)["a"] == "undelivered"
@@ -84,7 +84,7 @@ def test_only_an_admin_may_name_a_client(refused: Caller) -> None:
 @pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING, State.WITHDRAWN])
 def test_a_filter_that_means_nothing_settled_redelivers_nothing(api: Api, state: State) -> None:
     client = api.client()
-    client.registers()
+    client.register()
     assert members(client.post(PATH, {"state": state})) == {"count": 0}
 
 
@@ -164,6 +164,6 @@ def test_what_an_admin_redelivers_counts_for_the_clients_whose_it_is(
     client = api.client()
     settled(api, client, "settled")
     api.clock.passes(60)  # until the open ones are counted anew
-    client.registers("open")
+    client.register("open")
     assert members(api.admin.post(PATH, {"state": "undelivered"} | whose)) == {"count": 1}
     problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)

@@ -21,7 +21,7 @@ STATES: dict[str, dict[str, Any]] = {
 
 def in_state(api: Api, state: str) -> str:
     """The path of a watch in this state, of the client `cms`."""
-    watch = api.client("cms").registers()
+    watch = api.client("cms").register()
     api.change(watch["id"], state=state, **STATES[state])
     return f"/v1/watches/{watch['id']}"
 
@@ -122,7 +122,7 @@ def test_another_clients_watch_cannot_be_changed(api: Api, method: str, step: st
 
 def test_a_client_may_change_its_own_watches(api: Api) -> None:
     client = api.client()
-    watch = client.registers()
+    watch = client.register()
     assert client.post(f"/v1/watches/{watch['id']}/recheck").status_code == 202
     assert client.delete(f"/v1/watches/{watch['id']}").status_code == 200
 
@@ -152,7 +152,7 @@ def test_a_redelivery_opens_a_watch_and_may_not_exceed_the_limit(serve: Serve) -
     api = serve(open_watch_limit=2)
     client = api.client()
     settled = [_settled(api, client, f"settled-{number}") for number in range(2)]
-    client.registers("open")
+    client.register("open")
     assert client.post(f"/v1/watches/{settled[0]}/redeliver").status_code == 202
     problem(client.post(f"/v1/watches/{settled[1]}/redeliver"), 429)
     problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)
@@ -164,7 +164,7 @@ def test_at_the_limit_what_cannot_be_redelivered_is_told_as_ever(serve: Serve) -
     api = serve(open_watch_limit=1)
     client = api.client()
     foreign = _settled(api, api.client("other"), "foreign")
-    watching = client.registers()["id"]
+    watching = client.register()["id"]
     problem(client.post(f"/v1/watches/{watching}/redeliver"), 409)
     for unknown in (foreign, "wat_unknown"):
         problem(client.post(f"/v1/watches/{unknown}/redeliver"), 404)
@@ -175,15 +175,15 @@ def test_what_an_admin_redelivers_counts_for_the_client_whose_it_is(serve: Serve
     client, admin = api.client(), api.client("boss", admin=True)
     settled = _settled(api, client, "settled")
     api.clock.passes(60)  # until the open ones are counted anew
-    client.registers("open")
+    client.register("open")
     assert admin.post(f"/v1/watches/{settled}/redeliver").status_code == 202
     problem(client.post("/v1/watches", {"task_id": "one-more", "callback_url": URL}), 429)
-    assert [admin.registers(task)["client"] for task in ("a", "b")] == ["boss", "boss"]
+    assert [admin.register(task)["client"] for task in ("a", "b")] == ["boss", "boss"]
 
 
 def test_of_very_many_attempts_the_newest_are_listed(api: Api) -> None:
     client = api.client()
-    watch = client.registers()["id"]
+    watch = client.register()["id"]
     made = {"watch_id": watch, "trigger": "manual", "started_at": api.clock(), "duration_ms": 1}
     rows = [made | {"number": number} for number in range(1, 1003)]
     api.execute(insert(attempts).values(rows))
@@ -192,7 +192,7 @@ def test_of_very_many_attempts_the_newest_are_listed(api: Api) -> None:
 
 
 def _settled(api: Api, client: Caller, task_id: str) -> str:
-    watch_id: str = client.registers(task_id)["id"]
+    watch_id: str = client.register(task_id)["id"]
     api.change(watch_id, state="delivered", due_at=None, settled_at=api.clock())
     api.clock.passes(2)
     return watch_id

@@ -30,7 +30,7 @@ def test_a_new_client_gets_its_key_and_secret_once(api: Api) -> None:
     assert made["api_key"].startswith("hib_")
     assert len(made["api_key"]) == 47
     assert len(secret_key(made["signing_secret"])) == 32
-    assert Caller(app=api.app, key=made["api_key"]).registers()["client"] == "cms"
+    assert Caller(app=api.app, key=made["api_key"]).register()["client"] == "cms"
     text = api.admin.get("/v1/clients").text
     assert made["api_key"] not in text
     assert made["signing_secret"] not in text
@@ -79,7 +79,7 @@ def test_a_wrong_client_is_refused(refused_admin: Caller, body: dict[str, Any], 
 
 def test_a_revoked_key_stops_at_once_and_the_watches_go_on(api: Api) -> None:
     client = api.client("cms")
-    watch = client.registers()
+    watch = client.register()
     response = api.admin.delete("/v1/clients/cms")
     assert response.status_code == 200
     assert members(response)["revoked_at"].startswith("2026-11-21T12:00:00")
@@ -111,10 +111,10 @@ def test_when_a_key_was_used_is_noted_once_a_minute(api: Api) -> None:
     first = until(lambda: listed(api)["cms"]["last_used_at"])
     api.clock.passes(50)
     client.get("/v1/watches")
-    client.registers()
+    client.register()
     assert listed(api)["cms"]["last_used_at"] == first
     api.clock.passes(20)
-    client.registers("another")
+    client.register("another")
     until(lambda: listed(api)["cms"]["last_used_at"] > first)
 
 
@@ -131,21 +131,21 @@ def test_everybody_sees_whose_key_it_is(api: Api) -> None:
     assert (me["name"], me["admin"]) == ("cms", False)
     assert me.keys() == listed(api)["cms"].keys()
     assert members(api.admin.get("/v1/me")) == dict.fromkeys(me) | {"name": "admin", "admin": True}
-    api.admin.registers()
+    api.admin.register()
     assert members(api.admin.get("/v1/me"))["created_at"] is not None
     problem(api.nobody.get("/v1/me"), 401)
 
 
 def test_a_client_gets_a_new_key_and_the_old_one_stops_at_once(api: Api) -> None:
     old = api.client("cms")
-    old.registers("before")
+    old.register("before")
     made = members(old.post("/v1/me/rotate-key"))
     assert made.keys() == {"name", "api_key"}
     problem(old.get("/v1/me"), 401)
     problem(old.post("/v1/watches", {"task_id": "b", "callback_url": URL}), 401)
     new = Caller(app=api.app, key=made["api_key"])
     assert members(new.get("/v1/me"))["key_prefix"] == made["api_key"][:10]
-    assert new.registers("after")["client"] == "cms"
+    assert new.register("after")["client"] == "cms"
 
 
 def test_a_client_gets_a_new_secret_and_both_sign_while_the_overlap_runs(api: Api) -> None:

@@ -33,7 +33,7 @@ def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
     with serving(url) as api:
         metadata.create_all(api.dependencies.engine)
         client = api.client()
-        client.registers("before")
+        client.register("before")
         own_postgres_server.stop()
         for response in (
             client.post("/v1/watches", BODY),
@@ -46,7 +46,7 @@ def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
         assert api.nobody.get("/healthz").status_code == 200
         assert api.nobody.get("/readyz").status_code == 503
         own_postgres_server.start()
-        client.registers("after")
+        client.register("after")
     assert "database_away" in {entry["event"] for entry in logged.entries}
 
 
@@ -79,7 +79,7 @@ def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_
 ) -> None:
     with serving(emptied_postgres_url) as api, serving(emptied_postgres_url) as rival:
         client = api.client()
-        client.registers(BODY["task_id"])
+        client.register(BODY["task_id"])
         contended = update(watches).where(watches.c.task_id == BODY["task_id"])
         with rival.dependencies.engine.begin() as connection:
             key = connection.scalar(select(watches.c.registration_key))
@@ -100,7 +100,7 @@ def test_a_watch_that_is_withdrawn_each_time_it_stands_in_the_way_is_to_be_sent_
         batch = client.post("/v1/watches/batch", {"watches": [BODY, BODY | {"task_id": "another"}]})
         assert [result["status"] for result in members(batch)["results"]] == [503, 201]
         event.remove(api.dependencies.engine, "before_cursor_execute", register)
-        client.registers(BODY["task_id"])
+        client.register(BODY["task_id"])
 
 
 def test_a_key_still_works_where_nothing_can_be_written(sqlite_api: Api) -> None:

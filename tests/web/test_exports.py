@@ -18,7 +18,7 @@ def rows(response: TestResponse) -> list[dict[str, str]]:
 
 def test_a_row_holds_what_the_watch_shows(api: Api) -> None:
     client = api.client()
-    watch = client.registers("=1+1", metadata={"say": 'a "b", c', "n": 1}, callback_url=f"{URL}?a=1,2")
+    watch = client.register("=1+1", metadata={"say": 'a "b", c', "n": 1}, callback_url=f"{URL}?a=1,2")
     [row] = rows(client.get("/v1/watches.csv"))
     assert json.loads(row.pop("metadata")) == watch.pop("metadata")
     del watch["hubspot"]
@@ -28,10 +28,10 @@ def test_a_row_holds_what_the_watch_shows(api: Api) -> None:
 def test_filters_and_order_are_those_of_the_list(api: Api) -> None:
     client, other = api.client("cms"), api.client("shop")
     for number in range(3):
-        watch = client.registers(f"task-{number}")
+        watch = client.register(f"task-{number}")
         if number:
             api.change(watch["id"], state="delivered", outcome="failed", ended_at=START)
-    other.registers("others")
+    other.register("others")
     assert [row["task_id"] for row in rows(client.get("/v1/watches.csv", state="delivered"))] == [
         "task-2",
         "task-1",
@@ -47,6 +47,6 @@ def test_a_table_goes_on_to_the_end(api: Api, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(exports, "ROWS", 2)
     client = api.client()
     for number in range(5):
-        client.registers(f"task-{number}")
+        client.register(f"task-{number}")
     found = [row["task_id"] for row in rows(client.get("/v1/watches.csv"))]
     assert found == [f"task-{number}" for number in reversed(range(5))]

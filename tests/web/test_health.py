@@ -23,7 +23,7 @@ def works(api: Api) -> None:
 
 def due(api: Api, *, minutes: float, task_id: str = "AAAA", **columns: Any) -> str:
     """A watch whose next step has been due for that long."""
-    watch_id: str = api.admin.registers(task_id)["id"]
+    watch_id: str = api.admin.register(task_id)["id"]
     api.change(watch_id, due_at=START - timedelta(minutes=minutes), **columns)
     return watch_id
 

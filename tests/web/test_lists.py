@@ -25,7 +25,7 @@ def following(response: TestResponse, rel: str = "next") -> str | None:
 def test_a_list_is_newest_first(api: Api) -> None:
     client = api.client()
     for number in range(3):
-        client.registers(f"task-{number}")
+        client.register(f"task-{number}")
     assert tasks(client) == ["task-2", "task-1", "task-0"]
 
 
@@ -38,7 +38,7 @@ def test_a_list_without_anything_is_an_empty_page(api: Api) -> None:
 def test_pages_follow_each_other_to_the_end(api: Api) -> None:
     client = api.client()
     for number in range(7):
-        client.registers(f"task-{number}")
+        client.register(f"task-{number}")
     path, found = "/v1/watches?limit=3", []
     while path:
         response = client.get(path)
@@ -51,7 +51,7 @@ def test_several_values_of_a_filter_may_come_as_one_parameter_or_as_several(api:
     """Clients that are generated from the document write either."""
     client = api.client()
     for state in ("watching", "delivered", "withdrawn"):
-        api.change(client.registers(state)["id"], state=state)
+        api.change(client.register(state)["id"], state=state)
     together = members(client.get("/v1/watches?state=watching,delivered"))
     apart = members(client.get("/v1/watches?state=watching&state=delivered"))
     assert [watch["task_id"] for watch in apart["watches"]] == ["delivered", "watching"]
@@ -62,7 +62,7 @@ def test_several_values_of_a_filter_may_come_as_one_parameter_or_as_several(api:
 def test_pages_lead_back_with_filter_order_and_limit(api: Api) -> None:
     client = api.client()
     for number in range(5):
-        watch = client.registers(f"task-{number}")
+        watch = client.register(f"task-{number}")
         api.change(
             watch["id"], state="delivered", outcome="failed", ended_at=START + timedelta(seconds=number)
         )
@@ -82,7 +82,7 @@ def test_pages_lead_back_with_filter_order_and_limit(api: Api) -> None:
 def test_a_full_last_page_leads_nowhere(api: Api) -> None:
     client = api.client()
     for number in range(3):
-        client.registers(f"task-{number}")
+        client.register(f"task-{number}")
     response = client.get("/v1/watches", limit=3)
     assert members(response)["next_cursor"] is None
     assert following(response) is None
@@ -91,17 +91,17 @@ def test_a_full_last_page_leads_nowhere(api: Api) -> None:
 def test_pages_stay_stable_while_watches_are_added(api: Api) -> None:
     client = api.client()
     for number in range(4):
-        client.registers(f"old-{number}")
+        client.register(f"old-{number}")
     first = client.get("/v1/watches", limit=2)
     for number in range(5):
-        client.registers(f"new-{number}")
+        client.register(f"new-{number}")
     assert tasks(client, limit=2, cursor=members(first)["next_cursor"]) == ["old-1", "old-0"]
 
 
 def test_pages_stay_stable_while_watches_are_settled_and_withdrawn(api: Api) -> None:
     client = api.client()
     for number in range(4):
-        client.registers(f"task-{number}")
+        client.register(f"task-{number}")
     first = members(client.get("/v1/watches", limit=2))
     client.delete(f"/v1/watches/{first['watches'][-1]['id']}")
     assert tasks(client, limit=2, cursor=first["next_cursor"]) == ["task-1", "task-0"]
@@ -109,8 +109,8 @@ def test_pages_stay_stable_while_watches_are_settled_and_withdrawn(api: Api) -> 
 
 def test_the_link_keeps_the_filters_and_the_limit(serve_sqlite: Serve) -> None:
     client = serve_sqlite(public_url="https://bridge.example.com").client()
-    client.registers("a b".replace(" ", "+"))
-    client.registers("a+b", callback_url=f"{URL}/2")
+    client.register("a b".replace(" ", "+"))
+    client.register("a+b", callback_url=f"{URL}/2")
     query = {"task_id": "a+b", "created_after": "2026-11-21T13:00:00+02:00", "state": "watching", "limit": 1}
     link = following(client.get("/v1/watches", **query))
     assert link
@@ -128,10 +128,10 @@ def varied(api: Api) -> Caller:
     """An admin, and watches that differ from each other in one thing each."""
     api.add_account("portal-2")
     client, other = api.client("cms"), api.client("shop")
-    client.registers("plain")
-    client.registers("other-kind", kind="crm-export")
-    client.registers("other-account", account="portal-2")
-    client.registers("other-host", callback_url="https://OTHER.example.com:8443/hook")
+    client.register("plain")
+    client.register("other-kind", kind="crm-export")
+    client.register("other-account", account="portal-2")
+    client.register("other-host", callback_url="https://OTHER.example.com:8443/hook")
     ended = {
         "state": "delivered",
         "outcome": "completed",
@@ -139,8 +139,8 @@ def varied(api: Api) -> Caller:
         "ended_at": START,
         "settled_at": START,
     }
-    api.change(client.registers("ended")["id"], **ended)
-    other.registers("others")
+    api.change(client.register("ended")["id"], **ended)
+    other.register("others")
     return api.admin
 
 
@@ -186,14 +186,14 @@ def test_filters_choose_what_has_all_of_them(varied: Caller, query: dict[str, st
 )
 def test_a_host_is_found_however_it_is_spelled(sqlite_api: Api, host: str, spellings: list[str]) -> None:
     client = sqlite_api.client()
-    client.registers(callback_url=f"https://{host}/hooks")
+    client.register(callback_url=f"https://{host}/hooks")
     for spelling in spellings:
         assert tasks(client, callback_host=spelling) == ["AAAAEZ6whGI"]
 
 
 def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
     client = api.client()
-    instants = [client.registers(f"task-{number}")["created_at"] for number in range(3)]
+    instants = [client.register(f"task-{number}")["created_at"] for number in range(3)]
     assert tasks(client, created_after=instants[0]) == ["task-2", "task-1"]
     assert tasks(client, created_before=instants[2]) == ["task-1", "task-0"]
     assert tasks(client, created_after=instants[0], created_before=instants[2]) == ["task-1"]
@@ -214,7 +214,7 @@ def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
 )
 def test_an_instant_may_be_written_in_any_way_of_rfc_3339(sqlite_api: Api, instant: str) -> None:
     client = sqlite_api.client()
-    watch = client.registers()
+    watch = client.register()
     sqlite_api.change(watch["id"], created_at=START, state="delivered", due_at=None, settled_at=START)
     later = START + timedelta(milliseconds=1)
     assert tasks(client, created_after=instant) == []
@@ -226,8 +226,8 @@ def test_an_instant_may_be_written_in_any_way_of_rfc_3339(sqlite_api: Api, insta
 
 def test_a_client_sees_its_own_watches_and_an_admin_sees_all(api: Api) -> None:
     client, other = api.client("a"), api.client("b")
-    client.registers("a-1")
-    other.registers("b-1")
+    client.register("a-1")
+    other.register("b-1")
     assert tasks(client) == ["a-1"]
     assert tasks(other) == ["b-1"]
     assert tasks(api.admin) == ["b-1", "a-1"]
@@ -304,7 +304,7 @@ def test_every_wrong_parameter_is_named(refused: Caller) -> None:
 def test_a_page_shows_what_hubspot_said_of_each_watch(api: Api) -> None:
     client = api.client()
     for number in range(3):
-        watch = client.registers(f"task-{number}")
+        watch = client.register(f"task-{number}")
         if number != 1:
             api.insert(answers, watch_id=watch["id"], body=f'{{"n":  {number}.0}}')
     page = members(client.get("/v1/watches"))["watches"]
@@ -313,7 +313,7 @@ def test_a_page_shows_what_hubspot_said_of_each_watch(api: Api) -> None:
 
 
 def test_another_clients_watch_does_not_exist(api: Api) -> None:
-    watch, other = api.client("a").registers(), api.client("b")
+    watch, other = api.client("a").register(), api.client("b")
     for path in (f"/v1/watches/{watch['id']}", f"/v1/watches/{watch['id']}/attempts"):
         assert problem(other.get(path), 404) == problem(other.get("/v1/watches/wat_unknown"), 404)
         assert api.admin.get(path).status_code == 200
@@ -321,7 +321,7 @@ def test_another_clients_watch_does_not_exist(api: Api) -> None:
 
 def test_attempts_are_listed_oldest_first_and_what_was_answered_is_for_admins(api: Api) -> None:
     client = api.client()
-    watch = client.registers()
+    watch = client.register()
     for number, trigger in ((2, "manual"), (1, "schedule")):
         api.insert(
             attempts,
@@ -351,7 +351,7 @@ def test_attempts_are_listed_oldest_first_and_what_was_answered_is_for_admins(ap
 
 def test_a_watch_that_was_never_delivered_has_no_attempts(api: Api) -> None:
     client = api.client()
-    watch = client.registers()
+    watch = client.register()
     assert members(client.get(f"/v1/watches/{watch['id']}/attempts")) == {"attempts": []}
 
 

@@ -52,7 +52,7 @@ def test_the_same_registration_again_is_answered_with_the_same_watch(api: Api) -
 
 def test_a_repeated_registration_shows_what_hubspot_has_said(api: Api) -> None:
     client = api.client()
-    watch = client.registers()
+    watch = client.register()
     api.insert(answers, watch_id=watch["id"], body='{"status": "PROCESSING", "number": 1.10}')
     again = client.post("/v1/watches", {"task_id": watch["task_id"], "callback_url": URL})
     assert '"hubspot": {"status": "PROCESSING", "number": 1.10}' in again.text
@@ -65,7 +65,7 @@ def test_the_same_with_other_details_is_a_conflict_that_names_them(
     api: Api, other: dict[str, Any], pointer: str
 ) -> None:
     client = api.client()
-    watch = client.registers(metadata={"order": 17})
+    watch = client.register(metadata={"order": 17})
     response = client.post("/v1/watches", BODY | other)
     assert pointers(response, 409) == [pointer]
     assert watch["id"] in problem(response, 409)["detail"]
@@ -74,7 +74,7 @@ def test_the_same_with_other_details_is_a_conflict_that_names_them(
 
 
 def test_two_clients_may_register_the_same_task(api: Api) -> None:
-    assert api.client("a").registers()["id"] != api.client("b").registers()["id"]
+    assert api.client("a").register()["id"] != api.client("b").register()["id"]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_two_clients_may_register_the_same_task(api: Api) -> None:
 )
 def test_another_task_kind_or_callback_url_is_another_watch(sqlite_api: Api, other: dict[str, Any]) -> None:
     client = sqlite_api.client()
-    client.registers()
-    client.registers(**{"task_id": "AAAAEZ6whGI"} | other)
+    client.register()
+    client.register(**{"task_id": "AAAAEZ6whGI"} | other)
 
 
 def test_twenty_identical_registrations_at_once_make_one_watch(api: Api) -> None:
@@ -95,31 +95,31 @@ def test_twenty_identical_registrations_at_once_make_one_watch(api: Api) -> None
 
 def test_registrations_at_once_each_get_their_own_watch(api: Api) -> None:
     client = api.client()
-    found = at_once(20, lambda number: client.registers(f"task-{number}"))
+    found = at_once(20, lambda number: client.register(f"task-{number}"))
     assert [watch["task_id"] for watch in found] == [f"task-{number}" for number in range(20)]
 
 
 def test_a_withdrawn_watch_may_be_registered_again(api: Api) -> None:
     client = api.client()
-    first = client.registers()
+    first = client.register()
     client.delete(f"/v1/watches/{first['id']}")
-    assert client.registers()["id"] != first["id"]
+    assert client.register()["id"] != first["id"]
 
 
 def test_the_default_account_is_known_even_without_credentials(sqlite_api: Api) -> None:
-    assert sqlite_api.client().registers(account="default")["account"] == "default"
+    assert sqlite_api.client().register(account="default")["account"] == "default"
 
 
 def test_an_account_must_be_known(api: Api) -> None:
     client = api.client()
     assert pointers(client.post("/v1/watches", BODY | {"account": "portal-2"})) == ["/account"]
     api.add_account("portal-2")
-    assert client.registers(account="portal-2")["account"] == "portal-2"
+    assert client.register(account="portal-2")["account"] == "portal-2"
 
 
 def test_the_deadline_is_the_registrations_own_or_the_bridges(serve_sqlite: Serve) -> None:
     client = serve_sqlite(watch_timeout_seconds=3_600).client()
-    usual, own = client.registers("a"), client.registers("b", timeout_seconds=90.5)
+    usual, own = client.register("a"), client.register("b", timeout_seconds=90.5)
     assert usual["deadline_at"][11:19] == "13:00:00"
     assert own["deadline_at"][11:19] == "12:01:30"
 
@@ -240,24 +240,24 @@ def test_an_address_in_other_digits_is_no_host_at_all(guarded: Caller, url: str)
 @pytest.mark.parametrize("block", ["127.0.0.0/8", "::1/128"])
 def test_localhost_may_be_registered_where_loopback_is_allowed(serve_sqlite: Serve, block: str) -> None:
     client = serve_sqlite(callbacks=a_sender(allow=[ip_network(block)])).client()
-    client.registers(callback_url="http://localhost:9000/hooks")
+    client.register(callback_url="http://localhost:9000/hooks")
 
 
 def test_through_a_proxy_addresses_and_localhost_are_judged_all_the_same(serve_sqlite: Serve) -> None:
     client = serve_sqlite(callbacks=a_sender(allow=(), proxy="http://127.0.0.1:3128")).client()
     for url in ("https://10.0.0.1/hooks", "https://localhost/hooks"):
         assert pointers(client.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
-    client.registers(callback_url="https://intranet/hooks")
+    client.register(callback_url="https://intranet/hooks")
 
 
 def test_where_a_name_leads_is_judged_when_it_is_dialled(guarded: Caller) -> None:
     for name in ("intranet", "localhost.example", "127.0.0.1.nip.io"):
-        guarded.registers(callback_url=f"https://{name}/hooks")
+        guarded.register(callback_url=f"https://{name}/hooks")
 
 
 @pytest.mark.parametrize("seconds", [10, 2_592_000, 10.5])
 def test_a_timeout_is_ten_seconds_to_thirty_days(sqlite_api: Api, seconds: float) -> None:
-    sqlite_api.client().registers(timeout_seconds=seconds)
+    sqlite_api.client().register(timeout_seconds=seconds)
 
 
 @pytest.mark.parametrize("seconds", [9.999, 2_592_000.001, 0, -1, True, "60", 10**400, [60]])
@@ -268,7 +268,7 @@ def test_any_other_timeout_is_refused(refused: Caller, seconds: Any) -> None:
 
 @pytest.mark.parametrize("task_id", ["A", "x" * 255, "../../etc", "a%2Fb", "ä-ü", "..", "{id}", "';--"])
 def test_a_task_id_is_opaque_and_case_sensitive(api: Api, task_id: str) -> None:
-    assert api.client().registers(task_id)["task_id"] == task_id
+    assert api.client().register(task_id)["task_id"] == task_id
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_task_id_is_printable_text_without_white_space(refused: Caller, task_i
 def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     api = serve(open_watch_limit=3)
     client, other = api.client("a"), api.client("b")
-    found = [client.registers(f"task-{number}") for number in range(3)]
+    found = [client.register(f"task-{number}") for number in range(3)]
     response = client.post("/v1/watches", BODY)
     told = problem(response, 429)
     assert "3 watches open" in told["detail"]
@@ -290,10 +290,10 @@ def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
     assert response.headers["RateLimit-Policy"] == '"open-watches";q=3'
     assert response.headers["RateLimit"] == '"open-watches";r=0'
     assert int(response.headers["Retry-After"]) > 0
-    other.registers()
+    other.register()
     client.delete(f"/v1/watches/{found[0]['id']}")
     api.clock.passes(2)
-    client.registers("one-more")
+    client.register("one-more")
 
 
 def test_every_answer_to_what_opens_watches_says_how_many_more_may_be_open(serve: Serve) -> None:
@@ -370,13 +370,13 @@ def test_what_is_settled_does_not_count_as_open(serve: Serve) -> None:
     api = serve(open_watch_limit=2)
     client = api.client()
     for number in range(5):
-        watch = client.registers(f"task-{number}")
+        watch = client.register(f"task-{number}")
         api.change(watch["id"], state="delivered", due_at=None, settled_at=api.clock())
         api.clock.passes(2)
 
 
 def test_the_admin_key_registers_for_a_client_named_admin_that_can_be_called_back(api: Api) -> None:
-    assert api.admin.registers()["client"] == "admin"
+    assert api.admin.register()["client"] == "admin"
     [client] = members(api.admin.get("/v1/clients"))["clients"]
     assert (client["name"], client["admin"], client["key_prefix"]) == ("admin", True, None)
 

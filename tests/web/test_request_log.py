@@ -38,7 +38,7 @@ def test_every_answer_has_an_id(sqlite_api: Api, path: str) -> None:
 
 def test_a_request_is_one_line_without_its_query_and_its_ids(sqlite_api: Api, logged: LogCapture) -> None:
     client = sqlite_api.client("cms")
-    watch = client.registers()
+    watch = client.register()
     logged.entries.clear()
     client.send("GET", f"/v1/watches/{watch['id']}?no=parameter", headers={"X-Request-Id": "one"})
     [line] = lines(logged)

@@ -17,7 +17,7 @@ def summary(caller: Caller) -> dict[str, Any]:
 
 def test_states_and_outcomes_are_counted_with_those_that_nobody_is_in(api: Api) -> None:
     client = api.client()
-    found = [client.registers(f"task-{number}")["id"] for number in range(4)]
+    found = [client.register(f"task-{number}")["id"] for number in range(4)]
     api.change(found[0], state="delivered", outcome="completed", due_at=None)
     api.change(found[1], state="delivered", outcome="failed", due_at=None)
     api.change(found[2], state="delivering", outcome="failed")
@@ -41,9 +41,9 @@ def test_states_and_outcomes_are_counted_with_those_that_nobody_is_in(api: Api) 
 
 def test_a_client_counts_its_own_watches_and_sees_no_accounts(api: Api) -> None:
     client, other = api.client("a"), api.client("b")
-    client.registers("a")
+    client.register("a")
     for number in range(2):
-        other.registers(f"b-{number}")
+        other.register(f"b-{number}")
     assert summary(client)["states"]["watching"] == 1
     assert "accounts" not in summary(client)
     assert summary(api.admin)["states"]["watching"] == 3
@@ -51,7 +51,7 @@ def test_a_client_counts_its_own_watches_and_sees_no_accounts(api: Api) -> None:
 
 def test_what_is_due_is_told_by_its_oldest_step(api: Api) -> None:
     client, other = api.client("a"), api.client("b")
-    poll, deliver = client.registers("a")["id"], client.registers("b")["id"]
+    poll, deliver = client.register("a")["id"], client.register("b")["id"]
     assert summary(client)["oldest_due_seconds"] == {"poll": None, "deliver": None}
     api.change(poll, due_at=START - timedelta(seconds=5))
     api.change(deliver, state="delivering", due_at=START - timedelta(seconds=60))
@@ -64,7 +64,7 @@ def test_what_is_due_is_told_by_its_oldest_step(api: Api) -> None:
 
 def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
     client = api.client()
-    poll, deliver = client.registers("a")["id"], client.registers("b")["id"]
+    poll, deliver = client.register("a")["id"], client.register("b")["id"]
     api.change(poll, due_at=START - timedelta(seconds=5))
     api.change(deliver, state="delivering", due_at=START - timedelta(seconds=60))
     until = START + timedelta(minutes=15)

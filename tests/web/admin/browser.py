@@ -51,7 +51,7 @@ def signed_in(browser: Browser, address: str, **context: Any) -> Page:
     return page
 
 
-def complaints(page: Page) -> list[str]:
+def browser_errors(page: Page) -> list[str]:
     """Return a list that grows with what the browser complains of: scripts that fail, what the policy forbids."""
     told: list[str] = []
 

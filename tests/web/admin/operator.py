@@ -20,7 +20,7 @@ class Operator:
         """Open a page."""
         return self.browser.get(f"/admin{path}", environ_base=self._environ, **options)
 
-    def sends(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
+    def submit(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
         """Send a form, with the token that the page gives to each of them."""
         given = {"csrf_token": self._token(), **(form or {})}
         return self.browser.post(f"/admin{path}", data=given, environ_base=self._environ, **options)
@@ -31,12 +31,12 @@ class Operator:
         assert found, with_form
         return unescape(found[1])
 
-    def signs_in(self, key: str = ADMIN_KEY, **options: Any) -> TestResponse:
-        return self.sends("/sign-in", {"key": key}, **options)
+    def sign_in(self, key: str = ADMIN_KEY, **options: Any) -> TestResponse:
+        return self.submit("/sign-in", {"key": key}, **options)
 
 
 def an_operator(api: Api) -> Operator:
     """Somebody who is signed in with BRIDGE_ADMIN_KEY."""
     operator = Operator(api)
-    assert operator.signs_in().status_code == 303
+    assert operator.sign_in().status_code == 303
     return operator

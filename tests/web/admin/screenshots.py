@@ -15,7 +15,7 @@ import structlog
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from tests.web.admin.browser import DESK, PHONE, listening, signed_in
-from tests.web.admin.scene import fill, watch_id
+from tests.web.admin.sample_data import add_all, watch_id
 from tests.web.api import serving
 from tests.web.browser import chromium
 
@@ -47,7 +47,7 @@ def main(folder: Path, shown: Collection[tuple[str, str]], *, whole: bool) -> No
         upgrade(engine)
         engine.dispose()
         with serving(url) as api, listening(api.app) as address, chromium() as browser:
-            fill(api)
+            add_all(api)
             for look, context in LOOKS.items():
                 page = signed_in(browser, address, **context)
                 for name, path in PAGES.items():

@@ -25,7 +25,7 @@ def breaker(name: str, **others: Any) -> Any:
 def test_an_account_is_added_and_its_secret_is_never_shown(api: Api) -> None:
     operator = an_operator(api)
     form = {"name": "eu", "access_token": TOKEN, "rate_limit": "190/10", "rate_share": "0.25", "base_url": ""}
-    answer = operator.sends("/accounts", form, follow_redirects=True)
+    answer = operator.submit("/accounts", form, follow_redirects=True)
     assert "The account eu is set." in answer.text
     assert TOKEN not in answer.text
     stored = {each.account.name: each.account for each in _every(api)}["eu"]
@@ -51,7 +51,7 @@ def _every(api: Api) -> list[accounts.AccountStatus]:
 def test_what_is_wrong_is_told_and_what_was_typed_stays_but_for_secrets(
     sqlite_api: Api, form: dict[str, str], told: str
 ) -> None:
-    answer = an_operator(sqlite_api).sends("/accounts", form | {"api_version": "2026-09"})
+    answer = an_operator(sqlite_api).submit("/accounts", form | {"api_version": "2026-09"})
     assert answer.status_code == 422
     assert told in answer.text
     assert 'value="2026-09"' in answer.text
@@ -90,11 +90,11 @@ def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) ->
 
 def test_check_now_asks_hubspot(sqlite_api: Api, hubspot: Sandbox) -> None:
     operator = an_operator(sqlite_api)
-    operator.sends("/accounts", {"name": "try", "access_token": "sandbox-token", "base_url": hubspot.url})
-    answer = operator.sends("/accounts/try/check", follow_redirects=True)
+    operator.submit("/accounts", {"name": "try", "access_token": "sandbox-token", "base_url": hubspot.url})
+    answer = operator.submit("/accounts/try/check", follow_redirects=True)
     assert "HubSpot takes the credentials." in unescaped(answer.text)
-    operator.sends("/accounts", {"name": "bad", "access_token": "another", "base_url": hubspot.url})
-    answer = operator.sends("/accounts/bad/check", follow_redirects=True)
+    operator.submit("/accounts", {"name": "bad", "access_token": "another", "base_url": hubspot.url})
+    answer = operator.submit("/accounts/bad/check", follow_redirects=True)
     assert "Give the account a valid token." in unescaped(answer.text)
 
 
@@ -105,13 +105,13 @@ def unescaped(html: str) -> str:
 def test_an_account_is_removed_unless_it_is_needed(sqlite_api: Api) -> None:
     sqlite_api.add_account("eu")
     operator = an_operator(sqlite_api)
-    watch_id = sqlite_api.client().registers(account="eu")["id"]
-    assert operator.sends("/accounts/eu/remove").status_code == 409
+    watch_id = sqlite_api.client().register(account="eu")["id"]
+    assert operator.submit("/accounts/eu/remove").status_code == 409
     sqlite_api.admin.delete(f"/v1/watches/{watch_id}")
-    assert "The account eu is removed." in operator.sends("/accounts/eu/remove", follow_redirects=True).text
+    assert "The account eu is removed." in operator.submit("/accounts/eu/remove", follow_redirects=True).text
     assert [each.account.name for each in _every(sqlite_api)] == ["default"]
 
 
 @pytest.mark.parametrize("change", ["check", "remove"])
 def test_an_account_that_is_none_is_told(sqlite_api: Api, change: str) -> None:
-    assert an_operator(sqlite_api).sends(f"/accounts/nobody/{change}").status_code == 404
+    assert an_operator(sqlite_api).submit(f"/accounts/nobody/{change}").status_code == 404

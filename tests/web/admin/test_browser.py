@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
-from tests.web.admin.browser import DESK, PHONE, complaints, sign_in, signed_in
-from tests.web.admin.scene import fill
+from tests.web.admin.browser import DESK, PHONE, browser_errors, sign_in, signed_in
+from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
 from tests.web.api import ADMIN_KEY, START, Api
 
@@ -37,9 +37,9 @@ REFRESH_MS = 5_000
 
 
 @pytest.fixture
-def scene(sqlite_api: Api, sqlite_address: str) -> str:
+def sample(sqlite_api: Api, sqlite_address: str) -> str:
     """A bridge with a bit of everything; its address."""
-    fill(sqlite_api)
+    add_all(sqlite_api)
     return sqlite_address
 
 
@@ -63,14 +63,14 @@ def violations(page: Page) -> list[str]:
     return told
 
 
-def test_a_screen_reader_can_read_every_page(scene: str, browser: Browser) -> None:
+def test_a_screen_reader_can_read_every_page(sample: str, browser: Browser) -> None:
     # axe itself has to get past the policy that the page has, and no colour may be on its way to another one.
-    page = signed_in(browser, scene, bypass_csp=True, reduced_motion="reduce")
+    page = signed_in(browser, sample, bypass_csp=True, reduced_motion="reduce")
     for path in PAGES:
-        page.goto(f"{scene}/admin{path}")
+        page.goto(f"{sample}/admin{path}")
         _open_all(page)
         assert (path, violations(page)) == (path, [])
-    page.goto(f"{scene}/admin/clients")
+    page.goto(f"{sample}/admin/clients")
     page.get_by_text("New secret…").first.click()
     page.get_by_role("button", name="Make a new secret").first.click()
     assert violations(page) == []
@@ -78,26 +78,26 @@ def test_a_screen_reader_can_read_every_page(scene: str, browser: Browser) -> No
     assert violations(page) == []
 
 
-def test_nothing_is_wider_than_a_phone(scene: str, browser: Browser) -> None:
-    page = signed_in(browser, scene, viewport=PHONE)
+def test_nothing_is_wider_than_a_phone(sample: str, browser: Browser) -> None:
+    page = signed_in(browser, sample, viewport=PHONE)
     for path in PAGES:
-        page.goto(f"{scene}/admin{path}")
+        page.goto(f"{sample}/admin{path}")
         _open_all(page)
         assert (path, page.evaluate("document.documentElement.scrollWidth")) == (path, PHONE["width"])
 
 
-def test_the_policy_stands_in_nobodys_way(scene: str, browser: Browser) -> None:
-    page = signed_in(browser, scene)
-    told = complaints(page)
+def test_the_policy_stands_in_nobodys_way(sample: str, browser: Browser) -> None:
+    page = signed_in(browser, sample)
+    told = browser_errors(page)
     for path in PAGES:
-        page.goto(f"{scene}/admin{path}")
+        page.goto(f"{sample}/admin{path}")
     # What is no page, or no filter, is told by its status as well.
     assert [line for line in told if "status of 4" not in line] == []
 
 
 def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, browser: Browser) -> None:
     client = api.client()
-    ids = [client.registers(f"task-{number:02}")["id"] for number in range(40)]
+    ids = [client.register(f"task-{number:02}")["id"] for number in range(40)]
     page = signed_in(browser, address, viewport=DESK)
     page.clock.install()
     page.goto(f"{address}/admin/watches?client=cms")
@@ -109,7 +109,7 @@ def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, b
     before = page.evaluate("[scrollY, String(getSelection())]")
     assert before[0] > 0
     api.change(ids[0], state="delivered", outcome="failed", ended_at=START, settled_at=START, due_at=None)
-    client.registers("task-40")
+    client.register("task-40")
     page.clock.fast_forward(REFRESH_MS)
     expect(row.get_by_text("delivered")).to_be_visible()
     expect(page.get_by_role("link", name="task-40")).to_be_attached()
@@ -131,7 +131,7 @@ def test_a_page_that_stands_still_does_so_until_it_is_let_go(
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "false")
     page.on("request", lambda request: asked.append(request.url))
-    client.registers("new")
+    client.register("new")
     page.clock.fast_forward(10 * REFRESH_MS)
     assert asked == []
     switch.click()
@@ -158,7 +158,7 @@ def test_when_the_session_ends_a_page_that_refreshes_itself_asks_for_the_key(
 def test_a_watch_that_moves_on_while_it_is_looked_at_has_other_buttons(
     sqlite_api: Api, sqlite_address: str, browser: Browser
 ) -> None:
-    watch_id = sqlite_api.client().registers()["id"]
+    watch_id = sqlite_api.client().register()["id"]
     page = signed_in(browser, sqlite_address)
     page.clock.install()
     page.goto(f"{sqlite_address}/admin/watches/{watch_id}")
@@ -204,8 +204,8 @@ def test_a_new_token_leaves_the_other_settings_of_an_account(
 
 
 def test_everything_works_without_javascript(api: Api, address: str, browser: Browser) -> None:
-    watch_id = api.client().registers("task-1")["id"]
-    api.client("crm").registers("task-2")
+    watch_id = api.client().register("task-1")["id"]
+    api.client("crm").register("task-2")
     page = signed_in(browser, address, java_script_enabled=False)
     page.get_by_role("link", name="Watches").click()
     page.get_by_text("Filters").click()
@@ -229,7 +229,7 @@ def test_everything_works_without_javascript(api: Api, address: str, browser: Br
 
 
 def test_everything_works_by_keyboard_alone(sqlite_api: Api, sqlite_address: str, browser: Browser) -> None:
-    watch_id = sqlite_api.client().registers("task-1")["id"]
+    watch_id = sqlite_api.client().register("task-1")["id"]
     page = browser.new_context().new_page()
     page.goto(f"{sqlite_address}/admin/watches")
     page.keyboard.type(ADMIN_KEY)  # the field has the focus
@@ -259,7 +259,7 @@ def _tab_to(page: Page, text: str) -> None:
 def test_ages_are_in_words_with_the_instant_in_a_title(
     sqlite_api: Api, sqlite_address: str, browser: Browser
 ) -> None:
-    sqlite_api.client().registers("task-1")
+    sqlite_api.client().register("task-1")
     sqlite_api.clock.passes(timedelta(minutes=3).total_seconds())
     page = signed_in(browser, sqlite_address)
     page.goto(f"{sqlite_address}/admin/watches")

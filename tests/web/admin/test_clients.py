@@ -18,7 +18,7 @@ def block(html: str, name: str) -> str:
 
 def test_a_new_clients_key_works_and_is_shown_once(api: Api) -> None:
     operator = an_operator(api)
-    answer = operator.sends("/clients", {"name": "cms"})
+    answer = operator.submit("/clients", {"name": "cms"})
     key, secret = block(answer.text, "api-key"), block(answer.text, "signing-secret")
     assert Caller(app=api.app, key=key).get("/v1/me").json["admin"] is False  # type: ignore[index]
     again = operator.get("/clients").text
@@ -28,7 +28,7 @@ def test_a_new_clients_key_works_and_is_shown_once(api: Api) -> None:
 
 
 def test_a_client_may_be_made_an_admin(sqlite_api: Api) -> None:
-    an_operator(sqlite_api).sends("/clients", {"name": "ops", "admin": "on"})
+    an_operator(sqlite_api).submit("/clients", {"name": "ops", "admin": "on"})
     made = clients.get(sqlite_api.dependencies.engine, "ops")
     assert made
     assert made.admin
@@ -37,37 +37,37 @@ def test_a_client_may_be_made_an_admin(sqlite_api: Api) -> None:
 @pytest.mark.parametrize(("name", "status"), [("", 422), ("two words", 422), ("cms", 409), ("<b>", 422)])
 def test_a_name_that_cannot_be_is_told_above_the_form(sqlite_api: Api, name: str, status: int) -> None:
     sqlite_api.new_client("cms")
-    answer = an_operator(sqlite_api).sends("/clients", {"name": name})
+    answer = an_operator(sqlite_api).submit("/clients", {"name": name})
     assert answer.status_code == status
     assert 'role="alert"' in answer.text
 
 
 def test_a_rotated_key_stops_the_old_one(sqlite_api: Api) -> None:
     old = sqlite_api.client("cms")
-    answer = an_operator(sqlite_api).sends("/clients/cms/rotate-key")
+    answer = an_operator(sqlite_api).submit("/clients/cms/rotate-key")
     assert old.get("/v1/me").status_code == 401
     assert Caller(app=sqlite_api.app, key=block(answer.text, "api-key")).get("/v1/me").status_code == 200
 
 
 def test_who_rotates_their_own_key_stays_signed_in_with_the_new_one(sqlite_api: Api) -> None:
     operator = Operator(sqlite_api)
-    operator.signs_in(sqlite_api.new_client("ops", admin=True).api_key)
-    assert operator.sends("/clients/ops/rotate-key").status_code == 200
+    operator.sign_in(sqlite_api.new_client("ops", admin=True).api_key)
+    assert operator.submit("/clients/ops/rotate-key").status_code == 200
     assert operator.get("/clients").status_code == 200
 
 
 def test_a_secret_is_rotated_with_an_overlap(sqlite_api: Api) -> None:
     sqlite_api.new_client("cms")
     operator = an_operator(sqlite_api)
-    secret = block(operator.sends("/clients/cms/rotate-secret", {"overlap": "7d"}).text, "signing-secret")
+    secret = block(operator.submit("/clients/cms/rotate-secret", {"overlap": "7d"}).text, "signing-secret")
     assert secret.startswith("whsec_")
-    assert operator.sends("/clients/cms/rotate-secret", {"overlap": "soon"}).status_code == 422
+    assert operator.submit("/clients/cms/rotate-secret", {"overlap": "soon"}).status_code == 422
 
 
 def test_a_revoked_client_has_no_buttons_any_more(sqlite_api: Api) -> None:
     client = sqlite_api.client("cms")
     operator = an_operator(sqlite_api)
-    answer = operator.sends("/clients/cms/revoke", follow_redirects=True)
+    answer = operator.submit("/clients/cms/revoke", follow_redirects=True)
     assert "cms is revoked" in answer.text
     assert "/clients/cms/rotate-key" not in answer.text
     assert client.get("/v1/me").status_code == 401
@@ -75,12 +75,12 @@ def test_a_revoked_client_has_no_buttons_any_more(sqlite_api: Api) -> None:
 
 def test_nobody_revokes_their_own_key(sqlite_api: Api) -> None:
     operator = Operator(sqlite_api)
-    operator.signs_in(sqlite_api.new_client("ops", admin=True).api_key)
-    assert operator.sends("/clients/ops/revoke").status_code == 409
+    operator.sign_in(sqlite_api.new_client("ops", admin=True).api_key)
+    assert operator.submit("/clients/ops/revoke").status_code == 409
 
 
 @pytest.mark.parametrize("change", ["rotate-key", "rotate-secret", "revoke"])
 def test_a_client_that_is_none_is_told(sqlite_api: Api, change: str) -> None:
-    answer = an_operator(sqlite_api).sends(f"/clients/nobody/{change}")
+    answer = an_operator(sqlite_api).submit(f"/clients/nobody/{change}")
     assert answer.status_code == 404
     assert "no client nobody" in answer.text

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 from sqlalchemy import insert
 
 from bridge.db.tables import account_breakers, answers, attempts, host_breakers, workers
-from tests.web.admin.browser import complaints, signed_in
+from tests.web.admin.browser import browser_errors, signed_in
 from tests.web.admin.operator import an_operator
 from tests.web.api import START, Api
 
@@ -35,10 +35,10 @@ def hostile(sqlite_api: Api) -> str:
     """A bridge whose every outside value is hostile; the id of its watch."""
     client = sqlite_api.client()
     url = f"https://app.example.com/{EVIL}"
-    watch_id: str = client.registers(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]
+    watch_id: str = client.register(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]
     sqlite_api.change(watch_id, state="undelivered", outcome="failed", ended_at=START, settled_at=START,
                       due_at=None, callback_host=HOST, status=EVIL[:64], error=EVIL, last_error=EVIL)  # fmt: skip
-    waits = client.registers(f"{EVIL}2", callback_url=url)["id"]
+    waits = client.register(f"{EVIL}2", callback_url=url)["id"]
     sqlite_api.change(waits, state="delivering", outcome="failed", ended_at=START, callback_host=HOST,
                       claimed_by=EVIL[:64], last_error=EVIL)  # fmt: skip
     sqlite_api.insert(
@@ -94,14 +94,14 @@ def test_no_value_becomes_markup(sqlite_api: Api, hostile: str, path: str) -> No
     ],
 )
 def test_no_input_becomes_markup(sqlite_api: Api, path: str, form: dict[str, str]) -> None:
-    answer = an_operator(sqlite_api).sends(path, form, follow_redirects=True)
+    answer = an_operator(sqlite_api).submit(path, form, follow_redirects=True)
     assert answer.status_code < 500
     assert Elements(answer.text).found == []
 
 
 def test_a_browser_makes_nothing_of_it_either(hostile: str, sqlite_address: str, browser: Browser) -> None:
     page = signed_in(browser, sqlite_address)
-    told = complaints(page)
+    told = browser_errors(page)
     for path in ("", "/watches", f"/watches/{hostile}", "/accounts", "/clients", "/hosts"):
         page.goto(f"{sqlite_address}/admin{path}")
         assert page.locator("x-evil, [data-evil]").count() == 0

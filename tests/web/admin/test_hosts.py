@@ -24,7 +24,7 @@ def waiting(api: Api, tasks: str) -> dict[str, str]:
     client = api.client()
     found = {}
     for minutes, task in enumerate(tasks):
-        found[task] = client.registers(task)["id"]
+        found[task] = client.register(task)["id"]
         due_at = LATER + timedelta(minutes=minutes)
         api.change(found[task], state="delivering", outcome="completed", ended_at=START, due_at=due_at)
     return found
@@ -51,7 +51,7 @@ def test_without_trouble_the_page_says_so(sqlite_api: Api) -> None:
 def test_to_try_a_host_brings_one_callback_forward_and_ends_the_pause(api: Api) -> None:
     ids = waiting(api, "ab")
     api.execute(breaker())
-    answer = an_operator(api).sends("/hosts/probe", {"host": HOST})
+    answer = an_operator(api).submit("/hosts/probe", {"host": HOST})
     assert answer.headers["Location"] == f"/admin/watches/{ids['a']}"
     now = api.clock()
     assert read(api, watches.c.due_at, watches.c.id == ids["a"]) <= now
@@ -62,6 +62,6 @@ def test_to_try_a_host_brings_one_callback_forward_and_ends_the_pause(api: Api) 
 def test_a_callback_that_is_on_its_way_is_let_be(sqlite_api: Api) -> None:
     ids = waiting(sqlite_api, "a")
     sqlite_api.change(ids["a"], claimed_by="worker-1")
-    answer = an_operator(sqlite_api).sends("/hosts/probe", {"host": HOST}, follow_redirects=True)
+    answer = an_operator(sqlite_api).submit("/hosts/probe", {"host": HOST}, follow_redirects=True)
     assert "No callback waits for this host." in answer.text
     assert read(sqlite_api, watches.c.due_at) == LATER

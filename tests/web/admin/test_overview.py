@@ -44,7 +44,7 @@ def test_paused_accounts_and_hosts_are_named_with_the_reason(api: Api) -> None:
     paused = {"failures": 5, "pause_seconds": 30.0, "paused_at": START, "paused_until": START + 5 * MINUTE}
     api.insert(account_breakers, name="default", reason="The token is gone", headroom=1.0, **paused)
     api.insert(host_breakers, name="app.example.com", reason="The receiver is gone", **paused)
-    api.change(api.client().registers()["id"], state="delivering", outcome="completed", ended_at=START)
+    api.change(api.client().register()["id"], state="delivering", outcome="completed", ended_at=START)
     html = an_operator(api).get().text
     for part in (
         "The account default is paused",
@@ -57,7 +57,7 @@ def test_paused_accounts_and_hosts_are_named_with_the_reason(api: Api) -> None:
 
 @pytest.mark.parametrize(("hours", "times"), [(2, 1), (26, 0)])
 def test_callbacks_given_up_since_yesterday_are_counted(api: Api, hours: int, times: int) -> None:
-    watch_id = api.client().registers()["id"]
+    watch_id = api.client().register()["id"]
     api.change(
         watch_id,
         state="undelivered",
@@ -70,7 +70,7 @@ def test_callbacks_given_up_since_yesterday_are_counted(api: Api, hours: int, ti
 
 
 def test_what_is_overdue_is_told(api: Api) -> None:
-    api.client().registers()
+    api.client().register()
     api.clock.passes(600)
     assert "Polls of the account default are overdue" in an_operator(api).get().text
 
@@ -78,7 +78,7 @@ def test_what_is_overdue_is_told(api: Api) -> None:
 def test_what_is_open_is_counted(sqlite_api: Api) -> None:
     client = sqlite_api.client()
     for task in "abc":
-        client.registers(task)
+        client.register(task)
     html = an_operator(sqlite_api).get().text
     assert 'href="/admin/watches?state=watching"><span class="number">3</span>' in html
 
@@ -86,7 +86,7 @@ def test_what_is_open_is_counted(sqlite_api: Api) -> None:
 def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> None:
     client, counted = api.client(), Counters()
     for task, outcome, state in (("a", "completed", "delivered"), ("b", "failed", "undelivered")):
-        watch_id = client.registers(task)["id"]
+        watch_id = client.register(task)["id"]
         settled = {"ended_at": START + 2 * MINUTE, "settled_at": START + 3 * MINUTE, "due_at": None}
         api.change(watch_id, state=state, outcome=outcome, **settled)
         counted.inc(REGISTRATIONS)

@@ -32,7 +32,7 @@ def test_nobody_sees_a_page_without_signing_in_and_everybody_comes_back_to_it(
     assert answer.status_code == 303
     there = answer.headers["Location"]
     assert there.startswith("/admin/sign-in?next=")
-    answer = operator.sends(there.removeprefix("/admin"), {"key": ADMIN_KEY})
+    answer = operator.submit(there.removeprefix("/admin"), {"key": ADMIN_KEY})
     assert (answer.status_code, answer.headers["Location"]) == (303, f"/admin{path}")
 
 
@@ -40,26 +40,26 @@ def test_nobody_sees_a_page_without_signing_in_and_everybody_comes_back_to_it(
     "there", ["https://evil.example/", "//evil.example/admin", "/v1/watches", "/administrator", "http://[/"]
 )
 def test_signing_in_leads_to_no_other_place(sqlite_api: Api, there: str) -> None:
-    answer = Operator(sqlite_api).signs_in(query_string={"next": there})
+    answer = Operator(sqlite_api).sign_in(query_string={"next": there})
     assert answer.headers["Location"] == "/admin"
 
 
 def test_a_client_that_is_an_admin_may_sign_in(api: Api) -> None:
     operator = Operator(api)
-    assert operator.signs_in(api.new_client("ops", admin=True).api_key).status_code == 303
+    assert operator.sign_in(api.new_client("ops", admin=True).api_key).status_code == 303
     assert operator.get("/clients").status_code == 200
 
 
 def test_a_clients_key_is_no_admins(sqlite_api: Api) -> None:
     operator = Operator(sqlite_api)
-    answer = operator.signs_in(sqlite_api.new_client("cms").api_key)
+    answer = operator.sign_in(sqlite_api.new_client("cms").api_key)
     assert answer.status_code == 403
     assert "no admin" in answer.text
     assert operator.get().status_code == 303
 
 
 def test_a_wrong_key_is_refused_and_not_shown(sqlite_api: Api) -> None:
-    answer = Operator(sqlite_api).signs_in("hib_wrong")
+    answer = Operator(sqlite_api).sign_in("hib_wrong")
     assert answer.status_code == 401
     assert "This API key is not valid." in answer.text
     assert "hib_wrong" not in answer.text
@@ -68,18 +68,18 @@ def test_a_wrong_key_is_refused_and_not_shown(sqlite_api: Api) -> None:
 def test_wrong_keys_are_limited_as_in_the_api_and_a_right_one_is_not(sqlite_api: Api) -> None:
     attacker = Operator(sqlite_api, REMOTE_ADDR="198.51.100.7")
     for _ in range(MAX_FAILURES):
-        assert attacker.signs_in("hib_wrong").status_code == 401
-    answer = attacker.signs_in("hib_wrong")
+        assert attacker.sign_in("hib_wrong").status_code == 401
+    answer = attacker.sign_in("hib_wrong")
     assert answer.status_code == 429
     assert 0 < int(answer.headers["Retry-After"]) <= WINDOW.total_seconds()
     header = {"Authorization": "Bearer hib_wrong"}
     environ = {"REMOTE_ADDR": "198.51.100.7"}
     assert attacker.browser.get("/v1/me", headers=header, environ_base=environ).status_code == 429
-    assert attacker.signs_in().status_code == 303
+    assert attacker.sign_in().status_code == 303
 
 
 def test_the_cookie_is_kept_from_scripts_and_other_sites(sqlite_api: Api) -> None:
-    cookie = Operator(sqlite_api).signs_in().headers["Set-Cookie"]
+    cookie = Operator(sqlite_api).sign_in().headers["Set-Cookie"]
     for attribute in ("HttpOnly", "SameSite=Lax", "Path=/admin", "Expires="):
         assert attribute in cookie
     assert "Secure" not in cookie
@@ -103,7 +103,7 @@ def test_the_api_has_no_cookies(sqlite_api: Api) -> None:
 def test_a_form_without_its_token_changes_nothing(sqlite_api: Api) -> None:
     operator = an_operator(sqlite_api)
     for token in ("", "forged"):
-        answer = operator.sends("/clients", {"csrf_token": token, "name": "evil"})
+        answer = operator.submit("/clients", {"csrf_token": token, "name": "evil"})
         assert answer.status_code == 400
         assert "reload the page" in answer.text
     assert clients.get(sqlite_api.dependencies.engine, "evil") is None
@@ -112,21 +112,21 @@ def test_a_form_without_its_token_changes_nothing(sqlite_api: Api) -> None:
 def test_signing_out_ends_the_session(sqlite_api: Api) -> None:
     operator = an_operator(sqlite_api)
     assert operator.get().status_code == 200
-    assert operator.sends("/sign-out").headers["Location"] == "/admin/sign-in"
+    assert operator.submit("/sign-out").headers["Location"] == "/admin/sign-in"
     assert operator.get().status_code == 303
 
 
 @pytest.mark.parametrize("change", ["revoke", "rotate"])
 def test_a_key_that_is_revoked_or_rotated_ends_its_sessions(api: Api, change: str) -> None:
     operator = Operator(api)
-    operator.signs_in(api.new_client("ops", admin=True).api_key)
+    operator.sign_in(api.new_client("ops", admin=True).api_key)
     assert operator.get().status_code == 200
     if change == "revoke":
         clients.revoke(api.dependencies.engine, "ops", now=api.clock())
     else:
         clients.rotate_key(api.dependencies.engine, "ops")
     assert operator.get().status_code == 303
-    assert operator.sends("/clients", {"name": "evil"}).status_code == 303
+    assert operator.submit("/clients", {"name": "evil"}).status_code == 303
     assert clients.get(api.dependencies.engine, "evil") is None
 
 
@@ -174,7 +174,7 @@ def test_when_the_database_is_away_a_page_says_so(tmp_path: Path) -> None:
 
 
 def test_a_form_that_is_too_large_is_refused_on_a_page(sqlite_api: Api) -> None:
-    answer = an_operator(sqlite_api).sends("/clients", {"name": "x" * (1024 * 1024 + 1)})
+    answer = an_operator(sqlite_api).submit("/clients", {"name": "x" * (1024 * 1024 + 1)})
     assert answer.status_code == 413
     assert answer.content_type.startswith("text/html")
 

@@ -31,7 +31,7 @@ def block(html: str, name: str) -> str:
 
 
 def test_the_story_tells_what_happened_in_order(api: Api) -> None:
-    watch_id = api.client().registers()["id"]
+    watch_id = api.client().register()["id"]
     api.change(watch_id, state="undelivered", polls=4, last_polled_at=START + timedelta(seconds=8),
                age_zero_at=START + timedelta(seconds=3), **STATES["undelivered"])  # fmt: skip
     row = {"watch_id": watch_id, "number": 1, "trigger": "schedule", "duration_ms": 1234, "status_code": 502}
@@ -45,14 +45,14 @@ def test_the_story_tells_what_happened_in_order(api: Api) -> None:
 
 
 def test_an_open_watch_tells_its_next_step(sqlite_api: Api) -> None:
-    watch_id = sqlite_api.client().registers()["id"]
+    watch_id = sqlite_api.client().register()["id"]
     assert "HubSpot is asked again" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
     sqlite_api.change(watch_id, claimed_by="worker-7")
     assert "worker-7" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
 
 
 def test_hubspots_answer_is_shown_in_lines_with_its_numbers_as_they_were(sqlite_api: Api) -> None:
-    watch_id = sqlite_api.client().registers(metadata={"é": [1, {}]})["id"]
+    watch_id = sqlite_api.client().register(metadata={"é": [1, {}]})["id"]
     sqlite_api.insert(
         answers, watch_id=watch_id, body='{"status": "PROCESSING", "n": [1.10, 1E2, -0], "s": "\\ud800"}'
     )
@@ -66,7 +66,7 @@ def test_hubspots_answer_is_shown_in_lines_with_its_numbers_as_they_were(sqlite_
 
 def test_the_callback_is_shown_as_it_is_sent_and_its_signature_holds(api: Api) -> None:
     new = api.new_client()
-    watch_id = api.admin.registers()["id"]
+    watch_id = api.admin.register()["id"]
     api.change(watch_id, state="delivered", client="cms", **STATES["delivered"])
     html = an_operator(api).get(f"/watches/{watch_id}").text
     first, *lines = block(html, "callback-headers").strip().splitlines()
@@ -87,7 +87,7 @@ def test_the_callback_is_shown_as_it_is_sent_and_its_signature_holds(api: Api) -
 
 
 def test_a_callback_whose_secret_cannot_be_read_says_so(sqlite_api: Api) -> None:
-    watch_id = sqlite_api.client().registers()["id"]
+    watch_id = sqlite_api.client().register()["id"]
     sqlite_api.change(watch_id, state="delivering", **STATES["delivering"])
     sqlite_api.execute(signing_secrets.update().values(secret="gAAAA"))
     assert "cannot be read" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
@@ -104,12 +104,12 @@ def test_a_callback_whose_secret_cannot_be_read_says_so(sqlite_api: Api) -> None
     ],
 )
 def test_the_buttons_do_what_the_api_does(api: Api, state: str, change: str, after: str) -> None:
-    watch_id = api.client().registers()["id"]
+    watch_id = api.client().register()["id"]
     api.change(watch_id, state=state, **STATES[state])
     operator = an_operator(api)
     path = f"/watches/{watch_id}"
     assert f'action="/admin{path}/{change}"' in operator.get(path).text
-    answer = operator.sends(f"{path}/{change}", follow_redirects=True)
+    answer = operator.submit(f"{path}/{change}", follow_redirects=True)
     assert answer.status_code == 200
     assert 'role="status"' in answer.text
     assert api.admin.get(f"/v1/watches/{watch_id}").json["state"] == after  # type: ignore[index]
@@ -128,12 +128,12 @@ def test_the_buttons_do_what_the_api_does(api: Api, state: str, change: str, aft
 def test_what_cannot_be_done_has_no_button_and_is_refused(
     sqlite_api: Api, state: str, missing: set[str]
 ) -> None:
-    watch_id = sqlite_api.client().registers()["id"]
+    watch_id = sqlite_api.client().register()["id"]
     sqlite_api.change(watch_id, state=state, **STATES[state])
     operator = an_operator(sqlite_api)
     html = operator.get(f"/watches/{watch_id}").text
     assert missing == {change for change in ("recheck", "redeliver", "withdraw") if f'/{change}"' not in html}
     for change in missing:
-        answer = operator.sends(f"/watches/{watch_id}/{change}")
+        answer = operator.submit(f"/watches/{watch_id}/{change}")
         assert answer.status_code == 409
         assert "stays as it is" in answer.text

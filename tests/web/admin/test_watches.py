@@ -25,15 +25,15 @@ def link(html: str, name: str) -> str:
 
 
 def test_the_list_shows_all_clients_watches_newest_first(api: Api) -> None:
-    api.client("cms").registers("first")
-    api.client("crm").registers("second")
+    api.client("cms").register("first")
+    api.client("crm").register("second")
     assert shown(an_operator(api).get("/watches").text) == ["second", "first"]
 
 
 def test_the_url_holds_the_filters(api: Api) -> None:
     client = api.client()
     for task, state in (("a", "delivered"), ("b", "undelivered"), ("c", "watching")):
-        watch = client.registers(task)
+        watch = client.register(task)
         api.change(watch["id"], state=state, **({} if state == "watching" else SETTLED))
     operator = an_operator(api)
     assert shown(operator.get("/watches?state=delivered,undelivered").text) == ["b", "a"]
@@ -79,7 +79,7 @@ def test_a_filter_that_is_none_is_told_above_the_form(sqlite_api: Api, query: st
 def test_pages_lead_both_ways_and_keep_the_filter(api: Api) -> None:
     client = api.client()
     for task in "abcde":
-        client.registers(task)
+        client.register(task)
     operator = an_operator(api)
     first = operator.get("/watches?client=cms&limit=2").text
     second = operator.get(link(first, "older")).text
@@ -96,8 +96,8 @@ def test_a_list_is_refreshed_as_it_was_asked_for(sqlite_api: Api) -> None:
 
 def test_one_box_finds_watches_tasks_and_hosts(api: Api) -> None:
     client = api.client()
-    only, _ = client.registers("only"), client.registers("twice")
-    client.registers("twice", callback_url="https://other.example/hook")
+    only, _ = client.register("only"), client.register("twice")
+    client.register("twice", callback_url="https://other.example/hook")
     operator = an_operator(api)
 
     def found(text: str) -> str:
@@ -114,12 +114,12 @@ def test_one_box_finds_watches_tasks_and_hosts(api: Api) -> None:
 def test_all_that_a_filter_means_is_sent_again_after_its_number_was_told(api: Api) -> None:
     client = api.client()
     for task in "abc":
-        api.change(client.registers(task)["id"], state="undelivered", **SETTLED)
-    api.change(client.registers("d")["id"], state="delivered", **SETTLED)
+        api.change(client.register(task)["id"], state="undelivered", **SETTLED)
+    api.change(client.register("d")["id"], state="delivered", **SETTLED)
     operator = an_operator(api)
     assert "Send 3 callbacks again?" in operator.get("/watches/redeliver?state=undelivered").text
     assert len(shown(operator.get("/watches?state=undelivered").text)) == 3
-    answer = operator.sends("/watches/redeliver?state=undelivered", follow_redirects=True)
+    answer = operator.submit("/watches/redeliver?state=undelivered", follow_redirects=True)
     assert "3 callbacks are being sent again." in answer.text
     assert shown(operator.get("/watches?state=delivering").text) == ["c", "b", "a"]
 
@@ -130,14 +130,14 @@ def test_of_very_many_only_the_newest_are_counted_and_the_page_says_so(
     monkeypatch.setattr(pages, "LOOKED_AT", 2)
     client = sqlite_api.client()
     for task in "abc":
-        sqlite_api.change(client.registers(task)["id"], state="undelivered", **SETTLED)
+        sqlite_api.change(client.register(task)["id"], state="undelivered", **SETTLED)
     operator = an_operator(sqlite_api)
     assert "Send 2 callbacks or more again?" in operator.get("/watches/redeliver?state=undelivered").text
-    answer = operator.sends("/watches/redeliver?state=undelivered", follow_redirects=True)
+    answer = operator.submit("/watches/redeliver?state=undelivered", follow_redirects=True)
     assert "3 callbacks are being sent again." in answer.text
 
 
 def test_nobody_sends_everything_again_by_a_slip(sqlite_api: Api) -> None:
     operator = an_operator(sqlite_api)
     assert operator.get("/watches/redeliver").status_code == 422
-    assert operator.sends("/watches/redeliver").status_code == 422
+    assert operator.submit("/watches/redeliver").status_code == 422

@@ -1,4 +1,4 @@
-"""A bridge with a bit of everything, for the browser's tests and the screenshots."""
+"""Sample data of every kind, for the tests in a browser and the screenshots."""
 
 import json
 from datetime import datetime, timedelta
@@ -34,8 +34,8 @@ RESULT = {
 }
 
 
-def fill(api: Api) -> None:
-    """Set the scene, as of START."""
+def add_all(api: Api) -> None:
+    """Add all of the sample data, as of START."""
     _count(api)
     for name, admin in (("cms", False), ("crm-sync", False), ("warehouse", False), ("ops", True)):
         clients.add(api.dependencies.engine, api.dependencies.cipher, name, admin=admin, now=_ago(days=12))
@@ -47,13 +47,13 @@ def fill(api: Api) -> None:
                 rate_limit=(190, 10.0) if name == "emea" else None,
             )
             api.dependencies.accounts.put(connection, name, change, _ago(days=12))
-        connection.execute(insert(account_breakers), list(map(_gate, _ACCOUNTS)))
+        connection.execute(insert(account_breakers), list(map(_breaker, _ACCOUNTS)))
         for name, requests, errors in (("default", 18_412, 97), ("emea", 60_271, 204), ("sandbox", 240, 31)):
             day = START.date()
             connection.execute(
                 insert(account_days).values(account=name, day=day, requests=requests, errors=errors)
             )
-        connection.execute(insert(host_breakers), list(map(_gate, _HOSTS)))
+        connection.execute(insert(host_breakers), list(map(_breaker, _HOSTS)))
         connection.execute(
             insert(workers),
             [
@@ -120,7 +120,7 @@ _HOSTS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _gate(given: dict[str, Any]) -> dict[str, Any]:
+def _breaker(given: dict[str, Any]) -> dict[str, Any]:
     usual = {"failures": 0, "paused_at": None, "paused_until": None, "pause_seconds": 0.0, "reason": None}
     more = {"free_at": None, "headroom": 1.0, "daily_remaining": None, "observed_at": None}
     is_account = given["name"] in ("default", "emea", "sandbox")
