@@ -1,1 +1,1 @@
-"""The whole job in under a minute, on loopback: `make demo`."""
+"""`make demo`: imports, watches and callbacks of every outcome in under a minute, on loopback."""

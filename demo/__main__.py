@@ -1,4 +1,4 @@
-"""Starts an import of every outcome at a simulated HubSpot, and follows each to its callback."""
+"""Starts imports with every outcome at a simulated HubSpot, and prints what happens until their callbacks."""
 
 import sys
 import tempfile
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 60
 POLL_INTERVAL_SECONDS = 0.2
 HUBSPOT = {"Authorization": "Bearer sandbox-token"}
 
-# What the sandbox makes of a file of this name, and what the bridge must say of it.
+# The files, whose names choose the outcome in the sandbox, and the outcome that the callback must have.
 IMPORTS = {
     "report.csv": "completed",
     "errors.csv": "completed_with_errors",
@@ -30,7 +30,7 @@ IMPORTS = {
 
 
 class Demo:
-    """The demo's own app: starts imports, registers them, and hears of their ends."""
+    """The demo's application: starts imports, registers watches, and receives the callbacks."""
 
     def __init__(self, bridge_url: str, hubspot_url: str, client: dict[str, str], printer: Printer) -> None:
         self._bridge_url = bridge_url
@@ -46,14 +46,14 @@ class Demo:
         self.forged = 0
 
     def start(self, file_name: str) -> None:
-        """Import a file at HubSpot, and ask the bridge to say when that has ended."""
+        """Start the import of a file at HubSpot, and register a watch for it at the bridge."""
         task_id = self._import(file_name)
         path = "/flaky" if file_name.startswith("flaky") else ""
         watch = {
             "task_id": task_id,
             "callback_url": f"{self._receiver.url}/hooks/{file_name}{path}",
             "metadata": {"file": file_name},
-            # The shortest there is, for the import that never ends; the others have a day.
+            # The minimum, for the import that never ends; a day for the others.
             "timeout_seconds": 10 if file_name == "stuck.csv" else 86_400,
         }
         response = self._session.post(f"{self._bridge_url}/v1/watches", json=watch, timeout=10)
@@ -74,7 +74,7 @@ class Demo:
         return task_id
 
     def print_changes(self) -> None:
-        """Print what has changed since the last look."""
+        """Print what has changed since the last call."""
         response = self._session.get(f"{self._bridge_url}/v1/watches", timeout=10)
         for watch in response.json()["watches"]:
             before = self._seen.get(watch["id"], {"polls": 0, "attempts": 0})
@@ -90,7 +90,7 @@ class Demo:
             self._printer.event("retrying", name, watch["last_error"])
 
     def _print_end(self, name: str, outcome: str) -> None:
-        """Print it once: the callback may come before the next look."""
+        """Print the end of a task once: its callback may arrive before the next poll of the API."""
         if name not in self._ended:
             self._ended.add(name)
             self._printer.event("ended", name, outcome)
@@ -107,11 +107,11 @@ class Demo:
 
     @property
     def settled(self) -> bool:
-        """Whether the bridge has nothing left to do."""
+        """Whether all callbacks are delivered."""
         return len(self._seen) == len(IMPORTS) and all(w["state"] == "delivered" for w in self._seen.values())
 
     def rows(self) -> list[list[str]]:
-        """Return the summary, a row an import."""
+        """Return the summary, with a row for each import."""
         return [
             [
                 self._names[watch["id"]],
@@ -126,7 +126,7 @@ class Demo:
 
 
 def main() -> int:
-    """Return 0 when every import was called back as it should be."""
+    """Run the demo; return 0 when every callback arrived with the expected outcome."""
     printer = Printer()
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as temporary, ExitStack() as stack:
         folder = Path(temporary)

@@ -1,4 +1,4 @@
-"""What the demo shows: a line an event, then a table. Coloured on a terminal."""
+"""The demo's output: a line for each event, then a table. Coloured on a terminal."""
 
 import sys
 import threading
@@ -9,7 +9,7 @@ COLOURS = {"registered": 36, "polled": 90, "ended": 33, "called back": 32, "retr
 
 
 class Printer:
-    """Prints events with the seconds since the start; several threads may."""
+    """Prints events with the seconds since the start. Thread-safe."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -17,7 +17,7 @@ class Printer:
         self._coloured = sys.stdout.isatty()
 
     def event(self, what: str, name: str, detail: str) -> None:
-        """Print one event of one import."""
+        """Print an event of an import."""
         seconds = time.monotonic() - self._started
         with self._lock:
             print(

@@ -1,4 +1,4 @@
-"""An app's end of the callbacks: verifies each signature with the official library, as yours would."""
+"""A receiver of callbacks, as in an application: it verifies signatures with the official library."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 
 class Receiver:
-    """Listens on a free port of loopback, and hands on each event, or None where a signature is wrong.
+    """Listens on a free loopback port; calls `on_callback` with each event, or with None if its signature is wrong.
 
     The first attempt at a path that ends in `/flaky` gets a 503.
     """

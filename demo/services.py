@@ -1,4 +1,4 @@
-"""The processes that the demo starts, and surely stops: the real commands, on free ports."""
+"""The processes of the demo: the real commands, on free ports."""
 
 import json
 import os
@@ -18,7 +18,7 @@ STOP_SECONDS = 30
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody uses now."""
+    """Return a loopback port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 
 def environment(folder: Path, hubspot_url: str, port: int) -> dict[str, str]:
-    """Return what the bridge needs here: a database, HubSpot's stand-in, callbacks to loopback."""
+    """Return the environment of the bridge: a database, the simulated HubSpot, callbacks to loopback."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("BRIDGE_", "HUBSPOT_"))
     }
@@ -44,7 +44,7 @@ def environment(folder: Path, hubspot_url: str, port: int) -> dict[str, str]:
 
 @contextmanager
 def running(arguments: list[str], ready_url: str, env: Mapping[str, str], log: Path) -> Iterator[None]:
-    """Run `python -m bridge …` until the block ends; RuntimeError, with its log, when it does not start."""
+    """Run `python -m bridge …` during the block. Raises RuntimeError with its log when it does not become ready."""
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "bridge", *arguments], cwd=ROOT, env=env, stdout=output, stderr=output

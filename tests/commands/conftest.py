@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ran:
-    """What a command left."""
+    """The result of a command."""
 
     returncode: int | None
     stdout: str

@@ -1,4 +1,4 @@
-"""Every way to start the web process: it works, worker and all, or one sentence says what to run."""
+"""Every way to start the web process works, with its worker, or says in one sentence what to run instead."""
 
 import os
 import shutil

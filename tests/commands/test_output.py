@@ -1,4 +1,4 @@
-"""What every command does: help, version, broken output, and nothing made by one that only reads."""
+"""What all commands have in common: help, version, broken output; and reading commands create no files."""
 
 import re
 import subprocess

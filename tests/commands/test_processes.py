@@ -1,4 +1,4 @@
-"""`python -m bridge migrate | worker | serve | sandbox`: how they start, and how they refuse to."""
+"""`python -m bridge migrate | worker | serve | sandbox`: how they start, and their errors."""
 
 import resource
 import signal
@@ -163,7 +163,7 @@ def test_more_web_processes_than_the_database_has_connections_for_are_warned_of(
 
 
 def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
-    """With its worker, and over the database that a relative path means from there."""
+    """Serve with an embedded worker, from another folder, where a relative path to the database starts."""
     port = free_port()
     commands = Commands(DATABASE_URL="sqlite:///bridge.db", PORT=str(port), PYTHONPATH=str(ROOT))
     with started(commands, "serve", "--host", "127.0.0.1", cwd=tmp_path) as process:
@@ -251,7 +251,7 @@ processes.wait_for_stop_signal()
 
 
 def test_a_signal_to_stop_is_taken_whenever_it_comes() -> None:
-    """Before the process waits, and at each line of Python that it comes to then."""
+    """Send the signal before the process waits, and at each line of Python that it runs then."""
     subprocess.run([sys.executable, "-c", STOPPED], cwd=ROOT, check=True, timeout=15)
 
 

@@ -85,7 +85,7 @@ def test_each_filter_means_what_it_means_in_the_api(
 def test_the_list_goes_on_where_what_a_filter_means_is_rare(
     on_sqlite: Callable[..., Commands], sqlite_database: Engine
 ) -> None:
-    """A page looks at 1,000 watches, and the one that is meant is the oldest."""
+    """A page examines 1,000 watches, and the only match is the oldest of more."""
     rare = add_watch(sqlite_database, "wat_00000000", callback_host="rare.example.com")
     newer = [f"wat_1{number:07}" for number in range(1100)]
     with sqlite_database.begin() as connection:

@@ -1,4 +1,4 @@
-"""A clock to set by hand, and an application that calls the sandbox."""
+"""A manual clock, and a client of the sandbox."""
 
 from typing import Any
 
@@ -18,13 +18,13 @@ START_PATH = "/files/v3/files/import-from-url/async"
 
 
 class Clock:
-    """Epoch seconds that pass only when told to."""
+    """A clock in epoch seconds that a test advances."""
 
     def __init__(self) -> None:
         self.starts()
 
     def starts(self) -> None:
-        # 2026-11-21T00:00:10Z: ten seconds into a day, so that no test crosses midnight unasked.
+        # 2026-11-21T00:00:10Z: ten seconds into a day, so that no test crosses midnight by accident.
         self.now = 1_795_219_210.0
 
     def __call__(self) -> float:
@@ -35,7 +35,7 @@ class Clock:
 
 
 class Caller:
-    """An application that talks to the sandbox over one session."""
+    """A client of the sandbox, with one session."""
 
     def __init__(self, sandbox: Sandbox, session: requests.Session) -> None:
         self.url = sandbox.url

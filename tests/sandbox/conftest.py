@@ -10,7 +10,7 @@ from tests.sandbox.caller import Caller, Clock
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[tuple[Sandbox, Clock]]:
-    """One sandbox for all, because starting and stopping it takes longer than most tests."""
+    """One sandbox for all tests, because starting and stopping it takes longer than most tests."""
     clock = Clock()
     with sandbox.running(SandboxOptions(clock=clock)) as running:
         yield running, clock
@@ -24,7 +24,7 @@ def clock(served: tuple[Sandbox, Clock]) -> Clock:
 
 @pytest.fixture
 def hubspot(served: tuple[Sandbox, Clock]) -> Iterator[Caller]:
-    """A sandbox as new, whose tasks are PENDING for 1 s and PROCESSING for 2 s of `clock`."""
+    """A client of the sandbox in its initial state, whose tasks are PENDING for 1 s and PROCESSING for 2 s of `clock`."""
     running, clock = served
     clock.starts()
     running.state.reset()

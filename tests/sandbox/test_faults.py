@@ -1,4 +1,4 @@
-"""Faults: whom they hit, how often, and what they look like on the wire."""
+"""Faults: which requests they apply to, how often, and what is sent."""
 
 import json
 import socket

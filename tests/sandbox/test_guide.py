@@ -1,4 +1,4 @@
-"""The guide names all that there is, and is where people look for it."""
+"""The guide lists all options and names, and is at the root and in the help."""
 
 import re
 import sys

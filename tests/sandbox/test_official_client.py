@@ -1,8 +1,8 @@
-"""The proof of faithfulness: HubSpot's own client takes the sandbox for the real thing.
+"""HubSpot's official Python client works with the sandbox as with HubSpot.
 
 With `client_side_validation` on, the package's models refuse a body that lacks a required field or
-holds an unknown word; written back, they must give the body that came, field by field. The package
-knows v3 alone, and of OAuth only `/oauth/v1/token`, which the sandbox has not.
+has an unknown value; serialized again, they must equal the received body, field by field. The package
+supports only v3, and for OAuth only `/oauth/v1/token`, which the sandbox does not have.
 """
 
 import json

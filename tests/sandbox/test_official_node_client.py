@@ -1,4 +1,4 @@
-"""HubSpot's own client for Node takes the sandbox for the real thing, as the one for Python does."""
+"""HubSpot's official Node client works with the sandbox as with HubSpot."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The rolling window and the day, for each account its own."""
+"""Each account's quota: the rolling window and the day."""
 
 import pytest
 import requests

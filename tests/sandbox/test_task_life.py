@@ -1,4 +1,4 @@
-"""What the status endpoints tell of a task, from PENDING to its end."""
+"""The status responses of a task, from PENDING to its end."""
 
 import base64
 from typing import Any

@@ -1,4 +1,4 @@
-"""The REST API over Flask's test client, on a real database, as its callers see it."""
+"""The REST API through Flask's test client, with a real database."""
 
 import json
 import threading
@@ -34,7 +34,7 @@ START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 class Clock:
-    """Goes on by a millisecond whenever somebody looks, and further when a test says so."""
+    """A clock that advances by a millisecond at each reading, and by more when a test calls `passes`."""
 
     def __init__(self) -> None:
         self._now = START
@@ -52,7 +52,7 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Somebody who sends requests; without a `key` they have no Authorization header."""
+    """A client of the API; without a `key`, its requests have no Authorization header."""
 
     app: Flask
     key: str | None
@@ -80,7 +80,7 @@ class Caller:
         return self.send("DELETE", path)
 
     def register(self, task_id: str = "AAAAEZ6whGI", **others: Any) -> dict[str, Any]:
-        """Register a watch that is new, and return it."""
+        """Register a new watch, and return it."""
         response = self.post("/v1/watches", {"task_id": task_id, "callback_url": URL} | others)
         assert response.status_code == 201, response.text
         return members(response)
@@ -88,7 +88,7 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """The application, and what a test needs to set its scene."""
+    """The application and its dependencies, with shortcuts to prepare a test's data."""
 
     dependencies: web.Dependencies
     app: Flask
@@ -103,7 +103,7 @@ class Api:
         return Caller(app=self.app, key=None)
 
     def client(self, name: str = "cms", *, admin: bool = False) -> Caller:
-        """A new client."""
+        """Add a client, and return a caller with its key."""
         return Caller(app=self.app, key=self.new_client(name, admin=admin).api_key)
 
     def new_client(self, name: str = "cms", *, admin: bool = False) -> clients.NewClient:
@@ -119,7 +119,7 @@ class Api:
             self.dependencies.accounts.put(connection, name, change, self.clock())
 
     def change(self, watch_id: str, **columns: Any) -> None:
-        """Make a row what it could have become."""
+        """Set columns of a watch."""
         self.execute(update(watches).where(watches.c.id == watch_id).values(**columns))
 
     def execute(self, statement: Any) -> None:
@@ -131,14 +131,14 @@ class Api:
 
 
 def members(response: TestResponse) -> dict[str, Any]:
-    """The JSON object that was answered."""
+    """Return the response's JSON object."""
     assert response.content_type in ("application/json", "application/problem+json")
     found: dict[str, Any] = json.loads(response.data)
     return found
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
-    """The problem that was answered, which must be well-formed (RFC 9457)."""
+    """Return the response's problem, checked for its form (RFC 9457)."""
     assert response.status_code == status, response.text
     assert response.content_type == "application/problem+json"
     told = members(response)
@@ -154,13 +154,13 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
 
 
 def pointers(response: TestResponse, status: int = 422) -> list[str]:
-    """Where the input is at fault."""
+    """Return the JSON pointers of the response's faults."""
     return [fault["pointer"] for fault in problem(response, status)["errors"]]
 
 
 @contextmanager
 def serving(database_url: str, **dependencies: Any) -> Iterator[Api]:
-    """The API on a migrated database, with `dependencies` that differ from the usual ones."""
+    """Yield the API on a migrated database; `dependencies` replace the usual ones."""
     engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
     accounts, callbacks, counters = Accounts(_environment(), cipher), a_sender(), Counters()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
@@ -203,7 +203,7 @@ def _is_migrated(_: Connection) -> bool:
 
 
 def _environment() -> Account:
-    """The account `default`, without credentials: HubSpot is never asked for it."""
+    """Return the account `default` without credentials, so that HubSpot is never called."""
     return Account(
         name="default",
         credentials=Credentials(),

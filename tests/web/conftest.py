@@ -19,7 +19,7 @@ from tests.web.wire import Web, served
 
 @pytest.fixture(scope="session")
 def web_postgres_url(postgres_server: PostgresServer, postgres_template: str) -> str:
-    """One PostgreSQL database for all tests here: to empty it takes a tenth of the time of a new one."""
+    """One PostgreSQL database for all tests here: emptying it takes a tenth of the time of making a new one."""
     return postgres_server.create_database("bridge_web", template=postgres_template)
 
 
@@ -35,20 +35,20 @@ def emptied_postgres_url(web_postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
-    """Makes the API on a database of each kind in turn, with dependencies that the test chooses."""
+    """A function that makes the API, on each kind of database in turn, with the dependencies it is given."""
     fixture = {"sqlite": "sqlite_url", "postgresql": "emptied_postgres_url"}[request.param]
     yield from _serve(request.getfixturevalue(fixture))
 
 
 @pytest.fixture
 def api(serve: Serve) -> Api:
-    """The API on a database of each kind in turn."""
+    """The API on each kind of database in turn."""
     return serve()
 
 
 @pytest.fixture
 def serve_sqlite(sqlite_url: str) -> Iterator[Serve]:
-    """Makes the API on SQLite, for what has to do with no database."""
+    """A function that makes the API on SQLite, for tests of what no database can change."""
     yield from _serve(sqlite_url)
 
 
@@ -60,7 +60,7 @@ def sqlite_api(serve_sqlite: Serve) -> Api:
 
 @pytest.fixture(scope="session")
 def refusing_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """One API for all tests that send what must be refused: nothing that they do leaves a trace."""
+    """One API for all tests of refused requests, which change nothing."""
     path = shutil.copy(sqlite_template, tmp_path_factory.mktemp("refusing"))
     with serving(f"sqlite:///{path}") as api:
         yield api
@@ -68,7 +68,7 @@ def refusing_api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def refused(refusing_api: Api) -> Caller:
-    """A client of that API."""
+    """A client of `refusing_api`."""
     return refusing_api.client("refused")
 
 
@@ -93,7 +93,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def port(web: Web) -> int:
-    """Where it listens."""
+    """The port of `web`."""
     return web.port
 
 

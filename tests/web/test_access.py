@@ -1,4 +1,4 @@
-"""Who may call what: every operation, with every kind of key."""
+"""Authorization: every operation with every kind of key."""
 
 import re
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the command line and the API share about clients: `bridge.clients`."""
+"""`bridge.steps.clients`, which the API and the command line share."""
 
 from datetime import timedelta
 

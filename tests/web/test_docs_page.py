@@ -31,7 +31,7 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 def opened(
     browser: Browser, url: str, shows: str = "Register a watch.", *, scheme: str = "light"
 ) -> Iterator[Page]:
-    """A page that has a heading; no error is in its console, and it asked only its own server."""
+    """Open the page, and check that it has a heading, logs no error, and loads from its own server only."""
     context = browser.new_context(
         viewport={"width": 1300, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",

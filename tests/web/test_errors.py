@@ -1,4 +1,4 @@
-"""What nobody expected, answered in the same form as everything else."""
+"""Unexpected errors become problems, as expected ones do."""
 
 import sqlite3
 from pathlib import Path

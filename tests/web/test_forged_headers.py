@@ -1,4 +1,4 @@
-"""What a front reads and the bridge does not: headers and odd paths lead to no other route or answer."""
+"""Headers that proxies interpret, and unusual paths: neither changes the route or the response."""
 
 import pytest
 

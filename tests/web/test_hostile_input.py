@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a clear refusal, and never a failure of ours."""
+"""Hostile input is refused with a problem, and never causes a 500."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whose wrong keys are counted: X-Forwarded-For helps where it is trusted, and nobody else."""
+"""The address that wrong keys are counted for: X-Forwarded-For counts from trusted proxies only."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ PUBLIC, ROUTER, LOOPBACK = "203.0.113.7", "10.1.2.3", "127.0.0.1"
 
 
 def refusals(caller: Caller, peer: str, forwarded: Iterable[str]) -> list[int]:
-    """How wrong keys are answered that come from a peer, each with its own X-Forwarded-For."""
+    """Return the statuses of requests with wrong keys from a peer, each with another X-Forwarded-For."""
     return [
         caller.send(
             "GET",

@@ -27,7 +27,7 @@ def own_web(tmp_path: Path) -> Iterator[Web]:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[sqlite3.Connection]:
-    """Nobody else can write to the database until the block ends, or the transaction."""
+    """Lock the database for other writers until the block, or its transaction, ends."""
     connection = sqlite3.connect(folder / "bridge.db", isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")

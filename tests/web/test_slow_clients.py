@@ -1,4 +1,4 @@
-"""Slow clients of the real web process: they wait, and nobody else does."""
+"""Slow clients of the real web process do not delay other clients."""
 
 import signal
 import socket
@@ -110,7 +110,7 @@ def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path
 
 @pytest.fixture(scope="module")
 def hasty_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Where the real thing listens, but waits for a second only."""
+    """The port of a web process with time-outs of one second."""
     hasty = "server.REQUEST_TIMEOUT_SECONDS = server.SEND_TIMEOUT_SECONDS = 1.0"
     with served(tmp_path_factory.mktemp("hasty"), "from bridge.web import server", hasty) as web:
         yield web.port

@@ -22,7 +22,7 @@ PATH = "/v1/test-callback"
 
 
 def real_time() -> datetime:
-    """The judge of signatures refuses those that are older than five minutes."""
+    """A clock with the real time, because the verifier refuses signatures that are older than five minutes."""
     return datetime.now(UTC)
 
 

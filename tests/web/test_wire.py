@@ -1,4 +1,4 @@
-"""Requests byte by byte: pieces, chunks, limits and nonsense, to the real web process."""
+"""HTTP on the socket of the real web process: requests in pieces, chunked bodies, limits, malformed requests."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""The real web process, gunicorn with gunicorn.conf.py, and clients that speak to it byte by byte."""
+"""The real web process, gunicorn with gunicorn.conf.py, and raw sockets as its clients."""
 
 import os
 import re
@@ -19,12 +19,12 @@ BODY = (
     b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
 )
 LAST = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n"
-# Long enough for a loaded machine, and shorter than a slow client is waited for.
+# Long enough for a loaded machine, and shorter than the time-out of slow clients.
 ANSWER_SECONDS = REQUEST_TIMEOUT_SECONDS / 2
 
 
 class Web(NamedTuple):
-    """The real thing, and where it listens."""
+    """A running web process and its port."""
 
     process: Running
     port: int
@@ -32,7 +32,7 @@ class Web(NamedTuple):
 
 @contextmanager
 def served(folder: Path, *settings: str, before: str = "", **environ: str) -> Iterator[Web]:
-    """Serve with gunicorn.conf.py, and with lines of Python after and before it."""
+    """Serve with gunicorn.conf.py; `before` and `settings` are Python lines that run before and after it."""
     conf = folder / "changed.conf.py"
     original = f"exec(open({str(ROOT / 'gunicorn.conf.py')!r}).read())"
     conf.write_text("\n".join([before, original, *settings]))
@@ -59,7 +59,7 @@ def connected(port: int, sent: bytes) -> socket.socket:
 
 
 def all_of(client: socket.socket) -> bytes:
-    """What comes until the bridge closes the connection; a reset is as good an end."""
+    """Return all bytes until the bridge closes or resets the connection."""
     received = b""
     try:
         while piece := client.recv(65536):

@@ -1,4 +1,4 @@
-"""The page on a real server, and an operator in front of it."""
+"""A real Chromium, if it is installed, and a real server."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ DESK: ViewportSize = {"width": 1280, "height": 800}
 
 
 class _Quiet(WSGIRequestHandler):
-    """Prints no line for each request."""
+    """Does not log requests."""
 
     def log_request(self, *_: Any) -> None:
         pass
@@ -45,14 +45,14 @@ def sign_in(page: Page, address: str, key: str = ADMIN_KEY) -> None:
 
 
 def signed_in(browser: Browser, address: str, **context: Any) -> Page:
-    """A page in a context of its own, signed in."""
+    """Return a signed-in page in a new context."""
     page = browser.new_context(**context).new_page()
     sign_in(page, address)
     return page
 
 
 def browser_errors(page: Page) -> list[str]:
-    """Return a list that grows with what the browser complains of: scripts that fail, what the policy forbids."""
+    """Return a list to which the page's later errors are added: failed scripts, violations of the policy."""
     told: list[str] = []
 
     def note(message: ConsoleMessage) -> None:

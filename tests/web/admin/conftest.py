@@ -10,13 +10,13 @@ from tests.web.api import Api
 
 @pytest.fixture
 def address(api: Api) -> Iterator[str]:
-    """Where the page is, on a database of each kind in turn."""
+    """The server's URL, on each kind of database in turn."""
     with listening(api.app) as address:
         yield address
 
 
 @pytest.fixture
 def sqlite_address(sqlite_api: Api) -> Iterator[str]:
-    """Where the page is, on SQLite."""
+    """The server's URL, on SQLite."""
     with listening(sqlite_api.app) as address:
         yield address

@@ -1,4 +1,4 @@
-"""An operator in front of the page, with Flask's test client as the browser."""
+"""An operator who uses the page, with Flask's test client as the browser."""
 
 import re
 from html import unescape
@@ -10,7 +10,7 @@ from tests.web.api import ADMIN_KEY, Api
 
 
 class Operator:
-    """Somebody with a browser of their own."""
+    """A user of the page, with a separate cookie jar."""
 
     def __init__(self, api: Api, **environ: Any) -> None:
         self._environ = environ
@@ -21,7 +21,7 @@ class Operator:
         return self.browser.get(f"/admin{path}", environ_base=self._environ, **options)
 
     def submit(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
-        """Send a form, with the token that the page gives to each of them."""
+        """Submit a form with a valid CSRF token."""
         given = {"csrf_token": self._token(), **(form or {})}
         return self.browser.post(f"/admin{path}", data=given, environ_base=self._environ, **options)
 
@@ -36,7 +36,7 @@ class Operator:
 
 
 def an_operator(api: Api) -> Operator:
-    """Somebody who is signed in with BRIDGE_ADMIN_KEY."""
+    """Return an operator who is signed in with BRIDGE_ADMIN_KEY."""
     operator = Operator(api)
     assert operator.sign_in().status_code == 303
     return operator

@@ -1,4 +1,4 @@
-"""Accounts on the page: how they are, set, checked, removed; secrets go in, and never out."""
+"""Accounts on the page: how they are, set, checked, removed; secrets are never shown."""
 
 from datetime import timedelta
 from typing import Any

@@ -38,7 +38,7 @@ REFRESH_MS = 5_000
 
 @pytest.fixture
 def sample(sqlite_api: Api, sqlite_address: str) -> str:
-    """A bridge with a bit of everything; its address."""
+    """The URL of a server with the sample data."""
     add_all(sqlite_api)
     return sqlite_address
 
@@ -48,7 +48,7 @@ def _open_all(page: Page) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe-core has to say of the page as it stands, in each of LOOKS."""
+    """Return what axe-core reports about the page, in each of LOOKS."""
     page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
     told = []
     for name, viewport, colours, rules in LOOKS:

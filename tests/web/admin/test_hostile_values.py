@@ -1,4 +1,4 @@
-"""Whatever comes from outside is shown as text: here each of these values holds markup."""
+"""Values from outside are escaped: here each of them contains markup."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -19,7 +19,7 @@ HOST = f"host{EVIL}"
 
 
 class Elements(HTMLParser):
-    """Finds whatever became an element or an attribute."""
+    """Collects the hostile elements and attributes of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Elements(HTMLParser):
 
 @pytest.fixture
 def hostile(sqlite_api: Api) -> str:
-    """A bridge whose every outside value is hostile; the id of its watch."""
+    """Store a hostile value wherever one can come from outside; return the watch's id."""
     client = sqlite_api.client()
     url = f"https://app.example.com/{EVIL}"
     watch_id: str = client.register(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]

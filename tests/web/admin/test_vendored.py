@@ -1,4 +1,4 @@
-"""The files of others are what their tables say, and the page loads nothing else."""
+"""The vendored files have the versions and hashes of their tables, and the page loads no other files."""
 
 import re
 from hashlib import sha256

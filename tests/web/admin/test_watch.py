@@ -1,4 +1,4 @@
-"""A watch: its story, HubSpot's answer, the callback as it is sent, and the buttons."""
+"""A watch: its history, HubSpot's response, the callback as it is sent, and the buttons."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The list of watches: its filters in the URL, its pages, the search, and the redelivery of what a filter means."""
+"""The list of watches: its filters in the URL, its pages, the search, and bulk redelivery."""
 
 import re
 from html import unescape
