@@ -40,7 +40,7 @@ func isGenuine(header http.Header, body []byte) bool {
 	id, timestamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if id == "" || err != nil || math.Abs(float64(time.Now().Unix()-seconds)) > 300 {
-		return false // an old one, sent again by a stranger
+		return false // too old: perhaps a replay
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("SIGNING_SECRET"), "whsec_"))
 	if err != nil || len(key) == 0 {
@@ -65,13 +65,13 @@ func receive(response http.ResponseWriter, request *http.Request) {
 	}
 	if err := note(request.Header.Get("webhook-id"), body); err != nil {
 		log.Print(err)
-		response.WriteHeader(http.StatusInternalServerError) // so it comes again
+		response.WriteHeader(http.StatusInternalServerError) // so that the callback is sent again
 		return
 	}
 	response.WriteHeader(http.StatusNoContent)
 }
 
-// note writes an event down, whole or not at all. It may come twice, with the same id: the second changes nothing.
+// note stores an event atomically. It may come twice, with the same id: the second changes nothing.
 func note(id string, body []byte) error {
 	draft := filepath.Join(inbox, id+"."+strconv.FormatInt(time.Now().UnixNano(), 36)+".draft")
 	defer os.Remove(draft)
@@ -88,13 +88,13 @@ func note(id string, body []byte) error {
 	return err
 }
 
-// handle is your work, as slow as it likes.
+// handle is your work. It may be slow.
 func handle(event event) error {
 	fmt.Println(event.Type, event.Data.TaskID)
 	return nil
 }
 
-// work handles what is left, one after another.
+// work handles the pending events, one after another.
 func work() {
 	for id := range left {
 		if err := handleFile(filepath.Join(inbox, id)); err != nil {
@@ -120,7 +120,7 @@ func handleFile(path string) error {
 	return os.WriteFile(path+".done", nil, 0o600)
 }
 
-// takeUp finds what was noted, and not handled, before a crash.
+// takeUp finds the events that were stored, but not handled, before a crash.
 func takeUp() {
 	files, _ := filepath.Glob(filepath.Join(inbox, "*.json"))
 	for _, file := range files {

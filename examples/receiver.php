@@ -9,7 +9,7 @@
 function is_genuine(string $id, string $timestamp, string $signatures, string $body): bool
 {
     if ($id === '' || !ctype_digit($timestamp) || abs(time() - (int) $timestamp) > 300) {
-        return false; // an old one, sent again by a stranger
+        return false; // too old: perhaps a replay
     }
     $secret = getenv('SIGNING_SECRET') ?: throw new RuntimeException('SIGNING_SECRET is not set');
     $key = base64_decode(substr($secret, strlen('whsec_')));
@@ -22,10 +22,10 @@ function is_genuine(string $id, string $timestamp, string $signatures, string $b
     return false;
 }
 
-// The events that came, each once. In your app: a table of your own database.
+// The received events, each stored once. In your app: a table of your own database.
 function inbox(): PDO
 {
-    $inbox = new PDO('sqlite:' . dirname(__DIR__) . '/inbox.db'); // not beside this file: the web must not see it
+    $inbox = new PDO('sqlite:' . dirname(__DIR__) . '/inbox.db'); // outside this folder, which the web server serves
     $inbox->exec('PRAGMA busy_timeout = 10000');
     $inbox->exec('CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)');
     return $inbox;
@@ -47,13 +47,13 @@ function receive(): int
     return 204;
 }
 
-// Your work, as slow as it likes.
+// Your work. It may be slow.
 function handle(array $event): void
 {
     echo $event['type'], ' ', $event['data']['task_id'] ?? '', "\n";
 }
 
-// Handle what is in the inbox, for ever. After a crash it begins with what was left.
+// Handle the stored events in an endless loop. After a crash, those that were not handled come first.
 function work(): void
 {
     $inbox = inbox();

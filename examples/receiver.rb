@@ -13,7 +13,7 @@ set :bind, "127.0.0.1"
 
 KEY = ENV.fetch("SIGNING_SECRET").delete_prefix("whsec_").unpack1("m")
 
-# The events that came, each once. In your app: a table of your own database.
+# The received events, each stored once. In your app: a table of your own database.
 def open_inbox
   inbox = SQLite3::Database.new("inbox.db")
   inbox.busy_timeout = 10_000
@@ -23,7 +23,7 @@ end
 
 # Standard Webhooks, with Ruby's own HMAC; the gem standardwebhooks does the same.
 def genuine?(id, timestamp, signatures, body)
-  return false if id.empty? || (Time.now.to_i - Integer(timestamp, 10)).abs > 300 # an old one, sent again
+  return false if id.empty? || (Time.now.to_i - Integer(timestamp, 10)).abs > 300 # too old: perhaps a replay
 
   expected = "v1," + [OpenSSL::HMAC.digest("sha256", KEY, "#{id}.#{timestamp}.#{body}")].pack("m0")
   signatures.split.any? { |signature| Rack::Utils.secure_compare(signature, expected) }
@@ -42,12 +42,12 @@ post "/hooks/hubspot" do
   204
 end
 
-# Your work, as slow as it likes.
+# Your work. It may be slow.
 def handle(event)
   puts "#{event["type"]} #{event["data"]["task_id"]}"
 end
 
-# Handle what is in the inbox. After a crash it begins with what was left.
+# Handle the stored events. After a crash, those that were not handled come first.
 def work(inbox)
   inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid").each do |id, body|
     handle(JSON.parse(body))

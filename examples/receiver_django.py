@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Event(models.Model):
-    """An event that came. A callback may come twice, with the same id."""
+    """A received event. A callback may come twice, with the same id."""
 
     webhook_id = models.CharField(max_length=64, unique=True)
     body = models.TextField()
@@ -50,7 +50,7 @@ class Event(models.Model):
 @csrf_exempt
 @require_POST
 def hubspot(request: HttpRequest) -> HttpResponse:
-    """Check the signature, note the event, and answer."""
+    """Check the signature, store the event, and answer."""
     try:
         webhook.verify(request.body, dict(request.headers))  # the raw bytes of the body
     except (WebhookVerificationError, ValueError):
@@ -65,12 +65,12 @@ urlpatterns = [path("hooks/hubspot", hubspot)]
 
 
 def handle(event: dict) -> None:
-    """Your work, as slow as it likes."""
+    """Your work. It may be slow."""
     print(event["type"], event["data"].get("task_id"), flush=True)
 
 
 def work() -> None:
-    """Handle the events that came, for ever. After a crash it begins with what was left."""
+    """Handle the stored events in an endless loop. After a crash, those that were not handled come first."""
     while True:
         for event in Event.objects.filter(done=False).order_by("id"):
             try:

@@ -12,7 +12,7 @@ import { Webhook } from "standardwebhooks";
 const webhook = new Webhook(process.env.SIGNING_SECRET);
 const app = express();
 
-// express.raw, not express.json: JSON that was parsed and written again has another signature.
+// express.raw, not express.json: the signature is over the raw bytes, not over parsed and serialized JSON.
 app.post("/hooks/hubspot", express.raw({ type: "application/json", limit: "1mb" }), async (request, response) => {
   try {
     webhook.verify(request.body, request.headers);
@@ -27,17 +27,17 @@ app.post("/hooks/hubspot", express.raw({ type: "application/json", limit: "1mb" 
 // your own database, with the id as its key.
 const inbox = "inbox";
 mkdirSync(inbox, { recursive: true });
-const left = readdirSync(inbox) // after a crash: what was noted, and not handled
+const left = readdirSync(inbox) // after a crash: stored events that were not handled
   .filter((name) => name.endsWith(".json"))
   .map((name) => name.slice(0, -".json".length))
   .filter((id) => !existsSync(`${inbox}/${id}.done`));
 
-// Note an event; false when it is known. A callback may come twice, with the same id.
+// Store an event; false when it is stored already. A callback may come twice, with the same id.
 async function note(id, body) {
   const draft = `${inbox}/${randomUUID()}.draft`;
   await writeFile(draft, body, { flush: true });
   try {
-    await link(draft, `${inbox}/${id}.json`); // whole, or not at all
+    await link(draft, `${inbox}/${id}.json`); // atomic: the whole event or nothing
   } catch (error) {
     if (error.code === "EEXIST") return false;
     throw error;
@@ -48,14 +48,14 @@ async function note(id, body) {
   return true;
 }
 
-// Your work, as slow as it likes.
+// Your work. It may be slow.
 async function handle(event) {
   console.log(event.type, event.data.task_id);
 }
 
 let working = false;
 
-// Handle what is left, one after another.
+// Handle the pending events, one after another.
 async function work() {
   if (working) return;
   working = true;

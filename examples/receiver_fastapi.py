@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Work in a thread, so that slow work holds up no request."""
+    """Run the worker in a thread, so that slow work delays no request."""
     threading.Thread(target=work, daemon=True).start()
     yield
 
@@ -34,8 +34,10 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/hooks/hubspot", status_code=204)
 async def hubspot(request: Request) -> Response:
-    """Check the signature, note the event, and answer."""
-    body = await request.body()  # the raw bytes: JSON that was parsed and written again has another signature
+    """Check the signature, store the event, and answer."""
+    body = (
+        await request.body()
+    )  # the raw bytes: the signature is over these, not over parsed and serialized JSON
     try:
         webhook.verify(body, dict(request.headers))
     except (WebhookVerificationError, ValueError):
@@ -45,7 +47,7 @@ async def hubspot(request: Request) -> Response:
 
 
 def open_inbox() -> sqlite3.Connection:
-    """The events that came, each once. In your app: a table of your own database."""
+    """Open the inbox: the received events, each stored once. In your app: a table of your own database."""
     inbox = sqlite3.connect("inbox.db", timeout=10)
     inbox.execute(
         "CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)"
@@ -54,18 +56,18 @@ def open_inbox() -> sqlite3.Connection:
 
 
 def note(webhook_id: str, body: str) -> None:
-    """Note an event. A callback may come twice, with the same id: the second one changes nothing."""
+    """Store an event. A callback may come twice, with the same id: the second one changes nothing."""
     with closing(open_inbox()) as inbox, inbox:
         inbox.execute("INSERT OR IGNORE INTO events (webhook_id, body) VALUES (?, ?)", (webhook_id, body))
 
 
 def handle(event: dict) -> None:
-    """Your work, as slow as it likes."""
+    """Your work. It may be slow."""
     print(event["type"], event["data"].get("task_id"), flush=True)
 
 
 def work() -> None:
-    """Handle what is in the inbox, for ever. After a crash it begins with what was left."""
+    """Handle the stored events in an endless loop. After a crash, those that were not handled come first."""
     with closing(open_inbox()) as inbox:
         while True:
             left = inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid")

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def open_inbox() -> sqlite3.Connection:
-    """The events that came, each once. In your app: a table of your own database."""
+    """Open the inbox: the received events, each stored once. In your app: a table of your own database."""
     inbox = sqlite3.connect("inbox.db", timeout=10)
     inbox.execute(
         "CREATE TABLE IF NOT EXISTS events (webhook_id TEXT PRIMARY KEY, body TEXT, done INTEGER DEFAULT 0)"
@@ -33,8 +33,10 @@ def open_inbox() -> sqlite3.Connection:
 
 @app.post("/hooks/hubspot")
 def hubspot() -> tuple[str, int]:
-    """Check the signature, note the event, and answer."""
-    body = request.get_data()  # the raw bytes: JSON that was parsed and written again has another signature
+    """Check the signature, store the event, and answer."""
+    body = (
+        request.get_data()
+    )  # the raw bytes: the signature is over these, not over parsed and serialized JSON
     try:
         webhook.verify(body, dict(request.headers))
     except (WebhookVerificationError, ValueError):
@@ -49,12 +51,12 @@ def hubspot() -> tuple[str, int]:
 
 
 def handle(event: dict) -> None:
-    """Your work, as slow as it likes."""
+    """Your work. It may be slow."""
     print(event["type"], event["data"].get("task_id"), flush=True)
 
 
 def work() -> None:
-    """Handle what is in the inbox, for ever. After a crash it begins with what was left."""
+    """Handle the stored events in an endless loop. After a crash, those that were not handled come first."""
     with closing(open_inbox()) as inbox:
         while True:
             left = inbox.execute("SELECT webhook_id, body FROM events WHERE done = 0 ORDER BY rowid")

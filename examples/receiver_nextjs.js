@@ -3,7 +3,7 @@
 //   npm install standardwebhooks
 //   SIGNING_SECRET=whsec_… npx next start --port 9000
 //
-// It needs a disk that stays. Where there is none (Vercel), note the events in your database.
+// It needs a persistent disk. Where there is none (Vercel), store the events in your database.
 
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync } from "node:fs";
@@ -12,7 +12,7 @@ import { after } from "next/server";
 import { Webhook } from "standardwebhooks";
 
 export async function POST(request) {
-  const body = await request.text(); // not request.json(): written again, it has another signature
+  const body = await request.text(); // not request.json(): the signature is over the raw text
   try {
     new Webhook(process.env.SIGNING_SECRET).verify(body, Object.fromEntries(request.headers));
   } catch {
@@ -26,17 +26,17 @@ export async function POST(request) {
 // The inbox: a file for each event, and one that ends in .done when it has been handled.
 const inbox = "inbox";
 mkdirSync(inbox, { recursive: true });
-const left = readdirSync(inbox) // after a crash: what was noted, and not handled; the next callback wakes it
+const left = readdirSync(inbox) // after a crash: stored events that were not handled; the next callback handles them
   .filter((name) => name.endsWith(".json"))
   .map((name) => name.slice(0, -".json".length))
   .filter((id) => !existsSync(`${inbox}/${id}.done`));
 
-// Note an event. A callback may come twice, with the same id: the second one changes nothing.
+// Store an event. A callback may come twice, with the same id: the second one changes nothing.
 async function note(id, body) {
   const draft = `${inbox}/${randomUUID()}.draft`;
   await writeFile(draft, body, { flush: true });
   try {
-    await link(draft, `${inbox}/${id}.json`); // whole, or not at all
+    await link(draft, `${inbox}/${id}.json`); // atomic: the whole event or nothing
     left.push(id);
   } catch (error) {
     if (error.code !== "EEXIST") throw error;
@@ -45,14 +45,14 @@ async function note(id, body) {
   }
 }
 
-// Your work, as slow as it likes.
+// Your work. It may be slow.
 async function handle(event) {
   console.log(event.type, event.data.task_id);
 }
 
 let working = false;
 
-// Handle what is left, one after another.
+// Handle the pending events, one after another.
 async function work() {
   if (working) return;
   working = true;

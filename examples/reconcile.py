@@ -1,11 +1,11 @@
-"""Asks the bridge what has ended, and has every callback sent again that the inbox does not have.
+"""Lists the ended tasks, and redelivers every callback that is missing in the inbox.
 
 pip install requests
 BRIDGE=https://bridge.example.com API_KEY=hib_… python reconcile.py [DAYS]
 
 Run it where a receiver keeps its inbox.db (Flask, FastAPI, Django), after an outage of yours or once a day. It looks
-at tasks that ended in the last DAYS, 7 when you name none: the bridge itself tries for 3 days to deliver a callback,
-and one that it still tries is not asked for. It does no harm to run it twice.
+at tasks that ended in the last DAYS (default: 7). Callbacks that the bridge is still trying to deliver, which it does
+for 3 days, are left alone. It may be run any number of times.
 """
 
 import os
@@ -23,7 +23,7 @@ session.headers["Authorization"] = f"Bearer {os.environ['API_KEY']}"
 
 
 def called_back_since(instant: datetime) -> Iterator[dict]:
-    """Every watch whose task has ended since then, and for which the bridge has nothing left to do."""
+    """Yield every settled watch whose task has ended since then."""
     query = {
         "ended_after": instant.isoformat(),
         "order": "ended_at",
@@ -38,7 +38,7 @@ def called_back_since(instant: datetime) -> Iterator[dict]:
 
 
 def main(days: float) -> None:
-    """Ask for each callback that is missing."""
+    """Redeliver each callback that is missing in the inbox."""
     since = datetime.now(UTC) - timedelta(days=days)
     with closing(sqlite3.connect("inbox.db")) as inbox:
         known = {webhook_id for (webhook_id,) in inbox.execute("SELECT webhook_id FROM events")}
@@ -46,7 +46,7 @@ def main(days: float) -> None:
     missing = [watch for watch in called_back_since(since) if watch["id"] not in known]
     for watch in missing:
         again = session.post(f"{BRIDGE}/v1/watches/{watch['id']}/redeliver", timeout=30)
-        if again.status_code != 409:  # a conflict: somebody else has asked for it meanwhile
+        if again.status_code != 409:  # 409: it was redelivered meanwhile
             again.raise_for_status()
         print(f"asked for {watch['id']}: task {watch['task_id']}, {watch['outcome']}")
     print(f"{len(missing)} callbacks were missing")

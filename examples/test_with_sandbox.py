@@ -15,22 +15,22 @@ SANDBOX = os.environ["SANDBOX"]
 
 
 def start_import(file_name: str) -> str:
-    """Your app's own code: only the host is another one in tests."""
+    """Your app's own code: tests only change the host."""
     client = hubspot.Client.create(access_token="sandbox-token", host=SANDBOX)
     url = f"https://files.example.com/{file_name}"
-    wish = ImportFromUrlInput(access="PRIVATE", url=url, folder_path="/imports")
-    return client.files.files_api.import_from_url(wish).id
+    source = ImportFromUrlInput(access="PRIVATE", url=url, folder_path="/imports")
+    return client.files.files_api.import_from_url(source).id
 
 
 def status(task_id: str) -> dict:
-    """What HubSpot says of a task."""
+    """Return HubSpot's status of a task."""
     url = f"{SANDBOX}/files/v3/files/import-from-url/async/tasks/{task_id}/status"
     return requests.get(url, headers={"Authorization": "Bearer sandbox-token"}, timeout=10).json()
 
 
 @pytest.fixture(autouse=True)
 def _sandbox() -> None:
-    """A sandbox as new, in which every task ends at once."""
+    """The sandbox in its initial state, except that every task ends at once."""
     requests.post(f"{SANDBOX}/sandbox/reset", timeout=10).raise_for_status()
     at_once = {"pending_seconds": 0, "processing_seconds": 0}
     requests.patch(f"{SANDBOX}/sandbox/options", json=at_once, timeout=10).raise_for_status()

@@ -10,7 +10,7 @@ import { Client } from "@hubspot/api-client";
 const { SANDBOX } = process.env;
 const files = new Client({ accessToken: "sandbox-token", basePath: SANDBOX }).files.filesApi;
 
-// Your app's own code: only the basePath is another one in tests.
+// Your app's own code: tests only change the basePath.
 async function startImport(fileName) {
   const url = `https://files.example.com/${fileName}`;
   return (await files.importFromUrl({ access: "PRIVATE", url, folderPath: "/imports" })).id;
@@ -23,7 +23,7 @@ async function control(method, path, body) {
   return answer;
 }
 
-// A sandbox as new, in which every task ends at once.
+// The sandbox in its initial state, except that every task ends at once.
 beforeEach(async () => {
   await control("POST", "reset");
   await control("PATCH", "options", { pending_seconds: 0, processing_seconds: 0 });
