@@ -17,7 +17,7 @@ OPEN_WATCH_LIMIT = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependencies:
-    """The arguments of `create_app`. `clock` returns the time with its zone; `public_url` has no final slash.
+    """The arguments of `create_app`. `clock` returns the present time, timezone-aware; `public_url` has no final slash.
 
     `open_watch_limit` is the greatest number of watches that one client may have open.
     `behind_router` is true when every request comes through Heroku's router.

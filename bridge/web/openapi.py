@@ -17,13 +17,12 @@ from bridge.web.webhooks import HEADERS, RESPONSES, WEBHOOKS, Webhook
 INTRODUCTION = """\
 Register HubSpot's asynchronous tasks, and be called back when they end.
 
-JSON in, JSON out, in UTF-8; instants are RFC 3339 in UTC. A body may have at most 1 MiB. What is not known, in a
-body or a query, is refused, and so is a name that comes twice. Whatever is wrong is told as
-`application/problem+json` (RFC 9457): by its `type`, a program tells the causes apart, and at that address a page
-explains it.
+Bodies are JSON in UTF-8, of at most 1 MiB; instants are RFC 3339 in UTC. Unknown and repeated names in a body or a
+query are refused. Errors are `application/problem+json` (RFC 9457): programs tell their causes apart by `type`, which
+is also the path of a page that explains the cause.
 
-An answer may have more members, and more words in its enumerations, after an update of the bridge: a client takes
-what it knows, and lets the rest be."""
+After an update of the bridge, responses may have new members, and new values in enumerations: clients must ignore
+those that they do not know."""
 
 TAGS = {
     "Watches": "Tasks that the bridge follows: registering them, looking at them, changing them by hand.",

@@ -103,7 +103,7 @@ class TaskEventSchema(Output):
 
 
 class TestEventDataSchema(Output):
-    """Who asked for the test."""
+    """The client that requested the test."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [TEST_EXAMPLE]})
 
@@ -111,7 +111,7 @@ class TestEventDataSchema(Output):
 
 
 class TestEventSchema(Output):
-    """A test: it says nothing of any task."""
+    """A test event, which is about no task."""
 
     model_config = ConfigDict(
         json_schema_extra={

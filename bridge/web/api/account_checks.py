@@ -69,8 +69,8 @@ class AccountCheckSchema(Output):
 def check_account(call: Call, name: str) -> Reply | Problem:
     """Ask HubSpot whether it takes an account's credentials.
 
-    It is one harmless request, and counts in the quota. It is made even while the account is paused, and pauses
-    nothing itself; after a success the next poll is tried at once.
+    This is one read-only request, which counts in the quota. It is sent even while the account is paused, and its
+    failure pauses nothing; after its success the next poll is made at once.
     """
     found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

@@ -74,7 +74,7 @@ _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
 class AccountSettings(Body):
-    """An account as it shall be: what is left out has the bridge's own default, whatever it was before."""
+    """The settings of an account. Fields that are left out get the bridge's default, not their former value."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -218,7 +218,7 @@ def show_account(call: Call, name: str) -> Reply | Problem:
 def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
     """Set a HubSpot account.
 
-    The whole of it is replaced. An account that was paused is tried again at once.
+    All of its settings are replaced. A paused account is tried again at once.
     """
     dependencies = call.dependencies
     status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
@@ -235,8 +235,8 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
 def remove_account(call: Call, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
-    While some task in it is being watched, this is a 409: withdraw the watches first. `default` can always be
-    removed: what the environment says of it holds again.
+    While tasks in it are being watched, this is a 409: withdraw the watches first. `default` can always be removed;
+    then the environment's settings for it apply again.
     """
     removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):

@@ -19,7 +19,7 @@ resource = Resource("Watches")
 
 
 class BulkRedelivery(FilterFields, Body):
-    """Which watches to redeliver: at least one filter."""
+    """The filters that select the watches to redeliver; at least one."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -38,7 +38,7 @@ class BulkRedelivery(FilterFields, Body):
 
 
 class WatchCountSchema(Output):
-    """How many watches."""
+    """A number of watches."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"count": 17}]})
 
@@ -53,8 +53,8 @@ class WatchCountSchema(Output):
 def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Withdraw a watch.
 
-    Nothing more is asked or sent; a callback that is on its way cannot be called back. The same may be
-    registered again. What is settled or withdrawn already is a 409.
+    The bridge stops polling, and sends no callback; one that is being sent cannot be stopped. The same task may be
+    registered again. A watch that is settled or withdrawn already is a 409.
     """
     withdrawn = changes.withdraw(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
     return _to_response(withdrawn, status=200)
@@ -69,8 +69,8 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
 def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
-    Only for what is `delivered` or `undelivered`. The first attempt is at once and counts as manual; the
-    schedule starts anew. The watch is open again: beyond the limit of a client it is a 429, but not to an admin.
+    Only in the states `delivered` and `undelivered`. The first attempt is made at once and counts as manual; then the
+    schedule starts again. The watch is open again: beyond the client's limit this is a 429, except for an admin.
     """
     engine, client = call.dependencies.engine, _owner_filter(call)
     if full := _client_limit_problem(call, 1):
@@ -109,9 +109,9 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
 def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
-    Of those that the filters mean, the `delivered` and `undelivered` ones; an admin's filters mean all
-    clients' watches. At least one filter must be given: nobody redelivers everything by a slip. When a client
-    may not have so many more watches open, none is redelivered, and it is a 429.
+    Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
+    match all clients' watches. At least one filter is required, so that not everything is redelivered by mistake. When
+    this would exceed the client's limit of open watches, none is redelivered, and it is a 429.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

@@ -19,7 +19,7 @@ resource = Resource("Clients")
 
 
 class NewClient(Body):
-    """A client to be made."""
+    """A client to add."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "admin": False}]})
 
@@ -33,7 +33,7 @@ def _overlap(text: str) -> str:
 
 
 class SecretRotation(Body):
-    """How to change from the old signing secret to the new one."""
+    """The rotation of a signing secret."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
 

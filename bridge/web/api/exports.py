@@ -29,7 +29,7 @@ ROWS = 1_000  # per transaction
 
 
 class ExportQuery(FilterFields, Query):
-    """Which watches, and by what the newest come first."""
+    """The filters and the order of the table."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
@@ -60,7 +60,8 @@ class WatchTableSchema(RootModel[str]):
 def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
     """List watches as CSV, all of them.
 
-    By the filters of the list. The answer comes while it is read: when it breaks off, the connection does too.
+    It has the filters of the list. The response is streamed: after an error in the middle, the connection is closed
+    before its end.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):

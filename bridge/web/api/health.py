@@ -18,7 +18,7 @@ resource = Resource("Operation")
 
 
 class HealthSchema(Output):
-    """The process lives."""
+    """The process is alive."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
@@ -33,7 +33,7 @@ PAUSE_EXAMPLE: dict[str, Any] = {
 
 
 class PausedAccountSchema(Output):
-    """An account that HubSpot, or its credentials, keep waiting."""
+    """A paused account."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [PAUSE_EXAMPLE]})
 
@@ -43,7 +43,7 @@ class PausedAccountSchema(Output):
 
 
 class ReadinessSchema(Output):
-    """Whether work is moving."""
+    """Whether watches are being processed."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -64,7 +64,7 @@ class ReadinessSchema(Output):
     responses={200: ResponseSpec(description="It lives.", model=HealthSchema)},
 )
 def show_health(_: Call) -> Reply:
-    """Tell that the process lives."""
+    """Show that the process is alive."""
     return reply({"status": "ok"})
 
 
@@ -77,7 +77,7 @@ def show_health(_: Call) -> Reply:
     },
 )
 def show_readiness(call: Call) -> Reply:
-    """Tell whether work is moving.
+    """Show whether watches are being processed.
 
     The database answers and is migrated, some worker was alive within 60 s, and nothing is overdue by more
     than 300 s, unless its account or host is paused, or the account's quota or a slow receiver holds it back.

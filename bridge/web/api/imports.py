@@ -86,13 +86,13 @@ class NewImport(Body):
 def start_import(call: Call, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
-    HubSpot is asked once at the most: when its answer is lost, it is a 504, and nobody knows whether the import
-    was started. What HubSpot refuses is a 502, with its own words. When HubSpot must not be asked now, because
-    the account is paused or the bridge's share of its quota used up, it is a 503.
+    HubSpot is called at most once: when its response is lost, it is a 504, and the import may have been started or
+    not. An error from HubSpot is a 502 with HubSpot's response. When HubSpot cannot be called now, because the account is
+    paused or the bridge's share of its quota is used up, it is a 503.
 
-    With an `Idempotency-Key` of your choice, the same request gets the same answer again for 24 h, whatever crashed in
-    between, and HubSpot is asked once. While it is still being carried out it is a 409, with another body a 422. Without
-    a key, a request that is sent again starts another import.
+    With an `Idempotency-Key` of your choice, a repeated request gets the same response for 24 h, whatever crashed in
+    between, and HubSpot is called once. While the first request is being carried out it is a 409; with another body it
+    is a 422. Without a key, a repeated request starts another import.
     """
     execution = idempotency.begin(
         call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key

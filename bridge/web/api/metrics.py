@@ -35,10 +35,10 @@ class MetricsTextSchema(RootModel[str]):
     },
 )
 def show_metrics(call: Call) -> Reply:
-    """Tell Prometheus how the bridge is doing.
+    """Show the metrics for Prometheus.
 
-    The figures are of all its processes together, whichever of them is asked; only the dropped log lines and what
-    begins with `process_` or `python_` are those of the process that answers.
+    They are those of all processes together, whichever process answers. Only the dropped log lines, and the metrics that
+    begin with `process_` or `python_`, are those of the process that answers.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()

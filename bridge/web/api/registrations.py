@@ -69,7 +69,7 @@ class NewWatch(Body):
 
 
 class NewWatchBatch(Body):
-    """Registrations that are taken or refused each on its own."""
+    """Registrations, each of which is accepted or refused separately."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -89,7 +89,7 @@ class NewWatchBatch(Body):
 
 
 class RegistrationResultSchema(Output):
-    """What became of one registration: its watch, or the problem with it."""
+    """The result of a registration: its watch, or the problem with it."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -117,7 +117,7 @@ class RegistrationResultSchema(Output):
 
 
 class RegistrationResultsSchema(Output):
-    """What became of each registration of a batch, in its order."""
+    """The result of each registration of a batch, in the same order."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"results": [{"status": 201, "watch": EXAMPLE}]}]}
@@ -142,9 +142,9 @@ class RegistrationResultsSchema(Output):
 def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
-    A request that is sent again is answered 200, with the same watch: the `kind`, `account`, `task_id` and
-    `callback_url` tell that it is the same. When its `metadata` or `timeout_seconds` differ, it is a 409.
-    A client may have a limited number of watches open at a time; a new one more is a 429.
+    A repeated request is a 200 with the existing watch: `kind`, `account`, `task_id` and `callback_url` identify it.
+    When its `metadata` or `timeout_seconds` differ, it is a 409. The number of open watches of a client is limited; a new
+    watch beyond the limit is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):
@@ -175,9 +175,9 @@ def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
 def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
-    Each is taken or refused on its own, as if it had come alone; pointers are relative to it. Of the new ones, as
-    many are taken, in order, as the client may have open; each of the others is a 429. The whole body may have at
-    most 1 MiB.
+    Each is accepted or refused separately, as if it had been sent alone; pointers are relative to it. Of the new ones,
+    the first are accepted until the client's limit of open watches is reached; each of the others is a 429. The whole
+    body may have at most 1 MiB.
     """
     items = [validated(NewWatch, item, call.context) for item in body.watches]
     checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]

@@ -38,7 +38,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """For how many seconds the oldest step that could go has been due; null when none is."""
+    """For how many seconds the oldest poll and callback have been due; null when none is."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
 
@@ -47,7 +47,7 @@ class OldestDueSchema(Output):
 
 
 class DetectionDelaySchema(Output):
-    """How long tasks had been over when the bridge noticed, today; null when none has ended."""
+    """The time from a task's end until the bridge noticed it, today; null when none has ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
 
@@ -56,7 +56,7 @@ class DetectionDelaySchema(Output):
 
 
 class AccountSummarySchema(Output):
-    """How an account is doing."""
+    """An account's limits and errors."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ACCOUNT_EXAMPLE, PAUSED_EXAMPLE]})
 
@@ -77,7 +77,7 @@ class AccountSummarySchema(Output):
 
 
 class SummarySchema(Output):
-    """How many watches are where."""
+    """Counts of watches, and what is late."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -102,10 +102,10 @@ class SummarySchema(Output):
     "GET /v1/summary", responses={200: ResponseSpec(description="The summary.", model=SummarySchema)}
 )
 def show_summary(call: Call) -> Reply:
-    """Count watches by state and outcome, and tell what is late.
+    """Count watches by state and outcome, and show what is late.
 
-    An admin's counts are of all clients, a client's are its own, and it sees no accounts. What waits for a
-    paused account or host is not counted as late.
+    An admin gets the counts of all clients, and the accounts; a client gets its own counts, and no accounts. Watches
+    that wait for a paused account or host do not count as late.
     """
     with reading(call.dependencies.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)

@@ -48,9 +48,8 @@ class TestCallback(Body):
 def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
 
-    It goes the way of a real callback: signed with the client's secrets, and only to addresses that may be
-    called. The answer is the attempt; nothing of it is kept. It takes at most 25 s, even where real callbacks
-    are given more time.
+    It is sent like a real callback: signed with the client's secrets, and only to allowed addresses. The response is
+    the attempt, which is not stored. It takes at most 25 s, even if the time-out of real callbacks is longer.
     """
     if not _slots.acquire(blocking=False):
         detail = f"Other tests are on their way; there may be {MAX_CONCURRENT_TESTS} at a time."

@@ -23,7 +23,7 @@ resource = Resource("Watches")
 
 
 class ListQuery(FilterFields, Query):
-    """Which watches, and which page of them."""
+    """The filters of the list, its order, and the page."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
@@ -105,9 +105,9 @@ class AttemptListSchema(Output):
 def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
 
-    An admin sees all, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters,
-    until it is null: each watch comes once, however many are added meanwhile. A page may hold fewer watches than
-    `limit`, even none, and yet lead on, where what the filters mean is rare.
+    An admin sees all watches, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters,
+    until it is null: each watch comes once, even if others are added meanwhile. If few watches match the filters, a page
+    may have fewer than `limit`, even none, and still be followed by others.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
@@ -153,7 +153,7 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
 def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
     """List the attempts to deliver a watch's callback.
 
-    What the receiver answered is shown to admins alone: it may hold what was not meant for the client.
+    Only admins see the receiver's responses, which may contain data that is not for the client.
     """
     with reading(call.dependencies.engine) as connection:
         watch = store.get(connection, watch_id)
