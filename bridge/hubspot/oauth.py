@@ -136,16 +136,16 @@ class OAuthTokens:
             return fresh
         now = self._clock()
         row = self._row(account)
-        usable = _usable_token(row, refused, now)
-        if usable or _is_held(row, now) or not self._hold(account, row, now):
-            return usable
+        in_row = _token_in_row(row, refused, now)
+        if in_row or _is_held(row, now) or not self._hold(account, row, now):
+            return in_row
         new = self._refresh(account, replace(row, hold_until=now + self._lease))
         if isinstance(new, str) or row.issued is None or not row.issued.serves(refused, now):
             return new
         return row.issued.access_token
 
     def _row(self, account: Account) -> Stored:
-        """Return the account's row, which is added when there is none, and updated when a save had failed."""
+        """Return the account's row, added when there is none, and with the tokens in memory after a save that failed."""
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
@@ -225,7 +225,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
     return urlencode(fields).encode()
 
 
-def _usable_token(row: Stored, refused: str | None, now: datetime) -> Token | None:
+def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | None:
     """Return the row's token, or why there is none; None when a refresh is needed."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
