@@ -76,7 +76,8 @@ class Clock:
         }
         if operator:
             jobs[_unless_database_away(self._send_operator_events)] = OPERATOR_SECONDS
-        self._scheduler = _scheduler(jobs, now)
+        self._executor = ThreadPoolExecutor(len(jobs))
+        self._scheduler = _scheduler(jobs, self._executor, now)
 
     def start(self) -> None:
         """Start the loop and the chores in threads of their own."""
@@ -98,6 +99,8 @@ class Clock:
         self._scheduler.shutdown(wait=False)
         try:
             self._worker.stop(STOP_SECONDS)
+            # A chore still has its connection, and a late sign of life would bring the worker back.
+            self._executor.shutdown(wait=True)
             with self._engine.begin() as connection:
                 housekeeping.leave(connection, self._worker.id)
         except AWAY as error:
@@ -150,7 +153,7 @@ class CountersClock:
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
-        self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, now)
+        self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
         """Start to save, in a thread of its own."""
@@ -163,11 +166,15 @@ class CountersClock:
         self._flush()
 
 
-def _scheduler(jobs: Mapping[Callable[[], None], float], now: Callable[[], datetime]) -> BackgroundScheduler:
-    """Return a scheduler that runs each job when it starts, and then at the job's interval in seconds."""
-    # Each has a thread of its own, so that none waits for another.
+def _scheduler(
+    jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
+) -> BackgroundScheduler:
+    """Return a scheduler that runs each job when it starts, and then at the job's interval in seconds.
+
+    The executor has a thread for each job, so that none waits for another.
+    """
     scheduler = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(len(jobs))},
+        executors={"default": executor},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         timezone="UTC",
     )
