@@ -45,8 +45,8 @@ def _begin() -> None:
 
 def _end(counters: Counters, response: Response) -> Response:
     response.headers[HEADER] = g.request_id
-    # In the form of the OpenAPI document.
-    route = re.sub(r"<\w+:(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None
+    # In the form of the OpenAPI document. A converter may have arguments.
+    route = re.sub(r"<[^<>]*?(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None
     seconds = time.monotonic() - g.began_at
     # Clients may send any method and path; the number of label values must stay small.
     counted = (request.method if request.method in _METHODS else "other", route or "none")

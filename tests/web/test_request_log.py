@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from structlog.testing import LogCapture
 
-from tests.web.api import Api, members, problem
+from tests.web.admin.operator import an_operator
+from tests.web.api import START, Api, members, problem
 
 
 def lines(logged: LogCapture, event: str = "request") -> list[dict[str, Any]]:
@@ -60,6 +61,16 @@ def test_who_is_unknown_and_what_is_nowhere_is_told_without_a_name(
     problem(sqlite_api.admin.get("/secret/path"), 404)
     found = [(line["route"], line["status"], line["client"]) for line in lines(logged)]
     assert found == [("/v1/watches", 401, None), (None, 404, None)]
+
+
+def test_a_route_of_several_changes_is_one(sqlite_api: Api, logged: LogCapture) -> None:
+    watch = sqlite_api.client().registers()
+    logged.entries.clear()
+    an_operator(sqlite_api).sends(f"/watches/{watch['id']}/withdraw")
+    assert lines(logged)[-1]["route"] == "/admin/watches/{watch_id}/{change}"
+    sqlite_api.parts.counters.flush(sqlite_api.parts.engine, START)
+    counted = 'method="POST",route="/admin/watches/{watch_id}/{change}",status="3xx"'
+    assert counted in sqlite_api.admin.get("/metrics").text
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
