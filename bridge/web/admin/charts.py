@@ -107,6 +107,9 @@ def percentile_lines(spreads: Sequence[Spread | None]) -> PercentileLines | None
         return None
     step = WIDTH / len(spreads)
     points = [((number + 0.5) * step, each) for number, each in enumerate(spreads) if each]
+    if len(points) == 1:  # one point is no line: it goes through the whole hour
+        [(x, each)] = points
+        points = [(x - step / 2, each), (x + step / 2, each)]
     return PercentileLines(
         p50=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p50 / most):.1f}" for x, each in points),
         p95=" ".join(f"{x:.1f},{HEIGHT * (1 - each.p95 / most):.1f}" for x, each in points),
