@@ -185,6 +185,22 @@ def test_secrets_and_commands_are_copied(sqlite_address: str, browser: Browser) 
     assert copied == page.locator("#api-key").text_content()
 
 
+def test_a_secrets_page_that_is_loaded_again_makes_no_other_one(
+    sqlite_address: str, browser: Browser
+) -> None:
+    page = signed_in(browser, sqlite_address)
+    page.goto(f"{sqlite_address}/admin/clients")
+    page.get_by_label("Name").fill("cms")
+    page.get_by_role("button", name="Add").click()
+    page.goto(f"{sqlite_address}/admin/clients")
+    page.get_by_text("New key…").first.click()
+    page.get_by_role("button", name="Make a new key").first.click()
+    key = page.locator("#api-key").text_content() or ""
+    page.reload()
+    expect(page.get_by_role("heading", name="Clients", exact=True)).to_be_visible()
+    expect(page.get_by_text(f"{key[:10]}…")).to_be_visible()
+
+
 def test_a_new_token_leaves_the_other_settings_of_an_account(
     sqlite_api: Api, sqlite_address: str, browser: Browser
 ) -> None:
