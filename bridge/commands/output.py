@@ -105,5 +105,7 @@ def fields_text(fields: Mapping[str, object]) -> str:
 def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {each}" for name, each in value.items())
     # Values from outside must not send control characters to a terminal.
     return "-" if value is None else "".join(c if c.isprintable() else "�" for c in str(value))

@@ -55,6 +55,7 @@ def test_check_says_in_words_what_hubspot_answered(on_sqlite: Callable[..., Comm
     with sandbox.running() as hubspot:
         good = on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="sandbox-token")
         assert good.json("accounts", "check", "default")["ok"]
+        assert "  burst 100, burst_remaining 9" in good.said("accounts", "check", "default")
         bad = on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="wrong").run(
             "accounts", "check", "default"
         )
