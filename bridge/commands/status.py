@@ -12,7 +12,7 @@ from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
 from bridge.commands.output import Colour, coloured
 from bridge.core.instants import rfc3339
 from bridge.db import attention, watch_lists
-from bridge.db.attention import NAMED, Attention
+from bridge.db.attention import MOST_NAMED, Attention
 from bridge.db.engine import reading
 from bridge.wiring import Bridge, now
 
@@ -89,13 +89,15 @@ def _troubles(found: Attention) -> Iterator[str]:
     )
     yield from _section(
         "Callbacks given up since yesterday",
-        members["given_up_within_a_day"][:NAMED],
+        members["given_up_within_a_day"][:MOST_NAMED],
         "When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
         "--callback-host HOST.",
     )
     for what in ("accounts", "hosts"):
         rows = [{"name": name, "since": since} for name, since in members[f"overdue_{what}"].items()]
-        yield from _section(f"Overdue {what}", rows[:NAMED], "Are there enough workers? See docs/scaling.md.")
+        yield from _section(
+            f"Overdue {what}", rows[:MOST_NAMED], "Are there enough workers? See docs/scaling.md."
+        )
     yield from _section(
         "Workers that are silent",
         members["silent_workers"],

@@ -11,7 +11,7 @@ from bridge.core.classification import (
     AccountAtFault,
     Classification,
     Ended,
-    NoNews,
+    Inconclusive,
     Refused,
     Throttled,
     Trouble,
@@ -80,7 +80,7 @@ class FinishedCall:
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
     """Tell what a finding about the task of a watch, or about none that is watched, says of its account."""
     match classified:
-        case Unfinished() | Ended() | NoNews():
+        case Unfinished() | Ended() | Inconclusive():
             return Success()
         case Refused(reason=reason):
             return Refusal(reason=reason, watch_id=watch_id)
@@ -94,7 +94,7 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
             assert_never(never)
 
 
-def signal_of_errand(classified: Classification) -> AccountSignal | None:
+def signal_of_single_call(classified: Classification) -> AccountSignal | None:
     """Tell what a finding about a single request says of its account; None when it says nothing.
 
     A scope that only this sort of request lacks must not keep polls waiting, which may all have theirs.
@@ -122,7 +122,7 @@ def spend(
     return replace(held, breaker=breaker, usage=quota.spend(rate, held.usage, requests=requests, now=now))
 
 
-def tried_at_once(held: AccountLimits, *, now: datetime) -> AccountLimits:
+def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how an account stands whose trouble may be mended: if it was paused, its probe is due."""
     breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
@@ -130,22 +130,22 @@ def tried_at_once(held: AccountLimits, *, now: datetime) -> AccountLimits:
     return replace(held, breaker=replace(breaker, paused_at=now, paused_until=now))
 
 
-def renewed(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
+def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how an account stands that somebody has just set: its next request is due, as a probe if it was paused.
 
     What its quota and its pace were before says nothing of it now.
     """
-    usage = quota.relieved(rate, Usage(free_at=held.usage.free_at), now=now)
-    return replace(tried_at_once(held, now=now), usage=usage)
+    usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
+    return replace(with_probe_due(held, now=now), usage=usage)
 
 
-def spend_at_once(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
+def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return how the account stands after a request that nobody granted: others wait for one turn at the most.
 
     So what many such requests in a row spend is forgiven but for the last, though HubSpot counts them all: they
     are an operator's, made by hand, and must not hold up the polls.
     """
-    usage = quota.relieved(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
+    usage = quota.capped(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
 
 
@@ -160,7 +160,7 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
         if isinstance(h.answer, HttpResponse):
             usage = quota.observe(usage, h.answer.headers, now=now)
         if before.paused and not held.breaker.paused:
-            usage = quota.relieved(h.rate, usage, now=now)
+            usage = quota.capped(h.rate, usage, now=now)
         held = replace(held, usage=usage)
     return held
 

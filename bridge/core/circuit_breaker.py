@@ -88,7 +88,7 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
     return replace(breaker, paused_until=until)
 
 
-def unprobed(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
+def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
     """Return the breaker after a request with a lease until `until` was not sent: if it was the probe, another may be."""
     if until is None or breaker.paused_until != until:
         return breaker

@@ -48,7 +48,7 @@ class Ended:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NoNews:
+class Inconclusive:
     """HubSpot answered well, and said nothing that we understand. `body` when it had a word."""
 
     result: ClassVar = "no_news"
@@ -94,7 +94,7 @@ class Trouble:
     reason: str
 
 
-Classification = Unfinished | Ended | NoNews | Refused | AccountAtFault | Throttled | Trouble
+Classification = Unfinished | Ended | Inconclusive | Refused | AccountAtFault | Throttled | Trouble
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
@@ -129,10 +129,10 @@ def _is_refused(answer: HttpResponse) -> bool:
 def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
     body = parse_json(answer)
     if not isinstance(body, Mapping):
-        return NoNews(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
+        return Inconclusive(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
     word, text = body.get(kind.field), text_of(answer)
     if not isinstance(word, str) or not word:
-        return NoNews(reason=_no_news(answer, f"has no `{kind.field}`"))
+        return Inconclusive(reason=_no_news(answer, f"has no `{kind.field}`"))
     if word in kind.running:
         return Unfinished(status=word, body=text)
     if judge := kind.ends.get(word):
@@ -140,7 +140,9 @@ def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
         error = _error(outcome, word, body)
         return Ended(status=word, outcome=outcome, error=error, body=text, completed_at=_completed_at(body))
     short = clean(word, STATUS_LENGTH)
-    return NoNews(reason=_no_news(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text)
+    return Inconclusive(
+        reason=_no_news(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text
+    )
 
 
 def _completed_at(body: Mapping[str, Any]) -> datetime | None:

@@ -16,7 +16,7 @@ class Shares:
     process: float
 
 
-def better(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
+def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the core to move to, of those allowed; None to stay. Of equal ones the first."""
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

@@ -87,10 +87,10 @@ def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> 
     )
 
 
-def _life_seconds(told: object) -> float:
-    if isinstance(told, bool) or not isinstance(told, int | float):
+def _life_seconds(expires_in: object) -> float:
+    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float):
         return LIFE_SECONDS
-    return min(max(told, 1.0), LONGEST_LIFE_SECONDS)
+    return min(max(expires_in, 1.0), LONGEST_LIFE_SECONDS)
 
 
 def _remedy(status_code: int, said: Mapping[str, Any]) -> str:

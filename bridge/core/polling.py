@@ -12,7 +12,7 @@ from bridge.core.circuit_breaker import ACCOUNT_POLICY
 from bridge.core.classification import (
     AccountAtFault,
     Ended,
-    NoNews,
+    Inconclusive,
     Refused,
     Throttled,
     Trouble,
@@ -99,30 +99,30 @@ def after_answer(
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
-    asked = {"polls": watch.polls + 1, "last_polled_at": now}
+    polled = {"polls": watch.polls + 1, "last_polled_at": now}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)
-            ended = end(watch, outcome, error, now=now, status=status, **asked)
+            ended = end(watch, outcome, error, now=now, status=status, **polled)
             return decided(watch=ended, hubspot=body, delay_seconds=delay)
         case Unfinished(status=status, body=body):
-            going = _unfinished(watch, status, asked, now=now, jitter=jitter)
+            going = _unfinished(watch, status, polled, now=now, jitter=jitter)
             return decided(watch=going, hubspot=body)
-        case NoNews(reason=reason, status=status, body=body):
-            asked |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
-            going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), asked, now=now)
+        case Inconclusive(reason=reason, status=status, body=body):
+            polled |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
+            going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
             return decided(watch=going, hubspot=body)
         case Refused(reason=reason):
-            refused = _refused(watch, reason, asked, suspected=suspected, now=now, jitter=jitter)
+            refused = _refused(watch, reason, polled, suspected=suspected, now=now, jitter=jitter)
             return decided(watch=refused, hubspot=None)
         case Trouble(reason=reason):
-            going = _back_off(watch, reason, asked, now=now, jitter=jitter)
+            going = _back_off(watch, reason, polled, now=now, jitter=jitter)
             return decided(watch=going, hubspot=None)
         case AccountAtFault(reason=reason):
-            going = _stand_back(watch, reason, asked, now=now)
+            going = _stand_back(watch, reason, polled, now=now)
             return decided(watch=going, hubspot=None)
         case Throttled(reason=reason):
-            going = _go_on(watch, 0, asked | {"last_error": reason}, now=now)
+            going = _go_on(watch, 0, polled | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot=None)
         case never:
             assert_never(never)
@@ -161,12 +161,12 @@ def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: d
     return advance(watch, Event.CHECKED, due_at=due_at, **changes)
 
 
-def _unfinished(watch: Watch, status: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
+def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
     """Count the age anew when the task is first seen at work: it is a new wait."""
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
     seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
-    return _go_on(watch, _gap_seconds(zero_at, now, jitter), asked | seen, now=now)
+    return _go_on(watch, _gap_seconds(zero_at, now, jitter), polled | seen, now=now)
 
 
 def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
@@ -176,18 +176,18 @@ def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
 
 
 def _refused(
-    watch: Watch, reason: str, asked: dict[str, Any], *, suspected: bool, now: datetime, jitter: float
+    watch: Watch, reason: str, polled: dict[str, Any], *, suspected: bool, now: datetime, jitter: float
 ) -> Watch:
     refusals = watch.refusals if _is_hasty(watch, now) else watch.refusals + 1
     since = watch.refused_since if watch.refusals and watch.refused_since else now
     spread_enough = not suspected or now - since >= timedelta(seconds=SPREAD_SECONDS)
     if refusals >= REFUSALS and spread_enough:
         why = f"{reason} ({refusals} times in a row)."
-        return end(watch, Outcome.REJECTED, why, now=now, **asked)
+        return end(watch, Outcome.REJECTED, why, now=now, **polled)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
-    told = suspicion(reason) if suspected else reason
-    refused = {"refusals": refusals, "refused_since": since, "failures": 0, "last_error": told}
-    return _go_on(watch, wait, asked | refused, now=now)
+    why = suspicion(reason) if suspected else reason
+    refused = {"refusals": refusals, "refused_since": since, "failures": 0, "last_error": why}
+    return _go_on(watch, wait, polled | refused, now=now)
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
@@ -197,16 +197,16 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
-def _stand_back(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime) -> Watch:
+def _stand_back(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
     """Wait as the account does: another watch probes next, and may be of a kind that is allowed."""
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
-    return _go_on(watch, wait, asked | {"failures": watch.failures + 1, "last_error": reason}, now=now)
+    return _go_on(watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now)
 
 
-def _back_off(watch: Watch, reason: str, asked: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
+def _back_off(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
     # The exponent is capped: 2 s doubles five times to 64 s, and 2.0**1024 would overflow.
     wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
     wait *= 1 + BACKOFF_JITTER * jitter
     failed = {"failures": watch.failures + 1, "last_error": reason, **_NOT_REFUSED}
-    return _go_on(watch, wait, asked | failed, now=now)
+    return _go_on(watch, wait, polled | failed, now=now)

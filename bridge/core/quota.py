@@ -133,7 +133,7 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
     return max((usage.free_at - now).total_seconds(), 0.0) if usage.free_at else 0.0
 
 
-def relieved(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
+def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
     """Return the usage of an account that is back: what it spent at a slower pace is forgotten.
 
     At the pace that it has now, `free_at` could not be further ahead than the tolerance and an interval.

@@ -10,14 +10,14 @@ from sqlalchemy import Connection, Row, delete, select
 
 from bridge.core.quota import Rate
 from bridge.db import oauth_tokens
-from bridge.db.dialect_sql import among, dialect_insert
+from bridge.db.dialect_sql import dialect_insert, in_parameter
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.db.tables import accounts
 
 DEFAULT = "default"
 
 # Built once: every round of a worker asks.
-_NAMED = select(accounts).where(among(accounts.c.name, "names"))
+_NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

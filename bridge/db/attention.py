@@ -14,9 +14,9 @@ from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
 # Of each sort of trouble, the worst so many are named.
-NAMED = 10
+MOST_NAMED = 10
 # Nothing is counted further: a look must not cost more because there is more trouble.
-COUNTED = 1_000
+MOST_COUNTED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class PausedHost:
     since: datetime | None  # when the first of the waiting tasks ended
     until: datetime
     reason: str | None
-    waiting: int  # callbacks; COUNTED when there are more
+    waiting: int  # callbacks; MOST_COUNTED when there are more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class GivenUp:
     """Callbacks to a host that were not delivered, and will not be tried again."""
 
     host: str
-    callbacks: int  # among the COUNTED undelivered watches that were registered last
+    callbacks: int  # among the MOST_COUNTED undelivered watches that were registered last
     last_at: datetime
     last_error: str | None
 
@@ -93,9 +93,9 @@ def _paused_hosts(connection: Connection) -> list[PausedHost]:
     paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), waits)
     found = []
     for row in connection.execute(
-        paused.order_by(host_breakers.c.pause_seconds.desc(), host_breakers.c.name).limit(NAMED)
+        paused.order_by(host_breakers.c.pause_seconds.desc(), host_breakers.c.name).limit(MOST_NAMED)
     ):
-        waiting, since = waiting_for_host(connection, row.name, most=COUNTED)
+        waiting, since = waiting_for_host(connection, row.name, most=MOST_COUNTED)
         found.append(
             PausedHost(name=row.name, since=since, until=row.paused_until, reason=row.reason, waiting=waiting)
         )
@@ -107,7 +107,7 @@ def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
         select(watches.c.callback_host, watches.c.settled_at, watches.c.last_error)
         .where(is_state(State.UNDELIVERED), is_not_delivered())
         .order_by(watches.c.id.desc())
-        .limit(COUNTED)
+        .limit(MOST_COUNTED)
         .subquery()
     )
     host, callbacks, last_at = newest.c.callback_host, func.count(), func.max(newest.c.settled_at)

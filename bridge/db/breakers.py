@@ -12,7 +12,7 @@ from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Usage
 from bridge.core.watch import State
 from bridge.db import batches
-from bridge.db.dialect_sql import among, dialect_insert
+from bridge.db.dialect_sql import dialect_insert, in_parameter
 from bridge.db.tables import account_breakers, host_breakers, is_state, watches
 
 # Which breaker a watch's next step depends on, by the watch's state: its account's, or its host's.
@@ -43,7 +43,7 @@ def _locked(
 
 # In one order everywhere, so that no two transactions wait for each other in a circle.
 _LOCKED = {
-    table: select(table).where(among(table.c.name, "names")).order_by(table.c.name).with_for_update()
+    table: select(table).where(in_parameter(table.c.name, "names")).order_by(table.c.name).with_for_update()
     for table in BREAKERS.values()
 }
 
@@ -59,7 +59,7 @@ def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, A
     return {row.name: _to_limits(row) for row in rows}
 
 
-_ACCOUNTS = select(account_breakers).where(among(account_breakers.c.name, "names"))
+_ACCOUNTS = select(account_breakers).where(in_parameter(account_breakers.c.name, "names"))
 
 
 def save_accounts(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
@@ -92,7 +92,7 @@ def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Circ
     return {row.name: _to_breaker(row) for row in rows}
 
 
-_HOSTS = select(host_breakers).where(among(host_breakers.c.name, "names"))
+_HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names"))
 
 
 def paused_hosts(connection: Connection) -> int:
@@ -139,7 +139,7 @@ def save_hosts(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> N
     batches.run(connection, _SAVE_HOSTS, rows)
 
 
-_FORGET_HOSTS = delete(host_breakers).where(among(host_breakers.c.name, "names"))
+_FORGET_HOSTS = delete(host_breakers).where(in_parameter(host_breakers.c.name, "names"))
 _SAVE_HOSTS = _saving(host_breakers, _BREAKER)
 
 

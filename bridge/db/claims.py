@@ -33,7 +33,7 @@ from bridge.core.fairness import lane_of
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
-from bridge.db.dialect_sql import DialectSQL, among, is_one_of
+from bridge.db.dialect_sql import DialectSQL, in_parameter, in_subquery
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import Instant, account_breakers, answers, attempts, is_state, watches
 
@@ -136,7 +136,7 @@ def _first_due(state: State, *order: ColumnElement[Any]) -> Select[Any]:
 
 
 def _claim_of_lane(state: State) -> ReturningUpdate[Any]:
-    return _claim_statement(is_one_of(watches.c.id, _first_due(state, watches.c.due_at)))
+    return _claim_statement(in_subquery(watches.c.id, _first_due(state, watches.c.due_at)))
 
 
 def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
@@ -145,16 +145,16 @@ def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
     of_lane = is_state(state), LANES[state] == lanes.c.lane, watches.c.due_at <= _NOW
     longest_due = select(watches.c.id).where(*of_lane).order_by(watches.c.due_at).limit(lanes.c.count)
     due = longest_due.with_for_update(skip_locked=True).lateral()
-    return _claim_statement(is_one_of(watches.c.id, select(due.c.id).select_from(lanes.join(due, true()))))
+    return _claim_statement(in_subquery(watches.c.id, select(due.c.id).select_from(lanes.join(due, true()))))
 
 
 _CLAIM_OF_LANE = {state: _claim_of_lane(state) for state in LANES}
 _CLAIM_OF_LANES = {state: _claim_of_lanes(state) for state in LANES}
 _CLAIM_LEAST_REFUSED = _claim_statement(
-    is_one_of(watches.c.id, _first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
+    in_subquery(watches.c.id, _first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
 )
 _CLAIM_CHOSEN = _claim_statement(
-    among(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW
+    in_parameter(watches.c.id, "ids"), is_state(State.WATCHING), watches.c.due_at <= _NOW
 )
 
 
@@ -237,7 +237,7 @@ def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -
 # In one order everywhere, so that two savers never wait for each other in a circle.
 _HELD = (
     select(watches.c.id, watches.c.due_at)
-    .where(among(watches.c.id, "ids"), watches.c.claimed_by == bindparam("worker"))
+    .where(in_parameter(watches.c.id, "ids"), watches.c.claimed_by == bindparam("worker"))
     .order_by(watches.c.id)
     .with_for_update()
 )
@@ -258,7 +258,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
     return len(ours)
 
 
-_GIVE_BACK = update(watches).where(among(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
+_GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
 
 
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from bridge.db.dialect_sql import among, dialect_insert
+from bridge.db.dialect_sql import dialect_insert, in_parameter
 from bridge.db.tables import clients, signing_secrets
 
 
@@ -70,30 +70,30 @@ def every(connection: Connection) -> list[Client]:
 
 def set_key(connection: Connection, name: str, api_key: str) -> None:
     """Replace a client's key: the old one stops at once."""
-    changes = {"key_hash": key_hash(api_key), "key_prefix": shown(api_key)}
+    changes = {"key_hash": key_hash(api_key), "key_prefix": key_prefix(api_key)}
     connection.execute(update(clients).where(clients.c.name == name).values(changes))
 
 
-def shown(api_key: str) -> str:
+def key_prefix(api_key: str) -> str:
     """Return the part of a key that may be shown, so that people can tell keys apart."""
     return api_key[:10]
 
 
 def revoke(connection: Connection, name: str, now: datetime) -> bool:
     """Take a client's key away for good; its open watches still get their callbacks."""
-    standing = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
-    return connection.execute(standing.values(key_hash=None, revoked_at=now)).rowcount == 1
+    not_revoked = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
+    return connection.execute(not_revoked.values(key_hash=None, revoked_at=now)).rowcount == 1
 
 
-def used(connection: Connection, name: str, now: datetime) -> None:
+def record_use(connection: Connection, name: str, now: datetime) -> None:
     """Note that a client's key was used."""
     connection.execute(update(clients).where(clients.c.name == name).values(last_used_at=now))
 
 
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
     """Give a client a new signing secret; the standing one signs too until `old_until`."""
-    standing = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
-    connection.execute(update(signing_secrets).where(*standing).values(expires_at=old_until))
+    current = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
+    connection.execute(update(signing_secrets).where(*current).values(expires_at=old_until))
     over = signing_secrets.c.client == name, signing_secrets.c.expires_at <= now
     connection.execute(delete(signing_secrets).where(*over))
     connection.execute(
@@ -112,7 +112,7 @@ def secrets_of(connection: Connection, names: Collection[str], now: datetime) ->
 # Built once: every batch of callbacks asks.
 _VALID_SECRETS = (
     select(signing_secrets.c.client, signing_secrets.c.secret)
-    .where(among(signing_secrets.c.client, "names"))
+    .where(in_parameter(signing_secrets.c.client, "names"))
     .where(or_(signing_secrets.c.expires_at.is_(None), signing_secrets.c.expires_at > bindparam("now")))
     .order_by(signing_secrets.c.id.desc())
 )

@@ -40,7 +40,7 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
     return element.spellings[compiler.dialect.name].format(*clauses)
 
 
-def among(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
     """Whether the column's text is one of those that the named parameter, a collection, holds.
 
     With a parameter for each text, every number of them is another statement, which the driver takes apart and
@@ -58,7 +58,7 @@ class _Among(DialectSQL[bool]):
     }
 
 
-def is_one_of(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
+def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
     """Whether the column is one of those that the query finds, which is run once, before anything else.
 
     Of `IN`, PostgreSQL guesses how many rows it brings, may scan the whole table for them, and may run it again for

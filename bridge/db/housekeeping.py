@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from bridge.core.watch import State
-from bridge.db.dialect_sql import dialect_insert, is_one_of
+from bridge.db.dialect_sql import dialect_insert, in_subquery
 from bridge.db.tables import host_breakers, is_over, is_state, watches, workers
 
 # An undelivered callback may still be wanted when somebody at last looks.
@@ -69,7 +69,7 @@ def prune(connection: Connection, now: datetime, *, retention: timedelta, limit:
 def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> int:
     batch = select(watches.c.id).where(over).order_by(watches.c.settled_at).limit(limit)
     # Said again outside: PostgreSQL looks once more at a row that was redelivered meanwhile, not at the choice.
-    return connection.execute(delete(watches).where(is_one_of(watches.c.id, batch), over)).rowcount
+    return connection.execute(delete(watches).where(in_subquery(watches.c.id, batch), over)).rowcount
 
 
 def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
@@ -89,4 +89,4 @@ def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
         # What somebody is just learning of a host is not waited for.
         .with_for_update(skip_locked=True)
     )
-    return connection.execute(delete(host_breakers).where(is_one_of(host_breakers.c.name, idle))).rowcount
+    return connection.execute(delete(host_breakers).where(in_subquery(host_breakers.c.name, idle))).rowcount

@@ -120,5 +120,5 @@ def _same_hold(seen: Stored) -> ColumnElement[bool]:
 def _change(
     connection: Connection, account: str, unchanged: list[ColumnElement[bool]], changes: dict[str, Any]
 ) -> bool:
-    standing = update(oauth_tokens).where(oauth_tokens.c.account == account, *unchanged)
-    return connection.execute(standing.values(changes)).rowcount == 1
+    current = update(oauth_tokens).where(oauth_tokens.c.account == account, *unchanged)
+    return connection.execute(current.values(changes)).rowcount == 1

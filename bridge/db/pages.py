@@ -1,6 +1,6 @@
 """Pages of watches: each costs the same, however many watches there are and however rare what a filter means.
 
-A page looks at no more than LOOKED_AT rows of the index that fits the filter best. So it may hold fewer watches
+A page looks at no more than MOST_SCANNED rows of the index that fits the filter best. So it may hold fewer watches
 than were asked for, even none, and yet lead on to the next.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, literal, select, true, tuple_
 
 from bridge.core.watch import Outcome, State, Watch
-from bridge.db.dialect_sql import among
+from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import Instant, has_not_completed, is_not_delivered, is_outcome, is_state, watches
 from bridge.db.watch_lists import Filters, conditions, is_settled
 
-LOOKED_AT = 1_000
+MOST_SCANNED = 1_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
@@ -88,11 +88,11 @@ def page(
 ) -> Page:
     """Return at most `limit` watches from the cursor on, newest first."""
     backwards = cursor is not None and cursor.backwards
-    most = LOOKED_AT if _has_rest(filters, order) else limit + 1
+    most = MOST_SCANNED if _has_rest(filters, order) else limit + 1
     looked_at = _look(connection, filters, order, cursor, most)
-    meant = select(*COLUMNS).where(among(watches.c.id, "ids"), *conditions(filters))
+    matching = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"), *conditions(filters))
     rows = connection.execute(
-        meant.order_by(*_direction(order, backwards=backwards)).limit(limit + 1),
+        matching.order_by(*_direction(order, backwards=backwards)).limit(limit + 1),
         {"ids": [row.id for row in looked_at]},
     )
     found = [to_watch(row) for row in rows]
@@ -101,32 +101,32 @@ def page(
         on = _cursor(found[limit - 1], order)
     elif len(looked_at) == most:
         on = _cursor(looked_at[-1], order)
-    shown = found[:limit]
-    back = _cursor(shown[0], order) if shown else cursor
+    listed = found[:limit]
+    back = _cursor(listed[0], order) if listed else cursor
     if backwards:
         return Page(
-            watches=shown[::-1],
+            watches=listed[::-1],
             following=_turned(back, backwards=False),
             previous=_turned(on, backwards=True),
         )
-    return Page(watches=shown, following=on, previous=_turned(back, backwards=True) if cursor else None)
+    return Page(watches=listed, following=on, previous=_turned(back, backwards=True) if cursor else None)
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many settled watches are meant among the newest LOOKED_AT, and whether there are no others."""
-    is_meant = and_(is_settled(), *conditions(filters))
+    """Return how many settled watches are meant among the newest MOST_SCANNED, and whether there are no others."""
+    is_match = and_(is_settled(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
         newest = (
-            select(case((is_meant, 1), else_=0).label("is_meant"))
+            select(case((is_match, 1), else_=0).label("is_match"))
             .where(part, *conditions(_bounds(filters, Order.CREATED_AT)))
             .order_by(watches.c.id.desc())
-            .limit(LOOKED_AT)
+            .limit(MOST_SCANNED)
             .subquery()
         )
-        totals = select(func.coalesce(func.sum(newest.c.is_meant), 0), func.count()).select_from(newest)
-        meant, looked_at = connection.execute(totals).one()
-        count, is_all = count + meant, is_all and looked_at < LOOKED_AT
+        totals = select(func.coalesce(func.sum(newest.c.is_match), 0), func.count()).select_from(newest)
+        matches, looked_at = connection.execute(totals).one()
+        count, is_all = count + matches, is_all and looked_at < MOST_SCANNED
     return count, is_all
 
 

@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, up
 from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
 from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
-from bridge.db.dialect_sql import is_one_of
+from bridge.db.dialect_sql import in_subquery
 from bridge.db.due_lanes import due_lanes
 from bridge.db.ids import MOST_AHEAD, earliest_watch_id
 from bridge.db.tables import is_state, watches
 
-LOOKED_BACK = 1000
-LONGEST_DUE = 100
+NEWEST_SCANNED = 1000
+OLDEST_DUE_SAMPLE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +101,15 @@ def redeliver(
 
     One statement for all of them does what `watch.redeliver` decides for one.
     """
-    meant = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
-    newest_first = select(watches.c.id).where(*meant).order_by(watches.c.id.desc())
+    matching = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
+    newest_first = select(watches.c.id).where(*matching).order_by(watches.c.id.desc())
     last = connection.scalar(newest_first.offset(limit - 1).limit(1))
     down_to = [] if last is None else [watches.c.id >= last]
     # In one order everywhere, so that no two redeliveries wait for each other in a circle.
-    batch = select(watches.c.id).where(*meant, *down_to).order_by(watches.c.id).with_for_update()
-    done = connection.execute(update(watches).where(is_one_of(watches.c.id, batch)).values(_redelivered(now)))
+    batch = select(watches.c.id).where(*matching, *down_to).order_by(watches.c.id).with_for_update()
+    done = connection.execute(
+        update(watches).where(in_subquery(watches.c.id, batch)).values(_redelivered(now))
+    )
     return Redelivered(count=done.rowcount, before=last)
 
 
@@ -145,8 +147,8 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
         theirs = due.where(watches.c.client == client, lane.not_in(paused)).subquery()
         return connection.execute(select(func.min(theirs.c.due_at))).scalar()
     waiting = set(connection.scalars(paused))
-    longest_due = connection.execute(due.order_by(watches.c.due_at).limit(LONGEST_DUE)).all()
-    if len(longest_due) < LONGEST_DUE or not waiting.issuperset(name for name, _ in longest_due):
+    longest_due = connection.execute(due.order_by(watches.c.due_at).limit(OLDEST_DUE_SAMPLE)).all()
+    if len(longest_due) < OLDEST_DUE_SAMPLE or not waiting.issuperset(name for name, _ in longest_due):
         return next((due_at for name, due_at in longest_due if name not in waiting), None)
     # Of a party that is paused for long, any number may wait in front.
     lanes = due_lanes(connection, state, now)
@@ -154,10 +156,10 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
 
 
 def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
-    """Return a callback URL for each of the last `hosts` hosts, as far as the newest LOOKED_BACK watches tell."""
+    """Return a callback URL for each of the last `hosts` hosts, as far as the newest NEWEST_SCANNED watches tell."""
     newest = select(watches.c.callback_host, watches.c.callback_url).order_by(watches.c.id.desc())
     found: dict[str, str] = {}
-    for host, url in connection.execute(newest.limit(LOOKED_BACK)):
+    for host, url in connection.execute(newest.limit(NEWEST_SCANNED)):
         found.setdefault(host, url)
     return list(found.values())[:hosts]
 

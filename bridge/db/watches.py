@@ -13,13 +13,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
 from bridge.db.claims import put
-from bridge.db.dialect_sql import among
+from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
 # A schedule makes eleven; only redeliveries make more, and of these there is no end.
 ATTEMPTS = 1000
-SINCE_LOOKED_AT = 100
+WAITING_SAMPLE = 100
 
 
 class Registering(Protocol):
@@ -52,17 +52,17 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     # Sorted, so that two batches that overlap never wait for each other in a circle.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
     dialect = connection.dialect.name
-    written = json.dumps(rows, default=lambda instant: _written(instant, _INSTANT[dialect]))
+    written = json.dumps(rows, default=lambda instant: _instant_text(instant, _INSTANT[dialect]))
     added = set(connection.scalars(_ADD[dialect], {"rows": written}))
-    standing = {key: watch for key, watch in new.items() if key in added}
+    stored = {key: watch for key, watch in new.items() if key in added}
     if older := new.keys() - added:
-        found = connection.execute(_STANDING, {"keys": older})
-        standing |= {key: to_watch(columns) for key, *columns in found}
-    return standing
+        found = connection.execute(_EXISTING, {"keys": older})
+        stored |= {key: to_watch(columns) for key, *columns in found}
+    return stored
 
 
 @lru_cache(maxsize=64)  # a batch has but a few
-def _written(instant: datetime, form: str) -> str:
+def _instant_text(instant: datetime, form: str) -> str:
     return instant.astimezone(UTC).strftime(form)
 
 
@@ -80,7 +80,7 @@ _TABLE: dict[str, tuple[TextClause, list[Any]]] = {
 }
 
 
-def _adding(dialect: str, insert: Any) -> Any:
+def _add_statement(dialect: str, insert: Any) -> Any:
     rows, values = _TABLE[dialect]
     # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
     found = select(*values).select_from(rows).where(text("true"))
@@ -92,7 +92,10 @@ def _adding(dialect: str, insert: Any) -> Any:
     )
 
 
-_ADD = {"sqlite": _adding("sqlite", sqlite.insert), "postgresql": _adding("postgresql", postgresql.insert)}
+_ADD = {
+    "sqlite": _add_statement("sqlite", sqlite.insert),
+    "postgresql": _add_statement("postgresql", postgresql.insert),
+}
 
 
 def registered(connection: Connection, keys: Collection[str]) -> set[str]:
@@ -100,8 +103,8 @@ def registered(connection: Connection, keys: Collection[str]) -> set[str]:
     return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
 
 
-_REGISTERED = select(watches.c.registration_key).where(among(watches.c.registration_key, "keys"))
-_STANDING = _REGISTERED.add_columns(*COLUMNS)
+_REGISTERED = select(watches.c.registration_key).where(in_parameter(watches.c.registration_key, "keys"))
+_EXISTING = _REGISTERED.add_columns(*COLUMNS)
 
 
 def get(connection: Connection, watch_id: str) -> Watch | None:
@@ -115,7 +118,7 @@ def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
     return [to_watch(row) for row in connection.execute(_LOCKED, {"ids": ids})]
 
 
-_LOCKED = select(*COLUMNS).where(among(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
+_LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
 
 
 def withdrawn(connection: Connection, watch: Watch) -> None:
@@ -129,7 +132,7 @@ def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
     return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
 
 
-_ANSWERS = select(answers).where(among(answers.c.watch_id, "ids"))
+_ANSWERS = select(answers).where(in_parameter(answers.c.watch_id, "ids"))
 
 
 def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
@@ -161,12 +164,12 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, `most` when there are more, and since when the first of them does.
 
-    Who has waited longest is due last: only SINCE_LOOKED_AT of those that are due last are looked at.
+    Who has waited longest is due last: only WAITING_SAMPLE of those that are due last are looked at.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
     due_last = select(watches.c.ended_at).where(*waiting).order_by(watches.c.due_at.desc())
-    longest = due_last.limit(SINCE_LOOKED_AT).subquery()
+    longest = due_last.limit(WAITING_SAMPLE).subquery()
     count = select(func.count()).select_from(counted).scalar_subquery()
     since = select(func.min(longest.c.ended_at)).scalar_subquery()
     found, first = connection.execute(select(count, since)).one()

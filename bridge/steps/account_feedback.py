@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import FinishedCall, after_answers, count, tried_at_once
+from bridge.core.account_limits import FinishedCall, after_answers, count, with_probe_due
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened
 from bridge.db import breakers, daily_stats, watches
@@ -33,7 +33,7 @@ def record_calls(
 def retry(connection: Connection, name: str, now: datetime) -> None:
     """Let the account's next poll go at once; while the account is paused, that poll is its probe."""
     limits = breakers.lock_accounts(connection, [name])[name]
-    breakers.save_accounts(connection, {name: tried_at_once(limits, now=now)})
+    breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})
     watches.retry(connection, name, now)
 
 

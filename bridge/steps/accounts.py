@@ -55,7 +55,7 @@ def put(
         rate = accounts.load(connection, [name])[name].rate
         # The new credentials may end the pause, and the quota now counts by the new rate.
         limits = breakers.lock_accounts(connection, [name])[name]
-        breakers.save_accounts(connection, {name: account_limits.renewed(rate, limits, now=now)})
+        breakers.save_accounts(connection, {name: account_limits.after_account_change(rate, limits, now=now)})
         watches.retry(connection, name, now)
         return _stored(connection, accounts, name, now), new
 

@@ -11,7 +11,7 @@ from bridge.core.classification import (
     AccountAtFault,
     Classification,
     Ended,
-    NoNews,
+    Inconclusive,
     Refused,
     Throttled,
     Trouble,
@@ -88,7 +88,7 @@ def _ok_and_summary(
     match classified:
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
-        case Unfinished() | Ended() | NoNews() | Refused():
+        case Unfinished() | Ended() | Inconclusive() | Refused():
             return True, f"HubSpot takes the credentials.{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."

@@ -157,7 +157,7 @@ def _insert(
     client = store.Client(
         name=name,
         admin=admin,
-        key_prefix=store.shown(api_key) if api_key else None,
+        key_prefix=store.key_prefix(api_key) if api_key else None,
         created_at=now,
         last_used_at=None,
         revoked_at=None,

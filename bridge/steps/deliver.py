@@ -285,7 +285,7 @@ def _breaker_after(
     after = breaker
     for d in done:
         if d.attempted.signal is None:
-            after = circuit_breaker.unprobed(after, until=d.job.watch.due_at, now=now)
+            after = circuit_breaker.probe_released(after, until=d.job.watch.due_at, now=now)
         else:
             after = circuit_breaker.after_signal(
                 after,

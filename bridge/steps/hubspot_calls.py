@@ -89,7 +89,7 @@ class HubSpotCalls:
             account = self._accounts.load(connection, [name])[name]
             if account.has_credentials:
                 limits = store.lock_accounts(connection, [name])[name]
-                spent = account_limits.spend_at_once(account.rate, limits, now=self.clock())
+                spent = account_limits.spend_ungranted(account.rate, limits, now=self.clock())
                 store.save_accounts(connection, {name: spent})
         return account
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.core.account_limits import signal_of_errand
+from bridge.core.account_limits import signal_of_single_call
 from bridge.core.classification import (
     MAY_HAVE_BEGUN,
     TOKENLESS_SECONDS,
@@ -111,7 +111,7 @@ def start(
     answer = hubspot_calls.hubspot.start_import(account, new.document)
     answered_at = hubspot_calls.clock()
     started = _outcome(register, new, answer, answered_at)
-    signal = signal_of_errand(classify_start(answer, now=answered_at))
+    signal = signal_of_single_call(classify_start(answer, now=answered_at))
     hubspot_calls.record_call(account, answer, signal, asked_at=asked_at)
     return started
 

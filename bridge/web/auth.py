@@ -62,7 +62,7 @@ class LastUses:
         while unsaved := self._take_unsaved():
             with suppress(SQLAlchemyError), self._engine.begin() as connection:
                 for client, used_at in sorted(unsaved.items()):
-                    store.used(connection, client, used_at)
+                    store.record_use(connection, client, used_at)
 
     def _take_unsaved(self) -> dict[str, datetime]:
         with self._lock:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from bridge.core.cpu_affinity import Shares, better
+from bridge.core.cpu_affinity import Shares, better_core
 
 LOOK_SECONDS = 0.5
 # A random choice, so that two processes that share a core do not both move to the same next one.
@@ -76,7 +76,7 @@ def _keep(allowed: Collection[int], before: Reading) -> None:
         except (OSError, ValueError):
             continue
         in_any_order = random.sample(sorted(allowed), len(allowed))
-        freer = better(core, in_any_order, after.since(before))
+        freer = better_core(core, in_any_order, after.since(before))
         if freer is not None and (core is None or random.random() < MOVE_CHANCE):  # noqa: S311 -- no secret
             core = freer
             _move_to(core)

@@ -11,21 +11,21 @@ from bridge.core.account_limits import (
     AccountSignal,
     FinishedCall,
     Refusal,
+    after_account_change,
     after_answers,
     count,
     grant,
-    renewed,
     signal_of,
-    signal_of_errand,
+    signal_of_single_call,
     spend,
-    spend_at_once,
+    spend_ungranted,
     suspicion,
 )
 from bridge.core.circuit_breaker import CircuitBreaker, Failure, Fault, Hold, Success
 from bridge.core.classification import (
     AccountAtFault,
     Classification,
-    NoNews,
+    Inconclusive,
     Refused,
     Throttled,
     Trouble,
@@ -145,7 +145,7 @@ def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None
     held = AccountLimits(
         breaker=held.breaker, usage=spend(slow, held, requests=1, lease_ends_at=later(60), now=NOW).usage
     )
-    after = renewed(RATE, held, now=NOW)
+    after = after_account_change(RATE, held, now=NOW)
     assert (after.breaker.paused_at, after.breaker.paused_until, after.breaker.reason) == (NOW, NOW, "401")
     assert (after.usage.headroom, after.usage.daily_remaining) == (1.0, None)
     assert grant(RATE, after, wanted=9, now=later(1)) == 1
@@ -153,13 +153,15 @@ def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None
 
 @pytest.mark.parametrize("breaker", [CircuitBreaker(failures=3), paused(-5).breaker])
 def test_a_breaker_that_pauses_nobody_stays_as_it_is(breaker: CircuitBreaker) -> None:
-    assert renewed(RATE, AccountLimits(breaker=breaker), now=NOW) == AccountLimits(breaker=breaker)
+    assert after_account_change(RATE, AccountLimits(breaker=breaker), now=NOW) == AccountLimits(
+        breaker=breaker
+    )
 
 
 def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
     held = AccountLimits(usage=Usage(daily_remaining=1, observed_at=NOW))
     for _ in range(20):
-        held = spend_at_once(RATE, held, now=NOW)
+        held = spend_ungranted(RATE, held, now=NOW)
     assert grant(RATE, held, wanted=1, now=NOW) == 0
     assert grant(RATE, held, wanted=1, now=later(900)) == 1
 
@@ -168,7 +170,7 @@ def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
     ("classified", "signal"),
     [
         (Unfinished(status="PENDING", body="{}"), Success()),
-        (NoNews(reason="no status"), Success()),
+        (Inconclusive(reason="no status"), Success()),
         (Refused(reason="404"), Refusal(reason="404")),
         (Trouble(reason="502"), Failure(reason="502")),
         (AccountAtFault(reason="401"), Fault(reason="401")),
@@ -179,13 +181,13 @@ def test_a_finding_about_a_task_says_how_the_account_is(
     classified: Classification, signal: AccountSignal
 ) -> None:
     assert signal_of(classified) == signal
-    assert signal_of_errand(classified) == signal
+    assert signal_of_single_call(classified) == signal
 
 
 def test_a_scope_that_one_request_lacks_says_nothing_of_the_account() -> None:
     lacking = AccountAtFault(reason="403", scopes=True)
     assert signal_of(lacking) == Fault(reason="403")
-    assert signal_of_errand(lacking) is None
+    assert signal_of_single_call(lacking) is None
 
 
 # Refusals
@@ -269,7 +271,7 @@ def test_what_was_asked_before_the_pause_neither_ends_the_suspicion_nor_adds_to_
 
 
 def test_new_credentials_are_tried_at_once_and_suspected_until_they_work() -> None:
-    after = renewed(RATE, SUSPECTED, now=later(1))
+    after = after_account_change(RATE, SUSPECTED, now=later(1))
     assert after.suspected
     assert after.breaker.paused_until == later(1)
 

@@ -19,7 +19,7 @@ from bridge.core.circuit_breaker import (
     after_signal,
     half_open,
     limit,
-    unprobed,
+    probe_released,
 )
 from tests.makers import NOW, later
 
@@ -227,7 +227,7 @@ def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
     lease_ends_at = later(60)
     paused = finished(CircuitBreaker(), Fault(reason="401"))
     on_the_way = half_open(paused, until=lease_ends_at)
-    assert unprobed(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
+    assert probe_released(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
 
 
 @pytest.mark.parametrize("until", [None, later(59)])
@@ -238,4 +238,4 @@ def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
 def test_any_other_request_that_was_not_made_changes_nothing(
     breaker: CircuitBreaker, until: datetime | None
 ) -> None:
-    assert unprobed(breaker, until=until, now=NOW) == breaker
+    assert probe_released(breaker, until=until, now=NOW) == breaker

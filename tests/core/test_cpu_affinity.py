@@ -2,7 +2,7 @@
 
 import pytest
 
-from bridge.core.cpu_affinity import Shares, better
+from bridge.core.cpu_affinity import Shares, better_core
 
 ALLOWED = (2, 0, 1)
 
@@ -26,8 +26,8 @@ def shares(*cores: float, process: float = 0.0) -> Shares:
     ],
 )
 def test_it_stays_until_another_core_is_freer(core: int | None, used: Shares, moves_to: int | None) -> None:
-    assert better(core, ALLOWED, used) == moves_to
+    assert better_core(core, ALLOWED, used) == moves_to
 
 
 def test_a_core_that_is_not_allowed_is_never_chosen() -> None:
-    assert better(None, (1, 2), shares(0.0, 0.5, 0.9)) == 1
+    assert better_core(None, (1, 2), shares(0.0, 0.5, 0.9)) == 1

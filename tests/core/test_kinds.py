@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.classification import Ended, NoNews, Unfinished, classify
+from bridge.core.classification import Ended, Inconclusive, Unfinished, classify
 from bridge.core.delivery import event_type
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.watch import Outcome
@@ -80,7 +80,7 @@ def test_a_kind_knows_exactly_the_words_of_a_task_that_goes_on(kind: str, words:
     field = "state" if kind == "crm-import" else "status"
     for word in ("PENDING", "PROCESSING", "STARTED", "DEFERRED"):
         classified = classify(KINDS[kind], an_answer(202, {field: word}), now=NOW)
-        assert isinstance(classified, Unfinished if word in words else NoNews)
+        assert isinstance(classified, Unfinished if word in words else Inconclusive)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_import_that_was_undone_is_not_said_never_to_have_begun() -> None:
     ],
 )
 def test_another_kind_s_words_are_no_news(kind: str, body: dict[str, Any]) -> None:
-    assert isinstance(classify(KINDS[kind], an_answer(200, body), now=NOW), NoNews)
+    assert isinstance(classify(KINDS[kind], an_answer(200, body), now=NOW), Inconclusive)
 
 
 @pytest.mark.parametrize(

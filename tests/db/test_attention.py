@@ -48,7 +48,7 @@ def waiting(engine: Engine, host: str, *ended_ats: float) -> None:
 
 
 def test_paused_hosts_for_which_nothing_waits_take_no_place(engine: Engine) -> None:
-    pause(engine, *(f"idle-{number}.example.com" for number in range(attention.NAMED)))
+    pause(engine, *(f"idle-{number}.example.com" for number in range(attention.MOST_NAMED)))
     pause(engine, "down.example.com", pause_seconds=0.25)
     waiting(engine, "down.example.com", -30, -60)
     [host] = looked_at(engine).paused_hosts
@@ -58,7 +58,7 @@ def test_paused_hosts_for_which_nothing_waits_take_no_place(engine: Engine) -> N
 def test_what_waits_is_counted_no_further_than_a_look_may_cost(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "COUNTED", 2)
+    monkeypatch.setattr(attention, "MOST_COUNTED", 2)
     pause(engine, "down.example.com")
     waiting(engine, "down.example.com", -1, -2, -3)
     assert [host.waiting for host in looked_at(engine).paused_hosts] == [2]
@@ -67,7 +67,7 @@ def test_what_waits_is_counted_no_further_than_a_look_may_cost(
 def test_callbacks_given_up_are_counted_among_the_newest(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "COUNTED", 2)
+    monkeypatch.setattr(attention, "MOST_COUNTED", 2)
     undelivered = [
         replace(
             numbered(number), state=State.UNDELIVERED, due_at=None, ended_at=NOW, settled_at=later(-number)

@@ -133,7 +133,7 @@ def test_each_filter_must_be_passed(
 
 
 def test_a_page_looks_only_so_far_and_leads_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "LOOKED_AT", 4)
+    monkeypatch.setattr(pages, "MOST_SCANNED", 4)
     rare = {3: "rare.example.com", 11: "rare.example.com"}
     added(engine, *(numbered(n, callback_host=rare.get(n, "often.example.com")) for n in range(14)))
 
@@ -254,7 +254,7 @@ def test_settled_watches_are_counted(engine: Engine, filters: Filters, count: in
 
 
 def test_only_the_newest_are_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "LOOKED_AT", 3)
+    monkeypatch.setattr(pages, "MOST_SCANNED", 3)
     added(engine, *(replace(numbered(number), **SETTLED, state=State.DELIVERED) for number in range(5)))
     with engine.begin() as connection:
         assert pages.count_settled(connection, Filters(client="cms")) == (3, False)

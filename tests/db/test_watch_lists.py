@@ -111,7 +111,7 @@ def test_the_oldest_due_step_is_of_those_that_nobody_keeps_waiting(engine: Engin
 
 
 def test_what_is_due_behind_a_long_queue_of_a_paused_party_is_found(engine: Engine) -> None:
-    queue = [numbered(n, account="paused") for n in range(1, watch_lists.LONGEST_DUE + 2)]
+    queue = [numbered(n, account="paused") for n in range(1, watch_lists.OLDEST_DUE_SAMPLE + 2)]
     added(engine, *queue)
     with engine.begin() as connection:
         until = {"paused_until": later(9000), **BREAKER}

@@ -64,11 +64,11 @@ def test_who_is_unknown_and_what_is_nowhere_is_told_without_a_name(
 
 
 def test_a_route_of_several_changes_is_one(sqlite_api: Api, logged: LogCapture) -> None:
-    watch = sqlite_api.client().registers()
+    watch = sqlite_api.client().register()
     logged.entries.clear()
-    an_operator(sqlite_api).sends(f"/watches/{watch['id']}/withdraw")
+    an_operator(sqlite_api).submit(f"/watches/{watch['id']}/withdraw")
     assert lines(logged)[-1]["route"] == "/admin/watches/{watch_id}/{change}"
-    sqlite_api.parts.counters.flush(sqlite_api.parts.engine, START)
+    sqlite_api.dependencies.counters.flush(sqlite_api.parts.engine, START)
     counted = 'method="POST",route="/admin/watches/{watch_id}/{change}",status="3xx"'
     assert counted in sqlite_api.admin.get("/metrics").text
 

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.db import breakers, watches
-from bridge.db.attention import COUNTED
+from bridge.db.attention import MOST_COUNTED
 from bridge.db.engine import reading
 from bridge.web.admin.blueprint import admin, call, page
 
@@ -38,7 +38,7 @@ def troubled(connection: Connection, *, most: int) -> list[TroubledHost]:
 
 
 def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> TroubledHost:
-    waiting, since = watches.waiting_for_host(connection, name, most=COUNTED)
+    waiting, since = watches.waiting_for_host(connection, name, most=MOST_COUNTED)
     return TroubledHost(name=name, breaker=breaker, waiting=waiting, since=since)
 
 

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
 from bridge.db import attention, counters, watch_lists
-from bridge.db.attention import COUNTED
+from bridge.db.attention import MOST_COUNTED
 from bridge.db.engine import reading
 from bridge.db.tables import is_state
 from bridge.web.admin import charts
@@ -25,7 +25,7 @@ def overview() -> Response:
         return page(
             "admin/overview.html",
             needs=needs,
-            named=attention.NAMED,
+            named=attention.MOST_NAMED,
             given_up=sum(each.callbacks for each in needs.given_up),
             since=rfc3339(now - attention.GIVEN_UP_WITHIN),
             counts={state: _count(connection, state) for state in (State.WATCHING, State.DELIVERING)},
@@ -48,4 +48,4 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
 
 
 def _count(connection: Connection, state: State) -> int:
-    return watch_lists.count_up_to(connection, COUNTED, is_state(state))
+    return watch_lists.count_up_to(connection, MOST_COUNTED, is_state(state))

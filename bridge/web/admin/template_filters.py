@@ -7,7 +7,7 @@ from flask import g
 from markupsafe import Markup
 
 from bridge.core.instants import rfc3339
-from bridge.db.attention import COUNTED
+from bridge.db.attention import MOST_COUNTED
 from bridge.web.admin.blueprint import admin
 from bridge.web.strict_json import NotJson, Number, decoded
 
@@ -43,8 +43,8 @@ def relative_time(instant: datetime | None) -> Markup | str:
 
 @admin.app_template_filter()
 def capped(count: int) -> str:
-    """Return a count as text; counting stops at COUNTED, so that value is shown as `1,000+`."""
-    return f"{count:,}+" if count >= COUNTED else f"{count:,}"
+    """Return a count as text; counting stops at MOST_COUNTED, so that value is shown as `1,000+`."""
+    return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
 
 
 @admin.app_template_filter()
