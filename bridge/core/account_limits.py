@@ -1,4 +1,4 @@
-"""How an account stands, its breaker and its quota together: who may ask, and what the answers change."""
+"""The limits of a HubSpot account, its circuit breaker and its quota together, and how answers change them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,13 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.quota import Rate, Usage
 
-# So many different tasks refused, and none found between: their account is asked about, not they.
+# When HubSpot refuses so many different tasks in a row, the cause is likely their account, not the tasks.
 SUSPECTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot refused one task: that of the watch `watch_id`, or none that is watched."""
+    """HubSpot refused one task: that of the watch `watch_id`, or, with None, a task that no watch follows."""
 
     reason: str
     watch_id: str | None = None
@@ -37,7 +37,7 @@ AccountSignal: TypeAlias = Signal | Refusal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountLimits:
-    """An account's breaker, how much of its quota is used, and whose tasks HubSpot refuses.
+    """An account's breaker, how much of its quota is used, and the watches whose tasks HubSpot refuses.
 
     `refused_watches` are the ids of the different watches that were refused since the last success, SUSPECTS of
     them at the most.
@@ -55,9 +55,9 @@ class AccountLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedCall:
-    """What came of one request, granted at `asked_at` to an account of this rate, and what it says of that.
+    """The result of one call, granted at `asked_at` to an account with this `rate`.
 
-    `signal` is None when it says nothing of the account.
+    `signal` is what the result means for the account's breaker; None when it means nothing for it.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -67,18 +67,18 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests were sent for it."""
+        """How many requests were sent for this call: more than one when a token was refused and replaced."""
         return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
 
     @property
     def errors(self) -> int:
-        """How many of them HubSpot may count as errors."""
+        """How many of these requests HubSpot may count as errors."""
         went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300
         return self.requests - 1 if went_well else self.requests
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Tell what a finding about the task of a watch, or about none that is watched, says of its account."""
+    """Return what a classified answer means for its account; `watch_id` is the watch that was polled, if any."""
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -95,9 +95,9 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Tell what a finding about a single request says of its account; None when it says nothing.
+    """Return what the classified answer to a call outside polling means for its account; None when nothing.
 
-    A scope that only this sort of request lacks must not keep polls waiting, which may all have theirs.
+    A missing scope must not pause the account: its polls may have all the scopes that they need.
     """
     if isinstance(classified, AccountAtFault) and classified.scopes:
         return None
@@ -105,7 +105,7 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 
 
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
-    """Return how many of the `wanted` requests may go now: none while it is paused, then one probe."""
+    """Return how many of the `wanted` requests may be sent now: none during a pause, and one probe after it."""
     until = held.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
@@ -115,7 +115,7 @@ def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int
 def spend(
     rate: Rate, held: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
 ) -> AccountLimits:
-    """Return how the account stands after `requests` were granted; that of a paused one is its probe."""
+    """Return the limits after `requests` were granted; for a paused account the request is its probe."""
     breaker = (
         circuit_breaker.half_open(held.breaker, until=lease_ends_at) if held.breaker.paused else held.breaker
     )
@@ -123,7 +123,7 @@ def spend(
 
 
 def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return how an account stands whose trouble may be mended: if it was paused, its probe is due."""
+    """Return the limits with the pause, if there is one, ended now, so that the next request is the probe."""
     breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
         return held
@@ -131,30 +131,30 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 
 
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return how an account stands that somebody has just set: its next request is due, as a probe if it was paused.
+    """Return the limits after an operator has set the account: its next request may be sent, as a probe if paused.
 
-    What its quota and its pace were before says nothing of it now.
+    What HubSpot reported of its quota before is dropped: the new credentials may have another quota.
     """
     usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
     return replace(with_probe_due(held, now=now), usage=usage)
 
 
 def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return how the account stands after a request that nobody granted: others wait for one turn at the most.
+    """Return the limits after a request that was sent without a grant, such as one that an operator made by hand.
 
-    So what many such requests in a row spend is forgiven but for the last, though HubSpot counts them all: they
-    are an operator's, made by hand, and must not hold up the polls.
+    Of many such requests in a row only the last delays the polls, by one interval at the most, although HubSpot
+    counts them all.
     """
     usage = quota.capped(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
 
 
 def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
-    """Return how the account stands after what was heard, in this order."""
+    """Return the limits after these calls, applied in this order."""
     for h in finished:
         before, usage = held.breaker, held.usage
         held = _after_signal(held, h, now=now)
-        # One was granted; with a newer token there were two.
+        # One request was granted; a call that was repeated with a newer token sent two.
         if more := max(h.requests - 1, 0):
             usage = quota.spend(h.rate, usage, requests=more, now=now)
         if isinstance(h.answer, HttpResponse):
@@ -166,7 +166,7 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 
 
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
-    """One task that is refused is no trouble of the account's; SUSPECTS different ones in a row pause it."""
+    """Apply a call's signal: one refused task counts as a success of the account, SUSPECTS in a row pause it."""
     signal, refused = h.signal, held.refused_watches
     if signal is None:
         return held
@@ -190,7 +190,7 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return `reason`, why a task was refused, and what to look at where that is the account's trouble."""
+    """Return `reason`, why a task was refused, followed by what the operator should check of the account."""
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."
@@ -198,5 +198,5 @@ def suspicion(reason: str) -> str:
 
 
 def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:
-    """Return how many requests were sent, and how many of them HubSpot may count as errors."""
+    """Return how many requests these calls sent, and how many of them HubSpot may count as errors."""
     return sum(h.requests for h in finished), sum(h.errors for h in finished)

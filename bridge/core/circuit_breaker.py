@@ -16,14 +16,14 @@ class Success:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The party did not answer, or said that it is in trouble: several in a row pause it."""
+    """The party did not answer, or answered with an error of its own: several in a row pause it."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """Nothing will work until somebody mends it: one is enough to pause."""
+    """The party needs a repair, such as new credentials, before any request can succeed: one pauses it."""
 
     reason: str
 
@@ -43,7 +43,7 @@ Signal = Success | Failure | Fault | Hold
 class BreakerPolicy:
     """When failures pause a circuit breaker, and for how long: `first_seconds`, doubling to `most_seconds`.
 
-    `slow_starts` tells whether a party that has come back is asked more and more: see `limit`.
+    `slow_starts`: after a pause, the number of requests in flight is raised step by step, as `limit` describes.
     """
 
     failures: int
@@ -89,7 +89,7 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
 
 
 def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
-    """Return the breaker after a request with a lease until `until` was not sent: if it was the probe, another may be."""
+    """Return the breaker after a request, leased until `until`, was given back: if it was the probe, a new one is due."""
     if until is None or breaker.paused_until != until:
         return breaker
     return replace(breaker, paused_until=now)
@@ -112,22 +112,22 @@ SLOW_START_ENDS = 10  # 2**10 requests in flight is the most that a worker may b
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Tell whether a request claimed at `asked_at` was on the way before the pause began."""
+    """Return whether a request that was claimed at `asked_at` was in flight before the pause began."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 
 def after_signal(
     breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """Return the breaker after what was learnt from a request claimed at `asked_at`.
+    """Return the breaker after the `signal` of a request that was claimed at `asked_at`.
 
-    A request that was on the way before the pause began neither ends it nor makes it longer.
+    A request that was in flight before the pause began neither ends it nor makes it longer.
     """
     stale = is_stale(breaker, asked_at)
     match signal:
         case Hold(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
-            # What a probe is told is the newest word; what others were told must not cut a pause short.
+            # A probe's answer is the newest and counts as it is; a stale answer must not shorten the pause.
             return _held(
                 breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
             )

@@ -1,6 +1,6 @@
-"""What an answer of HubSpot's means, before anybody decides what to do about it.
+"""Classifies HubSpot's answers; what the bridge then does is decided elsewhere.
 
-Only the body's own word counts for a task: every other field may be null, absent or new.
+Only the status field of the body decides about a task: every other field may be null, absent or new.
 """
 
 import json
@@ -19,8 +19,8 @@ DAILY_SECONDS = 900.0  # the day's quota is gone: look again four times an hour
 MIGRATING_SECONDS = 60.0  # a 477 should name its time; this one did not
 LONGEST_HOLD_SECONDS = 86_400.0
 TOKENLESS_SECONDS = 5.0  # the token server is in trouble: one of all that wait asks it again
-MAY_HAVE_BEGUN = frozenset({408, 499})  # somebody on the way gave up; what was asked for may happen
-TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx that tell nothing of what was asked for
+MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out; the request may still be carried out
+TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
 # One of them stands beside the `message` of HubSpot's errors, also of those without `"status": "error"`.
 ENVELOPE_FIELDS = frozenset({"category", "correlationId", "errorType"})
 STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of them
@@ -49,7 +49,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered well, and said nothing that we understand. `body` when it had a word."""
+    """HubSpot answered 2xx without a status that the bridge knows. `body` is kept if it had a status at all."""
 
     result: ClassVar = "no_news"
     reason: str
@@ -59,7 +59,7 @@ class Inconclusive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """HubSpot itself, and nothing in front of it, says that it does not know the task."""
+    """HubSpot itself, not a proxy in front of it, answered that it does not know the task."""
 
     result: ClassVar = "refused"
     reason: str
@@ -69,7 +69,7 @@ class Refused:
 class AccountAtFault:
     """The credentials do not work: no task of the account can be followed.
 
-    `scopes` is true when they work, and lack a scope: tasks of other kinds may be followed.
+    `scopes` is true when the credentials work but lack a scope: tasks of other kinds may still be followed.
     """
 
     result: ClassVar = "account_at_fault"
@@ -79,7 +79,7 @@ class AccountAtFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """HubSpot wants the whole account to wait."""
+    """HubSpot asked for a pause of `seconds` that holds for the whole account."""
 
     result: ClassVar = "throttled"
     seconds: float
@@ -88,7 +88,7 @@ class Throttled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trouble:
-    """HubSpot, or the way to it, is out of order."""
+    """HubSpot, or the network on the way to it, failed; the next poll may succeed."""
 
     result: ClassVar = "trouble"
     reason: str
@@ -98,7 +98,7 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountAtFault | 
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Tell what HubSpot's answer about a task of this kind means."""
+    """Classify HubSpot's answer to the poll of a task of this kind."""
     if isinstance(answer, NoToken):
         if answer.passing:
             return Throttled(seconds=TOKENLESS_SECONDS, reason=answer.reason)
@@ -111,9 +111,9 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 
 
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Tell what HubSpot's answer to the start of an import means for the account.
+    """Classify HubSpot's answer to the start of an import.
 
-    What HubSpot itself refuses is the import's own fault, and no trouble of HubSpot's.
+    An import that HubSpot itself refuses is at fault; the account is not.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, Trouble) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -200,9 +200,9 @@ def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
 
 
 def is_error_envelope(body: object) -> bool:
-    """Tell whether a JSON body is one of the forms in which HubSpot's API itself refuses a request.
+    """Return whether a JSON body has one of the forms in which HubSpot's API itself refuses a request.
 
-    Whatever stands in front of HubSpot (Cloudflare, a proxy) answers 400, 403 and 404 too, and knows no task.
+    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, which says nothing of a task.
     """
     if not isinstance(body, Mapping):
         return False
@@ -242,7 +242,7 @@ def _message(said: Mapping[str, Any]) -> str:
 
 
 def clean(text: str, length: int) -> str:
-    """Return outside text fit for a log, a page and any database: printable, at most `length`."""
+    """Return text from outside with printable characters only, cut to `length`: safe to log, show and store."""
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 

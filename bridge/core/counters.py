@@ -16,8 +16,8 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, for each combination of its labels' values.
 
-    `labels` holds the values that are told from the start, even when nothing was counted. An `hourly` one is also kept
-    by the hour, for charts.
+    `labels` holds the values that are reported from the start, as 0. An `hourly` counter is also kept for each hour,
+    for charts.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Histogram:
         return None
 
 
-# From what a lucky poll gives to what an outage costs; a task's own age sets most delays (1 to 60 s).
+# From the shortest delay to that of an outage; the task's age sets most delays (1 to 60 s).
 _DETECTION_BOUNDS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, inf)
 # From a callback that goes at once to the end of the schedule, after three days.
 _DELIVERY_BOUNDS = (

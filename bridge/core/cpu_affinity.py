@@ -1,23 +1,23 @@
-"""Which core a process keeps to."""
+"""The choice of the CPU core on which a process keeps its threads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Where others want this much of a core, and another one is freer by the margin, it is left.
+# A process leaves its core when others use this much of it, and another core is freer by the margin.
 CROWDED = 0.25
 MARGIN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much of each core was used, by whoever it was, and how much of one by this process: 0 to 1."""
+    """How much of each core all processes used, and how much of its own core this process did: 0 to 1."""
 
     cores: Mapping[int, float]
     process: float
 
 
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the core to move to, of those allowed; None to stay. Of equal ones the first."""
+    """Return the allowed core to move to, the first of equally free ones; None to stay."""
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:
         return None

@@ -50,7 +50,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptDecision:
-    """What one attempt leads to: the watch and the attempt to save, news about the host if it was asked."""
+    """What one attempt leads to: the watch and the attempt to save, the signal for the host's breaker if a request was sent."""
 
     watch: Watch
     attempt: Attempt
@@ -89,7 +89,7 @@ def after_attempt(
 def record(
     watch: Watch, answer: HttpResponse | NoResponse | NotSent, *, started_at: datetime, now: datetime
 ) -> Attempt:
-    """Return the attempt as it will be kept."""
+    """Return the attempt as a record for the database."""
     answered = answer if isinstance(answer, HttpResponse) else None
     return Attempt(
         watch_id=watch.id,
@@ -117,7 +117,7 @@ def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the start of a response, at most 2 KiB, fit for a page and any database."""
+    """Return the start of a response, at most 2 KiB, without characters that a page or a database may reject."""
     text = body[:EXCERPT_BYTES].decode(errors="replace")
     kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
     # A replacement may be longer in bytes than what it replaces.
@@ -132,7 +132,7 @@ def wait_seconds(
     now: datetime,
     jitter: float,
 ) -> float | None:
-    """Return the seconds until the attempt after one that failed, and had `tries` before it; None when there is none."""
+    """Return the seconds from a failed attempt, made after `tries` others, to the next; None when it was the last."""
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
         return None
@@ -144,7 +144,7 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """A host that says no is well; one that is silent, overrun or broken is not."""
+    """Return the signal for the host's breaker: no answer, a 429 or a 5xx is a failure, other answers are a success."""
     if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
@@ -160,7 +160,7 @@ def event_type(watch: Watch) -> str:
 def payload(watch: Watch, hubspot: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one ended watch.
 
-    `hubspot` is HubSpot's JSON text: it goes out as it came in, and so does the metadata. ValueError before the end.
+    HubSpot's JSON text `hubspot` and the metadata are sent unchanged. Raises ValueError for a watch that has not ended.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
@@ -187,13 +187,13 @@ def payload(watch: Watch, hubspot: str | None) -> bytes:
 
 
 class Verbatim(str):
-    """JSON text that goes out as it came in: to parse it and write it again could change numbers, and order."""
+    """JSON text that is written unchanged: parsing and writing it anew could change numbers and the order of members."""
 
     __slots__ = ()
 
 
 def json_object(members: Mapping[str, Any]) -> str:
-    """Return a JSON object with these members, of which those that are Verbatim stay as they are."""
+    """Return a JSON object with these members; Verbatim values are inserted unchanged."""
     texts: list[str] = []
     # Neighbours are encoded together: each by itself takes twice as long.
     for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):

@@ -11,13 +11,13 @@ from bridge.core.watch import State, Watch
 # Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
 FREE_SHARE = 7
 
-# What steps are counted by: an account's polls, a host's callbacks.
+# The kind of work and its party: (watching, account) for polls, (delivering, host) for callbacks.
 Lane = tuple[State, str]
 Key = TypeVar("Key", bound=Hashable)
 
 
 def lane_of(watch: Watch) -> Lane:
-    """Return what a watch's next step is counted by."""
+    """Return the lane to which a watch's next step belongs."""
     return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host
 
 
@@ -25,7 +25,7 @@ def lane_of(watch: Watch) -> Lane:
 class Due:
     """A lane with due steps: since when, and how many more a worker may claim.
 
-    `recovering` when the other side has failed, and has not yet answered well as often as it must.
+    `recovering`: the party has failed, and its slow start is not over.
     """
 
     since: datetime

@@ -23,10 +23,10 @@ class HttpResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No status line and headers came: `reason` is a sentence for whoever reads the watch.
+    """No status line and headers came: `reason` is a sentence for the watch's `last_error`.
 
     `sent` is true when the party may have received the request, and may have acted on it; `blocked` when our own
-    rules refused the URL or its address, so that nobody was asked. `refused` is as an HttpResponse's.
+    rules refused the URL or its address, so that nothing was sent. `refused` has the meaning that it has in HttpResponse.
     """
 
     reason: str
@@ -37,7 +37,7 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge itself could not make the request: it says nothing of the other side.
+    """The bridge itself could not make the request, which says nothing about the other party.
 
     `reason` is a sentence that says what to do.
     """
@@ -49,7 +49,8 @@ class NotSent:
 class NoToken:
     """The request was not sent: the account has no token that works. `reason` says what to do.
 
-    `passing` is true when nobody has to do anything: there may be one soon. `refused` is as an HttpResponse's.
+    `passing` is true when a token may be had soon without an operator's help. `refused` has the meaning that it has
+    in HttpResponse.
     """
 
     reason: str

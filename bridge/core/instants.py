@@ -1,4 +1,4 @@
-"""Instants as the outside writes them."""
+"""Reads and writes instants: RFC 3339, and the header Retry-After."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ def rfc3339(instant: datetime) -> str:
 
 
 def read_rfc3339(text: object) -> datetime:
-    """Return the instant that RFC 3339 writes so, in UTC. Raises ValueError when it is none."""
+    """Parse an RFC 3339 instant and return it in UTC. Raises ValueError when the text is malformed."""
     try:
         # A small t or z means the same (RFC 3339, 5.6).
         if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):

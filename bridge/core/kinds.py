@@ -12,7 +12,7 @@ API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
 def api_version(text: str) -> str:
-    """Return the version segment of HubSpot's paths. ValueError, in words for whoever wrote it, when it is none."""
+    """Return the version segment of HubSpot's paths. Raises ValueError with a message for the user when it is malformed."""
     if not re.fullmatch(API_VERSION, text):
         raise ValueError("must be v3, or a year and a month such as 2026-03")
     return text
@@ -20,11 +20,11 @@ def api_version(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
-    """Which endpoint answers for a task, and what its words mean.
+    """A kind of task: the endpoint that reports its status, and what each status means.
 
     `v3` and `dated` are path templates: HubSpot moved the version's place when it began to
-    name versions by date. `field` holds HubSpot's word; `running` are the words of a task that
-    goes on; `ends` tells the outcome for each word of one that has ended.
+    name versions by date. `field` names the status field; `running` are the statuses of a task that
+    goes on; `ends` gives the outcome for each status of a task that has ended.
     """
 
     name: str
@@ -56,7 +56,7 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """HubSpot says COMPLETE for success and failure alike: the result and the errors tell."""
+    """Return a function that tells success from failure by the result and the errors: both are COMPLETE."""
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         if not has_result(body.get("result")):

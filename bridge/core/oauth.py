@@ -21,7 +21,7 @@ _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
-# What the operator must do, by HubSpot's word or RFC 6749's (5.2).
+# What the operator must do, by HubSpot's error code or that of RFC 6749, 5.2.
 _REMEDIES = {
     "BAD_REFRESH_TOKEN": "HubSpot takes the refresh token no more: install the app again, and set the new one",
     "invalid_grant": "HubSpot takes the refresh token no more: install the app again, and set the new one",
@@ -41,20 +41,20 @@ class Issued:
     expires_at: datetime
 
     def serves(self, refused: str | None, now: datetime) -> bool:
-        """Tell whether HubSpot should take the access token: it has not ended, nor is it the `refused` one."""
+        """Return whether the access token is usable: it has not expired, and is not the `refused` one."""
         return now < self.expires_at and self.access_token != refused
 
     def is_due(self, now: datetime) -> bool:
-        """Tell whether it is time to refresh."""
+        """Return whether it is time to refresh the token."""
         life = self.expires_at - self.issued_at
         ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
         return now >= self.expires_at - ahead
 
 
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
-    """Tell what the token server said to `refresh_token`.
+    """Read the token server's answer to a refresh with `refresh_token`.
 
-    What is not `passing` is for the operator to mend. No reason holds a token.
+    A NoToken that is not `passing` needs the operator. Its reason never contains a token.
     """
     if isinstance(answer, NoResponse):
         return _trouble(answer.reason)

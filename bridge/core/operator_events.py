@@ -1,4 +1,4 @@
-"""Events that tell the operator what needs a person: what there is, how many become one, and the webhook's body."""
+"""Events for the operator's webhook: their types, how several are merged into one, and the webhook's body."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from bridge.core.instants import rfc3339
 
 
 class OperatorEventType(StrEnum):
-    """What can have happened, and to which subject."""
+    """The types of event; the part before the dot is the kind of subject."""
 
     ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account, or is out of order
     ACCOUNT_RESUMED = "account.resumed"  # it answers the account again
@@ -33,7 +33,7 @@ OPPOSITES = {
 class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
-    `subject` is the name of an account or a host, or the id of a worker; `reason` is why it happened last.
+    `subject` is the name of an account or a host, or the id of a worker; `reason` is that of the last time.
     """
 
     type: OperatorEventType
@@ -45,13 +45,13 @@ class OperatorEvent:
 
 
 def happened(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
-    """Return the event of something that happened once."""
+    """Return an event with a count of 1."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
 
 
 def merged(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
-    """Make one event of all of one type and subject; return them in the order of these two."""
+    """Merge the events of the same type and subject into one; return them sorted by type and subject."""
     found: dict[tuple[str, str], OperatorEvent] = {}
     for event in events:
         key = event.type, event.subject

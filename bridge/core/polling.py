@@ -26,10 +26,10 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollDecision:
-    """What one poll leads to: the watch to save, HubSpot's words to keep, news for the account.
+    """What one poll leads to: the watch and HubSpot's body to save, and the signal for the account's limits.
 
-    `result` is what the answer was, in a word for the counters. `delay_seconds` is how long the task had been over,
-    where HubSpot says.
+    `result` is the value of the counters' label. `delay_seconds` is the time from the task's end to this poll; None
+    when HubSpot does not report the end.
     """
 
     watch: Watch
@@ -48,7 +48,7 @@ LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
 YOUNG_SECONDS = 120.0  # younger watches get half of a claim that the quota cuts short
 BACKOFF_JITTER = 0.2
-# No task was over for longer before it was noticed: an instant that says so is none of this task's.
+# The end of a task is noticed within this time: a reported end that is older belongs to another task.
 LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
@@ -62,15 +62,15 @@ def gap(age_seconds: float) -> float:
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how pressing a due poll is: the square of its wait over the gap it should have had.
 
-    The store orders by the same formula, in SQL.
+    `bridge.db.claims` orders by the same formula, in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
 
 def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
-    """Choose `count` ids, half from the `young`, half from `every` one, each most urgent first.
+    """Choose `count` ids, half from `young`, half from `every`, both of which are sorted by urgency.
 
-    `odd_to_young` says who gets the odd one; what one side lacks the other gets.
+    The odd id comes from `young` if `odd_to_young`. When one list is short, the other fills its half.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -95,7 +95,7 @@ def after_answer(
 ) -> PollDecision:
     """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1.
 
-    `suspected`: HubSpot's refusals are likely the account's trouble, so that one task is not rejected for them soon.
+    `suspected`: the cause of HubSpot's refusals is likely the account, so that a task is rejected later than usual.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
@@ -129,7 +129,7 @@ def after_answer(
 
 
 def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | None:
-    """Return for how long a task had been over; None where HubSpot does not say, or nonsense."""
+    """Return the seconds since the task's end; None when HubSpot reports no end, or an implausible one."""
     if completed_at is None:
         return None
     # The two clocks may differ a little.
@@ -138,7 +138,7 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 
 
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
-    """The task has ended: its callback is due at once."""
+    """Return the watch of a task that has ended: its callback is due now."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
     return advance(watch, Event.ENDED, **(changes | over | {"failures": 0, **_NOT_REFUSED}))
 
@@ -154,7 +154,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 
 
 def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime) -> Watch:
-    """Keep watching; the last poll comes exactly at the deadline, and then it is over."""
+    """Return the watch with its next poll due after the wait, at the deadline at the latest; ended if that has passed."""
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
@@ -162,7 +162,7 @@ def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: d
 
 
 def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    """Count the age anew when the task is first seen at work: it is a new wait."""
+    """Return the watch of a task that goes on; its age starts again at 0 when it is first seen PROCESSING."""
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
     seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
@@ -191,14 +191,14 @@ def _refused(
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
-    """Tell whether a recheck asks so soon after a refusal that another one says nothing new."""
+    """Return whether a recheck comes so soon after a refusal that a second one should not count."""
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
 def _stand_back(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    """Wait as the account does: another watch probes next, and may be of a kind that is allowed."""
+    """Return the watch with a longer wait, so that the account's next probe is another watch, perhaps of an allowed kind."""
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
     return _go_on(watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now)

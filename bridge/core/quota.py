@@ -1,4 +1,4 @@
-"""How fast an account may be asked: one generic cell rate row per account (GCRA).
+"""Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
 `free_at` is the theoretical arrival time of the next request when all come evenly spaced; it
 may run ahead of the clock by a tolerance, which is the burst.
@@ -26,7 +26,7 @@ RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
 
 
 def rate_limit(text: str) -> tuple[int, float]:
-    """Read requests / seconds. ValueError, in words for whoever wrote it, when it is something else."""
+    """Read requests / seconds. Raises ValueError with a message for the user when it is malformed."""
     found = re.fullmatch(RATE_LIMIT, text)
     if not found:
         raise ValueError("must be requests / seconds, both whole numbers, such as 100/10")
@@ -46,7 +46,7 @@ class Rate:
 class Usage:
     """What an account has used, and what its newest answer's headers said is left.
 
-    `headroom`, 0.05 to 1, and `daily_remaining`, None where HubSpot does not tell, are what `observed_at` saw.
+    `headroom` (0.05 to 1) and `daily_remaining` (None when HubSpot does not report it) were observed at `observed_at`.
     """
 
     free_at: datetime | None = None
@@ -59,7 +59,7 @@ class Usage:
 class QuotaLeft:
     """What HubSpot's rate-limit headers say is left; None where they say nothing.
 
-    OAuth apps are not told about the day.
+    HubSpot does not report the daily quota to OAuth apps.
     """
 
     burst: int | None = None
@@ -101,7 +101,7 @@ def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def _midnight(now: datetime) -> datetime:
-    """Return when the day ends."""
+    """Return the next midnight, UTC."""
     return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
 
 
@@ -119,7 +119,7 @@ def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
     """Return the usage after `requests` were granted."""
     free_at = _spent_until(rate, usage, requests=requests, now=now)
-    # Nobody waits for the day's quota longer than until it is renewed.
+    # HubSpot renews the daily quota at midnight: a longer wait is of no use.
     even = _spent_until(rate, replace(usage, daily_remaining=None), requests=requests, now=now)
     return replace(usage, free_at=min(free_at, max(_midnight(now), even)))
 
@@ -134,9 +134,9 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage of an account that is back: what it spent at a slower pace is forgotten.
+    """Return the usage with `free_at` at most the tolerance and one interval ahead of the clock.
 
-    At the pace that it has now, `free_at` could not be further ahead than the tolerance and an interval.
+    That is the furthest that the present pace allows; what was spent at a slower pace is forgotten.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
@@ -147,7 +147,7 @@ def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
     """Return the usage after an answer's rate-limit `headers` (lower-case names).
 
-    An answer that tells of the window alone leaves nothing known of the day.
+    When the headers report the window only, `daily_remaining` becomes None.
     """
     left = quota_left(headers)
     if left.burst and left.burst_remaining is not None:

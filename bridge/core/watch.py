@@ -1,4 +1,4 @@
-"""The watch and its life: every state, every event, and the one function that moves between them."""
+"""The watch and its state machine: every state, every event, and the function that applies an event."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,13 +31,13 @@ class Event(StrEnum):
     """What can happen to a watch."""
 
     CHECKED = "checked"  # HubSpot was asked, and the task goes on
-    RECHECKED = "rechecked"  # somebody wants the next poll now
+    RECHECKED = "rechecked"  # a client or an operator wants the next poll now
     ENDED = "ended"  # the task ended, however
     WITHDRAWN = "withdrawn"  # the client takes the watch back
     ACCEPTED = "accepted"  # an attempt got its 2xx
     MISSED = "missed"  # an attempt failed, and the schedule has another
     GAVE_UP = "gave_up"  # an attempt failed for good
-    REDELIVERED = "redelivered"  # somebody wants the callback again
+    REDELIVERED = "redelivered"  # a client or an operator wants the callback again
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
@@ -85,7 +85,7 @@ class Watch:
     state: State = State.WATCHING
     outcome: Outcome | None = None
     due_at: datetime | None  # the next step; while claimed, the end of the lease
-    claimed_by: str | None = None  # the worker that is at it
+    claimed_by: str | None = None  # the worker that holds the claim
     ended_at: datetime | None = None  # the bridge saw the task end
     settled_at: datetime | None = None  # nothing was left to do
 
@@ -95,7 +95,7 @@ class Watch:
     status: str | None = None
     refusals: int = 0  # answers in a row that do not know the task
     refused_since: datetime | None = None  # the first of these
-    failures: int = 0  # answers in a row that were no answer
+    failures: int = 0  # polls in a row that got no usable answer
     error: str | None = None  # why the outcome is not `completed`
     last_error: str | None = None  # the newest trouble with HubSpot or the receiver
 
@@ -110,7 +110,7 @@ def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
     """Return the watch after `event`, with `changes` to its other fields.
 
     Raises IllegalTransition when the state does not allow the event. Keeps the rule that
-    `due_at` is set exactly while something is left to do. Whoever held the watch lets go.
+    `due_at` is set exactly while something is left to do. Ends the claim of the watch.
     """
     state = next_state(watch.state, event)
     if state not in OPEN:
@@ -119,7 +119,7 @@ def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
 
 
 def next_state(state: State, event: Event) -> State:
-    """Return where `event` leads from `state`; raises IllegalTransition."""
+    """Return the state after `event` in `state`; raises IllegalTransition."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:
@@ -127,15 +127,15 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Take the watch back: nothing more is asked or sent."""
+    """Return the watch withdrawn: it is neither polled nor delivered any more."""
     return advance(watch, Event.WITHDRAWN, settled_at=now)
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
-    """Start the delivery anew: at once, by hand, with the whole schedule before it."""
+    """Return the watch with its delivery restarted: due now, marked as manual, with the whole schedule ahead."""
     return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
 
 
 def recheck(watch: Watch, *, now: datetime) -> Watch:
-    """Ask HubSpot now, instead of when the watch is due."""
+    """Return the watch with its next poll due now."""
     return advance(watch, Event.RECHECKED, due_at=now)

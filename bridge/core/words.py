@@ -1,6 +1,6 @@
-"""What people write in requests and on the command line: names, spans of time, words of a list, task ids.
+"""Parsers of values in requests and on the command line: names, durations, lists of words, task ids.
 
-Each reader returns the value, or raises ValueError with what is wrong: words that go on after the field's name.
+Each returns the value, or raises ValueError with a message that continues a sentence begun with the field's name.
 """
 
 import re
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-# Not one or two dots alone: whoever calls `/v1/clients/..` calls `/v1` (RFC 3986, 5.2.4).
+# Not `.` or `..`: as a segment of a path, `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
 NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
 NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 
-# How long an old secret signs beside the new one, unless somebody says otherwise.
+# How long an old secret signs beside the new one by default.
 OVERLAP = "24h"
 OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
 
@@ -28,14 +28,14 @@ def name(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Read what has printable characters alone and no white space, as a task's id has."""
+    """Read a text of printable characters without white space, such as a task's id."""
     if " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
 
 
 def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
-    """Read one or more of the words, in a list or separated by commas; each counts once."""
+    """Return the values of one or more of the words, given as a list or separated by commas, without repeats."""
     parts = given.split(",") if isinstance(given, str) else given
     if (
         not isinstance(parts, list)
