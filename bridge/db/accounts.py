@@ -16,13 +16,13 @@ from bridge.db.tables import accounts
 
 DEFAULT = "default"
 
-# Built once: every round of a worker asks.
+# Built once: the worker runs it in each iteration of its loop.
 _NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A static token, or what OAuth needs to make one; never shown."""
+    """A static token, or the OAuth credentials to get one with; left out of every `repr`."""
 
     access_token: str | None = field(default=None, repr=False)
     client_id: str | None = field(default=None, repr=False)
@@ -31,15 +31,15 @@ class Credentials:
 
     @property
     def scheme(self) -> str:
-        """Name how the account proves who it is: `token`, `oauth` or `none`."""
+        """How the account authenticates: `token`, `oauth` or `none`."""
         return "token" if self.access_token else "oauth" if self.refresh_token else "none"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Account:
-    """A HubSpot account as it is asked.
+    """A HubSpot account: its credentials, API address and version, and rate limit.
 
-    `unreadable` is true when its credentials cannot be had: they were stored under a key that is gone.
+    `unreadable` is true when its credentials were encrypted with a key that is no longer set.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Accounts:
         return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
-        """Return the named accounts; one that nobody has set has no credentials."""
+        """Return the named accounts; one that is not in the table has no credentials, but for `default`."""
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
 
@@ -94,7 +94,7 @@ class Accounts:
         return {DEFAULT: self._environment} | found
 
     def exists(self, connection: Connection, name: str) -> bool:
-        """Tell whether watches may name this account: `default` is always there."""
+        """Return whether watches may name this account: `default` always exists."""
         return name == DEFAULT or name in self.stored(connection)
 
     def stored(self, connection: Connection) -> set[str]:
@@ -127,7 +127,7 @@ class Accounts:
         )
 
     def _credentials(self, row: Row[Any]) -> Credentials | None:
-        """Return what is stored, or None when it is not for these keys: one row must not stop all accounts."""
+        """Return the stored credentials; None when these keys do not open them, so that other accounts still work."""
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
         except WrongSecretKey:
@@ -153,6 +153,6 @@ class Accounts:
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:
-        """Forget a stored account, and the tokens that were issued to it; False when there is none."""
+        """Delete a stored account and the tokens that were issued to it; False when there is none."""
         oauth_tokens.remove(connection, name)
         return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

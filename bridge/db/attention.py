@@ -1,4 +1,4 @@
-"""What needs a person: everything that does not get better by itself, or not soon."""
+"""What needs an operator: paused accounts and hosts, callbacks given up, overdue work, silent workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches,
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
-# Of each sort of trouble, the worst so many are named.
+# How many of the paused hosts are listed, those with the longest pauses first.
 MOST_NAMED = 10
-# Nothing is counted further: a look must not cost more because there is more trouble.
+# Counts stop here, so that their cost has a bound.
 MOST_COUNTED = 1_000
 
 
@@ -42,7 +42,7 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker that gave no sign of life, and did not say that it stops: it was killed, or hangs."""
+    """A worker that was killed or hangs: it gave no sign of life, and did not sign off."""
 
     id: str
     ticked_at: datetime
@@ -50,7 +50,7 @@ class SilentWorker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
-    """All of it; where every part is empty and a worker is alive, nobody is needed."""
+    """Everything that needs an operator."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[PausedHost]
@@ -68,7 +68,7 @@ class Attention:
 
 
 def read(connection: Connection, now: datetime) -> Attention:
-    """Look at everything once."""
+    """Return everything that needs an operator now."""
     overdue = {"since": now - readiness.OVERDUE_AFTER, "now": now}
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
     alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - readiness.TICKED_WITHIN}
@@ -88,7 +88,7 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def _paused_hosts(connection: Connection) -> list[PausedHost]:
-    """Return those for which something waits; for the others the breaker is kept, in case that something comes."""
+    """Return the paused hosts for which callbacks wait."""
     waits = exists().where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
     paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), waits)
     found = []

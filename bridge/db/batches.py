@@ -1,7 +1,7 @@
 """Many rows in one statement.
 
-PostgreSQL gets them as one parameter, JSON, and takes them apart: a statement for each row costs it more, and the
-driver, too. SQLite is called for each row, which costs less than to take JSON apart.
+PostgreSQL gets all rows as one JSON parameter, which costs the server and the driver less than a statement for each
+row. SQLite runs the statement for each row, which costs less than parsing JSON.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What all processes know together about accounts and hosts: pauses and quotas."""
+"""The circuit breakers of accounts and hosts and the quotas of accounts, which all processes share."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -49,12 +49,12 @@ _LOCKED = {
 
 
 def every_account(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the limits of every account that was ever asked."""
+    """Return the limits of every account that has a row: those to which requests were sent."""
     return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
 def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the limits of those of the accounts that were ever asked."""
+    """Return the limits of those of the accounts that have a row: requests were sent to them."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
     return {row.name: _to_limits(row) for row in rows}
 
@@ -87,7 +87,7 @@ def forget_account(connection: Connection, name: str) -> None:
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the breakers of those hosts that have had trouble: most hosts have no row."""
+    """Return the breakers of those of the hosts that have a row; one without a row is closed."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
     return {row.name: _to_breaker(row) for row in rows}
 
@@ -116,7 +116,7 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
 
 
 def end_pause(connection: Connection, host: str, now: datetime) -> None:
-    """Let a paused host be probed now, instead of when its pause is over."""
+    """End a host's pause now, so that its next callback is the probe."""
     paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
     connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
 
@@ -144,7 +144,7 @@ _SAVE_HOSTS = _saving(host_breakers, _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Be the one who probes a paused host; False when another process was first."""
+    """Take the right to probe a paused host; False when another process has taken it."""
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (
         connection.execute(update(host_breakers).where(*unchanged).values(paused_until=until)).rowcount == 1
@@ -154,7 +154,7 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Let others send the probes that were claimed and not sent: their breakers wait for them until the lease's end.
+    """Allow new probes in place of those that were claimed and not sent, before their leases end.
 
     `leases` holds the lanes of the steps that were given back, each with the end of its lease. Steps that were no
     probes change nothing.

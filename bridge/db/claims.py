@@ -1,7 +1,7 @@
-"""Claims and saves: how many workers share the due watches without ever sharing one.
+"""Claims and saves: many workers share the due watches, and no two work on the same one.
 
-A claim moves `due_at` to the end of the lease. A save demands that it still stands there: a
-worker that was too slow loses, and knows it. No transaction is open while anybody is asked.
+A claim moves `due_at` to the end of the lease. A save requires that `due_at` is unchanged: the
+result of a worker whose lease has run out is dropped. No transaction is open during an HTTP request.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ from bridge.db.dialect_sql import DialectSQL, in_parameter, in_subquery
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import Instant, account_breakers, answers, attempts, is_state, watches
 
-# What a step belongs to, and is counted by: an account's polls, a host's callbacks.
+# The column that names the lane of a step: the account of a poll, the host of a callback.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
 
 # Statements are built once: to build one costs more than to run it.
@@ -46,13 +46,13 @@ _NOW = bindparam("now", type_=Instant)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """Who claims, and for how long."""
+    """The worker that claims, and the length of its leases."""
 
     worker: str
     lease_seconds: float
 
     def terms(self, now: datetime) -> dict[str, Any]:
-        """Return a claim's parameters: who, from when, until when."""
+        """Return a claim's SQL parameters: the worker, the instant, the end of the lease."""
         return {
             "worker": self.worker,
             "now": now,
@@ -62,7 +62,7 @@ class Claimant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A finished step: the watch as it was `claimed`, as it is to be saved, and what came of it."""
+    """A finished step: the watch as it was `claimed`, the watch to save, and what else the step leads to."""
 
     claimed: Watch
     watch: Watch
@@ -140,8 +140,8 @@ def _claim_of_lane(state: State) -> ReturningUpdate[Any]:
 
 
 def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
-    asked = bindparam("lanes", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(Integer))
-    lanes = func.unnest(*asked).table_valued("lane", column("count", Integer)).render_derived(name="lanes")
+    wanted = bindparam("lanes", type_=ARRAY(Text)), bindparam("counts", type_=ARRAY(Integer))
+    lanes = func.unnest(*wanted).table_valued("lane", column("count", Integer)).render_derived(name="lanes")
     of_lane = is_state(state), LANES[state] == lanes.c.lane, watches.c.due_at <= _NOW
     longest_due = select(watches.c.id).where(*of_lane).order_by(watches.c.due_at).limit(lanes.c.count)
     due = longest_due.with_for_update(skip_locked=True).lateral()
@@ -180,7 +180,7 @@ class _SecondsSince(DialectSQL[float]):
         super().__init__(_NOW, since)
 
 
-# What a late worker is just saving is left out: waiting for it with the account's row locked could be for ever.
+# Rows that a late worker is saving are skipped: with the account's row locked, the wait might never end.
 _MOST_URGENT = (
     _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
 )
@@ -188,7 +188,7 @@ _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young
 
 
 def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
-    """Save finished steps, and return those that were still ours to save.
+    """Save finished steps, and return those that were saved.
 
     The rest were too late: their lease had run out, or the watch was withdrawn meanwhile.
     """
@@ -262,7 +262,7 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 
 
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
-    """Lock and return watches past their deadline whose last poll cannot be had.
+    """Lock and return watches past their deadline whose last poll cannot be made.
 
     Either their account is paused, or its quota has kept them waiting for longer than the grace.
     """

@@ -30,7 +30,7 @@ _BY_HASH = _SELECT.where(clients.c.key_hash == bindparam("hash"))
 
 
 def key_hash(api_key: str) -> str:
-    """Return what is kept of an API key: 32 random bytes need no slow hash."""
+    """Return the hash that is stored of an API key; for 32 random bytes a fast hash is safe."""
     return sha256(api_key.encode()).hexdigest()
 
 
@@ -38,14 +38,14 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
     """Add a client; False when the name is taken. One without a key cannot call the API."""
     row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
     new = dialect_insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
-    # How many rows an INSERT made is not told by every driver.
+    # Not every driver reports how many rows an INSERT made.
     return connection.execute(new.returning(clients.c.name)).first() is not None
 
 
 def by_key(connection: Connection, api_key: str) -> Client | None:
     """Return the client that owns this API key, if there is one.
 
-    Nobody can guess a key byte by byte from how long this takes: what is compared is its hash.
+    The lookup compares hashes, so its duration reveals nothing about the key.
     """
     row = connection.execute(_BY_HASH, {"hash": key_hash(api_key)}).mappings().first()
     return Client(**row) if row else None
@@ -75,7 +75,7 @@ def set_key(connection: Connection, name: str, api_key: str) -> None:
 
 
 def key_prefix(api_key: str) -> str:
-    """Return the part of a key that may be shown, so that people can tell keys apart."""
+    """Return the first ten characters of a key, which may be shown so that people can tell keys apart."""
     return api_key[:10]
 
 
@@ -86,12 +86,12 @@ def revoke(connection: Connection, name: str, now: datetime) -> bool:
 
 
 def record_use(connection: Connection, name: str, now: datetime) -> None:
-    """Note that a client's key was used."""
+    """Set the instant at which a client's key was last used."""
     connection.execute(update(clients).where(clients.c.name == name).values(last_used_at=now))
 
 
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
-    """Give a client a new signing secret; the standing one signs too until `old_until`."""
+    """Give a client a new signing secret; the current one signs too until `old_until`."""
     current = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
     connection.execute(update(signing_secrets).where(*current).values(expires_at=old_until))
     over = signing_secrets.c.client == name, signing_secrets.c.expires_at <= now

@@ -43,7 +43,7 @@ Key: TypeAlias = tuple[str, str]
 class Counters:
     """Counts what this process does, until `flush` adds it to the table. Thread-safe.
 
-    Only what has been committed is to be counted, so that nothing is counted twice.
+    Callers count after their commit, so that work that is repeated is counted once.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ def bound_text(bound: float) -> str:
 
 
 def add(connection: Connection, counted: Mapping[Counted, float], now: datetime) -> None:
-    """Add to the rows, of all time and, where charts need it, of the hour."""
+    """Add counts to the totals and, for hourly counters, to the hour of `now`."""
     rows = [
         {"hour": hour, **_row(metric, labels), "value": value}
         for (metric, labels), value in counted.items()
@@ -124,7 +124,7 @@ def _hour_of(instant: datetime) -> datetime:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete the hours that no chart shows any more; what was ever counted stays."""
+    """Delete the hours that no chart shows any more; the totals stay."""
     old = counters.c.hour > EVER, counters.c.hour < now - HOURS_KEPT
     connection.execute(delete(counters).where(*old))
 
@@ -165,7 +165,7 @@ class Counts:
 
 
 def totals(connection: Connection) -> Counts:
-    """Return all that was ever counted."""
+    """Return the totals of all counters and histograms."""
     rows = connection.execute(select(counters).where(counters.c.hour == EVER))
     return Counts({(row.name, row.labels): row.value for row in rows})
 

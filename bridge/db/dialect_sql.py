@@ -1,4 +1,4 @@
-"""SQL that SQLite and PostgreSQL write in different ways."""
+"""SQL expressions that differ between SQLite and PostgreSQL."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -41,10 +41,10 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Whether the column's text is one of those that the named parameter, a collection, holds.
+    """Return the condition that the column's text is in the named parameter, a collection.
 
-    With a parameter for each text, every number of them is another statement, which the driver takes apart and
-    PostgreSQL plans anew.
+    The collection is one parameter: with a parameter for each text, each count of texts would be another statement,
+    which the driver parses and PostgreSQL plans anew.
     """
     return _Among(column, bindparam(parameter, type_=_Texts()))
 
@@ -59,16 +59,16 @@ class _Among(DialectSQL[bool]):
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Whether the column is one of those that the query finds, which is run once, before anything else.
+    """Return the condition that the column is in the result of the query, which runs once, before the statement.
 
-    Of `IN`, PostgreSQL guesses how many rows it brings, may scan the whole table for them, and may run it again for
-    each row, which would lock other rows each time. An array it takes as it is: each of its rows is one probe.
+    With `IN`, PostgreSQL may scan the whole table, and may run the query again for each row, which would lock other
+    rows each time. With an array, it looks up each value in the index.
     """
     return _IsOneOf(column, query.scalar_subquery())
 
 
 class _IsOneOf(DialectSQL[bool]):
-    # It has no type, as `_Among`.
+    # It has no type, as in `in_parameter`.
     inherit_cache = True
     spellings: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
 

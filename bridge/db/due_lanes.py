@@ -36,12 +36,12 @@ class DueLanes:
         self._visited_all_at: datetime | None = None
 
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
-        """Return the lanes with due watches, but those that are paused: the oldest `due_at` of each.
+        """Return the oldest `due_at` of each lane with due watches, without the paused lanes.
 
         Those that have waited longest come first; there are at most MOST_LANES.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
-        # Less than nothing: the clock was set back.
+        # Negative when the clock was set back.
         visit_all = since_all is None or not timedelta() <= since_all < VISIT_ALL_EVERY
         names = due_lanes(connection, self._state, now) if visit_all else self._remembered
         since = min(self._looked_at or now, now) - LATEST_COMMIT
@@ -58,7 +58,7 @@ def _visit_statement(state: State) -> Select[Any]:
     lane, remembered = LANES[state], each("names")
     is_due = is_state(state), watches.c.due_at <= _NOW
     fallen_due = select(lane).where(*is_due, watches.c.due_at > bindparam("since", type_=Instant))
-    # Whatever came to be due how: when nothing else is, nothing is overlooked.
+    # The lane whose watch has been due longest is always visited, so that no lane is overlooked for ever.
     longest_due = select(select(lane).where(*is_due).order_by(watches.c.due_at).limit(1).scalar_subquery())
     names = union(select(remembered.c.value.label("name")), fallen_due, longest_due).subquery()
     breaker = BREAKERS[state]
@@ -77,7 +77,7 @@ _VISIT = {state: _visit_statement(state) for state in LANES}
 
 
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
-    """Return all lanes with due watches, also those that are paused: the oldest `due_at` of each.
+    """Return the oldest `due_at` of each lane with due watches, including the paused lanes.
 
     Hops from lane to lane along the index, if anything is due at all: what waits inside a lane costs nothing.
     """

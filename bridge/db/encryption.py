@@ -69,7 +69,7 @@ def check_keys(connection: Connection, cipher: Cipher) -> None:
 
 
 def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
-    """As `check_keys`, but write nothing: a database without secrets goes with any key."""
+    """Do as `check_keys`, but write nothing: a database without secrets accepts any key."""
     if token := connection.execute(select(canaries.c.token)).scalar():
         cipher.decrypt(token)
 
@@ -77,7 +77,7 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 def rotate_keys(connection: Connection, cipher: Cipher) -> int:
     """Encrypt every secret with the newest key; return how many. Raises WrongSecretKey, and changes nothing.
 
-    A secret that changes meanwhile keeps its newer value: whoever wrote it used the newest key.
+    A secret that changes meanwhile keeps its newer value, which was encrypted with the newest key.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
 

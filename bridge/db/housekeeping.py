@@ -1,4 +1,4 @@
-"""What keeps the tables honest and small: who is at work, and what is long over."""
+"""The workers' signs of life, and the deletion of old rows."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from bridge.core.watch import State
 from bridge.db.dialect_sql import dialect_insert, in_subquery
 from bridge.db.tables import host_breakers, is_over, is_state, watches, workers
 
-# An undelivered callback may still be wanted when somebody at last looks.
+# Undelivered watches are kept longer: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
 WORKERS_KEPT = timedelta(days=1)
 BREAKERS_KEPT = timedelta(days=1)
@@ -42,17 +42,17 @@ def alive(connection: Connection, *, since: datetime) -> int:
 def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
     """Return the workers without a sign of life since then, and when each gave its last; each worker only once.
 
-    Another process that asks at the same time gets others, or none.
+    Each worker is returned to one process only, also when several call this at the same time.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
-    # What another process is just telling is not waited for.
-    told = update(workers).where(workers.c.id.in_(silent.with_for_update(skip_locked=True)))
-    rows = connection.execute(told.values(silence_told=True).returning(workers.c.id, workers.c.ticked_at))
+    # Rows that another process has locked are skipped: it reports them.
+    report = update(workers).where(workers.c.id.in_(silent.with_for_update(skip_locked=True)))
+    rows = connection.execute(report.values(silence_told=True).returning(workers.c.id, workers.c.ticked_at))
     return {row.id: row.ticked_at for row in rows}
 
 
 def has_credentials(connection: Connection, *, since: datetime) -> bool:
-    """Tell whether a worker gave a sign of life whose environment has credentials of the account `default`."""
+    """Return whether a worker gave a sign of life whose environment has credentials of the account `default`."""
     found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
     return connection.execute(found.limit(1)).first() is not None
 
@@ -75,7 +75,7 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
 def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
     """Delete up to `limit` breakers of hosts to which no callback is on its way.
 
-    One that is paused is kept for a day: what it has learnt may soon be of use again.
+    A paused one is kept for a day: callbacks to its host may come again soon.
     """
     wanted = select(watches.c.id).where(
         is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
@@ -86,7 +86,7 @@ def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
         .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - BREAKERS_KEPT))
         .order_by(host_breakers.c.name)
         .limit(limit)
-        # What somebody is just learning of a host is not waited for.
+        # Breakers that another transaction is changing are skipped.
         .with_for_update(skip_locked=True)
     )
     return connection.execute(delete(host_breakers).where(in_subquery(host_breakers.c.name, idle))).rowcount

@@ -32,7 +32,7 @@ def new_watch_id(now: datetime) -> str:
 
 
 def earliest_watch_id(instant: datetime) -> str:
-    """Return what sorts before the ids of all watches that are made at this instant or later."""
+    """Return a text that sorts before the ids of all watches made at this instant or later."""
     return _written(max(0, _microseconds(instant)) << _RANDOM_BITS)
 
 

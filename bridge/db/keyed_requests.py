@@ -1,4 +1,4 @@
-"""Requests with an Idempotency-Key: how far each came, and what it was answered."""
+"""Requests with an Idempotency-Key: the progress of each, and the response to it."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -26,7 +26,7 @@ class KeyedRequest:
 
 
 def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
-    """Keep a request, unless one with its key is kept already; return the one that is."""
+    """Store a request, unless one with its key is stored already; return the stored one."""
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))
     row = {
@@ -46,12 +46,12 @@ def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
 
 
 def take_over(connection: Connection, kept: KeyedRequest, *, begun_by: str, now: datetime) -> bool:
-    """Let another attempt carry a request out; False when somebody else was faster."""
+    """Let another attempt carry a request out; False when another has taken it over first."""
     return _change(connection, kept, begun_by=begun_by, begun_at=now)
 
 
 def note_asking(connection: Connection, held: KeyedRequest, now: datetime) -> bool:
-    """Note that HubSpot is about to be asked; False when another attempt has taken the request over."""
+    """Note that the request to HubSpot is about to be sent; False when another attempt has taken this one over."""
     return _change(connection, held, asked_at=now)
 
 
@@ -61,12 +61,12 @@ def note_task(connection: Connection, held: KeyedRequest, task_id: str) -> None:
 
 
 def note_answer(connection: Connection, held: KeyedRequest, answer: str) -> None:
-    """Keep the answer, for whoever sends the request again."""
+    """Store the response, which a repeat of the request gets too."""
     _change(connection, held, answer=answer)
 
 
 def forget(connection: Connection, held: KeyedRequest) -> None:
-    """Forget a request that was not carried out: it may be sent again, as if it were the first."""
+    """Delete a request that was not carried out, so that a repeat of it is carried out."""
     connection.execute(delete(keyed_requests).where(_is(held), _is_held(held)))
 
 
@@ -87,5 +87,5 @@ def _is(request: KeyedRequest) -> ColumnElement[bool]:
 
 
 def _is_held(request: KeyedRequest) -> ColumnElement[bool]:
-    """What another attempt has taken over is not changed."""
+    """Return the condition that the request is still held by the attempt that began it."""
     return keyed_requests.c.begun_by == request.begun_by

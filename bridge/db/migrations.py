@@ -75,7 +75,7 @@ def _upgraded(connection: Connection) -> str:
     if connection.dialect.name == "postgresql":
         connection.execute(_TAKE_YOUR_TIME)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        # Not before: another process's migration may take its time, and nobody queues up behind this one.
+        # Not before: waiting for another process's migration may take long, and blocks nothing.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     _refuse_other_tables(connection)
     if not _is_ahead(connection):
@@ -106,7 +106,7 @@ def _has_watches(inspector: Inspector) -> bool:
 
 
 def is_migrated(connection: Connection) -> bool:
-    """Tell whether the database has all that this code needs."""
+    """Return whether the database has all that this code needs."""
     return _revision(connection) == _scripts().get_current_head() or _is_ahead(connection)
 
 

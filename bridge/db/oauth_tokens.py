@@ -1,6 +1,6 @@
 """OAuth tokens that all processes share, and the lease of the one that refreshes them.
 
-Nothing is locked while HubSpot is asked: a change demands that the row still is as it was seen.
+No row is locked during a request to HubSpot: a change requires that the row is as it was read.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """An account's row; `origin` tells from which credentials its tokens come.
+    """An account's row; `origin` is a hash of the credentials that its tokens came from.
 
-    Until `hold_until` nobody refreshes: somebody is at it, or `failure` says why it has just failed,
-    and `at_fault` that the credentials are to blame.
+    Until `hold_until` no process starts a refresh: one is under way, or the last one failed. `failure` is the reason
+    of that failure; `at_fault` is true when the credentials are the cause.
     """
 
     origin: str
@@ -69,7 +69,7 @@ def begin(connection: Connection, account: str, origin: str) -> Stored:
 
 
 def hold(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
-    """Be the one who refreshes until then; False when another was first."""
+    """Take the lease of the refresh until then; False when another process has it."""
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
     )
@@ -98,13 +98,13 @@ def fail(
 
 
 def forget_failure(connection: Connection, account: str) -> None:
-    """Let an account be tried again at once: somebody has just set its credentials."""
+    """Allow an account's next refresh at once, after its credentials were set."""
     failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
     connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
 
 
 def remove(connection: Connection, account: str) -> None:
-    """Forget an account's tokens."""
+    """Delete an account's tokens."""
     connection.execute(delete(oauth_tokens).where(oauth_tokens.c.account == account))
 
 

@@ -1,4 +1,4 @@
-"""What the operator is told, from the transaction in which it happened until it is sent: a transactional outbox.
+"""The outbox of events for the operator: each is added in the transaction in which it happened, and sent later.
 
 An event that nobody has tried to send yet collects: what happens of the same type to the same subject is counted in
 it. The first attempt ends that, so that each attempt sends the same; what happens later makes an event of its own.
@@ -29,7 +29,7 @@ from bridge.db.tables import Instant, operator_events
 
 # At most one event of a type and subject within this time, from the end of one to the start of the next.
 APART = timedelta(seconds=60)
-# What is settled is of use to nobody, but for whoever looks into the table.
+# Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
 
 _EVENT = tuple(field.name for field in fields(OperatorEvent))
@@ -38,7 +38,7 @@ _OPPOSITE_VALUES = {type_.value: opposite.value for type_, opposite in OPPOSITES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """An event that may be sent: whoever changes its `due_at` first sends it."""
+    """An event that may be sent: the process that first changes its `due_at` sends it."""
 
     id: str
     due_at: datetime
@@ -84,8 +84,8 @@ _ADD = for_each_dialect(
 def next_due(connection: Connection, now: datetime) -> Due | None:
     """Return the event that may be sent now and has been due for the longest.
 
-    One that collects waits until the event of its type and subject before it has been settled for a minute. It also
-    waits while its opposite happened earlier and is not settled: the last word is what holds.
+    An event that has not been tried waits until the one before it of its type and subject has been settled for a
+    minute. It also waits while its opposite happened earlier and is not settled, so that the two arrive in order.
     """
     row = connection.execute(_NEXT, {"now": now, "settled_after": now - APART}).first()
     return Due(id=row.id, due_at=row.due_at) if row else None
@@ -153,5 +153,5 @@ def waiting(connection: Connection) -> tuple[int, datetime | None]:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete what has been settled for a day."""
+    """Delete the events that were settled a day ago."""
     connection.execute(delete(operator_events).where(operator_events.c.settled_at < now - KEPT))

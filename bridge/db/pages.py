@@ -1,4 +1,4 @@
-"""Pages of watches: each costs the same, however many watches there are and however rare what a filter means.
+"""Pages of watches: each costs the same, however many watches there are and however few match the filter.
 
 A page looks at no more than MOST_SCANNED rows of the index that fits the filter best. So it may hold fewer watches
 than were asked for, even none, and yet lead on to the next.
@@ -54,7 +54,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> "Cursor | None":
-        """Return the cursor that is written so; None when it is none of ours."""
+        """Parse a cursor; None when the text is not one that the bridge has made."""
         try:
             found = _CURSOR.fullmatch(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
         except ValueError:
@@ -66,7 +66,7 @@ class Cursor:
         return cls(watch_id=found[3], ended_at=ended_at, backwards=bool(found[1]))
 
     def fits(self, order: Order) -> bool:
-        """Tell whether the cursor comes from a list in this order."""
+        """Return whether the cursor comes from a list in this order."""
         return (self.ended_at is not None) == (order is Order.ENDED_AT)
 
 
@@ -76,7 +76,7 @@ def _encoded(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Some watches of a list, and the ways to older ones (`following`) and newer ones; None where none are."""
+    """Some watches of a list, with the cursors of the older and newer pages; None where there is none."""
 
     watches: Sequence[Watch]
     following: Cursor | None
@@ -113,7 +113,7 @@ def page(
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many settled watches are meant among the newest MOST_SCANNED, and whether there are no others."""
+    """Return how many of the newest MOST_SCANNED watches are settled and match, and whether that counts all."""
     is_match = and_(is_settled(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
@@ -161,12 +161,12 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return the narrowest part of an index in this order that holds all that is meant; several to be merged."""
+    """Return the narrowest part of an index in this order that holds all matches; several to be merged."""
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]
     if filters.task_id is not None:
         return [watches.c.task_id == filters.task_id]
-    # What nearly all watches are is in no index: it is found without one.
+    # No index holds the most common outcome and state: they are found without one.
     if filters.outcome is not None and Outcome.COMPLETED not in filters.outcome:
         return [and_(is_outcome(outcome), has_not_completed()) for outcome in filters.outcome]
     if filters.state is not None and State.DELIVERED not in filters.state:
@@ -181,7 +181,7 @@ def _bounds(filters: Filters, order: Order) -> Filters:
 
 
 def _has_rest(filters: Filters, order: Order) -> bool:
-    """Tell whether some rows of the index may not be meant."""
+    """Return whether some rows of the chosen index part may not match the filters."""
     given = {field.name for field in fields(filters) if getattr(filters, field.name) is not None}
     return bool(given - ({"client"} if order is Order.CREATED_AT else {"ended_after", "ended_before"}))
 

@@ -1,4 +1,4 @@
-"""Whether work is moving: what is long overdue, though nobody keeps it waiting."""
+"""Whether work is moving: the steps that are long overdue without a pause or a quota as the reason."""
 
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ TICKED_WITHIN = timedelta(seconds=60)
 OVERDUE_AFTER = timedelta(seconds=300)
 # A worker that serves an account spends its quota, however slowly; one that does not has stopped.
 SERVED = timedelta(seconds=60)
-# Whoever has spent more than this ahead is not being served slowly, but not at all.
+# An account whose quota is spent further ahead than this is not served slowly, but not at all.
 SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
@@ -67,7 +67,7 @@ def _late(connection: Connection, state: State, since: datetime) -> dict[str, da
 
 
 def _is_attempted(connection: Connection, host: str, now: datetime) -> bool:
-    """While a watch is claimed, it is due at the end of its lease."""
+    """Return whether an attempt to this host is in flight: a claimed watch is due at the end of its lease."""
     claimed = select(watches.c.id).where(
         is_state(State.DELIVERING),
         LANES[State.DELIVERING] == host,

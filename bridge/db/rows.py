@@ -1,4 +1,4 @@
-"""Rows as values, and back."""
+"""Conversions between rows and the values of the core."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,9 +12,9 @@ from bridge.db.tables import watches
 NAMES = tuple(field.name for field in fields(Watch))
 COLUMNS = tuple(watches.c[name] for name in NAMES)
 
-# What a step may change; the rest was settled at registration.
+# The columns that a step may change; the rest is fixed at registration.
 CHANGING = NAMES[NAMES.index("state") :]
-# What a registration says; the rest begins with the table's defaults.
+# The columns that a registration sets; the rest begins with the table's defaults.
 REGISTERED = (*NAMES[: NAMES.index("state")], "due_at", "age_zero_at")
 ATTEMPT = tuple(field.name for field in fields(Attempt))
 

@@ -60,7 +60,7 @@ class Instant(TypeDecorator[datetime]):
 class Word(TypeDecorator[str]):
     """An enum's value as plain text: a new member needs no migration.
 
-    One that a later release has written is read as it stands, and stops nobody from reading the others.
+    A value that a later release has written, and this one does not know, is read as plain text.
     """
 
     impl = String(32)
@@ -87,22 +87,22 @@ def is_outcome(outcome: Outcome) -> Any:
 
 
 def has_not_completed() -> Any:
-    """Choose the watches that ended otherwise than nearly all do, as the index does."""
+    """Return the condition of the partial index on watches with an outcome other than COMPLETED."""
     return watches.c.outcome != literal_column(f"'{Outcome.COMPLETED}'")
 
 
 def is_not_delivered() -> Any:
-    """Choose the watches whose state is not that of nearly all, as the index does."""
+    """Return the condition of the partial index on watches in a state other than DELIVERED."""
     return watches.c.state != literal_column(f"'{State.DELIVERED}'")
 
 
 def is_open() -> Any:
-    """Choose the watches with something left to do, as the index does."""
+    """Return the condition of the partial index on watches with something left to do."""
     return watches.c.state.in_([literal_column(f"'{state}'") for state in sorted(OPEN)])
 
 
 def is_over() -> Any:
-    """Choose the settled watches that nobody will want any more, as the index does."""
+    """Return the condition of the partial index on settled watches that may be pruned early: all but UNDELIVERED."""
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
     )

@@ -18,7 +18,7 @@ def read(connection: Connection) -> dict[str, int]:
 
 
 def recount_if_due(engine: Engine, now: datetime) -> None:
-    """Count, unless some process has done it within the last minute."""
+    """Count the watches and store the counts, unless a process has done so within the last minute."""
     with reading(engine) as connection:
         counted_at = connection.scalar(select(func.max(watch_counts.c.counted_at)))
     if counted_at is None or counted_at <= now - COUNTED_EVERY:
@@ -26,7 +26,7 @@ def recount_if_due(engine: Engine, now: datetime) -> None:
 
 
 def recount(engine: Engine, now: datetime) -> None:
-    """Count, and keep what was counted."""
+    """Count the watches of each state, and store the counts."""
     with reading(engine) as connection:
         found = {row.state: row.number for row in connection.execute(_COUNT)}
     found[State.DELIVERED] = found.pop(_ALL) - sum(found.values())

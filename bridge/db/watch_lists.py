@@ -1,4 +1,4 @@
-"""Which watches a filter means, a page of them, their redelivery, and how many there are."""
+"""Filters of watches, the redelivery of those that match, and counts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ OLDEST_DUE_SAMPLE = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """What watches must have in common; None is anything, several values are any of them.
+    """The conditions that listed watches meet; None is no condition, several values mean any of them.
 
-    The instants themselves are left out.
+    Bounds of instants are exclusive.
     """
 
     state: Sequence[State] | None = None
@@ -86,9 +86,9 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 
 
 def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
-    """Return how many watches these conditions mean, and `most` when there are more: all that is looked at.
+    """Return how many watches meet these conditions, at most `most`.
 
-    It costs as much as there is to count where an index finds the watches that are meant.
+    The cost grows with the result when an index serves the conditions.
     """
     found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
@@ -139,7 +139,7 @@ def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outco
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
-    """Return since when the next step of some watch is due, not counting what waits for a paused party."""
+    """Return the oldest `due_at` of the due watches, without those that wait for a paused account or host."""
     breakers, lane = BREAKERS[state], LANES[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
     due = select(lane, watches.c.due_at).where(is_state(state), watches.c.due_at <= now)
@@ -165,5 +165,5 @@ def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
 
 
 def is_settled() -> ColumnElement[bool]:
-    """Choose the watches that a redelivery may change."""
+    """Return the condition for watches that may be redelivered."""
     return or_(*(is_state(state) for state in sorted(SETTLED)))

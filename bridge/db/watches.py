@@ -1,4 +1,4 @@
-"""Watches as clients know them: registered, read, changed by hand."""
+"""Statements on single watches: registration, reads, withdrawal, and changes by hand."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ WAITING_SAMPLE = 100
 
 
 class Registering(Protocol):
-    """What has the fields by which two registrations are the same one."""
+    """The fields that make two registrations the same one."""
 
     @property
     def client(self) -> str: ...
@@ -38,16 +38,16 @@ class Registering(Protocol):
 
 
 def registration_key(watch: Registering) -> str:
-    """Return a hash of what makes two registrations the same one."""
+    """Return a hash of the fields that make two registrations the same one."""
     parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
-    """Register watches by their registration keys, in one statement; return what stands there now.
+    """Register watches by their registration keys, in one statement; return the stored watch of each key.
 
-    Where the client has already registered the same, that is the older watch: its id tells.
+    For a repeated registration that is the older watch, which has another id.
     """
     # Sorted, so that two batches that overlap never wait for each other in a circle.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
@@ -66,7 +66,7 @@ def _instant_text(instant: datetime, form: str) -> str:
     return instant.astimezone(UTC).strftime(form)
 
 
-# As SQLite keeps them; PostgreSQL is told the zone, whatever its own is.
+# The format in which SQLite stores instants; PostgreSQL gets the zone, since its own may differ.
 _INSTANT = {"sqlite": "%Y-%m-%d %H:%M:%S.%f", "postgresql": "%Y-%m-%d %H:%M:%S.%f+00"}
 _NEW = (*REGISTERED, "registration_key")
 # All rows are one parameter, which the database takes apart: with one for each value, a thousand rows
@@ -99,7 +99,7 @@ _ADD = {
 
 
 def registered(connection: Connection, keys: Collection[str]) -> set[str]:
-    """Return those of the registration keys under which a watch stands."""
+    """Return those of the registration keys that a stored watch has."""
     return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
 
 
@@ -122,7 +122,7 @@ _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(wat
 
 
 def withdrawn(connection: Connection, watch: Watch) -> None:
-    """Save a withdrawn watch: it no longer counts as registered."""
+    """Save a withdrawn watch and clear its registration key, so that the same task may be registered again."""
     put(connection, [watch])
     connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
 
@@ -143,7 +143,7 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
 
 
 def retry(connection: Connection, account: str, now: datetime) -> None:
-    """Make those of an account's watches due that back off: what they failed of may be mended."""
+    """Make an account's watches that back off after failures due now."""
     waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
     # In one order everywhere, so that nobody waits for each other in a circle.
@@ -152,7 +152,7 @@ def retry(connection: Connection, account: str, now: datetime) -> None:
 
 
 def bring_forward(connection: Connection, host: str, now: datetime) -> str | None:
-    """Make that callback to a host due now which is due next, and return its watch's id; None when none waits."""
+    """Make the next callback to a host due now, and return its watch's id; None when none waits."""
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host, watches.c.claimed_by.is_(None)
     found = select(watches.c.id).where(*waiting).order_by(watches.c.due_at).limit(1)
     watch_id: str | None = connection.scalar(found.with_for_update(skip_locked=True))
@@ -164,7 +164,7 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, `most` when there are more, and since when the first of them does.
 
-    Who has waited longest is due last: only WAITING_SAMPLE of those that are due last are looked at.
+    The callbacks that have waited longest have the latest `due_at`: only the last WAITING_SAMPLE are examined.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
@@ -177,7 +177,7 @@ def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[i
 
 
 def is_watched(connection: Connection, account: str) -> bool:
-    """Tell whether some watch of an account is still watching: it needs the account's credentials."""
+    """Return whether an account has a watch in the state WATCHING, which needs the account's credentials."""
     # One probe of the index that begins with the account; another one would be read whole.
     found = select(func.max(watches.c.account)).where(is_state(State.WATCHING), watches.c.account <= account)
     return connection.execute(found).scalar() == account
