@@ -1,4 +1,4 @@
-"""How the core is tried with drawn values."""
+"""Settings of Hypothesis for the tests of the core."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""How an account stands: who may ask, what a grant costs, and what the answers change."""
+"""The limits of an account: grants, what each costs, and what answers change."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Circuit breakers: when a party in trouble is left alone, for how long, and how it is found well again."""
+"""Circuit breakers: when they open, for how long, and how a probe closes them."""
 
 from datetime import datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Histograms: into which bucket a duration goes, and what the buckets tell. What is counted has proper names."""
+"""Histograms' buckets and quantiles, and the names of metrics."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""Slots are shared so that nobody goes without and nobody gets all."""
+"""The shares of a worker's slots: each lane gets some, and none gets all."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Instants as others write them: whatever comes, nothing breaks."""
+"""Instants from outside: well-formed ones are read, others never cause a crash."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime

@@ -1,4 +1,4 @@
-"""A watch lives through whatever HubSpot, its receiver, its client and the clock come up with."""
+"""A watch keeps its promises under any sequence of answers, changes by its client, and clock steps."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The callback's body: what the client gave and what HubSpot said go out as they came in."""
+"""The callback's body: the metadata and HubSpot's JSON are sent unchanged."""
 
 import json
 from datetime import timedelta
@@ -27,7 +27,7 @@ def body_of(hubspot: str | None, **others: Any) -> str:
 
 
 def hubspot_text_in(body: str) -> str:
-    """What stands between `"hubspot": ` and the two closing braces, character by character."""
+    """Return the text between `"hubspot": ` and the two closing braces, character by character."""
     _, name, rest = body.partition('"error": null, "hubspot": ')
     assert name
     assert rest.endswith("}}")

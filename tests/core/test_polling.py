@@ -1,4 +1,4 @@
-"""When HubSpot is asked again, and who is asked first when not all can be."""
+"""When a task is polled again, and which polls come first when the quota is short."""
 
 from typing import Any
 

@@ -43,7 +43,7 @@ claims = st.lists(
 
 
 def granted(rate: Rate, moves: Sequence[tuple[float, int, int]]) -> list[float]:
-    """When requests were granted; each move waits, hears of so much remaining, and claims."""
+    """Return when requests were granted; each move waits, observes a remaining quota, and claims."""
     usage, seconds, times = Usage(), 0.0, list[float]()
     for wait, wanted, remaining in moves:
         seconds += wait

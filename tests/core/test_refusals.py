@@ -1,4 +1,4 @@
-"""What HubSpot's other answers lead to: whose fault each is, and when to ask again."""
+"""What HubSpot's answers other than 2xx lead to: the party at fault, and the time of the next poll."""
 
 import pytest
 

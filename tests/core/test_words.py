@@ -1,4 +1,4 @@
-"""What people write in requests and on the command line."""
+"""Parsers of values in requests and on the command line."""
 
 import pytest
 

@@ -34,7 +34,7 @@ def added(engine: Engine, *new: Watch) -> Sequence[Watch]:
 
 
 def due(number: int, state: State = State.WATCHING, *, lane: str = "a", at: float = 0) -> Watch:
-    """A watch in a lane that is due at this second."""
+    """Return a watch in a lane, due at this second."""
     watch = an_ended_watch() if state is State.DELIVERING else a_watch(timeout_seconds=86_400)
     return replace(watch, id=f"wat_{number:08}", account=lane, callback_host=lane, due_at=later(at))
 
@@ -95,7 +95,7 @@ def ids(found: Sequence[Watch]) -> list[str]:
 
 
 def numbered(number: int, state: State = State.WATCHING, **others: Any) -> Watch:
-    """A watch that was made in this second, with an id of then."""
+    """Return a watch created at this second, with an id of that instant."""
     settled = state not in (State.WATCHING, State.DELIVERING)
     fields: dict[str, Any] = {
         "id": earliest_watch_id(later(number)),

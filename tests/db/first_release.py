@@ -1,4 +1,4 @@
-"""A database as release 1.0.0 left it, and what that release said to it.
+"""A database as release 1.0.0 left it, and the SQL of that release.
 
 The rows are plain SQL, frozen as they were at revision 0001: they know nothing of today's tables.
 """

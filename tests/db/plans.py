@@ -1,4 +1,4 @@
-"""How a database carries out what is asked of it."""
+"""Query plans of the statements that a function executes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, event
 
 
 def plan_of(connection: Connection, act: Callable[[Connection], Any]) -> str:
-    """How the database carries out each statement of `act`."""
+    """Return the database's query plan of each statement that `act` executes."""
     ran: dict[str, Any] = {}
 
     @event.listens_for(connection, "before_cursor_execute")

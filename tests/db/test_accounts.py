@@ -1,4 +1,4 @@
-"""HubSpot accounts: the environment's, the table's, and what each lends the other."""
+"""HubSpot accounts: that of the environment, those of the table, and the defaults they share."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What needs a person: the worst is named, and nothing is counted further than a look may cost."""
+"""What needs an operator: the worst is listed, and counts stop at a bound."""
 
 from dataclasses import replace
 from typing import Any

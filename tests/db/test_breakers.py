@@ -1,4 +1,4 @@
-"""What all processes know together: no signal, no request and no count is lost between them."""
+"""Breakers and quotas that processes share: no signal, no request and no count is lost."""
 
 from bisect import bisect_right
 from dataclasses import replace
@@ -161,7 +161,7 @@ def test_three_workers_each_with_its_own_connections_never_use_more_than_the_sha
 
 
 def test_signals_of_many_workers_pause_a_host_once(engine: Engine) -> None:
-    """What was on the way when the pause began does not make it longer."""
+    """Failures of requests in flight when the pause began do not make it longer."""
 
     def fail(number: int) -> None:
         with engine.begin() as connection:

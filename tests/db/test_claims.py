@@ -1,4 +1,4 @@
-"""Claims, on real databases: no watch is ever shared, and those come first that should."""
+"""Claims, on real databases: no watch is claimed twice, and the order is right."""
 
 import random
 from collections import Counter

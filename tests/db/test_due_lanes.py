@@ -1,4 +1,4 @@
-"""Which lanes have something due, on real databases: none is overlooked, and what waits for later costs nothing."""
+"""Which lanes have something due, on real databases: none is overlooked, and watches due later cost nothing."""
 
 import random
 from collections.abc import Callable
@@ -127,7 +127,7 @@ def test_an_empty_table_has_no_lanes(engine: Engine) -> None:
 
 
 def instructions(connection: Connection, act: Callable[[], object]) -> int:
-    """How many hundred instructions SQLite's machine takes for it."""
+    """Return how many hundred instructions of SQLite's virtual machine `act` takes."""
     counted = []
     driver = connection.connection.driver_connection
     assert driver is not None
@@ -138,7 +138,7 @@ def instructions(connection: Connection, act: Callable[[], object]) -> int:
 
 
 def pages(connection: Connection, act: Callable[[], object]) -> int:
-    """How many pages PostgreSQL looks at for it."""
+    """Return how many pages PostgreSQL reads for the statements of `act`."""
     ran = []
 
     @event.listens_for(connection, "before_cursor_execute")

@@ -1,4 +1,4 @@
-"""What is long over goes, and nothing else: watches, breakers, and the workers that are alive no more."""
+"""Only old rows are deleted: watches, breakers, and dead workers."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

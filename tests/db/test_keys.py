@@ -1,4 +1,4 @@
-"""Ids, keys and secrets: unguessable, in order, and noticed when they do not fit."""
+"""Ids of watches, the key file, and the encryption of secrets."""
 
 import os
 import re

@@ -1,6 +1,6 @@
-"""Two claimants share a database through crashes, late returns and a clock that is put right: nothing is lost.
+"""Two claimants share a database through crashes, late returns and a clock that is corrected: nothing is lost.
 
-What the store should do is kept beside it in the simplest way: who holds each watch now.
+A simple model beside the database records who holds each watch.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The operator's events in a real database: counted, claimed by one, told apart in time and in order."""
+"""The operator's events in a real database: merged, claimed by one process, spaced and in order."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""PostgreSQL as people have it: what its address says counts, and no default of the database changes anything."""
+"""PostgreSQL: settings in its address are honoured, and defaults of the database change nothing."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ def empty_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 def told(address: str) -> dict[str, Any]:
-    """What libpq was told beside the address itself."""
+    """Return the parameters that libpq got beside the address itself."""
     engine = open_engine(address)
     with engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection

@@ -1,4 +1,4 @@
-"""What runs all the time goes by the indexes that were made for it, on both databases."""
+"""Frequent statements use the indexes that were made for them, on both databases."""
 
 from collections.abc import Callable
 from dataclasses import replace

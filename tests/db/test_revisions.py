@@ -17,7 +17,7 @@ NEVER = ("drop_", "rename_", "batch_alter_table")
 
 
 def breaches(revision: str) -> list[str]:
-    """Return what a revision does that the release before might not survive."""
+    """Return the operations of a revision that could break the release before."""
     upgrade = next(
         node
         for node in ast.parse(revision).body

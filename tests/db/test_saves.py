@@ -1,4 +1,4 @@
-"""Saves, on real databases: who is late changes nothing, and nothing that came in time is lost."""
+"""Saves, on real databases: a late save changes nothing, and a timely one is never lost."""
 
 from collections.abc import Callable
 from dataclasses import replace
