@@ -68,7 +68,7 @@ def test_a_route_of_several_changes_is_one(sqlite_api: Api, logged: LogCapture) 
     logged.entries.clear()
     an_operator(sqlite_api).submit(f"/watches/{watch['id']}/withdraw")
     assert lines(logged)[-1]["route"] == "/admin/watches/{watch_id}/{change}"
-    sqlite_api.dependencies.counters.flush(sqlite_api.parts.engine, START)
+    sqlite_api.dependencies.counters.flush(sqlite_api.dependencies.engine, START)
     counted = 'method="POST",route="/admin/watches/{watch_id}/{change}",status="3xx"'
     assert counted in sqlite_api.admin.get("/metrics").text
 
