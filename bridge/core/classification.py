@@ -51,7 +51,7 @@ class Ended:
 class Inconclusive:
     """HubSpot answered 2xx without a status that the bridge knows. `body` is kept if it had a status at all."""
 
-    result: ClassVar = "no_news"
+    result: ClassVar = "inconclusive"
     reason: str
     status: str | None = None
     body: str | None = None
@@ -129,10 +129,10 @@ def _is_refused(answer: HttpResponse) -> bool:
 def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
     body = parse_json(answer)
     if not isinstance(body, Mapping):
-        return Inconclusive(reason=_no_news(answer, "is not a JSON object" if answer.body else "has no body"))
+        return Inconclusive(reason=_inconclusive(answer, "is not a JSON object" if answer.body else "has no body"))
     word, text = body.get(kind.field), text_of(answer)
     if not isinstance(word, str) or not word:
-        return Inconclusive(reason=_no_news(answer, f"has no `{kind.field}`"))
+        return Inconclusive(reason=_inconclusive(answer, f"has no `{kind.field}`"))
     if word in kind.running:
         return Unfinished(status=word, body=text)
     if judge := kind.ends.get(word):
@@ -141,7 +141,7 @@ def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
         return Ended(status=word, outcome=outcome, error=error, body=text, completed_at=_completed_at(body))
     short = clean(word, STATUS_LENGTH)
     return Inconclusive(
-        reason=_no_news(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text
+        reason=_inconclusive(answer, f"has the unknown {kind.field} {short!r}"), status=short, body=text
     )
 
 
@@ -153,7 +153,7 @@ def _completed_at(body: Mapping[str, Any]) -> datetime | None:
     return instant if instant.tzinfo else None
 
 
-def _no_news(answer: HttpResponse, what: str) -> str:
+def _inconclusive(answer: HttpResponse, what: str) -> str:
     if not answer.complete:
         what = "was cut short"
     return f"HubSpot's {answer.status_code} answer {what}; still watching"

@@ -228,8 +228,8 @@ def _work(since: datetime, counts: Counts) -> Work:
         ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
         delivered=int(delivered),
         failed=int(sum(attempts.values()) - delivered),
-        detection=spread(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
-        delivery=spread(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
+        detection=_spread(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
+        delivery=_spread(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
     )
 
 
@@ -237,7 +237,7 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
     return sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
 
 
-def spread(histogram: Histogram, counts: Mapping[float, float]) -> Spread | None:
+def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Spread | None:
     """Return the spread of what a histogram has in each bucket, by its upper bound; None without any."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Spread(p50=p50, p95=p95)
