@@ -129,7 +129,9 @@ def _is_refused(answer: HttpResponse) -> bool:
 def _read_body(kind: Kind, answer: HttpResponse) -> Classification:
     body = parse_json(answer)
     if not isinstance(body, Mapping):
-        return Inconclusive(reason=_inconclusive(answer, "is not a JSON object" if answer.body else "has no body"))
+        return Inconclusive(
+            reason=_inconclusive(answer, "is not a JSON object" if answer.body else "has no body")
+        )
     word, text = body.get(kind.field), text_of(answer)
     if not isinstance(word, str) or not word:
         return Inconclusive(reason=_inconclusive(answer, f"has no `{kind.field}`"))

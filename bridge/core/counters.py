@@ -93,7 +93,15 @@ POLLS = Counter(
     name="bridge_polls_total",
     help="Questions about a task's status, by what HubSpot answered.",
     labels={
-        "result": ("unfinished", "ended", "inconclusive", "refused", "account_at_fault", "throttled", "trouble")
+        "result": (
+            "unfinished",
+            "ended",
+            "inconclusive",
+            "refused",
+            "account_at_fault",
+            "throttled",
+            "trouble",
+        )
     },
 )
 ATTEMPTS = Counter(
