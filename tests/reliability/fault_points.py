@@ -91,7 +91,7 @@ def _keeps_some(_kept: Any, _outbox: Any, _connection: Any, events: Any) -> bool
 
 
 REGISTER = {
-    "register: read": _before(registration_limits.Registrar, "one"),
+    "register: read": _before(registration_limits.Registrar, "register_one"),
     "register: before the commit": _before_the_commit(watches, "add"),
     "register: after the commit": _after(registration_limits, "register"),
     "register: answered": _after(serving, "respond"),

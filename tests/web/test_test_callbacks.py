@@ -100,7 +100,7 @@ def test_a_receiver_that_is_not_there_is_an_attempt_too(sqlite_api: Api) -> None
 def test_a_test_ends_before_the_request_is_cut_however_long_real_callbacks_may_take(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_callbacks, "ANSWER_SECONDS", 1.0)  # a receiver that hangs costs all of it
+    monkeypatch.setattr(test_callbacks, "TIMEOUT_SECONDS", 1.0)  # a receiver that hangs costs all of it
     patient = a_sender(timeout_seconds=300)
     with Receiver(lambda _, visit: visit.hang()) as receiver:
         attempt = members(serve(callbacks=patient).client().post(PATH, {"callback_url": receiver.url()}))
