@@ -96,7 +96,7 @@ def _start(state: State, kind: Kind, endpoint: str, model: type[StartBody], **_v
 def _started(state: State, kind: Kind, model: type[StartBody]) -> Reply:
     if not request.is_json:
         return unsupported_media_type()
-    source = parsed(model, request.get_json(silent=True))
+    source = parsed(model, request.get_data())
     if isinstance(source, Reply):
         return source
     task_id = state.start(kind, source)

@@ -64,9 +64,11 @@ class ImportFromUrl(StartBody):
         return None if _fetchable(self.url) else f"Invalid URL: {self.url[:200]}"
 
     def source(self) -> Source:
+        file_name = PurePosixPath(urlsplit(self.url).path).name
         return Source(
+            file_name=file_name,
             url=self.url,
-            name=self.name or PurePosixPath(urlsplit(self.url).path).name or "file",
+            name=self.name or file_name or "file",
             folder_path=self.folder_path or "/imports",
             folder_id=self.folder_id or Source().folder_id,
             access=self.access.value,

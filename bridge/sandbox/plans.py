@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit
 
 from bridge.sandbox import faults
 from bridge.sandbox.tasks import ENDINGS, Kind, Outcome
@@ -32,12 +31,12 @@ class Plan:
     fault_times: int | None = None
 
 
-def plan(kind: Kind, url: str) -> Plan:
-    """Return the plan for the file name of this URL or path; `bridge.sandbox.GUIDE` lists the names.
+def plan(kind: Kind, file_name: str) -> Plan:
+    """Return the plan for this file name, which may be a path; `bridge.sandbox.GUIDE` lists the names.
 
     An outcome that this kind of task does not have is ignored.
     """
-    stem = PurePosixPath(urlsplit(url).path).stem
+    stem = PurePosixPath(file_name).stem
     repeated = _TIMES.fullmatch(stem)
     name = repeated["name"] if repeated else stem
     outcome = OUTCOMES.get(stem, Outcome.COMPLETED)

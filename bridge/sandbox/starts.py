@@ -1,6 +1,5 @@
 """The requests that start tasks, except file imports, with HubSpot's validation."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Collection
 from pathlib import PurePosixPath
@@ -26,7 +25,7 @@ class StartBody(BaseModel):
 
     @abstractmethod
     def source(self) -> Source:
-        """Return what the task's result repeats; the file name in its `url` decides how the task ends."""
+        """Return what the task's result repeats, and the name that decides how the task ends."""
 
 
 class FolderUpdate(StartBody):
@@ -39,7 +38,7 @@ class FolderUpdate(StartBody):
     def source(self) -> Source:
         name = self.name or "imports"
         parent = Source().folder_id if self.parent_folder_id is None else str(self.parent_folder_id)
-        return Source(url=name, name=name, folder_id=parent, updated_folder_id=self.id)
+        return Source(file_name=name, url=name, name=name, folder_id=parent, updated_folder_id=self.id)
 
 
 class CrmExport(StartBody):
@@ -65,7 +64,7 @@ class CrmExport(StartBody):
         return None
 
     def source(self) -> Source:
-        return Source(url=self.export_name, name=self.export_name)
+        return Source(file_name=self.export_name, url=self.export_name, name=self.export_name)
 
 
 class SourceCodeExtract(StartBody):
@@ -74,7 +73,7 @@ class SourceCodeExtract(StartBody):
     path: Annotated[str, Field(min_length=1)]
 
     def source(self) -> Source:
-        return Source(url=self.path, name=PurePosixPath(self.path).name)
+        return Source(file_name=self.path, url=self.path, name=PurePosixPath(self.path).name)
 
 
 class CrmImportFile(BaseModel):
@@ -90,10 +89,10 @@ class CrmImport(BaseModel):
     files: Annotated[list[CrmImportFile], Field(min_length=1)]
 
 
-def parsed(model: type[StartBody], document: Any) -> Source | Reply:
-    """Return the source of the task to start, or HubSpot's 400 for an invalid `document`."""
+def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
+    """Return the source of the task to start, or HubSpot's 400 for an invalid JSON `document`."""
     try:
-        body = model.model_validate(document)
+        body = model.model_validate_json(document)
     except ValidationError as refusal:
         return invalid(_message(refusal))
     problem = body.problem()
@@ -108,16 +107,14 @@ def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Sour
     if request is None:
         return invalid("The part importRequest is required.")
     try:
-        body = CrmImport.model_validate(json.loads(request))
+        body = CrmImport.model_validate_json(request)
     except ValidationError as refusal:
         return invalid(_message(refusal))
-    except ValueError:
-        return invalid(f"{_UNREADABLE}: importRequest is not JSON")
     names = [file.file_name for file in body.files]
     missing = [name for name in names if name not in uploaded]
     if missing:
         return invalid(f"No file was uploaded with the name: {', '.join(missing)}")
-    return Source(url=names[0], name=body.name)
+    return Source(file_name=names[0], url=names[0], name=body.name)
 
 
 def _message(refusal: ValidationError) -> str:

@@ -110,7 +110,7 @@ class State:
 
     def start(self, kind: Kind, source: Source) -> str:
         """Start a task and return its id. The name of its file chooses outcome, pace and fault."""
-        task_plan = plan(kind, source.url)
+        task_plan = plan(kind, source.file_name)
         with self._lock:
             [task_id] = self.add_tasks(
                 kind,

@@ -63,8 +63,9 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The request's fields that the result repeats."""
+    """The request's fields that the result repeats, and the name that decides how the task ends."""
 
+    file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"
     name: str = "report.csv"
     folder_path: str = "/imports"

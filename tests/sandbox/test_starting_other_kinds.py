@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from bridge.sandbox import Kind
-from tests.sandbox.caller import Caller, Clock
+from tests.sandbox.caller import TOKEN, Caller, Clock
 
 VERSIONS = ["v3", "2026-03", "2026-09"]
 EXPORT = {
@@ -117,6 +117,13 @@ def test_an_end_that_a_kind_has_not_is_passed_over(hubspot: Caller, clock: Clock
 
 
 @by_json
+def test_a_name_need_not_be_a_part_of_a_url(hubspot: Caller, clock: Clock, kind: Kind) -> None:
+    task_id = start(hubspot, kind, **{NAMES[kind]: "//[draft] Q1: 50 %/cancel.csv"}).json()["id"]
+    clock.passes(3)
+    assert hubspot.status(task_id, kind).json()["status"] == "CANCELED"
+
+
+@by_json
 def test_an_unknown_field_is_refused(hubspot: Caller, kind: Kind) -> None:
     assert message(start(hubspot, kind, surprise=1)).endswith('Unrecognized field "surprise"')
 
@@ -142,13 +149,32 @@ def test_an_export_of_a_list_needs_the_list_and_one_of_a_view_takes_none(hubspot
 
 @pytest.mark.parametrize(
     "request_part",
-    [None, "{", "[]", "{}", '{"name": "x", "files": []}', '{"name": "x", "files": [{"fileName": "b.csv"}]}'],
+    [
+        None,
+        "{",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"name": "x", "files": []}',
+        '{"name": "x", "files": [{"fileName": "b.csv"}]}',
+    ],
 )
 def test_an_import_of_records_without_a_request_or_its_file_is_refused(
     hubspot: Caller, request_part: str | None
 ) -> None:
     data = {} if request_part is None else {"importRequest": request_part}
     assert message(hubspot.call("POST", path(Kind.CRM_IMPORT), data=data, files={"files": ("a.csv", b"")}))
+
+
+@by_json
+@pytest.mark.parametrize(
+    "body", ["", "{", "[]", "[" * 100_000, b"\xff"], ids=["none", "cut", "array", "deep", "bytes"]
+)
+def test_a_body_that_is_no_json_object_is_refused(hubspot: Caller, kind: Kind, body: str | bytes) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    assert message(hubspot.call("POST", path(kind), data=body, headers=headers)).startswith(
+        "Invalid input JSON"
+    )
 
 
 def test_an_import_of_records_takes_a_form_and_the_others_json(hubspot: Caller) -> None:
