@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,14 +23,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 class Example:
     """One of the files: where its folder has it, and how it is run there ({port} stands for the port).
 
-    `work` is how the line begins that does the work; `pause` before it lets the work take 0.3 s.
+    `changes` are texts of the file and what is run in their place: work takes 0.3 s, and a worker that has none looks
+    for more after 0.05 s.
     """
 
     file: str
     path: str
     commands: tuple[str, ...]
-    work: str
-    pause: str
+    changes: tuple[tuple[str, str], ...]
     needs: tuple[str, ...]
 
     @property
@@ -48,17 +48,24 @@ class Example:
         return None
 
     @property
+    def text(self) -> str:
+        """What is in the file."""
+        return (EXAMPLES / self.file).read_text(encoding="utf-8")
+
+    @property
     def from_npm(self) -> bool:
         """Whether it uses packages of npm."""
         return "npm" in self.needs
 
     def write(self, folder: Path) -> None:
-        """Write the file, with slow work, to where it belongs in `folder`."""
-        before, work, after = (EXAMPLES / self.file).read_text(encoding="utf-8").partition(self.work)
-        assert work
+        """Write the file, with its changes, to where it belongs in `folder`."""
+        text = self.text
+        for before, after in self.changes:
+            assert text.count(before) == 1, before
+            text = text.replace(before, after)
         path = folder / self.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{before}{self.pause}\n{work}{after}", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 def _python(file: str) -> Example:
@@ -66,8 +73,7 @@ def _python(file: str) -> Example:
         file=file,
         path=file,
         commands=(f"{sys.executable} {file}",),
-        work='    print(event["type"]',
-        pause="    time.sleep(0.3)",
+        changes=(("time.sleep(1)", "time.sleep(0.05)"), ("print(", "time.sleep(0.3); print(")),
         needs=(),
     )
 
@@ -77,8 +83,7 @@ def _node(file: str, path: str, command: str) -> Example:
         file=file,
         path=path,
         commands=(command,),
-        work="  console.log(event.type",
-        pause="  await new Promise((done) => setTimeout(done, 300));",
+        changes=(("console.log(", "await new Promise((done) => setTimeout(done, 300)); console.log("),),
         needs=("npm",),
     )
 
@@ -98,24 +103,21 @@ RECEIVERS = (
         file="receiver.php",
         path="web/receiver.php",
         commands=("php -S 127.0.0.1:{port} web/receiver.php", "php web/receiver.php"),
-        work="    echo $event['type']",
-        pause="    usleep(300_000);",
+        changes=((" sleep(1);", " usleep(50_000);"), ("echo ", "usleep(300_000); echo ")),
         needs=("php -r 'new PDO(\"sqlite::memory:\");'",),
     ),
     Example(
         file="receiver.go",
         path="receiver.go",
         commands=("go run receiver.go",),
-        work="\tfmt.Println(event.Type",
-        pause="\ttime.Sleep(300 * time.Millisecond)",
+        changes=(("fmt.Println(", "time.Sleep(300 * time.Millisecond); fmt.Println("),),
         needs=("go",),
     ),
     Example(
         file="receiver.rb",
         path="receiver.rb",
         commands=("ruby receiver.rb",),
-        work='  puts "#{event["type"]}',
-        pause="  sleep 0.3",
+        changes=((" sleep 1\n", " sleep 0.05\n"), ("puts ", "sleep 0.3; puts ")),
         needs=("ruby -r sinatra/base -r sqlite3 -r puma -e ''",),
     ),
 )
@@ -164,7 +166,8 @@ class Receiver:
     def kill(self) -> None:
         """Kill it as a crash would."""
         for process in self.processes:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait(PATIENCE_SECONDS)
         self.processes.clear()
 
