@@ -26,7 +26,10 @@ import (
 // a table of your own database, with the id as its key.
 const inbox = "inbox"
 
-var left = make(chan string) // the ids of events that are to be handled
+var (
+	key  []byte              // the signing secret
+	left = make(chan string) // the ids of events that are to be handled
+)
 
 type event struct {
 	Type string
@@ -41,10 +44,6 @@ func isGenuine(header http.Header, body []byte) bool {
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if id == "" || err != nil || math.Abs(float64(time.Now().Unix()-seconds)) > 300 {
 		return false // too old: perhaps a replay
-	}
-	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("SIGNING_SECRET"), "whsec_"))
-	if err != nil || len(key) == 0 {
-		log.Fatal("SIGNING_SECRET is no signing secret")
 	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
@@ -106,6 +105,9 @@ func work() {
 }
 
 func handleFile(path string) error {
+	if _, err := os.Stat(path + ".done"); err == nil {
+		return nil
+	}
 	body, err := os.ReadFile(path + ".json")
 	if err != nil {
 		return err
@@ -120,18 +122,20 @@ func handleFile(path string) error {
 	return os.WriteFile(path+".done", nil, 0o600)
 }
 
-// takeUp finds the events that were stored, but not handled, before a crash.
+// takeUp finds the events that were stored before a crash; those that were handled are passed over.
 func takeUp() {
 	files, _ := filepath.Glob(filepath.Join(inbox, "*.json"))
 	for _, file := range files {
-		path := strings.TrimSuffix(file, ".json")
-		if _, err := os.Stat(path + ".done"); err != nil {
-			left <- filepath.Base(path)
-		}
+		left <- strings.TrimSuffix(filepath.Base(file), ".json")
 	}
 }
 
 func main() {
+	var err error
+	key, err = base64.StdEncoding.DecodeString(strings.TrimPrefix(os.Getenv("SIGNING_SECRET"), "whsec_"))
+	if err != nil || len(key) == 0 {
+		log.Fatal("SIGNING_SECRET is no signing secret")
+	}
 	if err := os.MkdirAll(inbox, 0o700); err != nil {
 		log.Fatal(err)
 	}

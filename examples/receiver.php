@@ -11,8 +11,10 @@ function is_genuine(string $id, string $timestamp, string $signatures, string $b
     if ($id === '' || !ctype_digit($timestamp) || abs(time() - (int) $timestamp) > 300) {
         return false; // too old: perhaps a replay
     }
-    $secret = getenv('SIGNING_SECRET') ?: throw new RuntimeException('SIGNING_SECRET is not set');
-    $key = base64_decode(substr($secret, strlen('whsec_')));
+    $key = base64_decode(substr((string) getenv('SIGNING_SECRET'), strlen('whsec_')));
+    if ($key === '') {
+        throw new RuntimeException('SIGNING_SECRET is no signing secret');
+    }
     $expected = 'v1,' . base64_encode(hash_hmac('sha256', "$id.$timestamp.$body", $key, true));
     foreach (explode(' ', $signatures) as $signature) {
         if (hash_equals($expected, $signature)) {

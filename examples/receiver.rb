@@ -12,6 +12,7 @@ set :port, ENV.fetch("PORT", "9000")
 set :bind, "127.0.0.1"
 
 KEY = ENV.fetch("SIGNING_SECRET").delete_prefix("whsec_").unpack1("m")
+abort "SIGNING_SECRET is no signing secret" if KEY.empty?
 
 # The received events, each stored once. In your app: a table of your own database.
 def open_inbox

@@ -35,9 +35,7 @@ app = FastAPI(lifespan=lifespan)
 @app.post("/hooks/hubspot", status_code=204)
 async def hubspot(request: Request) -> Response:
     """Check the signature, store the event, and answer."""
-    body = (
-        await request.body()
-    )  # the raw bytes: the signature is over these, not over parsed and serialized JSON
+    body = await request.body()  # the signature is over the raw bytes, not over parsed and serialized JSON
     try:
         webhook.verify(body, dict(request.headers))
     except (WebhookVerificationError, ValueError):

@@ -34,9 +34,7 @@ def open_inbox() -> sqlite3.Connection:
 @app.post("/hooks/hubspot")
 def hubspot() -> tuple[str, int]:
     """Check the signature, store the event, and answer."""
-    body = (
-        request.get_data()
-    )  # the raw bytes: the signature is over these, not over parsed and serialized JSON
+    body = request.get_data()  # the signature is over the raw bytes, not over parsed and serialized JSON
     try:
         webhook.verify(body, dict(request.headers))
     except (WebhookVerificationError, ValueError):

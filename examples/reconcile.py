@@ -3,7 +3,7 @@
 pip install requests
 BRIDGE=https://bridge.example.com API_KEY=hib_… python reconcile.py [DAYS]
 
-Run it where a receiver keeps its inbox.db (Flask, FastAPI, Django), after an outage of yours or once a day. It looks
+Run it where a receiver keeps its inbox.db (all but Go's and Node's), after an outage of yours or once a day. It looks
 at tasks that ended in the last DAYS (default: 7). Callbacks that the bridge is still trying to deliver, which it does
 for 3 days, are left alone. It may be run any number of times.
 """

@@ -1,5 +1,7 @@
 """The receivers of `examples/` keep what each of them says: verified, answered at once, handled once."""
 
+import base64
+import hmac
 import json
 import tempfile
 import time
@@ -112,6 +114,23 @@ def test_a_genuine_callback_of_another_time_is_refused(receiver: Receiver, age_s
 )
 def test_headers_that_lack_something_are_refused(receiver: Receiver, changes: dict[str, str | None]) -> None:
     assert posted(receiver, {**signed(SECRET), **changes}) == 400
+
+
+@pytest.mark.parametrize(
+    "example", [example for example in RECEIVERS if "HMAC" in example.text], ids=lambda example: example.file
+)
+def test_a_receiver_without_a_secret_accepts_nothing(example: Example, tmp_path: Path) -> None:
+    if example.missing:
+        pytest.skip(example.missing)
+    now = str(int(time.time()))
+    digest = hmac.digest(b"", b"wat_12345678." + now.encode() + b"." + BODY, "sha256")
+    signature = "v1," + base64.b64encode(digest).decode()
+    headers = {"webhook-id": "wat_12345678", "webhook-timestamp": now, "webhook-signature": signature}
+    with (
+        pytest.raises(AssertionError, match="SIGNING_SECRET is no signing secret"),
+        running(example, tmp_path, "") as receiver,
+    ):
+        assert posted(receiver, {**headers}) == 204, receiver.printed
 
 
 def test_every_receiver_is_tried() -> None:
