@@ -7,6 +7,9 @@ uv := $(or $(shell command -v uv),$(bin)/uv)
 compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header
 
+# Containers often set it. The tests start hundreds of processes, each of which would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Many tests wait for real time-outs: three processes fill two cores. A file's tests stay together, because they
 # share what they started.
 parallel := --numprocesses 3 --dist loadfile --no-loadscope-reorder
