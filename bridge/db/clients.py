@@ -26,7 +26,7 @@ class Client:
 _NAMES = tuple(field.name for field in fields(Client))
 _SELECT = select(*(clients.c[name] for name in _NAMES))
 # Made once: every request asks this.
-_BY_HASH = _SELECT.where(clients.c.key_hash == bindparam("hash"))
+_BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(in_parameter(clients.c.key_hash, "hashes"))
 
 
 def key_hash(api_key: str) -> str:
@@ -42,13 +42,14 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
     return connection.execute(new.returning(clients.c.name)).first() is not None
 
 
-def by_key(connection: Connection, api_key: str) -> Client | None:
-    """Return the client that owns this API key, if there is one.
+def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
+    """Return the clients that own these API keys, by the key.
 
-    The lookup compares hashes, so its duration reveals nothing about the key.
+    The lookup compares hashes, so its duration reveals nothing about the keys.
     """
-    row = connection.execute(_BY_HASH, {"hash": key_hash(api_key)}).mappings().first()
-    return Client(**row) if row else None
+    keys = {key_hash(api_key): api_key for api_key in api_keys}
+    rows = connection.execute(_BY_HASHES, {"hashes": list(keys)})
+    return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
 
 
 def get(connection: Connection, name: str) -> Client | None:

@@ -30,7 +30,8 @@ class _Pending(Generic[Request, Result]):
 class GroupCommit(Generic[Request, Result]):
     """Collects the requests of waiting threads, and lets one of the threads pass them all to `commit`.
 
-    A transaction for eight requests takes about as long as for one: most of it is the wait for the disk. `commit`
+    A transaction for eight requests takes about as long as for one: most of it is the wait for the disk, or for the
+    server. Registrations share a commit in this way, and all requests share the look-up of their keys. `commit`
     returns the results in the order of the requests; an exception from it is raised in each of the threads.
     """
 

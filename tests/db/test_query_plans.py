@@ -105,7 +105,7 @@ HELD = [replace(due(number, at=60), claimed_by=ONE.worker) for number in range(9
         lambda c: breakers.lock_hosts(c, ["a", "b"]),
         lambda c: breakers.read_accounts(c, ["a", "b"]),
         lambda c: breakers.read_hosts(c, ["a", "b"]),
-        lambda c: clients.by_key(c, "hib_a"),
+        lambda c: clients.by_keys(c, ["hib_a", "hib_b"]),
         lambda c: clients.secrets_of(c, ["a", "b"], NOW),
     ],
 )
