@@ -6,8 +6,9 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import Connection
 
+from bridge.db.column_types import Instant
 from bridge.db.engine import open_engine
-from bridge.db.tables import Instant, metadata
+from bridge.db.tables import metadata
 from bridge.settings import Settings
 
 

@@ -33,9 +33,10 @@ from bridge.core.fairness import lane_of
 from bridge.core.polling import YOUNG_SECONDS, mix
 from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
+from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import DialectSQL, in_parameter, in_subquery
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
-from bridge.db.tables import Instant, account_breakers, answers, attempts, is_state, watches
+from bridge.db.tables import account_breakers, answers, attempts, is_state, watches
 
 # The column that names the lane of a step: the account of a poll, the host of a callback.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}

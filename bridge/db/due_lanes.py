@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Select, bindparam, case, func, select, union
 from bridge.core.watch import State
 from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
+from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import each
-from bridge.db.tables import Instant, is_state, watches
+from bridge.db.tables import is_state, watches
 
 # More than any worker has slots for.
 MOST_LANES = 5_000

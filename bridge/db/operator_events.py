@@ -24,8 +24,9 @@ from sqlalchemy import (
 )
 
 from bridge.core.operator_events import OPPOSITES, OperatorEvent
+from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
-from bridge.db.tables import Instant, operator_events
+from bridge.db.tables import operator_events
 
 # At most one event of a type and subject within this time, from the end of one to the start of the next.
 APART = timedelta(seconds=60)

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, literal, select, true, tuple_
 
 from bridge.core.watch import Outcome, State, Watch
+from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, to_watch
-from bridge.db.tables import Instant, has_not_completed, is_not_delivered, is_outcome, is_state, watches
+from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is_state, watches
 from bridge.db.watch_lists import Filters, conditions, is_settled
 
 MOST_SCANNED = 1_000

@@ -3,9 +3,7 @@
 import json
 import re
 import shlex
-from configparser import ConfigParser
 from datetime import datetime
-from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -24,7 +22,7 @@ from bridge.web.api.registrations import NewWatch
 from bridge.web.problems import Problem
 from bridge.web.requests import Body, validated
 from tests.docs import code
-from tests.docs.markdown import PAGES, ROOT, Block, anchors, blocks, codes, links, page, prose, rows, section
+from tests.docs.markdown import PAGES, ROOT, Block, blocks, codes, page, rows, section
 
 README = page("README.md")
 ARCHITECTURE = page("ARCHITECTURE.md")
@@ -236,52 +234,6 @@ def test_the_table_of_a_callbacks_fields_has_them_all() -> None:
     assert [codes(row[0])[0] for row in told] == [*fields, "data.truncated"]
 
 
-def heroku_app() -> Any:
-    return json.loads((ROOT / "app.json").read_text(encoding="utf-8"))
-
-
-def test_heroku_s_form_names_settings_and_what_it_fills_in_is_accepted() -> None:
-    form = heroku_app()["env"]
-    assert form.keys() <= NAMES
-    assert all(field["description"].endswith(".") for field in form.values())
-    # Heroku's `secret` is 64 hexadecimal digits.
-    filled = {name: "0f" * 32 for name, field in form.items() if field.get("generator") == "secret"}
-    filled |= {name: field["value"] for name, field in form.items() if "value" in field}
-    required = {name for name, field in form.items() if field.get("required", True)}
-    assert filled.keys() == required
-    settings = Settings.load(filled | {"DYNO": "web.1", "DATABASE_URL": "postgres://host/name"})
-    assert settings.admin_key
-
-
-def test_heroku_starts_processes_that_the_procfile_has() -> None:
-    processes = {line.partition(":")[0] for line in page("Procfile").splitlines()}
-    assert heroku_app()["formation"].keys() == processes - {"release"}
-
-
-def unit() -> ConfigParser:
-    [block] = blocks(OPERATING, "ini")
-    unit = ConfigParser(interpolation=None)
-    unit.optionxform = str  # type: ignore[assignment,method-assign]  # systemd's names have capitals
-    unit.read_string(block.text)
-    return unit
-
-
-def test_the_unit_for_systemd_can_be_read() -> None:
-    assert unit().sections() == ["Unit", "Service", "Install"]
-
-
-def test_what_the_unit_s_service_writes_is_its_own_alone() -> None:
-    service = unit()["Service"]
-    assert (service["UMask"], service["StateDirectoryMode"]) == ("0077", "0700")
-
-
-def test_the_settings_for_a_machine_can_be_loaded_and_name_the_folder_of_the_unit() -> None:
-    [block] = blocks(OPERATING, "dotenv")
-    settings = Settings.load(dict(line.split("=", 1) for line in block.text.splitlines()))
-    folder = unit()["Service"]["StateDirectory"]
-    assert settings.database_url.get_secret_value() == f"sqlite:////var/lib/{folder}/bridge.db"
-
-
 @pytest.mark.parametrize(
     "part", [section(RECEIVING, "No callback came"), section(OPERATING, "What to do when")]
 )
@@ -301,37 +253,3 @@ def test_the_changelog_has_this_version() -> None:
     assert re.search(
         rf"^## \[{re.escape(bridge.__version__)}\] - \d{{4}}-\d\d-\d\d$", ALL["CHANGELOG.md"], re.MULTILINE
     )
-
-
-@each_page
-def test_every_link_within_the_project_leads_somewhere(name: str) -> None:
-    for link in links(ALL[name]):
-        path, _, anchor = link.partition("#")
-        if not link.startswith("https://"):
-            target = (ROOT / name).parent / path if path else ROOT / name
-            assert target.exists(), link
-            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
-
-
-def test_the_readme_leads_to_every_page() -> None:
-    pages = {name for name in ALL if "decisions" not in name} - {"README.md"}
-    assert pages <= set(links(README))
-
-
-def test_every_decision_has_its_three_parts_and_is_linked() -> None:
-    decisions = sorted(name for name in ALL if name.startswith("docs/decisions/"))
-    assert decisions == links(section(ARCHITECTURE, "Decisions"))
-    for name in decisions:
-        assert re.findall(r"^## (.+)$", prose(ALL[name]), re.MULTILINE) == [
-            "Context",
-            "Decision",
-            "What it costs",
-        ]
-
-
-@pytest.mark.parametrize("name", ["docs/reliability.md", "docs/security.md"])
-def test_every_test_that_a_page_names_is_there(name: str) -> None:
-    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", page(name))
-    assert named
-    for path, test in named:
-        assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), (path, test)

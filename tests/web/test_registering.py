@@ -1,18 +1,14 @@
 """`POST /v1/watches`."""
 
 from dataclasses import replace
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 
 from bridge import web
 from bridge.db.tables import answers, watches
-from bridge.steps.register import Registration
-from bridge.web.registration_limits import Registrar
 from bridge.web.responses import WatchSchema
-from tests.senders import a_sender
 from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
@@ -150,111 +146,6 @@ def test_an_unknown_account_is_named_beside_faults_of_other_fields(refused: Call
     assert pointers(refused.post("/v1/watches", body)) == ["/task_id", "/callback_url", "/account"]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://app.example.com/",
-        "https://",
-        "https://user:password@app.example.com/",
-        "https://app.example.com/#part",
-        "https://app.example.com/\\",
-        "https://app.example.com/a b",
-        "https://app.example.com/\x00",
-        "https://app.example.com/\ud800",
-        "https://a.example:99999/",
-        "https://[",
-        "not a url",
-        "",
-        "https://a.example/" + "x" * 2048,
-    ],
-)
-def test_a_callback_url_that_could_not_be_called_is_refused(refused: Caller, url: str) -> None:
-    response = refused.post("/v1/watches", BODY | {"callback_url": url})
-    assert pointers(response) == ["/callback_url"]
-
-
-def test_the_rules_for_callback_urls_are_the_operators(serve_sqlite: Serve) -> None:
-    strict = a_sender(https_only=True, ports=frozenset({443}))
-    client = serve_sqlite(callbacks=strict).client()
-    settings = {
-        "http://app.example.com/": "BRIDGE_CALLBACK_HTTPS_ONLY",
-        "https://app.example.com:8443/": "BRIDGE_CALLBACK_PORTS",
-    }
-    for url, setting in settings.items():
-        [fault] = problem(client.post("/v1/watches", BODY | {"callback_url": url}), 422)["errors"]
-        assert fault["pointer"] == "/callback_url"
-        assert setting in fault["detail"]
-
-
-NEVER_CALLED = [
-    "https://127.0.0.1/hooks",
-    "https://127.0.0.1./hooks",
-    "https://127.1/hooks",
-    "https://0x7f.1/hooks",
-    "https://0177.0.0.1/hooks",
-    "https://2130706433/hooks",
-    "https://127.0.0.%31/hooks",
-    "https://[::1]/hooks",
-    "https://[::ffff:127.0.0.1]/hooks",
-    "https://0/hooks",
-    "https://10.0.0.1/hooks",
-    "http://192.168.1.5/hooks",
-    "https://169.254.169.254/latest/meta-data/",
-    "https://localhost/hooks",
-    "https://LOCALHOST.:8443/hooks",
-    "https://app.localhost/hooks",
-]
-
-
-@pytest.fixture
-def guarded(serve_sqlite: Serve) -> Caller:
-    """A client of a bridge that may not call this machine, as they are in production."""
-    return serve_sqlite(callbacks=a_sender(allow=())).client()
-
-
-@pytest.mark.parametrize("url", NEVER_CALLED)
-@pytest.mark.parametrize(
-    ("path", "required"),
-    [("/v1/watches", {"task_id": "A"}), ("/v1/imports", {"import": {}}), ("/v1/test-callback", {})],
-)
-def test_what_can_never_be_called_is_refused_at_once_with_the_setting(
-    guarded: Caller, path: str, required: dict[str, Any], url: str
-) -> None:
-    [fault] = problem(guarded.post(path, required | {"callback_url": url}), 422)["errors"]
-    assert fault["pointer"] == "/callback_url"
-    assert fault["detail"].startswith("cannot be used: the address is not allowed: ")
-    assert "BRIDGE_CALLBACK_ALLOW" in fault["detail"]
-
-
-def test_what_can_never_be_called_is_refused_in_a_batch_too(guarded: Caller) -> None:
-    items = [BODY | {"callback_url": url} for url in (*NEVER_CALLED, URL)]
-    results = members(guarded.post("/v1/watches/batch", {"watches": items}))["results"]
-    assert [result["status"] for result in results] == [422] * len(NEVER_CALLED) + [201]
-
-
-@pytest.mark.parametrize("url", ["http://\uff11\uff12\uff17.0.0.1/", "http://\u2460\u2461\u2466.0.0.1/"])
-def test_an_address_in_other_digits_is_no_host_at_all(guarded: Caller, url: str) -> None:
-    assert pointers(guarded.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
-
-
-@pytest.mark.parametrize("block", ["127.0.0.0/8", "::1/128"])
-def test_localhost_may_be_registered_where_loopback_is_allowed(serve_sqlite: Serve, block: str) -> None:
-    client = serve_sqlite(callbacks=a_sender(allow=[ip_network(block)])).client()
-    client.register(callback_url="http://localhost:9000/hooks")
-
-
-def test_through_a_proxy_addresses_and_localhost_are_judged_all_the_same(serve_sqlite: Serve) -> None:
-    client = serve_sqlite(callbacks=a_sender(allow=(), proxy="http://127.0.0.1:3128")).client()
-    for url in ("https://10.0.0.1/hooks", "https://localhost/hooks"):
-        assert pointers(client.post("/v1/watches", BODY | {"callback_url": url})) == ["/callback_url"]
-    client.register(callback_url="https://intranet/hooks")
-
-
-def test_where_a_name_leads_is_judged_when_it_is_dialled(guarded: Caller) -> None:
-    for name in ("intranet", "localhost.example", "127.0.0.1.nip.io"):
-        guarded.register(callback_url=f"https://{name}/hooks")
-
-
 @pytest.mark.parametrize("seconds", [10, 2_592_000, 10.5])
 def test_a_timeout_is_ten_seconds_to_thirty_days(sqlite_api: Api, seconds: float) -> None:
     sqlite_api.client().register(timeout_seconds=seconds)
@@ -279,69 +170,6 @@ def test_a_task_id_is_printable_text_without_white_space(refused: Caller, task_i
     assert pointers(refused.post("/v1/watches", BODY | {"task_id": task_id})) == ["/task_id"]
 
 
-def test_a_client_has_a_limited_number_of_watches_open(serve: Serve) -> None:
-    api = serve(open_watch_limit=3)
-    client, other = api.client("a"), api.client("b")
-    found = [client.register(f"task-{number}") for number in range(3)]
-    response = client.post("/v1/watches", BODY)
-    told = problem(response, 429)
-    assert "3 watches open" in told["detail"]
-    assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 3)
-    assert response.headers["RateLimit-Policy"] == '"open-watches";q=3'
-    assert response.headers["RateLimit"] == '"open-watches";r=0'
-    assert int(response.headers["Retry-After"]) > 0
-    other.register()
-    client.delete(f"/v1/watches/{found[0]['id']}")
-    api.clock.passes(2)
-    client.register("one-more")
-
-
-def test_every_answer_to_what_opens_watches_says_how_many_more_may_be_open(serve: Serve) -> None:
-    api = serve(open_watch_limit=5)
-    client = api.client()
-    batch = {"watches": [BODY | {"task_id": task_id} for task_id in ("second", "third")]}
-    for path, body, status, left in (
-        ("/v1/watches", BODY, 201, 4),
-        ("/v1/watches", BODY, 200, 4),
-        ("/v1/watches", BODY | {"metadata": {"differs": True}}, 409, 4),
-        ("/v1/watches/batch", batch, 200, 2),
-        ("/v1/watches/redeliver", {"state": "delivered"}, 202, 2),
-    ):
-        response = client.post(path, body)
-        assert response.status_code == status
-        assert response.headers["RateLimit-Policy"] == '"open-watches";q=5'
-        assert response.headers["RateLimit"] == f'"open-watches";r={left}'
-    assert "RateLimit" not in client.get("/v1/watches").headers
-    assert "RateLimit" not in api.client("b").post("/v1/watches", {}).headers
-
-
-def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(api: Api) -> None:
-    engine = api.dependencies.engine
-    registrar = Registrar(engine, 1, api.clock, api.dependencies.counters)
-    api.client("cms")
-    new = [a_registration()]
-
-    @event.listens_for(engine, "after_cursor_execute")
-    def register_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if "count(" in statement:
-            registrar.register_many([new.pop()])
-
-    assert registrar.available("cms", 1, api.clock()) == 0
-
-
-def a_registration() -> Registration:
-    return Registration(
-        client="cms",
-        account="default",
-        kind="file-import",
-        task_id="AAAAEZ6whGI",
-        callback_url=URL,
-        callback_host="app.example.com",
-        metadata="{}",
-        timeout_seconds=600.0,
-    )
-
-
 def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(serve: Serve) -> None:
     before = serve(watch_timeout_seconds=3600)
     client = before.client()
@@ -355,24 +183,6 @@ def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(
     assert pointers(after.post("/v1/watches", BODY | {"timeout_seconds": 7200}), 409) == ["/timeout_seconds"]
     [result] = members(after.post("/v1/watches/batch", {"watches": [BODY]}))["results"]
     assert result["status"] == 200
-
-
-def test_at_the_limit_what_is_registered_already_is_answered_as_ever(serve: Serve) -> None:
-    client = serve(open_watch_limit=1).client()
-    watch = members(client.post("/v1/watches", BODY))
-    problem(client.post("/v1/watches", BODY | {"task_id": "one-more"}), 429)
-    again = client.post("/v1/watches", BODY)
-    assert (again.status_code, members(again)["id"]) == (200, watch["id"])
-    problem(client.post("/v1/watches", BODY | {"metadata": {"other": 1}}), 409)
-
-
-def test_what_is_settled_does_not_count_as_open(serve: Serve) -> None:
-    api = serve(open_watch_limit=2)
-    client = api.client()
-    for number in range(5):
-        watch = client.register(f"task-{number}")
-        api.change(watch["id"], state="delivered", due_at=None, settled_at=api.clock())
-        api.clock.passes(2)
 
 
 def test_the_admin_key_registers_for_a_client_named_admin_that_can_be_called_back(api: Api) -> None:
