@@ -1,6 +1,6 @@
 """A fast server on loopback that plays HubSpot and the receivers, and keeps a ledger of every call.
 
-`python -m bench.loopback` prints its port, and listens there on every address of HOSTS.
+`python -m bench.loopback` prints its port, and listens there on every address of HOSTS and MANY_RECEIVERS.
 
     GET …/{task}/status   a task that is COMPLETE
     POST /{task}          a receiver
@@ -18,6 +18,7 @@ from typing import cast
 
 HOSTS = tuple(f"127.0.0.{number}" for number in range(1, 17))
 RECEIVERS = HOSTS[:8]
+MANY_RECEIVERS = tuple(f"127.0.1.{number}" for number in range(1, 201))
 GIVE_UP_SECONDS = 90.0
 STATUS = (
     b'{"status":"COMPLETE","result":{"id":"21842359870","url":"https://example.com/f.csv"},'
@@ -150,7 +151,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     first = await loop.create_server(lambda: Peer(world), HOSTS[0], 0, backlog=1024)
     port = first.sockets[0].getsockname()[1]
-    await loop.create_server(lambda: Peer(world), HOSTS[1:], port, backlog=1024)
+    await loop.create_server(lambda: Peer(world), HOSTS[1:] + MANY_RECEIVERS, port, backlog=1024)
     print(port, flush=True)
     await first.serve_forever()
 

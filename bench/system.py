@@ -96,10 +96,18 @@ class System:
         for start in range(0, len(wanted), BATCH):
             register(self.engine, wanted[start : start + BATCH], now=created_at)
 
-    def register_paced(self, tasks: Sequence[str], first_at: datetime, *, per_second: float) -> None:
-        """Register tasks that fall due one by one, from an instant on."""
+    def register_paced(
+        self,
+        tasks: Sequence[str],
+        first_at: datetime,
+        *,
+        per_second: float,
+        receivers: Sequence[str] = RECEIVERS,
+    ) -> None:
+        """Register tasks that fall due one by one, from an instant on, towards the receivers in turn."""
         for number, task in enumerate(tasks):
-            self.register([task], due_at=first_at + timedelta(seconds=number / per_second))
+            due_at = first_at + timedelta(seconds=number / per_second)
+            self.register([task], due_at=due_at, receivers=(receivers[number % len(receivers)],))
 
     def _registration(self, task: str, host: str, account: str) -> Registration:
         return Registration(

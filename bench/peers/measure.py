@@ -28,9 +28,9 @@ RIVALS: Mapping[str, Callable[[Bench], AbstractContextManager[Started]]] = {
     "APScheduler": tools.apscheduler,
 }
 GOALS: Mapping[str, Goal] = {
-    "Celery": at_least(5, floor=1),
+    "Celery": at_least(7, floor=1),
     "BullMQ": at_least(1.5, floor=0.3),
-    "pgqueuer": at_least(1.5, floor=0.3),
+    "pgqueuer": at_least(2, floor=0.3),
 }
 
 

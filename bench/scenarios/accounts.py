@@ -24,7 +24,7 @@ def run(bench: Bench) -> Findings:
         Row(
             name=f"peak memory of a worker, {DUE:,} due over 1,000 accounts",
             figures=[peak],
-            goal=at_most(150, floor=200),
+            goal=at_most(130, floor=200),
             unit="MiB",
         ),
         Row(

@@ -20,7 +20,7 @@ def run(bench: Bench) -> Findings:
         Row(
             name=f"p95 from COMPLETE seen to the callback's arrival, {kind}",
             figures=[percentile(delays, 95) for delays in runs],
-            goal=at_most(50, floor=300),
+            goal=at_most(10, floor=300),
             unit="ms",
         )
         for kind, runs in found.items()
