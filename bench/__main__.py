@@ -11,11 +11,21 @@ from bench import chart, report
 from bench.harness import Bench, bench_of
 from bench.peers import measure
 from bench.processes import machine
-from bench.scenarios import accounts, latency, neighbours, order, registration, scaling, slots, throughput
+from bench.scenarios import (
+    accounts,
+    latency,
+    neighbours,
+    order,
+    registration,
+    scaling,
+    slots,
+    soak,
+    throughput,
+)
 
 Scenario = Callable[[Bench], report.Findings]
 
-PEERS = "peers"
+PEERS, SOAK = "peers", "soak"
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.run,
     "slots": slots.run,
@@ -26,6 +36,7 @@ SCENARIOS: dict[str, Scenario] = {
     "accounts": accounts.run,
     "order": order.run,
     PEERS: measure.run,
+    SOAK: soak.run,
 }
 # What fits into a minute.
 SHORT = ("throughput", "registration", "latency", "order")
@@ -66,7 +77,7 @@ def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
         return tuple(arguments.only)
     if arguments.peers:
         return (PEERS,)
-    return SHORT if arguments.short else tuple(name for name in SCENARIOS if name != PEERS)
+    return SHORT if arguments.short else tuple(name for name in SCENARIOS if name not in (PEERS, SOAK))
 
 
 def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:

@@ -5,7 +5,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -28,8 +28,25 @@ class Process:
     @property
     def peak_mebibytes(self) -> float:
         """The most memory that was resident at a time."""
+        return self._mebibytes("VmHWM:")
+
+    @property
+    def resident_mebibytes(self) -> float:
+        """The memory that is resident now."""
+        return self._mebibytes("VmRSS:")
+
+    @property
+    def open_files(self) -> list[str]:
+        """What each of its descriptors is, as `/proc/…/fd` links to it; a socket begins with `socket:`."""
+        files = []
+        for link in Path(f"/proc/{self.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                files.append(str(link.readlink()))
+        return files
+
+    def _mebibytes(self, field: str) -> float:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def family_cpu_seconds(parent: int) -> float:
