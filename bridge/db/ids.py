@@ -18,7 +18,7 @@ _newest = 0
 
 
 def new_watch_id(now: datetime) -> str:
-    """Return a `wat_…` id that sorts after every earlier id of this process, for lists that are sorted by id.
+    """Return a `wat_…` id that sorts after every earlier id of this process: lists are sorted by id.
 
     That holds when `now` repeats or goes back, by at most MOST_AHEAD. If it goes back further, ids follow it.
     """

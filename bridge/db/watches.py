@@ -122,7 +122,7 @@ _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(wat
 
 
 def withdrawn(connection: Connection, watch: Watch) -> None:
-    """Save a withdrawn watch and clear its registration key, so that the same task may be registered again."""
+    """Save a withdrawn watch and clear its registration key, so that its task may be registered again."""
     put(connection, [watch])
     connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
 
