@@ -34,23 +34,23 @@ class Blocked(Unreachable):
 
 
 class Watchdog:
-    """One daemon thread that shuts down the connections of overdue requests; it sleeps without requests.
+    """One daemon thread that shuts down the connections of overdue requests.
 
-    The thread starts with the process's first request. A forked child starts its own.
+    The thread starts with the process's first request, and sleeps while there are none. A forked child starts its own.
     """
 
     def __init__(self) -> None:
         self.forget_parent()
 
     def forget_parent(self) -> None:
-        """Start anew in a forked child, where the parent's thread is missing and its locks may stay locked."""
+        """Start anew in a forked child: it has no thread of its parent, and a copied lock may be held."""
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watched: set[Deadline] = set()
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Shut down the connections that `deadline` holds once its time is over, until `release` is called."""
+        """Shut down what `deadline` holds once its time is over, and until `release` any later connection."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
