@@ -55,7 +55,7 @@ class HubSpot:
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
-        """Start the import of a file from a URL; `document` is the body as HubSpot documents it, as JSON text."""
+        """Start the import of a file from a URL; `document` is the body that HubSpot documents, as JSON."""
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 
