@@ -51,7 +51,10 @@ class Account:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether this process has credentials of the account; another may have those of `default`."""
+        """Whether this process has credentials of the account.
+
+        Those of `default` may be in the environment of other processes alone.
+        """
         return self.credentials.scheme != "none"
 
     def url(self, path: str) -> str:
@@ -77,13 +80,13 @@ class Accounts:
     """Reads and writes accounts in the table; what a row leaves out comes from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` holds the defaults of all accounts, and is `default` unless the table has one."""
+        """`environment` is `default` unless the table has one; other accounts take unset values from it."""
         self._environment = environment
         self._cipher = cipher
 
     @property
     def defaults(self) -> Account:
-        """The environment's account, with the base URL, API version and rate of accounts that set none."""
+        """The environment's account: its base URL, API version and rate apply where an account sets none."""
         return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
@@ -100,7 +103,7 @@ class Accounts:
         return {DEFAULT: self._environment} | found
 
     def exists(self, connection: Connection, name: str) -> bool:
-        """Return whether an account is in the table or is `default`: watches may name no other."""
+        """Return whether watches may name an account: it is in the table, or is `default`."""
         return name == DEFAULT or name in self.stored(connection)
 
     def stored(self, connection: Connection) -> set[str]:
@@ -133,16 +136,16 @@ class Accounts:
         )
 
     def _credentials(self, row: Row[Any]) -> Credentials | None:
-        """Return the stored credentials; None when no key decrypts them, so that others still work."""
+        """Return the stored credentials; None when no key decrypts them: other accounts still work."""
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
         except WrongSecretKey:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Store an account, in place of one of this name; return True when there was none.
+        """Add or replace an account; return True when it is new.
 
-        Also lets its next OAuth refresh start at once, although the last one may have failed.
+        Its next OAuth refresh may start at once, even if the last one failed.
         """
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}

@@ -37,12 +37,12 @@ class GivenUp:
     host: str
     callbacks: int  # among the MOST_COUNTED undelivered watches that were registered last
     last_at: datetime  # when the last of them was given up
-    last_error: str | None  # of one of them
+    last_error: str | None  # the error of one of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker that was killed or hangs: its heartbeats have stopped, and it did not leave properly."""
+    """A worker that was killed or hangs: its heartbeats have stopped without notice."""
 
     id: str
     ticked_at: datetime  # its last heartbeat

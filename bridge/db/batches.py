@@ -20,7 +20,7 @@ Columns = Mapping[str, ColumnElement[Any]]
 def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns], Any]) -> Mapping[str, Any]:
     """Return a statement for `run`, built once for each dialect; keyed by the dialect's name.
 
-    `build` gets the dialect's INSERT, and by name the columns of the rows that `run` will be given. `names` are these
+    `build` gets the dialect's INSERT and, by name, SQL columns that stand for the values of a row. `names` are these
     columns, with the types that they have in `table`.
     """
     columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}

@@ -160,10 +160,10 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Let breakers send another probe at once, in place of one that was claimed but will not be sent.
+    """Allow another probe at once in place of each probe that was claimed but will not be sent.
 
-    `leases` holds the account or host of each claimed step that was given back, with the end of its lease. Those that
-    were no probes change nothing.
+    `leases` holds the account or host of each poll or callback that was given back, with the end of its lease. Polls
+    and callbacks that were not probes change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

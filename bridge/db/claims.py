@@ -81,7 +81,7 @@ class Result:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in this state, of each lane at most its number in `shares`, the longest due first."""
+    """Claim due watches in this state: of each lane at most `shares[lane]`, the longest due first."""
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
         return []
@@ -102,9 +102,9 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
-    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all; of an odd
-    `count`, one more is young if `odd_to_young`. The caller has locked the account's row, so no other process claims
-    polls of the account meanwhile.
+    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all. When `count`
+    is odd, `odd_to_young` says that the first half gets one more. The caller has locked the account's row, so no other
+    process claims polls of the account meanwhile.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -118,10 +118,10 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim one due poll, the probe of a suspected account: the one least often refused, then longest due.
+    """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
 
-    If HubSpot refuses even a task that it has not refused before, the account is likely the cause. Returns an empty
-    list when no poll is due.
+    It is the poll of the task that HubSpot has refused least often, of equals the longest due: if even a task that was
+    never refused is refused now, the account is likely the cause. Returns an empty list when no poll is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
@@ -256,7 +256,7 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Give up a worker's claims: make the watches due now; return how many of them the worker still held.
 
-    If a probe was among them, its breaker may send another one at once, not only at the end of the lease.
+    If one of them was a probe, another probe may be sent at once, not only after the end of its lease.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:
@@ -274,7 +274,7 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
-    Their account is paused, or the poll is due `grace_seconds` after the deadline still, as when the quota is short.
+    Either their account is paused, or they are still due `grace_seconds` after the deadline, for want of quota.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

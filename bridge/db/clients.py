@@ -30,12 +30,12 @@ _BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(in_parameter(clients.
 
 
 def key_hash(api_key: str) -> str:
-    """Return the hash that is stored in place of an API key; a fast one is safe for 32 random bytes."""
+    """Return the hash that is stored in place of an API key. Keys are 32 random bytes, so SHA-256 is safe."""
     return sha256(api_key.encode()).hexdigest()
 
 
 def add(connection: Connection, client: Client, api_key: str | None) -> bool:
-    """Add a client; return False when the name is taken. With the `api_key` None it cannot call the API."""
+    """Add a client; return False when the name is taken. Without an `api_key` it cannot call the API."""
     row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
     new = dialect_insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
     # Not every driver reports how many rows an INSERT made.
@@ -95,7 +95,7 @@ def record_use(connection: Connection, name: str, now: datetime) -> None:
 
 
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
-    """Add a new signing secret of a client; the current one is used beside it until `old_until`.
+    """Add a client's new signing secret; callbacks are signed with the old one, too, until `old_until`.
 
     `token` is the new secret, encrypted. Secrets that have expired are deleted.
     """

@@ -40,5 +40,5 @@ class Word(TypeDecorator[str]):
         self._members = {word.value: word for word in words}
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Return the enum member of a stored value; the text itself when there is none."""
+        """Return the enum member of a stored value; the value as it is when it is no member."""
         return self._members.get(value, value)

@@ -203,7 +203,7 @@ class Spread:
 class Work:
     """What all processes did in one hour, or in 24 hours, that began at `since`.
 
-    `detection` and `delivery` are None when none was counted.
+    `detection` and `delivery` are None when nothing was measured.
     """
 
     since: datetime
@@ -245,6 +245,6 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
 
 
 def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Spread | None:
-    """Return the spread of a histogram's counts, by the bucket's upper bound; None when there are none."""
+    """Return the spread of `counts`, given by the upper bound of each bucket; None when there are none."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Spread(p50=p50, p95=p95)

@@ -31,7 +31,7 @@ def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
 class DialectSQL(FunctionElement[Value]):
     """A SQL expression whose text differs by dialect.
 
-    A subclass sets `spellings`: a template by dialect, in which `{0}` stands for the first of the arguments.
+    A subclass sets `spellings`: a template for each dialect, in which `{0}`, `{1}` … stand for the arguments.
     """
 
     spellings: ClassVar[Mapping[str, str]]
@@ -44,7 +44,7 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Return the condition that the column's text is among those in the parameter of this name, a collection.
+    """Return the condition that the column's text is in the collection bound to the parameter of this name.
 
     The collection is bound as one parameter. With a parameter for each text, each number of texts would make a
     different statement, which the driver parses and PostgreSQL plans anew.
@@ -62,7 +62,7 @@ class _Among(DialectSQL[bool]):
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that the column is in the result of the query, which runs once, and first.
+    """Return the condition that `column` is in the result of `query`, which runs once, before the statement.
 
     With `IN`, PostgreSQL may scan the whole table, and may run the query again for each row, which would lock other
     rows each time. With an array, it looks up each value in the index.
@@ -77,7 +77,7 @@ class _IsOneOf(DialectSQL[bool]):
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return the texts in the parameter of this name, a collection, as a table with one column, `value`."""
+    """Return the collection bound to the parameter of this name, as a table with one column, `value`."""
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 
 

@@ -81,7 +81,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
         # The file holds secrets and callback URLs: only its owner may read it, whatever the umask. SQLite gives the
         # same mode to its WAL. A file that exists is not even opened: closing it would end SQLite's locks on it.
         if not options.get("uri"):
-            with suppress(OSError):  # SQLite says what is wrong
+            with suppress(OSError):  # SQLite raises its own error later
                 os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")

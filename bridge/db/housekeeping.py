@@ -45,8 +45,8 @@ def alive(connection: Connection, *, since: datetime) -> int:
 def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
     """Return the last heartbeat of each worker that has had none since `since`, by worker, to be reported.
 
-    A worker is returned once, to one process, also when several processes call this at the same time. It can be
-    returned again after another heartbeat.
+    A worker is returned once, to one process, also when several processes call this at the same time. If it has
+    another heartbeat and falls silent again, it is returned again.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.
@@ -56,7 +56,7 @@ def newly_silent(connection: Connection, *, since: datetime) -> dict[str, dateti
 
 
 def has_credentials(connection: Connection, *, since: datetime) -> bool:
-    """Return whether a worker alive since `since` has credentials of the account `default`."""
+    """Return whether a worker with a heartbeat since `since` has credentials of the account `default`."""
     found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
     return connection.execute(found.limit(1)).first() is not None
 

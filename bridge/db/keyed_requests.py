@@ -41,7 +41,7 @@ def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
         "begun_by": wanted.begun_by,
     }
     add = dialect_insert(connection, keyed_requests).values(row)
-    # An update that changes nothing locks the existing row, so that RETURNING can read it.
+    # An update that changes nothing locks the existing row until it is read, so that no other process deletes it.
     unchanged = {"key": keyed_requests.c.key}
     columns = [keyed_requests.c[field.name] for field in fields(KeyedRequest)]
     kept = add.on_conflict_do_update(index_elements=["client", "key"], set_=unchanged).returning(*columns)

@@ -86,7 +86,7 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_other_tables(connection: Connection) -> None:
-    """Raise OtherTables when the database has tables or an Alembic revision of another program.
+    """Raise OtherTables when tables with the bridge's names, or the Alembic revision, are another program's.
 
     A revision alone does not tell whose it is: the bridge's may be of a later release, and other programs may number
     theirs alike. So a table `watches` with the bridge's column must be there as well.
@@ -112,7 +112,10 @@ def is_migrated(connection: Connection) -> bool:
 
 
 def check(connection: Connection) -> str:
-    """Return the database's revision. Raises NotMigrated when it is too old for this code, or OtherTables."""
+    """Return the revision of a database that is ready for this code.
+
+    Raises NotMigrated when its revision is too old, OtherTables when the database is another program's.
+    """
     _refuse_other_tables(connection)
     if not is_migrated(connection):
         raise NotMigrated

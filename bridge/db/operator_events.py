@@ -146,7 +146,7 @@ def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now:
 
 
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
-    """Return how many events are still to be sent, and since when the oldest is; None when there is none."""
+    """Return how many events are still to be sent, and when the oldest first happened; None without any."""
     found = select(func.count(), func.min(operator_events.c.since)).where(
         operator_events.c.due_at.is_not(None)
     )

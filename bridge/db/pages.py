@@ -45,7 +45,7 @@ _KEYS: dict[Order, tuple[ColumnElement[Any], ...]] = {
 class Cursor:
     """A position in a list: after a watch or, with `backwards`, before it.
 
-    `ended_at` is None in a list that is sorted by `created_at`. `str` gives the text that clients get.
+    `ended_at` is None in a list that is sorted by `created_at`. `str(cursor)` is the text that clients get.
     """
 
     watch_id: str
@@ -120,7 +120,7 @@ def page(
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many settled watches match, and whether all are counted: only MOST_SCANNED rows are read."""
+    """Return how many settled watches match, and whether that is all: at most MOST_SCANNED rows are read."""
     is_match = and_(is_settled(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
@@ -148,7 +148,7 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return the ids and `ended_at` of the next `most` rows at the cursor, among which the page is found."""
+    """Return `id` and `ended_at` of the next `most` rows from the cursor on, by the list's bounds alone."""
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
     rows: list[Any] = [

@@ -1,4 +1,7 @@
-"""Whether work is moving: finds polls and callbacks long overdue that no pause and no quota holds up."""
+"""Whether work is moving: finds polls and callbacks that are long overdue without a known cause.
+
+Known causes are a pause, a small quota and a slow receiver.
+"""
 
 from datetime import datetime, timedelta
 

@@ -45,7 +45,7 @@ def is_state(state: State) -> Any:
 
 
 def is_outcome(outcome: Outcome) -> Any:
-    """Return the condition that a watch has this outcome, as a literal like that of `is_state`."""
+    """Return the condition that a watch has this outcome, which is a literal for the reason in `is_state`."""
     return watches.c.outcome == literal_column(f"'{outcome}'")
 
 
@@ -85,7 +85,7 @@ watches = Table(
     Column("created_at", Instant, nullable=False),
     Column("deadline_at", Instant, nullable=False),
     Column("traceparent", String(55)),
-    # A hash of the fields that make two registrations the same; null once withdrawn, so that it may be repeated.
+    # A hash of the fields that identify a registration; null once withdrawn, so that the task may be registered again.
     Column("registration_key", String(64), unique=True),
     Column("state", Word(State), nullable=False, default=State.WATCHING),
     Column("outcome", Word(Outcome)),

@@ -102,7 +102,8 @@ def redeliver(
 ) -> Redelivered:
     """Redeliver up to `limit` settled watches that match, newest first: their callbacks are due now.
 
-    Only ids less than `before` are taken. The statement sets the same fields as `core.watch.redeliver`.
+    Only watches with ids less than `before` are taken; with None, all. The statement sets the same fields as
+    `core.watch.redeliver`.
     """
     matching = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
     newest_first = select(watches.c.id).where(*matching).order_by(watches.c.id.desc())
@@ -122,7 +123,7 @@ def _redelivered(now: datetime) -> dict[str, Any]:
 
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Return how many watches are in each state and how many have each outcome; all clients' with None."""
+    """Return how many watches of a client are in each state and have each outcome; None: of all clients."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
     for (state, outcome), count in tally(connection, client).items():
@@ -133,7 +134,7 @@ def counts(connection: Connection, client: str | None) -> tuple[Counter[State], 
 
 
 def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outcome | None], int]:
-    """Return how many watches there are by (state, outcome), those of a client or, with None, of all."""
+    """Return how many watches of a client have each (state, outcome); None: of all clients."""
     found = select(watches.c.state, watches.c.outcome, func.count())
     if client is not None:
         found = found.where(watches.c.client == client)

@@ -1,4 +1,4 @@
-"""Reads and changes single watches: registration, reads, withdrawal, and what operators change by hand."""
+"""Registers, reads and withdraws single watches, and makes them due earlier for operators."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ WAITING_SAMPLE = 100
 
 
 class Registering(Protocol):
-    """The fields of a registration by which it is recognized when it is repeated."""
+    """The fields that identify a registration: one with the same values is a repetition of it."""
 
     @property
     def client(self) -> str: ...
@@ -38,7 +38,7 @@ class Registering(Protocol):
 
 
 def registration_key(watch: Registering) -> str:
-    """Return a hash of the fields by which a repeated registration is recognized."""
+    """Return a hash of the fields that identify a registration."""
     parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
@@ -164,8 +164,8 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, up to `most`, and when the first of their tasks ended.
 
-    The instant is None when no callback waits. Only the WAITING_SAMPLE callbacks with the latest `due_at` are read for
-    it: waits grow with each attempt, so callbacks that have waited longest are due last.
+    The instant is None when no callback waits. It is sought among the WAITING_SAMPLE callbacks with the latest
+    `due_at`: waits grow with each attempt, so callbacks that have waited longest are due last.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
