@@ -161,7 +161,7 @@ def filter_host(text: str) -> str:
 
 
 def without_stray_percent(url: str) -> str:
-    """Return `url` with each `%` that begins no escape written as `%25`.
+    """Return `url` with `%25` in place of each `%` that does not begin an escape.
 
     Otherwise urllib3 would treat the whole URL as not yet escaped, and escape its valid escapes a second time.
     """

@@ -183,7 +183,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """The connections of one thread, one for each of `hosts` hosts, for `requests`."""
+    """One thread's connections, as an adapter of `requests`; idle ones are kept to at most `hosts` hosts."""
 
     def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls

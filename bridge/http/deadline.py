@@ -50,7 +50,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Shut down what `deadline` holds once its time is over, and until `release` any later connection."""
+        """Shut down the connection of `deadline` once its time is over, and any later one until `release`."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
@@ -156,7 +156,7 @@ def system_lookup(host: str) -> list[str]:
 
 
 def _numeric(host: str) -> list[str]:
-    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else nothing; no I/O."""
+    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else an empty list."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -175,7 +175,7 @@ class Resolver:
         self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return the addresses of `host`, at least one. Raises Unreachable when there is none in time."""
+        """Return the addresses of `host`. Raises Unreachable when none is found before `deadline`."""
         try:
             found = _numeric(host) or self._within(host, deadline)
         except (OSError, UnicodeError) as error:
