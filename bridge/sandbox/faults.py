@@ -162,7 +162,7 @@ class Faults:
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
         """Answer the next `times` requests (None: all) to `target` with the reply of `make`.
 
-        Faults that were set before for the target come first. Returns the fault's id.
+        Faults that were set earlier for the target are used first. Returns the fault's id.
         """
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)

@@ -64,7 +64,7 @@ class OAuthServer:
         raise ValueError("no account has this token")
 
     def refresh(self, options: SandboxOptions, form: Mapping[str, str], now: float) -> Reply:
-        """Return the response to a form that refreshes a token at `POST /oauth/2026-03/token` (RFC 6749, 6)."""
+        """Return the response to a refresh of tokens at `POST /oauth/2026-03/token` (RFC 6749, section 6)."""
         if form.get("grant_type") != "refresh_token":
             return _refused("unsupported_grant_type", "BAD_GRANT_TYPE", "missing or unknown grant type")
         if form.get("client_id") != options.client_id:

@@ -1,4 +1,4 @@
-"""How a task ends, and how fast, as the name of its file chooses."""
+"""Chooses from the name of a task's file how the task ends, and how fast."""
 
 import re
 from collections.abc import Mapping

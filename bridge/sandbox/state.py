@@ -168,9 +168,9 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start as many `tasks`, without a request, and return their ids; None stands for the option's value.
+        """Start a number of `tasks`, without a request, and return their ids.
 
-        Raises ValueError when tasks of this kind do not have the outcome.
+        Durations that are None come from the options. Raises ValueError when the kind does not have the outcome.
         """
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")

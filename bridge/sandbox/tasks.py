@@ -1,4 +1,4 @@
-"""Tasks, which become PROCESSING and end by the time that has passed alone."""
+"""Tasks: only the time since its start decides whether a task is PENDING, PROCESSING or ended."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far a task has come; every kind of task passes the three phases in this order."""
+    """How far a task has come."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
