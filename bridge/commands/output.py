@@ -11,7 +11,7 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command failed: the message says why, and what to do. Printed without a traceback."""
+    """The command failed; the message says why, and what to do. It is printed without a traceback."""
 
 
 class OutputError(Exception):

@@ -1,4 +1,4 @@
-"""HubSpot accounts: `default` comes from the environment, or, like all others, from the table `accounts`."""
+"""HubSpot accounts: all are in the table `accounts`, except `default`, which may be in the environment."""
 
 import json
 from collections.abc import Collection, Iterable

@@ -24,7 +24,7 @@ def dialect_insert(connection: Connection, table: Any) -> Any:
 
 
 def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return a statement for each dialect, by name; `build` makes it from the dialect's INSERT."""
+    """Return a dict with a statement for each dialect; `build` makes it from the dialect's INSERT."""
     return {name: build(insert) for name, insert in _INSERTS.items()}
 
 

@@ -23,7 +23,7 @@ WAITING_SAMPLE = 100
 
 
 class Registering(Protocol):
-    """The fields that identify a registration: one with the same values is a repetition of it."""
+    """The fields that identify a registration: two registrations with the same values are the same one."""
 
     @property
     def client(self) -> str: ...
@@ -178,7 +178,7 @@ def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[i
 
 
 def is_watched(connection: Connection, account: str) -> bool:
-    """Return whether an account has a watch in the state WATCHING, and so needs credentials."""
+    """Return whether an account has watches in the state WATCHING, whose polls need its credentials."""
     # max() is one look-up in the index that begins with the account; EXISTS might read another index whole.
     found = select(func.max(watches.c.account)).where(is_state(State.WATCHING), watches.c.account <= account)
     return connection.execute(found).scalar() == account

@@ -265,7 +265,7 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_localhost(host: str) -> bool:
-    """Return whether the host is `localhost` or below it: this machine, whatever DNS says (RFC 6761, 6.3)."""
+    """Return whether the host is `localhost` or ends in `.localhost`: always this machine (RFC 6761, 6.3)."""
     return host == "localhost" or host.endswith(".localhost")
 
 

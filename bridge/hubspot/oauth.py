@@ -92,7 +92,10 @@ class OAuthTokens:
         return self._token(account, None, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
-        """Return a newer token; the same when it was just issued, for then a refresh would not help."""
+        """Return a newer token than the refused `token`, or a NoToken with the reason.
+
+        A token that was issued less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
+        """
         return self._token(account, token, within_seconds)
 
     def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:

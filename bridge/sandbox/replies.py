@@ -28,7 +28,7 @@ WITHOUT_STATUS = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """A response, and how it is sent; `seconds` is the delay that its `manner` needs."""
+    """A response, and how it is sent; `seconds` is the delay of the manners DRIP, DRIP_HEADERS and HANG."""
 
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
