@@ -62,7 +62,10 @@ def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> Stored:
-    """Store a row without tokens, in place of one that came from other credentials, and return it."""
+    """Store a row without tokens for the credentials whose hash is `origin`, and return it.
+
+    It replaces a row of other credentials, but not one of the same: another process may have stored that meanwhile.
+    """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
     add = dialect_insert(connection, oauth_tokens).values(account=account, **row)

@@ -150,7 +150,10 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> Stored:
-        """Return the account's row, added if there is none, after another try to save unsaved tokens."""
+        """Return the account's row; add one if there is none.
+
+        Tokens that an earlier `_save` could not save are in the returned row, and are saved now if possible.
+        """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
