@@ -1,1 +1,1 @@
-"""The commands: a function for each, in a module for each group of commands."""
+"""The commands of `python -m bridge`: a function for each, in a module for each group of commands."""

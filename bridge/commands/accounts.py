@@ -1,4 +1,4 @@
-"""HubSpot accounts: set, list, remove, check."""
+"""The commands `accounts set`, `list`, `remove` and `check`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The argument parser of `python -m bridge`. It imports little, so that the help is fast."""
+"""The argument parser of `python -m bridge`. This module imports little, so that `--help` is fast."""
 
 import argparse
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ from bridge.http.addresses import filter_host
 
 CALL = "python -m bridge"
 MAX_LISTED = 100_000
-# Read from its file, so that the help does not import the sandbox.
+# The sandbox's guide is read from its file, so that `--help` does not import the sandbox.
 SANDBOX_GUIDE = Path(__file__).parents[1] / "sandbox" / "guide.txt"
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser. In what it parses, `run` is the name of the command's function: `module.function`."""
+    """Return the parser. The parsed arguments' `run` names the command's function, as `module.function`."""
     root = argparse.ArgumentParser(
         prog=CALL,
         description="The HubSpot import bridge. A relative SQLite path in DATABASE_URL begins where it is called.",
@@ -193,7 +193,7 @@ def _with_filters(command: argparse.ArgumentParser) -> None:
 
 
 def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a type for argparse that shows the message of a ValueError raised by `read`."""
+    """Return `read` as an argparse type: the message of a ValueError that it raises is shown to the user."""
 
     def convert(text: str) -> Any:
         try:
@@ -229,7 +229,7 @@ def _limit(text: str) -> int:
 _STATES = {state.value: state for state in State}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
-# The filters of the API: how each is parsed, and its help.
+# The API's filters of watches, as options: how the text of each is parsed, and its help.
 FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "state": (_some_of(_STATES), f"any of {', '.join(_STATES)}, separated by commas"),
     "outcome": (_some_of(_OUTCOMES), f"any of {', '.join(_OUTCOMES)}"),

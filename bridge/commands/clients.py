@@ -1,4 +1,4 @@
-"""Clients: add, list, rotate-secret, rotate-key, revoke."""
+"""The commands `clients add`, `list`, `rotate-secret`, `rotate-key` and `revoke`."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 def add(arguments: argparse.Namespace) -> None:
-    """Add a client, and print its key and secret."""
+    """Add a client, and print its API key and signing secret."""
     bridge = prepare_bridge()
     try:
         new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
@@ -29,7 +29,7 @@ def add(arguments: argparse.Namespace) -> None:
 
 
 def rotate_secret(arguments: argparse.Namespace) -> None:
-    """Give a client a new signing secret."""
+    """Give a client a new signing secret, made by the bridge or read from standard input."""
     given = sys.stdin.read().strip() if arguments.from_stdin else None
     bridge = open_bridge()
     secret = clients.rotate_secret(
@@ -55,7 +55,7 @@ def rotate_key(arguments: argparse.Namespace) -> None:
 
 
 def revoke(arguments: argparse.Namespace) -> None:
-    """Revoke a client's key permanently."""
+    """Revoke a client's API key permanently."""
     revoked = _value_or_error(clients.revoke(open_bridge().engine, arguments.name, now=now()))
     show_one(arguments, clients.public(revoked))
 
@@ -75,7 +75,10 @@ def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
 def _show_secrets(
     arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
 ) -> None:
-    """Print secrets, which are shown once. If that fails, raise a CommandError with the commands for new ones."""
+    """Print a client's secrets, which are shown only now.
+
+    If standard output fails, raises a CommandError that names the commands (`again`) to make new secrets with.
+    """
     try:
         show_one(arguments, fields)
     except OutputError as error:

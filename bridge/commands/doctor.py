@@ -1,4 +1,4 @@
-"""`doctor`: checks the installation, and says of each check what is wrong and what to do."""
+"""The command `doctor`: checks the installation, and prints for each check what was found and what to do."""
 
 import argparse
 import logging
@@ -20,16 +20,17 @@ from bridge.startup import NO_CREDENTIALS
 from bridge.steps import check_account
 from bridge.wiring import Bridge, now
 
-# Receivers refuse a callback whose timestamp is five minutes off (Standard Webhooks).
+# The clock may differ this much from HubSpot's: receivers refuse a callback whose timestamp is five minutes off
+# (Standard Webhooks).
 CLOCK_SECONDS = 60
-# At most so many callback hosts are tried, those of the newest watches, and for so long each.
+# At most HOSTS callback hosts are tried, those of the newest watches, each for HOST_SECONDS.
 HOSTS = 5
 HOST_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """The result of a check; `detail` says what was found, and what to do about it."""
+    """The result of a check; `detail` says what was found and, unless `ok`, what to do."""
 
     name: str
     ok: bool
@@ -37,7 +38,10 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks. A failed check that others depend on, as the database, ends them."""
+    """Make all checks and print their results. Raises CommandError after the last when one has failed.
+
+    When the settings, the database or its key fail, the other checks are left out: they depend on these.
+    """
     well, found = True, []
     for check in _checks():
         well &= check.ok

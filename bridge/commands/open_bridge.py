@@ -26,9 +26,10 @@ UNUSABLE = (
 
 
 def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
-    """Return the bridge with a database that is created and migrated if needed. Raises CommandError.
+    """Return the bridge, after creating and migrating the database where needed.
 
-    Log lines below `level` are dropped, so that they do not mix with a command's output.
+    Log lines below `level` are dropped, so that they do not mix with a command's output. Raises CommandError when the
+    database cannot be used.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
@@ -42,7 +43,8 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 def open_bridge() -> Bridge:
     """Return the bridge with an existing database; create neither a database nor a key file.
 
-    Raises CommandError when the database does not exist, is not migrated, or its secrets cannot be decrypted.
+    Raises CommandError when the database or the key file does not exist, the database is not migrated or cannot be
+    used, or its secrets cannot be decrypted.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)
@@ -54,7 +56,7 @@ def open_bridge() -> Bridge:
 
 @contextmanager
 def refuse_unusable_database() -> Iterator[None]:
-    """Raise a database error as a CommandError that says what to do."""
+    """In a `with` block, turn errors of the database or its keys into a CommandError that says what to do."""
     try:
         yield
     except WrongSecretKey as wrong:

@@ -1,4 +1,4 @@
-"""Output of the commands: tables for people, JSON for programs; and their errors."""
+"""What commands print: tables for people, JSON for programs; and the errors that commands raise."""
 
 import argparse
 import json
@@ -11,11 +11,14 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command failed: the message says why, and what to do."""
+    """The command failed; the message says why, and what to do. It is printed without a traceback."""
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to. `reader_has_gone` is true after a broken pipe, as with `| head -1`."""
+    """Standard output cannot be written to.
+
+    `reader_has_gone` is true when it was a pipe whose reader has ended, as with `| head -1`.
+    """
 
     def __init__(self, error: OSError | None) -> None:
         self.reader_has_gone = isinstance(error, BrokenPipeError)
@@ -33,7 +36,7 @@ class Colour(StrEnum):
 
 
 def write(text: str) -> None:
-    """Write to standard output at once. Raises OutputError."""
+    """Write to standard output, unbuffered. Raises OutputError when that fails."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -42,7 +45,7 @@ def write(text: str) -> None:
 
 
 def flush() -> None:
-    """Flush standard output. Raises OutputError."""
+    """Flush standard output. Raises OutputError when that fails."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -51,14 +54,14 @@ def flush() -> None:
 
 
 def _closed(error: Exception) -> OutputError:
-    # Without this, Python would flush again at exit, and print its own error.
+    # Standard output is replaced by /dev/null: else Python would flush again at exit, and print an error of its own.
     with suppress(OSError, AttributeError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OutputError(error if isinstance(error, OSError) else None)
 
 
 def coloured(text: str, colour: Colour) -> str:
-    """Return the text in a colour when standard output is a terminal and NO_COLOR is not set."""
+    """Return the text in a colour; unchanged when standard output is no terminal, or NO_COLOR is set."""
     return f"{colour}{text}\x1b[0m" if is_terminal() and not os.environ.get("NO_COLOR") else text
 
 
@@ -68,14 +71,14 @@ def is_terminal() -> bool:
 
 
 def show_one(arguments: argparse.Namespace, fields: Mapping[str, object]) -> None:
-    """Print an object as JSON or as lines, as `--json` says."""
+    """Print an object: as JSON with `--json`, else with a line for each field."""
     write(json_text(fields) if arguments.json else fields_text(fields))
 
 
 def show_all(
     arguments: argparse.Namespace, every: Sequence[Mapping[str, object]], *, empty: str = ""
 ) -> None:
-    """Print objects as JSON or as a table, as `--json` says; `empty` in place of an empty table."""
+    """Print objects: as JSON with `--json`, else as a table, or the text `empty` when there are none."""
     write(json_text(every) if arguments.json else table_text(every) or f"{empty}\n")
 
 
@@ -85,7 +88,7 @@ def json_text(value: Any) -> str:
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as a table with a header; an empty text when there are none."""
+    """Return rows as a text table, with the first row's keys as its header; an empty text without rows."""
     if not rows:
         return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]

@@ -1,4 +1,4 @@
-"""The commands migrate, rotate-encryption, worker, serve and sandbox."""
+"""The commands `migrate`, `rotate-encryption`, `worker`, `serve` and `sandbox`."""
 
 import argparse
 import logging
@@ -30,7 +30,7 @@ def migrate(_: argparse.Namespace) -> None:
 
 
 def rotate_encryption(_: argparse.Namespace) -> None:
-    """Encrypt all stored secrets with the first key."""
+    """Encrypt all stored secrets with the first key of BRIDGE_SECRET_KEY."""
     bridge = open_bridge()
     try:
         with bridge.engine.begin() as connection:
@@ -68,7 +68,7 @@ def serve(arguments: argparse.Namespace) -> None:
     bridge.engine.dispose()
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
     bound = ["--bind", f"{arguments.host}:{settings.port}"]
-    # The working directory stays, because a relative path to SQLite starts there; PYTHONPATH leads to app.py.
+    # The working directory is kept, because a relative path to SQLite starts there; so PYTHONPATH must lead to app.py.
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path}
     os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn replaces this process
@@ -86,7 +86,7 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port is in use. Another program may still take it before this one does."""
+    """Raise CommandError when the port is in use; another program may still take it before it is opened."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -94,16 +94,16 @@ def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
         raise CommandError(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
 
 
-# The long-running commands block the stop signals and wait for them with sigwait. A signal handler would not do: it may
-# run while its own thread holds a lock that it needs, and a thread that waits for a lock does not wake up when another
-# thread receives the signal.
+# The long-running commands block the stop signals and wait for them with sigwait. A signal handler might need a lock
+# that its own thread holds; and a main thread that waits for a lock does not wake up when another thread receives the
+# signal.
 
 
 def block_stop_signals() -> None:
-    """Block the stop signals until `wait_for_stop_signal`. Call it in the main thread, before others start."""
+    """Block the stop signals, for `wait_for_stop_signal`. To be called before other threads start."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
 def wait_for_stop_signal() -> None:
-    """Wait for a stop signal. One that was blocked before the call counts."""
+    """Wait for a stop signal; return at once if one has come since `block_stop_signals`."""
     signal.sigwait(STOP_SIGNALS)

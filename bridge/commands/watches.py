@@ -1,4 +1,4 @@
-"""Watches: list, show, redeliver, recheck, withdraw."""
+"""The commands `watches list`, `show`, `redeliver`, `recheck` and `withdraw`."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.wiring import Bridge, now
 
 BY = "command line"
-# The columns of the table; `show` and `--json` have all fields.
+# The columns of the table that `list` prints; `show` and `--json` print all fields.
 COLUMNS = (
     "id",
     "task_id",
@@ -78,7 +78,7 @@ def redeliver(arguments: argparse.Namespace) -> None:
 
 
 def recheck(arguments: argparse.Namespace) -> None:
-    """Make the watch due for a poll now."""
+    """Make a watch's next poll due now."""
     _change(arguments, changes.recheck)
 
 
@@ -92,7 +92,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return at most `limit` watches as JSON, newest first, read page by page."""
+    """Return at most `limit` watches that match, as JSON texts, newest first, read page by page."""
     texts: list[str] = []
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
@@ -121,7 +121,7 @@ def _redeliver_all(arguments: argparse.Namespace, filters: Filters) -> None:
 
 
 def _confirm(question: str) -> None:
-    """Raise CommandError unless the person at the terminal says yes."""
+    """Ask a yes-or-no question at the terminal; raise CommandError unless the answer is yes."""
     if not (sys.stdin and sys.stdin.isatty()):
         raise CommandError(f"{question} Nobody is there to say so: add --yes.")
     sys.stderr.write(f"{question} [y/N] ")
@@ -139,7 +139,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
 
 
 def _fields_text(text: str) -> str:
-    """Return a watch, given as JSON, as text with a line for each field."""
+    """Return a watch, given as JSON text, as text with a line for each field."""
     members = json.loads(text)
     members |= {name: json.dumps(members[name], ensure_ascii=False) for name in ("metadata", "hubspot")}
     return output.fields_text(members)

@@ -1,1 +1,1 @@
-"""The database: the tables, and every statement, a module for each family of tables."""
+"""The database: its tables, and every SQL statement, in one module for each family of tables."""

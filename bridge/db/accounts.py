@@ -1,4 +1,4 @@
-"""HubSpot accounts: `default` from the environment, others (or another `default`) from the table."""
+"""HubSpot accounts: all are in the table `accounts`, except `default`, which may be in the environment."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -22,7 +22,7 @@ _NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A static token, or the OAuth credentials to get one with; left out of every `repr`."""
+    """A static access token, or OAuth credentials to obtain access tokens with; no `repr` shows them."""
 
     access_token: str | None = field(default=None, repr=False)
     client_id: str | None = field(default=None, repr=False)
@@ -39,7 +39,7 @@ class Credentials:
 class Account:
     """A HubSpot account: its credentials, API address and version, and rate limit.
 
-    `unreadable` is true when its credentials were encrypted with a key that is no longer set.
+    `unreadable` is true, and `credentials` empty, when they were encrypted with a key that is no longer set.
     """
 
     name: str
@@ -51,17 +51,23 @@ class Account:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether this process knows credentials of the account; another one may."""
+        """Whether this process has credentials of the account.
+
+        Those of `default` may be in the environment of other processes alone.
+        """
         return self.credentials.scheme != "none"
 
     def url(self, path: str) -> str:
-        """Return the address of one of HubSpot's paths, which begins with a slash."""
+        """Return the full URL of a path of HubSpot's API; `path` begins with a slash."""
         return self.base_url.rstrip("/") + path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountChange:
-    """What an operator sets; None leaves the bridge's own default."""
+    """What an operator sets for an account; None stands for the environment's value.
+
+    `rate_limit` is (requests, seconds), HubSpot's limit; `rate_share` is the share of it that the bridge may use.
+    """
 
     credentials: Credentials
     base_url: str | None = None
@@ -71,30 +77,33 @@ class AccountChange:
 
 
 class Accounts:
-    """Reads accounts from the table, over the environment's defaults."""
+    """Reads and writes accounts in the table; what a row leaves out comes from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` is the account `default`, and the defaults of all others."""
+        """`environment` is `default` unless the table has one; other accounts take unset values from it."""
         self._environment = environment
         self._cipher = cipher
 
     @property
     def defaults(self) -> Account:
-        """The account whose address, version and rate all others have, unless they are set."""
+        """The environment's account: its base URL, API version and rate apply where an account sets none."""
         return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
-        """Return the named accounts; one that is not in the table has no credentials, but for `default`."""
+        """Return the named accounts, by name.
+
+        For a name that is not in the table: the environment's account if it is `default`, else one without credentials.
+        """
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
 
     def every(self, connection: Connection) -> dict[str, Account]:
-        """Return all accounts."""
+        """Return the account `default` and all accounts in the table, by name."""
         found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
         return {DEFAULT: self._environment} | found
 
     def exists(self, connection: Connection, name: str) -> bool:
-        """Return whether watches may name this account: `default` always exists."""
+        """Return whether watches may name an account: it is in the table, or is `default`."""
         return name == DEFAULT or name in self.stored(connection)
 
     def stored(self, connection: Connection) -> set[str]:
@@ -127,14 +136,17 @@ class Accounts:
         )
 
     def _credentials(self, row: Row[Any]) -> Credentials | None:
-        """Return the stored credentials; None when these keys do not open them, so that other accounts still work."""
+        """Return the stored credentials; None when no key decrypts them: other accounts still work."""
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
         except WrongSecretKey:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Set an account; True when it is new."""
+        """Add or replace an account; return True when it is new.
+
+        Its next OAuth refresh may start at once, even if the last one failed.
+        """
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}
         row = {
@@ -153,6 +165,6 @@ class Accounts:
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:
-        """Delete a stored account and the tokens that were issued to it; False when there is none."""
+        """Delete a stored account and its OAuth tokens; return False when none of this name is stored."""
         oauth_tokens.remove(connection, name)
         return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

@@ -13,9 +13,9 @@ from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches,
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
-# How many of the paused hosts are listed, those with the longest pauses first.
+# At most so many paused hosts are listed, those with the longest pauses first.
 MOST_NAMED = 10
-# Counts stop here, so that their cost has a bound.
+# No count goes further, so that its cost has a bound.
 MOST_COUNTED = 1_000
 
 
@@ -36,25 +36,25 @@ class GivenUp:
 
     host: str
     callbacks: int  # among the MOST_COUNTED undelivered watches that were registered last
-    last_at: datetime
-    last_error: str | None
+    last_at: datetime  # when the last of them was given up
+    last_error: str | None  # the error of one of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker that was killed or hangs: it gave no sign of life, and did not sign off."""
+    """A worker that was killed or hangs: its heartbeats have stopped without notice."""
 
     id: str
-    ticked_at: datetime
+    ticked_at: datetime  # its last heartbeat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
-    """Everything that needs an operator."""
+    """Everything that needs an operator, for the overview page and the command `status`."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[PausedHost]
-    given_up: Sequence[GivenUp]  # within the last day, by every host
+    given_up: Sequence[GivenUp]  # within the last day; one for each host
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]
     workers_alive: int
@@ -62,7 +62,7 @@ class Attention:
 
     @property
     def is_needed(self) -> bool:
-        """Whether a person has something to look at."""
+        """Whether anything needs an operator, or no worker is alive."""
         troubles = (self.paused_accounts, self.paused_hosts, self.given_up, self.silent_workers)
         return not self.workers_alive or any((*troubles, self.overdue_accounts, self.overdue_hosts))
 
@@ -88,7 +88,7 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def _paused_hosts(connection: Connection) -> list[PausedHost]:
-    """Return the paused hosts for which callbacks wait."""
+    """Return up to MOST_NAMED paused hosts with callbacks waiting, those with the longest pauses first."""
     waits = exists().where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
     paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), waits)
     found = []

@@ -1,4 +1,4 @@
-"""Many rows in one statement.
+"""Executes one statement for many rows.
 
 PostgreSQL gets all rows as one JSON parameter, which costs the server and the driver less than a statement for each
 row. SQLite runs the statement for each row, which costs less than parsing JSON.
@@ -18,9 +18,10 @@ Columns = Mapping[str, ColumnElement[Any]]
 
 
 def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns], Any]) -> Mapping[str, Any]:
-    """Build a statement on many rows once for each dialect, from the dialect's INSERT and the rows' columns.
+    """Return a statement for `run`, built once for each dialect; keyed by the dialect's name.
 
-    The columns are those that `table` has under these names; `run` fills them.
+    `build` gets the dialect's INSERT and, by name, SQL columns that stand for the values of a row. `names` are these
+    columns, with the types that they have in `table`.
     """
     columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}
     inserts = for_each_dialect(lambda insert: insert)
@@ -38,7 +39,7 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 
 
 def run(connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute a statement of `statements` on these rows, if there are any."""
+    """Execute a statement made by `statements` for these rows; do nothing when there are none."""
     if not rows:
         return
     dialect = connection.dialect.name

@@ -15,14 +15,14 @@ from bridge.db import batches
 from bridge.db.dialect_sql import dialect_insert, in_parameter
 from bridge.db.tables import account_breakers, host_breakers, is_state, watches
 
-# Which breaker a watch's next step depends on, by the watch's state: its account's, or its host's.
+# The table of the breaker that lets a watch's next request through, by the watch's state: its account's or its host's.
 BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
 _BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
 def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the accounts' limits, locked until the transaction ends; missing rows are made."""
+    """Return the accounts' limits, by name. Adds missing rows, and locks all until the transaction ends."""
     new = asdict(CircuitBreaker()) | asdict(Usage()) | {"refused_watches": ""}
     return {row.name: _to_limits(row) for row in _locked(connection, account_breakers, names, new)}
 
@@ -41,7 +41,7 @@ def _locked(
     return rows
 
 
-# In one order everywhere, so that no two transactions wait for each other in a circle.
+# Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
 _LOCKED = {
     table: select(table).where(in_parameter(table.c.name, "names")).order_by(table.c.name).with_for_update()
     for table in BREAKERS.values()
@@ -49,12 +49,12 @@ _LOCKED = {
 
 
 def every_account(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the limits of every account that has a row: those to which requests were sent."""
+    """Return the limits of every account that has a row, by name; `lock_accounts` adds the rows."""
     return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
 def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the limits of those of the accounts that have a row: requests were sent to them."""
+    """Return the limits of the named accounts, by name, without a lock; those without a row are left out."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
     return {row.name: _to_limits(row) for row in rows}
 
@@ -63,7 +63,7 @@ _ACCOUNTS = select(account_breakers).where(in_parameter(account_breakers.c.name,
 
 
 def save_accounts(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
-    """Save accounts' limits; their rows are locked."""
+    """Save accounts' limits. The caller has locked their rows."""
     rows = [{"name": name, **_to_account_row(held)} for name, held in accounts.items()]
     batches.run(connection, _SAVE_ACCOUNTS, rows)
 
@@ -87,7 +87,7 @@ def forget_account(connection: Connection, name: str) -> None:
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the breakers of those of the hosts that have a row; one without a row is closed."""
+    """Return the breakers of the named hosts, by name; a host that is left out has a closed breaker."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
     return {row.name: _to_breaker(row) for row in rows}
 
@@ -96,7 +96,7 @@ _HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names")
 
 
 def paused_hosts(connection: Connection) -> int:
-    """Return how many hosts are paused, or being probed, while callbacks to them wait."""
+    """Return how many hosts with callbacks to deliver have an open or half-open breaker."""
     waits = select(watches.c.id).where(
         is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
     )
@@ -105,7 +105,7 @@ def paused_hosts(connection: Connection) -> int:
 
 
 def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
-    """Return the breakers of hosts that fail, or have just come back: the paused ones first, at most so many."""
+    """Return the breakers of up to `most` failing or recovering hosts, by name, the paused hosts first."""
     paused_first = (
         host_breakers.c.paused_until.is_(None),
         host_breakers.c.failures.desc(),
@@ -122,7 +122,7 @@ def end_pause(connection: Connection, host: str, now: datetime) -> None:
 
 
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the hosts' breakers, locked until the transaction ends; missing rows are made."""
+    """Return the hosts' breakers, by name. Adds missing rows, and locks all until the transaction ends."""
     return {
         row.name: _to_breaker(row)
         for row in _locked(connection, host_breakers, names, asdict(CircuitBreaker()))
@@ -130,7 +130,10 @@ def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Circ
 
 
 def save_hosts(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> None:
-    """Save hosts' breakers; their rows are locked. The row of a host without trouble is deleted."""
+    """Save hosts' breakers, whose rows the caller has locked.
+
+    The row of a breaker that equals a new `CircuitBreaker()`, closed and without failures, is deleted.
+    """
     if well := [name for name, breaker in hosts.items() if breaker == CircuitBreaker()]:
         connection.execute(_FORGET_HOSTS, {"names": well})
     rows = [
@@ -144,7 +147,10 @@ _SAVE_HOSTS = _saving(host_breakers, _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Take the right to probe a paused host; False when another process has taken it."""
+    """Claim a paused host's probe: make its breaker half open until `until`, the end of the lease.
+
+    `seen` is the `paused_until` that the caller has read. Returns False when another process has changed it since.
+    """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (
         connection.execute(update(host_breakers).where(*unchanged).values(paused_until=until)).rowcount == 1
@@ -154,10 +160,10 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Allow new probes in place of those that were claimed and not sent, before their leases end.
+    """Allow another probe at once in place of each probe that was claimed but will not be sent.
 
-    `leases` holds the lanes of the steps that were given back, each with the end of its lease. Steps that were no
-    probes change nothing.
+    `leases` holds the account or host of each poll or callback that was given back, with the end of its lease. Polls
+    and callbacks that were not probes change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

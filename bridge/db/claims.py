@@ -1,7 +1,10 @@
-"""Claims and saves: many workers share the due watches, and no two work on the same one.
+"""Claims due watches for a worker and saves its results, so that no two workers work on the same watch.
 
-A claim moves `due_at` to the end of the lease. A save requires that `due_at` is unchanged: the
-result of a worker whose lease has run out is dropped. No transaction is open during an HTTP request.
+A claim moves `due_at` to the end of the lease and sets `claimed_by`. A save requires that both are unchanged: it drops
+a result when another worker has claimed the watch since. No transaction is open during an HTTP request.
+
+Polls are claimed by `claim`, `claim_urgent` or `claim_least_refused`, callbacks by `claim`. The callback of a task that
+has just ended may be claimed at once, by `Deliveries.claim_ended`, in the transaction that saves the end.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -47,7 +50,7 @@ _NOW = bindparam("now", type_=Instant)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """The worker that claims, and the length of its leases."""
+    """The id of the worker that claims, and the length of its leases."""
 
     worker: str
     lease_seconds: float
@@ -63,7 +66,11 @@ class Claimant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """A finished step: the watch as it was `claimed`, the watch to save, and what else the step leads to."""
+    """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
+
+    `hubspot` is HubSpot's body as JSON text, stored as the watch's last answer; None when there is none to store.
+    `attempt` is the attempt to add; None after a poll.
+    """
 
     claimed: Watch
     watch: Watch
@@ -74,7 +81,7 @@ class Result:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim up to `shares` due watches of each lane, those that have waited longest first."""
+    """Claim due watches in this state: of each lane at most `shares[lane]`, the longest due first."""
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
         return []
@@ -93,10 +100,11 @@ def claim(
 def claim_urgent(
     connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
 ) -> list[Watch]:
-    """Claim `count` due polls of an account whose quota does not let all of them through.
+    """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
-    Half go to the most urgent young watches, half to the most urgent of all. The caller holds
-    the account's row, so nobody else claims here.
+    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all. When `count`
+    is odd, `odd_to_young` says that the first half gets one more. The caller has locked the account's row, so no other
+    process claims polls of the account meanwhile.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -110,9 +118,10 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim the one due poll of an account whose task was refused least often; of equals, who has waited longest.
+    """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
 
-    It is the probe of a suspected account: a task that HubSpot has not refused yet says the most.
+    It is the poll of the task that HubSpot has refused least often, of equals the longest due: if even a task that was
+    never refused is refused now, the account is likely the cause. Returns an empty list when no poll is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
@@ -160,7 +169,7 @@ _CLAIM_CHOSEN = _claim_statement(
 
 
 def _urgency() -> ColumnElement[float]:
-    """Order like `polling.urgency`: (now - last poll)^2 / max(age + 4, age^2 / 900)."""
+    """Return `polling.urgency` as SQL: (now - last poll or registration)^2 / max(age + 4, age^2 / 900)."""
     waited = _SecondsSince(func.coalesce(watches.c.last_polled_at, watches.c.created_at))
     age = _SecondsSince(watches.c.age_zero_at)
     expected = case((age * age / 900 > age + 4, age * age / 900), else_=age + 4)
@@ -181,7 +190,7 @@ class _SecondsSince(DialectSQL[float]):
         super().__init__(_NOW, since)
 
 
-# Rows that a late worker is saving are skipped: with the account's row locked, the wait might never end.
+# Skips rows that a late worker is saving: it waits for the account's row, which this transaction has locked.
 _MOST_URGENT = (
     _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
 )
@@ -189,9 +198,9 @@ _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young
 
 
 def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
-    """Save finished steps, and return those that were saved.
+    """Save results, and return those that were saved.
 
-    The rest were too late: their lease had run out, or the watch was withdrawn meanwhile.
+    The others came too late: since the claim, another worker has claimed the watch, or it was withdrawn.
     """
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
@@ -204,7 +213,7 @@ def save(connection: Connection, results: Sequence[Result], worker: str) -> list
 
 
 def put(connection: Connection, changed: Collection[Watch]) -> None:
-    """Save watches that the caller's transaction has locked."""
+    """Save changed watches. The caller has locked their rows."""
     batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])
 
 
@@ -235,7 +244,7 @@ def _still_ours(connection: Connection, claimed: Sequence[Watch], worker: str) -
     return {row.id for row in rows if row.due_at == leases[row.id]}
 
 
-# In one order everywhere, so that two savers never wait for each other in a circle.
+# Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
 _HELD = (
     select(watches.c.id, watches.c.due_at)
     .where(in_parameter(watches.c.id, "ids"), watches.c.claimed_by == bindparam("worker"))
@@ -245,14 +254,14 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Make claimed watches due again, behind all that is due by now; returns how many were still ours.
+    """Give up a worker's claims: make the watches due now; return how many of them the worker still held.
 
-    The breaker of a probe that was not made must not stay paused until the end of its lease.
+    If one of them was a probe, another probe may be sent at once, not only after the end of its lease.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:
         connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})
-    # Hosts before accounts, as everywhere.
+    # Hosts are locked before accounts, as everywhere, so that two transactions cannot deadlock.
     for state in (State.DELIVERING, State.WATCHING):
         leases = {(lane_of(w)[1], w.due_at) for w in claimed if w.state is state and w.due_at}
         breakers.release_probes(connection, state, leases, now)
@@ -263,9 +272,9 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 
 
 def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
-    """Lock and return watches past their deadline whose last poll cannot be made.
+    """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
-    Either their account is paused, or its quota has kept them waiting for longer than the grace.
+    Either their account is paused, or they are still due `grace_seconds` after the deadline, for want of quota.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

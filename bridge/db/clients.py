@@ -25,17 +25,17 @@ class Client:
 
 _NAMES = tuple(field.name for field in fields(Client))
 _SELECT = select(*(clients.c[name] for name in _NAMES))
-# Made once: every request asks this.
+# Built once: every request to the API executes it.
 _BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(in_parameter(clients.c.key_hash, "hashes"))
 
 
 def key_hash(api_key: str) -> str:
-    """Return the hash that is stored of an API key; for 32 random bytes a fast hash is safe."""
+    """Return the hash that is stored in place of an API key. Keys are 32 random bytes, so SHA-256 is safe."""
     return sha256(api_key.encode()).hexdigest()
 
 
 def add(connection: Connection, client: Client, api_key: str | None) -> bool:
-    """Add a client; False when the name is taken. One without a key cannot call the API."""
+    """Add a client; return False when the name is taken. Without an `api_key` it cannot call the API."""
     row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
     new = dialect_insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
     # Not every driver reports how many rows an INSERT made.
@@ -43,7 +43,7 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
 
 
 def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
-    """Return the clients that own these API keys, by the key.
+    """Return the clients that own these API keys, by key; unknown keys are left out.
 
     The lookup compares hashes, so its duration reveals nothing about the keys.
     """
@@ -53,35 +53,38 @@ def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Clie
 
 
 def get(connection: Connection, name: str) -> Client | None:
-    """Return one client, revoked or not."""
+    """Return the client of this name, revoked or not; None when there is none."""
     row = connection.execute(_SELECT.where(clients.c.name == name)).mappings().first()
     return Client(**row) if row else None
 
 
 def lock(connection: Connection, name: str) -> Client | None:
-    """Return one client, locked until the transaction ends: one change at a time."""
+    """Return the client of this name and lock its row until the transaction ends; None when there is none."""
     row = connection.execute(_SELECT.where(clients.c.name == name).with_for_update()).mappings().first()
     return Client(**row) if row else None
 
 
 def every(connection: Connection) -> list[Client]:
-    """Return all clients by name, the revoked ones too."""
+    """Return all clients sorted by name, the revoked ones included."""
     return [Client(**row) for row in connection.execute(_SELECT.order_by(clients.c.name)).mappings()]
 
 
 def set_key(connection: Connection, name: str, api_key: str) -> None:
-    """Replace a client's key: the old one stops at once."""
+    """Replace a client's API key; the old key stops working at once."""
     changes = {"key_hash": key_hash(api_key), "key_prefix": key_prefix(api_key)}
     connection.execute(update(clients).where(clients.c.name == name).values(changes))
 
 
 def key_prefix(api_key: str) -> str:
-    """Return the first ten characters of a key, which may be shown so that people can tell keys apart."""
+    """Return the first ten characters of an API key, which are shown so that people can tell keys apart."""
     return api_key[:10]
 
 
 def revoke(connection: Connection, name: str, now: datetime) -> bool:
-    """Take a client's key away for good; its open watches still get their callbacks."""
+    """Delete a client's API key for good; its open watches still get their callbacks.
+
+    Returns False when no client has this name, or it is revoked already.
+    """
     not_revoked = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
     return connection.execute(not_revoked.values(key_hash=None, revoked_at=now)).rowcount == 1
 
@@ -92,7 +95,10 @@ def record_use(connection: Connection, name: str, now: datetime) -> None:
 
 
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
-    """Give a client a new signing secret; the current one signs too until `old_until`."""
+    """Add a client's new signing secret; callbacks are signed with the old one, too, until `old_until`.
+
+    `token` is the new secret, encrypted. Secrets that have expired are deleted.
+    """
     current = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
     connection.execute(update(signing_secrets).where(*current).values(expires_at=old_until))
     over = signing_secrets.c.client == name, signing_secrets.c.expires_at <= now
@@ -110,7 +116,7 @@ def secrets_of(connection: Connection, names: Collection[str], now: datetime) ->
     return secrets
 
 
-# Built once: every batch of callbacks asks.
+# Built once: every batch of callbacks executes it.
 _VALID_SECRETS = (
     select(signing_secrets.c.client, signing_secrets.c.secret)
     .where(in_parameter(signing_secrets.c.client, "names"))

@@ -9,26 +9,26 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware instant in UTC. SQLite keeps no zone, so it is put back when a row is read."""
+    """A column of aware datetimes in UTC. SQLite stores no time zone, so UTC is added when a row is read."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn any aware instant into UTC."""
+        """Convert an aware datetime to UTC, to be stored."""
         return value.astimezone(UTC) if value else None
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read an instant as aware, in UTC."""
+        """Return a stored instant as an aware datetime in UTC."""
         if not isinstance(value, datetime):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Word(TypeDecorator[str]):
-    """An enum's value as plain text: a new member needs no migration.
+    """A column of enum members, stored as plain text, so that a new member needs no migration.
 
-    A value that a later release has written, and this one does not know, is read as plain text.
+    A value that is not a member, such as one that a later release has written, is read as a plain `str`.
     """
 
     impl = String(32)
@@ -36,9 +36,9 @@ class Word(TypeDecorator[str]):
 
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__()
-        self.words = words  # SQLAlchemy's cache of statements tells the types apart by it
+        self.words = words  # part of the key of SQLAlchemy's statement cache
         self._members = {word.value: word for word in words}
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Read a word as the enum's member, if it is one."""
+        """Return the enum member of a stored value; the value as it is when it is no member."""
         return self._members.get(value, value)

@@ -1,8 +1,8 @@
-"""Counters of all processes together, in the table `counters`.
+"""Counters and histograms, summed over all processes in the table `counters`, for metrics and charts.
 
-A process counts in memory and adds its counts to the table about once a second: the work waits for no row that
-another process holds. A process that is killed takes the counts of its last second with it, and one that the
-database leaves in the middle of a commit may add its counts twice: counters show trends, and no work hangs on them.
+Each process counts in memory and adds its counts to the table about once a second, so that counting never waits for a
+lock. A process that is killed loses the counts of its last second; one whose connection breaks during a commit may add
+its counts twice. So counters only show trends: nothing may be decided by them.
 """
 
 from collections import Counter as Sums
@@ -29,12 +29,13 @@ from bridge.db import batches
 from bridge.db.tables import counters
 
 HOURS_KEPT = timedelta(days=2)
-# In place of an hour: the row holds all that was ever counted.
+# The value of the column `hour` in the rows that hold the totals.
 EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-# The values of labels, in the order of their metric.
+# The values of a metric's labels, in the metric's order.
 Labels: TypeAlias = tuple[str, ...]
-# A counter and its labels; a histogram and its labels, for the sum, or with a bound behind them, for a bucket.
+# What one number is counted under: a counter and the values of its labels; a histogram and the values of its labels,
+# for the sum of durations, or with the upper bound of a bucket as one more value, for the number in the bucket.
 Counted: TypeAlias = tuple[Counter | Histogram, Labels]
 # The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`.
 Key: TypeAlias = tuple[str, str]
@@ -43,7 +44,7 @@ Key: TypeAlias = tuple[str, str]
 class Counters:
     """Counts what this process does, until `flush` adds it to the table. Thread-safe.
 
-    Callers count after their commit, so that work that is repeated is counted once.
+    Callers count after their commit, so that work that is rolled back and repeated is counted once.
     """
 
     def __init__(self) -> None:
@@ -51,18 +52,18 @@ class Counters:
         self._counts: defaultdict[Counted, float] = defaultdict(float)
 
     def inc(self, counter: Counter, *labels: str, by: float = 1) -> None:
-        """Add to a counter, under the values of its labels, in their order."""
+        """Add `by` to a counter; `labels` are the values of its labels, in the counter's order."""
         if by:
             self._add({(counter, labels): by})
 
     def observe(self, histogram: Histogram, seconds: float, *labels: str) -> None:
-        """Count a duration, under the values of the histogram's labels, in their order."""
+        """Count a duration; `labels` are the values of the histogram's labels, in the histogram's order."""
         seconds = max(seconds, 0.0)  # a clock may be set back
         bound = bound_text(histogram.bound_of(seconds))
         self._add({(histogram, (*labels, bound)): 1, (histogram, labels): seconds})
 
     def flush(self, engine: Engine, now: datetime) -> None:
-        """Add what was counted since the last time to the table. What cannot be added is kept for the next time."""
+        """Add the counts since the last flush to the table; if that fails, keep them, and raise."""
         with self._lock:
             counted, self._counts = self._counts, defaultdict(float)
         if not counted:
@@ -81,18 +82,18 @@ class Counters:
 
 
 def bound_text(bound: float) -> str:
-    """Return a bound as Prometheus writes it."""
+    """Return a bucket's upper bound as Prometheus writes it, `+Inf` for infinity."""
     return "+Inf" if bound == inf else str(bound)
 
 
 def add(connection: Connection, counted: Mapping[Counted, float], now: datetime) -> None:
-    """Add counts to the totals and, for hourly counters, to the hour of `now`."""
+    """Add counts to the totals in the table and, for hourly counters and histograms, to the hour of `now`."""
     rows = [
         {"hour": hour, **_row(metric, labels), "value": value}
         for (metric, labels), value in counted.items()
         for hour in ((EVER, _hour_of(now)) if metric.hourly else (EVER,))
     ]
-    # In one order everywhere, so that two processes never wait for each other in a circle.
+    # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     rows.sort(key=lambda row: (row["hour"], row["name"], row["labels"]))
     batches.run(connection, _ADD, rows)
 
@@ -124,14 +125,14 @@ def _hour_of(instant: datetime) -> datetime:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete the hours that no chart shows any more; the totals stay."""
+    """Delete the counts of hours older than HOURS_KEPT, which no chart shows; the totals stay."""
     old = counters.c.hour > EVER, counters.c.hour < now - HOURS_KEPT
     connection.execute(delete(counters).where(*old))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buckets:
-    """What a histogram has counted: how many in each bucket, by its upper bound, and the sum of all durations."""
+    """A histogram's counts in each bucket, by the bucket's upper bound in seconds, and the durations' sum."""
 
     counts: Mapping[float, float] = field(default_factory=dict)
     sum_seconds: float = 0.0
@@ -139,16 +140,16 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The values of some rows, by the values of their labels."""
+    """Values read from the table: the totals, or those of one hour or several."""
 
     rows: Mapping[Key, float]
 
     def of(self, counter: Counter) -> dict[Labels, float]:
-        """Return a counter's values."""
+        """Return a counter's values, by the values of its labels."""
         return dict(self._named(counter.name))
 
     def buckets(self, histogram: Histogram) -> dict[Labels, Buckets]:
-        """Return what a histogram has counted."""
+        """Return a histogram's buckets, by the values of its labels."""
         sums = dict(self._named(f"{histogram.name}_sum"))
         counts: defaultdict[Labels, dict[float, float]] = defaultdict(dict)
         for (*labels, bound), value in self._named(f"{histogram.name}_bucket"):
@@ -171,7 +172,10 @@ def totals(connection: Connection) -> Counts:
 
 
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
-    """Return what was counted in each hour, from that of `since` on; hours are kept for two days."""
+    """Return the counts of each hour from the hour of `since` on, by the instant at which the hour began.
+
+    Hours in which nothing was counted are left out, and so are those older than HOURS_KEPT.
+    """
     found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
     for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):
         found[row.hour][row.name, row.labels] = row.value
@@ -179,7 +183,7 @@ def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
 
 
 def total(many: Iterable[Counts]) -> Counts:
-    """Return the sums over several hours."""
+    """Return the sum of the counts of several hours."""
     sums: defaultdict[Key, float] = defaultdict(float)
     for counts in many:
         for key, value in counts.rows.items():
@@ -189,7 +193,7 @@ def total(many: Iterable[Counts]) -> Counts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """How long something took, in seconds: half of all at most `p50`, 95 % at most `p95`."""
+    """The median and the 95th percentile of a duration, in seconds."""
 
     p50: float
     p95: float
@@ -197,21 +201,24 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """What all processes did from an hour on. A spread is None when nothing was counted."""
+    """What all processes did in one hour, or in 24 hours, that began at `since`.
+
+    `detection` and `delivery` are None when nothing was measured.
+    """
 
     since: datetime
     registered: int
     ended: Mapping[str, int]  # by outcome
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not
-    detection: Spread | None
-    delivery: Spread | None
+    detection: Spread | None  # from the end of a task to the poll that saw it
+    delivery: Spread | None  # from that poll to the delivery of the callback
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[Work, list[Work]]:
-    """Return what was done in the last 24 hours: in all, and hour by hour, the oldest first.
+    """Return the work of the last 24 hours: of all hours together, and of each hour, the oldest first.
 
-    The last of the hours is the one that is under way; hours without any work are there too.
+    The last hour is the current one. Hours in which nothing was done are included.
     """
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])
@@ -238,6 +245,6 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
 
 
 def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Spread | None:
-    """Return the spread of what a histogram has in each bucket, by its upper bound; None without any."""
+    """Return the spread of `counts`, given by the upper bound of each bucket; None when there are none."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Spread(p50=p50, p95=p95)

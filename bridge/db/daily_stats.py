@@ -1,6 +1,6 @@
-"""How many requests each account made in a day, and how many errors: HubSpot counts both by the day.
+"""How many requests were sent for each account on a day, and how many failed: HubSpot limits both by the day.
 
-They are exact, unlike counters, because they are added in the transaction that saves what the requests brought.
+Unlike counters, these numbers are exact: they are added in the transaction that saves the results of the requests.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from bridge.db.tables import account_days
 
 
 def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
-    """Add (requests, errors) to each account's day."""
+    """Add each account's (requests, errors) to its numbers of the day."""
     if not made:
         return
     rows = [
@@ -24,7 +24,7 @@ def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]
 
 
 def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
-    """Return each account's (requests, errors) of the day."""
+    """Return the (requests, errors) of the day, by account."""
     rows = connection.execute(select(account_days).where(account_days.c.day == day))
     return {row.account: (row.requests, row.errors) for row in rows}
 
@@ -38,5 +38,5 @@ _ADD = for_each_dialect(
 
 
 def prune(connection: Connection, before: date) -> None:
-    """Delete the days before this one."""
+    """Delete the numbers of the days before `before`."""
     connection.execute(delete(account_days).where(account_days.c.day < before))

@@ -19,17 +19,20 @@ _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def dialect_insert(connection: Connection, table: Any) -> Any:
-    """Return the dialect's INSERT, the one that knows ON CONFLICT."""
+    """Return an INSERT into `table`, of the connection's dialect, that supports ON CONFLICT."""
     return _INSERTS[connection.dialect.name](table)
 
 
 def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Build a statement once for each dialect, from the dialect's INSERT; keyed by the dialect's name."""
+    """Return a dict with a statement for each dialect; `build` makes it from the dialect's INSERT."""
     return {name: build(insert) for name, insert in _INSERTS.items()}
 
 
 class DialectSQL(FunctionElement[Value]):
-    """An expression of some clauses; `{0}` in its spellings, by dialect, is the first of them."""
+    """A SQL expression whose text differs by dialect.
+
+    A subclass sets `spellings`: a template for each dialect, in which `{0}`, `{1}` … stand for the arguments.
+    """
 
     spellings: ClassVar[Mapping[str, str]]
 
@@ -41,16 +44,16 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Return the condition that the column's text is in the named parameter, a collection.
+    """Return the condition that the column's text is in the collection bound to the parameter of this name.
 
-    The collection is one parameter: with a parameter for each text, each count of texts would be another statement,
-    which the driver parses and PostgreSQL plans anew.
+    The collection is bound as one parameter. With a parameter for each text, each number of texts would make a
+    different statement, which the driver parses and PostgreSQL plans anew.
     """
     return _Among(column, bindparam(parameter, type_=_Texts()))
 
 
 class _Among(DialectSQL[bool]):
-    # It has no type: a Boolean would be written with `= 1` behind it on SQLite, and then no index serves.
+    # No `type` is set: on SQLite, SQLAlchemy would append `= 1` to a Boolean, and no index would be used.
     inherit_cache = True
     spellings: ClassVar = {
         "postgresql": "{0} = ANY({1})",
@@ -59,7 +62,7 @@ class _Among(DialectSQL[bool]):
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that the column is in the result of the query, which runs once, before the statement.
+    """Return the condition that `column` is in the result of `query`, which runs once, before the statement.
 
     With `IN`, PostgreSQL may scan the whole table, and may run the query again for each row, which would lock other
     rows each time. With an array, it looks up each value in the index.
@@ -68,19 +71,19 @@ def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement
 
 
 class _IsOneOf(DialectSQL[bool]):
-    # It has no type, as in `in_parameter`.
+    # No `type` is set, as in `_Among`.
     inherit_cache = True
     spellings: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return the texts that the named parameter, a collection, holds, as a table of one column, `value`."""
+    """Return the collection bound to the parameter of this name, as a table with one column, `value`."""
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 
 
 class _Each(DialectSQL[str]):
     inherit_cache = True
-    # PostgreSQL calls the column after the table's alias, SQLite in any case.
+    # The column is named `value`: on PostgreSQL after the table's alias, on SQLite always.
     spellings: ClassVar = {"postgresql": "unnest({0})", "sqlite": "json_each({0})"}
 
 

@@ -1,4 +1,4 @@
-"""Which lanes (an account's polls, a host's callbacks) have something due, whatever else waits."""
+"""Finds the lanes (an account's polls, a host's callbacks) with due watches, however many watches wait."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import each
 from bridge.db.tables import is_state, watches
 
-# More than any worker has slots for.
+# A look returns at most so many lanes: more than any worker has slots for.
 MOST_LANES = 5_000
-# A step may become visible later than it falls due, by the time that its transaction took.
+# A watch can become visible this much later than its `due_at`: when the transaction that set it commits.
 LATEST_COMMIT = timedelta(seconds=2)
-# What comes even later, as after an outage of the database, is found when all lanes are visited.
+# Watches that become visible even later, as after an outage of the database, are found by a visit to all lanes.
 VISIT_ALL_EVERY = timedelta(seconds=10)
 
 # Statements are built once: to build one costs more than to run it.
@@ -24,10 +24,10 @@ _NOW = bindparam("now", type_=Instant)
 
 
 class DueLanes:
-    """Finds the lanes with due watches of one state. It remembers from look to look; for one thread.
+    """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe.
 
-    A look reads what has fallen due since the last one, and visits the lanes that had something due then. What
-    waits for later costs nothing, nor does what waits inside a lane.
+    A look reads the watches that have fallen due since the last look, and visits the lanes that had due watches then.
+    So its cost does not depend on how many watches are due later, nor on how many are due in one lane.
     """
 
     def __init__(self, state: State) -> None:
@@ -37,12 +37,12 @@ class DueLanes:
         self._visited_all_at: datetime | None = None
 
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
-        """Return the oldest `due_at` of each lane with due watches, without the paused lanes.
+        """Return the oldest `due_at` of each lane with due watches; paused lanes are left out.
 
-        Those that have waited longest come first; there are at most MOST_LANES.
+        At most MOST_LANES lanes are returned, the longest due first.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
-        # Negative when the clock was set back.
+        # `since_all` is negative when the clock was set back.
         visit_all = since_all is None or not timedelta() <= since_all < VISIT_ALL_EVERY
         names = due_lanes(connection, self._state, now) if visit_all else self._remembered
         since = min(self._looked_at or now, now) - LATEST_COMMIT
@@ -59,7 +59,7 @@ def _visit_statement(state: State) -> Select[Any]:
     lane, remembered = LANES[state], each("names")
     is_due = is_state(state), watches.c.due_at <= _NOW
     fallen_due = select(lane).where(*is_due, watches.c.due_at > bindparam("since", type_=Instant))
-    # The lane whose watch has been due longest is always visited, so that no lane is overlooked for ever.
+    # The lane of the longest due watch is always visited, so that no lane is overlooked for ever.
     longest_due = select(select(lane).where(*is_due).order_by(watches.c.due_at).limit(1).scalar_subquery())
     names = union(select(remembered.c.value.label("name")), fallen_due, longest_due).subquery()
     breaker = BREAKERS[state]
@@ -80,7 +80,8 @@ _VISIT = {state: _visit_statement(state) for state in LANES}
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each lane with due watches, including the paused lanes.
 
-    Hops from lane to lane along the index, if anything is due at all: what waits inside a lane costs nothing.
+    If anything is due, the query skips from lane to lane along the index (a loose index scan): its cost depends on the
+    number of lanes, not of watches.
     """
     rows = connection.execute(_DUE_LANES[state], {"now": now})
     return {row.name: row.oldest_due_at for row in rows}
@@ -88,7 +89,7 @@ def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, 
 
 def _due_lanes_statement(state: State) -> Select[Any]:
     lane = LANES[state]
-    # The smallest of an index is one probe; whether there is any below `now` might be a scan of the whole table.
+    # min() is one look-up in the index; EXISTS with `due_at <= now` might scan the whole table.
     anything = select(func.min(watches.c.due_at)).where(is_state(state)).scalar_subquery() <= _NOW
     first = select(func.min(lane)).where(is_state(state)).scalar_subquery()
     lanes = select(case((anything, first)).label("name")).cte("lanes", recursive=True)

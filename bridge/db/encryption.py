@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted with Fernet keys that only the environment holds."""
+"""Encrypts the secrets in the database with Fernet keys, which are not stored there."""
 
 import hmac
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ENCRYPTED: tuple[Column[str], ...] = (
     oauth_tokens.c.refresh_token,
     signing_secrets.c.secret,
 )
-# Stored encrypted, in `canaries`: a process whose keys do not open it must not start.
+# Stored encrypted, in `canaries`: a process whose keys do not decrypt it must not start.
 KNOWN_TEXT = "the keys fit"
 
 
@@ -30,17 +30,20 @@ class WrongSecretKey(Exception):
 
 
 class Cipher:
-    """Encrypts with the newest key; decrypts with any of them."""
+    """Encrypts with the newest of several keys, decrypts with any of them.
+
+    `decrypt` returns the text of a token. Raises WrongSecretKey when no key decrypts it.
+    """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """Take Fernet keys, newest first; ValueError when one is malformed."""
+        """`keys` are Fernet keys, newest first. Raises ValueError when one is malformed."""
         self._keys = tuple(keys)
         self._fernet = MultiFernet([Fernet(key) for key in keys])
-        # Every callback needs its client's secret; Fernet tokens never change their meaning.
+        # Cached, because every callback needs its client's secret; a token always decrypts to the same text.
         self.decrypt = lru_cache(maxsize=1024)(self._decrypt)
 
     def encrypt(self, text: str) -> str:
-        """Return a token that only these keys open."""
+        """Return the text encrypted with the newest key, as a Fernet token."""
         return self._fernet.encrypt(text.encode()).decode()
 
     def _decrypt(self, token: str) -> str:
@@ -50,34 +53,38 @@ class Cipher:
             raise WrongSecretKey from None
 
     def rotated(self, token: str) -> str:
-        """Return the same secret under the newest key."""
+        """Return a token's text encrypted with the newest key. Raises WrongSecretKey as `decrypt` does."""
         try:
             return self._fernet.rotate(token.encode()).decode()
         except InvalidToken:
             raise WrongSecretKey from None
 
     def signing_keys(self, purpose: str) -> list[str]:
-        """Return keys for signing, one derived from each of the keys, newest first; other purposes have other ones."""
+        """Return keys to sign with for this purpose alone, one derived from each Fernet key, newest first."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
 
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:
-    """Raise WrongSecretKey when this database's secrets were encrypted with other keys."""
+    """Raise WrongSecretKey when this database's secrets were encrypted with other keys.
+
+    The first call for a database stores KNOWN_TEXT, encrypted with the newest key, for the later calls.
+    """
     new = dialect_insert(connection, canaries).values(id=1, token=cipher.encrypt(KNOWN_TEXT))
     connection.execute(new.on_conflict_do_nothing())
     cipher.decrypt(connection.execute(select(canaries.c.token)).scalar_one())
 
 
 def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
-    """Do as `check_keys`, but write nothing: a database without secrets accepts any key."""
+    """Raise WrongSecretKey as `check_keys` does, but store nothing: a new database accepts any keys."""
     if token := connection.execute(select(canaries.c.token)).scalar():
         cipher.decrypt(token)
 
 
 def rotate_keys(connection: Connection, cipher: Cipher) -> int:
-    """Encrypt every secret with the newest key; return how many. Raises WrongSecretKey, and changes nothing.
+    """Encrypt every stored secret anew with the newest key; return how many.
 
-    A secret that changes meanwhile keeps its newer value, which was encrypted with the newest key.
+    Raises WrongSecretKey when no key decrypts one; the caller then rolls back. A secret that another process changes
+    meanwhile keeps its newer value, which that process has encrypted with its own newest key.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
 

@@ -1,4 +1,8 @@
-"""The engine: one way to open SQLite and PostgreSQL, each with what it needs to be safe."""
+"""Builds the SQLAlchemy engine, with each database's settings for durable writes and bounded waits.
+
+SQLite: WAL, a sync at each commit, BEGIN IMMEDIATE. PostgreSQL: time-outs in each transaction, keepalives, a check of
+each pooled connection.
+"""
 
 import os
 import sqlite3
@@ -17,8 +21,8 @@ from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_SECONDS = 10
-# Each transaction says all that it depends on, in the round trip that begins it: a pooler in transaction mode
-# gives each another session, and a database or a role may have defaults of its own.
+# Each transaction sets all that it depends on, in the round trip that begins it: a pooler in transaction mode
+# may run each in another session, and a database or a role may have defaults of its own.
 # A process that is stopped, or cut off, in the middle of a transaction must not keep its locks for ever:
 # `idle_in_transaction_session_timeout` alone is not enough, because psycopg's `executemany`, which sends a Flush
 # after its Sync, disarms it. psycopg reads instants only with DateStyle ISO.
@@ -27,9 +31,9 @@ _BEGIN = (
     " SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL timezone = 'UTC';"
     " SET LOCAL datestyle = 'ISO'"
 )
-# PostgreSQL knows it since version 17.
+# PostgreSQL has `transaction_timeout` since version 17.
 _BEGIN_17 = f"{_BEGIN}; SET LOCAL transaction_timeout = '20s'"
-# What holds unless DATABASE_URL says otherwise.
+# The connection's parameters, unless DATABASE_URL sets others.
 _DEFAULTS = {
     "client_encoding": "UTF8",
     "connect_timeout": 5,
@@ -42,7 +46,7 @@ _DEFAULTS = {
     "tcp_user_timeout": 15_000,
 }
 
-# The middle one is PostgreSQL's word for a server that only reads, as one does before it takes over.
+# InternalError is how a read-only PostgreSQL server refuses a write, such as a standby before it takes over.
 AWAY = (OperationalError, InternalError, PoolTimeout)
 
 
@@ -56,9 +60,10 @@ class NoDatabase(Exception):
 
 
 def open_engine(url: str, *, makes_files: bool = True) -> Engine:
-    """Return an engine for a `sqlite:///…` URL, or for whatever libpq takes as an address. Connects lazily.
+    """Return an engine for a `sqlite:///…` URL, or for any connection string of libpq. Connects lazily.
 
-    Unless it `makes_files`, a SQLite database that is not there cannot be opened, and one that is stays as it is.
+    With `makes_files=False`, connecting to a SQLite database that does not exist raises NoDatabase, or
+    OperationalError when the URL holds a `file:` URI; and the journal mode of an existing database is not changed.
     """
     return _sqlite(url, makes_files=makes_files) if url.startswith("sqlite:") else _postgresql(url)
 
@@ -73,10 +78,10 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
                 raise NoDatabase(arguments[0])
             arguments[0], options["uri"] = _of_existing(arguments[0], is_uri=bool(options.get("uri"))), True
             return
-        # Secrets and callback URLs are in there: its owner's alone, whatever the umask. SQLite gives the same mode
-        # to the files beside it. One that exists is not even opened: to close it would end SQLite's locks on it.
+        # The file holds secrets and callback URLs: only its owner may read it, whatever the umask. SQLite gives the
+        # same mode to its WAL. A file that exists is not even opened: closing it would end SQLite's locks on it.
         if not options.get("uri"):
-            with suppress(OSError):  # SQLite says what is wrong
+            with suppress(OSError):  # SQLite raises its own error later
                 os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
@@ -90,7 +95,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A read that later writes fails at once when another has written in between.
+        # After a plain BEGIN, a write that follows a read fails at once when another process has written in between.
         reading = connection.get_execution_options().get("reading", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -98,26 +103,26 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
 
 
 def _of_existing(place: str, *, is_uri: bool) -> str:
-    """Return SQLite's URI of a database that must be there (sqlite.org/uri.html)."""
+    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none."""
     if not is_uri:
         return f"file:{quote(place)}?mode=rw"
     return place if "mode=" in place else f"{place}{'&' if '?' in place else '?'}mode=rw"
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's, but for how a transaction begins."""
+    """SQLAlchemy's dialect for psycopg, except that a transaction begins with _BEGIN."""
 
     supports_statement_cache = True
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """Begin a transaction, unless the ping has."""
+        """Begin a transaction, unless `do_ping` has begun it."""
         libpq = dbapi_connection.pgconn
         if libpq.transaction_status == TransactionStatus.IDLE:
             is_17 = libpq.server_version >= 170_000
             dbapi_connection.execute(_BEGIN_17 if is_17 else _BEGIN, prepare=False)
 
     def do_ping(self, dbapi_connection: Any) -> bool:
-        """Find out whether a connection from the pool still works, by what it is to do next."""
+        """Check a pooled connection by beginning the next transaction, which saves a round trip."""
         self.do_begin(dbapi_connection)
         return True
 
@@ -128,7 +133,7 @@ registry.register("postgresql.bridge", __name__, _Dialect.__name__)
 def _postgresql(address: str) -> Engine:
     given = conninfo_to_dict(address)
     if "," in f"{given.get('host')}{given.get('hostaddr')}":
-        given.setdefault("target_session_attrs", "read-write")  # a standby only reads
+        given.setdefault("target_session_attrs", "read-write")  # a standby refuses writes
     # Heroku's smallest plan has 20 connections, for all processes together.
     engine = create_engine(
         "postgresql+bridge://",
@@ -137,15 +142,15 @@ def _postgresql(address: str) -> Engine:
         pool_timeout=10,
         pool_pre_ping=True,
         pool_recycle=300,
-        hide_parameters=True,  # an error's text goes to the log; a row may hold what does not belong there
-        # The driver leaves it to the dialect to begin transactions.
+        hide_parameters=True,  # errors are logged, and a parameter may be a secret
+        # With `autocommit` the driver begins no transactions: the dialect does.
         connect_args={**_DEFAULTS, **given, "autocommit": True},
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _: Any) -> None:
-        # A pooler makes up the process id that it tells. Behind it a prepared statement is on one server
-        # connection, and the next transaction perhaps on another.
+        # A pooler reports a process id of its own making. Behind one, the next transaction may run on another
+        # server connection, where a prepared statement does not exist: none are made.
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         if row[0] != connection.info.backend_pid:
             connection.prepare_threshold = None
@@ -155,17 +160,17 @@ def _postgresql(address: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction that only reads."""
+    """Open a connection for a transaction that only reads: on SQLite it does not wait for the write lock."""
     with engine.connect() as connection:
         yield connection.execution_options(reading=True)
 
 
 def is_away(error: DBAPIError) -> bool:
-    """Tell whether the database could not be reached or could not work, rather than refused."""
+    """Return whether an error means that the database is away or unable to work, not a wrong statement."""
     return isinstance(error, AWAY) or error.connection_invalidated
 
 
-# What a role, a database and a server allow; a role or a database without a limit says -1.
+# The smallest of the limits of the role, the database and the server; -1 means that a role or database has none.
 _CONNECTION_LIMIT = text("""
     SELECT least(nullif(role.rolconnlimit, -1), nullif(base.datconnlimit, -1),
                  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int)
@@ -175,5 +180,5 @@ _CONNECTION_LIMIT = text("""
 
 
 def connection_limit(connection: Connection) -> int | None:
-    """Return how many connections all processes of this user may have together; None with SQLite, which has no limit."""
+    """Return how many connections all processes of this user may have together; None on SQLite: no limit."""
     return None if connection.dialect.name == "sqlite" else connection.scalar(_CONNECTION_LIMIT)

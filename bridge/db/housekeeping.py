@@ -1,4 +1,4 @@
-"""The workers' signs of life, and the deletion of old rows."""
+"""The workers' heartbeats, and the deletion of old watches and breakers."""
 
 from datetime import datetime, timedelta
 
@@ -8,14 +8,17 @@ from bridge.core.watch import State
 from bridge.db.dialect_sql import dialect_insert, in_subquery
 from bridge.db.tables import host_breakers, is_over, is_state, watches, workers
 
-# Undelivered watches are kept longer: their callbacks may still be redelivered.
+# Undelivered watches are kept so many times longer: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
 WORKERS_KEPT = timedelta(days=1)
 BREAKERS_KEPT = timedelta(days=1)
 
 
 def beat(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
-    """Note that a worker is alive, and whether its environment has HubSpot credentials; forget the long dead."""
+    """Save a worker's heartbeat, and delete the workers whose last one is older than WORKERS_KEPT.
+
+    `has_credentials`: the worker's environment has credentials of the account `default`.
+    """
     new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
     add = dialect_insert(connection, workers).values(new)
     alive = {"ticked_at": now, "silence_told": False}
@@ -24,25 +27,26 @@ def beat(connection: Connection, worker: str, now: datetime, *, has_credentials:
 
 
 def leave(connection: Connection, worker: str) -> None:
-    """Note that a worker has stopped."""
+    """Delete a worker that stops, so that it is not reported as silent."""
     connection.execute(delete(workers).where(workers.c.id == worker))
 
 
 def last_tick(connection: Connection) -> datetime | None:
-    """Return when any worker was last known to be alive."""
+    """Return the instant of the newest heartbeat of any worker; None when there is no worker."""
     return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
 
 
 def alive(connection: Connection, *, since: datetime) -> int:
-    """Return how many workers gave a sign of life."""
+    """Return how many workers have had a heartbeat since `since`."""
     found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
     return connection.execute(found).scalar_one()
 
 
 def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
-    """Return the workers without a sign of life since then, and when each gave its last; each worker only once.
+    """Return the last heartbeat of each worker that has had none since `since`, by worker, to be reported.
 
-    Each worker is returned to one process only, also when several call this at the same time.
+    A worker is returned once, to one process, also when several processes call this at the same time. If it has
+    another heartbeat and falls silent again, it is returned again.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.
@@ -52,30 +56,33 @@ def newly_silent(connection: Connection, *, since: datetime) -> dict[str, dateti
 
 
 def has_credentials(connection: Connection, *, since: datetime) -> bool:
-    """Return whether a worker gave a sign of life whose environment has credentials of the account `default`."""
+    """Return whether a worker with a heartbeat since `since` has credentials of the account `default`."""
     found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
     return connection.execute(found.limit(1)).first() is not None
 
 
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
-    """Delete up to `limit` watches that were settled longer ago than the retention, oldest first."""
+    """Delete up to `limit` watches that were settled longer ago than `retention`, oldest first.
+
+    Undelivered watches are kept UNDELIVERED_TIMES as long. Returns how many were deleted.
+    """
     over = is_over() & (watches.c.settled_at < now - retention)
     deleted = _delete(connection, over, limit)
-    # All that is left of that time are undelivered ones.
+    # Of watches that old, only undelivered ones are left.
     long_over = watches.c.settled_at < now - UNDELIVERED_TIMES * retention
     return deleted + _delete(connection, long_over, limit - deleted)
 
 
 def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> int:
     batch = select(watches.c.id).where(over).order_by(watches.c.settled_at).limit(limit)
-    # Said again outside: PostgreSQL looks once more at a row that was redelivered meanwhile, not at the choice.
+    # `over` is repeated: PostgreSQL checks it again for a row that was redelivered meanwhile, but not the subquery.
     return connection.execute(delete(watches).where(in_subquery(watches.c.id, batch), over)).rowcount
 
 
 def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` breakers of hosts to which no callback is on its way.
+    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many.
 
-    A paused one is kept for a day: callbacks to its host may come again soon.
+    A paused breaker is kept until BREAKERS_KEPT after the end of its pause: its host may soon have callbacks again.
     """
     wanted = select(watches.c.id).where(
         is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name

@@ -1,4 +1,4 @@
-"""Ids of watches: opaque, unguessable, and in the order in which they were made."""
+"""Ids of watches: opaque, unguessable, and sorted by the time at which they were made."""
 
 import base64
 import secrets
@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 # Crockford's alphabet: in order, and no i, l, o, u.
 _CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789abcdefghjkmnpqrstvwxyz")
 _RANDOM_BITS = 80
-_CHARACTERS = 27  # of 5 bits: 55 of them for the microseconds until the year 3111
+_CHARACTERS = 27  # of 5 bits each; the 55 bits beside the random ones hold microseconds until the year 3111
 
-# How far the instant in an id may be ahead of its watch's: when many are made at once, or the clock is set back.
+# How far an id's instant may be ahead of its watch's, when many are made at once or the clock is set back.
 MOST_AHEAD = timedelta(seconds=60)
 
 _lock = threading.Lock()
@@ -18,10 +18,9 @@ _newest = 0
 
 
 def new_watch_id(now: datetime) -> str:
-    """Return a `wat_…` id that sorts after every earlier one of this process.
+    """Return a `wat_…` id that sorts after every earlier id of this process: lists are sorted by id.
 
-    Lists page through ids, newest first: equal or backward clocks must not mix them up. A clock that was set back
-    by more than MOST_AHEAD is believed.
+    That holds when `now` repeats or goes back by at most MOST_AHEAD. If it goes back further, so do the ids.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -16,7 +16,7 @@ class NoKeyFile(Exception):
 
 
 def read(path: Path) -> str:
-    """Return the key in `path`. Raises NoKeyFile."""
+    """Return the key in `path`. Raises NoKeyFile when there is no such file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -33,7 +33,7 @@ def read_or_make(path: Path) -> str:
     with os.fdopen(descriptor, "wb") as file:
         file.write(Fernet.generate_key())
     try:
-        # A link appears whole or not at all, and never in place of another.
+        # A hard link appears with its whole content or not at all, and never replaces a file.
         os.link(draft, path)
     except FileExistsError:
         pass

@@ -1,4 +1,4 @@
-"""Requests with an Idempotency-Key: the progress of each, and the response to it."""
+"""Requests with an `Idempotency-Key`: how far each has come, and its response, for repeats of it."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -13,20 +13,23 @@ KEPT = timedelta(hours=24)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeyedRequest:
-    """One request, by its client and key. `begun_by` names the attempt that carries it out."""
+    """A request, identified by client and key. `begun_by` is the id of the attempt that carries it out."""
 
     client: str
     key: str
     body_hash: str
     begun_at: datetime
     begun_by: str
-    asked_at: datetime | None = None  # from then on HubSpot may know of it
-    task_id: str | None = None  # HubSpot's answer
-    answer: str | None = None  # ours, as JSON
+    asked_at: datetime | None = None  # from then on HubSpot may have received it
+    task_id: str | None = None  # of the task that HubSpot has started
+    answer: str | None = None  # the bridge's response, as JSON
 
 
 def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
-    """Store a request, unless one with its key is stored already; return the stored one."""
+    """Store a request, unless one with its client and key is stored already; return the stored one.
+
+    A stored request that is older than KEPT is deleted first.
+    """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))
     row = {
@@ -38,7 +41,7 @@ def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
         "begun_by": wanted.begun_by,
     }
     add = dialect_insert(connection, keyed_requests).values(row)
-    # A change that changes nothing holds the row that is there: nobody forgets it before it has been read.
+    # An update that changes nothing locks the existing row until it is read, so that no other process deletes it.
     unchanged = {"key": keyed_requests.c.key}
     columns = [keyed_requests.c[field.name] for field in fields(KeyedRequest)]
     kept = add.on_conflict_do_update(index_elements=["client", "key"], set_=unchanged).returning(*columns)
@@ -46,17 +49,17 @@ def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
 
 
 def take_over(connection: Connection, kept: KeyedRequest, *, begun_by: str, now: datetime) -> bool:
-    """Let another attempt carry a request out; False when another has taken it over first."""
+    """Let the attempt `begun_by` carry a request out; return False when another has taken over first."""
     return _change(connection, kept, begun_by=begun_by, begun_at=now)
 
 
 def note_asking(connection: Connection, held: KeyedRequest, now: datetime) -> bool:
-    """Note that the request to HubSpot is about to be sent; False when another attempt has taken this one over."""
+    """Record that HubSpot is about to be asked; return False when another attempt has taken over."""
     return _change(connection, held, asked_at=now)
 
 
 def note_task(connection: Connection, held: KeyedRequest, task_id: str) -> None:
-    """Note the task that HubSpot has started."""
+    """Record the id of the task that HubSpot has started."""
     _change(connection, held, task_id=task_id)
 
 
@@ -71,7 +74,7 @@ def forget(connection: Connection, held: KeyedRequest) -> None:
 
 
 def prune(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` requests whose 24 h are over."""
+    """Delete up to `limit` requests older than KEPT; return how many."""
     names = (keyed_requests.c.client, keyed_requests.c.key)
     over = select(*names).where(keyed_requests.c.created_at < now - KEPT).limit(limit)
     return connection.execute(delete(keyed_requests).where(tuple_(*names).in_(over))).rowcount
@@ -87,5 +90,5 @@ def _is(request: KeyedRequest) -> ColumnElement[bool]:
 
 
 def _is_held(request: KeyedRequest) -> ColumnElement[bool]:
-    """Return the condition that the request is still held by the attempt that began it."""
+    """Return the condition that no other attempt has taken the request over."""
     return keyed_requests.c.begun_by == request.begun_by

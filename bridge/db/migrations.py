@@ -1,4 +1,4 @@
-"""Brings a database to the newest revision; safe from any number of processes at once."""
+"""Migrates a database to the newest revision; any number of processes may do so at once."""
 
 import time
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from bridge.db.tables import metadata
 log = structlog.get_logger()
 
 ROOT = Path(__file__).parents[2]
-LOCK = 5_119_347_231  # any number that is ours alone in this database
-# Until the transaction ends. PostgreSQL before version 17 has only the first.
+LOCK = 5_119_347_231  # of the advisory lock: any number that nothing else uses in this database
+# No time-outs until the transaction ends. `transaction_timeout` exists since PostgreSQL 17.
 _TAKE_YOUR_TIME = text(
     "SELECT set_config(name, '0', true) FROM pg_settings"
     " WHERE name IN ('statement_timeout', 'transaction_timeout')"
 )
 
 
-# Whatever would write to a table waits behind the migration that waits for it: not for long.
+# While a migration waits for a table's lock, other statements on the table wait behind it: so it waits only briefly.
 LOCK_SECONDS = 2
-# Between two tries the others get on with what has queued up.
+# Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
 PATIENCE_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -53,11 +53,11 @@ class NotMigrated(Exception):
 
 
 def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> str:
-    """Run what is missing, in one transaction that only one process can be in; return the revision.
+    """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
-    A database that is ahead of this code is left alone: during a roll-out the old code goes on. While somebody
-    else's transaction holds a table, it is tried again for `patience_seconds`, and then raises. Raises OtherTables
-    when the database is another program's, and changes nothing.
+    A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.
+    While another transaction locks a table, tries again for `patience_seconds`, then raises OperationalError. Raises
+    OtherTables when the database is another program's.
     """
     give_up_at = time.monotonic() + patience_seconds
     while True:
@@ -75,7 +75,7 @@ def _upgraded(connection: Connection) -> str:
     if connection.dialect.name == "postgresql":
         connection.execute(_TAKE_YOUR_TIME)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        # Not before: waiting for another process's migration may take long, and blocks nothing.
+        # Set only after the wait for another process's migration, which may take long, and blocks nothing.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     _refuse_other_tables(connection)
     if not _is_ahead(connection):
@@ -86,9 +86,10 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_other_tables(connection: Connection) -> None:
-    """Raise OtherTables unless these are the bridge's, of whatever release, or none is in the way.
+    """Raise OtherTables when tables with the bridge's names, or the Alembic revision, are another program's.
 
-    A revision tells nothing by itself: it may be of a later release, and others number theirs as we do.
+    A revision alone does not tell whose it is: the bridge's may be of a later release, and other programs may number
+    theirs alike. So a table `watches` with the bridge's column must be there as well.
     """
     inspector = inspect(connection)
     revisions = _revisions(connection)
@@ -106,12 +107,15 @@ def _has_watches(inspector: Inspector) -> bool:
 
 
 def is_migrated(connection: Connection) -> bool:
-    """Return whether the database has all that this code needs."""
+    """Return whether the database is at this code's revision or a later one."""
     return _revision(connection) == _scripts().get_current_head() or _is_ahead(connection)
 
 
 def check(connection: Connection) -> str:
-    """Return the revision of a database that has all that this code needs. Raises NotMigrated or OtherTables."""
+    """Return the revision of a database that is ready for this code.
+
+    Raises NotMigrated when its revision is too old, OtherTables when the database is another program's.
+    """
     _refuse_other_tables(connection)
     if not is_migrated(connection):
         raise NotMigrated
@@ -133,7 +137,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _revisions(connection: Connection) -> Sequence[str]:
-    # Not by Alembic's own words, which log two lines at each look: `/readyz` looks every few seconds.
+    # Not with Alembic's MigrationContext, which logs two lines each time: `/readyz` asks every few seconds.
     if not inspect(connection).has_table("alembic_version"):
         return ()
     return connection.scalars(text("SELECT version_num FROM alembic_version ORDER BY version_num")).all()

@@ -1,6 +1,6 @@
-"""OAuth tokens that all processes share, and the lease of the one that refreshes them.
+"""The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
 
-No row is locked during a request to HubSpot: a change requires that the row is as it was read.
+No row is locked during a request to HubSpot. Instead, a change requires that the row is still as it was read.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """An account's row; `origin` is a hash of the credentials that its tokens came from.
+    """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
-    Until `hold_until` no process starts a refresh: one is under way, or the last one failed. `failure` is the reason
-    of that failure; `at_fault` is true when the credentials are the cause.
+    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh: one is under way, or the
+    last one failed. `failure` says why it failed; `at_fault` is true when the credentials are the cause.
     """
 
     origin: str
@@ -33,7 +33,10 @@ class Stored:
 
 
 def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> Stored | None:
-    """Return what is stored for an account and the credentials that it has now."""
+    """Return an account's row; None when there is none that came from the credentials whose hash is `origin`.
+
+    Raises WrongSecretKey when the stored tokens cannot be decrypted.
+    """
     mine = oauth_tokens.c.account == account, oauth_tokens.c.origin == origin
     row = connection.execute(select(oauth_tokens).where(*mine)).first()
     if row is None:
@@ -59,7 +62,10 @@ def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> Stored:
-    """Start without tokens, in place of those that came from other credentials."""
+    """Store a row without tokens for the credentials whose hash is `origin`, and return it.
+
+    It replaces a row of other credentials, but not one of the same: another process may have stored that meanwhile.
+    """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
     add = dialect_insert(connection, oauth_tokens).values(account=account, **row)
@@ -69,16 +75,17 @@ def begin(connection: Connection, account: str, origin: str) -> Stored:
 
 
 def hold(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
-    """Take the lease of the refresh until then; False when another process has it."""
+    """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`."""
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
     )
 
 
 def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new: Issued) -> bool:
-    """Replace the tokens that were `seen`, whoever holds the lease; False when another replaced them first.
+    """Replace the tokens that were `seen`; return False when another process has replaced them first.
 
-    A refresh that outlived its lease may have got the only refresh token that still works.
+    It does not matter who holds the lease: a refresh that outlived its lease may have got the only refresh token that
+    still works.
     """
     row = {
         "access_token": cipher.encrypt(new.access_token),
@@ -92,13 +99,13 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new
 def fail(
     connection: Connection, account: str, seen: Stored, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Note why a refresh failed, and until when nobody tries again; False when the lease was lost."""
+    """Record why a refresh failed, and until when none is tried; return False when the lease was lost."""
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)
 
 
 def forget_failure(connection: Connection, account: str) -> None:
-    """Allow an account's next refresh at once, after its credentials were set."""
+    """Let an account's next refresh start at once, though the last one failed: its credentials are new."""
     failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
     connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
 

@@ -1,7 +1,7 @@
-"""The outbox of events for the operator: each is added in the transaction in which it happened, and sent later.
+"""A transactional outbox: an event for the operator is added in the transaction of the change it reports.
 
-An event that nobody has tried to send yet collects: what happens of the same type to the same subject is counted in
-it. The first attempt ends that, so that each attempt sends the same; what happens later makes an event of its own.
+It is sent later. Until the first attempt, later events of the same type and subject only raise the row's `count` and
+replace its `reason` and `last_at`. From then on the row's content is fixed, and later events get a row of their own.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import operator_events
 
-# At most one event of a type and subject within this time, from the end of one to the start of the next.
+# From the end of one event to the first attempt of the next of the same type and subject.
 APART = timedelta(seconds=60)
 # Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
@@ -39,7 +39,7 @@ _OPPOSITE_VALUES = {type_.value: opposite.value for type_, opposite in OPPOSITES
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """An event that may be sent: the process that first changes its `due_at` sends it."""
+    """An event that may be sent now, by the process that claims it first."""
 
     id: str
     due_at: datetime
@@ -47,7 +47,7 @@ class Due:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
-    """An event that is being sent until `due_at`, the end of the lease; `attempts` counts this one, too."""
+    """A claimed event. `due_at` is the end of the lease; `attempts` includes the one about to begin."""
 
     id: str
     event: OperatorEvent
@@ -56,9 +56,9 @@ class Claimed:
 
 
 def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
-    """Keep events, `merged`, for sending.
+    """Store events to be sent; at most one of each type and subject, as the core's `merged` returns them.
 
-    Their rows are locked until the transaction ends: call it last, so that nobody waits for them for long.
+    Their rows are locked until the transaction ends: call it last, so that other processes do not wait for long.
     """
     if not events:
         return
@@ -83,10 +83,11 @@ _ADD = for_each_dialect(
 
 
 def next_due(connection: Connection, now: datetime) -> Due | None:
-    """Return the event that may be sent now and has been due for the longest.
+    """Return the longest due event that may be sent now; None when there is none.
 
-    An event that has not been tried waits until the one before it of its type and subject has been settled for a
-    minute. It also waits while its opposite happened earlier and is not settled, so that the two arrive in order.
+    Before its first attempt an event waits until the previous event of its type and subject has been settled for
+    APART. It also waits while an earlier event of the opposite type and the same subject is not settled, so that the
+    two arrive in order.
     """
     row = connection.execute(_NEXT, {"now": now, "settled_after": now - APART}).first()
     return Due(id=row.id, due_at=row.due_at) if row else None
@@ -118,7 +119,7 @@ _NEXT = (
 
 
 def claim(connection: Connection, due: Due, *, lease_ends_at: datetime) -> Claimed | None:
-    """Claim an event, which collects no more; None when another process was first."""
+    """Claim an event for an attempt, which fixes its content; None when another process was first."""
     claimed = (
         update(operator_events)
         .where(operator_events.c.id == due.id, operator_events.c.due_at == due.due_at)
@@ -133,9 +134,9 @@ def claim(connection: Connection, due: Due, *, lease_ends_at: datetime) -> Claim
 
 
 def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now: datetime) -> None:
-    """Keep when an event is tried again, or, with None, that nothing is left to do.
+    """Save when an event is to be tried again; a `due_at` of None means that nothing is left to do.
 
-    When its lease has run out, another process is at it, and nothing changes.
+    Changes nothing when the lease has run out and another process has claimed the event.
     """
     still_mine = operator_events.c.id == sent.id, operator_events.c.due_at == sent.due_at
     settled_at = None if due_at else now
@@ -145,7 +146,7 @@ def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now:
 
 
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
-    """Return how many events are not settled, and since when the oldest has been waiting."""
+    """Return how many events are still to be sent, and when the oldest first happened; None without any."""
     found = select(func.count(), func.min(operator_events.c.since)).where(
         operator_events.c.due_at.is_not(None)
     )
@@ -154,5 +155,5 @@ def waiting(connection: Connection) -> tuple[int, datetime | None]:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete the events that were settled a day ago."""
+    """Delete the events that were settled longer ago than KEPT."""
     connection.execute(delete(operator_events).where(operator_events.c.settled_at < now - KEPT))

@@ -1,7 +1,7 @@
-"""Pages of watches: each costs the same, however many watches there are and however few match the filter.
+"""Lists watches by page; the cost of a page is bounded, however many watches there are and however few match.
 
-A page looks at no more than MOST_SCANNED rows of the index that fits the filter best. So it may hold fewer watches
-than were asked for, even none, and yet lead on to the next.
+A page reads at most MOST_SCANNED rows of the index that fits the filters best. So it may hold fewer watches than were
+asked for, even none, although there is a following page.
 """
 
 import re
@@ -28,10 +28,10 @@ _CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
 
 
 class Order(StrEnum):
-    """What a list goes by, newest first."""
+    """The instant by which a list is sorted, newest first."""
 
     CREATED_AT = "created_at"
-    ENDED_AT = "ended_at"  # what has not ended is not in the list
+    ENDED_AT = "ended_at"  # watches whose task has not ended are not in the list
 
 
 # Ids sort by the instant of the registration.
@@ -43,7 +43,10 @@ _KEYS: dict[Order, tuple[ColumnElement[Any], ...]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cursor:
-    """A place in a list: after a watch or, `backwards`, before it. `ended_at` where the list goes by it."""
+    """A position in a list: after a watch or, with `backwards`, before it.
+
+    `ended_at` is None in a list that is sorted by `created_at`. `str(cursor)` is the text that clients get.
+    """
 
     watch_id: str
     ended_at: datetime | None = None
@@ -60,14 +63,14 @@ class Cursor:
             found = _CURSOR.fullmatch(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
         except ValueError:
             return None
-        # The decoder skips what it does not know, so a cursor must also be what it would be written as.
+        # b64decode skips characters that are not base64, so the text must also equal what `_encoded` makes.
         if found is None or _encoded(found[0]) != text:
             return None
         ended_at = _EPOCH + timedelta(microseconds=int(found[2])) if found[2] else None
         return cls(watch_id=found[3], ended_at=ended_at, backwards=bool(found[1]))
 
     def fits(self, order: Order) -> bool:
-        """Return whether the cursor comes from a list in this order."""
+        """Return whether the cursor comes from a list sorted by `order`."""
         return (self.ended_at is not None) == (order is Order.ENDED_AT)
 
 
@@ -77,7 +80,10 @@ def _encoded(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """Some watches of a list, with the cursors of the older and newer pages; None where there is none."""
+    """A page of a list, newest first.
+
+    `following` is the cursor of the page of older watches, `previous` of newer ones; None when there is no such page.
+    """
 
     watches: Sequence[Watch]
     following: Cursor | None
@@ -87,7 +93,7 @@ class Page:
 def page(
     connection: Connection, filters: Filters, *, order: Order, cursor: Cursor | None, limit: int
 ) -> Page:
-    """Return at most `limit` watches from the cursor on, newest first."""
+    """Return the page at the cursor, at most `limit` watches; without a cursor, the first page."""
     backwards = cursor is not None and cursor.backwards
     most = MOST_SCANNED if _has_rest(filters, order) else limit + 1
     looked_at = _look(connection, filters, order, cursor, most)
@@ -114,7 +120,7 @@ def page(
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many of the newest MOST_SCANNED watches are settled and match, and whether that counts all."""
+    """Return how many settled watches match, and whether that is all: at most MOST_SCANNED rows are read."""
     is_match = and_(is_settled(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
@@ -142,7 +148,7 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return the keys of the next `most` rows, from the parts of the index that fits best."""
+    """Return `id` and `ended_at` of the next `most` rows from the cursor on, by the list's bounds alone."""
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
     rows: list[Any] = [
@@ -162,12 +168,12 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return the narrowest part of an index in this order that holds all matches; several to be merged."""
+    """Return conditions, each met by one part of an index in this order; together they hold all matches."""
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]
     if filters.task_id is not None:
         return [watches.c.task_id == filters.task_id]
-    # No index holds the most common outcome and state: they are found without one.
+    # The partial indexes leave out the most common outcome and state, which are found quickly without an index.
     if filters.outcome is not None and Outcome.COMPLETED not in filters.outcome:
         return [and_(is_outcome(outcome), has_not_completed()) for outcome in filters.outcome]
     if filters.state is not None and State.DELIVERED not in filters.state:
@@ -176,7 +182,7 @@ def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]
 
 
 def _bounds(filters: Filters, order: Order) -> Filters:
-    """Return those of the filters that bound the list's own key."""
+    """Return only the filters that bound the instant by which the list is sorted."""
     stem = "created" if order is Order.CREATED_AT else "ended"
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})
 

@@ -1,4 +1,7 @@
-"""Whether work is moving: the steps that are long overdue without a pause or a quota as the reason."""
+"""Whether work is moving: finds polls and callbacks that are long overdue without a known cause.
+
+Known causes are a pause, a small quota and a slow receiver.
+"""
 
 from datetime import datetime, timedelta
 
@@ -15,16 +18,16 @@ from bridge.db.watches import is_watched
 
 TICKED_WITHIN = timedelta(seconds=60)
 OVERDUE_AFTER = timedelta(seconds=300)
-# A worker that serves an account spends its quota, however slowly; one that does not has stopped.
+# An account whose last request was granted within this time is still being polled, however slowly.
 SERVED = timedelta(seconds=60)
-# An account whose quota is spent further ahead than this is not served slowly, but not at all.
+# An account whose quota is spent further into the future than this is not being polled at all.
 SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
-    """Return the breakers of the accounts that are to be shown as paused.
+    """Return the breakers of the accounts that people should see as paused, by name.
 
-    Their pause goes on, or is over and a watch waits to probe whether the fault is mended.
+    Either the pause lasts, or it is over but followed failures, and a watch waits to be polled as the probe.
     """
     breakers = {name: held.breaker for name, held in every_account(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
@@ -35,14 +38,14 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
         return False
     if breaker.paused_until > now:
         return True
-    # Its pause is over: the breaker closes with the next success, which somebody has to ask for.
+    # The pause is over. The breaker closes when a poll succeeds, for which there must be a watch.
     return breaker.pause_seconds > 0 and is_watched(connection, name)
 
 
 def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
-    """Return the accounts with a poll due since before `since`: the oldest `due_at` of each.
+    """Return the oldest `due_at` of each account with polls due since `since` or longer.
 
-    Left out are those that are paused, and those that are being polled, as fast as their quota allows.
+    Left out are accounts that are paused, and accounts that are being polled as fast as their quota allows.
     """
     late = _late(connection, State.WATCHING, since)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
@@ -51,9 +54,9 @@ def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) 
 
 
 def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
-    """Return the hosts with a callback due since before `since`: the oldest `due_at` of each.
+    """Return the oldest `due_at` of each host with callbacks due since `since` or longer.
 
-    Left out are those that are paused, and those that have an attempt on the way: they are slow.
+    Left out are hosts that are paused, and hosts with an attempt in flight, which are slow receivers.
     """
     late = _late(connection, State.DELIVERING, since)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}

@@ -1,4 +1,4 @@
-"""Conversions between rows and the values of the core."""
+"""Converts between rows of the tables and the core's Watch and Attempt."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,33 +12,33 @@ from bridge.db.tables import watches
 NAMES = tuple(field.name for field in fields(Watch))
 COLUMNS = tuple(watches.c[name] for name in NAMES)
 
-# The columns that a step may change; the rest is fixed at registration.
+# The columns that may change after registration.
 CHANGING = NAMES[NAMES.index("state") :]
-# The columns that a registration sets; the rest begins with the table's defaults.
+# The columns that a registration sets; the others begin with the table's defaults.
 REGISTERED = (*NAMES[: NAMES.index("state")], "due_at", "age_zero_at")
 ATTEMPT = tuple(field.name for field in fields(Attempt))
 
-# `dataclasses.asdict` copies each value deeply: it was 8 % of a busy worker's time.
+# In place of `dataclasses.asdict`, whose deep copies took 8 % of a busy worker's time.
 _registered_of = attrgetter(*REGISTERED)
 _changing_of = attrgetter(*CHANGING)
 _attempt_of = attrgetter(*ATTEMPT)
 
 
 def to_watch(row: Iterable[Any]) -> Watch:
-    """Return the watch of a row of COLUMNS."""
+    """Return the Watch of a row that was selected with COLUMNS."""
     return Watch(**dict(zip(NAMES, row, strict=True)))
 
 
 def to_row(watch: Watch) -> dict[str, Any]:
-    """Return the columns of a new watch."""
+    """Return a new watch's values by column, to be inserted."""
     return dict(zip(REGISTERED, _registered_of(watch), strict=True))
 
 
 def to_changes(watch: Watch) -> dict[str, Any]:
-    """Return the columns of a watch that a step may change."""
+    """Return a watch's values by column, of the columns that may change, to be updated."""
     return dict(zip(CHANGING, _changing_of(watch), strict=True))
 
 
 def to_attempt_row(attempt: Attempt) -> dict[str, Any]:
-    """Return the columns of an attempt."""
+    """Return an attempt's values by column, to be inserted."""
     return dict(zip(ATTEMPT, _attempt_of(attempt), strict=True))

@@ -1,4 +1,4 @@
-"""The tables. `watches` is hot and narrow; HubSpot's bodies lie apart from it."""
+"""The tables. `watches` is updated by every step, and so kept narrow: HubSpot's bodies are in `answers`."""
 
 from typing import Any
 
@@ -37,12 +37,15 @@ metadata = MetaData(
 
 
 def is_state(state: State) -> Any:
-    """Compare with a literal: a bound parameter would hide the partial indexes from the planner."""
+    """Return the condition that a watch is in this state.
+
+    The state is a literal: with a bound parameter, the planner would not use the partial indexes.
+    """
     return watches.c.state == literal_column(f"'{state}'")
 
 
 def is_outcome(outcome: Outcome) -> Any:
-    """Compare with a literal, as `is_state` does."""
+    """Return the condition that a watch has this outcome, which is a literal for the reason in `is_state`."""
     return watches.c.outcome == literal_column(f"'{outcome}'")
 
 
@@ -62,7 +65,7 @@ def is_open() -> Any:
 
 
 def is_over() -> Any:
-    """Return the condition of the partial index on settled watches that may be pruned early: all but UNDELIVERED."""
+    """Return the condition of the partial index on settled watches other than UNDELIVERED, pruned first."""
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
     )
@@ -82,7 +85,7 @@ watches = Table(
     Column("created_at", Instant, nullable=False),
     Column("deadline_at", Instant, nullable=False),
     Column("traceparent", String(55)),
-    # A hash of what makes a registration the same; null once withdrawn, so that it may come again.
+    # A hash of the fields that identify a registration; null once withdrawn, so that the task may be registered again.
     Column("registration_key", String(64), unique=True),
     Column("state", Word(State), nullable=False, default=State.WATCHING),
     Column("outcome", Word(Outcome)),
@@ -104,7 +107,7 @@ watches = Table(
     Column("manual", Boolean, nullable=False, default=False),
     Column("last_attempt_at", Instant),
     Column("last_status_code", Integer),
-    # Room on each page for the next version of a row: every step rewrites it.
+    # Leaves room on each page for the next version of a row: every step updates it.
     postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
 )
 
@@ -115,16 +118,16 @@ def _partial(name: str, *columns: str, where: Any) -> Index:
 
 _partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHING))
 _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
-# What has fallen due since the last look: nobody has to visit each lane for it.
+# These find what has fallen due since the last look, without a visit to each lane.
 _partial("ix_watches_due_polls", "due_at", "account", where=is_state(State.WATCHING))
 _partial("ix_watches_due_callbacks", "due_at", "callback_host", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
-# It covers the count of them: else ANALYZE can make SQLite count by another index, or by none.
+# Counts of open watches read this index alone: else, after ANALYZE, SQLite may use another index, or none.
 _partial("ix_watches_open", "client", "state", where=is_open())
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
-# Undelivered watches are kept longer: among the others, nobody has to walk past them.
+# Undelivered watches are kept longer; without them in the index, pruning does not read past them each time.
 _partial("ix_watches_over", "settled_at", where=is_over())
-# For lists: what is rare is found by an index, what is not is never far.
+# For filtered lists: rare outcomes and states are found by these indexes, common ones quickly without.
 _partial("ix_watches_not_completed", "outcome", "id", where=has_not_completed())
 _partial("ix_watches_not_delivered", "state", "id", where=is_not_delivered())
 _partial("ix_watches_ended", "ended_at", "id", where=watches.c.ended_at.is_not(None))
@@ -138,7 +141,7 @@ def _watch_id() -> Column[str]:
 
 
 answers = Table(
-    "answers",  # HubSpot's last answer that carried a status, as it came
+    "answers",  # the body of HubSpot's last answer with a status, unchanged
     metadata,
     _watch_id(),
     Column("body", Text, nullable=False),
@@ -162,7 +165,7 @@ clients = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("admin", Boolean, nullable=False),
-    Column("key_hash", String(64), unique=True),  # null once revoked
+    Column("key_hash", String(64), unique=True),  # null once revoked, or when the client has no key
     Column("key_prefix", String(16)),
     Column("created_at", Instant, nullable=False),
     Column("last_used_at", Instant),
@@ -196,15 +199,15 @@ oauth_tokens = Table(
     "oauth_tokens",
     metadata,
     Column("account", String(64), primary_key=True),
-    Column("origin", String(64), nullable=False),  # a hash of the credentials that it came from
+    Column("origin", String(64), nullable=False),  # hash of the credentials that gave the tokens
     Column("access_token", Text),  # encrypted
-    Column("refresh_token", Text),  # encrypted; null, with the others, until the first refresh
+    Column("refresh_token", Text),  # encrypted; null until the first refresh, like the columns beside it
     Column("issued_at", Instant),
     Column("expires_at", Instant),
-    # Until then nobody refreshes: somebody is at it, or `failure` says why it has just failed.
+    # Until then no process starts a refresh: one is under way, or `failure` says why the last one failed.
     Column("hold_until", Instant),
     Column("failure", Text),
-    Column("at_fault", Boolean, nullable=False),  # the failure is the credentials', not the way's
+    Column("at_fault", Boolean, nullable=False),  # whether the credentials are the cause of `failure`
 )
 
 
@@ -230,7 +233,7 @@ account_breakers = Table(
     Column("headroom", Float, nullable=False),
     Column("daily_remaining", BigInteger),
     Column("observed_at", Instant),
-    # The ids of the watches that were refused since the last success, with a space between them.
+    # The ids of the watches whose tasks were refused since the last success, separated by spaces.
     Column("refused_watches", Text, nullable=False, server_default=""),
 )
 
@@ -262,7 +265,7 @@ watch_counts = Table(
     Column("counted_at", Instant, nullable=False),
 )
 
-# This release neither reads nor writes it: the release before may still be at work. The next one drops it.
+# This release does not use it, but the previous one may still run during a roll-out. The next release drops it.
 account_delays = Table(
     "account_delays",
     metadata,
@@ -274,7 +277,7 @@ account_delays = Table(
 )
 
 keyed_requests = Table(
-    "keyed_requests",  # requests with an Idempotency-Key: how far each came, and its answer
+    "keyed_requests",  # requests with an Idempotency-Key: see bridge/db/keyed_requests.py
     metadata,
     Column("client", String(64), primary_key=True),
     Column("key", String(255), primary_key=True),
@@ -283,10 +286,10 @@ keyed_requests = Table(
     Column("begun_at", Instant, nullable=False),
     Column(
         "begun_by", String(32), nullable=False
-    ),  # one attempt to carry it out: who comes later takes it over
-    Column("asked_at", Instant),  # from then on HubSpot may know of it
-    Column("task_id", String(255)),  # HubSpot's answer
-    Column("answer", Text),  # ours, as JSON
+    ),  # the id of the attempt that carries it out; a later attempt may take over
+    Column("asked_at", Instant),  # from then on HubSpot may have received it
+    Column("task_id", String(255)),  # of the task that HubSpot has started
+    Column("answer", Text),  # the bridge's response, as JSON
 )
 
 workers = Table(
@@ -295,13 +298,13 @@ workers = Table(
     Column("id", String(64), primary_key=True),
     Column("started_at", Instant, nullable=False),
     Column("ticked_at", Instant, nullable=False),
-    # Of the account `default`, in its environment.
+    # Whether its environment has credentials of the account `default`.
     Column("has_credentials", Boolean, nullable=False, server_default=false()),
-    # The operator was told that it is silent.
+    # Whether the operator was told that the worker is silent.
     Column("silence_told", Boolean, nullable=False, server_default=false()),
 )
 
-# As `account_delays`.
+# Not used either, as `account_delays`.
 worker_days = Table(
     "worker_days",
     metadata,
@@ -310,7 +313,7 @@ worker_days = Table(
 )
 
 operator_events = Table(
-    "operator_events",  # what the operator is told: at first it collects, from its first attempt on it is as it is
+    "operator_events",  # see bridge/db/operator_events.py
     metadata,
     Column("id", String(64), primary_key=True),
     Column("type", Word(OperatorEventType), nullable=False),
@@ -319,7 +322,7 @@ operator_events = Table(
     Column("reason", Text, nullable=False),
     Column("since", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
-    Column("attempts", Integer, nullable=False),  # those that were begun
+    Column("attempts", Integer, nullable=False),  # how many were begun
     Column(
         "due_at", Instant
     ),  # while it is being sent, the end of the lease; null when nothing is left to do
@@ -333,11 +336,11 @@ Index(
     postgresql_where=text("attempts = 0"),
     sqlite_where=text("attempts = 0"),
 )
-# The next one is found, and what it waits for, however many hosts are in trouble.
+# Finds the next event to send, however many are due.
 Index("ix_operator_events_due", operator_events.c.due_at, operator_events.c.id)
 
 canaries = Table(
-    "canaries",  # one row: can the secrets still be read with the keys that are set?
+    "canaries",  # one row, a known text encrypted: shows whether the keys that are set fit the secrets
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("token", Text, nullable=False),

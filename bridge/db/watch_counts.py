@@ -1,4 +1,7 @@
-"""How many watches are in each state, counted once a minute: to count a million takes longer than a scrape may."""
+"""How many watches are in each state, counted about once a minute and stored.
+
+Counting a million watches takes longer than a Prometheus scrape may.
+"""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +16,7 @@ COUNTED_EVERY = timedelta(seconds=60)
 
 
 def read(connection: Connection) -> dict[str, int]:
-    """Return how many watches were in each state when they were last counted; nothing if they never were."""
+    """Return how many watches were in each state at the last count; an empty dict before the first one."""
     return {row.state: row.watches for row in connection.execute(select(watch_counts))}
 
 
@@ -31,13 +34,13 @@ def recount(engine: Engine, now: datetime) -> None:
         found = {row.state: row.number for row in connection.execute(_COUNT)}
     found[State.DELIVERED] = found.pop(_ALL) - sum(found.values())
     rows = [{"state": state, "watches": found.get(state, 0), "counted_at": now} for state in sorted(State)]
-    # A transaction of its own: SQLite has one writer, who must not wait for the count.
+    # A transaction of its own: SQLite has one writer at a time, and others must not wait for the count.
     with engine.begin() as connection:
         connection.execute(_KEEP[connection.dialect.name], rows)
 
 
 _ALL = "all"
-# Nearly all are delivered: an index finds the others, and the shortest one tells how many there are.
+# Nearly all watches are delivered. The others are counted by an index, and the delivered ones are the rest of all.
 _COUNT = union_all(
     select(watches.c.state, func.count().label("number")).where(is_not_delivered()).group_by(watches.c.state),
     select(literal_column(f"'{_ALL}'"), func.count()).select_from(watches),

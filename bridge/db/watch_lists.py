@@ -1,4 +1,4 @@
-"""Filters of watches, the redelivery of those that match, and counts."""
+"""Filters of watches, the redelivery of all watches that match, and counts of watches."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ OLDEST_DUE_SAMPLE = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """The conditions that listed watches meet; None is no condition, several values mean any of them.
+    """Conditions on watches, all of which must be met; None is no condition, several values mean any of them.
 
-    Bounds of instants are exclusive.
+    The bounds `…_after` and `…_before` are exclusive.
     """
 
     state: Sequence[State] | None = None
@@ -44,19 +44,22 @@ class Filters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redelivered:
-    """A batch of a redelivery: how many, and `before` which id to go on; None when all is done."""
+    """The result of one batch of a redelivery: how many watches were redelivered.
+
+    `before` is the id before which the next batch goes on; None after the last one.
+    """
 
     count: int
     before: str | None
 
 
 def conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    """Return the filters as SQL."""
+    """Return the filters as SQL conditions, all of which must hold."""
     given = {
         field.name: value for field in fields(filters) if (value := getattr(filters, field.name)) is not None
     }
     found = [_condition(name, value) for name, value in given.items()]
-    # Ids sort by time, and lists go by them: the bounds keep a list from walking past what is too new or too old.
+    # Ids sort by time, so bounds on them keep a list sorted by id from reading watches that are too new or too old.
     if filters.created_after is not None:
         found.append(watches.c.id >= earliest_watch_id(filters.created_after))
     if filters.created_before is not None:
@@ -97,15 +100,16 @@ def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) 
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Start the delivery of up to `limit` settled watches anew, newest first.
+    """Redeliver up to `limit` settled watches that match, newest first: their callbacks are due now.
 
-    One statement for all of them does what `watch.redeliver` decides for one.
+    Only watches with ids less than `before` are taken; with None, all. The statement sets the same fields as
+    `core.watch.redeliver`.
     """
     matching = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
     newest_first = select(watches.c.id).where(*matching).order_by(watches.c.id.desc())
     last = connection.scalar(newest_first.offset(limit - 1).limit(1))
     down_to = [] if last is None else [watches.c.id >= last]
-    # In one order everywhere, so that no two redeliveries wait for each other in a circle.
+    # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     batch = select(watches.c.id).where(*matching, *down_to).order_by(watches.c.id).with_for_update()
     done = connection.execute(
         update(watches).where(in_subquery(watches.c.id, batch)).values(_redelivered(now))
@@ -119,7 +123,7 @@ def _redelivered(now: datetime) -> dict[str, Any]:
 
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Return how many watches are in each state, and have each outcome: a client's, or all."""
+    """Return how many watches of a client are in each state and have each outcome; None: of all clients."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
     for (state, outcome), count in tally(connection, client).items():
@@ -130,7 +134,7 @@ def counts(connection: Connection, client: str | None) -> tuple[Counter[State], 
 
 
 def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outcome | None], int]:
-    """Return how many watches there are of each state and outcome together: a client's, or all."""
+    """Return how many watches of a client have each (state, outcome); None: of all clients."""
     found = select(watches.c.state, watches.c.outcome, func.count())
     if client is not None:
         found = found.where(watches.c.client == client)
@@ -139,7 +143,10 @@ def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outco
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
-    """Return the oldest `due_at` of the due watches, without those that wait for a paused account or host."""
+    """Return the oldest `due_at` of the watches due in a state, for a client or, with None, for all.
+
+    Watches that wait for a paused account or host do not count. None when no watch is due.
+    """
     breakers, lane = BREAKERS[state], LANES[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
     due = select(lane, watches.c.due_at).where(is_state(state), watches.c.due_at <= now)
@@ -150,13 +157,16 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     longest_due = connection.execute(due.order_by(watches.c.due_at).limit(OLDEST_DUE_SAMPLE)).all()
     if len(longest_due) < OLDEST_DUE_SAMPLE or not waiting.issuperset(name for name, _ in longest_due):
         return next((due_at for name, due_at in longest_due if name not in waiting), None)
-    # Of a party that is paused for long, any number may wait in front.
+    # All of the sample wait for paused accounts or hosts, and more may follow: each lane is looked at instead.
     lanes = due_lanes(connection, state, now)
     return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
 def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
-    """Return a callback URL for each of the last `hosts` hosts, as far as the newest NEWEST_SCANNED watches tell."""
+    """Return one callback URL for each host of the newest watches, at most `hosts`, newest first.
+
+    Only the newest NEWEST_SCANNED watches are read.
+    """
     newest = select(watches.c.callback_host, watches.c.callback_url).order_by(watches.c.id.desc())
     found: dict[str, str] = {}
     for host, url in connection.execute(newest.limit(NEWEST_SCANNED)):

@@ -1,4 +1,4 @@
-"""Statements on single watches: registration, reads, withdrawal, and changes by hand."""
+"""Registers, reads and withdraws single watches, and makes them due earlier for operators."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -17,13 +17,13 @@ from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
-# A schedule makes eleven; only redeliveries make more, and of these there is no end.
+# At most so many attempts are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
 WAITING_SAMPLE = 100
 
 
 class Registering(Protocol):
-    """The fields that make two registrations the same one."""
+    """The fields that identify a registration: two registrations with the same values are the same one."""
 
     @property
     def client(self) -> str: ...
@@ -38,18 +38,18 @@ class Registering(Protocol):
 
 
 def registration_key(watch: Registering) -> str:
-    """Return a hash of the fields that make two registrations the same one."""
+    """Return a hash of the fields that identify a registration."""
     parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
-    """Register watches by their registration keys, in one statement; return the stored watch of each key.
+    """Insert new watches, given by registration key, in one statement; return the stored watch of each key.
 
-    For a repeated registration that is the older watch, which has another id.
+    When a watch with the key is stored already, that one is returned; it has another id.
     """
-    # Sorted, so that two batches that overlap never wait for each other in a circle.
+    # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
     dialect = connection.dialect.name
     written = json.dumps(rows, default=lambda instant: _instant_text(instant, _INSTANT[dialect]))
@@ -61,16 +61,16 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     return stored
 
 
-@lru_cache(maxsize=64)  # a batch has but a few
+@lru_cache(maxsize=64)  # the watches of a batch share a few instants
 def _instant_text(instant: datetime, form: str) -> str:
     return instant.astimezone(UTC).strftime(form)
 
 
-# The format in which SQLite stores instants; PostgreSQL gets the zone, since its own may differ.
+# The format in which SQLite stores instants. PostgreSQL gets the zone as well: its session's may differ.
 _INSTANT = {"sqlite": "%Y-%m-%d %H:%M:%S.%f", "postgresql": "%Y-%m-%d %H:%M:%S.%f+00"}
 _NEW = (*REGISTERED, "registration_key")
-# All rows are one parameter, which the database takes apart: with one for each value, a thousand rows
-# took half as long again.
+# All rows are sent as one JSON parameter, which the database takes apart: with one parameter for each value, a
+# thousand rows took one and a half times as long.
 _TABLE: dict[str, tuple[TextClause, list[Any]]] = {
     "sqlite": (text("json_each(:rows)"), [func.json_extract(column("value"), f"$.{name}") for name in _NEW]),
     "postgresql": (
@@ -99,7 +99,7 @@ _ADD = {
 
 
 def registered(connection: Connection, keys: Collection[str]) -> set[str]:
-    """Return those of the registration keys that a stored watch has."""
+    """Return which of these registration keys belong to stored watches."""
     return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
 
 
@@ -108,13 +108,13 @@ _EXISTING = _REGISTERED.add_columns(*COLUMNS)
 
 
 def get(connection: Connection, watch_id: str) -> Watch | None:
-    """Return one watch."""
+    """Return the watch with this id; None when there is none."""
     row = connection.execute(select(*COLUMNS).where(watches.c.id == watch_id)).first()
     return to_watch(row) if row else None
 
 
 def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
-    """Return watches, locked until the transaction ends."""
+    """Return the watches with these ids, and lock their rows until the transaction ends."""
     return [to_watch(row) for row in connection.execute(_LOCKED, {"ids": ids})]
 
 
@@ -122,13 +122,13 @@ _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(wat
 
 
 def withdrawn(connection: Connection, watch: Watch) -> None:
-    """Save a withdrawn watch and clear its registration key, so that the same task may be registered again."""
+    """Save a withdrawn watch and clear its registration key, so that its task may be registered again."""
     put(connection, [watch])
     connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
 
 
 def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
-    """Return HubSpot's last answer of each watch that has one, as JSON text."""
+    """Return HubSpot's last answer, as JSON text, by the watch's id; watches without one are left out."""
     return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
 
 
@@ -143,16 +143,16 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
 
 
 def retry(connection: Connection, account: str, now: datetime) -> None:
-    """Make an account's watches that back off after failures due now."""
+    """Make due now the watches of an account whose next poll waits because the last one failed."""
     waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
-    # In one order everywhere, so that nobody waits for each other in a circle.
+    # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()
     connection.execute(update(watches).where(watches.c.id.in_(found)).values(due_at=now))
 
 
 def bring_forward(connection: Connection, host: str, now: datetime) -> str | None:
-    """Make the next callback to a host due now, and return its watch's id; None when none waits."""
+    """Make the next callback to a host due now; return its watch's id, None when no callback waits."""
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host, watches.c.claimed_by.is_(None)
     found = select(watches.c.id).where(*waiting).order_by(watches.c.due_at).limit(1)
     watch_id: str | None = connection.scalar(found.with_for_update(skip_locked=True))
@@ -162,9 +162,10 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 
 
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
-    """Return how many callbacks wait for a host, `most` when there are more, and since when the first of them does.
+    """Return how many callbacks wait for a host, up to `most`, and when the first of their tasks ended.
 
-    The callbacks that have waited longest have the latest `due_at`: only the last WAITING_SAMPLE are examined.
+    The instant is None when no callback waits. It is sought among the WAITING_SAMPLE callbacks with the latest
+    `due_at`: waits grow with each attempt, so callbacks that have waited longest are due last.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
@@ -177,8 +178,8 @@ def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[i
 
 
 def is_watched(connection: Connection, account: str) -> bool:
-    """Return whether an account has a watch in the state WATCHING, which needs the account's credentials."""
-    # One probe of the index that begins with the account; another one would be read whole.
+    """Return whether an account has watches in the state WATCHING, whose polls need its credentials."""
+    # max() is one look-up in the index that begins with the account; EXISTS might read another index whole.
     found = select(func.max(watches.c.account)).where(is_state(State.WATCHING), watches.c.account <= account)
     return connection.execute(found).scalar() == account
 

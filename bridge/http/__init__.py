@@ -1,1 +1,1 @@
-"""HTTP out: requests with one deadline, only to addresses that may be called."""
+"""Outgoing HTTP: each request has one deadline, and callbacks go only to allowed addresses."""

@@ -1,7 +1,8 @@
 """Which addresses a callback may be sent to, and which callback URLs may be registered. Pure functions.
 
-An address is checked when it is dialled, and a host name by the addresses that it then resolves to. A host that is
-itself an address, or `localhost`, is checked at registration as well. Each refusal names the setting that causes it.
+`CallbackSender.problem_with` checks a URL at its registration and again before each request: the URL itself, and its
+host if that is an address or `localhost`. What a host name resolves to is checked when it is dialled, by
+`connections.Try`, unless a proxy is set. Each refusal names the setting that causes it.
 """
 
 import re
@@ -89,9 +90,9 @@ _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why `address` must not be dialled, as a sentence without the address; None when it may be.
+    """Return why `address` must not be dialled, as a sentence without the address; None when it is allowed.
 
-    `allow` holds blocks that are exempt. Anything that is not an IP address is refused.
+    `allow` holds the blocks that BRIDGE_CALLBACK_ALLOW exempts. Text that is not an IP address is refused.
     """
     try:
         why = _why_refused(ip_address(address), allow)
@@ -119,15 +120,15 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
     """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
 
-    `ports` are those that may be used, any when empty. The host's addresses are checked when it is dialled.
+    `ports` holds the allowed ports; any port is allowed when it is empty. Addresses are not checked here.
     """
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
 def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why the host of a valid URL is refused: it is a refused address, in any spelling, or `localhost`.
+    """Return why the host of a valid URL is refused: it is `localhost` or a refused address, however written.
 
-    Returns None for a host that may be called, and for a name that has to be resolved.
+    Returns None for an allowed address, and for any other name: what it resolves to is checked when it is dialled.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -140,15 +141,15 @@ def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
 def callback_host(url: str) -> str:
     """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when `url` has no host; one without a problem (`problem_with`) always has a host.
+    Raises ValueError when `url` has no host; a URL in which `problem_with` finds no problem has one.
     """
     return _host_of(_origin(url))
 
 
 def filter_host(text: str) -> str:
-    """Return a host in the form of `callback_host`, for a filter; text that is no host is returned as it is.
+    """Return a host as `callback_host` writes it, to filter watches by; other text is returned as it is.
 
-    Raises ValueError when the text holds more than a host.
+    Raises ValueError when the text holds a path, a user name or another part of a URL.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")
@@ -160,9 +161,9 @@ def filter_host(text: str) -> str:
 
 
 def without_stray_percent(url: str) -> str:
-    """Return `url` with each `%` that begins no escape written as `%25`.
+    """Return `url` with `%25` in place of each `%` that does not begin an escape.
 
-    urllib3 would take it for a sign that nothing is escaped yet, and escape the escapes beside it once more.
+    Otherwise urllib3 would treat the whole URL as not yet escaped, and escape its valid escapes a second time.
     """
     return _STRAY_PERCENT.sub("%25", url) if "%" in url else url
 
@@ -180,7 +181,7 @@ def _host_of(origin: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """Return the URL up to its path or query: both parsers look for the host there alone (RFC 3986, 3.2)."""
+    """Return the URL up to its path or query: parsers look for the host only there (RFC 3986, 3.2)."""
     return _ORIGIN.match(url)[0]  # type: ignore[index]  # it matches any text
 
 
@@ -238,7 +239,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
-    """Yield the problems of the host. Both parsers that take part in sending must read the same valid name."""
+    """Yield the problems of the host: `urlsplit` and urllib3, which both parse it, must find the same one."""
     try:
         host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host
@@ -264,13 +265,13 @@ def _is_ipv6(host: str) -> bool:
 
 
 def _is_localhost(host: str) -> bool:
-    """Return whether the name means this machine, whatever a resolver answers (RFC 6761, 6.3)."""
+    """Return whether the host is `localhost` or ends in `.localhost`: always this machine (RFC 6761, 6.3)."""
     return host == "localhost" or host.endswith(".localhost")
 
 
 @_cached
 def _address(host: str) -> str | None:
-    """Return `host` as an address when the system reads it as one (`127.1`, `0x7f.1`, `2130706433`), else None."""
+    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else None."""
     if ":" in host:
         return host
     try:

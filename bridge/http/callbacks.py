@@ -1,4 +1,4 @@
-"""Sends callbacks to receivers: only to URLs and addresses that may be called."""
+"""Sends callbacks to receivers, only to allowed URLs and addresses."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -10,16 +10,16 @@ from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
 from bridge.http.transport import Transport
 
-# Enough to show a receiver's response to people; only the status decides.
+# Of a response's body, in bytes: enough to show to people. The status alone decides.
 BODY_LIMIT = 64 * 1024
 
 
 class CallbackSender:
-    """POSTs callbacks, each within `timeout_seconds`, and never to a refused address.
+    """POSTs callbacks, each within `timeout_seconds`, and never to a refused address. Thread-safe.
 
-    `allow` holds blocks that are exempt from the address filter, `ports` the ports that may be used (any
-    when empty). With `proxy`, the proxy resolves names and must filter their addresses; a host that is itself an
-    address, or `localhost`, is checked here as well. Thread-safe.
+    `allow` holds blocks that are exempt from the address filter, `ports` the allowed ports (any when empty). With
+    `proxy`, an http or https URL, the proxy resolves host names and must filter their addresses; a host that is an
+    address itself, or `localhost`, is still checked here.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class CallbackSender:
         )
 
     def problem_with(self, url: str) -> str | None:
-        """Return why no callback can be sent to `url` under these settings; None when one may be.
+        """Return why the settings allow no callback to `url`, as a sentence; None when they allow it.
 
-        The addresses of a host name are checked when it is dialled.
+        What a host name resolves to is not checked here, but when it is dialled.
         """
         problem = problem_with(url, https_only=self._https_only, ports=self._ports)
         return problem or host_refusal(url, allow=self._allow)
@@ -58,8 +58,8 @@ class CallbackSender:
     ) -> HttpResponse | NoResponse:
         """POST `body` as it is, and read at most 64 KiB of the response's body, undecoded.
 
-        The URL is checked again, because the settings may have changed since its registration. The time-out is the
-        lesser of `timeout_seconds` and `within_seconds`.
+        The URL is checked again, because the settings may have changed since its registration; if it is refused, the
+        NoResponse is `blocked`. The time-out is the lesser of `timeout_seconds` and `within_seconds`.
         """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem, blocked=True)
@@ -68,7 +68,7 @@ class CallbackSender:
         )
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
-        """Send a HEAD request to `url`, under the rules of callbacks, to check whether its server can be reached."""
+        """Send a HEAD request to `url`, checked as for a callback, to find out whether its server answers."""
         if problem := self.problem_with(url):
             return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)

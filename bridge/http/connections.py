@@ -1,4 +1,4 @@
-"""The HTTP connections of each thread: dialled under the guard and the deadline, and kept for the next request."""
+"""Each thread's HTTP connections: opened under the address check and deadline, kept for later requests."""
 
 import functools
 import re
@@ -24,19 +24,20 @@ from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, con
 # Returns why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-# Hosts to which a thread keeps an idle connection, by default.
+# By default, to how many hosts a thread keeps an idle connection.
 HOSTS_PER_THREAD = 4
 
-# When a server has closed a kept connection, its reset arrives within a round trip, half a second at the most.
+# A server that has closed a kept connection resets it within a round trip, which takes half a second at the most.
 STALE_WITHIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Try:
-    """One try to send a request, with what its connection did.
+    """One try to send a request, and what happened to its connection.
 
-    `opened` a new one, or `reused` a kept one; `sent` is true once there is a connection that the request may have
-    gone through, `answered` once a response began.
+    `opened`: the connection is new; `reused`: it was kept from an earlier request. `sent` is true as soon as the
+    request may have reached the server, `answered` as soon as a response has begun. `guard` is None if any address
+    may be dialled.
     """
 
     deadline: Deadline
@@ -59,7 +60,7 @@ class Try:
         self.reused = self.sent = True
 
     def was_stale(self) -> bool:
-        """Return whether the try failed because the server had closed a kept connection before its reuse."""
+        """Return whether a failed try used a kept connection that the server had likely closed before."""
         at_once = self.deadline.spent_seconds < STALE_WITHIN_SECONDS and not self.deadline.passed
         return self.reused and not self.answered and at_once
 
@@ -74,7 +75,7 @@ class Try:
 
 
 class _InProgress(threading.local):
-    """The try of the current thread. urllib3 has no way to pass it to the connections as an argument."""
+    """The Try of the current thread: urllib3 gives no way to pass it to the connections as an argument."""
 
     attempt: Try
 
@@ -82,16 +83,16 @@ class _InProgress(threading.local):
 in_progress = _InProgress()
 
 
-# A header (RFC 9110, 5.1 and 5.5) or the next line of one, and the end of a head. Some servers send CR CR LF.
+# A header (RFC 9110, 5.1 and 5.5) or a header's continuation line; the end of the headers. Some servers send CR CR LF.
 _FIELD = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t])[^\r\n]*\r*\n")
 _END = re.compile(rb"\r*\n")
-MOST_SKIPPED = 100  # lines of a head, as many as http.client takes headers
+MOST_SKIPPED = 100  # malformed lines; http.client accepts as many headers
 
 
 class _Head:
     """Reads a response's status line and headers, and skips malformed lines among the headers.
 
-    http.client takes a malformed line, and also a connection that ends there, for the end of the headers.
+    http.client would take a malformed line, or the end of the connection, for the end of the headers.
     """
 
     def __init__(self, stream: BufferedReader) -> None:
@@ -109,7 +110,7 @@ class _Head:
             skips = True
             self._skip()
             line = self._line(limit)
-        # After an interim response another head begins.
+        # After an empty line, an interim response (1xx) is followed by another status line.
         self._begins = _END.fullmatch(line) is not None
         return line.rstrip(b"\r\n") + b"\r\n"
 
@@ -125,7 +126,7 @@ class _Head:
             raise HTTPException("More lines than headers there may be.")
 
     def flush(self) -> None:
-        """Do nothing; HTTPResponse flushes its file before it closes it."""
+        """Do nothing: HTTPResponse calls this before `close`."""
 
     def close(self) -> None:
         self._stream.close()
@@ -134,13 +135,13 @@ class _Head:
 class _Response(HTTPResponse):
     """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2).
 
-    http.client would return a 103 as the response, and the final one would be read as that of the next request.
+    http.client would return a 103 as the response, and read the final response as that of the next request.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._stream = self.fp
-        self.fp = _Head(self._stream)  # type: ignore[assignment]  # it has all that a head needs
+        self.fp = _Head(self._stream)  # type: ignore[assignment]  # it has the methods that `begin` calls
 
     def begin(self) -> None:
         in_progress.attempt.answered = bool(self._stream.peek(1))
@@ -152,7 +153,7 @@ class _Response(HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """Dials through the try in progress, so that the deadline and the guard apply."""
+    """Opens its socket with the current thread's Try, so that the deadline and the guard apply."""
 
     response_class = _Response
 
@@ -182,7 +183,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """One thread's connections."""
+    """One thread's connections, as an adapter of `requests`; idle ones are kept to at most `hosts` hosts."""
 
     def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls
@@ -199,23 +200,23 @@ class Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
-        """Do nothing: the TLS context has its root certificates, and loading certifi's takes 15 ms each time."""
+        """Do nothing: the TLS context has root certificates already, and loading them takes 15 ms."""
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the host's pool. Without a proxy the URL is parsed once, where requests parses it four times."""
+        """Return the host's pool. Without a proxy, parses the URL once, where requests does so four times."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")
         return self.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """Return the target in the request's first line."""
+        """Return the request's target (RFC 9112, 3.2), which stands in its first line."""
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Return a response with its raw part alone: cookies and the charset of untrusted servers are not parsed."""
+        """Return a Response with only `raw`: cookies and charsets from untrusted servers are not parsed."""
         response = Response()
         response.raw = resp
         return response
@@ -227,7 +228,7 @@ def _use_own_pools(manager: PoolManager) -> None:
 
 @functools.cache
 def certifi_trust() -> ssl.SSLContext:
-    """Return a TLS context that verifies servers by certifi's roots, whatever the environment names."""
+    """Return a TLS context that trusts certifi's root certificates, whatever REQUESTS_CA_BUNDLE says."""
     context = create_urllib3_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context

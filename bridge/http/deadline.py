@@ -1,7 +1,7 @@
 """A deadline for a whole HTTP request: name look-up, connection, TLS, request, headers and body.
 
-A socket's own time-out starts anew with every byte, so a peer that sends one byte at a time can hold a request for
-hours. Here one thread per process shuts the sockets of the requests whose time is over.
+A socket's own time-out starts anew with every byte, so a server that sends one byte at a time can hold a request for
+hours. Here one thread per process shuts down the sockets of requests whose time is over.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from time import monotonic, sleep
 from typing import Self, TypeAlias
 
-# How late a socket may be shut; ten scans a second cost under 0.1 % of a core.
+# How late a socket may be shut down; ten scans a second cost under 0.1 % of a core.
 TICK_SECONDS = 0.1
 
-# Lookups in flight per resolver: as many as requests at the default concurrency. A stuck one takes
+# Lookups in flight per resolver: as many as requests at the default concurrency. A lookup without an answer takes
 # glibc up to 30 s (two tries of 5 s at each of three name servers, resolv.conf(5)).
 RESOLVER_THREADS = 32
 
@@ -26,38 +26,38 @@ SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be opened; the message is a sentence for the watch's error."""
+    """No connection could be opened; the message says why, for the watch's `last_error`."""
 
 
 class Blocked(Unreachable):
-    """The guard refuses all of the host's addresses; the message says why."""
+    """The guard refuses all addresses of the host; the message says why."""
 
 
 class Watchdog:
-    """One daemon thread that shuts the connections of overdue requests; it sleeps while none are watched.
+    """One daemon thread that shuts down the connections of overdue requests.
 
-    The thread starts with the first request and belongs to its process: a forked child starts its own.
+    The thread starts with the process's first request, and sleeps while there are none. A forked child starts its own.
     """
 
     def __init__(self) -> None:
         self.forget_parent()
 
     def forget_parent(self) -> None:
-        """Start anew in a forked child, which has neither the parent's thread nor a way to release its locks."""
+        """Start anew in a forked child: it has no thread of its parent, and a copied lock may be held."""
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watched: set[Deadline] = set()
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Shut the connection of `deadline` when its time is over, and any later one until it is released."""
+        """Shut down the connection of `deadline` once its time is over, and any later one until `release`."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
                 self._wake()
 
     def release(self, deadline: "Deadline") -> None:
-        """Leave the connection of `deadline` alone from now on."""
+        """Stop watching `deadline`: its connection is left alone from now on."""
         with self._lock:
             self._watched.discard(deadline)
 
@@ -86,9 +86,9 @@ os.register_at_fork(after_in_child=WATCHDOG.forget_parent)
 
 
 class Deadline:
-    """The end of one request's time, and the connection that is shut then. To be used as a context manager.
+    """The end of one request's time, and the connection to shut down then; a context manager.
 
-    `seconds` counts from the construction. Thread-safe: the watchdog shuts the connection while the request runs.
+    `seconds` counts from the construction. Thread-safe: the watchdog shuts the connection down from its own thread.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")
@@ -126,14 +126,14 @@ class Deadline:
         return self.left_seconds <= 0
 
     def hold(self, connection: socket.socket) -> None:
-        """Make `connection` the one that is shut when the time is over.
+        """Make `connection` the one to shut down when the time is over, in place of an earlier one.
 
-        A duplicate of its descriptor is kept: TLS detaches the original socket in its handshake.
+        A duplicate of its descriptor is kept, because a TLS handshake detaches the original socket.
         """
         self._replace(os.dup(connection.fileno()))
 
     def cut(self) -> None:
-        """Shut the held connection, which ends a read or write that waits on it. The descriptor stays open."""
+        """Shut down the held connection, if any: this ends a read or write that waits. It is not closed."""
         with self._lock, contextlib.suppress(OSError):  # The peer may have closed it first.
             if self._held is None:
                 return
@@ -151,12 +151,12 @@ class Deadline:
 
 
 def system_lookup(host: str) -> list[str]:
-    """Return the addresses of `host`, in the order to be tried (RFC 6724). Raises OSError or UnicodeError."""
+    """Return the addresses of `host` in the order to be tried (RFC 6724). Raises OSError or UnicodeError."""
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def _numeric(host: str) -> list[str]:
-    """Return `host` as an address when it is one in any of the system's spellings (`127.1`, `0x7f.1`); no I/O."""
+    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else an empty list."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -165,9 +165,9 @@ def _numeric(host: str) -> list[str]:
 
 
 class Resolver:
-    """Looks names up in a bounded number of daemon threads, because getaddrinfo has no time-out.
+    """Looks up host names in at most RESOLVER_THREADS daemon threads, because getaddrinfo has no time-out.
 
-    Nothing is cached: every connection looks its host up anew.
+    Nothing is cached: the host of every new connection is looked up again.
     """
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
@@ -175,7 +175,7 @@ class Resolver:
         self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return every address of `host`, at least one. Raises Unreachable, also when `deadline` passes."""
+        """Return the addresses of `host`. Raises Unreachable when none is found before `deadline`."""
         try:
             found = _numeric(host) or self._within(host, deadline)
         except (OSError, UnicodeError) as error:
@@ -200,7 +200,7 @@ class Resolver:
     def _start_looking_up(self, host: str, results: "queue.SimpleQueue[Sequence[str] | Exception]") -> None:
         try:
             threading.Thread(target=self._look_up, args=(host, results), name="resolver", daemon=True).start()
-        except RuntimeError:  # No thread could be started that would release the slot.
+        except RuntimeError:  # No thread was started, so none will release the slot.
             self._slots.release()
             raise
 
@@ -222,9 +222,9 @@ def _why_unresolved(error: OSError | UnicodeError) -> str:
 
 
 def connect(addresses: Sequence[str], port: int, options: SocketOptions, deadline: Deadline) -> socket.socket:
-    """Return a TCP connection to the first of `addresses` that accepts one. Raises Unreachable.
+    """Return a TCP connection to the first of `addresses` that accepts one, or raise Unreachable.
 
-    Each address gets an equal share of the time that is left, so that a silent one leaves time for the others.
+    Each address gets an equal share of the time that is left, so that one without an answer leaves time for others.
     """
     failure: OSError | None = None
     for index, address in enumerate(addresses):

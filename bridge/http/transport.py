@@ -1,7 +1,7 @@
-"""Sends HTTP requests, each within one deadline for the whole of it, and explains failures in sentences.
+"""Sends HTTP requests, each within one deadline from start to end, and explains failures in sentences.
 
-`HTTPAdapter.send` is called without a session: the environment (proxies, `.netrc`, CA bundles) is not read, no
-redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
+It calls `HTTPAdapter.send` without a session, so that environment variables (proxies, CA bundles) and `.netrc` are not
+read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
 """
 
 import os
@@ -34,12 +34,12 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 
 
 class Transport:
-    """Sends HTTP requests, each within `timeout_seconds` from the name's lookup to the body's last byte.
+    """Sends HTTP requests, each within `timeout_seconds`, from the name's lookup to the body's last byte.
 
     At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it allows are
-    dialled. With `proxy` (an http or https URL) the proxy alone is dialled and resolves the names: it must filter
-    the addresses, because the guard is not called. `tls` replaces certifi's roots. Each thread keeps an idle
-    connection to `hosts_per_thread` hosts at the most. Thread-safe.
+    dialled. With `proxy` (an http or https URL) the guard is not called: only the proxy is dialled, which resolves
+    the names and must filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to
+    at most `hosts_per_thread` hosts. Thread-safe.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ class Transport:
         """Send one request and read the response; a failure is returned as NoResponse and never raised.
 
         The time-out is the lesser of `timeout_seconds` and `within_seconds`. `headers` must hold neither
-        `Content-Length` nor `Accept-Encoding`. When a kept connection proves stale, the request is sent once more, at
-        once and within the same deadline. One that is not `repeatable` gets a new connection, and is sent at most once.
+        `Content-Length` nor `Accept-Encoding`. If the server turns out to have closed a kept connection, the request
+        is sent once more, at once and within the same deadline. With `repeatable=False` a new connection is opened,
+        and the request is sent at most once.
         """
         if self._process_id != os.getpid():
             self._forget_parent()
@@ -98,7 +99,7 @@ class Transport:
             adapter.close()
 
     def _forget_parent(self) -> None:
-        """Start anew in a forked child, which must neither use its parent's connections nor wait for its locks."""
+        """Start anew in a forked child, which must not use the parent's connections or wait for its locks."""
         self._lock = threading.Lock()
         self._own = threading.local()
         self._adapters: weakref.WeakSet[Adapter] = weakref.WeakSet()
@@ -131,7 +132,7 @@ class Transport:
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
-    """Return the request without the parsing of `Request.prepare`: urllib3 encodes the URL where needed."""
+    """Return a prepared request without the parsing that `Request.prepare` does; urllib3 encodes the URL."""
     request = PreparedRequest()
     request.method, request.url, request.body = method, url, body
     own = {"Accept-Encoding": "identity"}
@@ -171,13 +172,13 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _too_many_reason(error: HTTPException) -> str:
-    """Return the reason of a plain HTTPException: too many headers, or interim responses (Python 3.13.18)."""
+    """Return the reason for a plain HTTPException: too many headers or interim responses (Python 3.13.18)."""
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
     return "the server's answer has more than 100 headers"
 
 
-# The reason for each class of failure; the first class that fits decides.
+# The reason for each class of error; the first class that fits the error or one of its causes decides.
 _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
     (ssl.SSLError, _tls_reason),
     (RemoteDisconnected, "the server closed the connection without an answer"),
@@ -193,7 +194,7 @@ _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
 
 
 def _reason(error: BaseException, deadline: Deadline) -> str:
-    """Return why a request failed, never by an exception's own text, which may hold a secret or an address."""
+    """Return why a request failed, without the error's own text, which may hold a secret or an address."""
     if isinstance(error, Unreachable):
         return str(error)
     if deadline.passed:

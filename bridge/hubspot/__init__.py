@@ -1,1 +1,1 @@
-"""HubSpot: its API, and the access tokens of its accounts."""
+"""HubSpot's API, and the access tokens of HubSpot accounts."""

@@ -11,13 +11,13 @@ from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
 
-ANSWER_BYTES = 1024 * 1024  # a status is a few kilobytes; more is not one
+ANSWER_BYTES = 1024 * 1024  # the most that is read of a response's body; a status takes a few kilobytes
 START_PATH = "/files/{v}/files/import-from-url/async"
 NO_CREDENTIALS = (
     "The account {!r} has no HubSpot credentials. Set HUBSPOT_ACCESS_TOKEN for the account `default`, "
     "or run `python -m bridge accounts set NAME`."
 )
-# Getting a token took so long that the request was not sent.
+# The result when getting a token took so long that the request was not sent.
 OUT_OF_TIME = NoToken(reason="The account's token came too late.", passing=True)
 UNREADABLE = (
     "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
@@ -26,20 +26,20 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """A source of accounts' access tokens, each returned within `within_seconds`."""
+    """A source of accounts' access tokens; each method returns within `within_seconds`."""
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return a token that should work now."""
+        """Return a token that should work now, or a NoToken with the reason."""
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the one that HubSpot refused; the same when there is none."""
+        """Return a newer token than the refused `token`; the same when there is none, or a NoToken."""
 
 
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
-    `ask_seconds`, at least the transport's time-out, bounds all that one call takes: getting a token or refreshing
-    one, the request, and a second request with a newer token.
+    `ask_seconds` bounds the time of a whole call: getting or refreshing a token, the request, and a second request
+    with a newer token. It must be at least the transport's time-out.
     """
 
     def __init__(self, transport: Transport, tokens: Tokens, *, ask_seconds: float = inf) -> None:
@@ -48,18 +48,21 @@ class HubSpot:
         self._ask_seconds = ask_seconds
 
     def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
-        """Request a task's status. The links in HubSpot's responses are not used: tokens fail where they point."""
+        """Request a task's status; `kind` is a key of `KINDS`.
+
+        `links.status` in HubSpot's responses is not followed: it names a host that refuses tokens.
+        """
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
-        """Start the import of a file by its URL; `document` is the body as HubSpot documents it, as JSON text."""
+        """Start the import of a file from a URL; `document` is the body that HubSpot documents, as JSON."""
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request, and after a 401 once more if there is a newer token."""
+        """Send one request; after a 401, send it once more if there is a newer token."""
         ends_at = monotonic() + self._ask_seconds
         token = self._tokens.current(account, self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
@@ -100,10 +103,10 @@ class HubSpot:
 
 
 class StaticTokens:
-    """The tokens of accounts whose credentials are an access token."""
+    """The tokens of accounts whose credentials are a static access token."""
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return the account's token, or a NoToken that says how to give it one."""
+        """Return the account's token, or a NoToken that says how to set one."""
         if account.unreadable:
             return NoToken(reason=UNREADABLE.format(account.name))
         return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))
@@ -114,10 +117,10 @@ class StaticTokens:
 
 
 class AccountTokens:
-    """The tokens of all accounts, whatever their credentials are."""
+    """The tokens of all accounts, with static or OAuth credentials."""
 
     def __init__(self, *, static: Tokens, oauth: Tokens) -> None:
-        """`static` also answers for accounts that have no credentials."""
+        """`static` is also used for accounts without credentials, for which it returns a NoToken."""
         self._static = static
         self._oauth = oauth
 
@@ -126,7 +129,7 @@ class AccountTokens:
         return self._of(account).current(account, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the refused one, the same when there is none, or a NoToken with the reason."""
+        """Return a newer token than the refused `token`; the same when there is none, or a NoToken."""
         return self._of(account).after_refusal(account, token, within_seconds)
 
     def _of(self, account: Account) -> Tokens:

@@ -1,7 +1,7 @@
 """The access tokens of OAuth accounts: refreshed before they expire, by one thread of one process at a time.
 
 The thread that refreshes holds a lease on the account's row. Meanwhile other threads and processes use the old token;
-once it has expired, they wait up to WAIT_SECONDS for the new one. No transaction is open while HubSpot is asked.
+once that has expired, they wait up to WAIT_SECONDS for the new one. No transaction is open during a request to HubSpot.
 """
 
 import json
@@ -32,7 +32,7 @@ from bridge.http.transport import Transport
 log = structlog.get_logger()
 
 Token: TypeAlias = str | NoToken
-_Key: TypeAlias = tuple[str, str]  # an account's name, and the origin of its tokens
+_Key: TypeAlias = tuple[str, str]  # an account's name, and the `_origin` of its tokens
 
 TOKEN_PATH = "/oauth/2026-03/token"  # noqa: S105 -- a path; HubSpot's /oauth/v1 ends on 2027-02-16
 HEADERS = {
@@ -44,7 +44,7 @@ HEADERS = {
 # Shorter than an account's first pause, 30 s, so that each probe after a pause may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
-# A refresh takes HubSpot some tenths of a second; a thread that waits for one occupies a slot.
+# A refresh takes HubSpot some tenths of a second; a thread that waits for it occupies a slot of the worker's pool.
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
@@ -59,9 +59,10 @@ UNREADABLE = (
 
 
 class OAuthTokens:
-    """The tokens of accounts with OAuth credentials. Thread-safe, and safe among processes.
+    """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
-    `lease_seconds` must exceed the transport's time-out: after it another process may refresh.
+    Safe for threads and processes. `lease_seconds` must exceed the transport's time-out: once a lease has run out,
+    another process may refresh as well.
     """
 
     def __init__(
@@ -83,21 +84,25 @@ class OAuthTokens:
         self._locks: dict[str, threading.Lock] = {}
 
     def current(self, account: Account, within_seconds: float = inf) -> Token:
-        """Return a token that should work now: from memory until a refresh is due, then from the row or a refresh.
+        """Return a token that should work now, or a NoToken with the reason.
 
-        Nothing is waited for that could take longer than `within_seconds`, a whole refresh included.
+        Until a refresh is due, the token comes from memory, then from the database or a refresh. Neither a wait nor a
+        refresh is begun that could take longer than `within_seconds`.
         """
         return self._token(account, None, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
-        """Return a newer token; the same when it is so new that a refresh would not help."""
+        """Return a newer token than the refused `token`, or a NoToken with the reason.
+
+        A token that was issued less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
+        """
         return self._token(account, token, within_seconds)
 
     def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:
         if fresh := self._fresh(account, refused):
             return fresh
         old = self._remembered(account, refused)
-        # A thread that has waited may have to refresh then: there must be time for both.
+        # After the wait, the thread may have to refresh: there must be time for both.
         wait_seconds = min(WAIT_SECONDS, within_seconds - self._transport.timeout_seconds)
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
@@ -113,7 +118,7 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory, unless it has to be refreshed or saved."""
+        """Return the token in memory; None when there is none, or it has to be refreshed or saved."""
         issued = self._remembered(account, refused)
         if issued is None or issued.is_due(self._clock()) or _key(account) in self._unsaved:
             return None
@@ -131,7 +136,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token from memory, the row or a refresh; None while another thread or process refreshes."""
+        """Return a token from memory, the database or a refresh; None while another process refreshes."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
@@ -145,7 +150,10 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> Stored:
-        """Return the account's row, added when there is none, and with the tokens in memory after a save that failed."""
+        """Return the account's row; add one if there is none.
+
+        Tokens that an earlier `_save` could not save are in the returned row, and are saved now if possible.
+        """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
@@ -190,7 +198,7 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: Stored, new: Issued) -> None:
-        """Save the new tokens; while the database is away, every later `_row` tries again.
+        """Save new tokens; when the database is away, each later call of `_row` tries again.
 
         The new refresh token may be the only one that works, so a short outage of the database must not lose it.
         """
@@ -209,7 +217,7 @@ def _key(account: Account) -> _Key:
 
 
 def _origin(account: Account) -> str:
-    """Return a digest of the credentials that tokens come from; a new client secret leaves the tokens valid."""
+    """Return a hash of the credentials to which tokens belong; a new client secret does not change it."""
     given = account.credentials
     named = (account.base_url, given.client_id, given.refresh_token)
     return sha256(json.dumps(named).encode()).hexdigest()
@@ -226,7 +234,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or why there is none; None when a refresh is needed."""
+    """Return the row's token, or a NoToken if the last refresh failed; None when a refresh is needed."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
         return issued.access_token

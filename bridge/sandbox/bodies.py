@@ -1,4 +1,4 @@
-"""The bodies of status responses, for each kind of task."""
+"""The bodies of the responses about tasks, for each kind of task."""
 
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,7 +26,7 @@ def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
 
 
 def file_reply(task: Task) -> Reply:
-    """Return the response with the file that an import has made."""
+    """Return the response that describes the file that an import has made."""
     return json_reply(200, _file(task))
 
 

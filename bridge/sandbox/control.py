@@ -39,7 +39,7 @@ class NewTasks(_Body):
 
 
 class NewFault(_Body):
-    """The body of `POST /sandbox/faults`: a named fault, with changes by the other fields, or a custom response."""
+    """The body of `POST /sandbox/faults`: a named fault, which other fields may change, or a custom reply."""
 
     fault: str | None = None
     status_code: Annotated[int, Field(ge=200, le=599)] | None = None
@@ -63,7 +63,7 @@ class NewFault(_Body):
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
     def reply_or_name(self) -> str | Reply:
-        """Return the fault's name if it is used unchanged, else the reply."""
+        """Return the fault's name if no other field changes its reply, else the changed or custom reply."""
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:
             changes["body"] = self.body.encode()
@@ -81,7 +81,7 @@ class TakenQuota(_Body):
 
 
 def blueprint(state: State) -> Blueprint:
-    """Return a blueprint with the control routes of `state`. They refuse callers that are not on loopback."""
+    """Return a blueprint with routes that control `state`; callers that are not on loopback get a 403."""
     routes = Blueprint("control", __name__, url_prefix="/sandbox")
     routes.before_request(_refuse_other_hosts)
     routes.register_error_handler(ValueError, _bad_request)

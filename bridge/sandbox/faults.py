@@ -1,4 +1,4 @@
-"""Faults: named wrong responses of HubSpot, or of the network, in place of the right one."""
+"""Faults: named responses in place of the right one, such as errors of HubSpot, a proxy or the network."""
 
 import gzip
 from collections import deque
@@ -26,7 +26,7 @@ BIG_BYTES = 10 * 1024 * 1024
 BOMB_BYTES = 50 * 1024 * 1024
 HANG_SECONDS = 60.0
 DRIP_SECONDS = 0.5
-# Broken responses contain a final status, so that tests notice a caller that uses half of one.
+# Broken responses contain a final status, so that tests notice a caller that uses an incomplete response.
 _COMPLETE = b'{"status":"COMPLETE","result":{"id":"17"},"links":{}}'
 SCOPES = ["files", "files.read", "files.ui_hidden.read"]
 
@@ -47,7 +47,7 @@ def _limited(policy_name: str, header: str) -> Reply:
 
 
 def _redirect(status_code: int) -> Reply:
-    # The target has no route: the ledger counts callers that follow it.
+    # The target has no route, so the ledger counts the callers that follow the redirect as `no-route`.
     return Reply(status_code=status_code, headers={"Location": "/redirected"})
 
 
@@ -127,7 +127,7 @@ NAMES = frozenset(_NAMED)
 
 
 def factory(name: str) -> Callable[[], Reply]:
-    """Return the function that makes this fault's reply for each response; ValueError for an unknown name."""
+    """Return the function that makes the replies of a named fault. Raises ValueError for an unknown name."""
     if name not in _NAMED:
         raise ValueError(f"no fault is named {name}; there are {', '.join(sorted(NAMES))}")
     return _NAMED[name]
@@ -135,9 +135,9 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Which requests a fault is for: those about a task, with a token, or to an endpoint.
+    """Which requests a fault applies to: requests about a task, with a token, or to an endpoint.
 
-    If all are None, the fault is for all requests with a valid token, except those to the OAuth server.
+    If all fields are None, it applies to all requests with a valid token, except requests to the OAuth server.
     """
 
     task_id: str | None = None
@@ -153,14 +153,17 @@ class _Fault:
 
 
 class Faults:
-    """The faults that are set. Those for a task take precedence, then a token's, an endpoint's, and all requests'."""
+    """The faults that are set, for each target in the order in which they were set."""
 
     def __init__(self) -> None:
         self._ids = count(1)
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Answer the next `times` requests (None: all) with the reply of `make`; return the fault's id."""
+        """Answer the next `times` requests (None: all) to `target` with the reply of `make`.
+
+        Faults that were set earlier for the target are used first. Returns the fault's id.
+        """
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)
         return fault.fault_id
@@ -179,7 +182,10 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return the reply of the oldest fault of the first target that has one, and count its use; None without one."""
+        """Return the reply of the oldest fault of the first target that has one; None when no target has.
+
+        A fault is removed once it has been used `times` times.
+        """
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

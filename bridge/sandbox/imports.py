@@ -34,7 +34,7 @@ class DuplicateValidationStrategy(StrEnum):
 
 
 class DuplicateValidationScope(StrEnum):
-    """Where to look for the same file."""
+    """Where HubSpot looks for the same file; the sandbox only validates the value."""
 
     ENTIRE_PORTAL = "ENTIRE_PORTAL"
     EXACT_FOLDER = "EXACT_FOLDER"

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Traffic:
-    """The number of an account's requests, including refused ones, and the peak in any rolling window."""
+    """An account's requests, including refused ones: their number, and the most in any rolling window."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -45,11 +45,11 @@ class Ledger:
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """Count a response with this status code, or `none`."""
+        """Count a response with this status code, or `none` for a response without one."""
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:
-        """Return all counts, in types that JSON has."""
+        """Return all counts as a JSON object, for `GET /sandbox/ledger`."""
         return {
             "endpoints": dict(self._endpoints),
             "status_codes": dict(self._status_codes),

@@ -19,7 +19,7 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The account of a token: the token itself if it is static, else `oauth:<refresh token>`."""
+    """Who sends a request. `account` is the token itself if it is static, else `oauth:<refresh token>`."""
 
     account: str
     by_oauth: bool
@@ -32,7 +32,7 @@ class _Grant:
 
 
 class OAuthServer:
-    """Issues access tokens, and checks tokens."""
+    """The simulated OAuth server: issues access tokens, and checks the tokens of API requests."""
 
     def __init__(self) -> None:
         self._grants: dict[str, _Grant] = {}
@@ -40,7 +40,7 @@ class OAuthServer:
         self._spent: set[str] = set()
 
     def caller(self, options: SandboxOptions, token: str | None, now: float) -> Caller | Reply:
-        """Return the caller with this token, or the response with 401."""
+        """Return who sends a request with this token; a 401 for a missing, unknown or expired token."""
         if token in options.tokens:
             return Caller(account=token, by_oauth=False)
         if not token:
@@ -53,7 +53,10 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return the account of a token, valid or expired, or the account of this name; ValueError without one."""
+        """Return the account of a token, valid or expired; `token` may also be an account's name.
+
+        Raises ValueError when `token` is neither.
+        """
         if token in options.tokens or token in {_account_name(each) for each in options.refresh_tokens}:
             return token
         if token in self._grants:
@@ -61,7 +64,7 @@ class OAuthServer:
         raise ValueError("no account has this token")
 
     def refresh(self, options: SandboxOptions, form: Mapping[str, str], now: float) -> Reply:
-        """Return the response to `grant_type=refresh_token` at `POST /oauth/2026-03/token` (RFC 6749, section 6)."""
+        """Return the response to a refresh of tokens at `POST /oauth/2026-03/token` (RFC 6749, section 6)."""
         if form.get("grant_type") != "refresh_token":
             return _refused("unsupported_grant_type", "BAD_GRANT_TYPE", "missing or unknown grant type")
         if form.get("client_id") != options.client_id:

@@ -13,7 +13,7 @@ Requests = Annotated[int, Field(ge=1)]
 
 
 class PendingBody(StrEnum):
-    """The status body of a PENDING task. HubSpot does not document which of these it sends."""
+    """The status body of a PENDING task; HubSpot does not document which of these bodies it sends."""
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
     DATES_NULL = "dates-null"  # both are in the body, as null

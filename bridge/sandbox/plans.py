@@ -1,4 +1,4 @@
-"""How a started task ends and how fast, chosen by the name of its file."""
+"""Chooses from the name of a task's file how the task ends, and how fast."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,10 @@ _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a file name chooses: the task's outcome and pace, and a fault of its status responses."""
+    """What a file name chooses: the task's outcome, and a fault in place of its status responses.
+
+    `pace` is a factor for the task's durations. The first `fault_times` status responses are the fault; None: all.
+    """
 
     outcome: Outcome = Outcome.COMPLETED
     pace: float = 1.0

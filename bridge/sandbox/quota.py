@@ -6,7 +6,7 @@ from enum import StrEnum
 from bridge.sandbox.options import SandboxOptions
 
 DAY_SECONDS = 86_400
-# Not in responses to requests with an OAuth token.
+# HubSpot leaves these headers out of responses to requests with an OAuth token.
 DAILY_HEADERS = frozenset({"X-HubSpot-RateLimit-Daily", "X-HubSpot-RateLimit-Daily-Remaining"})
 
 
@@ -19,7 +19,7 @@ class Policy(StrEnum):
 
 
 class Quota:
-    """An account's used quota. A refused request does not count."""
+    """How much of its quota an account has used; refused requests do not count."""
 
     def __init__(self) -> None:
         self._taken_at: deque[float] = deque()
@@ -27,7 +27,7 @@ class Quota:
         self._today = 0
 
     def take(self, options: SandboxOptions, now: float) -> Policy | None:
-        """Count one request; return the policy that refuses it, or None."""
+        """Count one request; if the quota is used up, return the policy that refuses the request instead."""
         if self.daily_remaining(options, now) == 0:
             return Policy.DAILY
         if self.remaining(options, now) == 0:
@@ -37,7 +37,7 @@ class Quota:
         return None
 
     def remaining(self, options: SandboxOptions, now: float) -> int:
-        """Return how many requests are left in the window that ends at `now`."""
+        """Return how many requests are left in the rolling window of `burst_seconds` that ends at `now`."""
         while self._taken_at and self._taken_at[0] <= now - options.burst_seconds:
             self._taken_at.popleft()
         return max(0, options.burst_requests - len(self._taken_at))

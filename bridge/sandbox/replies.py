@@ -1,4 +1,4 @@
-"""Replies: the sandbox's responses as values, which `wire` sends."""
+"""The sandbox's responses, as values that `bridge.sandbox.wire` sends."""
 
 import json
 import uuid
@@ -28,7 +28,7 @@ WITHOUT_STATUS = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """A response: status code, headers and body, and how they are sent."""
+    """A response, and how it is sent; `seconds` is the delay of the manners DRIP, DRIP_HEADERS and HANG."""
 
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +127,7 @@ def unsupported_media_type() -> Reply:
 
 
 def rate_limit(policy_name: str) -> Reply:
-    """Return HubSpot's 429, which has no `category`."""
+    """Return the 429 for an exceeded limit, a `Policy`; HubSpot's body for it has no `category`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

@@ -1,4 +1,4 @@
-"""The sandbox as an application, as a server in a thread, and as a process."""
+"""The sandbox as a WSGI application, and as a server in a thread."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The requests that start tasks, except file imports, with HubSpot's validation."""
+"""The bodies of requests that start tasks, except file imports, with HubSpot's validation."""
 
 from abc import abstractmethod
 from collections.abc import Collection
@@ -15,17 +15,17 @@ _UNREADABLE = "Invalid input JSON on line 1, column 1"
 
 
 class StartBody(BaseModel):
-    """The JSON that starts a task. A field that HubSpot does not know is refused."""
+    """The base of the JSON bodies that start tasks; fields that HubSpot does not know are refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     def problem(self) -> str | None:
-        """Return what is wrong with the combination of fields, or None."""
+        """Return what is wrong with the combination of fields, as a sentence; None when nothing is."""
         return None
 
     @abstractmethod
     def source(self) -> Source:
-        """Return what the task's result repeats, and the name that decides how the task ends."""
+        """Return the fields that the task's result repeats, and the name that decides how the task ends."""
 
 
 class FolderUpdate(StartBody):
@@ -90,7 +90,7 @@ class CrmImport(BaseModel):
 
 
 def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
-    """Return the source of the task to start, or HubSpot's 400 for an invalid JSON `document`."""
+    """Return the Source of a body, given as JSON in `document`; HubSpot's 400 when the body is invalid."""
     try:
         body = model.model_validate_json(document)
     except ValidationError as refusal:
@@ -100,9 +100,10 @@ def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
 
 
 def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Source | Reply:
-    """Return the source of a CRM import from `importRequest` and the uploaded files' names, or HubSpot's 400.
+    """Return the Source of a CRM import; HubSpot's 400 when the request is invalid.
 
-    The first file's name decides how the task ends.
+    `request` is the JSON of the part `importRequest`, None without that part; `uploaded` holds the names of the
+    uploaded files. The first file that `request` names decides how the task ends.
     """
     if request is None:
         return invalid("The part importRequest is required.")

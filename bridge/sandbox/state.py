@@ -33,7 +33,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """A request to HubSpot's API."""
+    """A request to HubSpot's API, as the ledger and the faults see it; `task_id` if it asks for a status."""
 
     endpoint: str
     token: str | None
@@ -52,7 +52,7 @@ class State:
         self.reset()
 
     def reset(self) -> None:
-        """Return to the initial state and options, except that ids are not used again."""
+        """Restore the initial state and options, except that ids of tasks are not used again."""
         with self._lock:
             self.options = self._started_with
             self._tasks: dict[str, Task] = {}
@@ -62,14 +62,17 @@ class State:
             self._ledger = Ledger()
 
     def change_options(self, changes: Mapping[str, Any]) -> None:
-        """Change options; ValidationError when a name or a value is wrong."""
+        """Change options, given by name. Raises ValidationError when a name or a value is wrong."""
         with self._lock:
             self.options = replace(self.options, **changes)
 
     # For the routes of HubSpot's API.
 
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
-        """Return the response: check the token and the quota, apply a fault, or else call `work`. All is counted."""
+        """Return the response to a request: a 401, a 429, the reply of a fault, or else what `work` returns.
+
+        The ledger counts the request and the response.
+        """
         with self._lock:
             now = self._now()
             self._ledger.count_request(api_request.endpoint)
@@ -90,7 +93,7 @@ class State:
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
 
     def status(self, kind: Kind, task_id: str) -> Reply:
-        """Return the status response for a task of this kind."""
+        """Return the status response for a task of this kind; a 400 or 404 for a malformed or unknown id."""
         if number_of(kind, task_id) is None:
             return malformed_id()
         task = self._tasks.get(task_id)
@@ -99,7 +102,7 @@ class State:
         return status_reply(task, self._now(), self.options.pending_body)
 
     def file(self, file_id: str) -> Reply:
-        """Return the file with this id, if a finished import has made it."""
+        """Return the response for the file with this id; a 404 unless a finished import has made it."""
         number = number_of(Kind.CRM_IMPORT, file_id)  # both ids are digits
         if number is None or number not in range(_INT64):
             return unknown_file()
@@ -109,7 +112,7 @@ class State:
         return file_reply(task)
 
     def start(self, kind: Kind, source: Source) -> str:
-        """Start a task and return its id. The name of its file chooses outcome, pace and fault."""
+        """Start a task and return its id; the name of its file chooses how it ends, as `plan` describes."""
         task_plan = plan(kind, source.file_name)
         with self._lock:
             [task_id] = self.add_tasks(
@@ -124,11 +127,14 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the status of a task that was just started, even if its outcome is `rejected`."""
+        """Return the status response for a task just started, even if its outcome is `rejected`."""
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Return the OAuth server's response to a form (None: no form). Only faults for its endpoint apply."""
+        """Return the OAuth server's response; `form` is None when the request's body is no form.
+
+        Only faults for the OAuth server's endpoint apply.
+        """
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)
             fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))
@@ -143,7 +149,7 @@ class State:
         return self._oauth.refresh(self.options, form, self._now())
 
     def count_unrouted(self, reply: Reply) -> Reply:
-        """Count a request to an unknown route."""
+        """Count a request to an unknown route, and return its `reply`."""
         with self._lock:
             self._ledger.count_request("no-route")
             self._ledger.count_status(reply.ledger_status)
@@ -162,7 +168,10 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start tasks without a request and return their ids; ValueError when the kind does not have the outcome."""
+        """Start a number of `tasks`, without a request, and return their ids.
+
+        Durations that are None come from the options. Raises ValueError when the kind does not have the outcome.
+        """
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")
         with self._lock:
@@ -183,9 +192,10 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Reply with a fault to the next `times` requests (None: until it is cleared), and return its id.
+        """Reply with a fault to the next `times` requests (None: until it is cleared); return the fault's id.
 
-        `fault` is a name (ValueError if it is unknown) or a custom reply.
+        `fault` is the name of a fault or a custom reply; without a `target` it applies to all requests. Raises
+        ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:
@@ -202,9 +212,9 @@ class State:
             self._faults.clear_all()
 
     def take_quota(self, token: str, requests: int) -> int:
-        """Use up the quota of a token's account, as another app would; return how many requests were left to take.
+        """Take up to `requests` from an account's quota, as another app would; return how many were taken.
 
-        `token` may also be an account's name; ValueError when it is unknown.
+        `token` is a token or the name of the account. Raises ValueError when it is unknown.
         """
         with self._lock:
             now = self._now()

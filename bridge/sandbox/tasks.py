@@ -1,4 +1,4 @@
-"""Tasks: PENDING, PROCESSING and ended, by elapsed time alone."""
+"""Tasks: only the time since its start decides whether a task is PENDING, PROCESSING or ended."""
 
 import base64
 import binascii
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Phase(StrEnum):
-    """The phase of a task."""
+    """How far a task has come."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -63,7 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The request's fields that the result repeats, and the name that decides how the task ends."""
+    """The fields of a request that the task's result repeats; `file_name` decides how the task ends."""
 
     file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"
@@ -76,7 +76,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """An asynchronous task; `pending_status` replaces the kind's status while it is PENDING."""
+    """An asynchronous task; `pending_status` replaces the usual status while the task is PENDING.
+
+    Instants are epoch seconds.
+    """
 
     number: int
     kind: Kind

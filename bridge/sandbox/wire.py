@@ -22,7 +22,7 @@ class ClosedOnPurposeError(ConnectionError):
 
 
 def to_response(reply: Reply, stopping: Event) -> Response:
-    """Return a reply as a Flask response; `stopping` ends every wait."""
+    """Return a reply as a Flask response. When `stopping` is set, as the server stops, delays end early."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
     response.headers["Content-Length"] = str(len(reply.body))
@@ -77,7 +77,7 @@ class Handler(WSGIRequestHandler):
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
-        """Read the request whole, answer it, and keep the connection where that is safe."""
+        """Read the whole request, answer it, and keep the connection open, unless the body was not read."""
         self.wfile.flush()
         environ = self.make_environ()
         self._take_body(environ)
