@@ -1,4 +1,4 @@
 """The operations of the bridge, one module each, for the API, the commands and the worker.
 
-Their transactions begin here, except those of the worker's loop.
+Most transactions begin here; those of polls and callbacks begin in the worker's loop.
 """
