@@ -155,7 +155,7 @@ class Clock:
 
 
 class CountersClock:
-    """Adds this process's counts to the database every second, and when it stops. Web processes have one, too."""
+    """Adds the process's counts to the database, every second and when it stops. Web processes have one, too."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._flush = _unless_database_away(lambda: counters.flush(engine, now()))

@@ -22,7 +22,7 @@ Finished = poll.FinishedPoll | deliver.FinishedAttempt
 
 # As many jobs may wait as threads became free in this time, so that each waits for about this time.
 QUEUE_SECONDS = 0.25
-# `collect` waits for more results, so that they share a transaction: to save a hundred costs little more than one.
+# `collect` waits for more results, to save them together: a hundred cost little more than one.
 GATHER_SECONDS = 0.005
 GATHER_LOOKS = 3
 
