@@ -55,8 +55,8 @@ def configure() -> None:
 def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str | None]:
     """Run the body of a `with` in a span of the trace `traceparent`; yield the span's own `traceparent`.
 
-    Without a `traceparent` there is no span, and None is yielded. Where the packages are not installed, the
-    given `traceparent` is yielded.
+    Without a `traceparent` there is no span, and None is yielded. Where spans are not configured, the given
+    `traceparent` is yielded.
     """
     if traceparent is None or not IS_INSTALLED:
         yield traceparent

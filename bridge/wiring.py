@@ -70,7 +70,10 @@ class Bridge:
 
     @cached_property
     def cipher(self) -> Cipher:
-        """Encrypts and decrypts the secrets in the database. Raises NoKeyFile when there is no key for it."""
+        """Encrypts and decrypts the secrets in the database.
+
+        Raises NoKeyFile when the key file is missing and must not be created.
+        """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
         return Cipher(keys or [key_of(self._key_file())])

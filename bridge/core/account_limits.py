@@ -26,7 +26,7 @@ SUSPECTS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot refused a task: that of the watch `watch_id`, or with None an import that it was to start."""
+    """HubSpot refused the task of the watch `watch_id`, or, if that is None, the start of an import."""
 
     reason: str
     watch_id: str | None = None
@@ -96,7 +96,7 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what the classified answer to a call outside polling means for its account; None for nothing.
+    """Return what the answer to a call outside polling means for its account; None when it means nothing.
 
     A missing scope must not pause the account, because its polls may need other scopes.
     """
@@ -106,7 +106,10 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 
 
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
-    """Return how many of the `wanted` requests may be sent now: none during a pause, one probe after it."""
+    """Return how many of the `wanted` requests may be sent now, within the quota.
+
+    During a pause none; after it one, the probe.
+    """
     until = held.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
@@ -118,8 +121,8 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after `requests` were granted.
 
-    For a paused account the request is its probe: no other is granted before it is answered, or
-    `lease_ends_at` is past.
+    For a paused account the request is its probe: no other is granted until it is answered, or until
+    `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(held.breaker, until=lease_ends_at) if held.breaker.paused else held.breaker
@@ -128,7 +131,7 @@ def spend(
 
 
 def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits with the pause, if there is one, ended now, so that the next request is the probe."""
+    """Return the limits with the pause, if there is one, ended now: the next request is the probe."""
     breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
         return held
@@ -170,7 +173,7 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 
 
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
-    """Return the limits after one call: a refused task is a success, SUSPECTS of them in a row are a fault."""
+    """Return the limits after one call: a refused task is a success, SUSPECTS of them in a row a fault."""
     signal, refused = h.signal, held.refused_watches
     if signal is None:
         return held
@@ -194,7 +197,7 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return `reason`, why a task was refused, with what the operator should check at the account."""
+    """Return why a task was refused (`reason`), and what the operator should check about the account."""
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."

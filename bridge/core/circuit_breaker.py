@@ -55,7 +55,7 @@ class BreakerPolicy:
 
 # No slow start: the quota already limits the requests to an account after its pause.
 ACCOUNT_POLICY = BreakerPolicy(failures=10, first_seconds=30, most_seconds=900, slow_starts=False)
-# The pauses are short: a host gets only one probe at a time, and a dead one must just not keep workers busy.
+# Short pauses are enough: a host gets one probe at a time, so that a dead host costs the workers little.
 HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
 
 
@@ -86,7 +86,7 @@ class CircuitBreaker:
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the breaker with its probe in flight: before `until`, no other request may be sent."""
+    """Return the breaker with its probe in flight: no other request may be sent until its answer, or `until`."""
     return replace(breaker, paused_until=until)
 
 
@@ -103,8 +103,8 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 def limit(breaker: CircuitBreaker, most: int) -> int:
     """Return how many requests one worker may have in flight to the account or host: 1 to `most`.
 
-    While it is paused, only the probe. In slow start one, then twice as many after each success, so that
-    waiting requests go out soon without overrunning it.
+    During a pause one, the probe. In slow start one, then twice as many after each success, so that waiting
+    requests go out soon, but do not flood the host.
     """
     if breaker.paused:
         return 1

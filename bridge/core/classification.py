@@ -1,6 +1,6 @@
 """Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
 
-The status field says whether a task has ended, and the `ends` of its kind say how. Every other field of the
+The status field says whether a task has ended, and `Kind.ends` with what outcome. Every other field of the
 body may be null, absent or new.
 """
 
@@ -17,7 +17,7 @@ from bridge.core.watch import Outcome
 
 THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling window
 DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
-MIGRATING_SECONDS = 60.0  # after a 477 that names no time, as it should
+MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
 LONGEST_HOLD_SECONDS = 86_400.0
 TOKENLESS_SECONDS = 5.0  # no token from HubSpot's token server: then a probe asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
@@ -86,7 +86,7 @@ class AccountAtFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """The whole account must pause for `seconds`, because HubSpot asks for it, or issues no token now."""
+    """The whole account must pause for `seconds`, because HubSpot asks for it, or has no token for it now."""
 
     result: ClassVar = "throttled"
     seconds: float
@@ -120,8 +120,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    Where `classify` says Trouble, most 4xx in HubSpot's own form are Refused: the import is at fault, not
-    HubSpot.
+    Unlike in `classify`, a 4xx in HubSpot's own form is mostly Refused instead of Trouble: the import is at
+    fault.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, Trouble) and isinstance(answer, HttpResponse) and _is_refused(answer):

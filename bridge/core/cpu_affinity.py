@@ -10,7 +10,7 @@ MARGIN = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The used part (0 to 1) of each core by all processes, and of one core by this `process`."""
+    """How much of each core all processes use, and how much of one core this `process` uses; 0 to 1."""
 
     cores: Mapping[int, float]
     process: float
@@ -20,8 +20,8 @@ def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int
     """Return the least used of the `allowed` cores, to move to; None to stay on `core`.
 
     A move is worth it when `core` is not among those allowed, or when others use more than CROWDED of it and
-    the least used one is freer by MARGIN. Of equally free cores the first is returned. None, too, when no use
-    is known.
+    the least used one is freer by MARGIN. Of equally free cores the first is returned. None as well when no
+    use of an allowed core is known.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

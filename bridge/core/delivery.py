@@ -138,7 +138,7 @@ def wait_seconds(
     now: datetime,
     jitter: float,
 ) -> float | None:
-    """Return the seconds until the next attempt after a failed one; None after a 410, or when no wait is left.
+    """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
 
     `tries` attempts came before the failed one. A longer `Retry-After` of a 429 or 503 counts, up to
     LONGEST_RETRY_AFTER_SECONDS.

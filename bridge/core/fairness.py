@@ -49,10 +49,10 @@ def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
 
 
 def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[Key, int]:
-    """Return how many of the `free` slots each lane of `most` gets, when they are given out in turn.
+    """Return how many of the `free` slots each lane of `most` gets, when the lanes take one slot each in turn.
 
-    `most` says how many slots each lane may hold, and its order is that of the turns; `held` says how many
-    each holds now. Lanes that get none are left out.
+    `most` says how many slots each lane may hold, in the order of the turns; `held` says how many each holds
+    now. Lanes that get none are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)

@@ -66,7 +66,8 @@ def _is_url(result: object) -> bool:
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
     """Return a function that returns the outcome for the body of a task with the status COMPLETE.
 
-    HubSpot reports success and failure as COMPLETE: the result and the errors tell them apart.
+    HubSpot reports success and failure as COMPLETE: the errors, and whether the body `has_result`, tell them
+    apart.
     """
 
     def outcome(body: Mapping[str, Any]) -> Outcome:

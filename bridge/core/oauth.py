@@ -41,7 +41,7 @@ class Issued:
     expires_at: datetime
 
     def serves(self, refused: str | None, now: datetime) -> bool:
-        """Return whether the access token has not expired and is not `refused`, one that HubSpot refused."""
+        """Return whether the access token may be used: it has not expired, and HubSpot has not `refused` it."""
         return now < self.expires_at and self.access_token != refused
 
     def is_due(self, now: datetime) -> bool:

@@ -40,7 +40,7 @@ class PollDecision:
     delay_seconds: float | None = None
 
 
-REFUSALS = 3  # in a row reject a task; HubSpot may not know a new one at once
+REFUSALS = 3  # in a row before a watch is rejected; HubSpot may not know a new task at once
 REFUSAL_SECONDS = 10.0
 SPREAD_SECONDS = 900.0  # while the account is suspected, a watch's refusals must span this time
 SOONEST_REFUSAL_SECONDS = 8.0  # a refusal sooner after another is not counted
@@ -159,7 +159,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime) -> Watch:
     """Return the watch with its next poll due after `wait_seconds`, at its deadline at the latest.
 
-    When the deadline has passed, it is timed out.
+    Return it timed out when the deadline has passed.
     """
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)

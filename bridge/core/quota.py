@@ -49,9 +49,9 @@ class Rate:
 class Usage:
     """How much of its quota an account has used, and what HubSpot's newest rate-limit headers said is left.
 
-    `free_at` is the one of GCRA, None before the first request. `headroom` (0.05 to 1) slows the pace when
-    HubSpot's window is nearly used up; `daily_remaining` is None when HubSpot does not report it. Both were
-    read at `observed_at`.
+    `free_at` is explained above; None before the first request. `headroom` (0.05 to 1) slows the pace when
+    HubSpot's burst window is nearly used up; `daily_remaining` is None when HubSpot does not report it. Both
+    were read at `observed_at`.
     """
 
     free_at: datetime | None = None
@@ -79,7 +79,10 @@ def tolerance_seconds(rate: Rate) -> float:
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests, so that no window holds more than the bridge's share."""
+    """Return the seconds between two requests at which no window holds more than the bridge's share.
+
+    Longer when HubSpot reports that little of its quota is left.
+    """
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
@@ -96,9 +99,9 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests that keep half of today's remaining quota for others.
+    """Return the seconds between two requests that spread half of the day's remaining quota until midnight UTC.
 
-    The other half is spread until midnight UTC. 0 when HubSpot has reported no daily quota today.
+    0 when HubSpot has reported no daily quota today.
     """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
@@ -156,8 +159,8 @@ def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
     """Return the usage after an answer's rate-limit `headers` (lower-case names).
 
-    Headers that report only the window set `daily_remaining` to None; without rate-limit headers nothing
-    changes.
+    Headers that report only the burst window set `daily_remaining` to None. Without rate-limit headers
+    nothing changes.
     """
     left = quota_left(headers)
     if left.burst and left.burst_remaining is not None:

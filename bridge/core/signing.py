@@ -1,4 +1,4 @@
-"""Signs messages as Standard Webhooks (https://www.standardwebhooks.com, specification 1.0)."""
+"""Signs messages by the Standard Webhooks specification 1.0 (https://www.standardwebhooks.com)."""
 
 import hmac
 from base64 import b64decode, b64encode

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """What the bridge is doing about a watch."""
+    """The states of a watch: what the bridge is doing for it."""
 
     WATCHING = "watching"  # HubSpot is polled until the task ends
     DELIVERING = "delivering"  # the task ended; its callback is being delivered
@@ -127,15 +127,21 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch withdrawn: its task is no longer polled, its callback no longer sent."""
+    """Return the watch withdrawn: its task is no longer polled, its callback no longer sent.
+
+    Raises IllegalTransition unless the watch is open.
+    """
     return advance(watch, Event.WITHDRAWN, settled_at=now)
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with a new delivery of its callback, due now, with the whole retry schedule."""
+    """Return the watch with a new delivery of its callback, due now, with the whole retry schedule.
+
+    Raises IllegalTransition unless the watch is delivered or undelivered.
+    """
     return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
 
 
 def recheck(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with its next poll due now."""
+    """Return the watch with its next poll due now. Raises IllegalTransition unless it is `watching`."""
     return advance(watch, Event.RECHECKED, due_at=now)

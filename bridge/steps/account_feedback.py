@@ -31,9 +31,9 @@ def record_calls(
 
 
 def retry(connection: Connection, name: str, now: datetime) -> None:
-    """End the account's pause, if there is one: its next poll is the probe.
+    """End the account's pause, if there is one, so that its next poll is the probe.
 
-    The account's watches that wait longer because polls of them failed are due now.
+    Its watches whose last polls failed are due now, instead of after a longer wait.
     """
     limits = breakers.lock_accounts(connection, [name])[name]
     breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})

@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account and its circuit breaker, which is a new one unless the account is paused.
+    """An account and its circuit breaker, which is closed unless the account is paused.
 
     `stored` is true when the account is in the database, false when it comes from the environment alone.
     """

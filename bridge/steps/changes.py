@@ -22,7 +22,10 @@ BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """A change was made: the watch after it, and HubSpot's last answer about the task as JSON text."""
+    """The watch was changed; `watch` is the new one.
+
+    `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
+    """
 
     watch: Watch
     hubspot: str | None

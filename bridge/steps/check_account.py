@@ -47,8 +47,7 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Send one request with the account's credentials, even during a pause; None when there is no such account.
 
     A failure does not pause the account, because the credentials of this process may differ from the
-    worker's. A success ends a pause of the account, and makes watches due that wait longer because polls of
-    them failed.
+    worker's. A success ends a pause, and watches whose last polls failed are due at once.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:

@@ -177,7 +177,7 @@ class Deliveries:
         ]
 
     def work(self, job: DeliveryJob) -> FinishedAttempt:
-        """Sign and POST a callback, and decide what follows. Runs in the pool, in no transaction."""
+        """Sign and POST a callback, and decide what follows. Runs in a pool thread, outside any transaction."""
         started_at = self._clock()
         answer = self._answer(job, started_at)
         attempted = delivery.after_attempt(

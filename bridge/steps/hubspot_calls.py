@@ -104,8 +104,8 @@ class HubSpotCalls:
     ) -> None:
         """Update the account's limits, statistics and counters from an answer.
 
-        `retry`: the credentials work, so a pause ends, and watches that wait after failed polls are due now.
-        A database error is logged and not raised, because the caller still needs the answer. Without
+        `retry`: the credentials work, so a pause ends, and watches whose last polls failed are due at once. A
+        database error is logged and not raised, because the caller still needs the answer. Without
         credentials in this process nothing is recorded, because other processes may have them.
         """
         if not account.has_credentials:

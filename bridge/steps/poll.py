@@ -24,7 +24,7 @@ from bridge.tracing import span
 
 log = structlog.get_logger()
 
-OVERDUE_GRACE_SECONDS = 60.0  # the longest wait for the quota of a poll after the deadline
+OVERDUE_GRACE_SECONDS = 60.0  # how long a watch may wait for its last poll after its deadline
 OVERDUE_BATCH = 500
 ALIVE = timedelta(seconds=30)  # three of a worker's heartbeats
 
@@ -171,7 +171,7 @@ class Polls:
         return watches
 
     def work(self, job: PollJob) -> FinishedPoll:
-        """Poll HubSpot for one task, and decide what follows. Runs in the pool, in no transaction."""
+        """Poll HubSpot for one task, and decide what follows. Runs in a pool thread, outside any transaction."""
         kind = KINDS[job.watch.kind]
         with span("poll", job.watch.traceparent, watch=job.watch.id):
             answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)

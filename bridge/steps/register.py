@@ -51,7 +51,7 @@ class Differs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contended:
-    """Neither a new nor an existing watch could be stored or read in MAX_TRIES; the client should try again.
+    """No watch could be stored or read in MAX_TRIES tries; the client should send the request again.
 
     Each time an existing watch prevented the insert, and was withdrawn before it could be read.
     """

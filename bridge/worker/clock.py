@@ -175,7 +175,7 @@ class CountersClock:
 def _scheduler(
     jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
 ) -> BackgroundScheduler:
-    """Return a scheduler that runs each job at its start, and then at the job's interval in seconds.
+    """Return a scheduler that runs each job as soon as it is started, and then at the job's interval in seconds.
 
     `executor` must have a thread for each job, so that no job waits for another.
     """

@@ -35,7 +35,10 @@ class Reading:
 
     @classmethod
     def now(cls) -> Self:
-        """Read /proc/stat (proc(5): `cpuN user nice system idle iowait …`). Raises OSError or ValueError."""
+        """Return a reading of /proc/stat (proc(5): `cpuN user nice system idle iowait …`).
+
+        Raises OSError or ValueError when the file cannot be read or understood.
+        """
         tick, cores = os.sysconf("SC_CLK_TCK"), {}
         for line in Path("/proc/stat").read_text().splitlines():
             name, *times = line.split()

@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """The seconds since the loop last ran without an error; many of them mean that it hangs or fails."""
+        """The seconds since the loop last ran without an error; far above TICK_SECONDS, it hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
@@ -237,10 +237,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.Result]:
-        """Return the results of finished polls, with the callbacks claimed that may be sent at once.
-
-        So these callbacks wait for no further look at what is due.
-        """
+        """Return the results of finished polls, after claiming those callbacks that may be sent at once."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
