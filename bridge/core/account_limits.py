@@ -57,8 +57,8 @@ class AccountLimits:
 class FinishedCall:
     """The result of one call to HubSpot for an account with this `rate`.
 
-    `asked_at` is the instant of the claim, or, outside polling, the one just before the call. `signal` is
-    what the result means for the account's breaker; None when it means nothing.
+    `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
+    is what the result means for the account's breaker; None when it means nothing.
     """
 
     answer: HttpResponse | NoResponse | NoToken

@@ -12,26 +12,26 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
-    """The account or host answered as it should."""
+    """The signal that the account or host answered a request as it should."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """There was no answer, or an error of HubSpot or of the receiver; several in a row open the breaker."""
+    """The signal that a request got no answer or a server error; several in a row open the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """No request can succeed before a repair, such as new credentials; one fault opens the breaker."""
+    """The signal that a repair, such as new credentials, is needed first; one opens the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """No request is to be sent for `seconds`, mostly because HubSpot asked for it; the breaker opens."""
+    """The signal that no request may be sent for `seconds`; the breaker opens for so long."""
 
     seconds: float
     reason: str

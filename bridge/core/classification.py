@@ -29,7 +29,7 @@ STATUS_LENGTH = 64  # in characters; HubSpot's own statuses are shorter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unfinished:
-    """The task has not ended. `status` is HubSpot's word; `body` is the answer as JSON text."""
+    """The task has not ended; `status` is HubSpot's word, `body` its answer as JSON text."""
 
     result: ClassVar = "unfinished"
     status: str

@@ -64,10 +64,10 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function that returns the outcome for the body of a task with the status COMPLETE.
+    """Return a function that finds the outcome of a task with the status COMPLETE in the answer's body.
 
-    HubSpot reports success and failure as COMPLETE: the errors, and whether the body `has_result`, tell them
-    apart.
+    HubSpot reports failures as COMPLETE, too: the task has failed unless `has_result` accepts the body's
+    `result`.
     """
 
     def outcome(body: Mapping[str, Any]) -> Outcome:

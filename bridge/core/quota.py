@@ -147,8 +147,8 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
     """Return the usage with `free_at` ahead of the clock by at most the tolerance and one interval.
 
-    So the next request waits for one interval at the most, however slow the pace was when earlier ones were
-    spent.
+    So the next request may be sent after one interval at the most, even if earlier ones were spent at a
+    slower pace.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:

@@ -32,7 +32,7 @@ def _signature(secret: str, signed: bytes) -> str:
 def secret_key(secret: str) -> bytes:
     """Return the bytes that are base64-encoded in a `whsec_…` secret.
 
-    Raises ValueError unless they are 24 to 64 bytes.
+    Raises ValueError when the text is not base64, or does not hold 24 to 64 bytes.
     """
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)

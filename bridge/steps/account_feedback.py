@@ -43,7 +43,7 @@ def retry(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the account was paused or resumed, and return the event for the operator; None for neither."""
+    """Log when the account was paused or resumed; return the event for the operator, or None without one."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

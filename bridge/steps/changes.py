@@ -87,7 +87,7 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
     """Count the watches that `redeliver_all` would redeliver; return whether the count is complete as well.
 
-    Only the newest watches are examined, so its time does not grow with the table.
+    Only the newest watches are examined, so that the time does not grow with the table.
     """
     with reading(engine) as connection:
         return pages.count_settled(connection, filters)

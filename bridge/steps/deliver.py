@@ -301,7 +301,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the host was paused or resumed, and return the event for the operator; None for neither."""
+    """Log when the host was paused or resumed; return the event for the operator, or None without one."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return happened(OperatorEventType.HOST_PAUSED, host, after.reason, now)

@@ -102,11 +102,12 @@ class HubSpotCalls:
         asked_at: datetime,
         retry: bool = False,
     ) -> None:
-        """Update the account's limits, statistics and counters from an answer.
+        """Update an account's limits, statistics and counters after a call.
 
-        `retry`: the credentials work, so a pause ends, and watches whose last polls failed are due at once. A
-        database error is logged and not raised, because the caller still needs the answer. Without
-        credentials in this process nothing is recorded, because other processes may have them.
+        `signal` is for the account's breaker. `retry`: the credentials work, so a pause ends, and watches
+        whose last polls failed are due at once. A database error is logged and not raised, because the caller
+        still needs the answer. Without credentials in this process nothing is recorded, because other
+        processes may have them.
         """
         if not account.has_credentials:
             return

@@ -35,10 +35,9 @@ class OperatorOutbox:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events.
+        """Save the events, as the last statement of a transaction.
 
-        It must be the last statement of its transaction, because it locks rows that other workers change,
-        too.
+        It must come last, because it locks rows that other workers change as well.
         """
         if self.is_enabled:
             store.add(connection, merged(events))

@@ -35,7 +35,7 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The watch is stored; `new` is true when this request made it, false when it existed."""
+    """The watch is stored: by this request if `new`, else by an earlier one."""
 
     watch: Watch
     new: bool

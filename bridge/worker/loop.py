@@ -192,7 +192,10 @@ class Worker:
             ]
 
     def _save_all(self) -> None:
-        """Save all results in one transaction, and submit the callbacks that may be sent at once."""
+        """Save all results in one transaction, or, if that fails, each in its own.
+
+        Submit the callbacks that this worker has claimed on the way.
+        """
         if not self._unsaved:
             return
         try:
