@@ -117,9 +117,9 @@ def _fernet_key(given: SecretStr) -> SecretStr:
 
 
 def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
-    """Check the operator's URL by the rules for callback URLs.
+    """Return the operator's URL. Raises ValueError when it breaks a rule for callback URLs.
 
-    A rule whose own setting is invalid is left out.
+    A rule is not checked when the setting that it depends on is invalid.
     """
     url, rules = given.get_secret_value(), info.data
     problem = problem_with(

@@ -149,7 +149,8 @@ def _problem_line(fault: ErrorDetails) -> str:
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each variable whose name is nearly that of a setting, probably by a typo.
 
-    Other names with our prefixes are ignored: Kubernetes sets some for a service that is named `bridge`.
+    Other names with the prefixes BRIDGE_ or HUBSPOT_ are ignored: Kubernetes sets some for a service named
+    `bridge`.
     """
     for name in environ.keys() - NAMES:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)

@@ -34,9 +34,9 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Reset the count and the lock in a forked child.
+        """Reset the count in a forked child, and replace the lock.
 
-        A thread of the parent may hold the lock of the parent.
+        A thread of the parent may have held the lock at the fork.
         """
         self._lock = threading.RLock()
         self.dropped = 0
@@ -109,7 +109,7 @@ def _may_block(descriptor: int) -> bool:
 
 
 def _has_room(descriptor: int, give_up_at: float) -> bool:
-    """Wait until `give_up_at` for room to write; return whether there is some.
+    """Wait until `give_up_at` (monotonic seconds) for room to write; return whether there is some.
 
     Also true when the reader has gone: the write then fails at once.
     """

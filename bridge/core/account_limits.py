@@ -79,7 +79,7 @@ class FinishedCall:
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return what a classified answer means for its account; `watch_id` is the polled watch, if any."""
+    """Return what a classified answer means for its account; `watch_id` is that of the polled watch, if any."""
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -173,7 +173,11 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 
 
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
-    """Return the limits after one call: a refused task is a success, SUSPECTS of them in a row a fault."""
+    """Return the limits after one call.
+
+    A refused task counts as a success of the account; refusals of SUSPECTS different tasks in a row count as
+    a fault.
+    """
     signal, refused = h.signal, held.refused_watches
     if signal is None:
         return held

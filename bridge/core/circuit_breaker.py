@@ -24,7 +24,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """The signal that a repair, such as new credentials, is needed first; one opens the breaker."""
+    """The signal that no request can succeed before a repair, such as new credentials; one opens the breaker."""
 
     reason: str
 

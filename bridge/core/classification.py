@@ -74,7 +74,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountAtFault:
-    """HubSpot does not accept the account's credentials: its tasks cannot be polled.
+    """The account has no credentials that HubSpot accepts: its tasks cannot be polled.
 
     `scopes` is true when the credentials only lack a scope: tasks of other kinds may still be polled.
     """

@@ -106,7 +106,7 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far this machine's clock is ahead of the header Date; None without a valid one.
+    """Return how far this machine's clock is ahead of the header Date (negative: behind), or None without one.
 
     0 when the Date, which is in whole seconds, lies between the request and the answer.
     """

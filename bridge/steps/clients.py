@@ -31,9 +31,9 @@ class NewClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameTaken:
-    """The client was not added, because of its name.
+    """The client was not added, because its name is taken.
 
-    It belongs to another client, perhaps a revoked one, or is reserved for BRIDGE_ADMIN_KEY.
+    The name belongs to another client, perhaps a revoked one, or is reserved for BRIDGE_ADMIN_KEY.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when the name is not free. Raises ValueError when it does not match NAME.
+    Returns NameTaken when the name is not free. Raises ValueError when the name does not match NAME.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_IN_WORDS}")

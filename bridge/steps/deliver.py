@@ -55,7 +55,7 @@ class FinishedAttempt:
 
     @property
     def may_follow(self) -> bool:
-        """Whether other claimed callbacks to the host, which wait for a slot, may still start."""
+        """Whether claimed callbacks to the host that wait for a slot may still start: not after a failure."""
         return isinstance(self.attempted.signal, circuit_breaker.Success | None)
 
     @property

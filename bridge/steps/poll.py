@@ -52,7 +52,7 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether other claimed polls of the account, which wait for a slot, may still start.
+        """Whether claimed polls of the account that wait for a slot may still start: not when it must pause.
 
         A single failure does not stop them, because they have been counted in the quota.
         """

@@ -194,7 +194,8 @@ class Worker:
     def _save_all(self) -> None:
         """Save all results in one transaction, or, if that fails, each in its own.
 
-        Submit the callbacks that this worker has claimed on the way.
+        The callbacks that were claimed in these transactions are submitted. Raises an error of AWAY when the
+        database is away.
         """
         if not self._unsaved:
             return

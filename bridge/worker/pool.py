@@ -79,7 +79,7 @@ class WorkerPool:
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """The jobs that are at work, wait, or have results that are not collected yet; the oldest first."""
+        """All jobs, the oldest first: those at work, those that wait, and those done but not collected."""
         return list(self._jobs.values())
 
     @property
