@@ -12,8 +12,8 @@ The path of one watch::
     worker.loop -> steps.deliver -> db.claims.claim -> core.signing -> http.callbacks.post
                 -> core.delivery.after_attempt                        -> db.claims.save
 
-`core` decides: it is pure, and reads no clock. `settings` is read by the entries and `wiring` alone. Data goes one
-way. ARCHITECTURE.md names each function on the path.
+`core` decides: its functions are pure, and read no clock. Only the entry points and `wiring` read `settings`.
+ARCHITECTURE.md names each function on the path.
 """
 
 __version__ = "1.0.0"

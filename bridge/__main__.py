@@ -1,4 +1,4 @@
-"""`python -m bridge …`."""
+"""Runs the command line for `python -m bridge`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m bridge COMMAND`. The functions of the commands are in `bridge.commands`."""
+"""The command line, `python -m bridge COMMAND`; the commands' functions are in `bridge.commands`."""
 
 import sys
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ from bridge.commands.arguments import parser
 from bridge.commands.output import CommandError, OutputError, flush
 from bridge.stderr import protect
 
-INTERRUPTED = 130  # as shells do: 128 plus the number of SIGINT
+INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; return the exit status: 0 for success, 1 for an error, 2 for wrong arguments or settings."""
+    """Run a command; return the exit status.
+
+    0 for success, 1 for an error, 2 for wrong arguments or settings, 130 when it was interrupted (Ctrl-C).
+    """
     protect()
     try:
         status = _run(arguments)
@@ -32,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str]) -> int:
     try:
         parsed = parser().parse_args(arguments)
-    except SystemExit as exit_:  # by argparse: the help, the version, or what is wrong
+    except SystemExit as exit_:  # argparse has printed the help, the version or an error
         return exit_.code if isinstance(exit_.code, int) else 2
     # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.
     family, _, name = parsed.run.rpartition(".")

@@ -1,6 +1,7 @@
-"""`python -m bridge.diagram`: the states of a watch as a Mermaid diagram, made from TRANSITIONS.
+"""`python -m bridge.diagram` prints the states of a watch as a Mermaid diagram, made from TRANSITIONS.
 
-`--check FILE` fails when the diagram in FILE, between its two marks, is stale; `--write FILE` renews it.
+`--check FILE` fails when the diagram in FILE, between BEGIN and END, is out of date; `--write FILE` renews
+it.
 """
 
 import sys
@@ -14,7 +15,7 @@ BEGIN, END = "<!-- states -->", "<!-- /states -->"
 
 
 def mermaid() -> str:
-    """Return the diagram: an arrow from state to state, labelled with the events that lead there."""
+    """Return the diagram: arrows between states, labelled with the events that lead along them."""
     return "\n".join(["stateDiagram-v2", *(f"    {arrow}" for arrow in _arrows())])
 
 
@@ -31,7 +32,10 @@ def _arrows() -> Iterator[str]:
 
 
 def renewed(text: str) -> str:
-    """Return a Markdown text with the current diagram. Raises ValueError unless it has one pair of marks."""
+    """Return a Markdown text with the current diagram between BEGIN and END.
+
+    Raises ValueError unless each of the two marks occurs once, in this order.
+    """
     if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
         raise ValueError(f"one place for the diagram is missing: {BEGIN} … {END}")
     before, rest = text.split(BEGIN)
@@ -40,7 +44,7 @@ def renewed(text: str) -> str:
 
 
 def main(arguments: Sequence[str]) -> str | None:
-    """Run the command; return the error message, or None."""
+    """Run the command with these arguments; return an error message, or None for success."""
     parser = ArgumentParser(prog="python -m bridge.diagram", description="The states of a watch, as Mermaid.")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", type=Path, metavar="FILE", help="fail when the diagram in FILE is stale")

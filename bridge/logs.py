@@ -1,4 +1,4 @@
-"""Configures logging: each event of our code and of every library is one line on standard error.
+"""Configures logging: each event of the bridge and of every library is one line on standard error.
 
 No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
 """
@@ -19,34 +19,34 @@ from bridge.stderr import STDERR, protect
 
 LogFormat = Literal["console", "json"]
 
-# Names of fields whose values are redacted. This is the second safeguard: no code logs a secret on purpose.
+# Fields with such names are redacted. This is a second safeguard: no code is meant to log a secret.
 SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[_-])", re.IGNORECASE)
 
-# The level from which on a library's lines are logged. `configure` resets what a module sets for itself. Alembic is
-# not in the list, so that migrations are logged.
+# The lowest level at which a library's lines are logged, whatever the library sets. Alembic is absent, because its
+# lines tell of migrations.
 LEVELS = {
-    # The worker's loop may outlast many ticks: APScheduler warns of each one that it leaves out.
+    # APScheduler warns of each run that it skips, because the worker's loop still goes on: these are many.
     "apscheduler": "ERROR",
     "sqlalchemy": "WARNING",
-    # It warns of malformed headers with the whole URL and all headers, and both may hold a secret.
+    # Its warnings of malformed headers contain the URL and all headers, which may hold secrets.
     "urllib3": "CRITICAL",
     "werkzeug": "WARNING",
 }
 
-# gunicorn gives its loggers their own handlers, and does not propagate their lines to the root.
+# gunicorn gives these loggers handlers of their own, and does not propagate their lines to the root logger.
 GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
-    """Send every log line of this process, from `level` up, to standard error; safe to call again.
+    """Send every log line of this process, from `level` up, to standard error. May be called again.
 
-    `log_format` None means `console` on a terminal, else `json`. From here on, whatever cannot be written to
+    With None, `log_format` is `console` on a terminal, else `json`. From now on, what cannot be written to
     standard error is dropped and counted.
     """
     protect()
     if log_format is None:
         log_format = "console" if sys.stderr.isatty() else "json"
-    # Our own events do not pass through the standard library: a line there costs three times as much.
+    # The bridge's own events do not pass through the standard library, where a line costs three times as much.
     structlog.configure(
         processors=[_safely([_add_logger_name, *_shared(), *_renderers(log_format)])],
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
@@ -57,13 +57,13 @@ def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO)
     logging.captureWarnings(capture=True)
 
 
-class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not generic when it runs
-    """A StreamHandler that drops and counts a line that it cannot format, without a traceback."""
+class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not generic at run time
+    """A StreamHandler that drops and counts a line that it cannot format, instead of printing a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except RecursionError:  # StreamHandler raises this one alone
+        except RecursionError:  # the only exception that StreamHandler raises
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- the library's name
@@ -71,14 +71,14 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is not
 
 
 def _safely(processors: Sequence[Processor]) -> Processor:
-    """Return a processor that renders a line by `processors`, and never raises, whatever the fields hold."""
+    """Return a processor that renders an event by `processors`, and never raises, whatever the fields hold."""
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         try:
             return _rendered(processors, logger, method, dict(event))
-        except Exception:  # noqa: BLE001 -- a field may be of any class, and its text may raise anything
+        except Exception:  # noqa: BLE001 -- the `str` of a field's value may raise anything
             plain = {name: _plain(value) for name, value in event.items()}
-        # Outside the handler, so that `log.exception` logs the exception that its caller has caught.
+        # Outside the `except`, so that `log.exception` logs the exception that its caller caught, not this one.
         return _rendered(processors, logger, method, plain)
 
     return render
@@ -91,12 +91,12 @@ def _rendered(processors: Sequence[Processor], logger: WrappedLogger, method: st
 
 
 def _plain(value: object) -> object:
-    """Return a value that can always be rendered: text, a boolean or None as it is, else its class's name."""
+    """Return a text, a boolean or None as it is, and the class's name for any other value: safe to render."""
     return value if type(value) in {str, bool, NoneType} else f"<{type(value).__name__}>"
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the value of each field that is named like a secret, in nested values too."""
+    """Replace the value of each field whose name looks like a secret's, in nested values, too."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
@@ -106,7 +106,7 @@ def _add_logger_name(_logger: WrappedLogger, _method: str, event: EventDict) -> 
 
 
 def common_fields_first(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put the fields that every line has before the others."""
+    """Put the fields that every line has (`timestamp`, `level`, `logger`, `event`) before the others."""
     common = {name: event[name] for name in ("timestamp", "level", "logger", "event")}
     return {**common, **event}
 
@@ -128,7 +128,7 @@ def _is_secret(name: str) -> bool:
 
 def _shared() -> list[Processor]:
     return [
-        structlog.contextvars.merge_contextvars,  # the id of the request, in a thread that answers one
+        structlog.contextvars.merge_contextvars,  # the request's id, in threads that answer requests
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,
@@ -137,7 +137,7 @@ def _shared() -> list[Processor]:
 
 def _renderers(log_format: LogFormat) -> list[Processor]:
     if log_format == "console":
-        # The default prints every frame's variables where rich is installed: a secret among them.
+        # If rich is installed, the default prints the variables of every frame, which may hold secrets.
         plain = structlog.dev.plain_traceback
         return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     return [

@@ -1,23 +1,24 @@
-"""How many files and sockets a process may have open at a time: its limit is raised to what its settings need."""
+"""Raises a process's limit of open files and sockets to what its settings need."""
 
 import resource
 import sys
 
-# Idle connections to receivers, of all threads together: a process has 1,024 descriptors at first.
+# Idle connections to receivers, of all threads together; the usual soft limit of a process is 1,024 descriptors.
 IDLE_CONNECTIONS = 400
-# What a web process accepts at a time, most of them idle.
+# Connections of clients that a web process keeps open at a time, most of them idle.
 CLIENT_CONNECTIONS = 400
-# What else a process has open: the database's connections (three files each with SQLite), listeners, log, code.
+# Everything else: connections to the database (three files each with SQLite), listeners, logs, code.
 OTHER_DESCRIPTORS = 64
-# For each request in flight: its socket, the deadline's duplicate of it, and an idle connection to HubSpot.
+# For each request in flight: its socket, the deadline's duplicate of the socket, an idle connection to HubSpot.
 PER_REQUEST_DESCRIPTORS = 3
 
 
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
-    """Raise this process's limit of descriptors (getrlimit(2)) to what it may need; its children inherit the limit.
+    """Raise the limit of descriptors (getrlimit(2)) of this process and its children to what they may need.
 
-    `works`: it has a worker with so much `concurrency`. `clients` is how many connections a web process accepts.
-    When the hard limit forbids it, the process writes so to standard error, and ends with status 2.
+    `works`: the process has a worker with this `concurrency`. `clients` is how many connections a web process
+    accepts. When the hard limit is too low, an explanation is written to standard error, and the process ends
+    with status 2.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

@@ -1,6 +1,6 @@
-"""The types of the settings' values: each reads a variable's text, and raises ValueError with what it must be.
+"""Pydantic types for the settings: each parses and checks the text of one environment variable.
 
-What may hold a secret is a `SecretStr`, and no message repeats a value.
+Messages say what the text must be, and never repeat it. A value that may be secret is a `SecretStr`.
 """
 
 import re
@@ -21,11 +21,11 @@ from bridge.core.quota import rate_limit
 from bridge.core.signing import SECRET_PREFIX, secret_key
 from bridge.http.addresses import host_refusal, problem_with
 
-PORTS = re.compile(r"[0-9,]*")  # one for each of several hosts, or none
-# The schemes that people, Heroku and SQLAlchemy write.
+PORTS = re.compile(r"[0-9,]*")  # of a database: one for each of several hosts, or none
+# `postgres` is Heroku's, and the last one SQLAlchemy's.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
-# A header's value (RFC 9110, 5.5) without white space, which gets into a setting only by mistake.
+# The value of a header (RFC 9110, 5.5); white space is excluded, because in a setting it is a mistake.
 HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 
@@ -49,12 +49,15 @@ def _sqlite_url(text: str) -> str:
 
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
-    """Return the address, with every option that it names, as a connection string of libpq."""
+    """Return the address, with all its options, as a connection string of libpq.
+
+    `tls`: TLS is required unless the address has an `sslmode`.
+    """
     with suppress(ProgrammingError):
         parts = conninfo_to_dict(text)
         if PORTS.fullmatch(str(parts.get("port", ""))):
             return make_conninfo("", **({"sslmode": "require"} if tls else {}) | parts)
-    # libpq's own message repeats a part of the address, which may be a part of the password.
+    # libpq's own message repeats a part of the address, perhaps of the password.
     raise ValueError(
         "is not a database address like postgresql://user:password@host/name; special characters are "
         "written percent-encoded, in the password too, and options are named as libpq names them"
@@ -101,7 +104,7 @@ def _long_enough(given: SecretStr) -> SecretStr:
 
 def _fernet_key(given: SecretStr) -> SecretStr:
     key = given.get_secret_value()
-    # Heroku's generator and `openssl rand -hex 32` write 32 bytes as hexadecimal digits.
+    # The form in which Heroku's generator and `openssl rand -hex 32` write 32 bytes.
     if re.fullmatch("[0-9A-Fa-f]{64}", key):
         key = urlsafe_b64encode(bytes.fromhex(key)).decode()
     try:
@@ -114,7 +117,10 @@ def _fernet_key(given: SecretStr) -> SecretStr:
 
 
 def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
-    """Check the URL by the rules of callback URLs, as far as the settings for these are valid."""
+    """Return the operator's URL. Raises ValueError when it breaks a rule for callback URLs.
+
+    A rule is not checked when the setting that it depends on is invalid.
+    """
     url, rules = given.get_secret_value(), info.data
     problem = problem_with(
         url,
@@ -151,7 +157,7 @@ FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 
 ApiVersion = Annotated[str, AfterValidator(api_version)]
-# How many requests, in how many seconds.
+# So many requests in so many seconds.
 RateLimit = Annotated[tuple[int, float], BeforeValidator(rate_limit)]
 Share = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

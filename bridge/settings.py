@@ -1,4 +1,4 @@
-"""The settings: read once from the environment, typed and bounded; every problem is named at once."""
+"""The settings, read once from the environment and checked: all problems are reported together."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -30,20 +30,23 @@ from bridge.setting_types import (
     Waits,
 )
 
-# A claimed watch may wait 0.4 s for its request, which then must time out before the lease is over.
+# A claimed watch may wait 0.4 s before its request is sent, which must then time out before the lease ends.
 LEASE_MARGIN_SECONDS = 0.5
 
 
 class SettingsProblem(Exception):
-    """The settings are wrong: the message has a line for each problem, with the variable's name and without secrets."""
+    """The settings are wrong.
+
+    The message has a line for each problem, which names the variable and repeats no secret.
+    """
 
 
 class Settings(BaseModel):
-    """Everything that the environment decides. Made by `load`."""
+    """Everything that the environment variables decide; made by `load`."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    # Set by Heroku. The dyno's name comes first, because the check of the database address depends on it.
+    # Set by Heroku. DYNO, the dyno's name, comes first, because the check of DATABASE_URL depends on it.
     dyno: str | None = Field(default=None, alias="DYNO")
     port: Port = Field(default=8000, alias="PORT")
     web_concurrency: int = Field(default=1, ge=1, le=256, alias="WEB_CONCURRENCY")
@@ -86,15 +89,15 @@ class Settings(BaseModel):
     callback_ports: Ports = Field(default=frozenset(), alias="BRIDGE_CALLBACK_PORTS")
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
 
-    # Checked by the rules of callbacks, which therefore come first. A secret, because its path may be one.
+    # Checked by the rules for callbacks, which therefore come first. The URL's path may hold a secret.
     operator_url: OperatorUrl | None = Field(default=None, alias="BRIDGE_OPERATOR_URL")
     operator_secret: SigningSecret | None = Field(default=None, alias="BRIDGE_OPERATOR_SECRET")
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
-        """Read `environ`; a variable that is empty or blank counts as not set.
+        """Return the settings in `environ`; a variable that is empty or blank counts as not set.
 
-        Raises SettingsProblem, with every problem that there is.
+        Raises SettingsProblem, which names every problem.
         """
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)
@@ -110,7 +113,7 @@ class Settings(BaseModel):
 
     @classmethod
     def load_or_exit(cls, environ: Mapping[str, str]) -> Self:
-        """As `load`, but problems are written to standard error and end the process with status 2."""
+        """Do as `load`, but write problems to standard error, and end the process with status 2."""
         try:
             return cls.load(environ)
         except SettingsProblem as problem:
@@ -119,7 +122,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _read(cls, given: Mapping[str, str]) -> tuple[Self, list[ErrorDetails]]:
-        """Return the settings, with the default for each invalid value, and the errors of those values."""
+        """Return the settings, with defaults in place of invalid values, and the errors of those values."""
         try:
             return cls.model_validate(given), []
         except ValidationError as error:
@@ -136,7 +139,7 @@ def _name(fault: ErrorDetails) -> str:
 
 
 def _problem_line(fault: ErrorDetails) -> str:
-    """Return the error as a line of text, without the value, which may be a secret."""
+    """Return an error as a line of text, without the invalid value, which may be a secret."""
     place = fault["loc"][1:]
     entry = f", entry {place[0] + 1}" if place and isinstance(place[0], int) else ""
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
@@ -144,9 +147,10 @@ def _problem_line(fault: ErrorDetails) -> str:
 
 
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each variable whose name is nearly one of ours: a typo must not pass unnoticed.
+    """Yield a problem for each variable whose name is nearly that of a setting, probably by a typo.
 
-    Other names with our prefixes are no problem: Kubernetes sets some for a service that is named `bridge`.
+    Other names with the prefixes BRIDGE_ or HUBSPOT_ are ignored: Kubernetes sets some for a service named
+    `bridge`.
     """
     for name in environ.keys() - NAMES:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
@@ -156,7 +160,7 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A condition on several settings, checked when the values of all `names` are valid."""
+    """A condition on several settings, which is checked when the values of all `names` are valid."""
 
     names: frozenset[str]
     is_broken: Callable[[Settings], bool]

@@ -1,4 +1,4 @@
-"""What is checked before a process starts: the database, the keys to its secrets, and what will not work well."""
+"""What is checked before a process starts: the database, the keys to its secrets, and likely mistakes."""
 
 import structlog
 
@@ -6,7 +6,7 @@ from bridge.db import encryption, migrations
 from bridge.db.engine import connection_limit, reading
 from bridge.wiring import Bridge
 
-# What each process opens at the most (see the engine).
+# How many connections a process opens at the most; see `bridge.db.engine`.
 DATABASE_CONNECTIONS = 6
 TOO_MANY_PROCESSES = (
     "Lower WEB_CONCURRENCY, or take a plan or a pooler with more connections: requests are refused when they are "
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 def prepare(bridge: Bridge) -> str:
-    """Bring the database to the newest revision, and check that its secrets can be decrypted.
+    """Migrate the database to the newest revision, and check that its secrets can be decrypted.
 
     Returns the revision. Raises WrongSecretKey, OtherTables, or the driver's error when the database is away.
     """
@@ -32,10 +32,10 @@ def prepare(bridge: Bridge) -> str:
 
 
 def check_database(bridge: Bridge) -> str:
-    """Check, without a change, that the database is there and migrated and that its secrets can be decrypted.
+    """Check that the database exists and is migrated, and that its secrets can be decrypted; change nothing.
 
-    Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile, WrongSecretKey, or the driver's
-    error when the database is away.
+    Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile, WrongSecretKey, or the
+    driver's error when the database is away.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)
@@ -44,7 +44,7 @@ def check_database(bridge: Bridge) -> str:
 
 
 def warn(bridge: Bridge, *, processes: int = 1) -> None:
-    """Log a warning when no HubSpot account has credentials, and when the database allows too few connections.
+    """Log a warning when no account has credentials, and one when the database allows too few connections.
 
     `processes` is how many processes like this one are about to start: each opens DATABASE_CONNECTIONS.
     """

@@ -1,4 +1,4 @@
-"""Standard error whose writes neither fail nor block for long, so that logging cannot disturb the work."""
+"""A standard error whose writes neither fail nor block for long, so that logging cannot disturb the work."""
 
 import io
 import os
@@ -9,9 +9,9 @@ import threading
 import time
 from typing import Any
 
-# How long a line waits for a slow reader. After one such wait, later lines are dropped at once until there is room.
+# How long a line waits for a slow reader. If that is in vain, later lines are dropped at once until there is room.
 WAIT_SECONDS = 0.1
-# The room that there is at least when poll(2) reports some: a page of a pipe (pipe(7)), far more of a socket.
+# How many bytes can be written without blocking when poll(2) reports room: a page for a pipe (pipe(7)).
 PIPE_BYTES = 4_096
 OTHER_BYTES = 65_536
 
@@ -19,9 +19,9 @@ OTHER_BYTES = 65_536
 class StandardError(io.RawIOBase):
     """Writes to a file descriptor; what cannot be written is dropped, and counted in `dropped`.
 
-    That happens when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up, or
-    there is no standard error. Nothing is kept for later: when writing works again, new lines are written.
-    Thread-safe, and safe in a signal handler.
+    Writes fail when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up,
+    or there is no standard error. Nothing is kept for later, but new lines are written as soon as that works
+    again. Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,10 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Start anew in a forked child, with its own count and a lock that no thread of the parent holds."""
+        """Reset the count in a forked child, and replace the lock.
+
+        A thread of the parent may have held the lock at the fork.
+        """
         self._lock = threading.RLock()
         self.dropped = 0
 
@@ -45,7 +48,7 @@ class StandardError(io.RawIOBase):
                 os.close(self._own)
             self._descriptor, self._own, self._piece_bytes = descriptor, None, OTHER_BYTES
             if descriptor is not None and _may_block(descriptor):
-                # O_NONBLOCK applies to every process that shares the open file, the shell too: open it anew.
+                # Opened anew, because O_NONBLOCK applies to all processes that share an open file, such as the shell.
                 flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
                 try:
                     self._own = os.open(f"/proc/self/fd/{descriptor}", flags)
@@ -64,7 +67,7 @@ class StandardError(io.RawIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Do nothing: the TextIOWrapper that is replaced as `sys.stderr` closes its stream."""
+        """Do nothing: a TextIOWrapper that is no longer `sys.stderr` closes its stream when it is deleted."""
 
     def drop(self) -> None:
         """Count a line that could not be formatted."""
@@ -72,10 +75,10 @@ class StandardError(io.RawIOBase):
             self.dropped += 1
 
     def write(self, data: Any, /) -> int:
-        """Write all of `data`, or drop and count it; return its length in either case."""
+        """Write all of `data`, or else drop and count it; return its length in either case."""
         given = bytes(data)
         with self._lock:
-            # Only a part of the last line may have been written: this one begins on a new line.
+            # If only a part of the last data was written, begin a new line.
             if not self._write_all(b"\n" + given if self._torn else given):
                 self.dropped += 1
         return len(given)
@@ -106,7 +109,10 @@ def _may_block(descriptor: int) -> bool:
 
 
 def _has_room(descriptor: int, give_up_at: float) -> bool:
-    """Wait for room, and return whether there is some; also true when the reader has gone, as the write then fails."""
+    """Wait until `give_up_at` (monotonic seconds) for room to write; return whether there is some.
+
+    Also true when the reader has gone: the write then fails at once.
+    """
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(max(0.0, give_up_at - time.monotonic()) * 1000))
@@ -116,11 +122,11 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Send everything that our code and every library write to `sys.stderr` through `STDERR`."""
+    """Replace `sys.stderr`, so that all writes of the bridge and of every library pass through STDERR."""
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):
-        return  # closed, or an object of its own as some tests put there
+        return  # it is closed, or an object without a descriptor, as in some tests
     STDERR.open(descriptor)
     if getattr(sys.stderr, "buffer", None) is not STDERR:
         sys.stderr = io.TextIOWrapper(

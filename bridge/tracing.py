@@ -1,8 +1,8 @@
-"""Tracing: continues a client's trace through the polls of its watch to its callback (W3C Trace Context, level 1).
+"""Distributed tracing (W3C Trace Context, level 1): continues a client's trace up to the callback.
 
-A watch keeps the `traceparent` of its registration, and its callback carries it. With the packages of
-requirements-otel.txt, and an OTEL_EXPORTER_OTLP_ENDPOINT, each poll and each attempt of such a watch is a span; without
-them, and for all other watches, there are no spans.
+A watch keeps the `traceparent` of its registration, and its callback carries it on. With the packages of
+requirements-otel.txt and an OTLP endpoint, each API request with a `traceparent`, and each poll and attempt
+of a watch with one, is a span. Otherwise there are no spans, and the `traceparent` is passed on unchanged.
 """
 
 import os
@@ -22,17 +22,17 @@ else:
     IS_INSTALLED = True
 
 HEADER = "traceparent"
-# Neither id may be zero, and `ff` is no version. A later version may append fields.
+# Neither id may be all zeros, and `ff` is no valid version. Later versions may append fields.
 _TRACEPARENT = re.compile(
     r"(?!ff)([0-9a-f]{2})-((?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(-.*)?", re.ASCII
 )
-# A stop may take 25 s, of which the worker has 22: the export of the last spans must fit in the rest.
+# A process has 25 s to stop, of which the worker may take 22: the last spans must be exported in the rest.
 _EXPORT_SECONDS = "2"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def read_traceparent(header: str | None) -> str | None:
-    """Return the header as version 00; None when there is none, or it is not valid."""
+    """Return the header `traceparent` in the form of version 00; None when it is missing or not valid."""
     found = _TRACEPARENT.fullmatch(header or "")
     if not found or (found[1] == "00" and found[3]):
         return None
@@ -42,7 +42,7 @@ def read_traceparent(header: str | None) -> str | None:
 def configure() -> None:
     """Export spans as the standard variables OTEL_* say, if the packages are installed and an endpoint is set.
 
-    To be called once in each worker and each web process, after it was forked.
+    To be called once in each worker and web process, after the process was forked.
     """
     if IS_INSTALLED and any(os.environ.get(name) for name in _ENDPOINTS):
         os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", _EXPORT_SECONDS)
@@ -53,10 +53,10 @@ def configure() -> None:
 
 @contextmanager
 def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str | None]:
-    """Run the body of a `with` statement in a span of the trace; give the span's own `traceparent`, to pass on.
+    """Run the body of a `with` in a span of the trace `traceparent`; yield the span's own `traceparent`.
 
-    Without a `traceparent` there is no span, and it gives None. Where spans are not configured, it gives the
-    `traceparent` as it is.
+    Without a `traceparent` there is no span, and None is yielded. Where spans are not configured, the given
+    `traceparent` is yielded.
     """
     if traceparent is None or not IS_INSTALLED:
         yield traceparent

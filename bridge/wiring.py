@@ -1,4 +1,4 @@
-"""Builds the parts of a process from its settings, and connects them: no other module does."""
+"""Builds all parts of a process from its settings and connects them; no other module does."""
 
 import os
 import random
@@ -34,29 +34,29 @@ from bridge.steps.poll import Polls
 from bridge.worker.clock import Clock, CountersClock
 from bridge.worker.loop import Worker
 
-# The time to start a request and to save its result, on a busy machine.
+# Seconds that a busy machine may need to start a request and to save its result.
 MARGIN_SECONDS = 5.0
-# Hosts to which a thread keeps an idle connection, at the most.
+# To how many receivers' hosts a thread keeps an idle connection, at the most.
 MOST_HOSTS = 10
 
-# How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is: Heroku's router gives up at 30 s.
+# How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is; Heroku's router waits 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
 
 
 def now() -> datetime:
-    """Return the current instant in UTC; all parts get this function as their clock."""
+    """Return the current instant in UTC: the clock of all parts."""
     return datetime.now(UTC)
 
 
 def jitter() -> float:
-    """Return a random number from -1 to 1."""
-    return random.uniform(-1, 1)  # noqa: S311 -- spreads load; nothing is secret about it
+    """Return a random number from -1 to 1, to vary waits."""
+    return random.uniform(-1, 1)  # noqa: S311 -- no secret: it spreads load
 
 
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    Without `makes_files`, a missing SQLite database or key file is not created.
+    With `makes_files` false, a missing SQLite database or key file is an error; else it is created.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -70,7 +70,10 @@ class Bridge:
 
     @cached_property
     def cipher(self) -> Cipher:
-        """Encrypts and decrypts the secrets in the database. Raises NoKeyFile."""
+        """Encrypts and decrypts the secrets in the database.
+
+        Raises NoKeyFile when the key file is missing and must not be created.
+        """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
         return Cipher(keys or [key_of(self._key_file())])
@@ -81,12 +84,12 @@ class Bridge:
 
     @cached_property
     def accounts(self) -> Accounts:
-        """The HubSpot accounts: those in the database, and `default` from the environment unless it is stored."""
+        """The stored HubSpot accounts, and `default` from the environment unless it is stored."""
         return Accounts(_environment_account(self._settings), self.cipher)
 
     @cached_property
     def callbacks(self) -> CallbackSender:
-        """Sends callbacks."""
+        """Sends callbacks, and events to the operator."""
         settings = self._settings
         return CallbackSender(
             timeout_seconds=settings.callback_timeout_seconds,
@@ -99,9 +102,9 @@ class Bridge:
 
     @cached_property
     def hubspot(self) -> HubSpot:
-        """Sends the worker's requests to HubSpot."""
+        """Sends the worker's polls to HubSpot."""
         settings = self._settings
-        # With OAuth a poll may take four time-outs: it must end before the lease of its claim.
+        # With OAuth a poll may take up to four time-outs, but it must end before its lease does.
         ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
         return HubSpot(self._transport, self._tokens, ask_seconds=ask_seconds)
 
@@ -126,7 +129,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Sends requests to HubSpot outside the polls, within the same quota."""
+        """Sends all other requests to HubSpot, which count in the same quota."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
@@ -166,12 +169,12 @@ class Bridge:
 
     @cached_property
     def counters(self) -> Counters:
-        """The counts of this process."""
+        """What this process has counted."""
         return Counters()
 
     @cached_property
     def counters_clock(self) -> CountersClock:
-        """Adds the counts to the database."""
+        """Saves the counts in the database every second."""
         return CountersClock(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property
@@ -215,7 +218,7 @@ class Bridge:
 
     @cached_property
     def app(self) -> Flask:
-        """The REST API."""
+        """The Flask application: the REST API and the admin page."""
         settings = self._settings
         return web.create_app(
             web.Dependencies(
@@ -236,18 +239,21 @@ class Bridge:
         )
 
     def start_worker(self) -> None:
-        """Start the embedded worker, if the settings say so, and save counts from now on."""
+        """Start to save counts, and start the embedded worker if BRIDGE_EMBEDDED_WORKER is true."""
         self.counters_clock.start()
         if self._settings.embedded_worker:
             self.clock.start()
 
     def wind_down_worker(self) -> None:
-        """Let the embedded worker claim nothing more."""
+        """Let the embedded worker, if there is one, claim nothing more."""
         if self._settings.embedded_worker:
             self.clock.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, at most 25 s after it began to wind down, and save the last counts."""
+        """Stop the embedded worker, if there is one, and save the last counts.
+
+        Requests in flight have until 22 s after the first call of `wind_down_worker`, or of this method.
+        """
         if self._settings.embedded_worker:
             self.clock.stop()
         self.counters_clock.stop()

@@ -1,4 +1,4 @@
-"""The limits of a HubSpot account, its circuit breaker and its quota together, and how answers change them."""
+"""The limits of a HubSpot account, its circuit breaker and its quota, and how HubSpot's answers change them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +20,13 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.quota import Rate, Usage
 
-# When HubSpot refuses so many different tasks in a row, the cause is likely their account, not the tasks.
+# After refusals of so many different tasks in a row, the cause is likely the account, not the tasks.
 SUSPECTS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot refused one task: that of the watch `watch_id`, or, with None, a task that no watch follows."""
+    """HubSpot refused the task of the watch `watch_id`, or, if that is None, the start of an import."""
 
     reason: str
     watch_id: str | None = None
@@ -37,10 +37,10 @@ AccountSignal: TypeAlias = Signal | Refusal
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountLimits:
-    """An account's breaker, how much of its quota is used, and the watches whose tasks HubSpot refuses.
+    """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
-    `refused_watches` are the ids of the different watches that were refused since the last success, SUSPECTS of
-    them at the most.
+    `refused_watches` holds the ids of the different watches whose tasks were refused since the last success,
+    at most SUSPECTS of them.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -49,15 +49,16 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot's refusals are likely the account's trouble: another portal's token, a front that blocks."""
+        """Whether the likely cause of the refusals is the account, such as a token of another portal."""
         return len(self.refused_watches) >= SUSPECTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedCall:
-    """The result of one call, granted at `asked_at` to an account with this `rate`.
+    """The result of one call to HubSpot for an account with this `rate`.
 
-    `signal` is what the result means for the account's breaker; None when it means nothing for it.
+    `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
+    is what the result means for the account's breaker; None when it means nothing.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -67,18 +68,18 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests were sent for this call: more than one when a token was refused and replaced."""
+        """How many requests the call sent: none without a token, two when a refused token was replaced."""
         return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
 
     @property
     def errors(self) -> int:
-        """How many of these requests HubSpot may count as errors."""
+        """How many of the call's requests HubSpot may count as errors: those not answered with 2xx."""
         went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300
         return self.requests - 1 if went_well else self.requests
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return what a classified answer means for its account; `watch_id` is the watch that was polled, if any."""
+    """Return what a classified answer means for its account; `watch_id` is that of the polled watch, if any."""
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -95,9 +96,9 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what the classified answer to a call outside polling means for its account; None when nothing.
+    """Return what the answer to a call outside polling means for its account; None when it means nothing.
 
-    A missing scope must not pause the account: its polls may have all the scopes that they need.
+    A missing scope must not pause the account, because its polls may need other scopes.
     """
     if isinstance(classified, AccountAtFault) and classified.scopes:
         return None
@@ -105,7 +106,10 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 
 
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
-    """Return how many of the `wanted` requests may be sent now: none during a pause, and one probe after it."""
+    """Return how many of the `wanted` requests may be sent now, within the quota.
+
+    During a pause none; after it one, the probe.
+    """
     until = held.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
@@ -115,7 +119,11 @@ def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int
 def spend(
     rate: Rate, held: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
 ) -> AccountLimits:
-    """Return the limits after `requests` were granted; for a paused account the request is its probe."""
+    """Return the limits after `requests` were granted.
+
+    For a paused account the request is its probe: no other is granted until it is answered, or until
+    `lease_ends_at`.
+    """
     breaker = (
         circuit_breaker.half_open(held.breaker, until=lease_ends_at) if held.breaker.paused else held.breaker
     )
@@ -123,7 +131,7 @@ def spend(
 
 
 def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits with the pause, if there is one, ended now, so that the next request is the probe."""
+    """Return the limits with the pause, if there is one, ended now: the next request is the probe."""
     breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
         return held
@@ -131,30 +139,29 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 
 
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after an operator has set the account: its next request may be sent, as a probe if paused.
+    """Return the limits after an operator has added or replaced an account: a pause ends now, a probe is due.
 
-    What HubSpot reported of its quota before is dropped: the new credentials may have another quota.
+    The quota that HubSpot last reported is forgotten, because new credentials may have another.
     """
     usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
     return replace(with_probe_due(held, now=now), usage=usage)
 
 
 def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after a request that was sent without a grant, such as one that an operator made by hand.
+    """Return the limits after a request that was sent without a grant, such as the check of an account.
 
-    Of many such requests in a row only the last delays the polls, by one interval at the most, although HubSpot
-    counts them all.
+    However many such requests are sent, together they delay the polls by at most one interval of the quota.
     """
     usage = quota.capped(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
 
 
 def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
-    """Return the limits after these calls, applied in this order."""
+    """Return the limits after these calls, which are applied in their order."""
     for h in finished:
         before, usage = held.breaker, held.usage
         held = _after_signal(held, h, now=now)
-        # One request was granted; a call that was repeated with a newer token sent two.
+        # The grant counted one request; a call that was repeated with a newer token sent two.
         if more := max(h.requests - 1, 0):
             usage = quota.spend(h.rate, usage, requests=more, now=now)
         if isinstance(h.answer, HttpResponse):
@@ -166,7 +173,11 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 
 
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
-    """Apply a call's signal: one refused task counts as a success of the account, SUSPECTS in a row pause it."""
+    """Return the limits after one call.
+
+    A refused task counts as a success of the account; refusals of SUSPECTS different tasks in a row count as
+    a fault.
+    """
     signal, refused = h.signal, held.refused_watches
     if signal is None:
         return held
@@ -190,7 +201,7 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return `reason`, why a task was refused, followed by what the operator should check of the account."""
+    """Return why a task was refused (`reason`), and what the operator should check about the account."""
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."

@@ -1,7 +1,8 @@
-"""A circuit breaker for each HubSpot account and each receiver's host: it decides whether a request may be sent.
+"""The circuit breaker of a HubSpot account or of a receiver's host, which says whether requests may be sent.
 
-Closed, it may. After failures the breaker is open: nothing is sent until `paused_until`. Then it is half open: one
-trial request, the probe, is sent. Its success closes the breaker, its failure pauses for twice as long.
+While the breaker is closed, they may. After failures it opens: nothing is sent until `paused_until`. Then it
+is half open: one trial request, the probe, is sent. If the probe succeeds, the breaker closes; if it fails,
+the next pause is twice as long.
 """
 
 from dataclasses import dataclass, replace
@@ -11,26 +12,26 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
-    """The party answered as it should."""
+    """The signal that the account or host answered a request as it should."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The party did not answer, or answered with an error of its own: several in a row pause it."""
+    """The signal that a request got no answer or a server error; several in a row open the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """The party needs a repair, such as new credentials, before any request can succeed: one pauses it."""
+    """The signal that no request can succeed before a repair, such as new credentials; one opens the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hold:
-    """The party named a time to wait."""
+    """The signal that no request may be sent for `seconds`; the breaker opens for so long."""
 
     seconds: float
     reason: str
@@ -41,9 +42,9 @@ Signal = Success | Failure | Fault | Hold
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerPolicy:
-    """When failures pause a circuit breaker, and for how long: `first_seconds`, doubling to `most_seconds`.
+    """How many `failures` in a row open a breaker; pauses last `first_seconds`, doubling to `most_seconds`.
 
-    `slow_starts`: after a pause, the number of requests in flight is raised step by step, as `limit` describes.
+    `slow_starts`: after a pause, more and more requests may be in flight, as `limit` describes.
     """
 
     failures: int
@@ -52,54 +53,58 @@ class BreakerPolicy:
     slow_starts: bool
 
 
-# The quota already keeps an account that comes back from being overrun.
+# No slow start: the quota already limits the requests to an account after its pause.
 ACCOUNT_POLICY = BreakerPolicy(failures=10, first_seconds=30, most_seconds=900, slow_starts=False)
-# One probe at a time is gentle already: the pauses only have to keep a dead host from being busy work.
+# Short pauses are enough: a host gets one probe at a time, so that a dead host costs the workers little.
 HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CircuitBreaker:
-    """The state of one account or host. A new one is closed.
+    """The breaker of one account or host; a new one is closed.
 
-    `slow_start` counts the successes since the pause ended: see `limit`. None when the party is well.
+    `slow_start` counts the successes since the pause ended; None when no slow start is under way. See
+    `limit`.
     """
 
     failures: int = 0  # in a row
     paused_at: datetime | None = None
     paused_until: datetime | None = None
-    pause_seconds: float = 0.0  # the last pause that was ours to choose
+    pause_seconds: float = 0.0  # the length of the last pause, unless a Hold set it
     reason: str | None = None
     slow_start: int | None = None
 
     @property
     def paused(self) -> bool:
-        """Whether the breaker is open or half open: it waits for its pause to end, or for its probe's answer."""
+        """Whether the breaker is open or half open: its pause goes on, or its probe is due or in flight."""
         return self.paused_until is not None
 
     @property
     def recovering(self) -> bool:
-        """Whether the party is paused, or has just come back and is still asked little: slow start."""
+        """Whether the account or host is paused or in slow start: few requests may be in flight."""
         return self.paused or self.slow_start is not None
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the breaker while its one probe is in flight, at the longest until `until`."""
+    """Return the breaker with its probe in flight: no other request may be sent until its answer, or `until`."""
     return replace(breaker, paused_until=until)
 
 
 def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
-    """Return the breaker after a request, leased until `until`, was given back: if it was the probe, a new one is due."""
+    """Return the breaker after a claimed request was not sent: if it was the probe, another one is due now.
+
+    `until` is the end of the request's lease, by which the breaker recognizes its probe.
+    """
     if until is None or breaker.paused_until != until:
         return breaker
     return replace(breaker, paused_until=now)
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many requests one worker may have in flight towards the party: 1 to `most`.
+    """Return how many requests one worker may have in flight to the account or host: 1 to `most`.
 
-    One that is paused gets its probe. A party that has just come back gets one, then twice as many with each
-    success, so that what waited for it goes out promptly and not as a stampede.
+    During a pause one, the probe. In slow start one, then twice as many after each success, so that waiting
+    requests go out soon, but do not flood the host.
     """
     if breaker.paused:
         return 1
@@ -112,7 +117,7 @@ SLOW_START_ENDS = 10  # 2**10 requests in flight is the most that a worker may b
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether a request that was claimed at `asked_at` was in flight before the pause began."""
+    """Return whether a request that was claimed at `asked_at` was already in flight when the pause began."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 
@@ -121,13 +126,14 @@ def after_signal(
 ) -> CircuitBreaker:
     """Return the breaker after the `signal` of a request that was claimed at `asked_at`.
 
-    A request that was in flight before the pause began neither ends it nor makes it longer.
+    If the request was already in flight when the pause began, the pause stays, except that a Hold may make it
+    longer.
     """
     stale = is_stale(breaker, asked_at)
     match signal:
         case Hold(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
-            # A probe's answer is the newest and counts as it is; a stale answer must not shorten the pause.
+            # The wait that a probe's answer asks for replaces the pause; a stale answer must not shorten it.
             return _held(
                 breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
             )

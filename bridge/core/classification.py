@@ -1,6 +1,7 @@
-"""Classifies HubSpot's answers; what the bridge then does is decided elsewhere.
+"""Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
 
-Only the status field of the body decides about a task: every other field may be null, absent or new.
+The status field says whether a task has ended, and `Kind.ends` with what outcome. Every other field of the
+body may be null, absent or new.
 """
 
 import json
@@ -14,21 +15,21 @@ from bridge.core.instants import retry_after_seconds
 from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.watch import Outcome
 
-THROTTLED_SECONDS = 10.0  # HubSpot's own rolling window, when a 429 names no time
-DAILY_SECONDS = 900.0  # the day's quota is gone: look again four times an hour
-MIGRATING_SECONDS = 60.0  # a 477 should name its time; this one did not
+THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling window
+DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
+MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
 LONGEST_HOLD_SECONDS = 86_400.0
-TOKENLESS_SECONDS = 5.0  # the token server is in trouble: one of all that wait asks it again
-MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out; the request may still be carried out
+TOKENLESS_SECONDS = 5.0  # no token from HubSpot's token server: then a probe asks it again
+MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
-# One of them stands beside the `message` of HubSpot's errors, also of those without `"status": "error"`.
+# Each error of HubSpot has a `message` and at least one of these fields, even without `"status": "error"`.
 ENVELOPE_FIELDS = frozenset({"category", "correlationId", "errorType"})
-STATUS_LENGTH = 64  # HubSpot's words are short; what is longer is not one of them
+STATUS_LENGTH = 64  # in characters; HubSpot's own statuses are shorter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unfinished:
-    """The task goes on."""
+    """The task has not ended; `status` is HubSpot's word, `body` its answer as JSON text."""
 
     result: ClassVar = "unfinished"
     status: str
@@ -37,7 +38,10 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The task has ended; `error` is a sentence unless it completed. `completed_at` if HubSpot says."""
+    """The task has ended. `error` is a sentence, None only for the outcome `completed`.
+
+    `completed_at` is the instant of the end that HubSpot reports; None when it reports none with a time zone.
+    """
 
     result: ClassVar = "ended"
     status: str
@@ -49,7 +53,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered 2xx without a status that the bridge knows. `body` is kept if it had a status at all."""
+    """HubSpot answered 2xx, but without a status that the bridge knows.
+
+    `status` and `body` are set only when the answer has a status, although an unknown one.
+    """
 
     result: ClassVar = "inconclusive"
     reason: str
@@ -59,7 +66,7 @@ class Inconclusive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """HubSpot itself, not a proxy in front of it, answered that it does not know the task."""
+    """HubSpot itself, not a proxy in front of it, refused this task or import; the account is not at fault."""
 
     result: ClassVar = "refused"
     reason: str
@@ -67,9 +74,9 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountAtFault:
-    """The credentials do not work: no task of the account can be followed.
+    """The account has no credentials that HubSpot accepts: its tasks cannot be polled.
 
-    `scopes` is true when the credentials work but lack a scope: tasks of other kinds may still be followed.
+    `scopes` is true when the credentials only lack a scope: tasks of other kinds may still be polled.
     """
 
     result: ClassVar = "account_at_fault"
@@ -79,7 +86,7 @@ class AccountAtFault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """HubSpot asked for a pause of `seconds` that holds for the whole account."""
+    """The whole account must pause for `seconds`, because HubSpot asks for it, or has no token for it now."""
 
     result: ClassVar = "throttled"
     seconds: float
@@ -113,7 +120,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    An import that HubSpot itself refuses is at fault; the account is not.
+    Unlike in `classify`, a 4xx in HubSpot's own form is mostly Refused instead of Trouble: the import is at
+    fault.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, Trouble) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -202,9 +210,10 @@ def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
 
 
 def is_error_envelope(body: object) -> bool:
-    """Return whether a JSON body has one of the forms in which HubSpot's API itself refuses a request.
+    """Return whether a parsed JSON body has one of the forms in which HubSpot's API itself refuses a request.
 
-    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, which says nothing of a task.
+    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, which says nothing about
+    the task.
     """
     if not isinstance(body, Mapping):
         return False
@@ -244,12 +253,12 @@ def _message(said: Mapping[str, Any]) -> str:
 
 
 def clean(text: str, length: int) -> str:
-    """Return text from outside with printable characters only, cut to `length`: safe to log, show and store."""
+    """Return text from outside, cut to `length` characters, with `�` for each one that is not printable."""
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 
 def text_of(answer: HttpResponse) -> str:
-    """Return the body as text; a byte order mark at its start is no part of it (RFC 8259, 8.1).
+    """Return the body as text, without a byte order mark (RFC 8259, 8.1).
 
     Raises UnicodeDecodeError when the body is not UTF-8.
     """
@@ -257,7 +266,7 @@ def text_of(answer: HttpResponse) -> str:
 
 
 def parse_json(answer: HttpResponse) -> Any:
-    """Return the body as JSON, or None when it is not strictly that (RFC 8259) or was cut short."""
+    """Return the parsed body; None when it is not strictly JSON (RFC 8259) or was cut short."""
     if not answer.complete:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the bridge counts: names, meanings and labels as Prometheus takes them, and the buckets of histograms."""
+"""The counters and histograms of the bridge: their names, help texts, labels and buckets, for Prometheus."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,16 @@ from math import inf
 from bridge.core.delivery import Trigger
 from bridge.core.watch import Outcome
 
-# The values of a label that come with the work: names of accounts, routes of the API.
+# For a label whose values are not known in advance, such as the names of accounts.
 OPEN_ENDED: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Counter:
-    """A number that only grows, for each combination of its labels' values.
+    """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` holds the values that are reported from the start, as 0. An `hourly` counter is also kept for each hour,
-    for charts.
+    `labels` maps each label to the values that are reported as 0 before anything is counted. An `hourly`
+    counter is also stored for each hour, for charts.
     """
 
     name: str
@@ -28,7 +28,10 @@ class Counter:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Histogram:
-    """How often a duration fell below each of the `bounds`, in seconds; the last of them is infinite."""
+    """Durations counted in buckets; `bounds` are the upper bounds in seconds, the last of them infinite.
+
+    `labels` and `hourly` have the meaning that they have in Counter.
+    """
 
     name: str
     help: str
@@ -41,10 +44,10 @@ class Histogram:
         return self.bounds[bisect_left(self.bounds, seconds)]
 
     def quantile(self, counts: Mapping[float, float], share: float) -> float | None:
-        """Return the duration that `share` (0 to 1) of what was counted did not exceed, in seconds.
+        """Return the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
 
-        `counts` holds the number in each bucket by its upper bound. Interpolated inside the bucket; the last bucket
-        counts as its lower bound. None without any.
+        `counts` maps a bucket's upper bound to the number in the bucket. The result is interpolated inside
+        its bucket; for the last bucket it is the lower bound. None when nothing was counted.
         """
         left = share * sum(counts.values())
         below = 0.0
@@ -57,9 +60,9 @@ class Histogram:
         return None
 
 
-# From the shortest delay to that of an outage; the task's age sets most delays (1 to 60 s).
+# Most delays come from the gap between two polls (1 to 60 s), longer ones from outages.
 _DETECTION_BOUNDS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, inf)
-# From a callback that goes at once to the end of the schedule, after three days.
+# From a callback that is sent at once to the end of the default retry schedule, after three days.
 _DELIVERY_BOUNDS = (
     0.1,
     0.25,
@@ -77,7 +80,7 @@ _DELIVERY_BOUNDS = (
     259200.0,
     inf,
 )
-# Up to Heroku's router, which gives up at 30 s.
+# Up to 30 s, when Heroku's router gives up.
 _REQUEST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, inf)
 
 REGISTRATIONS = Counter(

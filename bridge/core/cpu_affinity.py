@@ -1,23 +1,28 @@
-"""The choice of the CPU core on which a process keeps its threads."""
+"""Chooses the CPU core on which a process keeps its threads."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# A process leaves its core when others use this much of it, and another core is freer by the margin.
+# A process leaves its core when others use more than CROWDED of it, and another is freer by MARGIN (0 to 1).
 CROWDED = 0.25
 MARGIN = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much of each core all processes used, and how much of its own core this process did: 0 to 1."""
+    """How much of each core all processes use, and how much of one core this `process` uses; 0 to 1."""
 
     cores: Mapping[int, float]
     process: float
 
 
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the allowed core to move to, the first of equally free ones; None to stay."""
+    """Return the least used of the `allowed` cores, to move to; None to stay on `core`.
+
+    A move is worth it when `core` is not among those allowed, or when others use more than CROWDED of it and
+    the least used one is freer by MARGIN. Of equally free cores the first is returned. None as well when no
+    use of an allowed core is known.
+    """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:
         return None

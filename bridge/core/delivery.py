@@ -28,7 +28,10 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """`schedule_seconds`: the waits between attempts; each ± `jitter_share` of itself."""
+    """The waits between the attempts of a delivery, in seconds.
+
+    Each wait is changed by a random part of itself, at most ± `jitter_share` (0 to 1).
+    """
 
     schedule_seconds: tuple[float, ...]
     jitter_share: float
@@ -36,7 +39,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One POST of a callback, as it went. Attempts are never changed."""
+    """One attempt to POST a callback, and its result; never changed."""
 
     watch_id: str
     number: int
@@ -50,7 +53,10 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptDecision:
-    """What one attempt leads to: the watch and the attempt to save, the signal for the host's breaker if a request was sent."""
+    """What follows from one attempt: the watch and the attempt to save, and the signal for the host's breaker.
+
+    `signal` is None when no request was sent.
+    """
 
     watch: Watch
     attempt: Attempt
@@ -66,7 +72,7 @@ def after_attempt(
     policy: RetryPolicy,
     jitter: float,
 ) -> AttemptDecision:
-    """Decide what the receiver's `answer` leads to. `jitter` is drawn from -1 to 1."""
+    """Decide what follows from the receiver's `answer`; `jitter` is a random number from -1 to 1."""
     attempt = record(watch, answer, started_at=started_at, now=now)
     made = {
         "attempts": attempt.number,
@@ -89,7 +95,7 @@ def after_attempt(
 def record(
     watch: Watch, answer: HttpResponse | NoResponse | NotSent, *, started_at: datetime, now: datetime
 ) -> Attempt:
-    """Return the attempt as a record for the database."""
+    """Return the record of an attempt, for the database."""
     answered = answer if isinstance(answer, HttpResponse) else None
     return Attempt(
         watch_id=watch.id,
@@ -104,7 +110,7 @@ def record(
 
 
 def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
-    """Return why an attempt failed, as a sentence; None when the receiver accepted it."""
+    """Return why an attempt failed, as a sentence; None when the receiver accepted the callback."""
     if isinstance(answer, NoResponse):
         return f"The receiver did not answer: {answer.reason}"
     if isinstance(answer, NotSent):
@@ -117,10 +123,10 @@ def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the start of a response, at most 2 KiB, without characters that a page or a database may reject."""
+    """Return the start of a response, at most 2 KiB, with `·` for characters that are not printable."""
     text = body[:EXCERPT_BYTES].decode(errors="replace")
     kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
-    # A replacement may be longer in bytes than what it replaces.
+    # Replaced characters may have become longer in bytes.
     return kept.encode()[:EXCERPT_BYTES].decode(errors="ignore")
 
 
@@ -132,7 +138,11 @@ def wait_seconds(
     now: datetime,
     jitter: float,
 ) -> float | None:
-    """Return the seconds from a failed attempt, made after `tries` others, to the next; None when it was the last."""
+    """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
+
+    `tries` attempts came before the failed one. A longer `Retry-After` of a 429 or 503 counts, up to
+    LONGEST_RETRY_AFTER_SECONDS.
+    """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
         return None
@@ -144,7 +154,10 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """Return the signal for the host's breaker: no answer, a 429 or a 5xx is a failure, other answers are a success."""
+    """Return the signal for the host's breaker; None when no request was sent.
+
+    Failure for no answer, a 429 or a 5xx; Success for every other answer.
+    """
     if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
@@ -153,14 +166,15 @@ def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> S
 
 
 def event_type(watch: Watch) -> str:
-    """Return the callback's `type`."""
+    """Return the callback's `type`, such as `import.completed`."""
     return f"{KINDS[watch.kind].event_prefix}.{watch.outcome}"
 
 
 def payload(watch: Watch, hubspot: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one ended watch.
 
-    HubSpot's JSON text `hubspot` and the metadata are sent unchanged. Raises ValueError for a watch that has not ended.
+    The metadata and `hubspot`, HubSpot's answer as JSON text, are inserted unchanged; an answer of more than
+    256 KiB is left out. Raises ValueError when the watch has not ended.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
@@ -187,15 +201,18 @@ def payload(watch: Watch, hubspot: str | None) -> bytes:
 
 
 class Verbatim(str):
-    """JSON text that is written unchanged: parsing and writing it anew could change numbers and the order of members."""
+    """JSON text that `json_object` inserts unchanged.
+
+    Parsing and writing it anew could change numbers and the order of members.
+    """
 
     __slots__ = ()
 
 
 def json_object(members: Mapping[str, Any]) -> str:
-    """Return a JSON object with these members; Verbatim values are inserted unchanged."""
+    """Return a JSON object with these members, as text; Verbatim values are inserted unchanged."""
     texts: list[str] = []
-    # Neighbours are encoded together: each by itself takes twice as long.
+    # Other members in a row are encoded together, in half the time that one by one takes.
     for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):
         if is_verbatim:
             texts.extend(f'"{name}": {text}' for name, text in run)

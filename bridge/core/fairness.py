@@ -1,4 +1,4 @@
-"""Fairness: shares a worker's free slots among lanes. A lane is an account's polls, or a host's callbacks."""
+"""Shares a worker's free slots fairly among lanes. A lane is an account's polls, or a host's callbacks."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from bridge.core.watch import State, Watch
 # Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
 FREE_SHARE = 7
 
-# The kind of work and its party: (watching, account) for polls, (delivering, host) for callbacks.
+# (watching, the account's name) for polls, (delivering, the host's name) for callbacks.
 Lane = tuple[State, str]
 Key = TypeVar("Key", bound=Hashable)
 
 
 def lane_of(watch: Watch) -> Lane:
-    """Return the lane to which a watch's next step belongs."""
+    """Return the lane to which a watch's next poll or attempt belongs."""
     return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """A lane with due steps: since when, and how many more a worker may claim.
+    """A lane with due watches: the instant since which the first is due, and how many `more` may be claimed.
 
-    `recovering`: the party has failed, and its slow start is not over.
+    `recovering`: the lane's host is paused, or in slow start after a pause.
     """
 
     since: datetime
@@ -34,10 +34,10 @@ class Due:
 
 
 def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
-    """Return how many more steps of each lane may be claimed, those that have waited longest first.
+    """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
-    All recovering lanes together get no more than `recovering`: each of a hundred dead hosts has only one trial
-    request in flight, and yet together they would hold every slot. Lanes that get none are left out.
+    All recovering lanes together get no more than `recovering`: each of a hundred dead hosts has only one
+    trial request in flight, but together they would take every slot. Lanes that get none are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -49,10 +49,10 @@ def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
 
 
 def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[Key, int]:
-    """Share `free` slots among the lanes of `most`, one at a time, in turn.
+    """Return how many of the `free` slots each lane of `most` gets, when the lanes take one slot each in turn.
 
-    `most` says how many slots each lane may hold, in the order in which they are served; `held`, how many each
-    holds now. Lanes that get none are left out.
+    `most` says how many slots each lane may hold, in the order of the turns; `held` says how many each holds
+    now. Lanes that get none are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)
@@ -65,5 +65,5 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
 
 
 def ceiling(most: int, free: int) -> int:
-    """Return how many of its `most` slots a lane may hold while so many are free."""
+    """Return how many slots, at most `most`, a lane may hold while `free` slots are free."""
     return min(most, FREE_SHARE * free)

@@ -1,4 +1,4 @@
-"""What an outside party answered to one HTTP request."""
+"""The results of one HTTP request to HubSpot or to a receiver."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,40 +6,40 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """The party answered: a status line and headers were read whole.
+    """A response, of which at least the status line and the headers were read whole.
 
-    `headers` has lower-case names; the last of several equal names wins. `body` holds the raw
-    bytes that were read within the cap, undecoded. `complete` is false when the body was cut
-    short: by the cap, the deadline or a dropped connection. `refused` counts the requests that came
-    before and were refused for their token.
+    `headers` has lower-case names; the last of several equal names wins. `body` holds the raw bytes that were
+    read, undecoded. `complete` is false when the body was cut short: by the size limit, the deadline or a
+    dropped connection. `refused` counts earlier requests of the same call that HubSpot refused because of
+    their token.
     """
 
     status_code: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     complete: bool = True
-    refused: int = field(default=0, compare=False)  # equal words are the same answer
+    refused: int = field(default=0, compare=False)  # no part of the response
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No status line and headers came: `reason` is a sentence for the watch's `last_error`.
+    """No status line and headers came; `reason` says why, to complete a sentence such as "No answer: …".
 
-    `sent` is true when the party may have received the request, and may have acted on it; `blocked` when our own
-    rules refused the URL or its address, so that nothing was sent. `refused` has the meaning that it has in HttpResponse.
+    `sent` is true when the server may have received the request and acted on it; `blocked` when the bridge's
+    own rules refused the URL or its address, so that nothing was sent. `refused` is as in HttpResponse.
     """
 
     reason: str
     blocked: bool = field(default=False, compare=False)
-    sent: bool = field(default=False, compare=False)  # equal reasons are the same failure
+    sent: bool = field(default=False, compare=False)
     refused: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge itself could not make the request, which says nothing about the other party.
+    """The bridge itself could not send the request, which says nothing about the receiver.
 
-    `reason` is a sentence that says what to do.
+    `reason` is a sentence for the attempt's `error`.
     """
 
     reason: str
@@ -47,10 +47,10 @@ class NotSent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """The request was not sent: the account has no token that works. `reason` says what to do.
+    """The request was not sent, because the account has no token that works; `reason` is a sentence.
 
-    `passing` is true when a token may be had soon without an operator's help. `refused` has the meaning that it has
-    in HttpResponse.
+    `passing` is true when there may soon be a token without an operator's help. `refused` is as in
+    HttpResponse.
     """
 
     reason: str

@@ -1,4 +1,4 @@
-"""Reads and writes instants: RFC 3339, and the header Retry-After."""
+"""Reads and writes instants in RFC 3339, and reads the header Retry-After."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -9,16 +9,16 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):(\d\d)((?:\.\d+)?(?:Z|[+-]\d
 _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 
 
-@lru_cache(maxsize=1024)  # what is made in one batch, or shown on one page, has many equal instants
+@lru_cache(maxsize=1024)  # many watches of a batch or a page have equal instants
 def rfc3339(instant: datetime) -> str:
-    """Return an aware instant in RFC 3339, UTC, with `Z` and microseconds."""
+    """Return an instant as RFC 3339 text in UTC, with `Z` and microseconds. It must have a time zone."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def read_rfc3339(text: object) -> datetime:
     """Parse an RFC 3339 instant and return it in UTC. Raises ValueError when the text is malformed."""
     try:
-        # A small t or z means the same (RFC 3339, 5.6).
+        # `t` and `z` mean the same as `T` and `Z` (RFC 3339, 5.6).
         if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):
             minute, seconds, rest = written.groups()
             leap = timedelta(seconds=seconds == "60")
@@ -30,10 +30,10 @@ def read_rfc3339(text: object) -> datetime:
 
 
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
-    """Return the wait that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
+    """Return the wait in seconds that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
 
-    Fractions of a second, which the RFC does not know and servers send, are rounded up. None when there is no
-    header or it is neither seconds nor an HTTP date (`1m30s`, or `90, 90` by two proxies).
+    Fractions of a second, which servers send although the RFC has none, are rounded up. None when there is no
+    header, or one that is neither seconds nor an HTTP date, such as `1m30s`, or `90, 90` after two proxies.
     """
     text = (value or "").strip()
     if seconds := _SECONDS.fullmatch(text):

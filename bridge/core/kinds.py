@@ -1,4 +1,8 @@
-"""The kinds of HubSpot task: one row each. Adding a kind is adding a row."""
+"""The kinds of HubSpot task, one row of KINDS each.
+
+A new kind also needs a row in docs/hubspot.md, the simulation in `bridge.sandbox` (`Kind` and ENDINGS in
+`tasks`, the routes in `api`), and its ends in tests/acceptance/test_kinds.py.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +16,10 @@ API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
 def api_version(text: str) -> str:
-    """Return the version segment of HubSpot's paths. Raises ValueError with a message for the user when it is malformed."""
+    """Return `text`, if it is a version in HubSpot's paths, such as `v3` or `2026-03`.
+
+    Raises ValueError with a message for the user when it is not.
+    """
     if not re.fullmatch(API_VERSION, text):
         raise ValueError("must be v3, or a year and a month such as 2026-03")
     return text
@@ -22,9 +29,10 @@ def api_version(text: str) -> str:
 class Kind:
     """A kind of task: the endpoint that reports its status, and what each status means.
 
-    `v3` and `dated` are path templates: HubSpot moved the version's place when it began to
-    name versions by date. `field` names the status field; `running` are the statuses of a task that
-    goes on; `ends` gives the outcome for each status of a task that has ended.
+    `v3` and `dated` are templates of the endpoint's path: the version's place differs in paths with a dated
+    version, such as 2026-03. `field` names the status field of the answer; `running` holds the statuses of
+    tasks that have not ended. `ends` maps every other status to a function that returns the outcome for the
+    answer's body. `event_prefix` begins the `type` of callbacks.
     """
 
     name: str
@@ -36,13 +44,13 @@ class Kind:
     event_prefix: str
 
     def path(self, version: str, task_id: str) -> str:
-        """Return the path to ask, with the opaque `task_id` percent-encoded whole."""
+        """Return the path that reports a task's status; `task_id` is percent-encoded as one segment."""
         template = self.v3 if version == "v3" else self.dated
         return template.format(v=version, task_id=_segment(task_id))
 
 
 def _segment(task_id: str) -> str:
-    # A segment of dots alone would be taken as a step up the path (RFC 3986, 5.2.4).
+    # The segments `.` and `..` would change the path (RFC 3986, 5.2.4).
     encoded = quote(task_id, safe="")
     return encoded.replace(".", "%2E") if set(task_id) == {"."} else encoded
 
@@ -56,7 +64,11 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function that tells success from failure by the result and the errors: both are COMPLETE."""
+    """Return a function that finds the outcome of a task with the status COMPLETE in the answer's body.
+
+    HubSpot reports failures as COMPLETE, too: the task has failed unless `has_result` accepts the body's
+    `result`.
+    """
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         if not has_result(body.get("result")):

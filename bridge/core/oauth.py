@@ -1,4 +1,4 @@
-"""Access tokens of OAuth accounts: when they are to be refreshed, and what the token server's answer means."""
+"""The access tokens of OAuth accounts: when to refresh them, and what the token server's answers mean."""
 
 import re
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from typing import Any
 from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 
-# A token is refreshed when less than the greater of these is left of it, but never in its first half.
+# A token is refreshed when less than the greater of these is left of its life, but never in its first half.
 AHEAD_SECONDS = 60.0
 AHEAD_SHARE = 0.1
 
-# HubSpot's tokens live for 1,800 s; RFC 6749, 5.1 lets a server leave that out.
+# The life of HubSpot's tokens, for answers without `expires_in` (RFC 6749, 5.1 does not require it).
 LIFE_SECONDS = 1800.0
 LONGEST_LIFE_SECONDS = 86_400.0
 
@@ -21,7 +21,7 @@ _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
-# What the operator must do, by HubSpot's error code or that of RFC 6749, 5.2.
+# What the operator must do, by the error code of HubSpot or of RFC 6749, 5.2.
 _REMEDIES = {
     "BAD_REFRESH_TOKEN": "HubSpot takes the refresh token no more: install the app again, and set the new one",
     "invalid_grant": "HubSpot takes the refresh token no more: install the app again, and set the new one",
@@ -33,7 +33,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Issued:
-    """What the token server issued: an access token, and the refresh token for the next one."""
+    """What the token server issued: an access token, and the refresh token to get the next one with."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -41,20 +41,21 @@ class Issued:
     expires_at: datetime
 
     def serves(self, refused: str | None, now: datetime) -> bool:
-        """Return whether the access token is usable: it has not expired, and is not the `refused` one."""
+        """Return whether the access token may be used: it has not expired, and HubSpot has not `refused` it."""
         return now < self.expires_at and self.access_token != refused
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether it is time to refresh the token."""
+        """Return whether it is time to refresh the access token."""
         life = self.expires_at - self.issued_at
         ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
         return now >= self.expires_at - ahead
 
 
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
-    """Read the token server's answer to a refresh with `refresh_token`.
+    """Return the tokens in the token server's answer to a refresh, or why there are none.
 
-    A NoToken that is not `passing` needs the operator. Its reason never contains a token.
+    The old `refresh_token` is kept when the answer has no new one. A NoToken that is not `passing` needs the
+    operator; its reason never contains a token.
     """
     if isinstance(answer, NoResponse):
         return _trouble(answer.reason)

@@ -1,4 +1,4 @@
-"""Events for the operator's webhook: their types, how several are merged into one, and the webhook's body."""
+"""Events for the operator's webhook: their types, how events are merged, and the webhook's body."""
 
 import json
 from collections.abc import Iterable
@@ -10,17 +10,17 @@ from bridge.core.instants import rfc3339
 
 
 class OperatorEventType(StrEnum):
-    """The types of event; the part before the dot is the kind of subject."""
+    """The types of event; the part before the dot says what the subject is."""
 
-    ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account, or is out of order
-    ACCOUNT_RESUMED = "account.resumed"  # it answers the account again
+    ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails
+    ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers the account again
     CALLBACK_GIVEN_UP = "callback.given_up"  # a callback to a host will not be tried again
     HOST_PAUSED = "host.paused"  # a receiver's host failed several times in a row
-    HOST_RESUMED = "host.resumed"  # it answers again
-    WORKER_SILENT = "worker.silent"  # a worker gave no sign of life, and did not say that it stops
+    HOST_RESUMED = "host.resumed"  # the receiver's host answers again
+    WORKER_SILENT = "worker.silent"  # a worker has no more heartbeats, and did not stop properly
 
 
-# Which event undoes which: of one subject, the two are sent in the order in which they happened.
+# Opposite events of one subject are sent in the order in which they happened.
 OPPOSITES = {
     OperatorEventType.ACCOUNT_PAUSED: OperatorEventType.ACCOUNT_RESUMED,
     OperatorEventType.ACCOUNT_RESUMED: OperatorEventType.ACCOUNT_PAUSED,
@@ -33,7 +33,8 @@ OPPOSITES = {
 class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
-    `subject` is the name of an account or a host, or the id of a worker; `reason` is that of the last time.
+    `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest one, as a
+    sentence.
     """
 
     type: OperatorEventType
@@ -45,7 +46,7 @@ class OperatorEvent:
 
 
 def happened(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
-    """Return an event with a count of 1."""
+    """Return an event that happened once, at the instant `at`."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
 
@@ -64,7 +65,7 @@ def _joined(earlier: OperatorEvent, later: OperatorEvent) -> OperatorEvent:
 
 
 def payload(event: OperatorEvent) -> bytes:
-    """Return the webhook's body: the same bytes for every attempt of one event."""
+    """Return the webhook's body, as JSON: the same bytes for every attempt to send one event."""
     data = {
         "subject": event.subject,
         "reason": event.reason,

@@ -1,4 +1,4 @@
-"""When to ask HubSpot again, and what its answer leads to."""
+"""When to poll a task again, and what HubSpot's answer to a poll leads to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +26,11 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollDecision:
-    """What one poll leads to: the watch and HubSpot's body to save, and the signal for the account's limits.
+    """What follows from one poll: the watch and HubSpot's body to save, and the signal for the account's limits.
 
-    `result` is the value of the counters' label. `delay_seconds` is the time from the task's end to this poll; None
-    when HubSpot does not report the end.
+    `hubspot` is the body as JSON text, None when none is to be saved. `result` is the label's value for the
+    counter of polls. `delay_seconds` is the time from the task's end to this poll; None when HubSpot does not
+    report the end.
     """
 
     watch: Watch
@@ -39,28 +40,28 @@ class PollDecision:
     delay_seconds: float | None = None
 
 
-REFUSALS = 3  # HubSpot may need a moment to know a task that it has just made
+REFUSALS = 3  # in a row before a watch is rejected; HubSpot may not know a new task at once
 REFUSAL_SECONDS = 10.0
-SPREAD_SECONDS = 900.0  # over which a watch's refusals must be spread while its account is suspected
-SOONEST_REFUSAL_SECONDS = 8.0  # the shortest wait that the jitter leaves, and the time that an answer takes
+SPREAD_SECONDS = 900.0  # while the account is suspected, a watch's refusals must span this time
+SOONEST_REFUSAL_SECONDS = 8.0  # a refusal sooner after another is not counted
 BACKOFF_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
-YOUNG_SECONDS = 120.0  # younger watches get half of a claim that the quota cuts short
+YOUNG_SECONDS = 120.0  # younger watches get half of the polls when the quota is short
 BACKOFF_JITTER = 0.2
-# The end of a task is noticed within this time: a reported end that is older belongs to another task.
+# No task is watched for longer, so a reported end that is older cannot be right.
 LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
 def gap(age_seconds: float) -> float:
-    """Return the seconds until the next poll of a task found unfinished at `age_seconds` (≥ 0)."""
+    """Return the seconds until the next poll of a task that was unfinished at an age of `age_seconds` (≥ 0)."""
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
 
 def urgency(waited_seconds: float, age_seconds: float) -> float:
-    """Return how pressing a due poll is: the square of its wait over the gap it should have had.
+    """Return how urgent a due poll is: the square of (time since the last poll / the gap for the task's age).
 
     `bridge.db.claims` orders by the same formula, in SQL.
     """
@@ -68,9 +69,10 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
 
 
 def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
-    """Choose `count` ids, half from `young`, half from `every`, both of which are sorted by urgency.
+    """Return `count` ids, half from `young` and half from `every`, both with the most urgent first.
 
-    The odd id comes from `young` if `odd_to_young`. When one list is short, the other fills its half.
+    The odd id comes from `young` if `odd_to_young`. `every` holds the young ones, too; when `young` is too
+    short for its half, more come from `every`.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -80,7 +82,7 @@ def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young:
 
 
 def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
-    """Return when a new watch is first polled."""
+    """Return when a new watch is first polled: after 2 s, or at its deadline if that is sooner."""
     return min(created_at + timedelta(seconds=gap(0)), deadline_at)
 
 
@@ -93,9 +95,10 @@ def after_answer(
     jitter: float,
     suspected: bool = False,
 ) -> PollDecision:
-    """Decide what HubSpot's `answer` leads to. `jitter` is drawn from -1 to 1.
+    """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    `suspected`: the cause of HubSpot's refusals is likely the account, so that a task is rejected later than usual.
+    `suspected`: the account is the likely cause of HubSpot's refusals, so a task is rejected later than
+    usual.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
@@ -129,7 +132,7 @@ def after_answer(
 
 
 def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | None:
-    """Return the seconds since the task's end; None when HubSpot reports no end, or an implausible one."""
+    """Return the seconds since the task's end; None when HubSpot reports none, or an implausible one."""
     if completed_at is None:
         return None
     # The two clocks may differ a little.
@@ -138,13 +141,13 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 
 
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
-    """Return the watch of a task that has ended: its callback is due now."""
+    """Return the watch after its task has ended, with `changes` to other fields; its callback is due now."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
     return advance(watch, Event.ENDED, **(changes | over | {"failures": 0, **_NOT_REFUSED}))
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
-    """End a watch whose deadline has passed."""
+    """Return a watch whose deadline has passed, ended with the outcome `timed_out`."""
     seconds = (watch.deadline_at - watch.created_at).total_seconds()
     seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
     why = f" The last answer: {watch.last_error}" if watch.last_error else ""
@@ -154,7 +157,10 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 
 
 def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime) -> Watch:
-    """Return the watch with its next poll due after the wait, at the deadline at the latest; ended if that has passed."""
+    """Return the watch with its next poll due after `wait_seconds`, at its deadline at the latest.
+
+    Return it timed out when the deadline has passed.
+    """
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
@@ -162,7 +168,10 @@ def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: d
 
 
 def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    """Return the watch of a task that goes on; its age starts again at 0 when it is first seen PROCESSING."""
+    """Return the watch of an unfinished task, with its next poll due, or timed out if its deadline has passed.
+
+    The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
+    """
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
     seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
@@ -170,7 +179,7 @@ def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datet
 
 
 def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
-    # A clock that was set back must not make a negative age.
+    # The age must not be negative when the clock was set back.
     age = max((now - age_zero_at).total_seconds(), 0.0)
     return gap(age) * (1 + GAP_JITTER * jitter)
 
@@ -191,14 +200,17 @@ def _refused(
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
-    """Return whether a recheck comes so soon after a refusal that a second one should not count."""
+    """Return whether this poll comes so soon after a refusal that another refusal must not be counted."""
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
 def _stand_back(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    """Return the watch with a longer wait, so that the account's next probe is another watch, perhaps of an allowed kind."""
+    """Return the watch after an AccountAtFault answer: due after 30 s, doubled by each failure, up to 15 min.
+
+    So the account's next probe polls another watch, perhaps of a kind that the token's scopes allow.
+    """
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
     return _go_on(watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now)

@@ -1,7 +1,7 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-`free_at` is the theoretical arrival time of the next request when all come evenly spaced; it
-may run ahead of the clock by a tolerance, which is the burst.
+`free_at` is the theoretical arrival time of the next request if all come evenly spaced. It may be ahead of
+the clock by a tolerance, which permits bursts.
 """
 
 import re
@@ -10,23 +10,26 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from math import floor
 
-# Bursts may run this far ahead: at least a tick of the clock and a little, or tokens are lost.
+# The tolerance exceeds the worker's tick (0.25 s): a smaller one would leave a part of the quota unused.
 TOLERANCE_SHARE = 0.05
 TOLERANCE_SECONDS = 0.3
 
-# Requests leave a little later than they are granted, and not all equally: without this slack
-# two grants at a window's edges could reach HubSpot inside one window.
+# Requests are sent a little later than they are granted, some more than others. Without this slack,
+# those of two grants that are a window apart could reach HubSpot inside one window.
 SLACK_SHARE = 0.05
 SLACK_SECONDS = 0.5
 
-# A quota that is all gone still lets one request through now and then, to see the new one.
+# Even with no quota left, one request is granted after this time, because HubSpot may have renewed it.
 SLOWEST_SECONDS = 900.0
 
 RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
 
 
 def rate_limit(text: str) -> tuple[int, float]:
-    """Read requests / seconds. Raises ValueError with a message for the user when it is malformed."""
+    """Parse a limit such as `100/10`, that is requests / seconds; return both numbers.
+
+    Raises ValueError with a message for the user when it is malformed.
+    """
     found = re.fullmatch(RATE_LIMIT, text)
     if not found:
         raise ValueError("must be requests / seconds, both whole numbers, such as 100/10")
@@ -35,7 +38,7 @@ def rate_limit(text: str) -> tuple[int, float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """HubSpot's burst limit, `requests` in any window of `seconds`, and the `share` that is ours."""
+    """HubSpot's burst limit, `requests` in any `seconds`, and the `share` (0 to 1) that the bridge may use."""
 
     requests: int
     seconds: float
@@ -44,9 +47,11 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What an account has used, and what its newest answer's headers said is left.
+    """How much of its quota an account has used, and what HubSpot's newest rate-limit headers said is left.
 
-    `headroom` (0.05 to 1) and `daily_remaining` (None when HubSpot does not report it) were observed at `observed_at`.
+    `free_at` is explained above; None before the first request. `headroom` (0.05 to 1) slows the pace when
+    HubSpot's burst window is nearly used up; `daily_remaining` is None when HubSpot does not report it. Both
+    were read at `observed_at`.
     """
 
     free_at: datetime | None = None
@@ -57,9 +62,9 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaLeft:
-    """What HubSpot's rate-limit headers say is left; None where they say nothing.
+    """The limits that HubSpot's rate-limit headers report, and how many requests they say remain.
 
-    HubSpot does not report the daily quota to OAuth apps.
+    None stands for a header that is missing: HubSpot does not report the daily quota to OAuth apps.
     """
 
     burst: int | None = None
@@ -69,12 +74,15 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return how far `free_at` may run ahead of the clock."""
+    """Return how many seconds `free_at` may be ahead of the clock."""
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests, such that no window ever holds more than the share."""
+    """Return the seconds between two requests at which no window holds more than the bridge's share.
+
+    Longer when HubSpot reports that little of its quota is left.
+    """
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
@@ -83,7 +91,7 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the share, 0.05 to 1, of the even pace that the window last seen allows; 1 once it is over."""
+    """Return the headroom, 0.05 to 1; 1 when the window in which it was observed is over."""
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
         return 1.0
@@ -91,7 +99,10 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Spread half of what was left of the day's quota from when it was seen until midnight UTC."""
+    """Return the seconds between two requests that spread half of the day's remaining quota until midnight UTC.
+
+    0 when HubSpot has reported no daily quota today.
+    """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
     if _midnight(usage.observed_at) != _midnight(now):
@@ -101,18 +112,18 @@ def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def _midnight(now: datetime) -> datetime:
-    """Return the next midnight, UTC."""
+    """Return the next midnight in UTC."""
     return datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
 
 
 def grant(rate: Rate, usage: Usage, *, wanted: int, now: datetime) -> int:
-    """Return how many of the `wanted` requests may go now."""
+    """Return how many of the `wanted` requests may be sent now."""
     room = tolerance_seconds(rate) - _ahead_seconds(usage, now=now)
     return min(wanted, int(room / interval_seconds(rate, usage, now=now)) + 1) if room >= 0 else 0
 
 
 def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return how long it takes until one request may go; 0 when one may go now."""
+    """Return the seconds until a request may be sent; 0 when one may be sent now."""
     return max(_ahead_seconds(usage, now=now) - tolerance_seconds(rate), 0.0)
 
 
@@ -134,9 +145,10 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage with `free_at` at most the tolerance and one interval ahead of the clock.
+    """Return the usage with `free_at` ahead of the clock by at most the tolerance and one interval.
 
-    That is the furthest that the present pace allows; what was spent at a slower pace is forgotten.
+    So the next request may be sent after one interval at the most, even if earlier ones were spent at a
+    slower pace.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
@@ -147,7 +159,8 @@ def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
     """Return the usage after an answer's rate-limit `headers` (lower-case names).
 
-    When the headers report the window only, `daily_remaining` becomes None.
+    Headers that report only the burst window set `daily_remaining` to None. Without rate-limit headers
+    nothing changes.
     """
     left = quota_left(headers)
     if left.burst and left.burst_remaining is not None:
@@ -160,7 +173,7 @@ def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage
 
 
 def quota_left(headers: Mapping[str, str]) -> QuotaLeft:
-    """Return what an answer's `headers` (lower-case names) say is left."""
+    """Return what the rate-limit headers among an answer's `headers` (lower-case names) report."""
     return QuotaLeft(
         burst=_count(headers.get("x-hubspot-ratelimit-max")),
         burst_remaining=_count(headers.get("x-hubspot-ratelimit-remaining")),
@@ -170,5 +183,5 @@ def quota_left(headers: Mapping[str, str]) -> QuotaLeft:
 
 
 def _count(text: str | None) -> int | None:
-    # 18 digits fit the database's integer; nobody has a larger quota.
+    # 18 digits fit the database's integer; no quota is that large.
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -1,18 +1,19 @@
-"""Standard Webhooks signatures (https://www.standardwebhooks.com, specification 1.0)."""
+"""Signs messages by the Standard Webhooks specification 1.0 (https://www.standardwebhooks.com)."""
 
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
-SECRET_PREFIX = "whsec_"  # noqa: S105 -- what secrets begin with, in public
+SECRET_PREFIX = "whsec_"  # noqa: S105 -- a prefix, no secret
 SECRET_BYTES = range(24, 65)  # the specification's bounds
 
 
 def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> dict[str, str]:
-    """Return the three headers for exactly these `body` bytes.
+    """Return the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` of a message.
 
-    `timestamp` is in Unix seconds; `secrets` are `whsec_…` strings, at least one, and each
-    contributes one signature, so that a rotation can overlap. ValueError when there is none, or one is malformed.
+    The signature holds for exactly these `body` bytes. `timestamp` is in Unix seconds. Each of `secrets`
+    (`whsec_…`) adds one signature, so that two can overlap in a rotation. Raises ValueError when there is no
+    secret, or one is malformed.
     """
     if not secrets:
         raise ValueError("there is no secret to sign with")
@@ -29,7 +30,10 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 def secret_key(secret: str) -> bytes:
-    """Return the key inside a `whsec_…` secret; ValueError says what is wrong with it."""
+    """Return the bytes that are base64-encoded in a `whsec_…` secret.
+
+    Raises ValueError when the text is not base64, or does not hold 24 to 64 bytes.
+    """
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:
@@ -40,5 +44,5 @@ def secret_key(secret: str) -> bytes:
 
 
 def make_secret(random_bytes: bytes) -> str:
-    """Return `random_bytes` (24 to 64 of them) as a signing secret."""
+    """Return `random_bytes` (24 to 64) as a signing secret, `whsec_…`."""
     return SECRET_PREFIX + b64encode(random_bytes).decode()

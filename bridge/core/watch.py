@@ -7,13 +7,13 @@ from typing import Any
 
 
 class State(StrEnum):
-    """What the bridge is doing about a watch."""
+    """The states of a watch: what the bridge is doing for it."""
 
     WATCHING = "watching"  # HubSpot is polled until the task ends
-    DELIVERING = "delivering"  # the task ended; its callback is on the way
+    DELIVERING = "delivering"  # the task ended; its callback is being delivered
     DELIVERED = "delivered"  # the receiver answered 2xx
-    UNDELIVERED = "undelivered"  # the receiver said 410, or the schedule ran out
-    WITHDRAWN = "withdrawn"  # the client took it back; nothing more is sent
+    UNDELIVERED = "undelivered"  # the receiver answered 410, or the last attempt failed
+    WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; nothing more is sent
 
 
 class Outcome(StrEnum):
@@ -22,21 +22,21 @@ class Outcome(StrEnum):
     COMPLETED = "completed"  # HubSpot finished, without errors
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
     FAILED = "failed"  # HubSpot finished, and there is no result
-    CANCELED = "canceled"  # HubSpot gave up: the file will not come
-    REJECTED = "rejected"  # HubSpot does not know the task
+    CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED
+    REJECTED = "rejected"  # HubSpot refused the task several times, mostly as unknown
     TIMED_OUT = "timed_out"  # the watch's deadline passed first
 
 
 class Event(StrEnum):
-    """What can happen to a watch."""
+    """What can happen to a watch and change its state."""
 
-    CHECKED = "checked"  # HubSpot was asked, and the task goes on
+    CHECKED = "checked"  # HubSpot was polled, and the watch goes on
     RECHECKED = "rechecked"  # a client or an operator wants the next poll now
-    ENDED = "ended"  # the task ended, however
-    WITHDRAWN = "withdrawn"  # the client takes the watch back
-    ACCEPTED = "accepted"  # an attempt got its 2xx
-    MISSED = "missed"  # an attempt failed, and the schedule has another
-    GAVE_UP = "gave_up"  # an attempt failed for good
+    ENDED = "ended"  # the task ended, with any outcome
+    WITHDRAWN = "withdrawn"  # a client or an operator wants no more polls or callbacks
+    ACCEPTED = "accepted"  # the receiver answered an attempt with 2xx
+    MISSED = "missed"  # an attempt failed, and another will follow
+    GAVE_UP = "gave_up"  # an attempt failed, and none will follow
     REDELIVERED = "redelivered"  # a client or an operator wants the callback again
 
 
@@ -58,7 +58,7 @@ SETTLED = frozenset({State.DELIVERED, State.UNDELIVERED})
 
 
 class IllegalTransition(Exception):
-    """This watch's state does not allow that event."""
+    """The event cannot happen to a watch in this state."""
 
     def __init__(self, state: State, event: Event) -> None:
         super().__init__(f"a watch that is {state} cannot be {event}")
@@ -80,37 +80,37 @@ class Watch:
     metadata: str  # the client's JSON object, as text
     created_at: datetime
     deadline_at: datetime
-    traceparent: str | None = None  # of the registration, when its client traces (W3C Trace Context)
+    traceparent: str | None = None  # of the registration (W3C Trace Context)
 
     state: State = State.WATCHING
     outcome: Outcome | None = None
-    due_at: datetime | None  # the next step; while claimed, the end of the lease
+    due_at: datetime | None  # when the next poll or attempt is due; while claimed, the end of the lease
     claimed_by: str | None = None  # the worker that holds the claim
-    ended_at: datetime | None = None  # the bridge saw the task end
-    settled_at: datetime | None = None  # nothing was left to do
+    ended_at: datetime | None = None  # when the bridge noticed the task's end
+    settled_at: datetime | None = None  # when it became delivered, undelivered or withdrawn
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # registration, then the first sight of PROCESSING
+    age_zero_at: datetime  # when it was registered, or later first seen PROCESSING
     status: str | None = None
-    refusals: int = 0  # answers in a row that do not know the task
-    refused_since: datetime | None = None  # the first of these
-    failures: int = 0  # polls in a row that got no usable answer
+    refusals: int = 0  # answers in a row by which HubSpot refused the task
+    refused_since: datetime | None = None  # when the first of these came
+    failures: int = 0  # polls in a row without a usable answer
     error: str | None = None  # why the outcome is not `completed`
     last_error: str | None = None  # the newest trouble with HubSpot or the receiver
 
-    attempts: int = 0  # ever made
-    tries: int = 0  # of these, since the delivery (re)started
-    manual: bool = False  # the next attempt was asked for by hand
+    attempts: int = 0  # of all deliveries
+    tries: int = 0  # attempts since the newest delivery began
+    manual: bool = False  # the next attempt is the first of a redelivery
     last_attempt_at: datetime | None = None
     last_status_code: int | None = None
 
 
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
-    """Return the watch after `event`, with `changes` to its other fields.
+    """Return the watch after `event`, with `changes` to its other fields and no longer claimed.
 
-    Raises IllegalTransition when the state does not allow the event. Keeps the rule that
-    `due_at` is set exactly while something is left to do. Ends the claim of the watch.
+    In a state in which nothing is left to do, `due_at` is None. Raises IllegalTransition when the state does
+    not allow the event.
     """
     state = next_state(watch.state, event)
     if state not in OPEN:
@@ -119,7 +119,7 @@ def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
 
 
 def next_state(state: State, event: Event) -> State:
-    """Return the state after `event` in `state`; raises IllegalTransition."""
+    """Return the state after `event`. Raises IllegalTransition when `state` does not allow it."""
     try:
         return TRANSITIONS[state, event]
     except KeyError:
@@ -127,15 +127,21 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch withdrawn: it is neither polled nor delivered any more."""
+    """Return the watch withdrawn: its task is no longer polled, its callback no longer sent.
+
+    Raises IllegalTransition unless the watch is open.
+    """
     return advance(watch, Event.WITHDRAWN, settled_at=now)
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with its delivery restarted: due now, marked as manual, with the whole schedule ahead."""
+    """Return the watch with a new delivery of its callback, due now, with the whole retry schedule.
+
+    Raises IllegalTransition unless the watch is delivered or undelivered.
+    """
     return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
 
 
 def recheck(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with its next poll due now."""
+    """Return the watch with its next poll due now. Raises IllegalTransition unless it is `watching`."""
     return advance(watch, Event.RECHECKED, due_at=now)

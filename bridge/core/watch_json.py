@@ -1,4 +1,4 @@
-"""A watch and its attempts in JSON, as the API and the commands show them."""
+"""A watch and its attempts in JSON, for the API and the command line."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from bridge.core.watch import Watch
 
 
 def watch_text(watch: Watch, hubspot: str | None) -> str:
-    """Return a watch as JSON. The metadata and `hubspot`, HubSpot's JSON text, stay as they are."""
+    """Return a watch as JSON text. The metadata and `hubspot`, HubSpot's answer as JSON text, stay unchanged."""
     return json_object(
         {
             "id": watch.id,
@@ -39,7 +39,10 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
 
 
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
-    """Return an attempt as JSON members; with the `excerpt` of what the receiver answered for admins alone."""
+    """Return an attempt as a dict of JSON values.
+
+    `excerpt`: with the start of the receiver's response, which only admins may see.
+    """
     return {
         "number": attempt.number,
         "trigger": attempt.trigger,

@@ -1,6 +1,7 @@
 """Parsers of values in requests and on the command line: names, durations, lists of words, task ids.
 
-Each returns the value, or raises ValueError with a message that continues a sentence begun with the field's name.
+Each returns the value, or raises ValueError with a message that is to follow the field's name, such as "must
+be …".
 """
 
 import re
@@ -9,11 +10,11 @@ from typing import TypeVar
 
 Value = TypeVar("Value")
 
-# Not `.` or `..`: as a segment of a path, `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
+# Neither `.` nor `..`, because the path `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
 NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
 NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 
-# How long an old secret signs beside the new one by default.
+# How long, by default, callbacks are signed with the old secret, too, after a rotation.
 OVERLAP = "24h"
 OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
 
@@ -21,21 +22,24 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def name(text: str) -> str:
-    """Read the name of a client or an account."""
+    """Return `text`, if it may name a client or an account."""
     if not NAME.fullmatch(text):
         raise ValueError(f"must be a name of {NAME_IN_WORDS}")
     return text
 
 
 def printable(text: str) -> str:
-    """Read a text of printable characters without white space, such as a task's id."""
+    """Return `text`, if it has only printable characters and no white space, as the id of a task must."""
     if " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
 
 
 def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
-    """Return the values of one or more of the words, given as a list or separated by commas, without repeats."""
+    """Return the values, in `words`, of the given words, without repeats.
+
+    At least one must be `given`, as a list or as a text with commas between them.
+    """
     parts = given.split(",") if isinstance(given, str) else given
     if (
         not isinstance(parts, list)
@@ -47,7 +51,7 @@ def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
 
 
 def overlap_seconds(text: str) -> int:
-    """Read a number with its unit: `90s`, `15m`, `24h` or `7d`."""
+    """Parse a duration such as `90s`, `15m`, `24h` or `7d`; return it in seconds."""
     found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
     if not found:
         raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")

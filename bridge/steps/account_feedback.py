@@ -18,9 +18,9 @@ log = structlog.get_logger()
 def record_calls(
     connection: Connection, finished: Mapping[str, Sequence[FinishedCall]], now: datetime
 ) -> list[OperatorEvent]:
-    """Update each account's limits and daily statistics from its finished calls, in their order.
+    """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    `finished` holds them by the account's name. Returns the events for the operator.
+    `finished` maps the account's name to its calls, which are applied in their order.
     """
     limits = breakers.lock_accounts(connection, finished)
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
@@ -31,7 +31,10 @@ def record_calls(
 
 
 def retry(connection: Connection, name: str, now: datetime) -> None:
-    """Let the account's next poll go at once; while the account is paused, that poll is its probe."""
+    """End the account's pause, if there is one, so that its next poll is the probe.
+
+    Its watches whose last polls failed are due now, instead of after a longer wait.
+    """
     limits = breakers.lock_accounts(connection, [name])[name]
     breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})
     watches.retry(connection, name, now)
@@ -40,14 +43,14 @@ def retry(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the account was paused or resumed; return the event for the operator, None when there is none."""
+    """Log when the account was paused or resumed; return the event for the operator, or None without one."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
         return happened(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
     if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
-        # A probe failed for the same reason as before.
+        # A probe failed for the reason that the operator knows already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
     log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
@@ -55,5 +58,8 @@ def _log_change(
 
 
 def _without_digits(reason: str | None) -> str:
-    """Return a reason without its digits, for comparison: HubSpot's text counts the seconds since a token expired."""
+    """Return a reason without its digits, to compare it with another.
+
+    HubSpot's messages of one cause may differ in numbers, such as the seconds since a token expired.
+    """
     return re.sub(r"\d+", "", reason or "")

@@ -1,4 +1,4 @@
-"""Sets, lists and removes HubSpot accounts, for the command line, the REST API and the page."""
+"""Sets, lists and removes HubSpot accounts, for the command line, the REST API and the admin page."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +15,9 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account and its circuit breaker.
+    """An account and its circuit breaker, which is closed unless the account is paused.
 
-    `stored` is true when the account is in the database, false when it comes from the environment alone. `breaker` is
-    a new one unless the account is paused.
+    `stored` is true when the account is in the database, false when it comes from the environment alone.
     """
 
     account: Account
@@ -31,11 +30,11 @@ class AccountNotRemoved:
     """The account was not removed; `reason` is a sentence for the caller."""
 
     reason: str
-    known: bool  # whether there is such an account
+    known: bool  # whether there is a stored account of this name
 
 
 def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
-    """Return all accounts, by name."""
+    """Return all accounts, sorted by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
         paused = readiness.paused_accounts(connection, now)
@@ -49,11 +48,14 @@ def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountS
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Replace an account, or add it; return it, and whether it is new. A paused account is tried again at once."""
+    """Add an account or replace it; return its status, and whether it is new.
+
+    If the account is paused, the pause ends, and its next poll is the probe.
+    """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
         rate = accounts.load(connection, [name])[name].rate
-        # The new credentials may end the pause, and the quota now counts by the new rate.
+        # The new credentials may work, and the new rate applies to the quota.
         limits = breakers.lock_accounts(connection, [name])[name]
         breakers.save_accounts(connection, {name: account_limits.after_account_change(rate, limits, now=now)})
         watches.retry(connection, name, now)
@@ -63,7 +65,10 @@ def put(
 def remove(
     engine: Engine, accounts: Accounts, name: str, *, now: datetime
 ) -> AccountStatus | AccountNotRemoved:
-    """Remove a stored account. After `default` is removed, the one of the environment is used again."""
+    """Remove a stored account and return it; AccountNotRemoved when there is none, or watches need it.
+
+    The account `default` can always be removed: the one of the environment then takes its place.
+    """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):
             return AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
@@ -82,7 +87,7 @@ def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime
 
 
 def public(status: AccountStatus) -> dict[str, object]:
-    """Return an account as JSON for the API and the command line, without its secrets."""
+    """Return an account's fields as a dict of JSON values, without secrets, for the API and the command line."""
     account, breaker = status.account, status.breaker
     return {
         "name": account.name,

@@ -1,4 +1,4 @@
-"""Withdraws, rechecks and redelivers watches, for the REST API, the page and the command line."""
+"""Withdraws, rechecks and redelivers watches, for the REST API, the admin page and the command line."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +16,16 @@ from bridge.db.watch_lists import Filters
 
 log = structlog.get_logger()
 
-# Rows that a transaction holds locked: few enough that workers hardly wait for them.
+# How many rows a transaction locks: so few that workers do not wait long for them.
 BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """The watch as it is now, and HubSpot's last answer about it as JSON text."""
+    """The watch was changed; `watch` is the new one.
+
+    `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
+    """
 
     watch: Watch
     hubspot: str | None
@@ -32,7 +35,7 @@ class Changed:
 class WatchUnchanged:
     """The watch was not changed; `reason` is a sentence for the caller.
 
-    `state` is that of the watch; None when the caller has no such watch.
+    `state` is the watch's state; None when there is no such watch, or it belongs to another client.
     """
 
     reason: str
@@ -41,9 +44,9 @@ class WatchUnchanged:
 
 
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Stop the polls or callbacks of an open watch; the same task may then be registered again.
+    """Stop the polls and callbacks of an open watch; the same task may then be registered again.
 
-    Here and below, only a watch of `client` is changed; None permits the watch of any client.
+    `client` is the caller: only its own watches are changed. None permits any watch.
     """
     return _change(engine, watch_id, core.withdraw, store.withdrawn, client=client, now=now)
 
@@ -51,41 +54,50 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
 def redeliver(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> Changed | WatchUnchanged:
-    """Send the callback of a delivered or undelivered watch again: at once, and then by the schedule."""
+    """Send the callback of a delivered or undelivered watch again: at once, and then by the retry schedule.
+
+    `client` has the meaning that it has in `withdraw`.
+    """
     return _change(engine, watch_id, core.redeliver, _put, client=client, now=now)
 
 
 def problem_with_redelivery(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> WatchUnchanged | None:
-    """Return why `redeliver` would refuse this watch, if it would."""
+    """Return why `redeliver` would refuse this watch now; None when it would not."""
     with reading(engine) as connection:
         after = _after(store.get(connection, watch_id), watch_id, core.redeliver, client, now)
     return after if isinstance(after, WatchUnchanged) else None
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Poll a task now, instead of when its watch is due."""
+    """Make the next poll of a watch, whose task has not ended, due now.
+
+    `client` has the meaning that it has in `withdraw`.
+    """
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
 
 
 def count_redeliverable(engine: Engine, filters: Filters) -> int:
-    """Return how many watches `redeliver_all` would change."""
+    """Return how many watches `redeliver_all` would redeliver."""
     with reading(engine) as connection:
         return watch_lists.count_redeliverable(connection, filters)
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Return how many of the newest watches `redeliver_all` would change, and whether these are all watches.
+    """Count the watches that `redeliver_all` would redeliver; return whether the count is complete as well.
 
-    It looks at a bounded number of watches, so its time does not grow with the table.
+    Only the newest watches are examined, so that the time does not grow with the table.
     """
     with reading(engine) as connection:
         return pages.count_settled(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all settled watches that match the filters; return how many. `by` is the caller's name in the log."""
+    """Redeliver all settled watches that match the filters; return how many were redelivered.
+
+    `by` is the caller's name, for the log.
+    """
     count, before = 0, None
     while True:
         with engine.begin() as connection:
@@ -132,6 +144,6 @@ def _put(connection: Connection, watch: Watch) -> None:
 
 def _recheck(watch: Watch, *, now: datetime) -> Watch:
     rechecked = core.recheck(watch, now=now)
-    # A worker that holds the lease is polling now: without its lease, its result would be dropped.
+    # A worker that holds the lease is polling now. A new `due_at` would end the lease, and drop the result.
     is_claimed = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
     return watch if is_claimed else rechecked

@@ -1,4 +1,4 @@
-"""Checks by one harmless request whether HubSpot accepts an account's credentials, and explains the response."""
+"""Checks by one harmless request whether HubSpot accepts an account's credentials, and explains the answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,27 +24,30 @@ from bridge.core.quota import QuotaLeft, quota_left
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls
 
-# Answered with 200 where the token has a scope for files: an answer of 400 and more would count as an error.
+# A token with a scope for files gets a 200; an answer of 400 or more would add to HubSpot's count of errors.
 HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """Whether the credentials work; `summary` explains it to the operator, with what to do."""
+    """Whether HubSpot accepts the credentials; `summary` explains it and says what the operator should do.
+
+    `status_code` is None without an answer, `quota` when the answer reports none.
+    """
 
     ok: bool
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # How far this machine's clock is ahead of HubSpot's; None when the response has no valid Date.
+    # How far this machine's clock is ahead of HubSpot's (negative: behind); None without a valid header Date.
     clock_ahead_seconds: float | None
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Send one request with the account's credentials, even while it is paused. None when there is no such account.
+    """Send one request with the account's credentials, even during a pause; None when there is no such account.
 
-    A failure does not pause the account, because the credentials of this process may differ from the worker's. After
-    a success the account's next poll goes at once.
+    A failure does not pause the account, because the credentials of this process may differ from the
+    worker's. A success ends a pause, and watches whose last polls failed are due at once.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -103,11 +106,14 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return 0 when HubSpot's Date, in whole seconds, lies between the request and the response."""
+    """Return how far this machine's clock is ahead of the header Date (negative: behind), or None without one.
+
+    0 when the Date, which is in whole seconds, lies between the request and the answer.
+    """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))
         early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()
-    except (ValueError, TypeError, OverflowError):  # no date, or one of no time zone
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a time zone
         return None
     return round(max(early, 0.0) or min(late, 0.0), 1)
 

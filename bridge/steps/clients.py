@@ -1,4 +1,4 @@
-"""Adds, lists and revokes clients and rotates their keys and secrets, for the command line and the REST API."""
+"""Adds, lists and revokes clients, and rotates their API keys and signing secrets."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewClient:
-    """A new client with its key and secret, which are never readable again."""
+    """A new client with its API key and signing secret, neither of which can be shown again."""
 
     name: str
     admin: bool
@@ -31,7 +31,10 @@ class NewClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameTaken:
-    """A client, perhaps a revoked one, has this name, and its watches are kept under it."""
+    """The client was not added, because its name is taken.
+
+    The name belongs to another client, perhaps a revoked one, or is reserved for BRIDGE_ADMIN_KEY.
+    """
 
     name: str
 
@@ -44,7 +47,10 @@ class ClientUnchanged:
 
 
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
-    """Add a client. Raises ValueError when the name does not match NAME."""
+    """Add a client with a new API key and signing secret.
+
+    Returns NameTaken when the name is not free. Raises ValueError when the name does not match NAME.
+    """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_IN_WORDS}")
     if name == ADMIN and not admin:
@@ -56,7 +62,7 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
-    """Add the client of BRIDGE_ADMIN_KEY, whose secret signs its callbacks, unless it is there."""
+    """Add the client of BRIDGE_ADMIN_KEY, with a signing secret for its callbacks, unless it is stored."""
     with reading(engine) as connection:
         if store.get(connection, ADMIN):
             return
@@ -73,7 +79,11 @@ def rotate_secret(
     now: datetime,
     secret: str | None = None,
 ) -> str | ClientUnchanged:
-    """Give a client a new signing secret, or `secret`; return it. The old one signs as well for `overlap_seconds`."""
+    """Give a client a new signing secret and return it: `secret`, or a random one.
+
+    For `overlap_seconds` callbacks are signed with the old secret as well. Returns ClientUnchanged when
+    `secret` is malformed, or there is no such client, or it is revoked.
+    """
     new = _new_secret() if secret is None else secret
     try:
         secret_key(new)
@@ -90,7 +100,10 @@ def rotate_secret(
 
 
 def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
-    """Give a client a new API key and return it; the old one is no longer accepted."""
+    """Give a client a new API key and return it; the old one is no longer accepted.
+
+    Returns ClientUnchanged when there is no such client, or it is revoked.
+    """
     new = _new_key()
     with engine.begin() as connection:
         if isinstance(client := _lock_active(connection, name), ClientUnchanged):
@@ -100,7 +113,10 @@ def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
 
 
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
-    """Revoke a client's key for good, and return the client; its open watches go on."""
+    """Revoke a client's API key for good, and return the client; its open watches go on.
+
+    Returns ClientUnchanged when there is no such client, or it is revoked already.
+    """
     with engine.begin() as connection:
         client = _lock_active(connection, name)
         if isinstance(client, ClientUnchanged):
@@ -110,18 +126,18 @@ def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | Client
 
 
 def get(engine: Engine, name: str) -> store.Client | None:
-    """Return one client, revoked or not."""
+    """Return a client, revoked or not; None when there is no such client."""
     with reading(engine) as connection:
         return store.get(connection, name)
 
 
 def every(engine: Engine) -> list[store.Client]:
-    """Return all clients by name, the revoked ones too."""
+    """Return all clients, revoked ones included, sorted by name."""
     with reading(engine) as connection:
         return store.every(connection)
 
 
-# The client of BRIDGE_ADMIN_KEY in lists, before `ensure_admin` has added its row.
+# What lists show for the client of BRIDGE_ADMIN_KEY before `ensure_admin` has added its row.
 UNMADE_ADMIN: dict[str, object] = {
     "name": ADMIN,
     "admin": True,
@@ -133,7 +149,7 @@ UNMADE_ADMIN: dict[str, object] = {
 
 
 def public(client: store.Client) -> dict[str, object]:
-    """Return a client as JSON for the API and the command line, without its secrets."""
+    """Return a client's fields as a dict of JSON values, without secrets, for the API and the command line."""
     return {
         "name": client.name,
         "admin": client.admin,
@@ -169,7 +185,7 @@ def _insert(
 
 
 def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
-    """Lock and return a client; ClientUnchanged when there is none, or it is revoked."""
+    """Lock and return a client; ClientUnchanged when there is no such client, or it is revoked."""
     client = store.lock(connection, name)
     if client is None:
         return ClientUnchanged(reason=f"There is no client {name}.")

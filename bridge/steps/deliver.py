@@ -1,4 +1,4 @@
-"""Step 3: claim due callbacks, sign, POST, decide, save."""
+"""Step 3: claim due callbacks, sign them, POST them, and decide what follows; the worker's loop saves it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,9 +33,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryJob:
-    """A claimed watch whose task has ended, with what its callback is made from.
+    """A claimed watch whose task has ended, with what its callback needs.
 
-    `hubspot` is HubSpot's last response as JSON text. `probes`: the host is recovering, so this is a trial request.
+    `hubspot` is HubSpot's last answer as JSON text. `probes`: the host is recovering, so this is a trial
+    request.
     """
 
     watch: Watch
@@ -47,26 +48,26 @@ class DeliveryJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedAttempt:
-    """An attempt that was made, and the decision after it."""
+    """An attempt that was made, and what follows from it."""
 
     job: DeliveryJob
     attempted: delivery.AttemptDecision
 
     @property
     def may_follow(self) -> bool:
-        """Whether callbacks to the host that are claimed and wait for a slot may still start."""
+        """Whether claimed callbacks to the host that wait for a slot may still start: not after a failure."""
         return isinstance(self.attempted.signal, circuit_breaker.Success | None)
 
     @property
     def result(self) -> claims.Result:
-        """What is to be saved of the watch."""
+        """What is to be saved in the database."""
         return claims.Result(
             claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
         )
 
 
 class Deliveries:
-    """Sends the callbacks of ended watches."""
+    """Claims due callbacks, sends them, and updates the circuit breakers of their hosts."""
 
     state = State.DELIVERING
 
@@ -80,7 +81,7 @@ class Deliveries:
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        """`jitter` draws from -1 to 1."""
+        """`jitter` returns a random number from -1 to 1."""
         self._callbacks = callbacks
         self._cipher = cipher
         self._policy = policy
@@ -90,9 +91,9 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
-        """Return the hosts with due callbacks, and how many more callbacks each may have now.
+        """Return the hosts that have due callbacks and are not paused, and how many may be claimed for each.
 
-        `room` says how many more jobs a lane may have in the pool.
+        `room` says how many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -102,16 +103,16 @@ class Deliveries:
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
-        """Claim due callbacks, of each host at most its number in `shares`.
+        """Claim due callbacks, of each host at most its number in `shares`, and return a job for each.
 
-        Of a paused host only one is claimed, its probe, and only once the pause is over.
+        For a host whose pause is over only one is claimed, the probe; for one whose pause goes on, none.
         """
         if not shares:
             return []
         probes = {}
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         known = store.read_hosts(connection, shares)
-        # In alphabetical order, as everywhere: workers that lock several rows must not deadlock.
+        # In alphabetical order, as everywhere, so that workers that lock several rows cannot deadlock.
         for name, breaker in sorted(known.items()):
             if breaker.paused_until is not None:
                 over = breaker.paused_until <= now
@@ -120,7 +121,7 @@ class Deliveries:
                     and store.take_probe(connection, name, seen=breaker.paused_until, until=lease_ends_at)
                 )
         watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
-        # The host's last due watch may have been withdrawn meanwhile.
+        # The host's last due watch may have been withdrawn: then there is no callback for the probe.
         unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
         store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         recovering = {name for name, breaker in known.items() if breaker.recovering}
@@ -129,10 +130,10 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Return the claimed form, by id, of those watches in `ended` whose callbacks may start at once.
+        """Claim callbacks of watches that have just ended, to send them at once; return these watches by id.
 
-        The caller saves them as ended in this transaction. Only hosts without trouble are taken, and of each at most
-        its number in `shares`.
+        The caller saves them in this transaction. Only hosts with a closed breaker and no recent failure are
+        served, each with at most its number in `shares`.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -156,8 +157,8 @@ class Deliveries:
     ) -> list[DeliveryJob]:
         """Return a job for each claimed watch; those to `recovering` hosts are trial requests.
 
-        `hubspot` holds HubSpot's last responses, by watch id, as far as the caller has them; the others are read from
-        the database.
+        `hubspot` maps watch ids to the answers of HubSpot, as JSON text, that the caller has; others are read
+        from the database.
         """
         if not watches:
             return []
@@ -176,7 +177,7 @@ class Deliveries:
         ]
 
     def work(self, job: DeliveryJob) -> FinishedAttempt:
-        """Sign, POST, and decide. Runs in a thread of the pool; no transaction is open."""
+        """Sign and POST a callback, and decide what follows. Runs in a pool thread, outside any transaction."""
         started_at = self._clock()
         answer = self._answer(job, started_at)
         attempted = delivery.after_attempt(
@@ -192,7 +193,7 @@ class Deliveries:
     def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot)
         try:
-            # Decrypted in the job: a secret that cannot be decrypted fails the callbacks of its own client alone.
+            # Decrypted here: a secret that cannot be decrypted fails only the callbacks of its own client.
             secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]
         except WrongSecretKey:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
@@ -211,14 +212,14 @@ class Deliveries:
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
     ) -> list[OperatorEvent]:
-        """Update the circuit breakers of hosts from finished attempts, those whose lease was lost included.
+        """Update hosts' circuit breakers from finished attempts, also those whose lease had run out.
 
         Returns the events for the operator.
         """
         by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
-        # Nearly always no host has trouble, before or after: then no row is locked.
+        # Only hosts that have a row or have just failed are locked: mostly none.
         failed = {
             d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
         }
@@ -230,7 +231,7 @@ class Deliveries:
 
 
 def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
-    # A paused host counts as waiting from the end of its pause, so that of many dead hosts each is probed in turn.
+    # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
     waits_since = max(since, breaker.paused_until or since)
     return Due(since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering)
 
@@ -246,7 +247,7 @@ def send(
     within_seconds: float = inf,
     traceparent: str | None = None,
 ) -> HttpResponse | NoResponse | NotSent:
-    """Sign `body` with the timestamp `at` and POST it; exactly the bytes that were signed are sent."""
+    """Sign and POST exactly `body`, with the timestamp `at`; NotSent when the rules for callbacks forbid it."""
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
     if isinstance(answer, NoResponse) and answer.blocked:
@@ -257,7 +258,7 @@ def send(
 def signed_headers(
     message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
 ) -> dict[str, str]:
-    """Return the headers of a callback, signed with the timestamp `at`."""
+    """Return a callback's headers, with signatures by each of `secrets` for the timestamp `at`."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     if traceparent:
         headers[tracing.HEADER] = traceparent
@@ -265,7 +266,7 @@ def signed_headers(
 
 
 def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
-    """Return an event for the operator for each saved attempt after which its callback is given up."""
+    """Return an event for the operator for each of the saved results whose callback was given up."""
     return [
         happened(
             OperatorEventType.CALLBACK_GIVEN_UP,
@@ -281,7 +282,7 @@ def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
 def _breaker_after(
     breaker: circuit_breaker.CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime
 ) -> circuit_breaker.CircuitBreaker:
-    """Return a host's circuit breaker after its finished attempts, in their order."""
+    """Return a host's circuit breaker after its finished attempts, which are applied in their order."""
     after = breaker
     for d in done:
         if d.attempted.signal is None:
@@ -300,7 +301,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the host was paused or resumed; return the event for the operator, None when there is none."""
+    """Log when the host was paused or resumed; return the event for the operator, or None without one."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return happened(OperatorEventType.HOST_PAUSED, host, after.reason, now)

@@ -1,4 +1,4 @@
-"""Requests to HubSpot outside the polls: starts of imports and account checks, within the account's quota."""
+"""Requests to HubSpot other than polls: starts of imports, and checks of accounts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class NotNow:
 
 
 class HubSpotCalls:
-    """Takes requests from accounts' quotas, and updates the accounts from HubSpot's responses. Thread-safe.
+    """Counts requests in the accounts' quotas, and updates the accounts from HubSpot's answers. Thread-safe.
 
-    `lease_seconds` must exceed the time that a request may take: while a probe is under way, the account stays
-    paused for so long.
+    `lease_seconds` must exceed the time that a request may take: while its probe is in flight, an account
+    stays paused for as long.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class HubSpotCalls:
         self._outbox = outbox
 
     def acquire(self, name: str) -> Account | NotNow:
-        """Take one request from an account's quota, unless the account is paused or the quota used up.
+        """Take one request from an account's quota and return the account; NotNow when no request may be sent.
 
-        Once a pause is over, the first request is the probe: no other is granted until its response is recorded.
-        Nothing is taken from the quota of an account without credentials, because no request will be sent.
+        After a pause, the first request is the probe: no other is granted until its answer is recorded. An
+        account without credentials is returned as it is, because no request will be sent.
         """
         now = self.clock()
         with self.engine.begin() as connection:
@@ -79,9 +79,9 @@ class HubSpotCalls:
         return account
 
     def acquire_at_once(self, name: str) -> Account | None:
-        """Take one request from an account's quota, even while the account is paused or the quota used up.
+        """Take one request from an account's quota, even during a pause or with no quota left.
 
-        None when there is no such account.
+        Returns the account; None when there is no such account.
         """
         with self.engine.begin() as connection:
             if not self._accounts.exists(connection, name):
@@ -102,11 +102,12 @@ class HubSpotCalls:
         asked_at: datetime,
         retry: bool = False,
     ) -> None:
-        """Update the account's limits and counts from a response.
+        """Update an account's limits, statistics and counters after a call.
 
-        Errors of the database are logged and not raised: the caller still needs the response. `retry`: the
-        credentials work, so the account's watches are polled at once. Without credentials in this process nothing is
-        recorded, because other processes may have them.
+        `signal` is for the account's breaker. `retry`: the credentials work, so a pause ends, and watches
+        whose last polls failed are due at once. A database error is logged and not raised, because the caller
+        still needs the answer. Without credentials in this process nothing is recorded, because other
+        processes may have them.
         """
         if not account.has_credentials:
             return

@@ -1,4 +1,7 @@
-"""Operator webhooks: events that need a person are saved in the transaction that causes them, and sent by a worker."""
+"""Operator webhooks: events that a person should know are sent to the operator's URL.
+
+An event is saved in the transaction of the change that causes it, and sent later by a worker.
+"""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -17,7 +20,7 @@ from bridge.steps.deliver import send
 
 log = structlog.get_logger()
 
-# The time-out of an attempt, whatever BRIDGE_CALLBACK_TIMEOUT is: a worker that stops waits for its end.
+# The longest time-out of an attempt, even if BRIDGE_CALLBACK_TIMEOUT is longer: a worker's stop waits for it.
 ATTEMPT_SECONDS = 10.0
 SILENCE = "It gave no sign of life for a minute, and did not say that it stops: it was killed, or hangs."
 
@@ -25,14 +28,17 @@ SILENCE = "It gave no sign of life for a minute, and did not say that it stops: 
 class OperatorOutbox:
     """Saves events for the operator, in the transaction of the change that causes them.
 
-    Nothing is saved unless the outbox `is_enabled`, that is, BRIDGE_OPERATOR_URL is set.
+    Unless `is_enabled`, that is, BRIDGE_OPERATOR_URL is set, it saves nothing.
     """
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events. To be called last in a transaction, because it locks rows that other workers want."""
+        """Save the events, as the last statement of a transaction.
+
+        It must come last, because it locks rows that other workers change as well.
+        """
         if self.is_enabled:
             store.add(connection, merged(events))
 
@@ -41,7 +47,10 @@ NO_OPERATOR = OperatorOutbox(is_enabled=False)
 
 
 class OperatorWebhooks:
-    """Sends saved events to the operator's URL, under the rules of callbacks. Several processes may send at once."""
+    """Sends saved events to the operator's URL, under the rules for callbacks.
+
+    Several processes may send at once: each event is claimed by one of them.
+    """
 
     def __init__(
         self,
@@ -55,7 +64,7 @@ class OperatorWebhooks:
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        """`lease_seconds` must exceed what an attempt may take; `jitter` draws from -1 to 1."""
+        """`lease_seconds` must exceed an attempt's time-out; `jitter` returns a random number from -1 to 1."""
         self._engine = engine
         self._callbacks = callbacks
         self._url = url
@@ -66,7 +75,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Send the event that has been due for the longest; return False when none is due."""
+        """Try to send the event that has been due longest; return False when none is due."""
         now = self._clock()
         with reading(self._engine) as connection:
             due = store.next_due(connection, now)
@@ -91,7 +100,10 @@ class OperatorWebhooks:
         )
 
     def _save(self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent) -> None:
-        """Save the result of an attempt. A failure is logged and makes no event, which would go to the same URL."""
+        """Save and log the result of an attempt.
+
+        A failure adds no event for the operator, because that would be sent to the same URL.
+        """
         now, event, error = self._clock(), claimed.event, attempt_error(answer)
         due_at = self._next_attempt_at(claimed, answer, now) if error else None
         with self._engine.begin() as connection:
@@ -115,6 +127,6 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
-    """Return an event for each worker that has had no heartbeat since then and has not been reported yet."""
+    """Return an event for each worker whose last heartbeat is older than `since` and was not yet reported."""
     found = housekeeping.newly_silent(connection, since=since)
     return [happened(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

@@ -1,4 +1,4 @@
-"""Step 2: claim due watches, ask HubSpot, decide, save."""
+"""Step 2: claim due watches, poll HubSpot, and decide what follows; the worker's loop saves it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,14 +24,17 @@ from bridge.tracing import span
 
 log = structlog.get_logger()
 
-OVERDUE_GRACE_SECONDS = 60.0  # a last poll that the quota keeps waiting for longer is given up
+OVERDUE_GRACE_SECONDS = 60.0  # how long a watch may wait for its last poll after its deadline
 OVERDUE_BATCH = 500
 ALIVE = timedelta(seconds=30)  # three of a worker's heartbeats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollJob:
-    """A claimed watch, with what its poll takes."""
+    """A claimed watch, with what its poll needs.
+
+    `suspected`: the account is the likely cause of HubSpot's refusals.
+    """
 
     watch: Watch
     account: Account
@@ -41,7 +44,7 @@ class PollJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedPoll:
-    """A poll that was made, and the decision after it."""
+    """A poll that was made, and what follows from it."""
 
     job: PollJob
     finished: FinishedCall
@@ -49,20 +52,20 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether polls of the account that are claimed and wait for a slot may still start.
+        """Whether claimed polls of the account that wait for a slot may still start: not when it must pause.
 
-        A single failure does not stop them, because they have taken their part of the quota.
+        A single failure does not stop them, because they have been counted in the quota.
         """
         return not isinstance(self.finished.signal, circuit_breaker.Fault | circuit_breaker.Hold)
 
     @property
     def result(self) -> claims.Result:
-        """What is to be saved of the watch."""
+        """What is to be saved in the database."""
         return claims.Result(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
 
 
 class Polls:
-    """Polls HubSpot for watches whose task has not ended."""
+    """Claims due watches whose task has not ended, polls HubSpot, and updates the accounts' limits."""
 
     state = State.WATCHING
 
@@ -75,20 +78,21 @@ class Polls:
         clock: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        """`jitter` draws from -1 to 1."""
+        """`jitter` returns a random number from -1 to 1."""
         self._accounts = accounts
         self._hubspot = hubspot
         self._claimant = claimant
         self._clock = clock
         self._jitter = jitter
         self._due = DueLanes(self.state)
-        # When a grant is odd, its last poll goes to the young watches and to the others in turn, by account.
+        # By account: whether the odd poll of the last grant was for a young watch. The next one then is not.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
-        """Return the accounts with due watches, and how many more polls each may have now.
+        """Return the accounts with due watches, by name, and how many polls may be claimed for each.
 
-        `room` says how many more jobs a lane may have in the pool.
+        Accounts that may send nothing now are left out. `room` says how many more jobs of a lane the worker's
+        pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -105,7 +109,7 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the account `default` when only other workers have its credentials: they poll it."""
+        """Return `default` if only other workers have its credentials, so that they poll it; else nothing."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
@@ -115,9 +119,9 @@ class Polls:
         if not shares:
             return []
         accounts = self._accounts.load(connection, shares)
-        # Granted again now that the rows are locked: other processes may have used the quota meanwhile.
+        # Computed again with the rows locked, because other processes may have used the quota since `lanes`.
         limits = store.lock_accounts(connection, shares)
-        # One more than there are slots for: if it is granted as well, the quota is not what limits the claim.
+        # One more than the share: if even that is granted, the quota is not what limits the claim.
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)
         spent = Counter(watch.account for watch in watches)
@@ -147,7 +151,7 @@ class Polls:
         limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
-        # Urgency counts only when the quota is short. Else, and for a probe, the watch that waited longest goes first.
+        # Only when the quota is short, urgency decides. Else, and for a probe, the watch due longest goes first.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
@@ -167,7 +171,7 @@ class Polls:
         return watches
 
     def work(self, job: PollJob) -> FinishedPoll:
-        """Ask HubSpot, and decide. Runs in a thread of the pool; no transaction is open."""
+        """Poll HubSpot for one task, and decide what follows. Runs in a pool thread, outside any transaction."""
         kind = KINDS[job.watch.kind]
         with span("poll", job.watch.traceparent, watch=job.watch.id):
             answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
@@ -183,7 +187,7 @@ class Polls:
     def record_calls(
         self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
     ) -> list[OperatorEvent]:
-        """Update the accounts of finished polls, those whose lease was lost included.
+        """Update accounts' limits and statistics from finished polls, also those whose lease had run out.
 
         Returns the events for the operator.
         """
@@ -208,7 +212,10 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """End watches whose deadline is over by more than OVERDUE_GRACE_SECONDS without a last poll; return how many."""
+    """End watches past their deadline whose last poll cannot be made; return how many.
+
+    Their account is paused, or its quota has kept them waiting for OVERDUE_GRACE_SECONDS.
+    """
     with engine.begin() as connection:
         late = claims.overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]

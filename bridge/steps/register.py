@@ -1,4 +1,4 @@
-"""Step 1: make a watch from a registration; the same registration again gives the same watch."""
+"""Step 1: store a watch for a registration; an equal registration gets the same watch."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from bridge.core.watch import Watch
 from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
 
-# An existing watch may be withdrawn between the insert that it prevents and the query that reads it.
+# An insert may fail because of an existing watch that is then withdrawn before it can be read.
 MAX_TRIES = 3
 
 
@@ -29,13 +29,13 @@ class Registration:
     callback_host: str
     metadata: str
     timeout_seconds: float
-    names_timeout: bool = True  # whether the client gave the time-out; else it is the operator's default
+    names_timeout: bool = True  # false when the time-out is the operator's default
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The watch is in the database; `new` when this request made it."""
+    """The watch is stored: by this request if `new`, else by an earlier one."""
 
     watch: Watch
     new: bool
@@ -43,7 +43,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Differs:
-    """The client has registered the same task and URL already, with other values of these `fields`."""
+    """The client has a watch of this task and callback URL already, with other values of these `fields`."""
 
     watch: Watch
     fields: tuple[str, ...]
@@ -51,20 +51,23 @@ class Differs:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contended:
-    """An existing watch was withdrawn before it could be read, MAX_TRIES times: the client is to send it again."""
+    """No watch could be stored or read in MAX_TRIES tries; the client should send the request again.
+
+    Each time an existing watch prevented the insert, and was withdrawn before it could be read.
+    """
 
 
 RegistrationResult: TypeAlias = Registered | Differs | Contended
 
 
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
-    """Register all of `wanted`; return the results in the same order.
+    """Register all of `wanted`, and return their results in the same order.
 
-    It takes one transaction, and more only when an existing watch is withdrawn meanwhile.
+    Takes one transaction; more only when an existing watch is withdrawn meanwhile.
     """
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [store.registration_key(watch) for watch in made]
-    # Of equal registrations in one batch the first counts.
+    # Of equal registrations in one batch, the first makes the watch.
     existing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
     for _ in range(MAX_TRIES):
@@ -115,7 +118,7 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts mean the same: the order of names does not count (RFC 8259, 4)."""
+    """Return whether two JSON texts are equal apart from white space and the order of names (RFC 8259, 4)."""
     return one == other or _sorted(one) == _sorted(other)
 
 

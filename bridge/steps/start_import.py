@@ -1,4 +1,4 @@
-"""Starts an import at HubSpot, with a request that is never repeated, and registers a watch for its task."""
+"""Starts imports at HubSpot, each with at most one request, and registers watches for their tasks."""
 
 import json
 import time
@@ -27,19 +27,20 @@ from bridge.steps.register import Contended, Differs, Registered, Registration, 
 
 log = structlog.get_logger()
 
-# How long a start waits for the quota, which polls use up in bursts, before the client gets a 503.
+# How long a start waits for the quota, which polls use in bursts, before the client gets a 503.
 QUOTA_WAIT_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
 
 LONGEST_TASK_ID = 255
-EXCERPT_CHARACTERS = 2000  # of an answer that is not JSON; a proxy's page can be long
+EXCERPT_CHARACTERS = 2000  # kept of an answer that is not JSON, such as a proxy's page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportRequest:
-    """An import to start, and how to watch it.
+    """A client's request to start an import, and how to watch its task.
 
-    `document` is HubSpot's own body, sent as it is, and `metadata` the client's: JSON objects as text.
+    `document`, HubSpot's request body, and the client's `metadata` are JSON objects as text, which are sent
+    unchanged.
     """
 
     client: str
@@ -49,13 +50,16 @@ class ImportRequest:
     callback_host: str
     metadata: str
     timeout_seconds: float
-    names_timeout: bool = True  # as in a Registration
+    names_timeout: bool = True  # false when the time-out is the operator's default
     traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotStarted:
-    """HubSpot has not received the request; it may be sent again, after `retry_at` where that is known."""
+    """HubSpot has not received the request, which may be sent again.
+
+    `retry_at` is the earliest instant for that, None when it is not known.
+    """
 
     reason: str
     retry_at: datetime | None = None
@@ -63,9 +67,10 @@ class NotStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoTaskId:
-    """HubSpot's response names no task that could be watched.
+    """HubSpot's answer has no id of a task that could be watched.
 
-    `hubspot` is JSON text: the response's body, or where that is not JSON, its beginning as a string.
+    `hubspot` is JSON text: the answer's body, or if that is not JSON, its beginning as a JSON string (null
+    when empty).
     """
 
     status_code: int
@@ -75,20 +80,23 @@ class NoTaskId:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnknownOutcome:
-    """The request was sent and no response came: HubSpot may have started the import, or not."""
+    """The request was sent, but no answer came: HubSpot may have started the import, or not."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unwatched:
-    """HubSpot has started the import, but the bridge could not register its task: the client can, by its `task_id`."""
+    """HubSpot has started the import, but the bridge could not store a watch for its task.
+
+    The client can register the task by its `task_id`.
+    """
 
     task_id: str
     reason: str
 
 
-# The function that registers watches: `register`, or one that joins several registrations in one commit.
+# The function that registers watches: `register`, or one that puts concurrent calls in one transaction.
 Register: TypeAlias = Callable[[Sequence[Registration]], list[RegistrationResult]]
 
 Started: TypeAlias = Registered | Differs | NotStarted | NoTaskId | UnknownOutcome | Unwatched
@@ -97,10 +105,10 @@ Started: TypeAlias = Registered | Differs | NotStarted | NoTaskId | UnknownOutco
 def start(
     hubspot_calls: HubSpotCalls, new: ImportRequest, register: Register, may_ask: Callable[[], bool]
 ) -> Started:
-    """Start an import at HubSpot, at most once, and watch it. May wait 2 s for the account's quota.
+    """Start an import at HubSpot with at most one request, and register a watch. May wait 2 s for the quota.
 
-    `may_ask` is called just before the request, which is not sent when it returns False. An error of the database is
-    raised before the request is sent, and never after.
+    `may_ask` is called just before the request; if it returns False, nothing is sent. Database errors are
+    raised only before the request is sent.
     """
     account = _acquire(hubspot_calls, new.account)
     if isinstance(account, NotNow):
@@ -117,7 +125,7 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
-    """Take one request from the account's quota, and wait up to QUOTA_WAIT_SECONDS for it."""
+    """Take one request from the account's quota, for which it waits up to QUOTA_WAIT_SECONDS."""
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), NotNow):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
@@ -174,7 +182,7 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
 
 
 def watch(register: Register, new: ImportRequest, task_id: str) -> Started:
-    """Register a watch for an import that HubSpot has started as this task."""
+    """Register a watch for an import that HubSpot has started as this task; never raises database errors."""
     wanted = Registration(
         client=new.client,
         account=new.account,

@@ -1,1 +1,1 @@
-"""The worker: its loop, the threads that send requests, and the clock that drives it."""
+"""The worker: its loop, the threads that send requests, and the clock that runs the loop."""

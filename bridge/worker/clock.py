@@ -1,4 +1,7 @@
-"""The clock: APScheduler runs the worker's loop and chores at intervals. What is due is in the tables alone."""
+"""Runs the worker's loop and chores at intervals, by APScheduler.
+
+The scheduler keeps nothing in the database: what is due is in the bridge's own tables.
+"""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -29,17 +32,17 @@ FLUSH_SECONDS = 1
 HEARTBEAT_SECONDS = 10
 RECOUNT_SECONDS = 15
 OPERATOR_SECONDS = 1
-# After an outage of the database every worker looks silent until its next heartbeat. So a worker reports the others
-# only when it has itself sent heartbeats, nearly without a gap, for longer than they may be silent.
+# After an outage of the database every worker seems silent until its next heartbeat. So a worker reports others
+# only when BEATS_TO_REPORT heartbeats of its own, in a row, fell within BEATS_WITHIN.
 BEATS_TO_REPORT = 7
 BEATS_WITHIN = timedelta(seconds=90)
 PRUNE_SECONDS = 600
 DAYS_KEPT = timedelta(days=90)
-PRUNE_BATCH = 500  # a long transaction would hold up the others
+PRUNE_BATCH = 500  # rows deleted in a transaction: a longer one would delay the workers
 
 
 class Clock:
-    """Runs one worker's loop and chores, from `start` to `stop`; each is to be called once."""
+    """Runs one worker's loop and its chores, from `start` to `stop`, each of which may be called once."""
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class Clock:
         outbox: OperatorOutbox = NO_OPERATOR,
         operator: OperatorWebhooks | None = None,
     ) -> None:
-        """`has_credentials`: whether this process's environment has those of the account `default`.
+        """`has_credentials`: whether the environment has credentials of the account `default`.
 
         `operator` sends the events that `outbox` saves; None when the outbox is not enabled.
         """
@@ -80,31 +83,31 @@ class Clock:
         self._scheduler = _scheduler(jobs, self._executor, now)
 
     def start(self) -> None:
-        """Start the loop and the chores in threads of their own."""
+        """Start the loop and the chores, in threads of their own."""
         log.info("worker_started", worker=self._worker.id)
         self._scheduler.start()
 
     def wind_down(self) -> None:
-        """Claim nothing more; requests in flight go on. Safe in a signal handler."""
-        # A plain attribute: the lock of an Event could be held by the thread that the signal interrupts.
+        """Stop claiming; requests in flight go on. May be called in a signal handler."""
+        # Not an Event: the thread that the signal interrupts might hold its lock.
         self._stopping = True
         self._worker.wind_down(STOP_SECONDS)
 
     def stop(self) -> None:
-        """Claim nothing more, finish the requests in flight, and give back the leases of what did not finish.
+        """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
 
-        Takes 22 s at the most, counted from the first call of `wind_down`.
+        They have until 22 s after the first call of `wind_down`, or of this method.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
         try:
             self._worker.stop(STOP_SECONDS)
-            # A chore still has its connection, and a late sign of life would bring the worker back.
+            # Chores must end first: a late heartbeat would add the worker to the list of workers again.
             self._executor.shutdown(wait=True)
             with self._engine.begin() as connection:
                 housekeeping.leave(connection, self._worker.id)
         except AWAY as error:
-            # Nothing is lost: other workers claim the watches when the leases have run out.
+            # Nothing is lost: other workers claim the watches when the leases end.
             log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
 
@@ -113,7 +116,10 @@ class Clock:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat, unless its loop hangs, and report workers that are silent."""
+        """Save this worker's heartbeat, and report silent workers to the operator.
+
+        While the worker's loop hangs, do neither: the worker is to seem silent.
+        """
         if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
             return
         now = self._now()
@@ -124,7 +130,7 @@ class Clock:
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:
-        """Return whether this worker's own heartbeats have been regular enough to report others."""
+        """Return whether this worker's own heartbeats were regular enough for it to report other workers."""
         return len(self._beats) == BEATS_TO_REPORT and now - self._beats[0] <= BEATS_WITHIN
 
     def _send_operator_events(self) -> None:
@@ -141,7 +147,7 @@ class Clock:
             operator_events.prune(connection, self._now())
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
-        """Delete old rows, a batch in each transaction, until none is left or the clock stops."""
+        """Delete old rows by `prune`, a batch in each transaction, until none is left or the worker stops."""
         deleted = PRUNE_BATCH
         while deleted == PRUNE_BATCH and not self._stopping:
             with self._engine.begin() as connection:
@@ -149,18 +155,18 @@ class Clock:
 
 
 class CountersClock:
-    """Adds the process's counts to the database, every second and when it stops. Every process has one."""
+    """Adds the process's counts to the database, every second and when it stops. Web processes have one, too."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
         self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
-        """Start to save, in a thread of its own."""
+        """Start saving the counts, in a thread of its own."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop, and save the remaining counts. To be called when nothing more will be counted."""
+        """Stop, and save the remaining counts; to be called when nothing is counted any more."""
         if self._scheduler.running:
             self._scheduler.shutdown()
         self._flush()
@@ -169,9 +175,9 @@ class CountersClock:
 def _scheduler(
     jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
 ) -> BackgroundScheduler:
-    """Return a scheduler that runs each job when it starts, and then at the job's interval in seconds.
+    """Return a scheduler that runs each job as soon as it is started, and then at the job's interval in seconds.
 
-    The executor has a thread for each job, so that none waits for another.
+    `executor` must have a thread for each job, so that no job waits for another.
     """
     scheduler = BackgroundScheduler(
         executors={"default": executor},
@@ -184,7 +190,10 @@ def _scheduler(
 
 
 def _unless_database_away(job: Callable[[], None]) -> Callable[[], None]:
-    """Return the job without errors of a database that is away: the worker's loop logs them, and the job runs again."""
+    """Return a function that runs the job, and ignores errors of a database that is away.
+
+    The worker's loop logs these errors, and the job runs again at its next interval.
+    """
 
     def run() -> None:
         with suppress(*AWAY):

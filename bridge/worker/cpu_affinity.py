@@ -1,8 +1,8 @@
-"""Keeps all threads of a process on one CPU core, so that the interpreter's lock stays on that core.
+"""Keeps all threads of a process on one CPU core, so that the interpreter's lock (GIL) stays on that core.
 
-Only one thread runs Python at a time. When the threads run on several cores, nearly every system call
-passes the lock from one core to another: a busy worker then needs half as much CPU again, and does two
-thirds of the work. Only Linux lets a process choose its core; on other systems nothing is done.
+Only one thread runs Python at a time. When threads run on several cores, nearly every system call passes the
+lock from one core to another: a busy worker then needs half as much CPU again, and does two thirds of the
+work. Only Linux lets a process choose its core; on other systems nothing is done.
 """
 
 import os
@@ -18,13 +18,16 @@ from typing import Self
 from bridge.core.cpu_affinity import Shares, better_core
 
 LOOK_SECONDS = 0.5
-# A random choice, so that two processes that share a core do not both move to the same next one.
+# The chance of a move at each look, so that two processes on one core do not move to the same core together.
 MOVE_CHANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The CPU seconds that each core and this process have used since their start, at a monotonic instant."""
+    """The CPU seconds that each core and this process have used so far.
+
+    `at` is the time of the reading in seconds, by the monotonic clock.
+    """
 
     at: float
     cores: Mapping[int, float]
@@ -32,7 +35,10 @@ class Reading:
 
     @classmethod
     def now(cls) -> Self:
-        """Read /proc/stat (proc(5): `cpuN user nice system idle iowait …`). Raises OSError or ValueError."""
+        """Return a reading of /proc/stat (proc(5): `cpuN user nice system idle iowait …`).
+
+        Raises OSError or ValueError when the file cannot be read or understood.
+        """
         tick, cores = os.sysconf("SC_CLK_TCK"), {}
         for line in Path("/proc/stat").read_text().splitlines():
             name, *times = line.split()
@@ -42,7 +48,10 @@ class Reading:
         return cls(at=time.monotonic(), cores=cores, process=time.process_time())
 
     def since(self, before: "Reading") -> Shares:
-        """Return the share of CPU time used since `before`, by this process and on each core in both readings."""
+        """Return the shares of CPU time used since the reading `before`, by each core and by this process.
+
+        Cores that are missing in one of the readings are left out.
+        """
         seconds = self.at - before.at
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
@@ -50,9 +59,9 @@ class Reading:
 
 
 def use_one_core() -> None:
-    """Keep this process's threads, those that start later included, on one core from now on.
+    """Keep all threads of this process, later ones included, on one CPU core from now on.
 
-    A daemon thread moves them to another core when that one is less busy; it checks twice a second. Where the
+    A daemon thread checks twice a second whether another core is less busy, and then moves them. Where the
     system does not report the use of its cores, nothing is done.
     """
     if not hasattr(os, "sched_setaffinity"):
@@ -62,7 +71,7 @@ def use_one_core() -> None:
         first = Reading.now()
     except (OSError, ValueError):
         return
-    # In a container, /proc/stat may list other cores than those allowed, or only zeros.
+    # In a container, /proc/stat may lack the allowed cores, or hold only zeros.
     if len(allowed) > 1 and allowed <= first.cores.keys() and any(first.cores.values()):
         threading.Thread(target=_keep, args=(allowed, first), name="one-core", daemon=True).start()
 
@@ -85,10 +94,10 @@ def _keep(allowed: Collection[int], before: Reading) -> None:
 
 def _move_to(core: int) -> None:
     moved: set[int] = set()
-    # A thread that is not moved yet may start another one meanwhile.
+    # Threads that are not moved yet may start others meanwhile.
     while new := _threads() - moved:
         for thread in new:
-            # It may have ended meanwhile, or the core may have been taken away.
+            # The thread may have ended, or the core may no longer be allowed.
             with suppress(OSError):
                 os.sched_setaffinity(thread, {core})
         moved |= new

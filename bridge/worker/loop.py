@@ -1,7 +1,7 @@
-"""The worker's loop: collect results, save them in one transaction, claim due watches, hand them to the pool.
+"""The worker's loop: collect results, save them in one transaction, claim due watches, submit them to the pool.
 
-One thread runs the loop. The pool's threads make the requests, while no transaction is open. As many watches are
-claimed as can start soon; those that do not start within START_WITHIN_SECONDS are given back.
+One thread runs the loop. The pool's threads send the requests, while no transaction is open. Only as many
+watches are claimed as can start soon; those that do not start within START_WITHIN_SECONDS are given back.
 """
 
 import math
@@ -27,21 +27,21 @@ from bridge.worker.results import log_and_count
 
 log = structlog.get_logger()
 
-# How often due watches are looked for, while requests are in flight and while there are none.
+# How often the loop looks for due watches, whether or not requests are in flight.
 TICK_SECONDS = 0.25
-# How long the loop waits after each failure in a row, mostly of the database; results are kept to be saved then.
+# The wait after each failure in a row, mostly of the database. Results that could not be saved are kept.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-# No host may have more than one in so many of the pool's threads: a fourth.
+# A host's callbacks may use at most one in HOST_SHARE of the pool's threads.
 HOST_SHARE = 4
-# A job that has not started in this time is given back, to a worker with a free thread. It is less than the quota's
-# slack, so that polls that have waited cannot reach HubSpot as a burst.
+# A job that has not started in this time is given back, so that a worker with a free thread can claim it. The
+# quota's slack is longer (SLACK_SECONDS), so polls that have waited cannot reach HubSpot as too large a burst.
 START_WITHIN_SECONDS = 0.4
 
 
 class Worker:
     """Polls and delivers with up to `concurrency` requests in flight.
 
-    `drain` and `stop` may be called by two threads at once.
+    Two threads may call `drain` and `stop` at the same time.
     """
 
     def __init__(
@@ -83,24 +83,33 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """How long ago the loop last ran without an error: much more than TICK_SECONDS means that it hangs or fails."""
+        """The seconds since the loop last ran without an error; far above TICK_SECONDS, it hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
-        """Work until no watch is due and no request is in flight. A second caller waits for the first."""
+        """Work until no watch is due and no request is in flight, or the grace of `wind_down` is over.
+
+        A second caller waits for the first.
+        """
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
                 pass
 
     def wind_down(self, grace_seconds: float) -> None:
-        """Claim nothing more, and let `drain` return when no request is in flight or the grace is over."""
-        # The handler of a second signal may interrupt the first one inside `set`, which holds a lock.
+        """Stop claiming; `drain` then returns when no request is in flight, or after `grace_seconds`.
+
+        May be called in a signal handler. Calls after the first change nothing.
+        """
+        # A second signal may interrupt the first one's handler inside `set`, which holds a lock.
         if self._stop_at == math.inf:
             self._stop_at = time.monotonic() + grace_seconds
             self._stopping.set()
 
     def stop(self, grace_seconds: float) -> None:
-        """Wind down, and give back what did not finish. The grace counts from the first `wind_down`."""
+        """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
+
+        `grace_seconds` count from the first call of `wind_down` or of this method.
+        """
         self.wind_down(grace_seconds)
         self.drain()
         with self._draining:
@@ -110,7 +119,7 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Collect, save, claim; return whether jobs or unsaved results are left."""
+        """Collect, save and claim once; return whether jobs are left, or results or watches not yet saved."""
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -120,7 +129,7 @@ class Worker:
             if not self._stopping.is_set():
                 self._submit(self._claim())
         except AWAY as error:
-            # The first line is the driver's; the lines below it hold the SQL and its parameters.
+            # The first line is the driver's message; the lines after it hold the SQL and its parameters.
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
             self._back_off(wait)
         except Exception:
@@ -146,18 +155,21 @@ class Worker:
     def _back_off(self, seconds: float) -> None:
         self._failures += 1
         if self._stopping.wait(seconds):
-            # A worker that stops has no time for long waits, and yet must not try without any.
+            # A worker that is stopping has no time for a long wait, but must not retry without any.
             time.sleep(BACK_OFF_SECONDS[0])
 
     def _work(self, job: Job) -> Finished | None:
-        """Do a job, unless its lease is over: after a suspension of the process, another worker may have the watch."""
+        """Do a job, in a thread of the pool; return None without doing it when its lease is over.
+
+        After a suspension of the process, another worker may have claimed the watch.
+        """
         if job.watch.due_at is None or job.watch.due_at <= self._clock():
             log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
             return None
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches for the free slots, shared among the lanes."""
+        """Claim due watches for the free slots, which are shared among the lanes; return their jobs."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -180,7 +192,11 @@ class Worker:
             ]
 
     def _save_all(self) -> None:
-        """Save all results in one transaction, and submit the callbacks that may start at once."""
+        """Save all results in one transaction, or, if that fails, each in its own.
+
+        The callbacks that were claimed in these transactions are submitted. Raises an error of AWAY when the
+        database is away.
+        """
         if not self._unsaved:
             return
         try:
@@ -188,11 +204,11 @@ class Worker:
             self._unsaved = []
         except AWAY:
             raise
-        except Exception:  # noqa: BLE001 -- logged for the one result that causes it, below
+        except Exception:  # noqa: BLE001 -- `_save_each` logs it for the result that causes it
             self._save_each()
 
     def _save_each(self) -> None:
-        """Save each result in a transaction of its own: one that cannot be saved must not keep back the others."""
+        """Save each result in its own transaction: one that cannot be saved must not prevent the others."""
         while self._unsaved:
             done = self._unsaved[0]
             try:
@@ -211,21 +227,21 @@ class Worker:
             results = [*self._claim_callbacks(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
             events = deliver.given_up_events(kept)
-            # Hosts before accounts, as in a claim: two workers must not wait for each other in a circle.
+            # Hosts before accounts, as in a claim, so that two workers cannot deadlock.
             if attempted:
                 events += self._deliveries.record_attempts(connection, attempted, now)
             if polled:
                 events += self._polls.record_calls(connection, polled, now)
             jobs = self._next_jobs(connection, kept, now)
             self._outbox.add(connection, events)
-        # Only after the commit.
+        # After the commit: only what is saved is logged and counted.
         log_and_count(self._counters, done, kept)
         return list(jobs)
 
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.Result]:
-        """Return what to save of finished polls, with the callbacks claimed that may start at once."""
+        """Return the results of finished polls, after claiming those callbacks that may be sent at once."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
@@ -239,7 +255,7 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.Result], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each saved watch that this worker has claimed for its callback."""
+        """Return a job for each saved watch whose callback this worker has claimed."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         hubspot = {r.watch.id: r.hubspot for r in mine if r.hubspot is not None}
         return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)

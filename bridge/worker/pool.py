@@ -1,4 +1,4 @@
-"""The worker's threads: each makes one request at a time, to HubSpot or to a receiver."""
+"""The worker's pool of threads: each sends one request at a time, to HubSpot or to a receiver."""
 
 import math
 import threading
@@ -20,18 +20,18 @@ log = structlog.get_logger()
 Job = poll.PollJob | deliver.DeliveryJob
 Finished = poll.FinishedPoll | deliver.FinishedAttempt
 
-# As many jobs may wait for a thread as threads became free in this time, so each waits for about as long.
+# As many jobs may wait as threads became free in this time, so that each waits for about this time.
 QUEUE_SECONDS = 0.25
-# Results that come close together share a transaction: a hundred cost about what one costs.
+# `collect` waits for more results, to save them together: a hundred cost little more than one.
 GATHER_SECONDS = 0.005
 GATHER_LOOKS = 3
 
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of one lane: those that wait, each with the time when it was submitted, and how many are at work.
+    """The jobs of one lane: `waiting` ones, with the time when each was submitted, and the number `at_work`.
 
-    A lane is `halted` after a failure: none of its waiting jobs starts, and `take_back` returns them.
+    A lane is `halted` after a failure: its waiting jobs do not start, and `take_back` returns them.
     """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
@@ -40,9 +40,9 @@ class _Queue:
 
 
 class WorkerPool:
-    """A fixed number of threads, started when they are first needed, and the jobs that wait for them.
+    """A fixed number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    `submit`, `collect` and `take_back` are to be called by one thread alone, the one that claims and saves.
+    `submit`, `collect` and `take_back` must be called by one thread alone, the one that claims and saves.
     """
 
     def __init__(
@@ -56,8 +56,9 @@ class WorkerPool:
     ) -> None:
         """Make a pool of `count` threads.
 
-        `work` does a job, and returns None when there is nothing to save. `max_per_lane` is how many jobs of a lane
-        may be at work at a time, by the lane's state. A job that has waited for `start_within_seconds` is not started.
+        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says, by a lane's
+        state, how many jobs of the lane may be at work at a time. A job that has waited for
+        `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -78,24 +79,24 @@ class WorkerPool:
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """The jobs that are at work or wait, the oldest first."""
+        """All jobs, the oldest first: those at work, those that wait, and those done but not collected."""
         return list(self._jobs.values())
 
     @property
     def room(self) -> int:
-        """How many more jobs would be at work within QUEUE_SECONDS; below 0 when too many wait."""
+        """How many more jobs would start within QUEUE_SECONDS; below 0 when too many wait."""
         return self._count + len(self._freed) - len(self._jobs)
 
     def room_of(self, lane: Lane) -> int:
-        """Return how many more jobs of one lane would be at work within QUEUE_SECONDS."""
+        """Return how many more jobs of one lane would start within QUEUE_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
             may_work = max(at_work, ceiling(self._max_per_lane[lane[0]], self._free))
-        # A finished job counts until it is collected, because only then is its result known.
+        # A finished job still counts here until it is collected, because its result is not known before.
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Start a job as soon as a thread is free and its lane has fewer at work than it may have."""
+        """Start a job as soon as a thread is free and the lane has fewer jobs at work than it may have."""
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)
         self.jobs_per_lane[lane] += 1
@@ -106,27 +107,27 @@ class WorkerPool:
             self._start_thread()
 
     def _start_thread(self) -> None:
-        # Daemon threads, so that a name look-up that hangs does not keep a stopped process alive.
+        # A daemon thread, so that a DNS lookup that hangs does not keep a stopped process alive.
         thread = threading.Thread(target=self._run, name=f"worker-{len(self._threads)}", daemon=True)
         try:
             thread.start()
         except RuntimeError:
-            # The system allows no more threads; those that were started do the work.
+            # The system allows no more threads; those that exist do the work.
             if not self._threads:
                 raise
         else:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs, one of each lane in turn, while threads are free. The caller holds the lock."""
-        # At most as many lanes as there are threads can be at their limit, so twice as many include one that is not.
+        """Start waiting jobs, one of each lane in turn, while threads are free; the caller holds the lock."""
+        # At most `_count` lanes can be at their limit, so a look at twice as many finds others.
         for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
                 self._free -= 1
                 self._ready.put(queue.waiting.popleft()[1])
-                # The lane goes to the end, so that the others come first next time.
+                # The lane moves to the end, so that the others come first next time.
                 self._lanes[lane] = self._lanes.pop(lane)
             if not self._free:
                 return
@@ -138,7 +139,7 @@ class WorkerPool:
         return in_time and queue.at_work < ceiling(self._max_per_lane[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Finished]:
-        """Wait until a job is done; return the results of all jobs that are done by then."""
+        """Wait up to `timeout_seconds` until a job is done; return all results that are there by then."""
         finished = self._collect_finished(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
             lane = self._remove(job)
@@ -162,14 +163,20 @@ class WorkerPool:
         return finished
 
     def _wait_for_batch(self, enough: int) -> None:
-        """Wait up to 15 ms for half of the jobs: the larger a batch, the less each result costs to save."""
+        """Wait up to 15 ms until `enough` jobs are done.
+
+        The larger a batch is, the less it costs to save each result.
+        """
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
                 return
             time.sleep(GATHER_SECONDS)
 
     def take_back(self, *, everything: bool = False) -> list[Job]:
-        """Remove and return the jobs that have waited too long, and the waiting ones of lanes that are halted."""
+        """Remove the jobs that have waited too long, and those that wait in halted lanes; return them.
+
+        With `everything`, all waiting jobs.
+        """
         since = math.inf if everything else self._clock() - self._start_within_seconds
         taken: list[Job] = []
         with self._lock:
@@ -196,7 +203,7 @@ class WorkerPool:
         return lane
 
     def close(self) -> None:
-        """Let the threads end once they have nothing to do."""
+        """Let each thread end when no job is left for it."""
         for _ in self._threads:
             self._ready.put(None)
 
@@ -214,7 +221,7 @@ class WorkerPool:
             queue = self._lanes[lane]
             queue.at_work -= 1
             self._free += 1
-            # Waiting jobs must not repeat a failure: the next claim decides whether they may start.
+            # Waiting jobs would repeat the failure: they are given back, and the next claim decides about them.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
             self._start_waiting()
@@ -224,7 +231,7 @@ class WorkerPool:
         try:
             return self._work(job)
         except Exception:
-            # A bug ends one job and not its thread: the watch is claimed again when its lease has run out.
+            # A bug ends the job, not the thread; the watch is claimed again when its lease is over.
             log.exception("step_crashed", watch=job.watch.id)
             return None
 

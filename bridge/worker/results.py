@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[Result]) -> None:
-    """Log and count finished jobs; one whose result is not in `kept` had lost its lease."""
+    """Log and count finished jobs; one whose result is not in `kept` could not be saved: its lease was lost."""
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:
         watch = saved.get(d.job.watch.id)
@@ -75,7 +75,7 @@ def _log_and_count_attempt(counters: Counters, done: deliver.FinishedAttempt, wa
             hint=f"python -m bridge watches redeliver {watch.id}",
         )
         counters.inc(GIVEN_UP)
-    # A redelivery is left out: its delay would be the time until it was requested.
+    # Redeliveries are left out: their delay would include the time until somebody requested them.
     was_redelivered = watch.tries < watch.attempts
     if watch.state is State.DELIVERED and watch.settled_at and watch.ended_at and not was_redelivered:
         counters.observe(DELIVERY_DELAY, (watch.settled_at - watch.ended_at).total_seconds())
