@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
@@ -155,13 +156,17 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
-def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
-    """Return a callback URL for each of the last `hosts` hosts, as far as the newest NEWEST_SCANNED watches tell."""
-    newest = select(watches.c.callback_host, watches.c.callback_url).order_by(watches.c.id.desc())
-    found: dict[str, str] = {}
-    for host, url in connection.execute(newest.limit(NEWEST_SCANNED)):
-        found.setdefault(host, url)
-    return list(found.values())[:hosts]
+def newest_callback_urls(connection: Connection, *, servers: int) -> list[str]:
+    """Return a callback URL for each of the last `servers` servers, as far as the newest NEWEST_SCANNED watches tell.
+
+    A server is a scheme, a host and a port.
+    """
+    newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
+    found: dict[tuple[str, str], str] = {}
+    for url in connection.scalars(newest):
+        scheme, netloc, *_ = urlsplit(url)
+        found.setdefault((scheme, netloc), url)
+    return list(found.values())[:servers]
 
 
 def is_settled() -> ColumnElement[bool]:
