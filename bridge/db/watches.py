@@ -19,7 +19,7 @@ from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
 # A schedule makes eleven; only redeliveries make more, and of these there is no end.
 ATTEMPTS = 1000
-WAITING_SAMPLE = 100
+WAITING_SAMPLE = 20
 
 
 class Registering(Protocol):
