@@ -22,6 +22,7 @@ from bridge.core.quota import Rate, Usage
 
 # When HubSpot refuses so many different tasks in a row, the cause is likely their account, not the tasks.
 SUSPECTS = 5
+CHANGED = "The account was changed since HubSpot last refused it: the next request shows whether it is well."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,9 +134,12 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has set the account: its next request may be sent, as a probe if paused.
 
+    Until then CHANGED is the reason of the pause: HubSpot's refusal was of the former credentials.
     What HubSpot reported of its quota before is dropped: the new credentials may have another quota.
     """
     usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
+    if held.breaker.paused:
+        held = replace(held, breaker=replace(held.breaker, reason=CHANGED))
     return replace(with_probe_due(held, now=now), usage=usage)
 
 
