@@ -49,7 +49,7 @@ def main(days: float) -> None:
         if again.status_code != 409:  # 409: it was redelivered meanwhile
             again.raise_for_status()
         print(f"asked for {watch['id']}: task {watch['task_id']}, {watch['outcome']}")
-    print(f"{len(missing)} callbacks were missing")
+    print(f"{len(missing)} {'callback was' if len(missing) == 1 else 'callbacks were'} missing")
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def test_the_quickstart_leads_to_a_verified_callback_and_leaves_nothing(reader: 
             receiver.until(lambda: called_back in receiver.printed)
             wait_until(lambda: [w["id"] for w in values(reader.run(look))[0]["watches"]] == [watch["id"]])
             assert reader.run(forge) == "400\n"
-            assert f"asked for {watch['id']}" in reader.run(lose_and_ask)
+            asked = reader.run(lose_and_ask)
+            assert f"asked for {watch['id']}" in asked
+            assert asked.endswith("\n1 callback was missing\n")
             receiver.until(lambda: receiver.printed.count(called_back) == 2)
             assert reader.run(lose_and_ask.splitlines()[-1]) == "0 callbacks were missing\n"
     reader.run(clean_up)

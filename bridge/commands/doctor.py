@@ -23,9 +23,9 @@ from bridge.wiring import Bridge, now
 # The clock may differ this much from HubSpot's: receivers refuse a callback whose timestamp is five minutes off
 # (Standard Webhooks).
 CLOCK_SECONDS = 60
-# At most HOSTS callback hosts are tried, those of the newest watches, each for HOST_SECONDS.
-HOSTS = 5
-HOST_SECONDS = 5
+# At most SERVERS receivers' servers are tried, those of the newest watches, each for SERVER_SECONDS.
+SERVERS = 5
+SERVER_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,7 +73,7 @@ def _checks() -> Iterator[Check]:
     yield Check(name="database", ok=True, detail=f"it answers, and is migrated (revision {revision})")
     yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
     yield from _check_accounts(bridge)
-    yield from _check_callback_hosts(bridge)
+    yield from _check_receivers(bridge)
     if settings.operator_url:
         yield _check_operator_url(bridge, settings.operator_url.get_secret_value())
     yield _check_workers(bridge)
@@ -107,19 +107,25 @@ def _check_clock(ahead: float) -> Check:
     return Check(name="clock", ok=False, detail=f"{detail}. Set this machine's clock, by NTP for example.")
 
 
-def _check_callback_hosts(bridge: Bridge) -> Iterator[Check]:
+def _check_receivers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
-        urls = watch_lists.newest_callback_urls(connection, hosts=HOSTS)
+        urls = watch_lists.newest_callback_urls(connection, servers=SERVERS)
     if not urls:
         detail = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
         yield Check(name="callbacks", ok=True, detail=detail)
     for url in urls:
-        yield _check_url(bridge, f"callbacks to {urlsplit(url).hostname}", url)
+        yield _check_url(bridge, f"callbacks to {_host_and_port(url)}", url)
+
+
+def _host_and_port(url: str) -> str:
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if parts.netloc.startswith("[") else parts.hostname
+    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def _check_url(bridge: Bridge, name: str, url: str) -> Check:
     parts = urlsplit(url)
-    answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=HOST_SECONDS)
+    answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=SERVER_SECONDS)
     if isinstance(answer, NoResponse):
         detail = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
         return Check(name=name, ok=False, detail=detail)

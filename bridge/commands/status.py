@@ -80,7 +80,8 @@ def _troubles(found: Attention) -> Iterator[str]:
     yield from _section(
         "Accounts that are paused",
         members["paused_accounts"],
-        "When the cause is mended: python -m bridge accounts check NAME.",
+        "If HubSpot refuses the credentials, replace them: python -m bridge accounts set NAME. When the cause is "
+        "mended: python -m bridge accounts check NAME.",
     )
     yield from _section(
         "Hosts in trouble: their callbacks wait",
@@ -101,7 +102,7 @@ def _troubles(found: Attention) -> Iterator[str]:
     yield from _section(
         "Workers that are silent",
         members["silent_workers"],
-        "They were killed or hang; others do their work. They are forgotten after a day.",
+        "They were killed or hang. Workers that are alive take over; then a silent one is listed for an hour.",
     )
 
 

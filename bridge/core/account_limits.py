@@ -22,6 +22,7 @@ from bridge.core.quota import Rate, Usage
 
 # After refusals of so many different tasks in a row, the cause is likely the account, not the tasks.
 SUSPECTS = 5
+CHANGED = "The account was changed since HubSpot last refused it: the next request shows whether it is well."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,9 +142,12 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account: a pause ends now, a probe is due.
 
-    The quota that HubSpot last reported is forgotten, because new credentials may have another.
+    Until then CHANGED is the reason of the pause: HubSpot's refusal was of the former credentials. The quota that
+    HubSpot last reported is forgotten, because the new credentials may have another.
     """
     usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
+    if held.breaker.paused:
+        held = replace(held, breaker=replace(held.breaker, reason=CHANGED))
     return replace(with_probe_due(held, now=now), usage=usage)
 
 

@@ -8,11 +8,14 @@ from sqlalchemy import Connection, exists, func, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
-from bridge.db import readiness
+from bridge.db import housekeeping, readiness
 from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
+# While others are alive, a silent worker needs somebody for this long. Its leases end within minutes and others take
+# over; what they do not take over is overdue, and shown as that. For an hour it explains why some work came late.
+SILENCE_SHOWN = timedelta(hours=1)
 # At most so many paused hosts are listed, those with the longest pauses first.
 MOST_NAMED = 10
 # No count goes further, so that its cost has a bound.
@@ -42,7 +45,10 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker that was killed or hangs: its heartbeats have stopped without notice."""
+    """A worker that was killed or hangs: its heartbeats have stopped without notice.
+
+    While other workers are alive, it is listed for SILENCE_SHOWN.
+    """
 
     id: str
     ticked_at: datetime  # its last heartbeat
@@ -72,6 +78,7 @@ def read(connection: Connection, now: datetime) -> Attention:
     overdue = {"since": now - readiness.OVERDUE_AFTER, "now": now}
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
     alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - readiness.TICKED_WITHIN}
+    shown_since = now - (SILENCE_SHOWN if alive else housekeeping.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
         paused_hosts=_paused_hosts(connection),
@@ -82,7 +89,7 @@ def read(connection: Connection, now: datetime) -> Attention:
         silent_workers=[
             SilentWorker(id=name, ticked_at=ticked_at)
             for name, ticked_at in sorted(ticked.items())
-            if name not in alive
+            if name not in alive and ticked_at >= shown_since
         ],
     )
 

@@ -7,7 +7,7 @@ asked for, even none, although there is a following page.
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -22,6 +22,7 @@ from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is
 from bridge.db.watch_lists import Filters, conditions, is_settled
 
 MOST_SCANNED = 1_000
+FURTHER = 4  # each step is so many times as long as the one before it
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
@@ -94,29 +95,19 @@ def page(
     connection: Connection, filters: Filters, *, order: Order, cursor: Cursor | None, limit: int
 ) -> Page:
     """Return the page at the cursor, at most `limit` watches; without a cursor, the first page."""
-    backwards = cursor is not None and cursor.backwards
-    most = MOST_SCANNED if _has_rest(filters, order) else limit + 1
-    looked_at = _look(connection, filters, order, cursor, most)
-    matching = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"), *conditions(filters))
-    rows = connection.execute(
-        matching.order_by(*_direction(order, backwards=backwards)).limit(limit + 1),
-        {"ids": [row.id for row in looked_at]},
-    )
-    found = [to_watch(row) for row in rows]
-    on = None
-    if len(found) > limit:
-        on = _cursor(found[limit - 1], order)
-    elif len(looked_at) == most:
-        on = _cursor(looked_at[-1], order)
-    listed = found[:limit]
+    listed, on = _find(connection, filters, order, cursor, limit)
     back = _cursor(listed[0], order) if listed else cursor
-    if backwards:
+    if cursor is not None and cursor.backwards:
         return Page(
             watches=listed[::-1],
             following=_turned(back, backwards=False),
             previous=_turned(on, backwards=True),
         )
-    return Page(watches=listed, following=on, previous=_turned(back, backwards=True) if cursor else None)
+    return Page(
+        watches=listed,
+        following=_turned(on, backwards=False),
+        previous=_turned(back, backwards=True) if cursor else None,
+    )
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
@@ -143,6 +134,32 @@ def _turned(cursor: Cursor | None, *, backwards: bool) -> Cursor | None:
 
 def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
     return Cursor(watch_id=row.id, ended_at=row.ended_at if order is Order.ENDED_AT else None)
+
+
+def _find(
+    connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
+) -> tuple[list[Watch], Cursor | None]:
+    """Return at most `limit` matches, and where to go on; None when there are no more rows.
+
+    It looks at as many rows as it wants, which are often enough, and then further in ever longer steps.
+    """
+    backwards = cursor is not None and cursor.backwards
+    matching = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"), *conditions(filters))
+    matching = matching.order_by(*_direction(order, backwards=backwards)).limit(limit + 1)
+    found: list[Watch] = []
+    on, left, most = cursor, MOST_SCANNED, min(limit + 1, MOST_SCANNED)
+    while most:
+        looked_at = _look(connection, filters, order, on, most)
+        rows = connection.execute(matching, {"ids": [row.id for row in looked_at]})
+        found += [to_watch(row) for row in rows]
+        if len(found) > limit:
+            return found[:limit], _cursor(found[limit - 1], order)
+        if len(looked_at) < most:
+            return found, None
+        on = _turned(_cursor(looked_at[-1], order), backwards=backwards)
+        left -= most
+        most = min(FURTHER * most, left)
+    return found, on
 
 
 def _look(
@@ -185,12 +202,6 @@ def _bounds(filters: Filters, order: Order) -> Filters:
     """Return only the filters that bound the instant by which the list is sorted."""
     stem = "created" if order is Order.CREATED_AT else "ended"
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})
-
-
-def _has_rest(filters: Filters, order: Order) -> bool:
-    """Return whether some rows of the chosen index part may not match the filters."""
-    given = {field.name for field in fields(filters) if getattr(filters, field.name) is not None}
-    return bool(given - ({"client"} if order is Order.CREATED_AT else {"ended_after", "ended_before"}))
 
 
 def _beyond(cursor: Cursor | None, order: Order) -> list[ColumnElement[bool]]:

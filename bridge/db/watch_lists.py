@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
@@ -162,16 +163,17 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
-def newest_callback_urls(connection: Connection, *, hosts: int) -> list[str]:
-    """Return one callback URL for each host of the newest watches, at most `hosts`, newest first.
+def newest_callback_urls(connection: Connection, *, servers: int) -> list[str]:
+    """Return one callback URL for each server of the newest watches, at most `servers`, newest first.
 
-    Only the newest NEWEST_SCANNED watches are read.
+    A server is a scheme, a host and a port. Only the newest NEWEST_SCANNED watches are read.
     """
-    newest = select(watches.c.callback_host, watches.c.callback_url).order_by(watches.c.id.desc())
-    found: dict[str, str] = {}
-    for host, url in connection.execute(newest.limit(NEWEST_SCANNED)):
-        found.setdefault(host, url)
-    return list(found.values())[:hosts]
+    newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
+    found: dict[tuple[str, str], str] = {}
+    for url in connection.scalars(newest):
+        scheme, netloc, *_ = urlsplit(url)
+        found.setdefault((scheme, netloc), url)
+    return list(found.values())[:servers]
 
 
 def is_settled() -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
 # At most so many attempts are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
-WAITING_SAMPLE = 100
+WAITING_SAMPLE = 20
 
 
 class Registering(Protocol):

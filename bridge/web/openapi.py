@@ -12,7 +12,7 @@ from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation
 from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
 from bridge.web.responses import ProblemSchema
 from bridge.web.schemas import Models, schemas, with_enumerations_named
-from bridge.web.webhooks import HEADERS, RESPONSES, WEBHOOKS, Webhook
+from bridge.web.webhooks import RESPONSES, TRACEPARENT, WEBHOOKS, Webhook
 
 INTRODUCTION = """\
 Register HubSpot's asynchronous tasks, and be called back when they end.
@@ -31,6 +31,7 @@ TAGS = {
     "Accounts": "HubSpot accounts, with their credentials and quotas. For admins only.",
     "Clients": "The applications that use the bridge, with their API keys and signing secrets.",
     "Events": "What the bridge sends to callback URLs, signed as Standard Webhooks are.",
+    "Operator events": "What the bridge tells its operator at `BRIDGE_OPERATOR_URL`, signed with `BRIDGE_OPERATOR_SECRET`.",
 }
 
 PARAMETERS: dict[str, dict[str, Any]] = {
@@ -63,6 +64,15 @@ IDEMPOTENCY_KEY = {
         "schema": {"type": "string"},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
+}
+TRACE = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "The trace that this request belongs to (W3C Trace Context): the callback carries it on. One that is not "
+    "valid is ignored.",
+    "schema": {"type": "string"},
+    "example": TRACEPARENT["traceparent"][1],
 }
 REQUEST_ID = {
     "description": "The request's own, when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else a new one.",
@@ -146,7 +156,8 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         "parameters": [
             *map(_path_parameter, operation.path_parameters),
             *query,
-            *([IDEMPOTENCY_KEY[operation.idempotency]] if operation.idempotency else []),
+            # What is registered may be sent twice, and is part of a trace.
+            *([IDEMPOTENCY_KEY[operation.idempotency], TRACE] if operation.idempotency else []),
         ],
         "responses": {
             **{
@@ -242,7 +253,7 @@ def _webhook(webhook: Webhook, names: Models) -> dict[str, Any]:
     schema = {"allOf": [{"$ref": f"#/components/schemas/{names[webhook.model]}"}, this_type]}
     return {
         "operationId": webhook.event,
-        "tags": ["Events"],
+        "tags": [webhook.tag],
         "summary": webhook.summary,
         "description": "It is sent at least once, until you answer 2xx or the schedule is over.",
         "security": [],
@@ -250,12 +261,12 @@ def _webhook(webhook: Webhook, names: Models) -> dict[str, Any]:
             {
                 "name": name,
                 "in": "header",
-                "required": True,
+                "required": name not in TRACEPARENT,
                 "description": text,
                 "schema": {"type": "string"},
                 "example": example,
             }
-            for name, (text, example) in HEADERS.items()
+            for name, (text, example) in webhook.headers.items()
         ],
         "requestBody": {
             "description": "What has happened. The signature is over these bytes.",

@@ -1,12 +1,14 @@
 """The `webhooks` of the OpenAPI document: one for each type of event that the bridge sends."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from bridge.core.kinds import KINDS
+from bridge.core.operator_events import OperatorEventType
 from bridge.core.watch import Outcome
 from bridge.web.requests import Kind
 from bridge.web.responses import Absent, Output
@@ -30,6 +32,12 @@ FAILED_EXAMPLE = TASK_EXAMPLE | {
     "hubspot": None,
 }
 TEST_EXAMPLE: dict[str, Any] = {"client": "cms"}
+OPERATOR_EXAMPLE: dict[str, Any] = {
+    "subject": "app.example.com",
+    "reason": "The receiver answered 410.",
+    "since": "2026-11-05T13:00:01.500000Z",
+    "count": 10000,
+}
 
 HEADERS = {
     "webhook-id": (
@@ -47,9 +55,17 @@ the body as it came, joined by dots. While a rotation overlaps there are several
     ),
 }
 
+# The callback of a watch whose registration had one.
+TRACEPARENT = {
+    "traceparent": (
+        "Only when the registration had one (W3C Trace Context): the same trace.",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    )
+}
+
 RESPONSES = {
     "2XX": "You have it. Answer as soon as it is stored, and do the work afterwards.",
-    "410": "Nobody is there any more: nothing more is sent for this watch.",
+    "410": "Nobody is there any more: it is not sent again.",
     "429": "Try again later; not before `Retry-After`, in seconds or as a date, where there is one.",
     "503": "As 429.",
     "default": "Anything else, a redirect too, or no answer in time: it is sent again, by the schedule.",
@@ -124,6 +140,39 @@ class TestEventSchema(Output):
     data: TestEventDataSchema = Field(description="Who asked for it.")
 
 
+class OperatorEventDataSchema(Output):
+    """To whom or what it happened, and why."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [OPERATOR_EXAMPLE]})
+
+    subject: str = Field(description="The account, the receiver's host, or the id of the worker.")
+    reason: str = Field(description="Why it happened last, in a sentence; it may quote HubSpot.")
+    since: datetime = Field(
+        description="When the first happened that this event stands for; of a silent worker, its last sign of life."
+    )
+    count: int = Field(description="How often it happened that this event stands for.", ge=1)
+
+
+class OperatorEventSchema(Output):
+    """Something that the operator of the bridge should know."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": OperatorEventType.CALLBACK_GIVEN_UP,
+                    "timestamp": TASK_EXAMPLE["ended_at"],
+                    "data": OPERATOR_EXAMPLE,
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="What has happened.")
+    timestamp: datetime = Field(description="When it happened last.")
+    data: OperatorEventDataSchema = Field(description="To whom or what, and why.")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
     """One type of event."""
@@ -132,6 +181,8 @@ class Webhook:
     summary: str
     model: type[BaseModel]
     example: dict[str, Any]
+    tag: str = "Events"
+    headers: Mapping[str, tuple[str, str]] = field(default_factory=lambda: HEADERS)
 
 
 def _of_tasks() -> list[Webhook]:
@@ -144,6 +195,7 @@ def _of_tasks() -> list[Webhook]:
             summary=f"A task of the kind {' or '.join(names)} {ENDS[outcome]}.",
             model=TaskEventSchema,
             example=_example(f"{prefix}.{outcome}", names[0], outcome),
+            headers=HEADERS | TRACEPARENT,
         )
         for prefix, names in kinds.items()
         for outcome in Outcome
@@ -158,6 +210,60 @@ def _example(event_type: str, kind: str, outcome: Outcome) -> dict[str, Any]:
     return {"type": event_type, "timestamp": data["ended_at"], "data": data}
 
 
+# What each tells the operator, and an example of its subject and its reason.
+_FOR_OPERATORS = {
+    OperatorEventType.ACCOUNT_PAUSED: (
+        "HubSpot refuses an account, or is out of order.",
+        "default",
+        "HubSpot answered 401.",
+    ),
+    OperatorEventType.ACCOUNT_RESUMED: (
+        "HubSpot answers an account again.",
+        "default",
+        "HubSpot answered 401.",
+    ),
+    OperatorEventType.CALLBACK_GIVEN_UP: (
+        "Callbacks to a host will not be tried again.",
+        OPERATOR_EXAMPLE["subject"],
+        OPERATOR_EXAMPLE["reason"],
+    ),
+    OperatorEventType.HOST_PAUSED: (
+        "A receiver's host failed several times in a row: its callbacks wait.",
+        "app.example.com",
+        "The receiver answered 503.",
+    ),
+    OperatorEventType.HOST_RESUMED: (
+        "A receiver's host answers again.",
+        "app.example.com",
+        "The receiver answered 503.",
+    ),
+    OperatorEventType.WORKER_SILENT: (
+        "A worker gave no sign of life for a minute, and did not say that it stops.",
+        "bridge-1-812-9f31c2aa",
+        "It gave no sign of life for a minute, and did not say that it stops: it was killed, or hangs.",
+    ),
+}
+
+
+def _of_operators() -> list[Webhook]:
+    about, _ = HEADERS["webhook-id"]
+    return [
+        Webhook(
+            event=event,
+            summary=summary,
+            model=OperatorEventSchema,
+            example={
+                "type": event.value,
+                "timestamp": TASK_EXAMPLE["ended_at"],
+                "data": OPERATOR_EXAMPLE | {"subject": subject, "reason": reason},
+            },
+            tag="Operator events",
+            headers=HEADERS | {"webhook-id": (about, "evt_01hf3k9c2e7v8x4m6q0r5t1w3y8")},
+        )
+        for event, (summary, subject, reason) in _FOR_OPERATORS.items()
+    ]
+
+
 WEBHOOKS = [
     *_of_tasks(),
     Webhook(
@@ -166,4 +272,5 @@ WEBHOOKS = [
         model=TestEventSchema,
         example={"type": "bridge.test", "timestamp": TASK_EXAMPLE["ended_at"], "data": TEST_EXAMPLE},
     ),
+    *_of_operators(),
 ]

@@ -50,7 +50,7 @@ def test_where_all_is_well_each_line_says_ok(commands: Commands, database: Engin
         "encryption key",
         "HubSpot account default",
         "clock",
-        "callbacks to 127.0.0.1",
+        f"callbacks to 127.0.0.1:{receiver.port}",
         "workers",
     ]
     assert hubspot.state.ledger()["status_codes"] == {"200": 2}
@@ -127,15 +127,26 @@ def test_a_clock_that_is_off_is_told(on_sqlite: Callable[..., Commands], date: s
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "words"),
+    ("url", "server", "words"),
     [
-        (f"http://127.0.0.1:{free_port()}/hook", "127.0.0.1", "refused"),
-        ("http://no-such-host.invalid/hook", "no-such-host.invalid", "DNS"),
+        (f"http://127.0.0.1:{(closed := free_port())}/hook", f"127.0.0.1:{closed}", "refused"),
+        ("http://no-such-host.invalid/hook", "no-such-host.invalid:80", "DNS"),
     ],
     ids=["port", "name"],  # the port is another one in each process of the tests
 )
 def test_a_receiver_that_cannot_be_reached_is_told_with_why(
-    on_sqlite: Callable[..., Commands], sqlite_database: Engine, url: str, host: str, words: str
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine, url: str, server: str, words: str
 ) -> None:
-    add_watch(sqlite_database, "wat_00000001", callback_url=url, callback_host=host)
-    assert words in wrong(on_sqlite(**LOOPBACK))[f"callbacks to {host}"]
+    add_watch(sqlite_database, "wat_00000001", callback_url=url)
+    assert words in wrong(on_sqlite(**LOOPBACK))[f"callbacks to {server}"]
+
+
+def test_each_server_is_named_once_with_its_port(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    ports = [free_port() for _ in range(2)]
+    for number, port in enumerate((*ports, *ports)):
+        url = f"http://127.0.0.1:{port}/hook/{number}"
+        add_watch(sqlite_database, f"wat_{number:08}", callback_url=url, callback_host="127.0.0.1")
+    named = [name for name in wrong(on_sqlite(**LOOPBACK)) if name.startswith("callbacks to ")]
+    assert sorted(named) == sorted(f"callbacks to 127.0.0.1:{port}" for port in ports)

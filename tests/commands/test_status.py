@@ -77,7 +77,14 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
     assert found["workers_alive"] == 1
     assert found["states"] == {"delivering": 2, "undelivered": 3, "watching": 1}
     told = commands.said("status")
-    for words in ("accounts check", "down.example.com", "watches redeliver --all", "Overdue", "worker-1"):
+    for words in (
+        "accounts set",
+        "accounts check",
+        "down.example.com",
+        "watches redeliver --all",
+        "Overdue",
+        "worker-1",
+    ):
         assert words in told
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from bridge.core.account_limits import (
+    CHANGED,
     SUSPECTS,
     AccountLimits,
     AccountSignal,
@@ -146,16 +147,20 @@ def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None
         breaker=held.breaker, usage=spend(slow, held, requests=1, lease_ends_at=later(60), now=NOW).usage
     )
     after = after_account_change(RATE, held, now=NOW)
-    assert (after.breaker.paused_at, after.breaker.paused_until, after.breaker.reason) == (NOW, NOW, "401")
+    assert (after.breaker.paused_at, after.breaker.paused_until, after.breaker.reason) == (NOW, NOW, CHANGED)
     assert (after.usage.headroom, after.usage.daily_remaining) == (1.0, None)
     assert grant(RATE, after, wanted=9, now=later(1)) == 1
 
 
-@pytest.mark.parametrize("breaker", [CircuitBreaker(failures=3), paused(-5).breaker])
-def test_a_breaker_that_pauses_nobody_stays_as_it_is(breaker: CircuitBreaker) -> None:
-    assert after_account_change(RATE, AccountLimits(breaker=breaker), now=NOW) == AccountLimits(
-        breaker=breaker
-    )
+def test_a_breaker_that_pauses_nobody_stays_as_it_is() -> None:
+    held = AccountLimits(breaker=CircuitBreaker(failures=3))
+    assert after_account_change(RATE, held, now=NOW) == held
+
+
+def test_a_pause_that_is_over_already_stays_so_when_the_account_is_set_anew() -> None:
+    breaker = paused(-5).breaker
+    after = after_account_change(RATE, AccountLimits(breaker=breaker), now=NOW)
+    assert after.breaker == replace(breaker, reason=CHANGED)
 
 
 def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from bridge.core.watch import State
-from bridge.db import attention
+from bridge.db import attention, housekeeping
 from bridge.db.attention import Attention
 from bridge.db.tables import host_breakers
 from tests.db.claiming import added, numbered
@@ -62,6 +62,22 @@ def test_what_waits_is_counted_no_further_than_a_look_may_cost(
     pause(engine, "down.example.com")
     waiting(engine, "down.example.com", -1, -2, -3)
     assert [host.waiting for host in looked_at(engine).paused_hosts] == [2]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "other_minutes", "silent"),
+    [(59, 0, ["killed"]), (61, 0, []), (61, 2, ["killed", "other"])],
+    ids=["for an hour", "while others work", "but for longer while nobody does"],
+)
+def test_a_silent_worker_needs_somebody(
+    sqlite_engine: Engine, minutes: int, other_minutes: int, silent: list[str]
+) -> None:
+    with sqlite_engine.begin() as connection:
+        housekeeping.beat(connection, "killed", later(-60 * minutes))
+        housekeeping.beat(connection, "other", later(-60 * other_minutes))
+    found = looked_at(sqlite_engine)
+    assert [worker.id for worker in found.silent_workers] == silent
+    assert found.is_needed == bool(silent)
 
 
 def test_callbacks_given_up_are_counted_among_the_newest(

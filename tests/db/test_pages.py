@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from bridge.core.watch import Outcome, State
 from bridge.db import pages
@@ -147,6 +147,29 @@ def test_a_page_looks_only_so_far_and_leads_on(engine: Engine, monkeypatch: pyte
         ["task-11"],
         [],
     ]
+
+
+@pytest.mark.parametrize(
+    ("filters", "looked_at"),
+    [
+        ({"state": [State.UNDELIVERED]}, [3]),
+        ({"callback_host": "app.example.com"}, [3]),
+        ({"callback_host": "no.example.com"}, [3, 12, 15]),
+    ],
+)
+def test_a_page_looks_no_further_than_it_must(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], looked_at: list[int]
+) -> None:
+    monkeypatch.setattr(pages, "MOST_SCANNED", 30)
+    added(engine, *(numbered(number, State.UNDELIVERED, due_at=None) for number in range(40)))
+    rows: list[int] = []
+
+    @event.listens_for(engine, "before_execute")
+    def note(_c: Any, _statement: Any, _many: Any, given: dict[str, Any], _options: Any) -> None:
+        rows.extend([len(given["ids"])] if "ids" in given else [])
+
+    page(engine, Filters(**filters), limit=2)
+    assert rows == looked_at
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.db import breakers, claims, clients, housekeeping, watch_lists
+from bridge.db import attention, breakers, claims, clients, housekeeping, pages, watch_lists
 from bridge.db import watches as store
 from bridge.db.due_lanes import DueLanes, due_lanes
 from bridge.db.engine import open_engine
+from bridge.db.tables import is_state
 from bridge.db.watch_lists import Filters
 from tests.db.claiming import ONE, added, due
 from tests.db.plans import plan_of
@@ -66,6 +67,31 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(
         assert index in plan
         assert "Seq Scan on watches" not in plan
         assert "SCAN watches" not in plan.replace(f"SCAN watches USING COVERING INDEX {index}", "")
+
+
+# What the operators' pages ask besides lists, of which tests/db/test_pages.py speaks.
+FOR_OPERATORS: list[Callable[[Connection], object]] = [
+    lambda c: attention.read(c, NOW),
+    lambda c: watch_lists.count_up_to(c, 9, is_state(State.WATCHING)),
+    lambda c: watch_lists.count_up_to(c, 9, is_state(State.DELIVERING)),
+    lambda c: pages.count_settled(c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")),
+    lambda c: pages.count_settled(c, Filters(client="cms")),
+    lambda c: store.get(c, "wat_00000001"),
+    lambda c: store.attempts_of(c, "wat_00000001"),
+]
+
+
+def test_no_page_for_operators_reads_all_watches(engine: Engine) -> None:
+    over = [replace(due(n), state=State.DELIVERED, due_at=None, settled_at=NOW) for n in range(4_900)]
+    waiting = [due(n, list(State)[n % 2], lane=f"lane-{n % 4}", at=n - 4_000) for n in range(4_900, 5_000)]
+    added(engine, *over, *waiting)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plans = [plan_of(connection, act) for act in FOR_OPERATORS]
+    for plan in plans:
+        assert "watches" in plan or "attempts" in plan
+        assert "Seq Scan on watches" not in plan
+        assert "SCAN watches" not in plan.replace("SCAN watches USING", "")
 
 
 BY_ID: list[Callable[[Connection], object]] = [

@@ -9,12 +9,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bridge.core.kinds import KINDS
+from bridge.core.operator_events import OperatorEventType, happened, payload
 from bridge.core.watch import Outcome
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
 from bridge.web.problems import CAUSES, Problem
 from bridge.web.requests import validated
-from tests.web.api import Api, Serve, members, problem
+from tests.web.api import START, Api, Serve, members, problem
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 
@@ -226,13 +227,34 @@ def test_no_field_of_a_body_or_an_answer_has_a_default_that_generators_take_for_
 
 def test_there_is_a_webhook_for_every_type_of_event(document: dict[str, Any]) -> None:
     types = {f"{kind.event_prefix}.{outcome}" for kind in KINDS.values() for outcome in Outcome}
-    assert document["webhooks"].keys() == types | {"bridge.test"}
+    assert document["webhooks"].keys() == types | {"bridge.test"} | set(OperatorEventType)
     for name, webhook in document["webhooks"].items():
         headers = [parameter["name"] for parameter in webhook["post"]["parameters"]]
-        assert headers == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        # Tasks are what their clients trace.
+        traced = ["traceparent"] if name in types else []
+        assert headers == ["webhook-id", "webhook-timestamp", "webhook-signature", *traced]
         content = webhook["post"]["requestBody"]["content"]["application/json"]
         assert content["example"]["type"] == name
         assert webhook["post"]["responses"].keys() == {"2XX", "410", "429", "503", "default"}
+
+
+def test_what_operators_are_told_is_what_the_document_says(document: dict[str, Any]) -> None:
+    for event_type in OperatorEventType:
+        content = document["webhooks"][event_type]["post"]["requestBody"]["content"]["application/json"]
+        sent = json.loads(payload(happened(event_type, "default", "HubSpot answered 401", START)))
+        whole = {**content["schema"], "components": document["components"]}
+        assert not list(Draft202012Validator(whole).iter_errors(sent))
+        assert sent["data"].keys() == schemas(document)["OperatorEventData"]["properties"].keys()
+
+
+def test_what_is_registered_may_be_part_of_a_trace(document: dict[str, Any]) -> None:
+    traced = {
+        path
+        for path, methods in document["paths"].items()
+        for operation in methods.values()
+        if "traceparent" in [parameter["name"] for parameter in operation["parameters"]]
+    }
+    assert traced == {"/v1/imports", "/v1/watches", "/v1/watches/batch"}
 
 
 def test_the_examples_of_schemas_and_webhooks_fit_them(document: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ def make_client() -> Response:
     name = request.form.get("name", "").strip()
     body = validated(NewClient, {"name": name, "admin": "admin" in request.form})
     answer = body if isinstance(body, Problem) else add_client(call(), body)
-    return _list(answer) if isinstance(answer, Problem) else _shown_once(answer)
+    return _list(answer) if isinstance(answer, Problem) else _show_once(answer)
 
 
 @admin.post("/clients/<name:name>/rotate-key")
@@ -45,7 +45,7 @@ def rotate_key(name: str) -> Response:
         return problem_page(answer)
     if name == call().caller.name and not call().caller.from_environment:
         session.begin(server(), json.loads(str(answer.text))["api_key"])
-    return _shown_once(answer)
+    return _show_once(answer)
 
 
 @admin.post("/clients/<name:name>/rotate-secret")
@@ -53,7 +53,7 @@ def rotate_secret(name: str) -> Response:
     """Give a client a new signing secret; the old one also signs during the overlap."""
     body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
     answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
-    return problem_page(answer) if isinstance(answer, Problem) else _shown_once(answer)
+    return problem_page(answer) if isinstance(answer, Problem) else _show_once(answer)
 
 
 @admin.post("/clients/<name:name>/revoke")
@@ -66,6 +66,16 @@ def revoke(name: str) -> Response:
     return redirect(url_for("admin.list_clients"), 303)
 
 
+@admin.get("/clients/shown-once")
+def show_secret() -> Response:
+    """Show the key or secret that was just made."""
+    made = session.take_to_show(server(), call().now)
+    if made is None:
+        flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")
+        return redirect(url_for("admin.list_clients"), 303)
+    return page("admin/secret.html", **json.loads(made))
+
+
 def _list(problem: Problem | None = None) -> Response:
     return page(
         "admin/clients.html",
@@ -76,5 +86,7 @@ def _list(problem: Problem | None = None) -> Response:
     )
 
 
-def _shown_once(answer: Reply) -> Response:
-    return page("admin/secret.html", **json.loads(str(answer.text)))
+def _show_once(answer: Reply) -> Response:
+    """Redirect to the page with the new key or secret. To load that page again sends no form again, and shows none."""
+    session.keep_to_show(server(), str(answer.text), call().now)
+    return redirect(url_for("admin.show_secret"), 303)

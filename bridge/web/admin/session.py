@@ -1,14 +1,16 @@
-"""The page's session: a cookie with the admin's API key, encrypted.
+"""The page's session: a cookie with the admin's API key, and for a moment with secrets to show; both are encrypted.
 
 Each request authenticates with that key as in the API, so rotating or revoking the key ends the session at once.
 """
 
+import json
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, request, session
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
+from bridge.core.instants import read_rfc3339, rfc3339
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
@@ -18,6 +20,9 @@ PATH = "/admin"
 LIFETIME = timedelta(hours=12)
 
 _KEY = "key"
+_SHOWN_ONCE = "shown_once"
+# How long a new key or secret waits to be shown: longer than a redirect takes.
+SHOWN_WITHIN = timedelta(minutes=5)
 _SIGNED_OUT = Problem(status=401, detail="Nobody is signed in.")
 NO_ADMIN = Problem(
     status=403, detail="This key is valid, but it is no admin's: only an admin's key opens this page."
@@ -86,6 +91,22 @@ def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | 
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
     return known
+
+
+def keep_to_show(server: Server, text: str, now: datetime) -> None:
+    """Keep a text with new secrets, encrypted, for the next page that asks for it."""
+    kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
+    session[_SHOWN_ONCE] = server.dependencies.cipher.encrypt(kept)
+
+
+def take_to_show(server: Server, now: datetime) -> str | None:
+    """Return the text that was kept, and forget it; None when there is none, or it has waited for too long."""
+    sealed = session.pop(_SHOWN_ONCE, None)
+    try:
+        kept = json.loads(server.dependencies.cipher.decrypt(sealed)) if sealed else None
+    except WrongSecretKey:
+        return None
+    return str(kept["text"]) if kept and now <= read_rfc3339(kept["until"]) else None
 
 
 def safe_path(url: str) -> str:

@@ -82,6 +82,17 @@ def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> No
         assert part in html
 
 
+def test_a_card_does_not_blame_new_credentials_for_what_hubspot_said_of_the_old(api: Api) -> None:
+    api.add_account("eu")
+    api.client().register(account="eu")
+    until = START + timedelta(minutes=9)
+    api.execute(breaker("eu", paused_at=START, paused_until=until, reason="Answered 401", pause_seconds=30.0))
+    operator = an_operator(api)
+    html = operator.submit("/accounts", {"name": "eu", "access_token": TOKEN}, follow_redirects=True).text
+    assert "Answered 401" not in html
+    assert "The account was changed since HubSpot last refused it" in html
+
+
 def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) -> None:
     sqlite_api.add_account("eu")
     sqlite_api.execute(breaker("eu", daily_remaining=1000, observed_at=START - timedelta(days=1)))

@@ -53,6 +53,9 @@ def test_paused_accounts_and_hosts_are_named_with_the_reason(api: Api) -> None:
         "The receiver is gone",
     ):
         assert part in html
+    for page, card in (("/accounts", "account-default"), ("/hosts", "host-app.example.com")):
+        assert f'href="/admin{page}#{card}"' in html
+        assert f'<article id="{card}"' in an_operator(api).get(page).text
 
 
 @pytest.mark.parametrize(("hours", "times"), [(2, 1), (26, 0)])

@@ -44,6 +44,14 @@ def test_the_story_tells_what_happened_in_order(api: Api) -> None:
     assert places == sorted(places)
 
 
+@pytest.mark.parametrize("state", STATES)
+def test_only_a_watch_whose_task_may_still_end_has_a_deadline(sqlite_api: Api, state: str) -> None:
+    watch_id = sqlite_api.client().register()["id"]
+    sqlite_api.change(watch_id, state=state, **STATES[state])
+    html = an_operator(sqlite_api).get(f"/watches/{watch_id}").text
+    assert ("Deadline" in html) == (state == "watching")
+
+
 def test_an_open_watch_tells_its_next_step(sqlite_api: Api) -> None:
     watch_id = sqlite_api.client().register()["id"]
     assert "HubSpot is asked again" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text

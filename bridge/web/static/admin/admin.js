@@ -38,7 +38,3 @@ for (const button of document.querySelectorAll("[data-copy]")) {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
 }
-
-// To load a page again that shows a new secret would send its form again, and make one more.
-const copied = document.getElementById("copied");
-if (copied) history.replaceState(null, "", copied.href);
