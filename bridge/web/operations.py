@@ -75,13 +75,13 @@ class Call:
     traceparent: str | None = None  # when the request had one (W3C Trace Context)
 
     def url(self, path: str) -> str:
-        """Return the absolute URL of a path of the bridge, or the path alone if the public URL is not known."""
+        """Return the absolute URL of a path of the bridge; the path alone if the public URL is unknown."""
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored yet.
+        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored.
 
-        Every other caller is stored already.
+        Every other client is stored when it is added.
         """
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)

@@ -76,7 +76,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
-    """Runs the application with the path exactly as sent; closes the connection if the process is stopping."""
+    """Runs the application with the path exactly as sent; closes the connection if the process stops."""
 
     def get_environment(self) -> dict[str, Any]:
         # waitress would reduce several slashes at the beginning to one.
@@ -148,7 +148,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
     """The gunicorn worker class: gunicorn manages the process, and waitress serves HTTP in it."""
 
     def run(self) -> None:
-        """Serve until the process is stopped; then finish open requests, within `graceful_timeout` seconds."""
+        """Serve until the process is stopped; then finish open requests within `graceful_timeout` seconds."""
         # This logger would warn of each request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         # A connection takes two descriptors: its own, and one for what its request opens.

@@ -74,7 +74,7 @@ _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
 class AccountSettings(Body):
-    """The settings of an account. A field that is left out gets the bridge's default, not its former value."""
+    """The settings of an account. A field that is left out gets the bridge's default, not its old value."""
 
     model_config = ConfigDict(
         json_schema_extra={
