@@ -1,4 +1,4 @@
-"""Authentication: finds the client that an API key belongs to, and limits the wrong keys from an address."""
+"""Authentication: finds the client of an API key, and limits how many wrong keys an address may send."""
 
 import re
 import threading

@@ -20,7 +20,7 @@ _DETAILS = {
 }
 
 
-# Words in the error messages of SQLite and PostgreSQL, and what they mean; the first match counts.
+# Words in the messages of database errors, and what they mean; the first match counts.
 _OUTAGES = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),

@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request gets a stored answer."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeat gets the first request's answer."""
 
 import json
 import re
@@ -47,8 +47,8 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 class Execution:
     """Stores how far a request with an Idempotency-Key has come, so that no repeat calls HubSpot again.
 
-    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
-    an earlier execution crashed after HubSpot had started this task: only its watch has to be registered.
+    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is the task
+    that HubSpot started in an earlier execution, which crashed before it registered the watch; else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: KeyedRequest | None) -> None:
@@ -97,7 +97,7 @@ def begin(
     """Return an Execution when the request is to be carried out, else the answer to send.
 
     The answer is the stored one, or a Problem: the key came with another body (422), the first request is still being
-    carried out (409), or it crashed while HubSpot was being called (504).
+    carried out (409), or the bridge crashed while it called HubSpot (504).
     """
     if key is None:
         return Execution(engine, clock, None)

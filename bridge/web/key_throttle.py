@@ -23,8 +23,8 @@ class FailureCounter:
     def wait_seconds(self, address: str, now: datetime) -> int:
         """Count a wrong key from `address` and return 0; or return how many seconds the address must wait.
 
-        It must wait after MAX_FAILURES wrong keys within WINDOW; further ones are then not counted. The addresses of
-        an IPv6 network (/64) are counted together.
+        It must wait after MAX_FAILURES wrong keys within WINDOW; keys that it sends while it must wait are not
+        counted. The addresses of an IPv6 network (/64) are counted together.
         """
         sender = _sender(address)
         with self._lock:

@@ -35,7 +35,7 @@ DROPPED = (
 class BridgeCollector(Collector):
     """Collects the metrics of all processes from their common database.
 
-    Dropped log lines are not stored there: they are those of this process alone.
+    Only the dropped log lines are those of this process alone, because they are not stored in the database.
     """
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:

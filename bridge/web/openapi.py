@@ -187,7 +187,7 @@ def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a query parameter, made from the JSON Schema of its model's field.
+    """Return the OpenAPI description of a query parameter, made from the JSON Schema of the model's field.
 
     The model has None for an absent parameter, but a query cannot contain null: the schema must not allow null.
     """

@@ -117,8 +117,8 @@ class Operation:
     """A method of a path of the API, carried out by the function `run`.
 
     In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
-    and description. `responses` describes the successful responses by status; `problems` holds the statuses of
-    errors that not every operation has.
+    and description. `responses` describes the successful responses by status. `problems` holds the statuses of the
+    operation's own errors, to which the document adds those that many operations share, such as 401.
     """
 
     method: str

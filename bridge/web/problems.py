@@ -224,6 +224,6 @@ def invalid(*faults: Fault) -> Problem:
 def not_found(what: str) -> Problem:
     """Return a 404 Problem; `what` is a noun, such as `watch`.
 
-    It is also the answer when another client has the thing, so it does not reveal whether that is so.
+    What belongs to another client is answered in the same way, so that the answer does not reveal that it exists.
     """
     return Problem(status=404, detail=f"There is no such {what}.")

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def trust_front(app: Flask, *, behind_router: bool) -> None:
     """Take the last address in X-Forwarded-For as the client's, but only when a trusted proxy sent it.
 
-    Any other sender could forge the header. Trusted are Heroku's router (`behind_router`), which no request can bypass, and a
-    proxy on this machine: its peer address is loopback, or for a Unix socket empty or `localhost`.
+    Any other sender could forge the header. Trusted are Heroku's router (`behind_router`), which no request can
+    bypass, and a proxy on this machine: its peer address is loopback, or for a Unix socket empty or `localhost`.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)

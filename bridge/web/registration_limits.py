@@ -15,9 +15,9 @@ from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
-# Counting a client's open watches takes milliseconds when there are many: too long to do it in every request.
+# How often a client's open watches are counted. For every request it would take too long: milliseconds when many.
 COUNTED_EVERY = timedelta(seconds=60)
-# The same for a client at its limit, which may retry often while its watches settle one by one.
+# How often for a client at its limit, which may retry often while its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
 
@@ -66,7 +66,7 @@ class Registrar:
         return max(self._remaining(client, count), 0)
 
     def count_reopened(self, client: str, watches: int) -> None:
-        """Count so many more `watches` of the client as open, because a redelivery has opened them again."""
+        """Add `watches`, which a redelivery has opened again, to the number of the client's open watches."""
         with self._lock:
             self._added[client] += watches
 

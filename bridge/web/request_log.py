@@ -24,7 +24,10 @@ _METHODS = frozenset(HTTPMethod)
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Add these handlers to the application. Call this before others are added, because they need the id."""
+    """Make the application give each request an id, and log and count each response.
+
+    Call this before other handlers are added, because they need the id.
+    """
     app.before_request(_begin)
     app.after_request(partial(_end, counters))
 

@@ -1,4 +1,4 @@
-"""Response models, which describe responses in the OpenAPI document. Responses are not validated by them."""
+"""Response models: they describe responses in the OpenAPI document. What is sent is not validated."""
 
 from datetime import datetime
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""HubSpot accounts: quota, errors, pauses; setting, checking and removing them. Secrets are never shown."""
+"""The page of HubSpot accounts: shows quota, errors and pauses, never secrets; sets, checks, removes them."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class AccountCard:
     detections: Mapping[float, float]  # today's histogram from `detection_delays_today`
 
     def delay_seconds(self, share: float) -> float | None:
-        """Return within how many seconds `share` (0 to 1) of the tasks that ended today were noticed to end.
+        """Return within how many seconds the ends of `share` (0 to 1) of today's tasks were noticed.
 
         Returns None when no task has ended today.
         """

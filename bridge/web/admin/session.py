@@ -48,7 +48,7 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "PERMANENT_SESSION_LIFETIME": LIFETIME,
-        "SESSION_REFRESH_EACH_REQUEST": False,  # a page that refreshes itself would stay signed in for ever
+        "SESSION_REFRESH_EACH_REQUEST": False,  # or a page that refreshes itself would keep the admin signed in for ever
     }
 
 
@@ -60,7 +60,7 @@ def begin(server: Server, api_key: str) -> None:
 
 
 def end() -> None:
-    """End the session: nobody is signed in any more."""
+    """End the session, which signs the admin out."""
     session.clear()
 
 

@@ -1,4 +1,4 @@
-"""The sign-in page: an admin signs in with an API key, and out."""
+"""The sign-in page: signs admins in with their API key, and out."""
 
 from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response

@@ -17,7 +17,7 @@ _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
 
 @admin.app_template_filter()
 def duration(seconds: float) -> str:
-    """Return a duration as text: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
+    """Return a duration as text, such as `0.4 s`, `12 s`, `3 min`, `2 h 10 min` or `14 d`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s".replace(".0 s", " s")
     whole = round(seconds)

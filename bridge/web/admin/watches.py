@@ -76,7 +76,7 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Redirect to the search result: a watch by its id, or the watches of a task or a callback host."""
+    """Redirect to what the search text names: a watch's id, HubSpot's id of a task, or a callback host."""
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))

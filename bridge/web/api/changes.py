@@ -1,4 +1,4 @@
-"""`DELETE`, `recheck` and `redeliver` of `/v1/watches`: changes of watches by hand."""
+"""The operations that change watches by hand: withdraw, recheck and redeliver."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ resource = Resource("Watches")
 
 
 class BulkRedelivery(FilterFields, Body):
-    """The filters that select the watches to redeliver; at least one."""
+    """The filters that select the watches to redeliver; at least one is required."""
 
     model_config = ConfigDict(
         json_schema_extra={

@@ -213,7 +213,7 @@ def rotate_client_key(call: Call, name: str) -> Reply | Problem:
     problems=(404,),
 )
 def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
-    """Give a client a new signing secret; during the overlap, callbacks are signed with the old one too."""
+    """Give a client a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     return _new_secret(call, name, body)
 
 
@@ -249,7 +249,7 @@ def rotate_own_key(call: Call) -> Reply | Problem:
     responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
 )
 def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
-    """Get a new signing secret; during the overlap, callbacks are signed with the old one too."""
+    """Get a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     call.ensure_client()
     return _new_secret(call, call.caller.name, body)
 

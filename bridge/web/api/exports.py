@@ -37,7 +37,7 @@ class ExportQuery(FilterFields, Query):
 
 
 class WatchTableSchema(RootModel[str]):
-    """Watches as CSV (RFC 4180): a line with the columns' names, then one for each watch; null is empty."""
+    """Watches as CSV (RFC 4180): a line with column names, then one for each watch; null is an empty cell."""
 
     model_config = ConfigDict(
         model_title_generator=lambda model: schema_name(model.__name__),

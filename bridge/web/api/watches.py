@@ -23,7 +23,7 @@ resource = Resource("Watches")
 
 
 class ListQuery(FilterFields, Query):
-    """The filters of the list, its order, and the page."""
+    """The query of the list: its filters, its order, and which page."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
