@@ -190,7 +190,7 @@ def _compact_bytes(given: object) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Return whether the value is nested more than MAX_DEPTH deep; a recursion could exhaust the stack."""
+    """Return whether the value is nested more than MAX_DEPTH deep, without recursion: it could overflow."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]

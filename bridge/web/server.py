@@ -200,7 +200,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Make room for another connection: close the one that is idle for longest, if for over a second."""
+        """Close the connection that is idle for longest, if for over 1 s, to make room for another one."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()

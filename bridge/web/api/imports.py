@@ -91,8 +91,9 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     called now, because the account is paused or the bridge's share of its quota is used up, the answer is a 503.
 
     With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
-    between, and HubSpot is called once. While the first request is being carried out, a repeat gets a 409; a request
-    with the same key and another body gets a 422. Without a key, a repeated request starts another import.
+    between, and HubSpot is called once. Only a 429 or a 503 is not kept: a repeat may then still start or watch the
+    import. While the first request is being carried out, a repeat gets a 409; a request with the same key and another
+    body gets a 422. Without a key, a repeated request starts another import.
     """
     execution = idempotency.begin(
         call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key

@@ -30,7 +30,7 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)
 
 
 class TestCallback(Body):
-    """Where to send the test."""
+    """Where to send the test event."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"callback_url": "https://app.example.com/hooks/hubspot"}]}
