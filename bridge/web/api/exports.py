@@ -58,10 +58,10 @@ class WatchTableSchema(RootModel[str]):
     problems=(403,),
 )
 def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
-    """List all watches that match the filters, as CSV.
+    """Export watches as CSV.
 
-    The filters are those of the list of watches. The response is streamed: after an error in the middle, the
-    connection is closed before the response is complete.
+    All watches that match the filters are exported; the filters are those of the list. The response is streamed: after
+    an error in the middle, the connection is closed before the response is complete.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
