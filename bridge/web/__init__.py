@@ -1,7 +1,8 @@
-"""HTTP in: the REST API (`api`), its OpenAPI document and `/docs`, and the operators' page (`admin`).
+"""Incoming HTTP: the REST API (`api`), its OpenAPI document and `/docs`, and the admin pages (`admin`).
 
-The path of a request: `app` routes it to `serving`, which authenticates the caller (`auth`), validates body and query
-(`strict_json`, `requests`), and calls one of the operations in `api`. An operation returns a Reply or a Problem.
+The path of an API request: Flask calls a view made by `serving`, which authenticates the caller (`auth`), validates
+the body and the query (`strict_json`, `requests`), and calls one of the operations in `api`. An operation returns a
+Reply or a Problem.
 """
 
 from bridge.web.app import create_app

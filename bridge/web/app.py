@@ -1,4 +1,4 @@
-"""Builds the Flask application: the API's operations, its document, and the operators' page."""
+"""Builds the Flask application: the REST API, its OpenAPI document, and the admin pages."""
 
 import re
 
@@ -55,7 +55,7 @@ class _Name(BaseConverter):
 
 
 def create_app(dependencies: Dependencies) -> Flask:
-    """Return the application. It opens no connection and starts no thread before the first request."""
+    """Return the Flask application. It opens no connection and starts no thread before its first request."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
@@ -82,7 +82,10 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    """Answer 404: Werkzeug would route `//metrics` like `/metrics`, past a proxy's rule for `/metrics`."""
+    """Answer a path that begins with `//` with 404.
+
+    Werkzeug would route `//metrics` to `/metrics`, although a proxy's rule that blocks `/metrics` does not match it.
+    """
     if request.environ["PATH_INFO"].startswith("//"):
         abort(404)
 
@@ -94,6 +97,7 @@ def _route(app: Flask, server: Server, operation: Operation) -> None:
         view_func=server.view(operation),
         methods=[operation.method],
         provide_automatic_options=False,
-        # The API accepts a slash at the end. `/metrics/` is refused: it would get past a proxy's rule for `/metrics`.
+        # Paths of the API may end with a slash. `/metrics/` is refused: a proxy's rule that blocks `/metrics` does
+        # not match it.
         strict_slashes=not operation.path.startswith("/v1/"),
     )

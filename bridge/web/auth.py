@@ -1,4 +1,4 @@
-"""Authentication: which client sent a request, by its API key; and the limit on wrong keys."""
+"""Authentication: finds the client of an API key, and limits how many wrong keys an address may send."""
 
 import re
 import threading
@@ -28,22 +28,22 @@ _KEY = re.compile(r"[!-~]{1,512}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The client that sent a request; `from_environment` when BRIDGE_ADMIN_KEY is its key."""
+    """The client that sent a request. `from_environment` is true when its key is BRIDGE_ADMIN_KEY."""
 
     name: str
     admin: bool
     from_environment: bool = False
 
     def sees(self, client: str) -> bool:
-        """Return whether the caller may see the watches of that client."""
+        """Return whether the caller may see the watches of `client`."""
         return self.admin or self.name == client
 
 
 class LastUses:
-    """Saves when clients last used their keys, in a thread of its own, so that no request waits for that write.
+    """Saves when clients last used their keys, in a thread of its own, so that no request waits for it.
 
-    The thread runs while there is something to save. When the database fails, the instants are dropped, and the
-    client's next use is saved instead. Thread-safe.
+    The thread runs while there is something to save. When the database fails, the unsaved instants are dropped; the
+    next use of each key is saved instead. Thread-safe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -53,7 +53,7 @@ class LastUses:
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
-        """Let the thread save that this client used its key now."""
+        """Let the thread save that `client` used its key at the instant `now`."""
         with self._lock:
             self._unsaved[client] = now
             if self._saving:
@@ -82,11 +82,15 @@ class Authenticator:
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = FailureCounter()
         self._last_uses = LastUses(engine)
-        # A query for each request would be a third of what a registration costs.
+        # Simultaneous requests share a query: one for each would take a third of the time of a registration.
         self._find = GroupCommit(self._find_all)
 
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
-        """Return the client whose key is in this header; a Problem with 401 or, after many wrong keys, 429."""
+        """Return the client whose API key is in the `Authorization` header, or a Problem.
+
+        The Problem is a 401 when the key is missing or wrong. After MAX_FAILURES wrong keys from `address` within
+        WINDOW, another wrong one is a 429.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")

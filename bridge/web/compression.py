@@ -8,7 +8,10 @@ SMALLEST_BYTES = 1024
 
 
 def compressed(response: Response) -> Response:
-    """Return the response, compressed if the client accepts gzip and it has at least 1 KiB; never a stream or file."""
+    """Return the response, compressed if the client accepts gzip and the body has at least 1 KiB.
+
+    Streamed responses and files are never compressed.
+    """
     is_text = not (response.is_streamed or response.direct_passthrough)
     if not is_text or (response.content_length or 0) < SMALLEST_BYTES:
         return response

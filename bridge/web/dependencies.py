@@ -17,10 +17,15 @@ OPEN_WATCH_LIMIT = 100_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dependencies:
-    """The arguments of `create_app`. `clock` returns the present time, timezone-aware; `public_url` has no final slash.
+    """The argument of `create_app`.
 
-    `open_watch_limit` is the greatest number of watches that one client may have open.
-    `behind_router` is true when every request comes through Heroku's router.
+    - `clock` returns the current instant, timezone-aware.
+    - `is_migrated` returns whether the database has all that this code needs.
+    - `watch_timeout_seconds` is the time-out of a watch whose registration names none.
+    - `admin_key` is BRIDGE_ADMIN_KEY; None when it is not set.
+    - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
+    - `open_watch_limit` is how many watches one client may have open.
+    - `behind_router` is true when every request comes through Heroku's router.
     """
 
     engine: Engine

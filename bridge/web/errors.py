@@ -1,4 +1,4 @@
-"""Turns exceptions into problems: an unknown route, an unreachable database, a bug of the bridge."""
+"""Turns exceptions into problems (RFC 9457): for an unknown path, a failing database, a bug of the bridge."""
 
 import structlog
 from flask import Flask, Response
@@ -20,7 +20,7 @@ _DETAILS = {
 }
 
 
-# Words in the databases' messages, and what they mean; the first match counts.
+# Words in the messages of database errors, and what they mean; the first match counts.
 _OUTAGES = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),
@@ -30,7 +30,7 @@ _OUTAGES = (
 
 
 def describe_outage(error: Exception) -> str | None:
-    """Return why the database failed, as a sentence; None when it just cannot be reached."""
+    """Return a sentence that says why the database failed; None when the error's message does not tell."""
     message = str(error).lower()
     return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
 
@@ -45,7 +45,7 @@ def _respond(error: Exception) -> Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem to answer an exception with; log it if the operator must know of it."""
+    """Return the Problem to answer an exception with; log a failure of the database, or a bug."""
     match error:
         case HTTPException():
             return _http(error)

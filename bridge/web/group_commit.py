@@ -30,9 +30,10 @@ class _Pending(Generic[Request, Result]):
 class GroupCommit(Generic[Request, Result]):
     """Collects the requests of waiting threads, and lets one of the threads pass them all to `commit`.
 
-    A transaction for eight requests takes about as long as for one: most of it is the wait for the disk, or for the
-    server. Registrations share a commit in this way, and all requests share the look-up of their keys. `commit`
-    returns the results in the order of the requests; an exception from it is raised in each of the threads.
+    A transaction for eight requests takes about as long as for one, because it mostly waits for the disk or for the
+    database server. Registrations share a commit in this way, and HTTP requests share the query for their API keys.
+    `commit` returns the results in the order of the requests. An exception that it raises is raised in each of the
+    waiting threads.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
@@ -42,7 +43,7 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Return the result of the request, once this thread or another one has committed it."""
+        """Return the result of the request after this thread, or another one, has committed it."""
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
             self._pending.append(pending)

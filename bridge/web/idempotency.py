@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request gets the first one's answer."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeat gets the first request's answer."""
 
 import json
 import re
@@ -22,14 +22,18 @@ from bridge.web.problems import Fault, Problem
 log = structlog.get_logger()
 
 HEADER = "Idempotency-Key"
-# A structured string (RFC 9651), or the same without its quotes, as most programs send it.
+# A string in quotes (RFC 9651, 3.3.3), or the same without the quotes, as most programs send it.
 _KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})')
-# Longer than an execution takes: some seconds until a slot is free, and at most 20 s for HubSpot.
+# An execution that takes longer is taken to have crashed, and a repeat of the request may continue it. An execution
+# waits some seconds for a slot and for quota, and at most 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
 
 
 def request_key(request: Request) -> RequestKey | Problem | None:
-    """Return the request's Idempotency-Key with the hash of its body; None without one, a Problem if it is malformed."""
+    """Return the request's Idempotency-Key with the hash of the body.
+
+    Returns None when the request has no key, and a Problem when the key is malformed.
+    """
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -41,9 +45,10 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 
 
 class Execution:
-    """The execution of a request with an Idempotency-Key. Without a key, nothing is stored.
+    """Stores how far a request with an Idempotency-Key has come, so that no repeat calls HubSpot again.
 
-    `task_id` is the task that HubSpot started in an earlier execution, which crashed before it registered the watch.
+    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is the task
+    that HubSpot started in an earlier execution, which crashed before it registered the watch; else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: KeyedRequest | None) -> None:
@@ -53,22 +58,28 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def may_ask(self) -> bool:
-        """Store that HubSpot is about to be asked; False when another execution has taken the request over."""
+        """Store that HubSpot is about to be called; False when another execution has taken over the request.
+
+        Without a key, nothing is stored, and the result is True.
+        """
         if not self._held:
             return True
         with self._engine.begin() as connection:
             return store.note_asking(connection, self._held, self._clock())
 
     def note_task(self, task_id: str) -> None:
-        """Store the task that HubSpot has started, before anything else is done with it."""
+        """Store the id of the task that HubSpot has started, before anything else is done with the task."""
         self._note(store.note_task, task_id)
 
     def forget(self) -> None:
-        """Delete the key, so that it can be used again: HubSpot was not asked."""
+        """Delete the stored request when HubSpot was not called, so that a repeat is carried out."""
         self._note(store.forget)
 
     def keep(self, answer: Reply | Problem) -> None:
-        """Store the answer for repeated requests. A failing database is logged: what was stored before still counts."""
+        """Store the answer, which repeated requests get.
+
+        A database error is logged and not raised: a repeat still finds what was stored before.
+        """
         try:
             self._note(store.note_answer, _serialized(answer))
         except SQLAlchemyError as error:
@@ -83,7 +94,11 @@ class Execution:
 def begin(
     engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
 ) -> Execution | Reply | Problem:
-    """Return the execution to continue with, or the stored answer, or a Problem: the key is in use or used up."""
+    """Return an Execution when the request is to be carried out, else the answer to send.
+
+    The answer is the stored one, or a Problem: the key came with another body (422), the first request is still being
+    carried out (409), or the bridge crashed while it called HubSpot (504).
+    """
     if key is None:
         return Execution(engine, clock, None)
     now = clock()

@@ -7,21 +7,25 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 MAX_FAILURES = 30
 WINDOW = timedelta(seconds=60)
-# At most so many addresses are remembered; the one that was quiet for longest is dropped first.
+# At most so many addresses are remembered; the one whose last wrong key is oldest is dropped first.
 MAX_ADDRESSES = 10_000
 # The smallest network that a provider gives to a customer (RFC 6177): its 2**64 addresses count as one.
 IPV6_PREFIX_LENGTH = 64
 
 
 class FailureCounter:
-    """Counts the failures of each address in a sliding window. Thread-safe, bounded in memory."""
+    """Counts the wrong keys from each address in a sliding window. Thread-safe; its memory is bounded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def wait_seconds(self, address: str, now: datetime) -> int:
-        """Count a failure of an address (for IPv6: of its /64 network); return 0, or the seconds it must wait."""
+        """Count a wrong key from `address` and return 0; or return how many seconds the address must wait.
+
+        It must wait after MAX_FAILURES wrong keys within WINDOW; keys that it sends while it must wait are not
+        counted. The addresses of an IPv6 network (/64) are counted together.
+        """
         sender = _sender(address)
         with self._lock:
             seen = self._seen.setdefault(sender, deque())

@@ -33,14 +33,17 @@ DROPPED = (
 
 
 class BridgeCollector(Collector):
-    """The metrics of all processes at one instant, from their common database; dropped log lines of this process only."""
+    """Collects the metrics of all processes from their common database.
+
+    Only the dropped log lines are those of this process alone, because they are not stored in the database.
+    """
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics. Raises when the database is away."""
+        """Yield the metrics. Raises SQLAlchemyError when the database fails."""
         yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
         yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
         with reading(self._dependencies.engine) as connection:
@@ -97,7 +100,8 @@ def _hosts(connection: Connection) -> Metric:
     )
 
 
-# The gauges of an account: name, documentation, and the value; None leaves the gauge out.
+# The gauges of an account: name, documentation, and the function that returns the value. For None, the account is
+# left out of the gauge.
 _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
     ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (
@@ -153,7 +157,8 @@ def _all_labels(
 ) -> list[Labels]:
     """Return all combinations of label values: those that were counted, and those that are still 0.
 
-    A series must begin with 0, because Prometheus computes no increase from a series' first value.
+    `known` holds the possible values of labels for which `metric` lists none, such as the names of accounts. A series
+    must begin with 0, because Prometheus computes no increase from the first value of a series.
     """
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

@@ -85,7 +85,7 @@ RETRY_AFTER = {
     "example": 60,
 }
 RATE_LIMIT = {name: {"$ref": f"#/components/headers/{name}"} for name in rate_limits.HEADERS}
-# Statuses that come with a header of their own.
+# The headers of a problem response, by its status.
 PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
     401: {
         "WWW-Authenticate": {
@@ -100,7 +100,7 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
 
 
 def document(operations: Sequence[Operation], public_url: str | None) -> dict[str, Any]:
-    """Return the whole document."""
+    """Return the OpenAPI document. `public_url` is the URL of this bridge; None when it is not known."""
     queries = list(dict.fromkeys(operation.query for operation in operations if operation.query))
     names, described = schemas([ProblemSchema, *queries, *_bodies(operations)])
     parameters = {model: _query_parameters(described.pop(names[model])) for model in queries}
@@ -198,14 +198,17 @@ def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameter. An absent one is None in the model, but a query has no null: the schema must not allow it."""
+    """Return the OpenAPI description of a query parameter, made from the JSON Schema of the model's field.
+
+    The model has None for an absent parameter, but a query cannot contain null: the schema must not allow null.
+    """
     described = {"name": name, "in": "query", "required": False, "description": field.pop("description")}
     [example] = field.pop("examples")
     if field.get("default", ...) is None:
         field.pop("default")
         field = _never_null(field)
     if field.get("type") == "array":
-        # Several values, with commas between them.
+        # Several values in one parameter, separated by commas.
         described |= {"style": "form", "explode": False}
     return described | {"schema": field, "example": example}
 

@@ -1,4 +1,4 @@
-"""Operations of the API: a function with its route, request and response models, and who may call it."""
+"""Operations of the API: each is a function with a route, request and response models, and access rules."""
 
 import json
 import re
@@ -27,7 +27,7 @@ LOCATION = {
     }
 }
 
-# A path segment of any other form is no watch's id.
+# The ids of all watches match this.
 WATCH_ID = re.compile(r"wat_[A-Za-z0-9_]{4,60}")
 
 
@@ -40,7 +40,7 @@ class Access(StrEnum):
 
 
 class Idempotency(StrEnum):
-    """By what an operation recognizes a repeated request. It accepts an `Idempotency-Key` in both cases."""
+    """How an operation recognizes a repeated request. Both kinds accept an `Idempotency-Key` header."""
 
     KEY = "key"  # by the Idempotency-Key: the answer is stored
     BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but not needed
@@ -75,18 +75,21 @@ class Call:
     traceparent: str | None = None  # when the request had one (W3C Trace Context)
 
     def url(self, path: str) -> str:
-        """Return the URL of a path; relative when the public URL is not known."""
+        """Return the absolute URL of a path of the bridge; the path alone if the public URL is unknown."""
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Make a signing secret for the caller if it has none: BRIDGE_ADMIN_KEY's client exists from its first use on."""
+        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored.
+
+        Every other client is stored when it is added.
+        """
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """The response of an operation: JSON, unless the media type differs; an iterator streams it."""
+    """The successful response of an operation. When `text` is an iterator, its parts are streamed."""
 
     text: str | Iterator[str]
     status: int = 200
@@ -95,7 +98,7 @@ class Reply:
 
 
 def reply(value: Any, *, status: int = 200) -> Reply:
-    """Return a Reply with a value as JSON."""
+    """Return a Reply whose body is `value` as JSON."""
     return Reply(text=json.dumps(value), status=status)
 
 
@@ -111,7 +114,12 @@ class ResponseSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """A method of a path. The function's name and docstring become the operation's id, summary and description."""
+    """A method of a path of the API, carried out by the function `run`.
+
+    In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
+    and description. `responses` describes the successful responses by status. `problems` holds the statuses of the
+    operation's own errors, to which the document adds those that many operations share, such as 401.
+    """
 
     method: str
     path: str
@@ -123,7 +131,7 @@ class Operation:
     responses: Mapping[int, ResponseSpec]
     problems: Sequence[int]
     idempotency: Idempotency | None
-    opens_watches: bool  # whether the limit of a client's open watches holds for it
+    opens_watches: bool  # it can open watches, so its responses have RateLimit headers for the client's limit
 
     @property
     def name(self) -> str:
@@ -137,17 +145,17 @@ class Operation:
 
     @property
     def description(self) -> str:
-        """The rest of the docstring."""
+        """The function's docstring without its first line."""
         return (getdoc(self.run) or "").partition("\n")[2].strip()
 
     @property
     def requires_body(self) -> bool:
-        """Whether the body has a required field, so that it must be sent."""
+        """Whether a request must have a body, because the body's model has a required field."""
         return self.body is not None and any(f.is_required() for f in self.body.model_fields.values())
 
     @property
     def path_parameters(self) -> list[str]:
-        """The names in the path's braces."""
+        """The names of the path's parameters, which are in braces."""
         return re.findall(r"\{(\w+)\}", self.path)
 
 
@@ -173,7 +181,11 @@ class Resource:
         idempotency: Idempotency | None = None,
         opens_watches: bool = False,
     ) -> Callable[[Run], Run]:
-        """Add the decorated function. It is called with the Call, the path's parameters, and `body` or `query` if any."""
+        """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
+
+        The function is called with a Call, the parameters of the path by name, and, when the operation has such a
+        model, the validated `body` and `query`. The other arguments are the fields of Operation.
+        """
         method, _, path = method_and_path.partition(" ")
 
         def add(run: Run) -> Run:

@@ -1,4 +1,4 @@
-"""`/openapi.json`; `/docs`, which renders it; and `/problems/<name>`, a page for each type of problem."""
+"""Serves `/openapi.json`, its rendering `/docs`, and `/problems/<name>`, a page for each type of problem."""
 
 import json
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from bridge.web.openapi import document
 from bridge.web.operations import Operation
 from bridge.web.problems import CAUSES
 
-# Scripts come from this server only, and connect to this server only. Inline styles are allowed, because the page's
-# editor writes some.
+# Scripts come from this server only, and connect to this server only. Inline styles are allowed, because the editor
+# in `/docs` writes some.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,7 +21,7 @@ CACHED = "public, max-age=300"
 
 
 def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | None) -> None:
-    """Add the document and the pages; the document is made at the first request for it."""
+    """Add these routes to the application. The OpenAPI document is made at the first request for it."""
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
     def openapi_json() -> Response:

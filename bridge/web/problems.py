@@ -12,15 +12,15 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A type of problem: its status, its title, and what it means and what to do, for its page and the document."""
+    """A type of problem. `meaning` explains it and says what to do, for its page and the OpenAPI document."""
 
     status: int
     title: str
     meaning: str
 
 
-# A problem's `type` is `/problems/<name>`, and the page there shows the meaning. Names never change. The first cause of
-# a status is the default of that status.
+# All types of problem, by name. The `type` of a problem is `/problems/<name>`, and the page there shows the meaning.
+# Names never change, because clients compare them. The first cause of a status is the default of that status.
 CAUSES: Mapping[str, Cause] = {
     "malformed-request": Cause(
         400,
@@ -167,7 +167,11 @@ def cause_name(status: int) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault:
-    """What is wrong with a field. `pointer` is a JSON pointer (RFC 6901), or a slash and a parameter's name."""
+    """What is wrong with one field of the body or one query parameter.
+
+    `pointer` is a JSON pointer (RFC 6901), empty for the whole body, or a slash and the name of the parameter.
+    `detail` continues a sentence that begins with the field's name.
+    """
 
     pointer: str
     detail: str
@@ -175,9 +179,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Why a request failed, for the client's developer. It never holds a secret.
+    """An error response: it tells the client's developer why the request failed, and never contains a secret.
 
-    `cause` is a name in CAUSES; the default is the first cause of the status.
+    `detail` is a sentence. `cause` is a name in CAUSES; None stands for the first cause of the status.
     """
 
     status: int
@@ -189,7 +193,7 @@ class Problem:
     hubspot: str | None = None  # the body of HubSpot's response as JSON text, unchanged
 
     def members(self) -> dict[str, Any]:
-        """Return the problem's members, as RFC 9457 names them."""
+        """Return the members of the problem's JSON object (RFC 9457), without HubSpot's response."""
         cause = self.cause or cause_name(self.status)
         wait = self.headers.get("Retry-After", "")
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults]
@@ -206,17 +210,20 @@ class Problem:
         )
 
     def text(self, request_id: str | None = None) -> str:
-        """Return the problem as JSON, with HubSpot's response and the id of the request, where there are any."""
+        """Return the problem as JSON text, with HubSpot's response and the request's id if there are any."""
         members = self.members() | ({"request_id": request_id} if request_id else {})
         return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 
 def invalid(*faults: Fault) -> Problem:
-    """Return the Problem with 422 that lists these faults."""
+    """Return a 422 Problem that lists these faults; its `detail` names the first three."""
     named = "; ".join(f"{fault.pointer or 'the body'} {fault.detail}" for fault in faults[:3])
     return Problem(status=422, detail=f"The input is not valid: {named}.", faults=faults)
 
 
 def not_found(what: str) -> Problem:
-    """Return the Problem with 404; it does not reveal whether another client has one."""
+    """Return a 404 Problem; `what` is a noun, such as `watch`.
+
+    What belongs to another client is answered in the same way, so that the answer does not reveal that it exists.
+    """
     return Problem(status=404, detail=f"There is no such {what}.")

@@ -1,4 +1,4 @@
-"""The client's address behind a router or a reverse proxy."""
+"""Finds the client's address when requests come through a router or a reverse proxy."""
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def trust_front(app: Flask, *, behind_router: bool) -> None:
-    """Take the last address in X-Forwarded-For as the client's, but only from a trusted proxy.
+    """Take the last address in X-Forwarded-For as the client's, but only when a trusted proxy sent it.
 
-    Trusted are Heroku's router, which no request can bypass, and a proxy on this machine: its peer address is
-    loopback, or for a Unix socket empty or `localhost`. From any other peer the header could be forged.
+    Any other sender could forge the header. Trusted are Heroku's router (`behind_router`), which no request can
+    bypass, and a proxy on this machine: its peer address is loopback, or for a Unix socket empty or `localhost`.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)
@@ -33,6 +33,7 @@ def _is_loopback(address: str) -> bool:
         parsed = ip_address(address)
     except ValueError:
         return False
-    # A socket for both IPv4 and IPv6 has IPv4 peers as ::ffff:a.b.c.d; before 3.13, is_loopback is false for them.
+    # A socket for both IPv4 and IPv6 reports IPv4 peers as ::ffff:a.b.c.d, for which `is_loopback` is false before
+    # Python 3.13.
     mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
     return (mapped or parsed).is_loopback

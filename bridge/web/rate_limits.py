@@ -5,7 +5,7 @@ from typing import Any
 OPEN_WATCHES = "open-watches"
 WRONG_KEYS = "wrong-keys"
 
-# As the OpenAPI document describes them.
+# The two headers as the OpenAPI document describes them.
 HEADERS: dict[str, dict[str, Any]] = {
     "RateLimit-Policy": {
         "description": f"The limit's name and size, `q`, and in how many seconds it holds, `w`. `{OPEN_WATCHES}` is how "
@@ -30,7 +30,11 @@ def rate_limit(
     window_seconds: int | None = None,
     reset_seconds: int | None = None,
 ) -> dict[str, str]:
-    """Return both headers. Without a window, the quota limits how many there are at a time."""
+    """Return both headers for the limit named `policy`: it allows `quota`, of which `left` are not used yet.
+
+    The quota holds for `window_seconds`; when that is None, it limits how many there may be at a time. `reset_seconds`
+    is the time until more is left; None when that is not known.
+    """
     window = "" if window_seconds is None else f";w={window_seconds}"
     reset = "" if reset_seconds is None else f";t={reset_seconds}"
     return {"RateLimit-Policy": f'"{policy}";q={quota}{window}', "RateLimit": f'"{policy}";r={left}{reset}'}

@@ -15,15 +15,18 @@ from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
-# Counting a client's open watches takes milliseconds when it has many: too long for every request.
+# How often a client's open watches are counted. For every request it would take too long: milliseconds when many.
 COUNTED_EVERY = timedelta(seconds=60)
-# For a client at its limit, which may retry often while its watches settle one by one.
+# How often for a client at its limit, which may retry often while its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """How many watches of a client were open at `counted_at`, and how many this process had added by then."""
+    """How many watches of a client were open at `counted_at`.
+
+    `added_before` is how many this process had added until then: later ones are added to `open`.
+    """
 
     open: int
     counted_at: datetime
@@ -56,19 +59,19 @@ class Registrar:
         return min(wanted, max(self._remaining(client, count), 0))
 
     def remaining(self, client: str, now: datetime) -> int | None:
-        """Return how many more watches a client may have open; None when they were not counted in the last minute."""
+        """Return how many more watches a client may have open; None without a count from the last minute."""
         count = self._counts.get(client)
         if count is None or now >= count.counted_at + COUNTED_EVERY:
             return None
         return max(self._remaining(client, count), 0)
 
     def count_reopened(self, client: str, watches: int) -> None:
-        """Count watches that a redelivery has opened again."""
+        """Add `watches`, which a redelivery has opened again, to the number of the client's open watches."""
         with self._lock:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Drop all counts, after a redelivery that opened watches of unknown clients again."""
+        """Drop the counts of all clients, after a redelivery that may have opened watches of any of them."""
         with self._lock:
             self._counts.clear()
 
@@ -88,7 +91,7 @@ class Registrar:
         return count
 
     def register_one(self, wanted: Registration) -> RegistrationResult:
-        """Register one watch, in one transaction with those that other threads register now."""
+        """Register one watch, in one transaction with those that other threads register at the same time."""
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:

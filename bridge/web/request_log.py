@@ -16,21 +16,24 @@ from bridge.db.counters import Counters
 log = structlog.get_logger()
 
 HEADER = "X-Request-Id"
-# The ids that are accepted from a client or router.
+# The form of an id that is accepted from a client or a router.
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-# Monitoring requests these every few seconds.
+# Routes whose requests are not logged, because monitoring sends one every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(HTTPMethod)
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Add the id, the log line and the counters to the application. Call it before other handlers are added."""
+    """Make the application give each request an id, and log and count each response.
+
+    Call this before other handlers are added, because they need the id.
+    """
     app.before_request(_begin)
     app.after_request(partial(_end, counters))
 
 
 def new_request_id() -> str:
-    """Return an id that no other request has."""
+    """Return a random id for a request."""
     return token_hex(8)
 
 
@@ -38,14 +41,14 @@ def _begin() -> None:
     given = request.headers.get(HEADER, "")
     g.request_id = given if _VALID_ID.fullmatch(given) else new_request_id()
     g.began_at = time.monotonic()
-    # Each log line of this request gets its id. Threads are reused, so what an earlier request bound is cleared.
+    # Every log line of this request gets the id. Threads are reused: what an earlier request has bound is cleared.
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 
 
 def _end(counters: Counters, response: Response) -> Response:
     response.headers[HEADER] = g.request_id
-    # In the form of the OpenAPI document. A converter may have arguments.
+    # In the form of the OpenAPI document, such as `/v1/watches/{watch_id}`. A converter of Flask may have arguments.
     route = re.sub(r"<[^<>]*?(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None
     seconds = time.monotonic() - g.began_at
     # Clients may send any method and path; the number of label values must stay small.

@@ -1,4 +1,4 @@
-"""Request models: the types of fields in bodies and queries, with validation and OpenAPI schema."""
+"""The base classes of request models, and the types of their fields, with validation and OpenAPI schema."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ from bridge.web.problems import Fault, Problem, invalid
 from bridge.web.strict_json import encoded
 
 MAX_METADATA_BYTES = 4096
-MAX_DOCUMENT_BYTES = 16_384  # an import is a URL, which may be signed, and a few words
-MAX_DEPTH = 100  # a recursive parser in any language can go that deep
+MAX_DOCUMENT_BYTES = 16_384  # an import has a URL, which is long when it is signed, and a few words
+MAX_DEPTH = 100  # a recursive JSON parser in any language can go that deep
 MAX_FAULTS = 50
 MAX_POINTER = 200
 
@@ -45,7 +45,7 @@ class Input(BaseModel):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
-        """Return what is wrong with the combination of fields. Each field may still be invalid itself."""
+        """Return what is wrong with the combination of the fields in `given`; each may be invalid itself."""
         return ()
 
 
@@ -58,7 +58,7 @@ class Body(Input):
 class Query(Input):
     """The query parameters, all of them text.
 
-    A parameter in `LISTS` may have several values, separated by commas or in parameters of the same name.
+    A parameter in `LISTS` may have several values: separated by commas, or each in a parameter of the same name.
     """
 
     LISTS: ClassVar[Collection[str]] = ()
@@ -68,7 +68,10 @@ Model = TypeVar("Model", bound=Input)
 
 
 class Context:
-    """What validation needs of this bridge: its accounts and callback settings. Made for one request."""
+    """What validation needs to know of this bridge: its accounts and its settings for callbacks.
+
+    An instance is for one request, because it reads the accounts only once.
+    """
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
@@ -83,14 +86,15 @@ class Context:
             return self._dependencies.accounts.stored(connection)
 
     def problem_with_callback_url(self, url: str) -> str | None:
-        """Return why the settings allow no callback to this URL; None when they do."""
+        """Return why the settings allow no callback to this URL, to follow a colon; None if they allow it."""
         return self._dependencies.callbacks.problem_with(url)
 
 
 def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
-    """Return the input as an instance of the model, or a Problem with all faults, which quotes no values.
+    """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
 
-    Without a `context`, account names and callback URLs are only checked for their form.
+    The Problem quotes no values, which may be secret. Without a `context`, it is not checked whether an account exists
+    and whether the settings allow a callback URL.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:
@@ -166,13 +170,16 @@ def _document(given: object) -> str:
 
 
 def _object_text(given: object, max_bytes: int) -> str:
-    """Return the object as JSON with numbers exactly as sent; in ASCII, so that every database can store any text."""
+    """Return the object as JSON with numbers exactly as sent; in ASCII, which every database can store.
+
+    Raises ValueError when it is no object, nested too deeply, or larger than `max_bytes` as compact JSON in UTF-8.
+    """
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
     if _is_deep(given):
         raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
     text = encoded(given)
-    # Escapes and spaces only make the text longer: when it is short enough, the compact form is too.
+    # Escapes and spaces only make the text longer: when it is short enough, the compact form is short enough too.
     if len(text) > max_bytes and _compact_bytes(given) > max_bytes:
         raise ValueError(f"must be at most {max_bytes // 1024} KiB as compact JSON in UTF-8")
     return text
@@ -183,7 +190,7 @@ def _compact_bytes(given: object) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Return whether the value is nested too deeply; iteratively, because recursion could exhaust the stack."""
+    """Return whether the value is nested more than MAX_DEPTH deep, without recursion: it could overflow."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
@@ -226,7 +233,7 @@ Host = Annotated[
     AfterValidator(printable),
     AfterValidator(addresses.filter_host),
 ]
-# For documentation only: `addresses.problem_with` validates.
+# For the OpenAPI document only: `CallbackSender.problem_with` validates callback URLs.
 _URL_SCHEMA: JsonDict = {"format": "uri", "pattern": r"^https?://[^/?#@\\\s]+[^#\\\s]*$"}
 CallbackUrl = Annotated[
     str,

@@ -1,4 +1,4 @@
-"""Response models: they describe responses in the OpenAPI document. Nothing is validated on the way out."""
+"""Response models: they describe responses in the OpenAPI document. What is sent is not validated."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,7 +9,8 @@ from pydantic.json_schema import SkipJsonSchema
 from bridge.core.watch import Outcome, State
 from bridge.web.requests import Kind
 
-# The core's enumerations have longer names in the document: generated clients use them without a module's name.
+# The names of the core's enumerations in the OpenAPI document: longer, because generated clients put no module's name
+# in front of them.
 _ENUMERATIONS = {
     "Order": "WatchOrder",
     "Outcome": "TaskOutcome",
@@ -26,8 +27,8 @@ def schema_name(name: str) -> str:
 class Output(BaseModel):
     """Base of all models of what the bridge sends: responses, events, and parts of both.
 
-    A response has exactly the fields of its model. The OpenAPI document still allows others, because a later release
-    may add fields, and values to the enumerations, and clients must accept that.
+    A response has exactly the fields of its model. The OpenAPI document still allows others: clients must accept
+    fields and enumeration values that a later release adds.
     """
 
     model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))

@@ -15,11 +15,11 @@ Models = dict[type[BaseModel], str]
 
 
 class _Schemas(GenerateJsonSchema):
-    """Makes schemas that are easy to read, and from which generators make clients that compile.
+    """Makes schemas that people can read easily, and from which generators make clients that compile.
 
-    Names are those of `schema_name`; fields have no titles, which would only repeat their names. Each field gets its
-    value in the model's example. A default is given in the description: with `default`, generators treat the field
-    as always present.
+    Schemas are named by `schema_name`. Fields have no titles, which would only repeat their names. A field of a body
+    or response gets its example from the model's examples. The default of a field of a body is told in the field's
+    description: with `default` in its schema, generators would treat the field as always present.
     """
 
     def normalize_name(self, name: str) -> str:
@@ -52,7 +52,7 @@ class _Schemas(GenerateJsonSchema):
 
 
 def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
-    """Return the name of each model's schema, and all schemas by name."""
+    """Return the name of each model's schema, and all schemas by name, those of nested models too."""
     references, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",
@@ -63,7 +63,7 @@ def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
 
 
 def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with each enumeration as one schema, and references to it everywhere else."""
+    """Return the OpenAPI document with each enumeration defined once, and referred to wherever it is used."""
     enumerations: dict[str, Any] = {}
     named: dict[str, Any] = _named(document, enumerations)
     described = named["components"]["schemas"]
@@ -74,13 +74,16 @@ def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(value: Any, enumerations: dict[str, Any]) -> Any:
-    """Return `value` with references in place of titled enumerations, which are added to `enumerations` by title."""
+    """Return a part of the OpenAPI document with references in place of enumerations that have a title.
+
+    The enumerations themselves are added to `enumerations`, by title.
+    """
     match value:
         case {"enum": _, "title": str(title)}:
             title = schema_name(title)
             annotations = {name: value[name] for name in ("description", "examples") if "examples" in value}
             own = {name: inner for name, inner in value.items() if name not in annotations} | {"title": title}
-            # The longest is the most complete: that of a filter has no description.
+            # The one with the most members is kept: the enumeration of a filter has no description.
             enumerations[title] = max(enumerations.get(title, {}), own, key=len)
             return {"$ref": f"#/components/schemas/{title}", **annotations}
         case dict():

@@ -1,4 +1,4 @@
-"""Security headers, which stop browsers from caching, framing, sniffing or running a response."""
+"""Security headers: they stop browsers from caching, framing, sniffing or running a response."""
 
 from collections.abc import Mapping
 
@@ -15,8 +15,8 @@ HEADERS: Mapping[str, str] = {
 
 
 def guarded(response: Response) -> Response:
-    """Add the headers that the response does not have yet."""
-    # Responses of `serving` have all of them: checking each again would take a tenth of a request's time.
+    """Add the security headers that the response does not have yet, and return it."""
+    # The responses of `serving` have all of them: looking for each again would take a tenth of a request's time.
     if "X-Content-Type-Options" not in response.headers:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)

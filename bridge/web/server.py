@@ -1,8 +1,8 @@
-"""The HTTP server of a web process: waitress, in the processes that gunicorn keeps.
+"""The HTTP server of a web process: waitress serves, in the processes that gunicorn starts and stops.
 
 waitress reads and writes without blocking, in one loop, and gives a request to a thread when it is complete. So slow
-clients block no thread. This module adds: time-outs for clients that take too long, error responses as problems that
-reach a client that is still sending, and a stop that loses no response.
+clients block no thread. This module adds: time-outs for clients that take too long; problems (RFC 9457) as error
+responses, which also reach a client that is still sending; and a shutdown that loses no response.
 """
 
 import logging
@@ -26,14 +26,15 @@ from bridge.web.request_log import HEADER, new_request_id
 from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
-# Time for sending a request: it has at most 1 MiB, and its sender is a server with a fast connection.
+# A client must send a request within this time: it has at most 1 MiB, and clients are servers with fast connections.
 REQUEST_TIMEOUT_SECONDS = 10.0
 # A connection is closed when the client reads nothing of a waiting response for so long.
 SEND_TIMEOUT_SECONDS = 60.0
 # When the process stops, open connections may still send a request for so long: it may be on its way already.
 LAST_REQUEST_SECONDS = 1.0
+# The longest that the loop waits for events; time-outs are checked as often.
 LOOP_SECONDS = 0.5
-# A body of 1 MiB in small chunks takes more bytes with their framing; a longer one is refused while it is being sent.
+# A body of 1 MiB in small chunks is longer with their framing. What exceeds this is refused while it is being sent.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
 # Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory, and
@@ -45,7 +46,7 @@ ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 # stops the embedded worker, so app.py refuses to start without it.
 is_configured = False
 
-# Used instead of waitress's messages, which may quote the request, and with it a misplaced key.
+# Used instead of waitress's messages, which may quote the request, and an API key in the wrong place.
 _ERROR_DETAILS = {
     400: "The request is not well-formed HTTP.",
     413: TOO_LARGE.detail,
@@ -75,7 +76,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
-    """Runs the application: with the path exactly as sent, and closing the connection if the process is stopping."""
+    """Runs the application with the path exactly as sent; closes the connection if the process stops."""
 
     def get_environment(self) -> dict[str, Any]:
         # waitress would reduce several slashes at the beginning to one.
@@ -88,7 +89,7 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A connection. All methods but `service` run in the loop's thread."""
+    """A client's connection. Only `service` runs in a request's thread, all other methods in the loop's."""
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
@@ -98,11 +99,12 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # By when (time.monotonic()) the connection's first request must begin, or the current one be complete.
+        # When (time.monotonic()) the connection is closed, unless its first request has begun by then, or its current
+        # request is complete. None between requests.
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
-        """Process received bytes; return False when they are discarded."""
+        """Process received bytes; return False when they are discarded, because the request was refused."""
         if self.is_refused:
             return False
         before = self.request
@@ -114,7 +116,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a refused request, only when the client has read the response.
+        """Close the connection; after a refused request, first give the client 10 s to read the response.
 
         Closing with unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
         """
@@ -143,11 +145,11 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
 
 class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
-    """The gunicorn worker class: gunicorn manages the process, and waitress serves in it."""
+    """The gunicorn worker class: gunicorn manages the process, and waitress serves HTTP in it."""
 
     def run(self) -> None:
-        """Serve until the process is stopped; then finish open requests, for at most `graceful_timeout` seconds."""
-        # This logger warns of each request that waits for a thread.
+        """Serve until the process is stopped; then finish open requests within `graceful_timeout` seconds."""
+        # This logger would warn of each request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         # A connection takes two descriptors: its own, and one for what its request opens.
         self._limit = min(self.cfg.worker_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -198,7 +200,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Close the connection that has been idle for longest, unless that is less than a second."""
+        """Close the connection that is idle for longest, if for over 1 s, to make room for another one."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()

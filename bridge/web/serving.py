@@ -1,4 +1,4 @@
-"""Makes Flask views of operations: authenticates, validates, calls the function, and writes the response."""
+"""Makes a Flask view of each operation: it authenticates, validates, calls the function, and responds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,8 +28,9 @@ from bridge.web.requests import Context, Query, validated
 from bridge.web.security_headers import HEADERS
 from bridge.web.strict_json import body_bytes, read_json
 
+# The caller of an operation that needs no key.
 _NOBODY = Caller(name="", admin=False)
-# Answered without a query.
+# The answer to an id that no watch can have; the database is not asked.
 NO_ID = Problem(
     status=404, detail="This is no id of a watch: those begin with wat_, as the registration answers."
 )
@@ -37,7 +38,7 @@ NO_ID = Problem(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
-    """What the requests of an application share."""
+    """What all requests of an application share; its methods carry out the API's operations."""
 
     dependencies: Dependencies
     authenticator: Authenticator
@@ -60,7 +61,7 @@ class Server:
         if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
             return NO_ID
         context = Context(self.dependencies)
-        # Routes that need no key accept any parameter: health checks may add one against caches.
+        # Routes that need no key accept any parameter: health checks may add one to get past caches.
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
             return arguments
@@ -82,7 +83,7 @@ class Server:
         return self._with_rate_limit(caller, answer, now) if operation.opens_watches else answer
 
     def _with_rate_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
-        """Add the RateLimit headers for the caller's open watches, if those were counted within the last minute."""
+        """Return the answer with RateLimit headers, if the caller's open watches were counted recently."""
         left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
@@ -101,7 +102,10 @@ class Server:
 
 
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
-    """Return the Flask response. `request_id` is needed outside a Flask request."""
+    """Return the answer as a Flask response with the security headers.
+
+    `request_id` must be given outside a Flask request; inside, it is that of the request.
+    """
     if isinstance(answer, Problem):
         answer = Reply(
             text=answer.text(request_id or g.request_id),
@@ -114,7 +118,7 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
 
 
 def _arguments(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
-    """Return the arguments of the function that come from the query and the body."""
+    """Return the arguments `query` and `body` for the operation's function, or the Problem with them."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
         query = _query(operation.query or NoParameters, request)

@@ -1,4 +1,4 @@
-"""Statistics of the bridge and its accounts, for the summary, the metrics and the operators' page."""
+"""Statistics of the bridge and its accounts, for the summary, the metrics and the admin pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +19,11 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatistics:
-    """An account's present limits, and its requests since midnight UTC.
+    """An account's current limits, and the bridge's requests in it since midnight UTC.
 
-    `daily_remaining` is what is left of the day's quota for all apps, by HubSpot's newest response of today; None
-    without such a response.
+    `requests_per_second` is how many the bridge may send now. `daily_remaining` is what HubSpot's newest response of
+    today says is left of the daily quota, for all apps together; None without such a response. Of `requests`, `errors`
+    failed.
     """
 
     name: str
@@ -67,14 +68,21 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
-    """Return each account's histogram of today's detection delays (UTC): counts by the bounds of DETECTION_DELAY."""
+    """Return for each account a histogram of how late the ends of tasks were noticed, since midnight UTC.
+
+    It maps the upper bound of each bucket of DETECTION_DELAY, in seconds, to the number of tasks in that bucket.
+    """
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
     return {account: buckets.counts for (account,), buckets in today.items()}
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for how many seconds the oldest poll and the oldest callback have been due, of a client or (None) of all."""
+    """Return for how many seconds the oldest due poll (`poll`) and callback (`deliver`) have been due.
+
+    A value is None when none is due. Only watches of `client` count; of all clients when it is None. Watches that wait
+    for a paused account or host do not count.
+    """
     oldest = {
         step: watch_lists.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
     }

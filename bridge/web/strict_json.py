@@ -1,4 +1,4 @@
-"""Reads a request's body as strict JSON (RFC 8259, and no name twice: RFC 7493)."""
+"""Reads a request's body as strict JSON: RFC 8259, and no name twice in an object (RFC 7493)."""
 
 import json
 from functools import lru_cache
@@ -11,7 +11,8 @@ from werkzeug.http import parse_options_header
 from bridge.web.problems import Problem
 
 LARGEST_BYTES = 1024 * 1024
-# werkzeug truncates a longer body without Content-Length to this. One byte over the limit reveals that it was longer.
+# Werkzeug reads this much of a body without Content-Length, and ignores the rest. The one byte over the limit reveals
+# that a body is too large.
 READ_BYTES = LARGEST_BYTES + 1
 
 TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
@@ -24,24 +25,27 @@ class Number(float):
     text: str
 
     def __new__(cls, text: str) -> Self:
-        """Return the number with its text."""
+        """Return the number that the JSON `text` stands for."""
         number = super().__new__(cls, text)
         number.text = text
         return number
 
 
 class NotJson(ValueError):
-    """The input is not strict JSON. The message says why, to follow a colon; it quotes nothing of the input."""
+    """The input is not strict JSON. The message says why, to follow a colon, without quoting the input."""
 
 
 def body_bytes(request: Request) -> bytes | Problem:
-    """Return the body's bytes, or the Problem that it is too large."""
+    """Return the request's body, or a 413 Problem when it has more than LARGEST_BYTES."""
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
 
 def read_json(request: Request) -> Any:
-    """Return the body parsed from JSON, or the Problem with it."""
+    """Return the request's body as Python objects, as `decoded` does, or a Problem.
+
+    The Problem is a 415 for another media type or encoding, a 413 for a body that is too large, else a 400.
+    """
     if problem := _problem_with_type(request):
         return problem
     body = body_bytes(request)
@@ -54,9 +58,9 @@ def read_json(request: Request) -> Any:
 
 
 def decoded(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python would write differently becomes a Number.
+    """Return JSON as Python objects; a number that Python might write differently becomes a Number.
 
-    Raises NotJson, also for what only Python's parser accepts, such as NaN.
+    Raises NotJson, also for what Python's parser accepts although JSON does not have it, such as NaN.
     """
     try:
         return _decoder.decode(text.decode())
@@ -73,7 +77,10 @@ def decoded(text: bytes) -> Any:
 
 
 def encoded(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return the result of `decoded` as JSON again, with the original text of each Number."""
+    """Return the result of `decoded` as JSON again, with the original text of each Number.
+
+    `space` follows each comma and colon.
+    """
 
     def write(value: object) -> str:
         match value:

@@ -71,7 +71,7 @@ RESPONSES = {
     "default": "Anything else, a redirect too, or no answer in time: it is sent again, by the schedule.",
 }
 
-# The outcomes as part of a sentence.
+# The outcomes, each as the end of a sentence about a task.
 ENDS = {
     Outcome.COMPLETED: "ended well",
     Outcome.COMPLETED_WITH_ERRORS: "ended with a result and errors",
@@ -127,7 +127,7 @@ class TestEventDataSchema(Output):
 
 
 class TestEventSchema(Output):
-    """A test event, which is about no task."""
+    """A test event, sent by `POST /v1/test-callback`; it is about no task."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -175,7 +175,7 @@ class OperatorEventSchema(Output):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
-    """One type of event."""
+    """A type of event that the bridge sends, as described under `webhooks` in the OpenAPI document."""
 
     event: str
     summary: str

@@ -1,6 +1,7 @@
-"""The operators' page, `/admin`: a Flask blueprint with a module for each part of it.
+"""The admin pages under `/admin`, for operators: a Flask blueprint with a module for each page.
 
-Changes are made by calling the API's own operations, as the admin who is signed in.
+Changes are made by calling the API's own operations, as the admin who is signed in. Only the probe of a host has no
+operation in the API.
 """
 
 from flask import Flask
@@ -32,12 +33,12 @@ __all__ = [
     "watches",
 ]
 
-# How long browsers cache style and script: after an upgrade they may use the old ones for so long.
+# How long browsers cache style sheets and scripts: after an upgrade they may use the old ones for so long.
 STATIC_SECONDS = 300
 
 
 def add_admin(app: Flask, server: Server) -> None:
-    """Add the page to the application. It shares `server` with the API."""
+    """Add the admin pages to the application. They share `server` with the API."""
     app.extensions[EXTENSION] = server
     session.add_sessions(app, server.dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS

@@ -1,4 +1,4 @@
-"""HubSpot accounts: quota, errors, pauses; setting, checking and removing them. Secrets are never shown."""
+"""The page of HubSpot accounts: shows quota, errors and pauses, never secrets; sets, checks, removes them."""
 
 import json
 from collections.abc import Mapping
@@ -27,14 +27,17 @@ LONGEST_MESSAGE = 500  # flashed messages are kept in the cookie
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCard:
-    """An account as the page shows it."""
+    """An account as the page of accounts shows it."""
 
     status: accounts.AccountStatus
     figures: AccountStatistics
-    detections: Mapping[float, float]  # how many ends were noticed today, by the bounds of DETECTION_DELAY
+    detections: Mapping[float, float]  # today's histogram from `detection_delays_today`
 
     def delay_seconds(self, share: float) -> float | None:
-        """Return within how many seconds this share of today's ends was noticed; None when there was none."""
+        """Return within how many seconds the ends of `share` (0 to 1) of today's tasks were noticed.
+
+        Returns None when no task has ended today.
+        """
         return DETECTION_DELAY.quantile(self.detections, share)
 
 
@@ -52,7 +55,7 @@ def list_accounts() -> Response:
 
 @admin.post("/accounts")
 def set_account() -> Response:
-    """Add an account, or replace the whole of one."""
+    """Add an account, or replace all settings of an existing one."""
     fields: dict[str, Any] = {
         name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
     }

@@ -1,4 +1,4 @@
-"""The blueprint with its sign-in check, CSRF check and error pages, and helpers for its views."""
+"""The Flask blueprint of the admin pages: sign-in check, CSRF check, error pages, and helpers for views."""
 
 from collections.abc import Mapping
 from typing import Any, cast
@@ -17,7 +17,7 @@ from bridge.web.serving import Server
 
 EXTENSION = "bridge"
 
-# Only scripts and styles of this server; Pico draws its arrows and ticks as `data:` images.
+# Only scripts and styles of this server; the style sheet Pico draws its arrows and ticks as `data:` images.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -34,7 +34,7 @@ admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
 def server() -> Server:
-    """Return the Server that the page shares with the API."""
+    """Return the application's Server, which the admin pages share with the API."""
     return cast("Server", current_app.extensions[EXTENSION])
 
 
@@ -66,7 +66,7 @@ def _require_admin() -> BaseResponse | None:
 def _redirect_to_sign_in() -> BaseResponse:
     here = request.full_path.rstrip("?") if request.method == "GET" else url_for("admin.overview")
     if "HX-Request" in request.headers:
-        # htmx would follow a redirect, and insert the form into the page that it refreshes.
+        # htmx would follow a redirect, and insert the sign-in form into the page that it refreshes.
         there = request.headers.get("HX-Current-URL", "")
         return Response(
             status=401, headers={"HX-Redirect": url_for("admin.sign_in", next=session.safe_path(there))}
@@ -108,5 +108,5 @@ def page(
 
 @admin.get("/<path:unknown>")
 def unknown(unknown: str) -> Response:  # noqa: ARG001 -- Flask passes it
-    """Answer an unknown path with a page."""
+    """Answer an unknown path under /admin with a 404 page."""
     return problem_page(Problem(status=404, detail="There is no such page."))

@@ -1,4 +1,4 @@
-"""Charts: coordinates that a template draws as SVG."""
+"""The charts of the overview, as coordinates from which a template draws SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """A rectangle, in the chart's units. `mood` is a CSS class; `title` shows the hour and the count."""
+    """A rectangle in a chart of WIDTH by HEIGHT units. `mood` is a CSS class; `title` has hour and count."""
 
     x: float
     y: float
@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """Bars, a column for each hour; `most` is the count of the highest column."""
+    """A bar chart with a column of stacked bars for each hour; `most` is the count of the highest column."""
 
     bars: Sequence[Bar]
     most: int
@@ -40,7 +40,10 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PercentileLines:
-    """Two lines over time, as lists of points for SVG; the top of the chart is at `most` seconds."""
+    """The 50th and the 95th percentile over time, each as the `points` of an SVG polyline.
+
+    The top of the chart is at `most` seconds.
+    """
 
     p50: str
     p95: str
@@ -48,12 +51,12 @@ class PercentileLines:
 
 
 def registered(hours: Sequence[Work]) -> Chart:
-    """Return the chart of registered watches."""
+    """Return the chart of watches registered in each hour."""
     return _columns(hours, [("busy", "registered", [hour.registered for hour in hours])])
 
 
 def ended(hours: Sequence[Work]) -> Chart:
-    """Return the chart of ended tasks, by outcome."""
+    """Return the chart of tasks that ended in each hour, stacked by outcome."""
     return _columns(
         hours,
         [
@@ -68,13 +71,16 @@ def ended(hours: Sequence[Work]) -> Chart:
 
 
 def attempted(hours: Sequence[Work]) -> Chart:
-    """Return the chart of attempts, accepted and failed."""
+    """Return the chart of attempts to deliver callbacks in each hour, accepted and failed ones stacked."""
     delivered, failed = [hour.delivered for hour in hours], [hour.failed for hour in hours]
     return _columns(hours, [("good", "accepted", delivered), ("bad", "failed", failed)])
 
 
 def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Return the stacked chart. A series is its CSS class, a word for what it counts, and a count for each hour."""
+    """Return the chart of some series, stacked in their order.
+
+    A series is its CSS class, a word for what it counts, and a count for each of the `hours`.
+    """
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)
     below = [0] * len(hours)
@@ -101,13 +107,16 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Spread | None]) -> PercentileLines | None:
-    """Return the lines of the durations' percentiles, hour by hour; None when there are none."""
+    """Return the lines of a duration's percentiles; None when no hour has any.
+
+    `spreads` has an item for each hour, which is None for an hour without durations.
+    """
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None
     step = WIDTH / len(spreads)
     points = [((number + 0.5) * step, each) for number, each in enumerate(spreads) if each]
-    if len(points) == 1:  # one point is no line: it goes through the whole hour
+    if len(points) == 1:  # one point is not visible as a line: draw it across the whole hour
         [(x, each)] = points
         points = [(x - step / 2, each), (x + step / 2, each)]
     return PercentileLines(

@@ -1,4 +1,4 @@
-"""Clients of the API: adding and revoking them, and new keys and secrets, which are shown once."""
+"""The page of clients: adds and revokes them, and gives them new keys and secrets, which are shown once."""
 
 import json
 
@@ -30,7 +30,7 @@ def list_clients() -> Response:
 
 @admin.post("/clients")
 def make_client() -> Response:
-    """Make a client, and show its key and secret."""
+    """Add a client, and show its key and secret once."""
     name = request.form.get("name", "").strip()
     body = validated(NewClient, {"name": name, "admin": "admin" in request.form})
     answer = body if isinstance(body, Problem) else add_client(call(), body)
@@ -39,7 +39,7 @@ def make_client() -> Response:
 
 @admin.post("/clients/<name:name>/rotate-key")
 def rotate_key(name: str) -> Response:
-    """Give a client a new key. An admin who rotates their own key stays signed in."""
+    """Give a client a new key, and show it once. An admin who rotates their own key stays signed in."""
     answer = rotate_client_key(call(), name)
     if isinstance(answer, Problem):
         return problem_page(answer)
@@ -50,7 +50,7 @@ def rotate_key(name: str) -> Response:
 
 @admin.post("/clients/<name:name>/rotate-secret")
 def rotate_secret(name: str) -> Response:
-    """Give a client a new signing secret; the old one also signs during the overlap."""
+    """Give a client a new signing secret, and show it once; the old one also signs during the overlap."""
     body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
     answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
     return problem_page(answer) if isinstance(answer, Problem) else _show_once(answer)

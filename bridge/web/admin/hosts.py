@@ -1,4 +1,4 @@
-"""Receivers' hosts that fail: since when, and how many callbacks wait for them."""
+"""The page of receivers' hosts that fail or recover, with a button for each that probes the host now."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,11 @@ MOST_HOSTS = 50
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TroubledHost:
-    """A host that fails or is recovering; `since` is when the first of the tasks with a waiting callback ended."""
+    """A host that fails or is recovering.
+
+    `waiting` is how many callbacks wait for it, MOST_COUNTED at most. `since` is when the first of their tasks ended;
+    None when no callback waits.
+    """
 
     name: str
     breaker: CircuitBreaker
@@ -30,7 +34,7 @@ class TroubledHost:
 
 
 def troubled(connection: Connection, *, most: int) -> list[TroubledHost]:
-    """Return at most `most` hosts that fail, the paused ones first."""
+    """Return at most `most` hosts that fail or are recovering, the paused ones first."""
     return [
         _host(connection, name, breaker)
         for name, breaker in breakers.troubled_hosts(connection, most=most).items()
@@ -44,17 +48,17 @@ def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> Trouble
 
 @admin.get("/hosts")
 def list_hosts() -> Response:
-    """Show the hosts in trouble."""
+    """Show the hosts that fail or are recovering."""
     with reading(call().dependencies.engine) as connection:
         return page("admin/hosts.html", hosts=troubled(connection, most=MOST_HOSTS), most=MOST_HOSTS)
 
 
 @admin.post("/hosts/probe")
 def probe_host() -> Response:
-    """Send one of the callbacks that wait for a host now."""
+    """End a host's pause, and make its next waiting callback due now, as the probe."""
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
-        # Hosts are locked before watches, as everywhere.
+        # Hosts are locked before watches in every transaction, so that no two wait for each other.
         breakers.end_pause(connection, host, call().now)
         watch_id = watches.bring_forward(connection, host, call().now)
     log.info("host_probe_wanted", host=host, watch=watch_id, by=call().caller.name)

@@ -1,4 +1,4 @@
-"""The page's session: a cookie with the admin's API key, and for a moment with secrets to show; both are encrypted.
+"""The session of the admin pages: a cookie with the admin's API key and, until they are shown, new secrets; encrypted.
 
 Each request authenticates with that key as in the API, so rotating or revoking the key ends the session at once.
 """
@@ -30,7 +30,7 @@ NO_ADMIN = Problem(
 
 
 class _Sessions(SecureCookieSessionInterface):
-    """Flask's signed cookie, for the page only: requests to the API do not open a session."""
+    """Flask's signed cookie, for the admin pages only: requests to the API do not open a session."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         is_page = request.path == PATH or request.path.startswith(f"{PATH}/")
@@ -42,7 +42,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def add_sessions(app: Flask, cipher: Cipher) -> None:
-    """Add sessions, signed with keys derived from BRIDGE_SECRET_KEY, so that every process can read them."""
+    """Add sessions signed with keys derived from BRIDGE_SECRET_KEY, so that every process accepts them."""
     newest, *older = cipher.signing_keys("admin session")
     app.session_interface = _Sessions()
     app.config |= {
@@ -53,7 +53,7 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "PERMANENT_SESSION_LIFETIME": LIFETIME,
-        "SESSION_REFRESH_EACH_REQUEST": False,  # a page that refreshes itself would stay signed in for ever
+        "SESSION_REFRESH_EACH_REQUEST": False,  # or a page that refreshes itself would keep the admin signed in for ever
     }
 
 
@@ -65,12 +65,15 @@ def begin(server: Server, api_key: str) -> None:
 
 
 def end() -> None:
-    """Sign out."""
+    """End the session, which signs the admin out."""
     session.clear()
 
 
 def caller(server: Server, now: datetime) -> Caller | Problem:
-    """Return the signed-in admin; clear the session and return a Problem when its key is not valid any more."""
+    """Return the signed-in admin; a Problem when nobody is signed in, or the session's key is refused.
+
+    A refused key ends the session.
+    """
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT
@@ -86,7 +89,7 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
 
 
 def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:
-    """Return the admin with this key, or a Problem. A wrong key counts towards the limit, as in the API."""
+    """Return the admin whose key this is, or a Problem. Wrong keys count towards the limit, as in the API."""
     known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
@@ -110,7 +113,7 @@ def take_to_show(server: Server, now: datetime) -> str | None:
 
 
 def safe_path(url: str) -> str:
-    """Return path and query of a URL on this page, to redirect to after signing in; PATH for any other URL."""
+    """Return path and query of a URL under /admin, to redirect to after sign-in; PATH for any other URL."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Signing in with an admin's API key, and out."""
+"""The sign-in page: signs admins in with their API key, and out."""
 
 from flask import g, redirect, request, url_for
 from werkzeug.wrappers import Response
@@ -10,13 +10,13 @@ from bridge.web.problems import Problem
 
 @admin.get("/sign-in")
 def sign_in() -> Response:
-    """Show the form."""
+    """Show the sign-in form."""
     return page("admin/sign_in.html", back_to=session.safe_path(request.args.get("next", "")))
 
 
 @admin.post("/sign-in")
 def begin_session() -> Response:
-    """Sign in with the key from the form, if it is an admin's."""
+    """Sign in with the key from the form if it is an admin's key; else show the form with the problem."""
     back_to = session.safe_path(request.args.get("next", ""))
     key = request.form.get("key", "").strip()
     known = session.authenticate_admin(server(), key, g.now)

@@ -1,4 +1,4 @@
-"""Template filters: instants, durations, counts and JSON in readable form."""
+"""Jinja filters of the admin pages: instants, durations, counts and JSON in readable form."""
 
 import json
 from datetime import datetime
@@ -17,7 +17,7 @@ _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
 
 @admin.app_template_filter()
 def duration(seconds: float) -> str:
-    """Return a duration as text: `0.4 s`, `12 s`, `3 min`, `2 h 10 min`, `14 d`."""
+    """Return a duration as text, such as `0.4 s`, `12 s`, `3 min`, `2 h 10 min` or `14 d`."""
     if seconds < 10:
         return f"{max(seconds, 0):.1f} s".replace(".0 s", " s")
     whole = round(seconds)
@@ -31,7 +31,10 @@ def duration(seconds: float) -> str:
 
 @admin.app_template_filter()
 def relative_time(instant: datetime | None) -> Markup | str:
-    """Return an instant relative to now, such as `3 min ago` or `in 12 s`, with the instant itself in a title."""
+    """Return an instant relative to now as HTML, such as `3 min ago` or `in 12 s`; for None, `never`.
+
+    The instant itself appears when the mouse is over the text.
+    """
     if instant is None:
         return "never"
     seconds = (g.now - instant).total_seconds()
@@ -43,7 +46,7 @@ def relative_time(instant: datetime | None) -> Markup | str:
 
 @admin.app_template_filter()
 def capped(count: int) -> str:
-    """Return a count as text; counting stops at MOST_COUNTED, so that value is shown as `1,000+`."""
+    """Return a count as text. Counting stops at MOST_COUNTED, so that count is shown as `1,000+`."""
     return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
 
 

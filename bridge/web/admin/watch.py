@@ -1,4 +1,4 @@
-"""A watch: its history, HubSpot's response, its callback as it is sent, and buttons for its changes."""
+"""The page of one watch: history, HubSpot's response, the callback as it is sent, and buttons for changes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watc
 from bridge.web.operations import Call, Reply
 from bridge.web.problems import Problem
 
+# For each change: the API's operation, and the message after its success.
 CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
     "recheck": (recheck_watch, "HubSpot is being asked now."),
     "redeliver": (redeliver_watch, "The callback is being sent again."),
@@ -30,7 +31,7 @@ CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """An event in a watch's history, past or expected. `mood` is a CSS class: "good", "bad" or none."""
+    """An event in a watch's history, or its next step. `mood` is a CSS class: "good", "bad", or ""."""
 
     at: datetime
     what: str
@@ -41,7 +42,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Callback:
-    """A callback as it would be sent now, and the curl command that sends it."""
+    """A callback as it would be sent now, and the curl command that would send it."""
 
     headers: Mapping[str, str]
     body: str
@@ -158,7 +159,7 @@ def _next_step(watch: Watch) -> HistoryEntry | None:
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
-    """Return the callback of an ended watch, signed now, or why it cannot be signed."""
+    """Return the callback of an ended task, signed now, or a sentence that says why it cannot be signed."""
     dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
     body = payload(watch, hubspot)

@@ -1,4 +1,4 @@
-"""The list of watches with the API's filters in its URL, search, and bulk redelivery."""
+"""The page that lists watches, with the API's filters in its URL; the search, and bulk redelivery."""
 
 import json
 import re
@@ -29,7 +29,7 @@ CHOICES = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS
 
 @admin.get("/watches")
 def list_watches() -> Response:
-    """Show a page of the list."""
+    """Show one page of the list of watches; redirect first if the query is not in the API's form."""
     parameters = _query_parameters()
     if dict(request.args.lists()) != {name: [value] for name, value in parameters.items()}:
         return redirect(_url(parameters))
@@ -76,7 +76,7 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Redirect to the search result: a watch by its id, or the watches of a task or a callback host."""
+    """Redirect to what the search text names: a watch's id, HubSpot's id of a task, or a callback host."""
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))
@@ -97,7 +97,7 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Show how many callbacks a filter matches, and ask whether to send them again."""
+    """Show how many callbacks the filters match, and ask whether to send them again."""
     body = _redelivery()
     filters = body if isinstance(body, Problem) else body.filters(call().caller)
     if isinstance(filters, Problem):
@@ -115,7 +115,7 @@ def count_redelivery() -> Response:
 
 @admin.post("/watches/redeliver")
 def redeliver_all() -> Response:
-    """Redeliver all watches that the filter matches."""
+    """Redeliver all watches that the filters match."""
     body = _redelivery()
     answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
     if isinstance(answer, Problem):

@@ -22,7 +22,7 @@ QUOTA_EXAMPLE: dict[str, Any] = {
 
 
 class QuotaLeftSchema(Output):
-    """What HubSpot says is left of the account's requests; null where it says nothing."""
+    """How many requests HubSpot says that the account may still send; null where HubSpot says nothing."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [QUOTA_EXAMPLE]})
 
@@ -33,7 +33,7 @@ class QuotaLeftSchema(Output):
 
 
 class AccountCheckSchema(Output):
-    """Whether HubSpot takes an account's credentials."""
+    """Whether HubSpot accepts an account's credentials."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -67,10 +67,10 @@ class AccountCheckSchema(Output):
     problems=(404,),
 )
 def check_account(call: Call, name: str) -> Reply | Problem:
-    """Ask HubSpot whether it takes an account's credentials.
+    """Ask HubSpot whether it accepts an account's credentials.
 
-    This is one read-only request, which counts in the quota. It is sent even while the account is paused, and its
-    failure pauses nothing; after its success the next poll is made at once.
+    This sends one read-only request, which counts towards the account's quota, even while the account is paused. Its
+    failure does not pause the account; after its success, the account's next poll is made at once.
     """
     found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

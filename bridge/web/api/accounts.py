@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 resource = Resource("Accounts")
 
-# What a header value may contain (RFC 9110, 5.5), without white space, which only gets in by mistake.
+# What a header's value may contain (RFC 9110, 5.5), without white space, which is there only by mistake.
 _HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 
@@ -74,7 +74,7 @@ _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
 class AccountSettings(Body):
-    """The settings of an account. Fields that are left out get the bridge's default, not their former value."""
+    """The settings of an account. A field that is left out gets the bridge's default, not its old value."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -126,7 +126,7 @@ class AccountSettings(Body):
         return [Fault(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
-        """Return the settings in the form in which they are stored."""
+        """Return the settings as an AccountChange, with the secrets revealed, to be stored."""
         return AccountChange(
             credentials=Credentials(
                 access_token=_revealed(self.access_token),
@@ -216,9 +216,9 @@ def show_account(call: Call, name: str) -> Reply | Problem:
     },
 )
 def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
-    """Set a HubSpot account.
+    """Add a HubSpot account, or replace all settings of an existing one.
 
-    All of its settings are replaced. A paused account is tried again at once.
+    A paused account is tried again at once.
     """
     dependencies = call.dependencies
     status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
@@ -235,8 +235,8 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
 def remove_account(call: Call, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
-    While tasks in it are being watched, this is a 409: withdraw the watches first. `default` can always be removed;
-    then the environment's settings for it apply again.
+    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. `default` can
+    always be removed; then the environment's settings for it apply again.
     """
     removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):

@@ -1,4 +1,4 @@
-"""Changing watches by hand: withdraw, recheck and redeliver."""
+"""The operations that change watches by hand: withdraw, recheck and redeliver."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ resource = Resource("Watches")
 
 
 class BulkRedelivery(FilterFields, Body):
-    """The filters that select the watches to redeliver; at least one."""
+    """The filters that select the watches to redeliver; at least one is required."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -53,8 +53,8 @@ class WatchCountSchema(Output):
 def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Withdraw a watch.
 
-    The bridge stops polling, and sends no callback; one that is being sent cannot be stopped. The same task may be
-    registered again. A watch that is settled or withdrawn already is a 409.
+    The bridge stops polling, and sends no callback; one that is being sent cannot be stopped. The same task may then
+    be registered again. If the watch is delivered, undelivered or withdrawn already, the answer is a 409.
     """
     withdrawn = changes.withdraw(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
     return _to_response(withdrawn, status=200)
@@ -69,8 +69,9 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
 def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
-    Only in the states `delivered` and `undelivered`. The first attempt is made at once and counts as manual; then the
-    schedule starts again. The watch is open again: beyond the client's limit this is a 429, except for an admin.
+    This works only in the states `delivered` and `undelivered`; in others the answer is a 409. The first attempt is
+    made at once and counts as manual; then the schedule starts again. The watch is open again: beyond the client's
+    limit of open watches the answer is a 429, except for an admin.
     """
     engine, client = call.dependencies.engine, _owner_filter(call)
     if full := _client_limit_problem(call, 1):
@@ -88,9 +89,9 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     problems=(404, 409),
 )
 def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
-    """Ask HubSpot about a watch now, instead of when it is due.
+    """Ask HubSpot about a watch's task now, instead of when the watch is due.
 
-    Only while it is `watching`.
+    This works only in the state `watching`; in others the answer is a 409.
     """
     rechecked = changes.recheck(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
     return _to_response(rechecked, status=202)
@@ -111,7 +112,7 @@ def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
 
     Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
     match all clients' watches. At least one filter is required, so that not everything is redelivered by mistake. When
-    this would exceed the client's limit of open watches, none is redelivered, and it is a 429.
+    the client would then have more open watches than its limit, none is redelivered, and the answer is a 429.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

@@ -1,4 +1,4 @@
-"""`/v1/clients`, for admins, and `/v1/me`, for every client."""
+"""`/v1/clients`, with which admins manage clients, and `/v1/me`, with which a client manages itself."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -140,10 +140,10 @@ def list_clients(call: Call) -> Reply:
     problems=(409,),
 )
 def add_client(call: Call, body: NewClient) -> Reply | Problem:
-    """Make a client.
+    """Add a client.
 
-    Its API key and signing secret are shown in this answer, and never again. The name of a revoked client
-    stays taken.
+    Its API key and signing secret are shown in this answer, and never again. The name of a revoked client cannot be
+    used again.
     """
     dependencies = call.dependencies
     new = clients.add(dependencies.engine, dependencies.cipher, body.name, admin=body.admin, now=call.now)
@@ -164,9 +164,10 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
     problems=(404, 409),
 )
 def revoke_client(call: Call, name: str) -> Reply | Problem:
-    """Revoke a client's API key, for good.
+    """Revoke a client's API key, permanently.
 
-    Its open watches go on, and their callbacks are signed as before. A key cannot revoke itself.
+    The client's open watches go on, and their callbacks are signed as before. A key cannot revoke itself: the answer
+    is a 409.
     """
     if name == call.caller.name:
         return Problem(
@@ -200,7 +201,7 @@ def show_client(call: Call, name: str) -> Reply | Problem:
     problems=(404,),
 )
 def rotate_client_key(call: Call, name: str) -> Reply | Problem:
-    """Give a client a new API key; the old one stops at once."""
+    """Give a client a new API key; the old one stops working at once."""
     return _new_key(call, name)
 
 
@@ -212,7 +213,7 @@ def rotate_client_key(call: Call, name: str) -> Reply | Problem:
     problems=(404,),
 )
 def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
-    """Give a client a new signing secret; the old one signs too while the overlap runs."""
+    """Give a client a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     return _new_secret(call, name, body)
 
 
@@ -232,9 +233,9 @@ def show_me(call: Call) -> Reply:
     problems=(409,),
 )
 def rotate_own_key(call: Call) -> Reply | Problem:
-    """Get a new API key; the one that this request was sent with stops at once.
+    """Get a new API key; the one that this request was sent with stops working at once.
 
-    BRIDGE_ADMIN_KEY is a setting, which no request can change: a 409.
+    For BRIDGE_ADMIN_KEY the answer is a 409: that key is a setting, which no request can change.
     """
     if call.caller.from_environment:
         detail = "This key is the setting BRIDGE_ADMIN_KEY: change it there."
@@ -248,7 +249,7 @@ def rotate_own_key(call: Call) -> Reply | Problem:
     responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
 )
 def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
-    """Get a new signing secret; the old one signs too while the overlap runs."""
+    """Get a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     call.ensure_client()
     return _new_secret(call, call.caller.name, body)
 

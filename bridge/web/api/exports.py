@@ -1,4 +1,4 @@
-"""`GET /v1/watches.csv`: all watches that match a filter, streamed as CSV."""
+"""`GET /v1/watches.csv`: all watches that match the filters, streamed as CSV."""
 
 import csv
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class ExportQuery(FilterFields, Query):
 
 
 class WatchTableSchema(RootModel[str]):
-    """Watches as CSV (RFC 4180): a line of names, then a line for each watch; what is null is empty."""
+    """Watches as CSV (RFC 4180): a line with column names, then one for each watch; null is an empty cell."""
 
     model_config = ConfigDict(
         model_title_generator=lambda model: schema_name(model.__name__),
@@ -58,10 +58,10 @@ class WatchTableSchema(RootModel[str]):
     problems=(403,),
 )
 def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
-    """List watches as CSV, all of them.
+    """Export watches as CSV.
 
-    It has the filters of the list. The response is streamed: after an error in the middle, the connection is closed
-    before its end.
+    All watches that match the filters are exported; the filters are those of the list. The response is streamed: after
+    an error in the middle, the connection is closed before the response is complete.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):

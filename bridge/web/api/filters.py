@@ -1,4 +1,4 @@
-"""Filters for watches, the same in lists, exports and bulk redeliveries."""
+"""The filters for watches, which are the same in lists, exports and bulk redeliveries."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import fields
@@ -41,7 +41,7 @@ Kinds = Annotated[
 
 
 class FilterFields(BaseModel):
-    """Filters, each optional; a watch must pass all that are given."""
+    """Filters for watches, each optional; a watch must match all that are given."""
 
     LISTS: ClassVar[Collection[str]] = ("state", "outcome", "kind")
 
@@ -82,7 +82,10 @@ class FilterFields(BaseModel):
     )
 
     def filters(self, caller: Caller) -> Filters | Problem:
-        """Return the filters for this caller; those of a client match its own watches only."""
+        """Return the filters for the database; those of a client match only its own watches.
+
+        Returns a 403 Problem when a caller who is no admin filters by client.
+        """
         if self.client is not None and not caller.admin:
             return Problem(status=403, detail="Only an admin may filter by client.")
         given = {field.name: getattr(self, field.name) for field in fields(Filters)}

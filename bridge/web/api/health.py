@@ -79,8 +79,9 @@ def show_health(_: Call) -> Reply:
 def show_readiness(call: Call) -> Reply:
     """Show whether watches are being processed.
 
-    The database answers and is migrated, some worker was alive within 60 s, and nothing is overdue by more
-    than 300 s, unless its account or host is paused, or the account's quota or a slow receiver holds it back.
+    The answer is 200 when the database answers and is migrated, some worker was alive within 60 s, and no poll or
+    callback is overdue by more than 300 s; else it is 503. A poll or callback that waits for a paused account or host,
+    for the account's quota, or for a slow receiver does not count as overdue.
     """
     try:
         with reading(call.dependencies.engine) as connection:

@@ -23,7 +23,7 @@ from bridge.web.responses import WatchSchema
 
 resource = Resource("Watches")
 
-# Each may take HubSpot's whole time-out, and some of the API's eight threads must stay free for other requests.
+# Each start may take HubSpot's whole time-out, and some of the API's eight threads must stay free for other requests.
 MAX_CONCURRENT_STARTS = 4
 BUSY = f"{MAX_CONCURRENT_STARTS} other imports are being started; there may be no more at a time."
 RETRY_WHEN_BUSY = timedelta(seconds=5)
@@ -32,7 +32,7 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_STARTS)
 
 
 class NewImport(Body):
-    """An import to start, and how to watch it. The first two are required."""
+    """An import to start, and how to watch it. `import` and `callback_url` are required."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -86,13 +86,14 @@ class NewImport(Body):
 def start_import(call: Call, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
-    HubSpot is called at most once: when its response is lost, it is a 504, and the import may have been started or
-    not. An error from HubSpot is a 502 with HubSpot's response. When HubSpot cannot be called now, because the account is
-    paused or the bridge's share of its quota is used up, it is a 503.
+    HubSpot is called at most once: when its response is lost, the answer is a 504, and the import may have been
+    started or not. After an error from HubSpot, the answer is a 502 with HubSpot's response. When HubSpot cannot be
+    called now, because the account is paused or the bridge's share of its quota is used up, the answer is a 503.
 
-    With an `Idempotency-Key` of your choice, a repeated request gets the same response for 24 h, whatever crashed in
-    between, and HubSpot is called once. While the first request is being carried out it is a 409; with another body it
-    is a 422. Without a key, a repeated request starts another import.
+    With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
+    between, and HubSpot is called once. Only a 429 or a 503 is not kept: a repeat may then still start or watch the
+    import. While the first request is being carried out, a repeat gets a 409; a request with the same key and another
+    body gets a 422. Without a key, a repeated request starts another import.
     """
     execution = idempotency.begin(
         call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key

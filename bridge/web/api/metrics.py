@@ -17,7 +17,7 @@ resource = Resource("Operation")
 
 
 class MetricsTextSchema(RootModel[str]):
-    """Prometheus's text format, version 0.0.4."""
+    """Metrics in Prometheus's text format, version 0.0.4."""
 
     model_config = ConfigDict(
         title="MetricsText",
@@ -37,8 +37,8 @@ class MetricsTextSchema(RootModel[str]):
 def show_metrics(call: Call) -> Reply:
     """Show the metrics for Prometheus.
 
-    They are those of all processes together, whichever process answers. Only the dropped log lines, and the metrics that
-    begin with `process_` or `python_`, are those of the process that answers.
+    The metrics are those of all processes together, whichever process answers. Only the dropped log lines, and the
+    metrics whose names begin with `process_` or `python_`, are those of the process that answers.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()

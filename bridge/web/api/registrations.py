@@ -1,4 +1,4 @@
-"""`POST /v1/watches` and `/v1/watches/batch`: registers one watch, or up to 1,000."""
+"""`POST /v1/watches` registers one watch, `POST /v1/watches/batch` up to 1,000."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +37,7 @@ CONTENDED = Problem(
 
 
 class NewWatch(Body):
-    """What a client registers. The first two are required."""
+    """A watch to register. `task_id` and `callback_url` are required."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -142,9 +142,9 @@ class RegistrationResultsSchema(Output):
 def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
-    A repeated request is a 200 with the existing watch: `kind`, `account`, `task_id` and `callback_url` identify it.
-    When its `metadata` or `timeout_seconds` differ, it is a 409. The number of open watches of a client is limited; a new
-    watch beyond the limit is a 429.
+    `kind`, `account`, `task_id` and `callback_url` identify a client's watch. When they are repeated, the answer is a
+    200 with the existing watch, or a 409 when its `metadata` or `timeout_seconds` differ. The number of a client's
+    open watches is limited; for a new watch beyond the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):
@@ -154,7 +154,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
 
 
 def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
-    """Return the response to one registration."""
+    """Return the response for the result of one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)
     text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
@@ -175,9 +175,9 @@ def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
 def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
-    Each is accepted or refused separately, as if it had been sent alone; pointers are relative to it. Of the new ones,
-    the first are accepted until the client's limit of open watches is reached; each of the others is a 429. The whole
-    body may have at most 1 MiB.
+    Each registration is accepted or refused separately, as if it had been sent alone; the pointers in its errors are
+    relative to it. New watches are accepted in order until the client's limit of open watches is reached; each of the
+    others is a 429. The whole body may have at most 1 MiB.
     """
     items = [validated(NewWatch, item, call.context) for item in body.watches]
     checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]
@@ -229,7 +229,7 @@ def limit_problem(call: Call, wanted: int) -> Problem | None:
 
 
 def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
-    """Return the registrations that would be new watches beyond the client's limit."""
+    """Return those registrations that would make new watches beyond the client's limit of open watches."""
     if not wanted or not limit_problem(call, len(wanted)):
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
@@ -265,7 +265,7 @@ def _problem_with(result: Differs | Contended) -> Problem:
 
 
 def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's stored responses by watch id. Only watches that existed before can have one."""
+    """Return HubSpot's stored responses to the watches, by watch id. A new watch cannot have one."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -38,7 +38,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """For how many seconds the oldest poll and callback have been due; null when none is."""
+    """For how many seconds the oldest due poll and callback have been due; null when none is due."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
 
@@ -47,7 +47,7 @@ class OldestDueSchema(Output):
 
 
 class DetectionDelaySchema(Output):
-    """The time from a task's end until the bridge noticed it, today; null when none has ended."""
+    """The time from a task's end until the bridge noticed the end, today; null when no task has ended."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
 
@@ -56,7 +56,7 @@ class DetectionDelaySchema(Output):
 
 
 class AccountSummarySchema(Output):
-    """An account's limits and errors."""
+    """An account's current limits, and its requests and errors today."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ACCOUNT_EXAMPLE, PAUSED_EXAMPLE]})
 

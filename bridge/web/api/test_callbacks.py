@@ -21,16 +21,16 @@ from bridge.web.requests import Body, CallbackUrl
 
 resource = Resource("Callbacks")
 
-# Each may take the whole time-out, and the API has eight threads.
+# Each test may take the whole time-out, and the API has eight threads.
 MAX_CONCURRENT_TESTS = 2
-# Even when BRIDGE_CALLBACK_TIMEOUT is longer: Heroku's router waits at most 30 s for a response.
+# The limit holds even when BRIDGE_CALLBACK_TIMEOUT is longer: Heroku's router waits at most 30 s for a response.
 TIMEOUT_SECONDS = 25.0
 
 _slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)
 
 
 class TestCallback(Body):
-    """Where to send the test."""
+    """Where to send the test event."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"callback_url": "https://app.example.com/hooks/hubspot"}]}
@@ -48,8 +48,8 @@ class TestCallback(Body):
 def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
 
-    It is sent like a real callback: signed with the client's secrets, and only to allowed addresses. The response is
-    the attempt, which is not stored. It takes at most 25 s, even if the time-out of real callbacks is longer.
+    The event is sent like a real callback: signed with the client's secrets, and only to allowed addresses. The answer
+    is the attempt, which is not stored. It takes at most 25 s, even if the time-out of real callbacks is longer.
     """
     if not _slots.acquire(blocking=False):
         detail = f"Other tests are on their way; there may be {MAX_CONCURRENT_TESTS} at a time."

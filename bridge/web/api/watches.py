@@ -23,7 +23,7 @@ resource = Resource("Watches")
 
 
 class ListQuery(FilterFields, Query):
-    """The filters of the list, its order, and the page."""
+    """The query of the list: its filters, its order, and which page."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
@@ -63,7 +63,7 @@ ADMINS_EXAMPLE = ATTEMPT_EXAMPLE | {"response_excerpt": "Service Unavailable"}
 
 
 class AttemptSchema(Output):
-    """One POST of a callback, as it went."""
+    """One attempt to POST a callback, and its result."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT_EXAMPLE, ADMINS_EXAMPLE]})
 
@@ -105,9 +105,9 @@ class AttemptListSchema(Output):
 def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
 
-    An admin sees all watches, a client its own. Follow `next_cursor`, or the `Link` header, which keeps the filters,
-    until it is null: each watch comes once, even if others are added meanwhile. If few watches match the filters, a page
-    may have fewer than `limit`, even none, and still be followed by others.
+    An admin sees all watches, a client its own. To read the whole list, follow `next_cursor` until it is null, or the
+    `Link` header, whose URLs keep the filters. Each watch comes once, even if others are added meanwhile. If few
+    watches match the filters, a page may have fewer than `limit` watches, even none, although more pages follow.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
@@ -151,7 +151,7 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
     problems=(404,),
 )
 def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
-    """List the attempts to deliver a watch's callback.
+    """List the newest 1,000 attempts to deliver a watch's callback, oldest first.
 
     Only admins see the receiver's responses, which may contain data that is not for the client.
     """

@@ -1,8 +1,8 @@
-// What the reference shows, and that it asks nobody but this bridge.
+// Sets what the API reference at /docs shows, and that it sends requests only to this bridge.
 "use strict";
 Scalar.createApiReference("#reference", {
   url: "/openapi.json",
-  // Requests and samples go to the address under which this page was asked for.
+  // Requests and code samples go to the address from which this page was loaded.
   servers: [{ url: window.location.origin }],
   agent: { disabled: true },
   mcp: { disabled: true },

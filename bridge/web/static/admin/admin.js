@@ -1,7 +1,8 @@
-// What the page does beyond links and forms. Without it everything can be read and every form can be sent.
+// The live refresh and the copy buttons of the admin pages. Without this script, everything can still be read, and
+// every form sent.
 "use strict";
 
-// While the page refreshes itself, what a person has opened stays open, and what they have typed stays there.
+// When the page refreshes itself, the details that a person has opened stay open, and forms keep what they have typed.
 Object.assign(Idiomorph.defaults.callbacks, {
   beforeAttributeUpdated: (name, node) => !(name === "open" && node.localName === "details"),
   beforeNodeMorphed: (node) => node.localName !== "form",
@@ -29,7 +30,7 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 });
 
 for (const button of document.querySelectorAll("[data-copy]")) {
-  // Browsers let a page write to the clipboard over https and on loopback alone.
+  // Browsers let a page write to the clipboard only over https and on loopback.
   if (!navigator.clipboard) continue;
   button.hidden = false;
   button.addEventListener("click", async () => {
