@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from bridge import __version__
 from bridge.core.words import NAME
 from bridge.web import rate_limits
+from bridge.web.idempotency import KEY
 from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
 from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
 from bridge.web.responses import ProblemSchema
@@ -53,7 +54,7 @@ IDEMPOTENCY_KEY = {
         "in": "header",
         "required": False,
         "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": r"^[!#-~]{1,255}$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": f"^(?:{KEY})$"},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
     Idempotency.BODY: {
