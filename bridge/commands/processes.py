@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -57,7 +58,7 @@ def worker(_: argparse.Namespace) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Migrate the database, then replace this process by gunicorn."""
+    """Migrate the database, then become gunicorn."""
     settings = Settings.load_or_exit(os.environ)
     _ensure_port_is_free(arguments.host, settings.port, "PORT")
     open_files.ensure(
@@ -66,12 +67,11 @@ def serve(arguments: argparse.Namespace) -> None:
     bridge = prepare_bridge(settings, level=logging.INFO)
     output.flush()
     bridge.engine.dispose()
-    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
-    bound = ["--bind", f"{arguments.host}:{settings.port}"]
-    # The working directory is kept, because a relative path to SQLite starts there; so PYTHONPATH must lead to app.py.
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = os.environ | {"PYTHONPATH": path}
-    os.execve(sys.executable, [*command, *bound, "app:app"], env)  # noqa: S606 -- gunicorn replaces this process
+    # In this process, because another interpreter would import everything once more. The working directory is
+    # kept: a relative path to SQLite starts there.
+    bound = f"{arguments.host}:{settings.port}"
+    sys.argv[1:] = ["--config", str(ROOT / "gunicorn.conf.py"), "--bind", bound, "app:app"]
+    runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 
 
 def run_sandbox(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,9 @@ from tests.db.claiming import added, claim, due, each_kind, pause
 from tests.makers import NOW, later
 
 each_state = pytest.mark.parametrize("state", [State.WATCHING, State.DELIVERING])
+# What a look costs depends on the statistics, and on rows that are deleted.
+pytestmark = pytest.mark.own_database
+
 STATES = (State.WATCHING, State.DELIVERING)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
+import pytest
 from sqlalchemy import Engine, func, select, text
 
 from bridge.core.operator_events import OperatorEventType, happened, merged
@@ -182,6 +183,7 @@ def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_
         assert set(connection.scalars(select(operator_events.c.count))) == {40}
 
 
+@pytest.mark.own_database
 def test_with_many_hosts_in_trouble_the_next_event_is_found_by_its_indexes(engine: Engine) -> None:
     hosts = [f"{number}.example.com" for number in range(2_000)]
     for type_, at in ((PAUSED, 0), (RESUMED, 1)):

@@ -184,6 +184,7 @@ def test_a_page_looks_no_further_than_it_must(
         {"created_before": later(-1)},
     ],
 )
+@pytest.mark.own_database
 def test_no_filter_reads_all_that_is_there(engine: Engine, filters: dict[str, Any]) -> None:
     ended = {"outcome": Outcome.COMPLETED, "ended_at": NOW}
     added(engine, *(numbered(number, State.DELIVERED, **ended) for number in range(3_000)))

@@ -18,6 +18,9 @@ from tests.db.claiming import ONE, added, due
 from tests.db.plans import plan_of
 from tests.makers import NOW
 
+# A plan depends on the statistics.
+pytestmark = pytest.mark.own_database
+
 HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_to_poll": [
         lambda c: due_lanes(c, State.WATCHING, NOW),

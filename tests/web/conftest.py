@@ -9,35 +9,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from bridge.db.engine import open_engine
-from bridge.db.tables import metadata
-from tests.postgres import PostgresServer
 from tests.web.api import Api, Caller, Serve, serving
 from tests.web.browser import CHROMIUM, chromium
 from tests.web.wire import Web, served
 
 
-@pytest.fixture(scope="session")
-def web_postgres_url(postgres_server: PostgresServer, postgres_template: str) -> str:
-    """One PostgreSQL database for all tests here: emptying it takes a tenth of the time of making a new one."""
-    return postgres_server.create_database("bridge_web", template=postgres_template)
-
-
 @pytest.fixture
-def emptied_postgres_url(web_postgres_url: str) -> Iterator[str]:
-    yield web_postgres_url
-    engine = open_engine(web_postgres_url)
-    with engine.begin() as connection:
-        for table in reversed(metadata.sorted_tables):
-            connection.execute(table.delete())
-    engine.dispose()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def serve(request: pytest.FixtureRequest) -> Iterator[Serve]:
+def serve(database_url: str) -> Iterator[Serve]:
     """A function that makes the API, on each kind of database in turn, with the dependencies it is given."""
-    fixture = {"sqlite": "sqlite_url", "postgresql": "emptied_postgres_url"}[request.param]
-    yield from _serve(request.getfixturevalue(fixture))
+    yield from _serve(database_url)
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ REFUSE = {
 }
 
 
+@pytest.mark.own_database
 def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> None:
     watches = completed(rig, "T0", "T1", "T2", "T3")
     with rig.engine.begin() as connection:
