@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # share what they started.
 parallel := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test run check check-pythons bench bench-peers chaos screenshots lock clean setup
+.PHONY: demo test run check check-pythons bench bench-peers bench-imports chaos screenshots lock clean setup
 
 demo: setup
 	@echo "demo: a simulated HubSpot, the bridge and a receiver, on loopback"
@@ -63,6 +63,10 @@ bench: setup
 bench-peers: setup
 	@echo "bench-peers: the bridge against other job queues"
 	@$(bin)/python -m bench --peers
+
+bench-imports: setup
+	@echo "bench-imports: imports as they are, with the bridge and with other job queues"
+	@$(bin)/python -m bench --imports
 
 # `make chaos CHAOS="--seed 7 --seconds 300 --database postgresql"` says what is to happen.
 chaos: setup

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from bench import chart, report
 from bench.harness import Bench, bench_of
+from bench.imports import scenario as imports
 from bench.peers import measure
 from bench.processes import machine
 from bench.scenarios import (
@@ -25,7 +26,7 @@ from bench.scenarios import (
 
 Scenario = Callable[[Bench], report.Findings]
 
-PEERS, SOAK = "peers", "soak"
+PEERS, IMPORTS, SOAK = "peers", "imports", "soak"
 SCENARIOS: dict[str, Scenario] = {
     "throughput": throughput.run,
     "slots": slots.run,
@@ -36,6 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
     "accounts": accounts.run,
     "order": order.run,
     PEERS: measure.run,
+    IMPORTS: imports.run,
     SOAK: soak.run,
 }
 # What fits into a minute.
@@ -51,8 +53,9 @@ def main() -> int:
     about = machine()
     findings = _found(chosen, short=arguments.short)
     about["load average afterwards"] = machine()["load average"]
-    stem = next((name for name in ("only", "peers", "short") if getattr(arguments, name)), "latest")
-    report.write(findings, about, chart.draw(findings), stem)
+    stem = next((name for name in ("only", PEERS, IMPORTS, "short") if getattr(arguments, name)), "latest")
+    picture = findings[0].picture if len(findings) == 1 else ""
+    report.write(findings, about, picture or chart.draw(findings), stem)
     print(f"\nwritten to {report.RESULTS}/{stem}.md")
     fallen = [row for found in findings for row in found.rows if row.fell] if arguments.short else []
     for row in fallen:
@@ -67,6 +70,9 @@ def _arguments() -> argparse.Namespace:
         "--peers", action="store_true", help="the same job with other tools, installed for it"
     )
     parser.add_argument(
+        "--imports", action="store_true", help="imports as they are, with the bridge and with other tools"
+    )
+    parser.add_argument(
         "--only", action="append", choices=SCENARIOS, help="run one scenario; may be repeated"
     )
     return parser.parse_args()
@@ -75,9 +81,11 @@ def _arguments() -> argparse.Namespace:
 def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
     if arguments.only:
         return tuple(arguments.only)
-    if arguments.peers:
-        return (PEERS,)
-    return SHORT if arguments.short else tuple(name for name in SCENARIOS if name not in (PEERS, SOAK))
+    if arguments.peers or arguments.imports:
+        return (PEERS,) if arguments.peers else (IMPORTS,)
+    if arguments.short:
+        return SHORT
+    return tuple(name for name in SCENARIOS if name not in (PEERS, IMPORTS, SOAK))
 
 
 def _found(chosen: Sequence[str], *, short: bool) -> list[report.Findings]:

@@ -56,10 +56,10 @@ class FarSide:
 
 
 @contextmanager
-def far_side() -> Iterator[FarSide]:
-    """The server, until the block ends."""
+def far_side(module: str = "bench.loopback") -> Iterator[FarSide]:
+    """The server of a module, until the block ends."""
     reading, writing = os.pipe()
-    process = subprocess.Popen(python("-m", "bench.loopback"), cwd=ROOT, stdout=writing)
+    process = subprocess.Popen(python("-m", module), cwd=ROOT, stdout=writing)
     os.close(writing)
     with os.fdopen(reading) as told:
         try:

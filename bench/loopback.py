@@ -11,7 +11,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import cast
@@ -80,17 +80,16 @@ class World:
         return _response(json.dumps(asdict(self.ledger)).encode())
 
 
-class Peer(asyncio.Protocol):
-    """One connection."""
+class Connection(asyncio.Protocol):
+    """One connection: takes requests apart, and leaves it to `answer` what becomes of each."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self) -> None:
         self._buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and the address that was called: hosts differ in it."""
         self._transport = cast("asyncio.Transport", transport)
-        self._host = transport.get_extra_info("sockname")[0]
+        self.host = transport.get_extra_info("sockname")[0]
 
     def data_received(self, data: bytes) -> None:
         """Answer every request that is whole."""
@@ -101,9 +100,27 @@ class Peer(asyncio.Protocol):
             if len(self._buffer) < whole:
                 return
             body, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
-            self._answer(head, body)
+            self.answer(head, body)
 
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Answer a request, now or later."""
+        raise NotImplementedError
+
+    def write(self, response: bytes) -> None:
+        """Send a whole response, if the connection is still open."""
+        if not self._transport.is_closing():
+            self._transport.write(response)
+
+
+class Peer(Connection):
+    """A connection to this server."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """Answer as the module says."""
         method, target, _ = head.split(b" ", 2)
         path = target.decode()
         if method == b"POST":
@@ -113,30 +130,26 @@ class Peer(asyncio.Protocol):
             self._world.ledger.polls += 1
             self._later(self._write_status, path.split("/")[-2])
         elif method == b"PUT":
-            self._write(self._world.reset(body))
+            self.write(self._world.reset(body))
         else:
             asyncio.ensure_future(self._tell(int(path.partition("?")[2])))  # noqa: RUF006 -- it lives as long as the loop waits on it
 
     def _later(self, write: Callable[[str], None], task: str) -> None:
-        delay = self._world.delays.get(self._host)
+        delay = self._world.delays.get(self.host)
         if delay:
             asyncio.get_running_loop().call_later(delay, write, task)
         else:
             write(task)
 
     def _write_thanks(self, _: str) -> None:
-        self._write(THANKS)
+        self.write(THANKS)
 
     def _write_status(self, task: str) -> None:
         self._world.ledger.polled_at[task] = time.monotonic()
-        self._write(COMPLETE)
-
-    def _write(self, response: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(response)
+        self.write(COMPLETE)
 
     async def _tell(self, wanted: int) -> None:
-        self._write(await self._world.told(wanted))
+        self.write(await self._world.told(wanted))
 
 
 def _length(head: bytes) -> int:
@@ -145,16 +158,16 @@ def _length(head: bytes) -> int:
     return int(lower[start + 15 :].split(b"\r\n", 1)[0]) if start >= 0 else 0
 
 
-async def main() -> None:
-    """Serve until the process is ended."""
-    world = World()
+async def serve(connect: Callable[[], Connection], hosts: Sequence[str]) -> None:
+    """Serve on one free port of all hosts until the process is ended; print the port."""
     loop = asyncio.get_running_loop()
-    first = await loop.create_server(lambda: Peer(world), HOSTS[0], 0, backlog=1024)
+    first = await loop.create_server(connect, hosts[0], 0, backlog=1024)
     port = first.sockets[0].getsockname()[1]
-    await loop.create_server(lambda: Peer(world), HOSTS[1:] + MANY_RECEIVERS, port, backlog=1024)
+    await loop.create_server(connect, hosts[1:], port, backlog=1024)
     print(port, flush=True)
     await first.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    world = World()
+    asyncio.run(serve(lambda: Peer(world), HOSTS + MANY_RECEIVERS))

@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import requests
+
 ROOT = Path(__file__).parents[1]
+START_SECONDS = 30.0
 STOP_SECONDS = 30
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -81,6 +84,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def wait_until_up(port: int) -> None:
+    """Wait until a web server of ours answers."""
+    with requests.Session() as session:
+        retries = requests.adapters.Retry(total=240, connect=240, backoff_factor=0.1, backoff_max=0.5)
+        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
+        session.get(f"http://127.0.0.1:{port}/healthz", timeout=START_SECONDS)
 
 
 def python(*arguments: str) -> list[str]:

@@ -87,10 +87,11 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Findings:
-    """What one scenario found."""
+    """What one scenario found; `picture` is an SVG of its own, which takes the place of the goals' when it runs alone."""
 
     rows: Sequence[Row]
     tables: Sequence[Table] = ()
+    picture: str = ""
 
 
 def number(value: str | float) -> str:
@@ -100,6 +101,11 @@ def number(value: str | float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def one_line(text: object) -> str:
+    """Write a reason on one line, as a cell of a table must be."""
+    return " ".join(str(text).replace("|", "/").split())
 
 
 def percentile(figures: Sequence[float], share: float) -> float:
@@ -123,7 +129,7 @@ def page(findings: Sequence[Findings], about: dict[str, str], stem: str) -> str:
             ("what", "median", "span", "goal", ""),
             [row.cells for row in rows],
         ),
-        f"![the figures against their goals]({stem}.svg)",
+        f"![the figures as bars]({stem}.svg)",
     ]
     for table in (table for found in findings for table in found.tables):
         parts += [f"## {table.title}", _table(table.columns, table.lines)]

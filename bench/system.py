@@ -18,6 +18,7 @@ from bridge.core.watch import State
 from bridge.db.engine import reading
 from bridge.db.tables import is_state, watches, workers
 from bridge.settings import Settings
+from bridge.steps import clients
 from bridge.steps.register import Registration, register
 from bridge.wiring import Bridge
 
@@ -78,6 +79,14 @@ class System:
             processes = [stack.enter_context(started(command, self.log, self.env)) for _ in range(count)]
             self.until(lambda: self.count(workers) == count, "the workers did not start")
             yield processes
+
+    def client_key(self) -> str:
+        """Add a client to a new database; return its API key."""
+        made = clients.add(self.engine, self.bridge.cipher, "cms", admin=False, now=datetime.now(UTC))
+        self.engine.dispose()
+        if isinstance(made, clients.NameTaken):
+            raise RuntimeError("the database is not new")  # noqa: TRY004 -- no type is at fault
+        return made.api_key
 
     def register(
         self,

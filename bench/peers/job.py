@@ -27,6 +27,11 @@ def status_url(task: str) -> str:
 def callback(task: str, status: dict[str, object]) -> tuple[str, dict[str, str], bytes]:
     """Return a callback's URL, its signed headers and its body."""
     number = int(task.rpartition("-")[2])
+    return f"http://{RECEIVERS[number % len(RECEIVERS)]}:{PORT}/{task}", *signed(task, status)
+
+
+def signed(task: str, status: dict[str, object]) -> tuple[dict[str, str], bytes]:
+    """Return a callback's signed headers and its body."""
     body = json.dumps({"type": "import.completed", "data": {"task_id": task, "hubspot": status}}).encode()
     headers = {"Content-Type": "application/json", **sign(f"wat_{task}", int(time.time()), body, [SECRET])}
-    return f"http://{RECEIVERS[number % len(RECEIVERS)]}:{PORT}/{task}", headers, body
+    return headers, body

@@ -11,7 +11,7 @@ from bench.loopback import Ledger
 from bench.peers import tools
 from bench.peers.tools import Missing, Started
 from bench.processes import family_cpu_seconds
-from bench.report import Findings, Goal, Row, Table, at_least, at_most, ratios
+from bench.report import Findings, Goal, Row, Table, at_least, at_most, one_line, ratios
 from bench.scenarios.throughput import WARM_UP_SHARE, case, raw
 from bench.system import Run
 
@@ -62,8 +62,7 @@ def _named(name: str, failed: dict[str, str], own: ExitStack) -> Iterator[None]:
     try:
         yield
     except (Missing, LedgerDiffers) as reason:
-        # On one line, as a cell of a table must be.
-        failed[name] = " ".join(str(reason).replace("|", "/").split())
+        failed[name] = one_line(reason)
         own.close()
 
 

@@ -75,7 +75,7 @@ class Workshop:
 def celery(bench: Bench) -> Iterator[Started]:
     """Celery 5 with eight worker processes, Redis."""
     shop = Workshop(bench, "celery")
-    with _redis(shop) as port:
+    with redis(shop) as port:
         shop.env["BENCH_REDIS"] = f"redis://127.0.0.1:{port}/0"
         interpreter = shop.install("celery[redis]>=5,<6", "requests")
         module = "bench.peers.celery_app"
@@ -104,7 +104,7 @@ def bullmq(bench: Bench) -> Iterator[Started]:
         raise Missing("node and npm are not installed")
     shop = Workshop(bench, "bullmq")
     shutil.copy(Path(__file__).with_name("bullmq_app.mjs"), shop.folder)
-    with _redis(shop) as port:
+    with redis(shop) as port:
         shop.env["BENCH_REDIS_PORT"] = str(port)
         shop.run(npm, "install", "--silent", "--no-audit", "--no-fund", "bullmq", "ioredis", cwd=shop.folder)
         command = [node, f"{shop.folder}/bullmq_app.mjs"]
@@ -124,7 +124,7 @@ def apscheduler(bench: Bench) -> Iterator[Started]:
 
 
 @contextmanager
-def _redis(shop: Workshop) -> Iterator[int]:
+def redis(shop: Workshop) -> Iterator[int]:
     """A Redis of its own that keeps what it is given: with an append-only file, as jobs need."""
     program = shutil.which("redis-server")
     if program is None:

@@ -7,17 +7,12 @@ says that the watch is on the disk. The runs alternate.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from itertools import count
-
-import requests
 
 from bench import wrk
 from bench.harness import KINDS, Bench
-from bench.processes import python, started
+from bench.processes import python, started, wait_until_up
 from bench.report import Findings, Goal, Row, Table, at_least, percentile, ratios
-from bench.system import System
-from bridge.steps import clients
 from demo.services import free_port
 
 BARE = "bare Flask"
@@ -25,7 +20,6 @@ CALLBACK = "https://app.example.com/hooks/hubspot"
 BATCH = 1000
 CONNECTIONS = 8
 THREADS = 8
-START_SECONDS = 30.0
 
 
 class Served:
@@ -119,7 +113,7 @@ def _bare(bench: Bench) -> Iterator[Served]:
     # The project's own gunicorn.conf.py starts the bridge.
     command = python("-m", "gunicorn", "--config", "python:bench", *options, "bench.bare:app")
     with started(command, bench.folder / "bare.log"):
-        _wait_until_up(port)
+        wait_until_up(port)
         yield Served(port, "none")
 
 
@@ -127,23 +121,8 @@ def _bare(bench: Bench) -> Iterator[Served]:
 def _bridge(bench: Bench, kind: str) -> Iterator[Served]:
     port = free_port()
     system = bench.system(kind, PORT=str(port), WEB_CONCURRENCY="1")
-    key = _client_key(system)
+    key = system.client_key()
     command = python("-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "app:app")
     with started(command, system.log, system.env):
-        _wait_until_up(port)
+        wait_until_up(port)
         yield Served(port, key)
-
-
-def _client_key(system: System) -> str:
-    made = clients.add(system.engine, system.bridge.cipher, "cms", admin=False, now=datetime.now(UTC))
-    system.engine.dispose()
-    if isinstance(made, clients.NameTaken):
-        raise RuntimeError("the database is not new")  # noqa: TRY004 -- no type is at fault
-    return made.api_key
-
-
-def _wait_until_up(port: int) -> None:
-    with requests.Session() as session:
-        retries = requests.adapters.Retry(total=60, connect=60, backoff_factor=0.1, backoff_max=0.5)
-        session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retries))
-        session.get(f"http://127.0.0.1:{port}/healthz", timeout=START_SECONDS)
