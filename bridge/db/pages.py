@@ -138,35 +138,39 @@ def _find(
     It looks at as many rows as it wants, which are often enough, and then further in ever longer steps.
     """
     backwards = cursor is not None and cursor.backwards
-    matching = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"), *conditions(filters))
-    matching = matching.order_by(*_direction(order, backwards=backwards)).limit(limit + 1)
-    found: list[Watch] = []
+    keys: list[Row[Any]] = []
     on, left, most = cursor, MOST_SCANNED, min(limit + 1, MOST_SCANNED)
     while most:
         looked_at = _look(connection, filters, order, on, most)
-        rows = connection.execute(matching, {"ids": [row.id for row in looked_at]})
-        found += [to_watch(row) for row in rows]
-        if len(found) > limit:
-            return found[:limit], _cursor(found[limit - 1], order)
+        keys += [row for row in looked_at if row.is_match]
+        if len(keys) > limit:
+            on = _cursor(keys[limit - 1], order)
+            break
         if len(looked_at) < most:
-            return found, None
+            on = None
+            break
         on = _turned(_cursor(looked_at[-1], order), backwards=backwards)
         left -= most
         most = min(FURTHER * most, left)
-    return found, on
+    by_ids = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"))
+    by_ids = by_ids.order_by(*_direction(order, backwards=backwards))
+    rows = connection.execute(by_ids, {"ids": [key.id for key in keys[:limit]]})
+    return [to_watch(row) for row in rows], on
 
 
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return the keys of the next `most` rows, from the parts of the index that fits best."""
+    """Return the keys of the next `most` rows, from the parts of the index that fits best, and whether each matches."""
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
+    # Not a condition of the statement: databases would choose another index by it, and read all that is in there.
+    is_match = case((and_(true(), *conditions(filters)), 1), else_=0).label("is_match")
     rows: list[Any] = [
         row
         for part in _index_parts(filters, order)
         for row in connection.execute(
-            select(watches.c.id, watches.c.ended_at)
+            select(watches.c.id, watches.c.ended_at, is_match)
             .where(part, *bounds)
             .order_by(*_direction(order, backwards=backwards))
             .limit(most)
