@@ -139,40 +139,45 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _find(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
 ) -> tuple[list[Watch], Cursor | None]:
-    """Return at most `limit` matches, and where to go on; None when there are no more rows.
+    """Return at most `limit` matches, and the cursor of what follows; None when nothing follows.
 
-    It looks at as many rows as it wants, which are often enough, and then further in ever longer steps.
+    The first step looks at `limit` + 1 rows, which are often enough; each further step looks at more rows, until
+    MOST_SCANNED have been looked at.
     """
     backwards = cursor is not None and cursor.backwards
-    matching = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"), *conditions(filters))
-    matching = matching.order_by(*_direction(order, backwards=backwards)).limit(limit + 1)
-    found: list[Watch] = []
+    keys: list[Row[Any]] = []
     on, left, most = cursor, MOST_SCANNED, min(limit + 1, MOST_SCANNED)
     while most:
         looked_at = _look(connection, filters, order, on, most)
-        rows = connection.execute(matching, {"ids": [row.id for row in looked_at]})
-        found += [to_watch(row) for row in rows]
-        if len(found) > limit:
-            return found[:limit], _cursor(found[limit - 1], order)
+        keys += [row for row in looked_at if row.is_match]
+        if len(keys) > limit:
+            on = _cursor(keys[limit - 1], order)
+            break
         if len(looked_at) < most:
-            return found, None
+            on = None
+            break
         on = _turned(_cursor(looked_at[-1], order), backwards=backwards)
         left -= most
         most = min(FURTHER * most, left)
-    return found, on
+    by_ids = select(*COLUMNS).where(in_parameter(watches.c.id, "ids"))
+    by_ids = by_ids.order_by(*_direction(order, backwards=backwards))
+    rows = connection.execute(by_ids, {"ids": [key.id for key in keys[:limit]]})
+    return [to_watch(row) for row in rows], on
 
 
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return `id` and `ended_at` of the next `most` rows from the cursor on, by the list's bounds alone."""
+    """Return the keys of the next `most` rows within the list's bounds, and whether each row matches all filters."""
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
+    # Not a condition of the statement: databases would choose another index by it, and read all that is in there.
+    is_match = case((and_(true(), *conditions(filters)), 1), else_=0).label("is_match")
     rows: list[Any] = [
         row
         for part in _index_parts(filters, order)
         for row in connection.execute(
-            select(watches.c.id, watches.c.ended_at)
+            select(watches.c.id, watches.c.ended_at, is_match)
             .where(part, *bounds)
             .order_by(*_direction(order, backwards=backwards))
             .limit(most)

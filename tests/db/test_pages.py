@@ -164,12 +164,26 @@ def test_a_page_looks_no_further_than_it_must(
     added(engine, *(numbered(number, State.UNDELIVERED, due_at=None) for number in range(40)))
     rows: list[int] = []
 
-    @event.listens_for(engine, "before_execute")
-    def note(_c: Any, _statement: Any, _many: Any, given: dict[str, Any], _options: Any) -> None:
-        rows.extend([len(given["ids"])] if "ids" in given else [])
+    @event.listens_for(engine, "before_cursor_execute")
+    def note(_c: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
+        if "is_match" in statement:
+            values = given.values() if isinstance(given, dict) else given
+            rows.append([value for value in values if isinstance(value, int) and value][-1])  # the limit
 
     page(engine, Filters(**filters), limit=2)
     assert rows == looked_at
+
+
+def test_a_page_does_not_visit_all_that_waits_for_a_host(sqlite_engine: Engine) -> None:
+    # No ANALYZE: nobody runs it on a bridge's SQLite.
+    added(sqlite_engine, *(numbered(number, State.DELIVERING) for number in range(100)))
+    waiting = Filters(state=[State.DELIVERING], callback_host="app.example.com")
+    with sqlite_engine.begin() as connection:
+        plan = plan_of(
+            connection, partial(pages.page, filters=waiting, order=Order.CREATED_AT, cursor=None, limit=9)
+        )
+    assert "ix_watches_not_delivered" in plan
+    assert "ix_watches_to_deliver" not in plan
 
 
 @pytest.mark.parametrize(
