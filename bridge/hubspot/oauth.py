@@ -81,15 +81,17 @@ class OAuthTokens:
         self._lease = timedelta(seconds=lease_seconds)
         self._known: dict[_Key, Issued] = {}
         self._unsaved: set[_Key] = set()
+        self._refused: dict[_Key, str] = {}  # tokens that were refused when there was no time for a refresh
         self._locks: dict[str, threading.Lock] = {}
 
     def current(self, account: Account, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        Until a refresh is due, the token comes from memory, then from the database or a refresh. Neither a wait nor a
-        refresh is begun that could take longer than `within_seconds`.
+        Until a refresh is due, the token comes from memory, then from the database or a refresh. A refresh is also due,
+        once, when `after_refusal` had no time for it. Neither a wait nor a refresh is begun that could take longer
+        than `within_seconds`.
         """
-        return self._token(account, None, within_seconds)
+        return self._token(account, self._refused.pop(_key(account), None), within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
         """Return a newer token than the refused `token`, or a NoToken with the reason.
@@ -107,7 +109,7 @@ class OAuthTokens:
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
         if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
-            return old.access_token if old else STILL_REFRESHING
+            return old.access_token if old else self._put_off(account, refused)
         try:
             return self._wait_for_token(account, refused, give_up_at)
         except AWAY:
@@ -116,6 +118,15 @@ class OAuthTokens:
             return NoToken(reason=UNREADABLE.format(account.name))
         finally:
             lock.release()
+
+    def _put_off(self, account: Account, refused: str | None) -> Token:
+        """Let the next `current` begin with the refresh; return the refused token when it is too new for one."""
+        issued = self._known.get(_key(account))
+        if issued and issued.access_token == refused:
+            if _is_just_issued(issued, self._clock()):
+                return refused
+            self._refused[_key(account)] = refused
+        return STILL_REFRESHING
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
         """Return the token in memory; None when there is none, or it has to be refreshed or saved."""

@@ -155,6 +155,21 @@ def test_no_refresh_is_begun_that_could_not_end_in_time(
     assert tokens.after_refusal(account, old, 10) != old
 
 
+def test_a_refusal_that_leaves_no_time_for_a_refresh_lets_the_next_request_begin_with_it(
+    hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
+) -> None:
+    """As when a lease is hardly longer than the time-out of a request; a second refusal has another reason."""
+    client = HubSpot(a_transport(), tokens, ask_seconds=10)
+    assert status_code(account, client) == 404
+    clock.passes(AT_FAULT_HOLD_SECONDS)
+    hubspot.state.set_fault("401-expired", times=1)
+    assert status_code(account, client) == oauth.STILL_REFRESHING.reason
+    assert refreshes(hubspot) == 1
+    hubspot.state.set_fault("401-expired", times=1)
+    assert [status_code(account, client) for _ in range(3)] == [401, 404, 404]
+    assert refreshes(hubspot) == 2
+
+
 # When there is no token to be had
 
 
