@@ -15,13 +15,13 @@ from bridge import logs, open_files, startup, tracing
 from bridge.commands.open_bridge import UNUSABLE
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY
-from bridge.db.migrations import OtherTables
+from bridge.db.migrations import ForeignTables
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
 from bridge.wiring import Bridge
 from bridge.worker import cpu_affinity
-from bridge.worker.clock import STOP_SECONDS
+from bridge.worker.scheduler import STOP_SECONDS
 
 # Here, and not only in the workers: a wrong setting is told once, and stops gunicorn with status 2.
 settings = Settings.load_or_exit(os.environ)
@@ -71,7 +71,7 @@ def when_ready(server: Arbiter) -> None:
         startup.warn(bridge, processes=workers)
     except WrongSecretKey as wrong:
         sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
-    except OtherTables as others:
+    except ForeignTables as others:
         sys.exit(str(others))
     except AWAY:
         # The workers answer 503 until it is back; `/readyz` says why.

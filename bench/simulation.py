@@ -1,6 +1,6 @@
 """The order of polls in simulated time: one account's quota, many tasks, no network and no database.
 
-The bridge's part is the real one: `polling.gap`, `polling.urgency` and `polling.mix` (which the store's
+The bridge's part is the real one: `polling.poll_interval`, `polling.urgency` and `polling.half_young` (which the store's
 SQL equals, by its tests) and `quota.grant`. They are used instead of the SQL because they are a
 hundred times as fast. Each request is answered at once; a tick of the clock is 0.25 s. No task is seen
 to go from PENDING to PROCESSING, where the bridge begins its gaps anew.
@@ -60,11 +60,14 @@ class Policy:
 
 def _bridge_gap(task: Task, now: float) -> float:
     jitter = random.uniform(-1, 1)
-    return now + polling.gap(now - task.born_at) * (1 + polling.GAP_JITTER * jitter)
+    return now + polling.poll_interval(now - task.born_at) * (1 + polling.GAP_JITTER * jitter)
 
 
 BRIDGE = Policy(
-    name="the bridge", first=lambda task: task.born_at + polling.gap(0), following=_bridge_gap, urgent=True
+    name="the bridge",
+    first=lambda task: task.born_at + polling.poll_interval(0),
+    following=_bridge_gap,
+    urgent=True,
 )
 FIXED = Policy(name="every 5 s", first=lambda task: task.born_at + 5, following=lambda _, now: now + 5)
 DOUBLING = Policy(
@@ -147,7 +150,7 @@ class Due:
         every = _first((t for t in self._every if t in self._tasks), count, now)
         known = {str(task.number): task for task in young + every}
         ids = ([str(task.number) for task in side] for side in (young, every))
-        return [known[id_] for id_ in polling.mix(*ids, count=count, odd_to_young=self._odd_to_young)]
+        return [known[id_] for id_ in polling.half_young(*ids, count=count, odd_to_young=self._odd_to_young)]
 
 
 def _first(tasks: Iterable[Task], count: int, now: float) -> list[Task]:

@@ -18,8 +18,8 @@ from sqlalchemy.exc import ArgumentError
 
 from bridge.core.kinds import api_version
 from bridge.core.quota import rate_limit
-from bridge.core.signing import SECRET_PREFIX, secret_key
-from bridge.http.addresses import host_refusal, problem_with
+from bridge.core.signing import SECRET_PREFIX, signing_key
+from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
 PORTS = re.compile(r"[0-9,]*")  # of a database: one for each of several hosts, or none
 # `postgres` is Heroku's, and the last one SQLAlchemy's.
@@ -122,13 +122,13 @@ def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
     A rule is not checked when the setting that it depends on is invalid.
     """
     url, rules = given.get_secret_value(), info.data
-    problem = problem_with(
+    problem = callback_url_problem(
         url,
         https_only=rules.get("callback_https_only", False),
         ports=rules.get("callback_ports", frozenset()),
     )
     if not problem and "callback_allow" in rules:
-        problem = host_refusal(url, allow=rules["callback_allow"])
+        problem = blocked_host_reason(url, allow=rules["callback_allow"])
     if problem:
         raise ValueError(problem)
     return given
@@ -137,7 +137,7 @@ def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
 def _signing_secret(given: SecretStr) -> SecretStr:
     if not given.get_secret_value().startswith(SECRET_PREFIX):
         raise ValueError(f"a signing secret begins with {SECRET_PREFIX}")
-    secret_key(given.get_secret_value())
+    signing_key(given.get_secret_value())
     return given
 
 

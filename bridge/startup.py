@@ -23,7 +23,7 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database to the newest revision, and check that its secrets can be decrypted.
 
-    Returns the revision. Raises WrongSecretKey, OtherTables, or the driver's error when the database is away.
+    Returns the revision. Raises WrongSecretKey, ForeignTables, or the driver's error when the database is away.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:
@@ -34,7 +34,7 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database exists and is migrated, and that its secrets can be decrypted; change nothing.
 
-    Returns the revision. Raises NoDatabase, NotMigrated, OtherTables, NoKeyFile, WrongSecretKey, or the
+    Returns the revision. Raises NoDatabase, NotMigrated, ForeignTables, NoKeyFile, WrongSecretKey, or the
     driver's error when the database is away.
     """
     with reading(bridge.engine) as connection:
@@ -49,7 +49,7 @@ def warn(bridge: Bridge, *, processes: int = 1) -> None:
     `processes` is how many processes like this one are about to start: each opens DATABASE_CONNECTIONS.
     """
     with reading(bridge.engine) as connection:
-        known = bridge.accounts.every(connection).values()
+        known = bridge.accounts.list_all(connection).values()
         allowed = connection_limit(connection)
     if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
         log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)

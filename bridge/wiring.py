@@ -31,8 +31,8 @@ from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.steps.poll import Polls
-from bridge.worker.clock import Clock, CountersClock
 from bridge.worker.loop import Worker
+from bridge.worker.scheduler import CounterFlusher, Scheduler
 
 # Seconds that a busy machine may need to start a request and to save its result.
 MARGIN_SECONDS = 5.0
@@ -173,12 +173,12 @@ class Bridge:
         return Counters()
 
     @cached_property
-    def counters_clock(self) -> CountersClock:
+    def counter_flusher(self) -> CounterFlusher:
         """Saves the counts in the database every second."""
-        return CountersClock(counters=self.counters, engine=self.engine, now=now)
+        return CounterFlusher(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property
-    def clock(self) -> Clock:
+    def clock(self) -> Scheduler:
         """Runs this process's worker."""
         settings = self._settings
         # Unique among all processes that ever shared this database.
@@ -205,7 +205,7 @@ class Bridge:
             counters=self.counters,
             outbox=self._outbox,
         )
-        return Clock(
+        return Scheduler(
             worker=worker,
             engine=self.engine,
             now=now,
@@ -240,7 +240,7 @@ class Bridge:
 
     def start_worker(self) -> None:
         """Start to save counts, and start the embedded worker if BRIDGE_EMBEDDED_WORKER is true."""
-        self.counters_clock.start()
+        self.counter_flusher.start()
         if self._settings.embedded_worker:
             self.clock.start()
 
@@ -256,7 +256,7 @@ class Bridge:
         """
         if self._settings.embedded_worker:
             self.clock.stop()
-        self.counters_clock.stop()
+        self.counter_flusher.stop()
 
 
 def _environment_account(settings: Settings) -> Account:

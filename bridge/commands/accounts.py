@@ -10,7 +10,7 @@ from bridge.steps import accounts, check_account
 from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
 from bridge.web.requests import validated
-from bridge.web.strict_json import NotJson, decoded
+from bridge.web.strict_json import NotJson, loads
 from bridge.wiring import now
 
 
@@ -19,12 +19,12 @@ def put(arguments: argparse.Namespace) -> None:
     settings = _settings(sys.stdin.buffer.read())
     bridge = prepare_bridge()
     status, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
-    show_one(arguments, accounts.public(status))
+    show_one(arguments, accounts.to_json(status))
 
 
 def _settings(text: bytes) -> AccountSettings:
     try:
-        given = decoded(text)
+        given = loads(text)
     except NotJson as wrong:
         raise CommandError(f"Standard input cannot be read as JSON: {wrong}.") from None
     settings = validated(AccountSettings, given)
@@ -37,8 +37,8 @@ def _settings(text: bytes) -> AccountSettings:
 def list_all(arguments: argparse.Namespace) -> None:
     """Show all accounts."""
     bridge = open_bridge()
-    every = accounts.every(bridge.engine, bridge.accounts, now=now())
-    show_all(arguments, [accounts.public(each) for each in every])
+    every = accounts.list_all(bridge.engine, bridge.accounts, now=now())
+    show_all(arguments, [accounts.to_json(each) for each in every])
 
 
 def remove(arguments: argparse.Namespace) -> None:
@@ -47,7 +47,7 @@ def remove(arguments: argparse.Namespace) -> None:
     removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
     if isinstance(removed, accounts.AccountNotRemoved):
         raise CommandError(removed.reason)
-    show_one(arguments, accounts.public(removed))
+    show_one(arguments, accounts.to_json(removed))
 
 
 def check(arguments: argparse.Namespace) -> None:

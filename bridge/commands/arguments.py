@@ -8,8 +8,8 @@ from typing import Any
 from bridge import __version__
 from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
+from bridge.core.parsing import NAME, NAME_RULE, OVERLAP, parse_choices, parse_duration, parse_printable
 from bridge.core.watch import Outcome, State
-from bridge.core.words import NAME, NAME_IN_WORDS, OVERLAP, one_or_more, overlap_seconds, printable
 from bridge.http.addresses import filter_host
 
 CALL = "python -m bridge"
@@ -117,7 +117,7 @@ def _add_clients(verbs: Any) -> None:
     )
     rotate.add_argument(
         "--overlap",
-        type=_argument_type(overlap_seconds),
+        type=_argument_type(parse_duration),
         default=OVERLAP,
         help="how long the old one signs too: 90s, 15m, 24h, 7d (default: 24h)",
     )
@@ -205,12 +205,12 @@ def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _some_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
-    return lambda text: one_or_more(words, text)
+    return lambda text: parse_choices(words, text)
 
 
 def _account_name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"an account's name has {NAME_IN_WORDS}")
+        raise argparse.ArgumentTypeError(f"an account's name has {NAME_RULE}")
     return text
 
 
@@ -236,7 +236,7 @@ FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "kind": (_some_of({kind: kind for kind in KINDS}), f"any of {', '.join(KINDS)}"),
     "account": (str, "the HubSpot account"),
     "client": (str, "who registered it"),
-    "task_id": (printable, "HubSpot's id of the task"),
+    "task_id": (parse_printable, "HubSpot's id of the task"),
     "callback_host": (filter_host, "the callback URL's host, without the port"),
     **{
         f"{event}_{side}": (read_rfc3339, f"{what} {than} this instant, like 2026-11-05T13:00:00Z")

@@ -57,12 +57,12 @@ def rotate_key(arguments: argparse.Namespace) -> None:
 def revoke(arguments: argparse.Namespace) -> None:
     """Revoke a client's API key permanently."""
     revoked = _value_or_error(clients.revoke(open_bridge().engine, arguments.name, now=now()))
-    show_one(arguments, clients.public(revoked))
+    show_one(arguments, clients.to_json(revoked))
 
 
 def list_all(arguments: argparse.Namespace) -> None:
     """Show all clients."""
-    every = [clients.public(client) for client in clients.every(open_bridge().engine)]
+    every = [clients.to_json(client) for client in clients.list_all(open_bridge().engine)]
     show_all(arguments, every, empty="No clients yet. Make one: python -m bridge clients add NAME")
 
 

@@ -13,7 +13,7 @@ from bridge.commands.open_bridge import refuse_unusable_database
 from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
-from bridge.db import housekeeping, operator_events, readiness, watch_lists
+from bridge.db import heartbeats, operator_events, readiness, watch_lists
 from bridge.db.engine import reading
 from bridge.settings import Settings, SettingsProblem
 from bridge.startup import NO_CREDENTIALS
@@ -81,7 +81,7 @@ def _checks() -> Iterator[Check]:
 
 def _check_accounts(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
-        known = bridge.accounts.every(connection)
+        known = bridge.accounts.list_all(connection)
     usable = [
         name for name, account in known.items() if account.unreadable or account.credentials.scheme != "none"
     ]
@@ -144,7 +144,7 @@ def _check_operator_url(bridge: Bridge, url: str) -> Check:
 
 def _check_workers(bridge: Bridge) -> Check:
     with reading(bridge.engine) as connection:
-        alive = housekeeping.alive(connection, since=now() - readiness.TICKED_WITHIN)
+        alive = heartbeats.count_alive(connection, since=now() - readiness.TICKED_WITHIN)
     if alive:
         return Check(name="workers", ok=True, detail=f"{alive} alive")
     detail = (

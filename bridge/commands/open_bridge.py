@@ -13,7 +13,7 @@ from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import AWAY, NoDatabase
 from bridge.db.key_file import NoKeyFile
-from bridge.db.migrations import NotMigrated, OtherTables
+from bridge.db.migrations import ForeignTables, NotMigrated
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 
@@ -61,7 +61,7 @@ def refuse_unusable_database() -> Iterator[None]:
         yield
     except WrongSecretKey as wrong:
         raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
-    except (NoDatabase, NoKeyFile, NotMigrated, OtherTables) as found:
+    except (NoDatabase, NoKeyFile, NotMigrated, ForeignTables) as found:
         raise CommandError(str(found)) from None
     except (*AWAY, DatabaseError) as error:
         raise CommandError(UNUSABLE.format(str(error).splitlines()[0])) from None

@@ -35,7 +35,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
     bridge = open_bridge()
     try:
         with bridge.engine.begin() as connection:
-            rotated = encryption.rotate_keys(connection, bridge.cipher)
+            rotated = encryption.reencrypt_secrets(connection, bridge.cipher)
     except WrongSecretKey as wrong:
         raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
     output.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")
@@ -50,11 +50,11 @@ def worker(_: argparse.Namespace) -> None:
     block_stop_signals()
     cpu_affinity.use_one_core()
     tracing.configure()
-    bridge.counters_clock.start()
+    bridge.counter_flusher.start()
     bridge.clock.start()
     wait_for_stop_signal()
     bridge.clock.stop()
-    bridge.counters_clock.stop()
+    bridge.counter_flusher.stop()
 
 
 def serve(arguments: argparse.Namespace) -> None:

@@ -6,15 +6,23 @@ from datetime import datetime
 from typing import TypeAlias, assert_never
 
 from bridge.core import circuit_breaker, quota
-from bridge.core.circuit_breaker import ACCOUNT_POLICY, CircuitBreaker, Failure, Fault, Hold, Signal, Success
+from bridge.core.circuit_breaker import (
+    ACCOUNT_POLICY,
+    CircuitBreaker,
+    Failure,
+    PermanentFailure,
+    RetryAfter,
+    Signal,
+    Success,
+)
 from bridge.core.classification import (
-    AccountAtFault,
+    AccountError,
     Classification,
     Ended,
     Inconclusive,
     Refused,
     Throttled,
-    Trouble,
+    TransientError,
     Unfinished,
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
@@ -86,12 +94,12 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
             return Success()
         case Refused(reason=reason):
             return Refusal(reason=reason, watch_id=watch_id)
-        case Trouble(reason=reason):
+        case TransientError(reason=reason):
             return Failure(reason=reason)
-        case AccountAtFault(reason=reason):
-            return Fault(reason=reason)
+        case AccountError(reason=reason):
+            return PermanentFailure(reason=reason)
         case Throttled(seconds=seconds, reason=reason):
-            return Hold(seconds=seconds, reason=reason)
+            return RetryAfter(seconds=seconds, reason=reason)
         case never:
             assert_never(never)
 
@@ -101,7 +109,7 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 
     A missing scope must not pause the account, because its polls may need other scopes.
     """
-    if isinstance(classified, AccountAtFault) and classified.scopes:
+    if isinstance(classified, AccountError) and classified.scopes:
         return None
     return signal_of(classified)
 
@@ -145,7 +153,7 @@ def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> A
     Until then CHANGED is the reason of the pause: HubSpot's refusal was of the former credentials. The quota that
     HubSpot last reported is forgotten, because the new credentials may have another.
     """
-    usage = quota.capped(rate, Usage(free_at=held.usage.free_at), now=now)
+    usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)
     if held.breaker.paused:
         held = replace(held, breaker=replace(held.breaker, reason=CHANGED))
     return replace(with_probe_due(held, now=now), usage=usage)
@@ -156,7 +164,7 @@ def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> Accoun
 
     However many such requests are sent, together they delay the polls by at most one interval of the quota.
     """
-    usage = quota.capped(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
+    usage = quota.cap_free_at(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
 
 
@@ -171,7 +179,7 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
         if isinstance(h.answer, HttpResponse):
             usage = quota.observe(usage, h.answer.headers, now=now)
         if before.paused and not held.breaker.paused:
-            usage = quota.capped(h.rate, usage, now=now)
+            usage = quota.cap_free_at(h.rate, usage, now=now)
         held = replace(held, usage=usage)
     return held
 
@@ -187,7 +195,7 @@ def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> Acc
         return held
     if isinstance(signal, Refusal):
         refused = _with(refused, signal.watch_id)
-        signal = Fault(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
+        signal = PermanentFailure(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
     elif isinstance(signal, Success):
         refused = ()
     if circuit_breaker.is_stale(held.breaker, h.asked_at):

@@ -23,21 +23,21 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
+class PermanentFailure:
     """The signal that no request can succeed before a repair, such as new credentials; one opens the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Hold:
+class RetryAfter:
     """The signal that no request may be sent for `seconds`; the breaker opens for so long."""
 
     seconds: float
     reason: str
 
 
-Signal = Success | Failure | Fault | Hold
+Signal = Success | Failure | PermanentFailure | RetryAfter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +70,7 @@ class CircuitBreaker:
     failures: int = 0  # in a row
     paused_at: datetime | None = None
     paused_until: datetime | None = None
-    pause_seconds: float = 0.0  # the length of the last pause, unless a Hold set it
+    pause_seconds: float = 0.0  # the length of the last pause, unless a RetryAfter set it
     reason: str | None = None
     slow_start: int | None = None
 
@@ -126,15 +126,15 @@ def after_signal(
 ) -> CircuitBreaker:
     """Return the breaker after the `signal` of a request that was claimed at `asked_at`.
 
-    If the request was already in flight when the pause began, the pause stays, except that a Hold may make it
+    If the request was already in flight when the pause began, the pause stays, except that a RetryAfter may make it
     longer.
     """
     stale = is_stale(breaker, asked_at)
     match signal:
-        case Hold(seconds=seconds, reason=reason):
+        case RetryAfter(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
             # The wait that a probe's answer asks for replaces the pause; a stale answer must not shorten it.
-            return _held(
+            return _paused_for(
                 breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
             )
         case _ if stale:
@@ -146,7 +146,7 @@ def after_signal(
             if not breaker.paused and failed.failures < policy.failures:
                 return failed
             return _paused(failed, reason, now=now, policy=policy)
-        case Fault(reason=reason):
+        case PermanentFailure(reason=reason):
             return _paused(breaker, reason, now=now, policy=policy)
         case never:
             assert_never(never)
@@ -168,7 +168,7 @@ def _paused(breaker: CircuitBreaker, reason: str, *, now: datetime, policy: Brea
     )
 
 
-def _held(breaker: CircuitBreaker, until: datetime, reason: str, *, now: datetime) -> CircuitBreaker:
+def _paused_for(breaker: CircuitBreaker, until: datetime, reason: str, *, now: datetime) -> CircuitBreaker:
     return replace(
         breaker, paused_at=breaker.paused_at or now, paused_until=until, reason=reason, slow_start=None
     )

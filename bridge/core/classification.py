@@ -19,7 +19,7 @@ THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling wi
 DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
 MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
 LONGEST_HOLD_SECONDS = 86_400.0
-TOKENLESS_SECONDS = 5.0  # no token from HubSpot's token server: then a probe asks it again
+NO_TOKEN_PAUSE_SECONDS = 5.0  # no token from HubSpot's token server: then a probe asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
 # Each error of HubSpot has a `message` and at least one of these fields, even without `"status": "error"`.
@@ -73,7 +73,7 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AccountAtFault:
+class AccountError:
     """The account has no credentials that HubSpot accepts: its tasks cannot be polled.
 
     `scopes` is true when the credentials only lack a scope: tasks of other kinds may still be polled.
@@ -94,24 +94,24 @@ class Throttled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
+class TransientError:
     """HubSpot, or the network on the way to it, failed; the next poll may succeed."""
 
     result: ClassVar = "trouble"
     reason: str
 
 
-Classification = Unfinished | Ended | Inconclusive | Refused | AccountAtFault | Throttled | Trouble
+Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Throttled | TransientError
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the poll of a task of this kind."""
     if isinstance(answer, NoToken):
-        if answer.passing:
-            return Throttled(seconds=TOKENLESS_SECONDS, reason=answer.reason)
-        return AccountAtFault(reason=answer.reason)
+        if answer.is_temporary:
+            return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)
+        return AccountError(reason=answer.reason)
     if isinstance(answer, NoResponse):
-        return Trouble(reason=f"HubSpot did not answer: {answer.reason}")
+        return TransientError(reason=f"HubSpot did not answer: {answer.reason}")
     if 200 <= answer.status_code < 300:
         return _read_body(kind, answer)
     return _read_refusal(answer, now=now)
@@ -120,11 +120,11 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    Unlike in `classify`, a 4xx in HubSpot's own form is mostly Refused instead of Trouble: the import is at
+    Unlike in `classify`, a 4xx in HubSpot's own form is mostly Refused instead of TransientError: the import is at
     fault.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
-    if isinstance(classified, Trouble) and isinstance(answer, HttpResponse) and _is_refused(answer):
+    if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
         return Refused(reason=classified.reason)
     return classified
 
@@ -193,11 +193,11 @@ def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
     reason = f"HubSpot answered {answer.status_code}{_message(said)}"
     match answer.status_code:
         case 401:
-            return AccountAtFault(reason=f"{reason}. Give the account a valid token.")
+            return AccountError(reason=f"{reason}. Give the account a valid token.")
         case 403 if _names(said, "MISSING_SCOPES"):
-            return AccountAtFault(reason=f"{reason}. Give the token {_scopes(said)}.", scopes=True)
+            return AccountError(reason=f"{reason}. Give the token {_scopes(said)}.", scopes=True)
         case 403 if _names(said, "BANNED"):
-            return AccountAtFault(reason=f"{reason}. HubSpot has banned the account's app.")
+            return AccountError(reason=f"{reason}. HubSpot has banned the account's app.")
         case 429:
             return Throttled(seconds=_throttled_seconds(answer, said, now=now), reason=reason)
         case 477:
@@ -206,7 +206,7 @@ def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
         case 400 | 403 | 404 if is_error_envelope(body):
             return Refused(reason=reason)
         case _:
-            return Trouble(reason=reason)
+            return TransientError(reason=reason)
 
 
 def is_error_envelope(body: object) -> bool:

@@ -22,7 +22,7 @@ def lane_of(watch: Watch) -> Lane:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Due:
+class DueLane:
     """A lane with due watches: the instant since which the first is due, and how many `more` may be claimed.
 
     `recovering`: the lane's host is paused, or in slow start after a pause.
@@ -33,7 +33,7 @@ class Due:
     recovering: bool = False
 
 
-def longest_first(due: Mapping[Key, Due], *, recovering: int) -> dict[Key, int]:
+def longest_first(due: Mapping[Key, DueLane], *, recovering: int) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
     All recovering lanes together get no more than `recovering`: each of a hundred dead hosts has only one

@@ -54,5 +54,5 @@ class NoToken:
     """
 
     reason: str
-    passing: bool = False
+    is_temporary: bool = False
     refused: int = field(default=0, compare=False)

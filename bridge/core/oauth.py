@@ -40,11 +40,11 @@ class Issued:
     issued_at: datetime
     expires_at: datetime
 
-    def serves(self, refused: str | None, now: datetime) -> bool:
+    def is_usable(self, refused: str | None, now: datetime) -> bool:
         """Return whether the access token may be used: it has not expired, and HubSpot has not `refused` it."""
         return now < self.expires_at and self.access_token != refused
 
-    def is_due(self, now: datetime) -> bool:
+    def needs_refresh(self, now: datetime) -> bool:
         """Return whether it is time to refresh the access token."""
         life = self.expires_at - self.issued_at
         ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
@@ -72,7 +72,7 @@ def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: dat
 
 
 def _trouble(what: str) -> NoToken:
-    return NoToken(reason=f"The OAuth token could not be refreshed: {what}.", passing=True)
+    return NoToken(reason=f"The OAuth token could not be refreshed: {what}.", is_temporary=True)
 
 
 def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoToken:

@@ -45,13 +45,13 @@ class OperatorEvent:
     count: int = 1
 
 
-def happened(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
+def new_event(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
     """Return an event that happened once, at the instant `at`."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
 
 
-def merged(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
+def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
     """Merge the events of the same type and subject into one; return them sorted by type and subject."""
     found: dict[tuple[str, str], OperatorEvent] = {}
     for event in events:

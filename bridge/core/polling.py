@@ -10,12 +10,12 @@ from typing import Any, assert_never
 from bridge.core.account_limits import AccountSignal, signal_of, suspicion
 from bridge.core.circuit_breaker import ACCOUNT_POLICY
 from bridge.core.classification import (
-    AccountAtFault,
+    AccountError,
     Ended,
     Inconclusive,
     Refused,
     Throttled,
-    Trouble,
+    TransientError,
     Unfinished,
     classify,
 )
@@ -55,7 +55,7 @@ LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
-def gap(age_seconds: float) -> float:
+def poll_interval(age_seconds: float) -> float:
     """Return the seconds until the next poll of a task that was unfinished at an age of `age_seconds` (≥ 0)."""
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
@@ -68,7 +68,7 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
 
-def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
+def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
     """Return `count` ids, half from `young` and half from `every`, both with the most urgent first.
 
     The odd id comes from `young` if `odd_to_young`. `every` holds the young ones, too; when `young` is too
@@ -83,7 +83,7 @@ def mix(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young:
 
 def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
     """Return when a new watch is first polled: after 2 s, or at its deadline if that is sooner."""
-    return min(created_at + timedelta(seconds=gap(0)), deadline_at)
+    return min(created_at + timedelta(seconds=poll_interval(0)), deadline_at)
 
 
 def after_answer(
@@ -113,19 +113,19 @@ def after_answer(
             return decided(watch=going, hubspot=body)
         case Inconclusive(reason=reason, status=status, body=body):
             polled |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
-            going = _go_on(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
+            going = _schedule_next_poll(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
             return decided(watch=going, hubspot=body)
         case Refused(reason=reason):
             refused = _refused(watch, reason, polled, suspected=suspected, now=now, jitter=jitter)
             return decided(watch=refused, hubspot=None)
-        case Trouble(reason=reason):
+        case TransientError(reason=reason):
             going = _back_off(watch, reason, polled, now=now, jitter=jitter)
             return decided(watch=going, hubspot=None)
-        case AccountAtFault(reason=reason):
-            going = _stand_back(watch, reason, polled, now=now)
+        case AccountError(reason=reason):
+            going = _delay_after_account_error(watch, reason, polled, now=now)
             return decided(watch=going, hubspot=None)
         case Throttled(reason=reason):
-            going = _go_on(watch, 0, polled | {"last_error": reason}, now=now)
+            going = _schedule_next_poll(watch, 0, polled | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot=None)
         case never:
             assert_never(never)
@@ -156,7 +156,9 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
     )
 
 
-def _go_on(watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime) -> Watch:
+def _schedule_next_poll(
+    watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
+) -> Watch:
     """Return the watch with its next poll due after `wait_seconds`, at its deadline at the latest.
 
     Return it timed out when the deadline has passed.
@@ -175,13 +177,13 @@ def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datet
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
     seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
-    return _go_on(watch, _gap_seconds(zero_at, now, jitter), polled | seen, now=now)
+    return _schedule_next_poll(watch, _gap_seconds(zero_at, now, jitter), polled | seen, now=now)
 
 
 def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
     # The age must not be negative when the clock was set back.
     age = max((now - age_zero_at).total_seconds(), 0.0)
-    return gap(age) * (1 + GAP_JITTER * jitter)
+    return poll_interval(age) * (1 + GAP_JITTER * jitter)
 
 
 def _refused(
@@ -196,7 +198,7 @@ def _refused(
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
     why = suspicion(reason) if suspected else reason
     refused = {"refusals": refusals, "refused_since": since, "failures": 0, "last_error": why}
-    return _go_on(watch, wait, polled | refused, now=now)
+    return _schedule_next_poll(watch, wait, polled | refused, now=now)
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
@@ -206,14 +208,16 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
-def _stand_back(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    """Return the watch after an AccountAtFault answer: due after 30 s, doubled by each failure, up to 15 min.
+def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
+    """Return the watch after an AccountError answer: due after 30 s, doubled by each failure, up to 15 min.
 
     So the account's next probe polls another watch, perhaps of a kind that the token's scopes allow.
     """
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
-    return _go_on(watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now)
+    return _schedule_next_poll(
+        watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now
+    )
 
 
 def _back_off(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
@@ -221,4 +225,4 @@ def _back_off(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetim
     wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
     wait *= 1 + BACKOFF_JITTER * jitter
     failed = {"failures": watch.failures + 1, "last_error": reason, **_NOT_REFUSED}
-    return _go_on(watch, wait, polled | failed, now=now)
+    return _schedule_next_poll(watch, wait, polled | failed, now=now)

@@ -144,7 +144,7 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
     return max((usage.free_at - now).total_seconds(), 0.0) if usage.free_at else 0.0
 
 
-def capped(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
+def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
     """Return the usage with `free_at` ahead of the clock by at most the tolerance and one interval.
 
     So the next request may be sent after one interval at the most, even if earlier ones were spent at a

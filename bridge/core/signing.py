@@ -26,10 +26,10 @@ def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -
 
 
 def _signature(secret: str, signed: bytes) -> str:
-    return "v1," + b64encode(hmac.digest(secret_key(secret), signed, "sha256")).decode()
+    return "v1," + b64encode(hmac.digest(signing_key(secret), signed, "sha256")).decode()
 
 
-def secret_key(secret: str) -> bytes:
+def signing_key(secret: str) -> bytes:
     """Return the bytes that are base64-encoded in a `whsec_…` secret.
 
     Raises ValueError when the text is not base64, or does not hold 24 to 64 bytes.

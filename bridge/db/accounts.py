@@ -97,7 +97,7 @@ class Accounts:
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
 
-    def every(self, connection: Connection) -> dict[str, Account]:
+    def list_all(self, connection: Connection) -> dict[str, Account]:
         """Return the account `default` and all accounts in the table, by name."""
         found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
         return {DEFAULT: self._environment} | found

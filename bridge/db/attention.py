@@ -8,7 +8,7 @@ from sqlalchemy import Connection, exists, func, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
-from bridge.db import housekeeping, readiness
+from bridge.db import heartbeats, readiness
 from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
@@ -78,7 +78,7 @@ def read(connection: Connection, now: datetime) -> Attention:
     overdue = {"since": now - readiness.OVERDUE_AFTER, "now": now}
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
     alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - readiness.TICKED_WITHIN}
-    shown_since = now - (SILENCE_SHOWN if alive else housekeeping.WORKERS_KEPT)
+    shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
         paused_hosts=_paused_hosts(connection),

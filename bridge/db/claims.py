@@ -33,7 +33,7 @@ from sqlalchemy.types import Float
 
 from bridge.core.delivery import Attempt
 from bridge.core.fairness import lane_of
-from bridge.core.polling import YOUNG_SECONDS, mix
+from bridge.core.polling import YOUNG_SECONDS, half_young
 from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
 from bridge.db.column_types import Instant
@@ -65,7 +65,7 @@ class Claimant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
+class StepResult:
     """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
 
     `hubspot` is HubSpot's body as JSON text, stored as the watch's last answer; None when there is none to store.
@@ -110,7 +110,7 @@ def claim_urgent(
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
     young = connection.scalars(_MOST_URGENT_YOUNG, due | {"young_since": young_since}).all()
     every = connection.scalars(_MOST_URGENT, due).all()
-    chosen = mix(young, every, count=count, odd_to_young=odd_to_young)
+    chosen = half_young(young, every, count=count, odd_to_young=odd_to_young)
     rows = connection.execute(_CLAIM_CHOSEN, {"ids": chosen} | claimant.terms(now))
     return [to_watch(row) for row in rows]
 
@@ -181,7 +181,7 @@ class _SecondsSince(DialectSQL[float]):
 
     type = Float()
     inherit_cache = True
-    spellings: ClassVar = {
+    sql_by_dialect: ClassVar = {
         "postgresql": "EXTRACT(EPOCH FROM ({0} - {1}))",
         "sqlite": "((julianday({0}) - julianday({1})) * 86400.0)",
     }
@@ -197,14 +197,14 @@ _MOST_URGENT = (
 _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young_since", type_=Instant))
 
 
-def save(connection: Connection, results: Sequence[Result], worker: str) -> list[Result]:
+def save(connection: Connection, results: Sequence[StepResult], worker: str) -> list[StepResult]:
     """Save results, and return those that were saved.
 
     The others came too late: since the claim, another worker has claimed the watch, or it was withdrawn.
     """
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
-    put(connection, [result.watch for result in kept])
+    save_watches(connection, [result.watch for result in kept])
     bodies = [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]
     batches.run(connection, _KEEP_ANSWERS, bodies)
     made = [to_attempt_row(result.attempt) for result in kept if result.attempt is not None]
@@ -212,7 +212,7 @@ def save(connection: Connection, results: Sequence[Result], worker: str) -> list
     return kept
 
 
-def put(connection: Connection, changed: Collection[Watch]) -> None:
+def save_watches(connection: Connection, changed: Collection[Watch]) -> None:
     """Save changed watches. The caller has locked their rows."""
     batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])
 
@@ -271,7 +271,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
 _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
 
 
-def overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
+def past_deadline(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
     Either their account is paused, or they are still due `grace_seconds` after the deadline, for want of quota.

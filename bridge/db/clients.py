@@ -64,7 +64,7 @@ def lock(connection: Connection, name: str) -> Client | None:
     return Client(**row) if row else None
 
 
-def every(connection: Connection) -> list[Client]:
+def list_all(connection: Connection) -> list[Client]:
     """Return all clients sorted by name, the revoked ones included."""
     return [Client(**row) for row in connection.execute(_SELECT.order_by(clients.c.name)).mappings()]
 

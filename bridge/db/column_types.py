@@ -25,7 +25,7 @@ class Instant(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Word(TypeDecorator[str]):
+class EnumText(TypeDecorator[str]):
     """A column of enum members, stored as plain text, so that a new member needs no migration.
 
     A value that is not a member, such as one that a later release has written, is read as a plain `str`.

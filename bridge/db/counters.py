@@ -31,7 +31,7 @@ from bridge.db.tables import counters
 
 HOURS_KEPT = timedelta(days=2)
 # The value of the column `hour` in the rows that hold the totals.
-EVER = datetime(1970, 1, 1, tzinfo=UTC)
+ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The values of a metric's labels, in the metric's order.
 Labels: TypeAlias = tuple[str, ...]
@@ -92,7 +92,7 @@ def add(connection: Connection, counted: Mapping[Counted, float], now: datetime)
     rows = [
         {"hour": hour, **_row(metric, labels), "value": value}
         for (metric, labels), value in counted.items()
-        for hour in ((EVER, _hour_of(now)) if metric.hourly else (EVER,))
+        for hour in ((ALL_TIME, _hour_of(now)) if metric.hourly else (ALL_TIME,))
     ]
     # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     rows.sort(key=lambda row: (row["hour"], row["name"], row["labels"]))
@@ -131,7 +131,7 @@ def _hour_of(instant: datetime) -> datetime:
 
 def prune(connection: Connection, now: datetime) -> None:
     """Delete the counts of hours older than HOURS_KEPT, which no chart shows; the totals stay."""
-    old = counters.c.hour > EVER, counters.c.hour < now - HOURS_KEPT
+    old = counters.c.hour > ALL_TIME, counters.c.hour < now - HOURS_KEPT
     connection.execute(delete(counters).where(*old))
 
 
@@ -175,7 +175,7 @@ class Counts:
 
 def totals(connection: Connection) -> Counts:
     """Return the totals of all counters and histograms."""
-    rows = connection.execute(select(counters).where(counters.c.hour == EVER))
+    rows = connection.execute(select(counters).where(counters.c.hour == ALL_TIME))
     return Counts({(row.name, row.labels): row.value for row in rows})
 
 
@@ -200,7 +200,7 @@ def total(many: Iterable[Counts]) -> Counts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
+class Percentiles:
     """The median and the 95th percentile of a duration, in seconds."""
 
     p50: float
@@ -208,7 +208,7 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class ActivityTotals:
     """What all processes did in one hour, or in 24 hours, that began at `since`.
 
     `detection` and `delivery` are None when nothing was measured.
@@ -219,11 +219,11 @@ class Work:
     ended: Mapping[str, int]  # by outcome
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not
-    detection: Spread | None  # from the end of a task to the poll that saw it
-    delivery: Spread | None  # from that poll to the delivery of the callback
+    detection: Percentiles | None  # from the end of a task to the poll that saw it
+    delivery: Percentiles | None  # from that poll to the delivery of the callback
 
 
-def last_day(connection: Connection, now: datetime) -> tuple[Work, list[Work]]:
+def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:
     """Return the work of the last 24 hours: of all hours together, and of each hour, the oldest first.
 
     The last hour is the current one. Hours in which nothing was done are included.
@@ -234,10 +234,10 @@ def last_day(connection: Connection, now: datetime) -> tuple[Work, list[Work]]:
     return _work(began[0], total(found.values())), hours
 
 
-def _work(since: datetime, counts: Counts) -> Work:
+def _work(since: datetime, counts: Counts) -> ActivityTotals:
     attempts = counts.of(ATTEMPTS)
     delivered = sum(count for (result, _), count in attempts.items() if result == "2xx")
-    return Work(
+    return ActivityTotals(
         since=since,
         registered=int(counts.of(REGISTRATIONS).get((), 0)),
         ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
@@ -252,7 +252,7 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
     return sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
 
 
-def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Spread | None:
+def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
     """Return the spread of `counts`, given by the upper bound of each bucket; None when there are none."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
-    return None if p50 is None or p95 is None else Spread(p50=p50, p95=p95)
+    return None if p50 is None or p95 is None else Percentiles(p50=p50, p95=p95)

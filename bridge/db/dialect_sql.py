@@ -31,16 +31,16 @@ def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
 class DialectSQL(FunctionElement[Value]):
     """A SQL expression whose text differs by dialect.
 
-    A subclass sets `spellings`: a template for each dialect, in which `{0}`, `{1}` … stand for the arguments.
+    A subclass sets `sql_by_dialect`: a template for each dialect, in which `{0}`, `{1}` … stand for the arguments.
     """
 
-    spellings: ClassVar[Mapping[str, str]]
+    sql_by_dialect: ClassVar[Mapping[str, str]]
 
 
 @compiles(DialectSQL)
 def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
     clauses = (compiler.process(clause, **kwargs) for clause in element.clauses)
-    return element.spellings[compiler.dialect.name].format(*clauses)
+    return element.sql_by_dialect[compiler.dialect.name].format(*clauses)
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
@@ -49,13 +49,13 @@ def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bo
     The collection is bound as one parameter. With a parameter for each text, each number of texts would make a
     different statement, which the driver parses and PostgreSQL plans anew.
     """
-    return _Among(column, bindparam(parameter, type_=_Texts()))
+    return _InParameter(column, bindparam(parameter, type_=_Texts()))
 
 
-class _Among(DialectSQL[bool]):
+class _InParameter(DialectSQL[bool]):
     # No `type` is set: on SQLite, SQLAlchemy would append `= 1` to a Boolean, and no index would be used.
     inherit_cache = True
-    spellings: ClassVar = {
+    sql_by_dialect: ClassVar = {
         "postgresql": "{0} = ANY({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
@@ -67,13 +67,13 @@ def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement
     With `IN`, PostgreSQL may scan the whole table, and may run the query again for each row, which would lock other
     rows each time. With an array, it looks up each value in the index.
     """
-    return _IsOneOf(column, query.scalar_subquery())
+    return _InSubquery(column, query.scalar_subquery())
 
 
-class _IsOneOf(DialectSQL[bool]):
-    # No `type` is set, as in `_Among`.
+class _InSubquery(DialectSQL[bool]):
+    # No `type` is set, as in `_InParameter`.
     inherit_cache = True
-    spellings: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
+    sql_by_dialect: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
 
 
 def each(parameter: str) -> TableValuedAlias:
@@ -84,7 +84,7 @@ def each(parameter: str) -> TableValuedAlias:
 class _Each(DialectSQL[str]):
     inherit_cache = True
     # The column is named `value`: on PostgreSQL after the table's alias, on SQLite always.
-    spellings: ClassVar = {"postgresql": "unnest({0})", "sqlite": "json_each({0})"}
+    sql_by_dialect: ClassVar = {"postgresql": "unnest({0})", "sqlite": "json_each({0})"}
 
 
 class _Texts(TypeDecorator[Collection[str]]):

@@ -80,7 +80,7 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
         cipher.decrypt(token)
 
 
-def rotate_keys(connection: Connection, cipher: Cipher) -> int:
+def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
     """Encrypt every stored secret anew with the newest key; return how many.
 
     Raises WrongSecretKey when no key decrypts one; the caller then rolls back. A secret that another process changes

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 ROOT = Path(__file__).parents[2]
 LOCK = 5_119_347_231  # of the advisory lock: any number that nothing else uses in this database
 # No time-outs until the transaction ends. `transaction_timeout` exists since PostgreSQL 17.
-_TAKE_YOUR_TIME = text(
+_WITHOUT_TIME_LIMITS = text(
     "SELECT set_config(name, '0', true) FROM pg_settings"
     " WHERE name IN ('statement_timeout', 'transaction_timeout')"
 )
@@ -34,7 +34,7 @@ PATIENCE_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-class OtherTables(Exception):
+class ForeignTables(Exception):
     """Another program's tables are where the bridge's belong. The message says which, and what to do."""
 
     def __init__(self, found: str) -> None:
@@ -57,7 +57,7 @@ def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> st
 
     A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.
     While another transaction locks a table, tries again for `patience_seconds`, then raises OperationalError. Raises
-    OtherTables when the database is another program's.
+    ForeignTables when the database is another program's.
     """
     give_up_at = time.monotonic() + patience_seconds
     while True:
@@ -73,7 +73,7 @@ def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> st
 
 def _upgraded(connection: Connection) -> str:
     if connection.dialect.name == "postgresql":
-        connection.execute(_TAKE_YOUR_TIME)
+        connection.execute(_WITHOUT_TIME_LIMITS)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         # Set only after the wait for another process's migration, which may take long, and blocks nothing.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
@@ -86,7 +86,7 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_other_tables(connection: Connection) -> None:
-    """Raise OtherTables when tables with the bridge's names, or the Alembic revision, are another program's.
+    """Raise ForeignTables when tables with the bridge's names, or the Alembic revision, are another program's.
 
     A revision alone does not tell whose it is: the bridge's may be of a later release, and other programs may number
     theirs alike. So a table `watches` with the bridge's column must be there as well.
@@ -95,9 +95,9 @@ def _refuse_other_tables(connection: Connection) -> None:
     revisions = _revisions(connection)
     taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
     if not revisions and taken:
-        raise OtherTables(", ".join(taken))
+        raise ForeignTables(", ".join(taken))
     if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
-        raise OtherTables(f"alembic_version, which says {', '.join(revisions)}")
+        raise ForeignTables(f"alembic_version, which says {', '.join(revisions)}")
 
 
 def _has_watches(inspector: Inspector) -> bool:
@@ -114,7 +114,7 @@ def is_migrated(connection: Connection) -> bool:
 def check(connection: Connection) -> str:
     """Return the revision of a database that is ready for this code.
 
-    Raises NotMigrated when its revision is too old, OtherTables when the database is another program's.
+    Raises NotMigrated when its revision is too old, ForeignTables when the database is another program's.
     """
     _refuse_other_tables(connection)
     if not is_migrated(connection):

@@ -74,7 +74,7 @@ def begin(connection: Connection, account: str, origin: str) -> Stored:
     return Stored(origin=origin, issued=None, hold_until=None, failure=None, at_fault=False)
 
 
-def hold(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
+def take_refresh_lease(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
     """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`."""
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}

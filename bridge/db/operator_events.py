@@ -38,7 +38,7 @@ _OPPOSITE_VALUES = {type_.value: opposite.value for type_, opposite in OPPOSITES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Due:
+class DueEvent:
     """An event that may be sent now, by the process that claims it first."""
 
     id: str
@@ -82,7 +82,7 @@ _ADD = for_each_dialect(
 )
 
 
-def next_due(connection: Connection, now: datetime) -> Due | None:
+def next_due(connection: Connection, now: datetime) -> DueEvent | None:
     """Return the longest due event that may be sent now; None when there is none.
 
     Before its first attempt an event waits until the previous event of its type and subject has been settled for
@@ -90,7 +90,7 @@ def next_due(connection: Connection, now: datetime) -> Due | None:
     two arrive in order.
     """
     row = connection.execute(_NEXT, {"now": now, "settled_after": now - APART}).first()
-    return Due(id=row.id, due_at=row.due_at) if row else None
+    return DueEvent(id=row.id, due_at=row.due_at) if row else None
 
 
 def _is_held_up() -> ColumnElement[bool]:
@@ -118,7 +118,7 @@ _NEXT = (
 )
 
 
-def claim(connection: Connection, due: Due, *, lease_ends_at: datetime) -> Claimed | None:
+def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> Claimed | None:
     """Claim an event for an attempt, which fixes its content; None when another process was first."""
     claimed = (
         update(operator_events)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from bridge.core.delivery import Trigger
 from bridge.core.operator_events import OperatorEventType
 from bridge.core.watch import OPEN, Outcome, State
-from bridge.db.column_types import Instant, Word
+from bridge.db.column_types import EnumText, Instant
 
 metadata = MetaData(
     naming_convention={
@@ -87,8 +87,8 @@ watches = Table(
     Column("traceparent", String(55)),
     # A hash of the fields that identify a registration; null once withdrawn, so that the task may be registered again.
     Column("registration_key", String(64), unique=True),
-    Column("state", Word(State), nullable=False, default=State.WATCHING),
-    Column("outcome", Word(Outcome)),
+    Column("state", EnumText(State), nullable=False, default=State.WATCHING),
+    Column("outcome", EnumText(Outcome)),
     Column("due_at", Instant),
     Column("claimed_by", String(64)),
     Column("ended_at", Instant),
@@ -152,7 +152,7 @@ attempts = Table(
     metadata,
     _watch_id(),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("trigger", Word(Trigger), nullable=False),
+    Column("trigger", EnumText(Trigger), nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("duration_ms", Integer, nullable=False),
     Column("status_code", Integer),
@@ -260,7 +260,7 @@ counters = Table(
 watch_counts = Table(
     "watch_counts",  # see bridge/db/watch_counts.py
     metadata,
-    Column("state", Word(State), primary_key=True),
+    Column("state", EnumText(State), primary_key=True),
     Column("watches", BigInteger, nullable=False),
     Column("counted_at", Instant, nullable=False),
 )
@@ -316,7 +316,7 @@ operator_events = Table(
     "operator_events",  # see bridge/db/operator_events.py
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("type", Word(OperatorEventType), nullable=False),
+    Column("type", EnumText(OperatorEventType), nullable=False),
     Column("subject", String(255), nullable=False, index=True),
     Column("count", Integer, nullable=False),
     Column("reason", Text, nullable=False),

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
-from bridge.db.claims import put
+from bridge.db.claims import save_watches
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.db.tables import answers, attempts, is_open, is_state, watches
@@ -98,7 +98,7 @@ _ADD = {
 }
 
 
-def registered(connection: Connection, keys: Collection[str]) -> set[str]:
+def existing_keys(connection: Connection, keys: Collection[str]) -> set[str]:
     """Return which of these registration keys belong to stored watches."""
     return {row.registration_key for row in connection.execute(_REGISTERED, {"keys": keys})}
 
@@ -121,9 +121,9 @@ def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
 _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
 
 
-def withdrawn(connection: Connection, watch: Watch) -> None:
+def save_withdrawn(connection: Connection, watch: Watch) -> None:
     """Save a withdrawn watch and clear its registration key, so that its task may be registered again."""
-    put(connection, [watch])
+    save_watches(connection, [watch])
     connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
 
 
@@ -142,7 +142,7 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
     return [Attempt(**row) for row in reversed(rows)]
 
 
-def retry(connection: Connection, account: str, now: datetime) -> None:
+def make_failed_polls_due(connection: Connection, account: str, now: datetime) -> None:
     """Make due now the watches of an account whose next poll waits because the last one failed."""
     waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now

@@ -2,7 +2,7 @@
 
 `CallbackSender.problem_with` checks a URL at its registration and again before each request: the URL itself, and its
 host if that is an address or `localhost`. What a host name resolves to is checked when it is dialled, by
-`connections.Try`, unless a proxy is set. Each refusal names the setting that causes it.
+`connections.Exchange`, unless a proxy is set. Each refusal names the setting that causes it.
 """
 
 import re
@@ -89,7 +89,7 @@ _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
-def refusal(address: str, *, allow: Sequence[Network]) -> str | None:
+def blocked_address_reason(address: str, *, allow: Sequence[Network]) -> str | None:
     """Return why `address` must not be dialled, as a sentence without the address; None when it is allowed.
 
     `allow` holds the blocks that BRIDGE_CALLBACK_ALLOW exempts. Text that is not an IP address is refused.
@@ -117,7 +117,7 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
     return None
 
 
-def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
+def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
     """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
 
     `ports` holds the allowed ports; any port is allowed when it is empty. Addresses are not checked here.
@@ -125,23 +125,23 @@ def problem_with(url: str, *, https_only: bool, ports: frozenset[int]) -> str | 
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
-def host_refusal(url: str, *, allow: Sequence[Network]) -> str | None:
+def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused: it is `localhost` or a refused address, however written.
 
     Returns None for an allowed address, and for any other name: what it resolves to is checked when it is dialled.
     """
     host = callback_host(url)
     if _is_localhost(host):
-        refusals = [refusal(address, allow=allow) for address in LOOPBACK]
+        refusals = [blocked_address_reason(address, allow=allow) for address in LOOPBACK]
         return refusals[0] if all(refusals) else None
     address = _address(host)
-    return refusal(address, allow=allow) if address else None
+    return blocked_address_reason(address, allow=allow) if address else None
 
 
 def callback_host(url: str) -> str:
     """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when `url` has no host; a URL in which `problem_with` finds no problem has one.
+    Raises ValueError when `url` has no host; a URL in which `callback_url_problem` finds no problem has one.
     """
     return _host_of(_origin(url))
 

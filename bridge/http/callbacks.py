@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 from math import inf
 
 from bridge.core.http_results import HttpResponse, NoResponse
-from bridge.http.addresses import Network, host_refusal, problem_with, refusal, without_stray_percent
+from bridge.http.addresses import (
+    Network,
+    blocked_address_reason,
+    blocked_host_reason,
+    callback_url_problem,
+    without_stray_percent,
+)
 from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
 from bridge.http.transport import Transport
@@ -40,7 +46,7 @@ class CallbackSender:
             timeout_seconds=timeout_seconds,
             body_limit=BODY_LIMIT,
             proxy=proxy,
-            guard=functools.partial(refusal, allow=self._allow),
+            guard=functools.partial(blocked_address_reason, allow=self._allow),
             lookup=lookup,
             hosts_per_thread=hosts_per_thread,
         )
@@ -50,8 +56,8 @@ class CallbackSender:
 
         What a host name resolves to is not checked here, but when it is dialled.
         """
-        problem = problem_with(url, https_only=self._https_only, ports=self._ports)
-        return problem or host_refusal(url, allow=self._allow)
+        problem = callback_url_problem(url, https_only=self._https_only, ports=self._ports)
+        return problem or blocked_host_reason(url, allow=self._allow)
 
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf

@@ -32,7 +32,7 @@ STALE_WITHIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
-class Try:
+class Exchange:
     """One try to send a request, and what happened to its connection.
 
     `opened`: the connection is new; `reused`: it was kept from an earlier request. `sent` is true as soon as the
@@ -51,12 +51,12 @@ class Try:
     def open(self, host: str, port: int, options: SocketOptions) -> socket:
         addresses = self._allowed(self.resolver.addresses(host, self.deadline))
         connection = connect(addresses, port, options, self.deadline)
-        self.deadline.hold(connection)
+        self.deadline.attach(connection)
         self.opened = True
         return connection
 
     def reuse(self, connection: socket) -> None:
-        self.deadline.hold(connection)
+        self.deadline.attach(connection)
         self.reused = self.sent = True
 
     def was_stale(self) -> bool:
@@ -75,9 +75,9 @@ class Try:
 
 
 class _InProgress(threading.local):
-    """The Try of the current thread: urllib3 gives no way to pass it to the connections as an argument."""
+    """The Exchange of the current thread: urllib3 gives no way to pass it to the connections as an argument."""
 
-    attempt: Try
+    exchange: Exchange
 
 
 in_progress = _InProgress()
@@ -89,7 +89,7 @@ _END = re.compile(rb"\r*\n")
 MOST_SKIPPED = 100  # malformed lines; http.client accepts as many headers
 
 
-class _Head:
+class _HeaderReader:
     """Reads a response's status line and headers, and skips malformed lines among the headers.
 
     http.client would take a malformed line, or the end of the connection, for the end of the headers.
@@ -141,10 +141,10 @@ class _Response(HTTPResponse):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._stream = self.fp
-        self.fp = _Head(self._stream)  # type: ignore[assignment]  # it has the methods that `begin` calls
+        self.fp = _HeaderReader(self._stream)  # type: ignore[assignment]  # it has the methods that `begin` calls
 
     def begin(self) -> None:
-        in_progress.attempt.answered = bool(self._stream.peek(1))
+        in_progress.exchange.answered = bool(self._stream.peek(1))
         super().begin()
         while self.status < 200:
             self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
@@ -153,20 +153,20 @@ class _Response(HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    """Opens its socket with the current thread's Try, so that the deadline and the guard apply."""
+    """Opens its socket with the current thread's Exchange, so that the deadline and the guard apply."""
 
     response_class = _Response
 
     def _new_conn(self) -> socket:
-        return in_progress.attempt.open(self._dns_host, self.port, self.socket_options or ())
+        return in_progress.exchange.open(self._dns_host, self.port, self.socket_options or ())
 
     def connect(self) -> None:
         super().connect()
-        in_progress.attempt.sent = True
+        in_progress.exchange.sent = True
 
     def putrequest(self, *arguments: Any, **options: Any) -> None:
-        if self.sock is not None and not in_progress.attempt.opened:
-            in_progress.attempt.reuse(self.sock)
+        if self.sock is not None and not in_progress.exchange.opened:
+            in_progress.exchange.reuse(self.sock)
         super().putrequest(*arguments, **options)
 
 

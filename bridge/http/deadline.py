@@ -72,7 +72,7 @@ class Watchdog:
             self._awake.wait()
             sleep(TICK_SECONDS)
             for deadline in self._overdue():
-                deadline.cut()
+                deadline.shut_down()
 
     def _overdue(self) -> list["Deadline"]:
         with self._lock:
@@ -125,14 +125,14 @@ class Deadline:
         """Whether the time is over."""
         return self.left_seconds <= 0
 
-    def hold(self, connection: socket.socket) -> None:
+    def attach(self, connection: socket.socket) -> None:
         """Make `connection` the one to shut down when the time is over, in place of an earlier one.
 
         A duplicate of its descriptor is kept, because a TLS handshake detaches the original socket.
         """
         self._replace(os.dup(connection.fileno()))
 
-    def cut(self) -> None:
+    def shut_down(self) -> None:
         """Shut down the held connection, if any: this ends a read or write that waits. It is not closed."""
         with self._lock, contextlib.suppress(OSError):  # The peer may have closed it first.
             if self._held is None:

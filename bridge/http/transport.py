@@ -26,7 +26,7 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError, InvalidHeader
 
 from bridge.core.http_results import HttpResponse, NoResponse
-from bridge.http.connections import HOSTS_PER_THREAD, Adapter, Guard, Try, certifi_trust, in_progress
+from bridge.http.connections import HOSTS_PER_THREAD, Adapter, Exchange, Guard, certifi_trust, in_progress
 from bridge.http.deadline import Blocked, Deadline, Lookup, Resolver, Unreachable, system_lookup
 
 _PIECE_BYTES = 16_384
@@ -85,10 +85,10 @@ class Transport:
             self._adapter().close()
         request = _prepared(method, url, headers, body)
         with Deadline(min(self.timeout_seconds, within_seconds)) as deadline:
-            attempt = Try(deadline, self._resolver, self._guard)
-            answer = self._try(request, attempt)
-            if isinstance(answer, NoResponse) and attempt.was_stale():
-                answer = self._try(request, Try(deadline, self._resolver, self._guard, sent=True))
+            exchange = Exchange(deadline, self._resolver, self._guard)
+            answer = self._send_once(request, exchange)
+            if isinstance(answer, NoResponse) and exchange.was_stale():
+                answer = self._send_once(request, Exchange(deadline, self._resolver, self._guard, sent=True))
         return answer
 
     def close(self) -> None:
@@ -114,16 +114,16 @@ class Transport:
                 self._adapters.add(adapter)
         return adapter
 
-    def _try(self, request: PreparedRequest, attempt: Try) -> HttpResponse | NoResponse:
-        in_progress.attempt = attempt
+    def _send_once(self, request: PreparedRequest, exchange: Exchange) -> HttpResponse | NoResponse:
+        in_progress.exchange = exchange
         try:
             response = self._adapter().send(
                 request, stream=True, timeout=self.timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
-            reason = self._proxy_prefix(error) + _reason(error, attempt.deadline)
-            return NoResponse(reason=reason, blocked=isinstance(error, Blocked), sent=attempt.sent)
-        return _answer(response.raw, self._body_limit, attempt.deadline)
+            reason = self._proxy_prefix(error) + _reason(error, exchange.deadline)
+            return NoResponse(reason=reason, blocked=isinstance(error, Blocked), sent=exchange.sent)
+        return _answer(response.raw, self._body_limit, exchange.deadline)
 
     def _proxy_prefix(self, error: Exception) -> str:
         if self._proxies is None:

@@ -18,7 +18,7 @@ NO_CREDENTIALS = (
     "or run `python -m bridge accounts set NAME`."
 )
 # The result when getting a token took so long that the request was not sent.
-OUT_OF_TIME = NoToken(reason="The account's token came too late.", passing=True)
+OUT_OF_TIME = NoToken(reason="The account's token came too late.", is_temporary=True)
 UNREADABLE = (
     "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
     "stored with, or set the account again."

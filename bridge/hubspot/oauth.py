@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Engine
 
 from bridge import USER_AGENT
-from bridge.core.classification import TOKENLESS_SECONDS
+from bridge.core.classification import NO_TOKEN_PAUSE_SECONDS
 from bridge.core.http_results import NoToken
 from bridge.core.oauth import Issued, read
 from bridge.db import oauth_tokens as store
@@ -48,9 +48,9 @@ AT_FAULT_HOLD_SECONDS = 20.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
-STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", passing=True)
+STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", is_temporary=True)
 DATABASE_AWAY = NoToken(
-    reason="The OAuth token could not be read: the database does not answer.", passing=True
+    reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
 )
 UNREADABLE = (
     "The OAuth tokens of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
@@ -131,13 +131,13 @@ class OAuthTokens:
     def _fresh(self, account: Account, refused: str | None) -> str | None:
         """Return the token in memory; None when there is none, or it has to be refreshed or saved."""
         issued = self._remembered(account, refused)
-        if issued is None or issued.is_due(self._clock()) or _key(account) in self._unsaved:
+        if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None
         return issued.access_token
 
     def _remembered(self, account: Account, refused: str | None) -> Issued | None:
         issued = self._known.get(_key(account))
-        return issued if issued and issued.serves(refused, self._clock()) else None
+        return issued if issued and issued.is_usable(refused, self._clock()) else None
 
     def _wait_for_token(self, account: Account, refused: str | None, give_up_at: float) -> Token:
         while (token := self._look_up(account, refused)) is None:
@@ -156,7 +156,7 @@ class OAuthTokens:
         if in_row or _is_held(row, now) or not self._hold(account, row, now):
             return in_row
         new = self._refresh(account, replace(row, hold_until=now + self._lease))
-        if isinstance(new, str) or row.issued is None or not row.issued.serves(refused, now):
+        if isinstance(new, str) or row.issued is None or not row.issued.is_usable(refused, now):
             return new
         return row.issued.access_token
 
@@ -180,7 +180,7 @@ class OAuthTokens:
 
     def _hold(self, account: Account, row: Stored, now: datetime) -> bool:
         with self._engine.begin() as connection:
-            return store.hold(connection, account.name, row, now + self._lease)
+            return store.take_refresh_lease(connection, account.name, row, now + self._lease)
 
     def _refresh(self, account: Account, row: Stored) -> Token:
         given = account.credentials.refresh_token or ""
@@ -197,13 +197,13 @@ class OAuthTokens:
         return new.access_token
 
     def _save_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
-        at_fault = not failure.passing
+        at_fault = not failure.is_temporary
         # One warning for each reason, not one after each pause.
         if row.failure == failure.reason:
             log.debug("oauth_refresh_failed", account=account.name, reason=failure.reason)
         else:
             log.warning("oauth_refresh_failed", account=account.name, reason=failure.reason)
-        seconds = AT_FAULT_HOLD_SECONDS if at_fault else TOKENLESS_SECONDS
+        seconds = AT_FAULT_HOLD_SECONDS if at_fault else NO_TOKEN_PAUSE_SECONDS
         until = self._clock() + timedelta(seconds=seconds)
         with self._engine.begin() as connection:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
@@ -247,12 +247,12 @@ def _form(account: Account, refresh_token: str) -> bytes:
 def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | None:
     """Return the row's token, or a NoToken if the last refresh failed; None when a refresh is needed."""
     issued, is_held = row.issued, _is_held(row, now)
-    if issued and issued.serves(refused, now) and (is_held or not issued.is_due(now)):
+    if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token
     if issued and issued.access_token == refused and _is_just_issued(issued, now):
         return refused
     if is_held and row.failure:
-        return NoToken(reason=row.failure, passing=not row.at_fault)
+        return NoToken(reason=row.failure, is_temporary=not row.at_fault)
     return None
 
 

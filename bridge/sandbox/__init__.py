@@ -11,7 +11,7 @@ It does not depend on the bridge. `python -m bridge sandbox` serves it; in tests
 
 from bridge.sandbox.faults import Target
 from bridge.sandbox.options import PendingBody, SandboxOptions
-from bridge.sandbox.replies import Manner, Reply
+from bridge.sandbox.replies import Reply, SendMode
 from bridge.sandbox.server import GUIDE, Sandbox, create_app, running
 from bridge.sandbox.state import State
 from bridge.sandbox.tasks import Kind, Outcome
@@ -19,12 +19,12 @@ from bridge.sandbox.tasks import Kind, Outcome
 __all__ = [
     "GUIDE",
     "Kind",
-    "Manner",
     "Outcome",
     "PendingBody",
     "Reply",
     "Sandbox",
     "SandboxOptions",
+    "SendMode",
     "State",
     "Target",
     "create_app",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bridge.sandbox import faults
 from bridge.sandbox.faults import Target
 from bridge.sandbox.options import Seconds
-from bridge.sandbox.replies import Reply, overlaid
+from bridge.sandbox.replies import Reply, merged_headers
 from bridge.sandbox.state import State
 from bridge.sandbox.tasks import Kind, Outcome
 
@@ -70,7 +70,7 @@ class NewFault(_Body):
         if self.fault is not None and not changes and not self.headers:
             return self.fault
         base = Reply() if self.fault is None else faults.factory(self.fault)()
-        return replace(base, headers=overlaid(base.headers, self.headers), **changes)
+        return replace(base, headers=merged_headers(base.headers, self.headers), **changes)
 
 
 class TakenQuota(_Body):

@@ -10,8 +10,8 @@ from itertools import count
 from bridge.sandbox.replies import (
     HTML_TYPE,
     JSON_TYPE,
-    Manner,
     Reply,
+    SendMode,
     envelope,
     expired_authentication,
     html_reply,
@@ -74,8 +74,8 @@ def _gzip_bomb() -> Reply:
     return Reply(headers={"Content-Type": JSON_TYPE, "Content-Encoding": "gzip"}, body=packed)
 
 
-def _broken_transfer(manner: Manner, seconds: float = 0.0) -> Reply:
-    return Reply(headers={"Content-Type": JSON_TYPE}, body=_COMPLETE, manner=manner, seconds=seconds)
+def _broken_transfer(send_mode: SendMode, seconds: float = 0.0) -> Reply:
+    return Reply(headers={"Content-Type": JSON_TYPE}, body=_COMPLETE, send_mode=send_mode, seconds=seconds)
 
 
 _NAMED: Mapping[str, Callable[[], Reply]] = {
@@ -116,11 +116,11 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "bad-header": _bad_header,
     "big": _big,
     "gzip-bomb": _gzip_bomb,
-    "hang": partial(_broken_transfer, Manner.HANG, HANG_SECONDS),
-    "drip": partial(_broken_transfer, Manner.DRIP, DRIP_SECONDS),
-    "drip-headers": partial(_broken_transfer, Manner.DRIP_HEADERS, DRIP_SECONDS),
-    "short": partial(_broken_transfer, Manner.SHORT),
-    "drop": partial(_broken_transfer, Manner.DROP),
+    "hang": partial(_broken_transfer, SendMode.HANG, HANG_SECONDS),
+    "drip": partial(_broken_transfer, SendMode.DRIP, DRIP_SECONDS),
+    "drip-headers": partial(_broken_transfer, SendMode.DRIP_HEADERS, DRIP_SECONDS),
+    "short": partial(_broken_transfer, SendMode.SHORT),
+    "drop": partial(_broken_transfer, SendMode.DROP),
 }
 
 NAMES = frozenset(_NAMED)

@@ -12,7 +12,7 @@ JSON_TYPE = "application/json;charset=utf-8"
 HTML_TYPE = "text/html;charset=utf-8"
 
 
-class Manner(StrEnum):
+class SendMode(StrEnum):
     """How a reply is sent."""
 
     WHOLE = "whole"  # at once
@@ -23,7 +23,7 @@ class Manner(StrEnum):
     DROP = "drop"  # the connection is closed at once
 
 
-WITHOUT_STATUS = frozenset({Manner.DRIP_HEADERS, Manner.HANG, Manner.DROP})
+WITHOUT_STATUS = frozenset({SendMode.DRIP_HEADERS, SendMode.HANG, SendMode.DROP})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,13 +33,13 @@ class Reply:
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    manner: Manner = Manner.WHOLE
+    send_mode: SendMode = SendMode.WHOLE
     seconds: float = 0.0
 
     @property
     def ledger_status(self) -> str:
         """The status code for the ledger; `none` when the caller receives none."""
-        return "none" if self.manner in WITHOUT_STATUS else str(self.status_code)
+        return "none" if self.send_mode in WITHOUT_STATUS else str(self.status_code)
 
 
 def json_reply(status_code: int, document: object, headers: Mapping[str, str] | None = None) -> Reply:
@@ -59,7 +59,7 @@ def instant(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def overlaid(headers: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
+def merged_headers(headers: Mapping[str, str], changes: Mapping[str, str]) -> dict[str, str]:
     """Return `headers` updated by `changes`; names are compared without case."""
     changed = {name.lower() for name in changes}
     return {name: value for name, value in headers.items() if name.lower() not in changed} | dict(changes)

@@ -18,7 +18,7 @@ from bridge.sandbox.quota import DAILY_HEADERS, Quota
 from bridge.sandbox.replies import (
     Reply,
     malformed_id,
-    overlaid,
+    merged_headers,
     rate_limit,
     unknown_file,
     unknown_task,
@@ -88,7 +88,7 @@ class State:
         quota = self._quotas[caller.account]
         policy = quota.take(self.options, now)
         reply = rate_limit(policy) if policy else self._faults.pick(*_targets(api_request, caller)) or work()
-        headers = overlaid(quota.headers(self.options, now), reply.headers)
+        headers = merged_headers(quota.headers(self.options, now), reply.headers)
         hidden = DAILY_HEADERS if caller.by_oauth else frozenset()
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
 

@@ -10,7 +10,7 @@ from typing import Any, assert_never
 from flask import Response, request
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from bridge.sandbox.replies import Manner, Reply
+from bridge.sandbox.replies import Reply, SendMode
 
 MAX_BODY_BYTES = 1024 * 1024
 # Python's http.client stops reading after a hundred headers.
@@ -30,24 +30,24 @@ def to_response(reply: Reply, stopping: Event) -> Response:
 
 
 def _parts(reply: Reply, environ: Mapping[str, Any], stopping: Event) -> Iterator[bytes]:
-    match reply.manner:
-        case Manner.WHOLE:
+    match reply.send_mode:
+        case SendMode.WHOLE:
             yield reply.body
-        case Manner.DRIP:
+        case SendMode.DRIP:
             yield from _dripped(reply, stopping)
-        case Manner.DRIP_HEADERS:
+        case SendMode.DRIP_HEADERS:
             _drip_headers(reply, environ["werkzeug.socket"], stopping)
             raise ClosedOnPurposeError
-        case Manner.SHORT:
+        case SendMode.SHORT:
             yield reply.body[: len(reply.body) // 2]
             raise ClosedOnPurposeError
-        case Manner.HANG:
+        case SendMode.HANG:
             stopping.wait(reply.seconds)
             raise ClosedOnPurposeError
-        case Manner.DROP:
+        case SendMode.DROP:
             raise ClosedOnPurposeError
         case _:
-            assert_never(reply.manner)
+            assert_never(reply.send_mode)
 
 
 def _dripped(reply: Reply, stopping: Event) -> Iterator[bytes]:

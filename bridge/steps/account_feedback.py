@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from bridge.core.account_limits import FinishedCall, after_answers, count, with_probe_due
 from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
 
 log = structlog.get_logger()
@@ -30,14 +30,14 @@ def record_calls(
     return [event for event in events if event]
 
 
-def retry(connection: Connection, name: str, now: datetime) -> None:
+def end_pause(connection: Connection, name: str, now: datetime) -> None:
     """End the account's pause, if there is one, so that its next poll is the probe.
 
     Its watches whose last polls failed are due now, instead of after a longer wait.
     """
     limits = breakers.lock_accounts(connection, [name])[name]
     breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})
-    watches.retry(connection, name, now)
+    watches.make_failed_polls_due(connection, name, now)
 
 
 def _log_change(
@@ -48,13 +48,13 @@ def _log_change(
         return None
     if not breaker.paused:
         log.info("account_resumed", account=name)
-        return happened(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
+        return new_event(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
     if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
         # A probe failed for the reason that the operator knows already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
     log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
-    return happened(OperatorEventType.ACCOUNT_PAUSED, name, breaker.reason, now)
+    return new_event(OperatorEventType.ACCOUNT_PAUSED, name, breaker.reason, now)
 
 
 def _without_digits(reason: str | None) -> str:

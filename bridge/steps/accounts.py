@@ -33,12 +33,12 @@ class AccountNotRemoved:
     known: bool  # whether there is a stored account of this name
 
 
-def every(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
+def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
     """Return all accounts, sorted by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
         paused = readiness.paused_accounts(connection, now)
-        known = accounts.every(connection)
+        known = accounts.list_all(connection)
     return [
         AccountStatus(account=account, stored=name in stored, breaker=paused.get(name, CircuitBreaker()))
         for name, account in sorted(known.items())
@@ -58,7 +58,7 @@ def put(
         # The new credentials may work, and the new rate applies to the quota.
         limits = breakers.lock_accounts(connection, [name])[name]
         breakers.save_accounts(connection, {name: account_limits.after_account_change(rate, limits, now=now)})
-        watches.retry(connection, name, now)
+        watches.make_failed_polls_due(connection, name, now)
         return _stored(connection, accounts, name, now), new
 
 
@@ -86,7 +86,7 @@ def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime
     return AccountStatus(account=accounts.load(connection, [name])[name], stored=True, breaker=breaker)
 
 
-def public(status: AccountStatus) -> dict[str, object]:
+def to_json(status: AccountStatus) -> dict[str, object]:
     """Return an account's fields as a dict of JSON values, without secrets, for the API and the command line."""
     account, breaker = status.account, status.breaker
     return {

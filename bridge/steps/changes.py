@@ -48,7 +48,7 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
 
     `client` is the caller: only its own watches are changed. None permits any watch.
     """
-    return _change(engine, watch_id, core.withdraw, store.withdrawn, client=client, now=now)
+    return _change(engine, watch_id, core.withdraw, store.save_withdrawn, client=client, now=now)
 
 
 def redeliver(
@@ -139,7 +139,7 @@ def _after(
 
 
 def _put(connection: Connection, watch: Watch) -> None:
-    claims.put(connection, [watch])
+    claims.save_watches(connection, [watch])
 
 
 def _recheck(watch: Watch, *, now: datetime) -> Watch:

@@ -8,13 +8,13 @@ from typing import assert_never
 
 from bridge.core import classification
 from bridge.core.classification import (
-    AccountAtFault,
+    AccountError,
     Classification,
     Ended,
     Inconclusive,
     Refused,
     Throttled,
-    Trouble,
+    TransientError,
     Unfinished,
     parse_json,
 )
@@ -95,11 +95,11 @@ def _ok_and_summary(
             return True, f"HubSpot takes the credentials.{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
-        case AccountAtFault(reason=reason, scopes=True):
+        case AccountError(reason=reason, scopes=True):
             return False, f"{reason.rstrip('.')} for file imports."
-        case AccountAtFault(reason=reason):
+        case AccountError(reason=reason):
             return False, reason
-        case Trouble(reason=reason):
+        case TransientError(reason=reason):
             return False, f"{reason}. HubSpot is out of order, or the way to it."
         case never:
             assert_never(never)

@@ -7,8 +7,8 @@ from secrets import token_bytes, token_urlsafe
 from sqlalchemy import Connection, Engine
 
 from bridge.core.instants import rfc3339
-from bridge.core.signing import SECRET_PREFIX, make_secret, secret_key
-from bridge.core.words import NAME, NAME_IN_WORDS
+from bridge.core.parsing import NAME, NAME_RULE
+from bridge.core.signing import SECRET_PREFIX, make_secret, signing_key
 from bridge.db import clients as store
 from bridge.db.encryption import Cipher
 from bridge.db.engine import reading
@@ -52,7 +52,7 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
     Returns NameTaken when the name is not free. Raises ValueError when the name does not match NAME.
     """
     if not NAME.fullmatch(name):
-        raise ValueError(f"a client's name has {NAME_IN_WORDS}")
+        raise ValueError(f"a client's name has {NAME_RULE}")
     if name == ADMIN and not admin:
         return NameTaken(name=name)
     new = NewClient(name=name, admin=admin, api_key=_new_key(), signing_secret=_new_secret())
@@ -86,7 +86,7 @@ def rotate_secret(
     """
     new = _new_secret() if secret is None else secret
     try:
-        secret_key(new)
+        signing_key(new)
     except ValueError as problem:
         return ClientUnchanged(reason=f"The secret cannot be used: {problem}.")
     if not new.startswith(SECRET_PREFIX):
@@ -131,14 +131,14 @@ def get(engine: Engine, name: str) -> store.Client | None:
         return store.get(connection, name)
 
 
-def every(engine: Engine) -> list[store.Client]:
+def list_all(engine: Engine) -> list[store.Client]:
     """Return all clients, revoked ones included, sorted by name."""
     with reading(engine) as connection:
-        return store.every(connection)
+        return store.list_all(connection)
 
 
 # What lists show for the client of BRIDGE_ADMIN_KEY before `ensure_admin` has added its row.
-UNMADE_ADMIN: dict[str, object] = {
+ADMIN_BEFORE_FIRST_USE: dict[str, object] = {
     "name": ADMIN,
     "admin": True,
     "key_prefix": None,
@@ -148,7 +148,7 @@ UNMADE_ADMIN: dict[str, object] = {
 }
 
 
-def public(client: store.Client) -> dict[str, object]:
+def to_json(client: store.Client) -> dict[str, object]:
     """Return a client's fields as a dict of JSON values, without secrets, for the API and the command line."""
     return {
         "name": client.name,

@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 
 from bridge import USER_AGENT, tracing
 from bridge.core import circuit_breaker, delivery
-from bridge.core.fairness import Due, Lane
+from bridge.core.fairness import DueLane, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
-from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
@@ -59,9 +59,9 @@ class FinishedAttempt:
         return isinstance(self.attempted.signal, circuit_breaker.Success | None)
 
     @property
-    def result(self) -> claims.Result:
+    def result(self) -> claims.StepResult:
         """What is to be saved in the database."""
-        return claims.Result(
+        return claims.StepResult(
             claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
         )
 
@@ -90,7 +90,7 @@ class Deliveries:
         self._jitter = jitter
         self._due = DueLanes(self.state)
 
-    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return the hosts that have due callbacks and are not paused, and how many may be claimed for each.
 
         `room` says how many more jobs of a lane the worker's pool takes.
@@ -230,10 +230,12 @@ class Deliveries:
         return [event for event in events if event]
 
 
-def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> Due:
+def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> DueLane:
     # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
     waits_since = max(since, breaker.paused_until or since)
-    return Due(since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering)
+    return DueLane(
+        since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering
+    )
 
 
 def send(
@@ -265,10 +267,10 @@ def signed_headers(
     return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 
-def given_up_events(results: Sequence[claims.Result]) -> list[OperatorEvent]:
+def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:
     """Return an event for the operator for each of the saved results whose callback was given up."""
     return [
-        happened(
+        new_event(
             OperatorEventType.CALLBACK_GIVEN_UP,
             result.watch.callback_host,
             result.watch.last_error,
@@ -304,8 +306,8 @@ def _log_change(
     """Log when the host was paused or resumed; return the event for the operator, or None without one."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
-        return happened(OperatorEventType.HOST_PAUSED, host, after.reason, now)
+        return new_event(OperatorEventType.HOST_PAUSED, host, after.reason, now)
     if before.paused and not after.paused:
         log.info("host_resumed", host=host)
-        return happened(OperatorEventType.HOST_RESUMED, host, "The receiver answers again.", now)
+        return new_event(OperatorEventType.HOST_RESUMED, host, "The receiver answers again.", now)
     return None

@@ -117,7 +117,7 @@ class HubSpotCalls:
             with self.engine.begin() as connection:
                 events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
-                    account_feedback.retry(connection, account.name, now)
+                    account_feedback.end_pause(connection, account.name, now)
                 self._outbox.add(connection, events)
         except SQLAlchemyError as error:
             log.warning("account_news_lost", account=account.name, error=type(error).__name__)

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core.delivery import RetryPolicy, attempt_error, wait_seconds
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
-from bridge.core.operator_events import OperatorEvent, OperatorEventType, happened, merged, payload
-from bridge.db import housekeeping
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, merge_events, new_event, payload
+from bridge.db import heartbeats
 from bridge.db import operator_events as store
 from bridge.db.engine import reading
 from bridge.http.callbacks import CallbackSender
@@ -40,7 +40,7 @@ class OperatorOutbox:
         It must come last, because it locks rows that other workers change as well.
         """
         if self.is_enabled:
-            store.add(connection, merged(events))
+            store.add(connection, merge_events(events))
 
 
 NO_OPERATOR = OperatorOutbox(is_enabled=False)
@@ -128,5 +128,5 @@ class OperatorWebhooks:
 
 def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
     """Return an event for each worker whose last heartbeat is older than `since` and was not yet reported."""
-    found = housekeeping.newly_silent(connection, since=since)
-    return [happened(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]
+    found = heartbeats.newly_silent(connection, since=since)
+    return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

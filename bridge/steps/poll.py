@@ -10,12 +10,12 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core import account_limits, circuit_breaker, polling
 from bridge.core.account_limits import AccountLimits, FinishedCall
-from bridge.core.fairness import Due, Lane
+from bridge.core.fairness import DueLane, Lane
 from bridge.core.kinds import KINDS
 from bridge.core.operator_events import OperatorEvent
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
-from bridge.db import claims, housekeeping
+from bridge.db import claims, heartbeats
 from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.due_lanes import DueLanes
 from bridge.hubspot.client import HubSpot
@@ -56,12 +56,14 @@ class FinishedPoll:
 
         A single failure does not stop them, because they have been counted in the quota.
         """
-        return not isinstance(self.finished.signal, circuit_breaker.Fault | circuit_breaker.Hold)
+        return not isinstance(
+            self.finished.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter
+        )
 
     @property
-    def result(self) -> claims.Result:
+    def result(self) -> claims.StepResult:
         """What is to be saved in the database."""
-        return claims.Result(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
+        return claims.StepResult(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
 
 
 class Polls:
@@ -88,7 +90,7 @@ class Polls:
         # By account: whether the odd poll of the last grant was for a young watch. The next one then is not.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
-    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, Due]:
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return the accounts with due watches, by name, and how many polls may be claimed for each.
 
         Accounts that may send nothing now are left out. `room` says how many more jobs of a lane the worker's
@@ -101,7 +103,7 @@ class Polls:
         granted = _granted(accounts, limits, {name: room((self.state, name)) for name in due}, now)
         left = self._left_to_others(connection, accounts, now)
         return {
-            name: Due(since=due[name], more=count)
+            name: DueLane(since=due[name], more=count)
             for name, count in granted.items()
             if count and name not in left
         }
@@ -112,7 +114,7 @@ class Polls:
         """Return `default` if only other workers have its credentials, so that they poll it; else nothing."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
-        return (DEFAULT,) if housekeeping.has_credentials(connection, since=now - ALIVE) else ()
+        return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
         """Claim due watches within the quota, of each account at most its number in `shares`."""
@@ -217,9 +219,9 @@ def time_out_overdue(engine: Engine, now: datetime) -> int:
     Their account is paused, or its quota has kept them waiting for OVERDUE_GRACE_SECONDS.
     """
     with engine.begin() as connection:
-        late = claims.overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
+        late = claims.past_deadline(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]
-        claims.put(connection, over)
+        claims.save_watches(connection, over)
     for watch in over:
         log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)
     return len(over)

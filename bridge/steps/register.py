@@ -42,7 +42,7 @@ class Registered:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Differs:
+class ConflictingRegistration:
     """The client has a watch of this task and callback URL already, with other values of these `fields`."""
 
     watch: Watch
@@ -50,14 +50,14 @@ class Differs:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Contended:
+class RegistrationRaced:
     """No watch could be stored or read in MAX_TRIES tries; the client should send the request again.
 
     Each time an existing watch prevented the insert, and was withdrawn before it could be read.
     """
 
 
-RegistrationResult: TypeAlias = Registered | Differs | Contended
+RegistrationResult: TypeAlias = Registered | ConflictingRegistration | RegistrationRaced
 
 
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
@@ -101,7 +101,7 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
 
 def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> RegistrationResult:
     if existing is None:
-        return Contended()
+        return RegistrationRaced()
     if existing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {
@@ -109,7 +109,7 @@ def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> Regis
         "timeout_seconds": wanted.names_timeout and _timeout(existing) != _timeout(watch),
     }
     if fields := tuple(name for name, differs in differing.items() if differs):
-        return Differs(watch=existing, fields=fields)
+        return ConflictingRegistration(watch=existing, fields=fields)
     return Registered(watch=existing, new=False)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.core.account_limits import signal_of_single_call
 from bridge.core.classification import (
     MAY_HAVE_BEGUN,
-    TOKENLESS_SECONDS,
+    NO_TOKEN_PAUSE_SECONDS,
     classify_start,
     clean,
     parse_json,
@@ -23,7 +23,13 @@ from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls, NotNow
-from bridge.steps.register import Contended, Differs, Registered, Registration, RegistrationResult
+from bridge.steps.register import (
+    ConflictingRegistration,
+    Registered,
+    Registration,
+    RegistrationRaced,
+    RegistrationResult,
+)
 
 log = structlog.get_logger()
 
@@ -99,21 +105,24 @@ class Unwatched:
 # The function that registers watches: `register`, or one that puts concurrent calls in one transaction.
 Register: TypeAlias = Callable[[Sequence[Registration]], list[RegistrationResult]]
 
-Started: TypeAlias = Registered | Differs | NotStarted | NoTaskId | UnknownOutcome | Unwatched
+Started: TypeAlias = Registered | ConflictingRegistration | NotStarted | NoTaskId | UnknownOutcome | Unwatched
 
 
 def start(
-    hubspot_calls: HubSpotCalls, new: ImportRequest, register: Register, may_ask: Callable[[], bool]
+    hubspot_calls: HubSpotCalls,
+    new: ImportRequest,
+    register: Register,
+    record_hubspot_call: Callable[[], bool],
 ) -> Started:
     """Start an import at HubSpot with at most one request, and register a watch. May wait 2 s for the quota.
 
-    `may_ask` is called just before the request; if it returns False, nothing is sent. Database errors are
+    `record_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database errors are
     raised only before the request is sent.
     """
     account = _acquire(hubspot_calls, new.account)
     if isinstance(account, NotNow):
         return NotStarted(reason=account.reason, retry_at=account.retry_at)
-    if not may_ask():
+    if not record_hubspot_call():
         return NotStarted(reason="The same request was sent again, and is carried out there.")
     asked_at = hubspot_calls.clock()
     answer = hubspot_calls.hubspot.start_import(account, new.document)
@@ -140,8 +149,8 @@ def _outcome(
     register: Register, new: ImportRequest, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> Started:
     match answer:
-        case NoToken(reason=reason, passing=True):
-            return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=TOKENLESS_SECONDS))
+        case NoToken(reason=reason, is_temporary=True):
+            return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=NO_TOKEN_PAUSE_SECONDS))
         case NoToken(reason=reason):
             return NotStarted(reason=reason)
         case NoResponse(reason=reason, sent=False):
@@ -153,7 +162,7 @@ def _outcome(
             )
         case HttpResponse():
             task_id = _task_id(answer)
-            return _no_task_id(answer) if task_id is None else watch(register, new, task_id)
+            return _no_task_id(answer) if task_id is None else register_task(register, new, task_id)
 
 
 def _task_id(answer: HttpResponse) -> str | None:
@@ -181,7 +190,7 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
     return NoTaskId(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def watch(register: Register, new: ImportRequest, task_id: str) -> Started:
+def register_task(register: Register, new: ImportRequest, task_id: str) -> Started:
     """Register a watch for an import that HubSpot has started as this task; never raises database errors."""
     wanted = Registration(
         client=new.client,
@@ -199,7 +208,11 @@ def watch(register: Register, new: ImportRequest, task_id: str) -> Started:
         [registered] = register([wanted])
     except SQLAlchemyError as error:
         return _unwatched(new, task_id, type(error).__name__)
-    return _unwatched(new, task_id, "Contended") if isinstance(registered, Contended) else registered
+    return (
+        _unwatched(new, task_id, "RegistrationRaced")
+        if isinstance(registered, RegistrationRaced)
+        else registered
+    )
 
 
 def _unwatched(new: ImportRequest, task_id: str, error: str) -> Unwatched:

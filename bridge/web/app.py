@@ -5,7 +5,7 @@ import re
 from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
 
-from bridge.core.words import NAME
+from bridge.core.parsing import NAME
 from bridge.web.admin import add_admin
 from bridge.web.api import (
     account_checks,
@@ -22,15 +22,15 @@ from bridge.web.api import (
     watches,
 )
 from bridge.web.auth import Authenticator
-from bridge.web.compression import compressed
+from bridge.web.compression import compress
 from bridge.web.dependencies import Dependencies
 from bridge.web.errors import add_handlers
 from bridge.web.operations import Operation
 from bridge.web.pages import add_pages
-from bridge.web.proxies import trust_front
+from bridge.web.proxies import trust_reverse_proxy
 from bridge.web.registration_limits import Registrar
 from bridge.web.request_log import add_request_log
-from bridge.web.security_headers import guarded
+from bridge.web.security_headers import add_security_headers
 from bridge.web.serving import Server
 from bridge.web.strict_json import READ_BYTES
 
@@ -75,9 +75,9 @@ def create_app(dependencies: Dependencies) -> Flask:
     add_admin(app, server)
     add_handlers(app)
     app.before_request(_refuse_leading_slashes)
-    app.after_request(guarded)
-    app.after_request(compressed)
-    trust_front(app, behind_router=dependencies.behind_router)
+    app.after_request(add_security_headers)
+    app.after_request(compress)
+    trust_reverse_proxy(app, behind_router=dependencies.behind_router)
     return app
 
 

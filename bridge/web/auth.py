@@ -114,7 +114,7 @@ class Authenticator:
         return [found.get(key) for key in keys]
 
     def _wrong_key(self, address: str, now: datetime) -> Problem:
-        if seconds := self._failures.wait_seconds(address, now):
+        if seconds := self._failures.record_failure(address, now):
             return Problem(
                 status=429,
                 detail="Too many wrong API keys came from this address; a valid one still works.",

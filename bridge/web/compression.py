@@ -7,7 +7,7 @@ from flask import Response, request
 SMALLEST_BYTES = 1024
 
 
-def compressed(response: Response) -> Response:
+def compress(response: Response) -> Response:
     """Return the response, compressed if the client accepts gzip and the body has at least 1 KiB.
 
     Streamed responses and files are never compressed.

@@ -14,10 +14,10 @@ from flask import Request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.db import keyed_requests as store
-from bridge.db.keyed_requests import KeyedRequest
+from bridge.db import idempotent_requests as store
+from bridge.db.idempotent_requests import IdempotentRequest
 from bridge.web.operations import Reply, RequestKey
-from bridge.web.problems import Fault, Problem
+from bridge.web.problems import FieldError, Problem
 
 log = structlog.get_logger()
 
@@ -51,13 +51,13 @@ class Execution:
     that HubSpot started in an earlier execution, which crashed before it registered the watch; else None.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], held: KeyedRequest | None) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
         self._engine = engine
         self._clock = clock
         self._held = held
         self.task_id = held.task_id if held else None
 
-    def may_ask(self) -> bool:
+    def record_hubspot_call(self) -> bool:
         """Store that HubSpot is about to be called; False when another execution has taken over the request.
 
         Without a key, nothing is stored, and the result is True.
@@ -102,18 +102,18 @@ def begin(
     if key is None:
         return Execution(engine, clock, None)
     now = clock()
-    wanted = KeyedRequest(
+    wanted = IdempotentRequest(
         client=client, key=key.key, body_hash=key.body_hash, begun_at=now, begun_by=uuid4().hex
     )
     with engine.begin() as connection:
         kept = store.begin(connection, wanted)
         found = _outcome(connection, wanted, kept, now)
-    return Execution(engine, clock, found) if isinstance(found, KeyedRequest) else found
+    return Execution(engine, clock, found) if isinstance(found, IdempotentRequest) else found
 
 
 def _outcome(
-    connection: Connection, wanted: KeyedRequest, kept: KeyedRequest, now: datetime
-) -> KeyedRequest | Reply | Problem:
+    connection: Connection, wanted: IdempotentRequest, kept: IdempotentRequest, now: datetime
+) -> IdempotentRequest | Reply | Problem:
     if kept.body_hash != wanted.body_hash:
         detail = f"Another request was sent with this {HEADER}; a key belongs to one body."
         return Problem(status=422, detail=detail, cause="idempotency-key-reused")
@@ -125,7 +125,7 @@ def _outcome(
     if is_over and kept.asked_at and not kept.task_id:
         return UNKNOWN_OUTCOME
     if is_over and store.take_over(connection, kept, begun_by=wanted.begun_by, now=now):
-        return KeyedRequest(**asdict(kept) | {"begun_by": wanted.begun_by, "begun_at": now})
+        return IdempotentRequest(**asdict(kept) | {"begun_by": wanted.begun_by, "begun_at": now})
     wait = (kept.begun_at + MAX_DURATION - now).total_seconds()
     return Problem(
         status=409,
@@ -153,4 +153,4 @@ def _deserialized(text: str) -> Reply | Problem:
     if "reply" in kept:
         return Reply(**kept["reply"])
     problem = kept["problem"]
-    return Problem(**problem | {"faults": [Fault(**fault) for fault in problem["faults"]]})
+    return Problem(**problem | {"faults": [FieldError(**fault) for fault in problem["faults"]]})

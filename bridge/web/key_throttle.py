@@ -20,7 +20,7 @@ class FailureCounter:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
-    def wait_seconds(self, address: str, now: datetime) -> int:
+    def record_failure(self, address: str, now: datetime) -> int:
         """Count a wrong key from `address` and return 0; or return how many seconds the address must wait.
 
         It must wait after MAX_FAILURES wrong keys within WINDOW; keys that it sends while it must wait are not

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from bridge import __version__
 from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
-from bridge.db import breakers, counters, housekeeping, watch_counts
+from bridge.db import breakers, counters, heartbeats, watch_counts
 from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
 from bridge.db.watch_counts import COUNTED_EVERY
@@ -81,11 +81,11 @@ def _oldest_due(late: Mapping[str, float | None]) -> Metric:
 
 
 def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
-    alive = housekeeping.alive(connection, since=now - ALIVE)
+    alive = heartbeats.count_alive(connection, since=now - ALIVE)
     documentation = f"Workers that gave a sign of life within {ALIVE.seconds} s."
     yield GaugeMetricFamily("bridge_workers", documentation, value=alive)
     documentation = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
-    newest = housekeeping.last_tick(connection)
+    newest = heartbeats.last_at(connection)
     yield GaugeMetricFamily(
         "bridge_worker_heartbeat_timestamp_seconds", documentation, value=newest.timestamp() if newest else 0
     )

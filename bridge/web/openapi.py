@@ -6,11 +6,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge import __version__
-from bridge.core.words import NAME
+from bridge.core.parsing import NAME
 from bridge.web import rate_limits
 from bridge.web.idempotency import KEY
 from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
-from bridge.web.problems import CAUSES, MEDIA_TYPE, Problem
+from bridge.web.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem
 from bridge.web.responses import ProblemSchema
 from bridge.web.schemas import Models, schemas, with_enumerations_named
 from bridge.web.webhooks import RESPONSES, TRACEPARENT, WEBHOOKS, Webhook
@@ -231,7 +231,7 @@ def _headers(own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem_response(status: int, names: Models) -> dict[str, Any]:
-    causes = {name: cause for name, cause in CAUSES.items() if cause.status == status}
+    causes = {name: cause for name, cause in PROBLEM_TYPES.items() if cause.status == status}
     [content] = _content(ProblemSchema, names, MEDIA_TYPE).values()
     examples = {
         name: {
@@ -248,7 +248,9 @@ def _problem_response(status: int, names: Models) -> dict[str, Any]:
 
 
 def _list_of_problems() -> str:
-    causes = (f"- **{cause.status} `/problems/{name}`**: {cause.meaning}" for name, cause in CAUSES.items())
+    causes = (
+        f"- **{cause.status} `/problems/{name}`**: {cause.meaning}" for name, cause in PROBLEM_TYPES.items()
+    )
     return "\n".join(["## Problems", "", *causes])
 
 

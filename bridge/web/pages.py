@@ -9,7 +9,7 @@ from flask import Flask, Response, abort, render_template, send_from_directory
 from bridge import __version__
 from bridge.web.openapi import document
 from bridge.web.operations import Operation
-from bridge.web.problems import CAUSES
+from bridge.web.problems import PROBLEM_TYPES
 
 # Scripts come from this server only, and connect to this server only. Inline styles are allowed, because the editor
 # in `/docs` writes some.
@@ -40,7 +40,7 @@ def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | Non
         return script
 
     def problem(name: str) -> Response:
-        cause = CAUSES.get(name)
+        cause = PROBLEM_TYPES.get(name)
         return _page("problem.html", name=name, cause=cause) if cause else abort(404)
 
     app.add_url_rule("/openapi.json", view_func=openapi_json, provide_automatic_options=False)

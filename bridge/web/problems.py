@@ -11,7 +11,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class ProblemType:
     """A type of problem. `meaning` explains it and says what to do, for its page and the OpenAPI document."""
 
     status: int
@@ -21,135 +21,143 @@ class Cause:
 
 # All types of problem, by name. The `type` of a problem is `/problems/<name>`, and the page there shows the meaning.
 # Names never change, because clients compare them. The first cause of a status is the default of that status.
-CAUSES: Mapping[str, Cause] = {
-    "malformed-request": Cause(
+PROBLEM_TYPES: Mapping[str, ProblemType] = {
+    "malformed-request": ProblemType(
         400,
         "Malformed request",
         "The request cannot be read as HTTP, or its body as JSON (RFC 8259). Send it as `detail` says.",
     ),
-    "malformed-idempotency-key": Cause(
+    "malformed-idempotency-key": ProblemType(
         400,
         "Malformed Idempotency-Key",
         "The key must have 1 to 255 printable ASCII characters, without spaces or in quotes: a UUID will do.",
     ),
-    "unauthenticated": Cause(401, "Not authenticated", "Send a valid API key as `Authorization: Bearer …`."),
-    "admin-only": Cause(403, "Not allowed", "The API key is valid, but only an admin's key may do this."),
-    "not-found": Cause(404, "Not found", "There is no such thing, or it belongs to another client."),
-    "unknown-path": Cause(404, "No such path", "The API has no such path: `/openapi.json` has all of them."),
-    "method-not-allowed": Cause(
+    "unauthenticated": ProblemType(
+        401, "Not authenticated", "Send a valid API key as `Authorization: Bearer …`."
+    ),
+    "admin-only": ProblemType(
+        403, "Not allowed", "The API key is valid, but only an admin's key may do this."
+    ),
+    "not-found": ProblemType(404, "Not found", "There is no such thing, or it belongs to another client."),
+    "unknown-path": ProblemType(
+        404, "No such path", "The API has no such path: `/openapi.json` has all of them."
+    ),
+    "method-not-allowed": ProblemType(
         405, "Method not allowed", "The `Allow` header names the methods that this path knows."
     ),
-    "conflict": Cause(
+    "conflict": ProblemType(
         409, "Conflict", "The request does not fit with what there is already; `detail` says with what."
     ),
-    "watch-differs": Cause(
+    "watch-differs": ProblemType(
         409,
         "Registered otherwise",
         "This client watches the same task for the same callback URL already, with other fields: `errors` names "
         "them, `watch_id` is that watch. Withdraw it first, or leave the fields as they are.",
     ),
-    "wrong-state": Cause(
+    "wrong-state": ProblemType(
         409,
         "Wrong state",
         "The watch's `state` does not allow this; `watch_id` is the watch. Each operation's description says in "
         "which states it works.",
     ),
-    "name-taken": Cause(409, "Name taken", "There is or was a client of this name. Choose another one."),
-    "account-in-use": Cause(
+    "name-taken": ProblemType(
+        409, "Name taken", "There is or was a client of this name. Choose another one."
+    ),
+    "account-in-use": ProblemType(
         409,
         "Account in use",
         "Tasks in the account are being watched. Withdraw their watches, then remove it.",
     ),
-    "own-key": Cause(409, "Own key", "An API key cannot revoke itself. Use another admin's key."),
-    "key-is-a-setting": Cause(
+    "own-key": ProblemType(409, "Own key", "An API key cannot revoke itself. Use another admin's key."),
+    "key-is-a-setting": ProblemType(
         409, "The key is a setting", "BRIDGE_ADMIN_KEY is set in the bridge's environment: change it there."
     ),
-    "request-at-work": Cause(
+    "request-at-work": ProblemType(
         409,
         "Still at work",
         "The request with this `Idempotency-Key` is still being carried out. Send it again after "
         "`retry_after_seconds`.",
     ),
-    "body-too-large": Cause(413, "Body too large", "A body may have at most 1 MiB."),
-    "not-json": Cause(
+    "body-too-large": ProblemType(413, "Body too large", "A body may have at most 1 MiB."),
+    "not-json": ProblemType(
         415, "Not JSON", "Send the body as `Content-Type: application/json`, in UTF-8, not compressed."
     ),
-    "invalid-input": Cause(
+    "invalid-input": ProblemType(
         422,
         "Invalid input",
         "Each of `errors` names a field by its JSON pointer, and says what is wrong with it.",
     ),
-    "idempotency-key-reused": Cause(
+    "idempotency-key-reused": ProblemType(
         422,
         "Idempotency-Key used before",
         "Another request was sent with this `Idempotency-Key` within 24 h. Take a new key for each request, and the "
         "same key and the same bytes to repeat one.",
     ),
-    "too-many-wrong-keys": Cause(
+    "too-many-wrong-keys": ProblemType(
         429,
         "Too many wrong API keys",
         "More than `limit` wrong API keys came from this address within a minute. A valid one still works; wait for "
         "`retry_after_seconds` before you try another.",
     ),
-    "too-many-open-watches": Cause(
+    "too-many-open-watches": ProblemType(
         429,
         "Too many open watches",
         "The client has as many watches open as it may: `limit`. Nothing was started or registered. Try again when "
         "some are settled, or withdraw some.",
     ),
-    "too-many-test-callbacks": Cause(
+    "too-many-test-callbacks": ProblemType(
         429,
         "Too many test callbacks",
         "As many test callbacks are on their way as may be at a time, for all clients: `limit`. Try again after "
         "`retry_after_seconds`.",
     ),
-    "headers-too-large": Cause(
+    "headers-too-large": ProblemType(
         431, "Headers too large", "The address and the headers may have 32 KiB together."
     ),
-    "internal-error": Cause(
+    "internal-error": ProblemType(
         500, "Internal error", "The bridge failed; its log says why. Nothing was wrong with the request."
     ),
-    "unknown-transfer-coding": Cause(
+    "unknown-transfer-coding": ProblemType(
         501, "Transfer coding not known", "A body comes with its length, or `Transfer-Encoding: chunked`."
     ),
-    "refused-by-hubspot": Cause(
+    "refused-by-hubspot": ProblemType(
         502,
         "Refused by HubSpot",
         "`hubspot_status_code` and `hubspot` are HubSpot's own answer; `detail` says what it means.",
     ),
-    "unavailable": Cause(
+    "unavailable": ProblemType(
         503, "Not now", "`detail` says what is missing. Send the request again after `retry_after_seconds`."
     ),
-    "database-away": Cause(
+    "database-away": ProblemType(
         503,
         "The database is away",
         "The bridge cannot reach its database. What changes something may have been done or not: a registration "
         "can safely be sent again.",
     ),
-    "watch-contended": Cause(
+    "watch-contended": ProblemType(
         503,
         "Withdrawn as fast as registered",
         "Others withdraw the same watch at the same moment. Send the request again after `retry_after_seconds`.",
     ),
-    "secret-unreadable": Cause(
+    "secret-unreadable": ProblemType(
         503,
         "Signing secret unreadable",
         "No key in the bridge's `BRIDGE_SECRET_KEY` can read the client's signing secret: `detail` tells its operator "
         "what to do.",
     ),
-    "import-not-started": Cause(
+    "import-not-started": ProblemType(
         503,
         "Import not started",
         "HubSpot cannot be asked now: the account is paused, lacks credentials, or has used up its quota. The "
         "import was not started. Send the request again, after `retry_after_seconds` where there is one.",
     ),
-    "import-not-watched": Cause(
+    "import-not-watched": ProblemType(
         503,
         "Import not watched",
         "HubSpot has started the import as `task_id`, but the database did not take the watch. Register the task "
         "by this id.",
     ),
-    "no-answer-from-hubspot": Cause(
+    "no-answer-from-hubspot": ProblemType(
         504,
         "No answer from HubSpot",
         "HubSpot was asked, and may have started the import or not. The bridge does not ask again: look for the "
@@ -157,7 +165,7 @@ CAUSES: Mapping[str, Cause] = {
     ),
 }
 
-_OF_STATUS = {cause.status: name for name, cause in reversed(list(CAUSES.items()))}
+_OF_STATUS = {cause.status: name for name, cause in reversed(list(PROBLEM_TYPES.items()))}
 
 
 def cause_name(status: int) -> str | None:
@@ -166,7 +174,7 @@ def cause_name(status: int) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault:
+class FieldError:
     """What is wrong with one field of the body or one query parameter.
 
     `pointer` is a JSON pointer (RFC 6901), empty for the whole body, or a slash and the name of the parameter.
@@ -181,13 +189,13 @@ class Fault:
 class Problem:
     """An error response: it tells the client's developer why the request failed, and never contains a secret.
 
-    `detail` is a sentence. `cause` is a name in CAUSES; None stands for the first cause of the status.
+    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the first cause of the status.
     """
 
     status: int
     detail: str
     cause: str | None = None
-    faults: Sequence[Fault] = ()
+    faults: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     more: Mapping[str, Any] = field(default_factory=dict)  # extension members (RFC 9457, 3.2)
     hubspot: str | None = None  # the body of HubSpot's response as JSON text, unchanged
@@ -200,7 +208,7 @@ class Problem:
         return (
             {
                 "type": f"/problems/{cause}" if cause else "about:blank",
-                "title": CAUSES[cause].title if cause else HTTPStatus(self.status).phrase,
+                "title": PROBLEM_TYPES[cause].title if cause else HTTPStatus(self.status).phrase,
                 "status": self.status,
                 "detail": self.detail,
             }
@@ -215,7 +223,7 @@ class Problem:
         return json_object(members | ({} if self.hubspot is None else {"hubspot": Verbatim(self.hubspot)}))
 
 
-def invalid(*faults: Fault) -> Problem:
+def invalid(*faults: FieldError) -> Problem:
     """Return a 422 Problem that lists these faults; its `detail` names the first three."""
     named = "; ".join(f"{fault.pointer or 'the body'} {fault.detail}" for fault in faults[:3])
     return Problem(status=422, detail=f"The input is not valid: {named}.", faults=faults)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
-def trust_front(app: Flask, *, behind_router: bool) -> None:
+def trust_reverse_proxy(app: Flask, *, behind_router: bool) -> None:
     """Take the last address in X-Forwarded-For as the client's, but only when a trusted proxy sent it.
 
     Any other sender could forge the header. Trusted are Heroku's router (`behind_router`), which no request can

@@ -22,14 +22,14 @@ from pydantic_core import ErrorDetails
 
 from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
-from bridge.core.words import NAME, name, printable
+from bridge.core.parsing import NAME, parse_name, parse_printable
 from bridge.db import pages
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http import addresses
 from bridge.web.dependencies import Dependencies
-from bridge.web.problems import Fault, Problem, invalid
-from bridge.web.strict_json import encoded
+from bridge.web.problems import FieldError, Problem, invalid
+from bridge.web.strict_json import dumps
 
 MAX_METADATA_BYTES = 4096
 MAX_DOCUMENT_BYTES = 16_384  # an import has a URL, which is long when it is signed, and a few words
@@ -44,7 +44,7 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @classmethod
-    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:  # noqa: ARG003 -- for subclasses
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:  # noqa: ARG003 -- for subclasses
         """Return what is wrong with the combination of the fields in `given`; each may be invalid itself."""
         return ()
 
@@ -105,9 +105,9 @@ def validated(model: type[Model], given: object, context: Context | None = None)
     return invalid(*cross_field) if cross_field else made
 
 
-def _fault(error: ErrorDetails) -> Fault:
+def _fault(error: ErrorDetails) -> FieldError:
     pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in error["loc"])
-    return Fault(
+    return FieldError(
         pointer=pointer[:MAX_POINTER], detail=_MESSAGES.get(error["type"]) or _plain_message(error["msg"])
     )
 
@@ -178,7 +178,7 @@ def _object_text(given: object, max_bytes: int) -> str:
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
     if _is_deep(given):
         raise ValueError(f"must be nested at most {MAX_DEPTH} deep")
-    text = encoded(given)
+    text = dumps(given)
     # Escapes and spaces only make the text longer: when it is short enough, the compact form is short enough too.
     if len(text) > max_bytes and _compact_bytes(given) > max_bytes:
         raise ValueError(f"must be at most {max_bytes // 1024} KiB as compact JSON in UTF-8")
@@ -186,7 +186,7 @@ def _object_text(given: object, max_bytes: int) -> str:
 
 
 def _compact_bytes(given: object) -> int:
-    return len(encoded(given, ascii_only=False, space="").encode(errors="surrogatepass"))
+    return len(dumps(given, ascii_only=False, space="").encode(errors="surrogatepass"))
 
 
 def _is_deep(value: object) -> bool:
@@ -211,12 +211,12 @@ def _digits(text: object) -> int:
     return int(text)
 
 
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(name)]
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{NAME.pattern}$"}), AfterValidator(parse_name)]
 AccountName = Annotated[Name, AfterValidator(_known_account)]
 TaskId = Annotated[
     str,
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
-    AfterValidator(printable),
+    AfterValidator(parse_printable),
 ]
 # An enumeration with a title becomes a named schema in the OpenAPI document.
 KIND_SCHEMA: JsonDict = {
@@ -230,7 +230,7 @@ _HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
 Host = Annotated[
     str,
     Field(min_length=1, max_length=253, json_schema_extra=_HOST_SCHEMA),
-    AfterValidator(printable),
+    AfterValidator(parse_printable),
     AfterValidator(addresses.filter_host),
 ]
 # For the OpenAPI document only: `CallbackSender.problem_with` validates callback URLs.

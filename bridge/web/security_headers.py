@@ -14,7 +14,7 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-def guarded(response: Response) -> Response:
+def add_security_headers(response: Response) -> Response:
     """Add the security headers that the response does not have yet, and return it."""
     # The responses of `serving` have all of them: looking for each again would take a tenth of a request's time.
     if "X-Content-Type-Options" not in response.headers:

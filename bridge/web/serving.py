@@ -21,7 +21,7 @@ from bridge.web.operations import (
     Operation,
     Reply,
 )
-from bridge.web.problems import MEDIA_TYPE, Fault, Problem, invalid
+from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
 from bridge.web.rate_limits import OPEN_WATCHES, rate_limit
 from bridge.web.registration_limits import Registrar
 from bridge.web.requests import Context, Query, validated
@@ -153,5 +153,5 @@ def _query(model: type[Query], request: Request) -> Query | Problem:
     query = validated(model, {name: values[0] for name, values in arguments.items()} | lists)
     if not repeated:
         return query
-    twice = [Fault(pointer=f"/{name}", detail="is given twice") for name in repeated]
+    twice = [FieldError(pointer=f"/{name}", detail="is given twice") for name in repeated]
     return invalid(*twice, *(query.faults if isinstance(query, Problem) else ()))

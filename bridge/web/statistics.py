@@ -45,7 +45,7 @@ def account_statistics(connection: Connection, accounts: Accounts, now: datetime
     held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
     counted = daily_stats.counts(connection, now.date())
     figures = []
-    for name, account in accounts.every(connection).items():
+    for name, account in accounts.list_all(connection).items():
         usage = held.get(name, AccountLimits()).usage
         requests, errors = counted.get(name, (0, 0))
         figures.append(

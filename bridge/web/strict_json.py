@@ -42,7 +42,7 @@ def body_bytes(request: Request) -> bytes | Problem:
 
 
 def read_json(request: Request) -> Any:
-    """Return the request's body as Python objects, as `decoded` does, or a Problem.
+    """Return the request's body as Python objects, as `loads` does, or a Problem.
 
     The Problem is a 415 for another media type or encoding, a 413 for a body that is too large, else a 400.
     """
@@ -52,12 +52,12 @@ def read_json(request: Request) -> Any:
     if isinstance(body, Problem):
         return body
     try:
-        return decoded(body)
+        return loads(body)
     except NotJson as wrong:
         return Problem(status=400, detail=f"The body cannot be read as JSON: {wrong}.")
 
 
-def decoded(text: bytes) -> Any:
+def loads(text: bytes) -> Any:
     """Return JSON as Python objects; a number that Python might write differently becomes a Number.
 
     Raises NotJson, also for what Python's parser accepts although JSON does not have it, such as NaN.
@@ -76,8 +76,8 @@ def decoded(text: bytes) -> Any:
         raise NotJson("a number has too many digits") from None
 
 
-def encoded(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return the result of `decoded` as JSON again, with the original text of each Number.
+def dumps(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
+    """Return the result of `loads` as JSON again, with the original text of each Number.
 
     `space` follows each comma and colon.
     """

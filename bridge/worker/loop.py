@@ -240,7 +240,7 @@ class Worker:
 
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
-    ) -> list[claims.Result]:
+    ) -> list[claims.StepResult]:
         """Return the results of finished polls, after claiming those callbacks that may be sent at once."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
@@ -253,7 +253,7 @@ class Worker:
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
     def _next_jobs(
-        self, connection: Connection, kept: Sequence[claims.Result], now: datetime
+        self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
         """Return a job for each saved watch whose callback this worker has claimed."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]

@@ -17,7 +17,7 @@ from bridge.core.counters import (
     POLLS,
 )
 from bridge.core.watch import State, Watch
-from bridge.db.claims import Result
+from bridge.db.claims import StepResult
 from bridge.db.counters import Counters
 from bridge.steps import deliver, poll
 from bridge.worker.pool import Finished
@@ -25,7 +25,7 @@ from bridge.worker.pool import Finished
 log = structlog.get_logger()
 
 
-def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[Result]) -> None:
+def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
     """Log and count finished jobs; one whose result is not in `kept` could not be saved: its lease was lost."""
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

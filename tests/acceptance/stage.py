@@ -12,7 +12,7 @@ from structlog.testing import LogCapture
 from bridge import sandbox
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import breakers, housekeeping, watch_counts
+from bridge.db import breakers, heartbeats, watch_counts
 from bridge.db.accounts import Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
@@ -64,7 +64,7 @@ class Stage:
         for _ in range(steps):
             self.clock.passes(seconds / steps)
             with self.engine.begin() as connection:
-                housekeeping.beat(connection, WORKER, self.clock())
+                heartbeats.record(connection, WORKER, self.clock())
             self.worker.drain()
 
     def flush(self) -> None:

@@ -7,8 +7,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import update
 
 from bridge.core.account_limits import AccountLimits, FinishedCall, after_answers, grant, spend
-from bridge.core.circuit_breaker import Fault
-from bridge.core.polling import gap
+from bridge.core.circuit_breaker import PermanentFailure
+from bridge.core.polling import poll_interval
 from bridge.core.quota import Rate
 from bridge.db import breakers
 from bridge.db.encryption import Cipher
@@ -77,7 +77,9 @@ def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_pr
     for _ in range(8):
         assert grant(RATE, held, wanted=100, now=now) == (1 if pauses else 3)
         held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
-        asked = FinishedCall(answer=an_answer(401), signal=Fault(reason="401"), asked_at=now, rate=RATE)
+        asked = FinishedCall(
+            answer=an_answer(401), signal=PermanentFailure(reason="401"), asked_at=now, rate=RATE
+        )
         held = after_answers(held, [asked], now=later(0.2, now))
         assert held.breaker.paused_until is not None
         assert grant(RATE, held, wanted=100, now=later(-0.1, held.breaker.paused_until)) == 0
@@ -133,7 +135,7 @@ def polls_of(task_seconds: float, step_seconds: float) -> int:
     polls, age = 0, step_seconds
     while age < task_seconds:
         polls += 1
-        age += ceil(gap(age) / step_seconds) * step_seconds
+        age += ceil(poll_interval(age) / step_seconds) * step_seconds
     return polls
 
 

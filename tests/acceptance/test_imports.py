@@ -16,7 +16,7 @@ from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Reply, Target
 from bridge.web.api.imports import MAX_CONCURRENT_STARTS
-from bridge.web.problems import CAUSES
+from bridge.web.problems import PROBLEM_TYPES
 from tests.acceptance.conftest import NewStage
 from tests.acceptance.stage import Setting, Stage, staged
 from tests.http.held_server import HeldServer, response
@@ -41,7 +41,7 @@ def problem(answer: TestResponse, status: int) -> dict[str, Any]:
     """The problem that was answered, with its extension members."""
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json"), answer.text
     told = members(answer)
-    assert CAUSES[told["type"].removeprefix("/problems/")].status == status
+    assert PROBLEM_TYPES[told["type"].removeprefix("/problems/")].status == status
     assert told["detail"].endswith(".")
     return told
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from bridge.core.operator_events import OperatorEventType, happened
+from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import operator_events
 from bridge.sandbox import Sandbox
 from tests.commands.conftest import Commands, add_watch
@@ -71,7 +71,7 @@ def test_the_way_to_the_operator_is_tried_and_what_waits_is_told(
     with Receiver(answers) as receiver:
         assert told(receiver.port)["detail"] == "the receiver's server answers"
     with sqlite_database.begin() as connection:
-        event = happened(OperatorEventType.HOST_PAUSED, "app.example.com", None, NOW)
+        event = new_event(OperatorEventType.HOST_PAUSED, "app.example.com", None, NOW)
         operator_events.add(connection, [event])
     found = told(free_port())
     assert not found["ok"]

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert
 
 from bridge import wiring
 from bridge.core.watch import Outcome, State
-from bridge.db import housekeeping
+from bridge.db import heartbeats
 from bridge.db.tables import account_breakers, host_breakers
 from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
 
@@ -24,7 +24,7 @@ BREAKER: dict[str, Any] = {"failures": 5, "pause_seconds": 15.0, "reason": "The 
 
 def beat(engine: Engine, worker: str, *, seconds_ago: float = 0) -> None:
     with engine.begin() as connection:
-        housekeeping.beat(connection, worker, wiring.now() - timedelta(seconds=seconds_ago))
+        heartbeats.record(connection, worker, wiring.now() - timedelta(seconds=seconds_ago))
 
 
 def in_trouble(engine: Engine) -> None:

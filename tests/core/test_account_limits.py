@@ -22,14 +22,14 @@ from bridge.core.account_limits import (
     spend_ungranted,
     suspicion,
 )
-from bridge.core.circuit_breaker import CircuitBreaker, Failure, Fault, Hold, Success
+from bridge.core.circuit_breaker import CircuitBreaker, Failure, PermanentFailure, RetryAfter, Success
 from bridge.core.classification import (
-    AccountAtFault,
+    AccountError,
     Classification,
     Inconclusive,
     Refused,
     Throttled,
-    Trouble,
+    TransientError,
     Unfinished,
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
@@ -81,7 +81,7 @@ def test_while_a_probe_is_on_the_way_nobody_else_goes() -> None:
 
 
 def test_answers_change_the_breaker_and_the_quota_in_their_order() -> None:
-    fault = finished(an_answer(401, x_hubspot_ratelimit_daily_remaining="8"), Fault(reason="401"))
+    fault = finished(an_answer(401, x_hubspot_ratelimit_daily_remaining="8"), PermanentFailure(reason="401"))
     well = finished(an_answer(200, x_hubspot_ratelimit_daily_remaining="9"))
     silent = finished(NoResponse(reason="timed out"), Failure(reason="timed out"))
     assert after_answers(AccountLimits(), [fault, well, silent], now=NOW) == AccountLimits(
@@ -177,9 +177,9 @@ def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
         (Unfinished(status="PENDING", body="{}"), Success()),
         (Inconclusive(reason="no status"), Success()),
         (Refused(reason="404"), Refusal(reason="404")),
-        (Trouble(reason="502"), Failure(reason="502")),
-        (AccountAtFault(reason="401"), Fault(reason="401")),
-        (Throttled(seconds=7, reason="429"), Hold(seconds=7, reason="429")),
+        (TransientError(reason="502"), Failure(reason="502")),
+        (AccountError(reason="401"), PermanentFailure(reason="401")),
+        (Throttled(seconds=7, reason="429"), RetryAfter(seconds=7, reason="429")),
     ],
 )
 def test_a_finding_about_a_task_says_how_the_account_is(
@@ -190,8 +190,8 @@ def test_a_finding_about_a_task_says_how_the_account_is(
 
 
 def test_a_scope_that_one_request_lacks_says_nothing_of_the_account() -> None:
-    lacking = AccountAtFault(reason="403", scopes=True)
-    assert signal_of(lacking) == Fault(reason="403")
+    lacking = AccountError(reason="403", scopes=True)
+    assert signal_of(lacking) == PermanentFailure(reason="403")
     assert signal_of_single_call(lacking) is None
 
 
@@ -246,7 +246,7 @@ def test_they_are_counted_from_one_batch_to_the_next() -> None:
     assert held.suspected
 
 
-@pytest.mark.parametrize("between", [Failure(reason="502"), Hold(seconds=0, reason="429"), None])
+@pytest.mark.parametrize("between", [Failure(reason="502"), RetryAfter(seconds=0, reason="429"), None])
 def test_what_is_no_success_is_none_between_refusals(between: AccountSignal | None) -> None:
     silent = FinishedCall(answer=NoResponse(reason="x"), signal=between, asked_at=NOW, rate=RATE)
     after = after_answers(AccountLimits(), [*refused(*"abcd"), silent, *refused("e")], now=NOW)

@@ -12,8 +12,8 @@ from bridge.core.circuit_breaker import (
     BreakerPolicy,
     CircuitBreaker,
     Failure,
-    Fault,
-    Hold,
+    PermanentFailure,
+    RetryAfter,
     Signal,
     Success,
     after_signal,
@@ -24,12 +24,12 @@ from bridge.core.circuit_breaker import (
 from tests.makers import NOW, later
 
 FAILURE = Failure(reason="no answer")
-FAULT = Fault(reason="401")
+FAULT = PermanentFailure(reason="401")
 LEASE_SECONDS = 60.0
 
 policies = st.sampled_from([ACCOUNT_POLICY, HOST_POLICY])
 own_signals = st.sampled_from([Success(), FAILURE, FAULT])
-signals = own_signals | st.builds(Hold, seconds=st.floats(1, 86_400), reason=st.just("429"))
+signals = own_signals | st.builds(RetryAfter, seconds=st.floats(1, 86_400), reason=st.just("429"))
 
 
 def finished(
@@ -104,7 +104,7 @@ def test_ten_failures_pause_an_account_as_a_401_does() -> None:
     [
         pytest.param(finished(CircuitBreaker(), FAULT), id="by a fault"),
         pytest.param(finished(CircuitBreaker(), *[FAILURE] * 10), id="by failures"),
-        pytest.param(finished(CircuitBreaker(), Hold(seconds=10, reason="429")), id="by a hold"),
+        pytest.param(finished(CircuitBreaker(), RetryAfter(seconds=10, reason="429")), id="by a hold"),
     ],
 )
 class TestAProbe:
@@ -119,7 +119,7 @@ class TestAProbe:
     def test_that_is_told_to_wait_waits_as_long_as_it_was_told(self, paused: CircuitBreaker) -> None:
         assert paused.paused_until is not None
         answered_at = paused.paused_until + timedelta(seconds=1)
-        again = probed(paused, Hold(seconds=3, reason="429"))
+        again = probed(paused, RetryAfter(seconds=3, reason="429"))
         assert again.paused_until == answered_at + timedelta(seconds=3)
 
 
@@ -129,7 +129,7 @@ def test_a_pause_after_a_recovery_is_short_again() -> None:
 
 
 def test_a_hold_pauses_for_as_long_as_the_party_says() -> None:
-    breaker = finished(CircuitBreaker(), Hold(seconds=10, reason="429"))
+    breaker = finished(CircuitBreaker(), RetryAfter(seconds=10, reason="429"))
     assert (breaker.paused_until, breaker.reason) == (later(10), "429")
 
 
@@ -137,13 +137,17 @@ def test_the_longest_of_several_holds_counts() -> None:
     breaker = CircuitBreaker()
     for seconds in (10, 40, 20):
         breaker = after_signal(
-            breaker, Hold(seconds=seconds, reason="429"), asked_at=later(-1), now=NOW, policy=ACCOUNT_POLICY
+            breaker,
+            RetryAfter(seconds=seconds, reason="429"),
+            asked_at=later(-1),
+            now=NOW,
+            policy=ACCOUNT_POLICY,
         )
     assert breaker.paused_until == later(40)
 
 
 def test_a_hold_is_not_what_the_next_pause_doubles() -> None:
-    breaker = probed(finished(CircuitBreaker(), Hold(seconds=3_600, reason="477")), FAULT)
+    breaker = probed(finished(CircuitBreaker(), RetryAfter(seconds=3_600, reason="477")), FAULT)
     assert pause_of(breaker) == 30
 
 
@@ -225,7 +229,7 @@ def test_a_limit_is_between_one_and_the_most(breaker: CircuitBreaker, most: int,
 
 def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
     lease_ends_at = later(60)
-    paused = finished(CircuitBreaker(), Fault(reason="401"))
+    paused = finished(CircuitBreaker(), PermanentFailure(reason="401"))
     on_the_way = half_open(paused, until=lease_ends_at)
     assert probe_released(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
 

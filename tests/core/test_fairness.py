@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.fairness import Due, longest_first, share
+from bridge.core.fairness import DueLane, longest_first, share
 from tests.makers import later
 
 LANES = st.sampled_from("abcdefgh")
@@ -76,8 +76,8 @@ def test_a_lane_that_comes_later_finds_a_slot_beside_one_that_took_all_it_could(
     assert share(free, held, {first: most[first], "late": 1}).get("late", 0) == min(free, 1)
 
 
-def due(seconds: float, more: int, *, recovering: bool = False) -> Due:
-    return Due(since=later(seconds), more=more, recovering=recovering)
+def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
+    return DueLane(since=later(seconds), more=more, recovering=recovering)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def due(seconds: float, more: int, *, recovering: bool = False) -> Due:
         ),
     ],
 )
-def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, Due], more: dict[str, int]) -> None:
+def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, DueLane], more: dict[str, int]) -> None:
     found = longest_first(lanes, recovering=3)
     assert list(found.items()) == list(more.items())
 

@@ -41,18 +41,18 @@ def finished(answer: HttpResponse | NoResponse) -> Issued | NoToken:
 )
 def test_a_token_is_due_ahead_of_its_end(life_seconds: float, due_after_seconds: float) -> None:
     token = issued(life_seconds)
-    assert not token.is_due(NOW + timedelta(seconds=due_after_seconds - 0.001))
-    assert token.is_due(NOW + timedelta(seconds=due_after_seconds))
+    assert not token.needs_refresh(NOW + timedelta(seconds=due_after_seconds - 0.001))
+    assert token.needs_refresh(NOW + timedelta(seconds=due_after_seconds))
 
 
 def test_a_token_serves_until_its_end() -> None:
-    assert issued().serves(None, NOW + timedelta(seconds=1799.9))
-    assert not issued().serves(None, NOW + timedelta(seconds=1800))
+    assert issued().is_usable(None, NOW + timedelta(seconds=1799.9))
+    assert not issued().is_usable(None, NOW + timedelta(seconds=1800))
 
 
 def test_a_token_that_hubspot_refused_does_not_serve() -> None:
-    assert not issued().serves("at-secret", NOW)
-    assert issued().serves("an older one", NOW)
+    assert not issued().is_usable("at-secret", NOW)
+    assert issued().is_usable("an older one", NOW)
 
 
 def test_tokens_are_not_shown() -> None:
@@ -87,7 +87,7 @@ def test_an_access_token_that_no_header_can_hold_is_none(access_token: object) -
     answer = finished(an_answer(200, GRANT | {"access_token": access_token}))
     assert answer == NoToken(
         reason="The OAuth token could not be refreshed: the token server's answer holds no access token.",
-        passing=True,
+        is_temporary=True,
     )
 
 
@@ -134,6 +134,6 @@ def test_a_refusal_says_what_to_do(status_code: int, said: object, reason: str) 
 def test_trouble_is_not_the_account_s_fault(answer: HttpResponse | NoResponse) -> None:
     trouble = finished(answer)
     assert isinstance(trouble, NoToken)
-    assert trouble.passing
+    assert trouble.is_temporary
     assert trouble.reason.startswith("The OAuth token could not be refreshed: ")
     assert not any(secret in trouble.reason for secret in SECRETS)

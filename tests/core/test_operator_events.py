@@ -6,8 +6,8 @@ from bridge.core.operator_events import (
     OPPOSITES,
     OperatorEvent,
     OperatorEventType,
-    happened,
-    merged,
+    merge_events,
+    new_event,
     payload,
 )
 from tests.makers import NOW, later
@@ -16,8 +16,8 @@ GIVEN_UP = OperatorEventType.CALLBACK_GIVEN_UP
 
 
 def test_events_of_one_type_and_subject_are_one_with_their_count_and_the_last_reason() -> None:
-    events = [happened(GIVEN_UP, "a.example.com", f"Reason {number}", later(number)) for number in range(3)]
-    assert merged(events) == [
+    events = [new_event(GIVEN_UP, "a.example.com", f"Reason {number}", later(number)) for number in range(3)]
+    assert merge_events(events) == [
         OperatorEvent(
             type=GIVEN_UP, subject="a.example.com", reason="Reason 2.", since=NOW, last_at=later(2), count=3
         )
@@ -25,15 +25,15 @@ def test_events_of_one_type_and_subject_are_one_with_their_count_and_the_last_re
 
 
 def test_events_come_in_one_order_whoever_keeps_them() -> None:
-    events = [happened(type_, subject, "It failed.", NOW) for type_ in OperatorEventType for subject in "ab"]
-    assert merged(events) == merged(reversed(events))
-    assert [(event.type, event.subject) for event in merged(events)] == sorted(
+    events = [new_event(type_, subject, "It failed.", NOW) for type_ in OperatorEventType for subject in "ab"]
+    assert merge_events(events) == merge_events(reversed(events))
+    assert [(event.type, event.subject) for event in merge_events(events)] == sorted(
         (type_, subject) for type_ in OperatorEventType for subject in "ab"
     )
 
 
 def test_a_reason_is_a_sentence() -> None:
-    assert [happened(GIVEN_UP, "a", reason, NOW).reason for reason in ("It failed", "It failed.", None)] == [
+    assert [new_event(GIVEN_UP, "a", reason, NOW).reason for reason in ("It failed", "It failed.", None)] == [
         "It failed.",
         "It failed.",
         "The reason is not known.",

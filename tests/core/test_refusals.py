@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.core.account_limits import Refusal, suspicion
-from bridge.core.circuit_breaker import Failure, Fault, Hold
+from bridge.core.circuit_breaker import Failure, PermanentFailure, RetryAfter
 from bridge.core.classification import is_error_envelope
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
@@ -150,7 +150,7 @@ ACCOUNT_AT_FAULT = [
 def test_a_fault_of_the_account_is_not_the_task_s(answer: HttpResponse | NoToken) -> None:
     polled = asked(answer, refusals=2, failures=1)
     watch = polled.watch
-    assert isinstance(polled.signal, Fault)
+    assert isinstance(polled.signal, PermanentFailure)
     assert (watch.state, watch.outcome) == (State.WATCHING, None)
     assert (watch.refusals, watch.failures) == (2, 2)
     assert watch.last_error == polled.signal.reason
@@ -205,7 +205,7 @@ def test_whoever_found_the_account_at_fault_stands_back_so_that_another_probes(
     ],
 )
 def test_a_fault_says_what_to_do(answer: HttpResponse, advice: str) -> None:
-    assert asked(answer).signal == Fault(reason=advice)
+    assert asked(answer).signal == PermanentFailure(reason=advice)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_fault_says_what_to_do(answer: HttpResponse, advice: str) -> None:
 )
 def test_hubspot_may_ask_the_whole_account_to_wait(answer: HttpResponse, seconds: float) -> None:
     polled = asked(answer, refusals=2, failures=1)
-    assert isinstance(polled.signal, Hold)
+    assert isinstance(polled.signal, RetryAfter)
     assert polled.signal.seconds == seconds
     assert (polled.watch.state, polled.watch.due_at) == (State.WATCHING, NOW)
     assert polled.watch.last_error == polled.signal.reason
@@ -346,6 +346,6 @@ def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
 
 
 def test_a_token_that_may_come_soon_lets_the_account_wait_a_moment() -> None:
-    polled = asked(NoToken(reason="The token server answered 503.", passing=True), failures=1)
-    assert polled.signal == Hold(seconds=5, reason="The token server answered 503.")
+    polled = asked(NoToken(reason="The token server answered 503.", is_temporary=True), failures=1)
+    assert polled.signal == RetryAfter(seconds=5, reason="The token server answered 503.")
     assert (polled.watch.due_at, polled.watch.failures) == (NOW, 1)

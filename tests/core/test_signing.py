@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from bridge.core.delivery import payload
-from bridge.core.signing import make_secret, secret_key, sign
+from bridge.core.signing import make_secret, sign, signing_key
 from tests.makers import an_ended_watch
 
 OLD = make_secret(b"old" * 10)
@@ -78,7 +78,7 @@ def test_any_body_under_any_key_verifies(key: bytes, text: str, message_id: str)
     watch = an_ended_watch(id=message_id, error=text)
     body = payload(watch, None)
     secret = make_secret(key)
-    assert secret_key(secret) == key
+    assert signing_key(secret) == key
     assert verified(secret, sign(message_id, now(), body, [secret]), body)
 
 
@@ -95,4 +95,4 @@ def test_any_body_under_any_key_verifies(key: bytes, text: str, message_id: str)
 )
 def test_a_secret_that_receivers_could_not_use_is_refused_in_words(secret: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
-        secret_key(secret)
+        signing_key(secret)

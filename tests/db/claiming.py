@@ -15,7 +15,7 @@ from bridge.core.polling import after_answer
 from bridge.core.quota import Usage
 from bridge.core.watch import State, Watch
 from bridge.db import claims, watches
-from bridge.db.claims import Claimant, Result
+from bridge.db.claims import Claimant, StepResult
 from bridge.db.ids import earliest_watch_id
 from bridge.db.rows import to_changes, to_row
 from bridge.db.tables import account_breakers, host_breakers
@@ -51,7 +51,7 @@ def claim(
         return claims.claim(connection, state, shares, by, now)
 
 
-def saved(engine: Engine, *results: Result, by: Claimant = ONE) -> list[Result]:
+def saved(engine: Engine, *results: StepResult, by: Claimant = ONE) -> list[StepResult]:
     with engine.begin() as connection:
         return claims.save(connection, results, by.worker)
 
@@ -79,15 +79,15 @@ def pause(connection: Connection, breaker_table: Table, lanes: Mapping[str, date
     connection.execute(insert(breaker_table), rows)
 
 
-def polled(claimed: Watch) -> Result:
+def polled(claimed: Watch) -> StepResult:
     answer = an_answer(200, {"status": "PENDING"})
     after = after_answer(KINDS[claimed.kind], claimed, answer, now=NOW, jitter=0)
-    return Result(claimed=claimed, watch=after.watch, hubspot=after.hubspot)
+    return StepResult(claimed=claimed, watch=after.watch, hubspot=after.hubspot)
 
 
-def delivered(claimed: Watch) -> Result:
+def delivered(claimed: Watch) -> StepResult:
     done = after_attempt(claimed, an_answer(200), started_at=NOW, now=NOW, policy=ONE_TRY, jitter=0)
-    return Result(claimed=claimed, watch=done.watch, attempt=done.attempt)
+    return StepResult(claimed=claimed, watch=done.watch, attempt=done.attempt)
 
 
 def ids(found: Sequence[Watch]) -> list[str]:

@@ -95,7 +95,7 @@ def test_every_account_is_listed(engine: Engine, accounts: Accounts) -> None:
     put(engine, accounts, "shop", AccountChange(credentials=STATIC))
     put(engine, accounts, "blog", AccountChange(credentials=OAUTH))
     with engine.connect() as connection:
-        every = accounts.every(connection)
+        every = accounts.list_all(connection)
         assert accounts.stored(connection) == {"blog", "shop"}
     assert {name: account.credentials.scheme for name, account in every.items()} == {
         "default": "token",
@@ -132,7 +132,7 @@ def test_to_set_an_account_forgets_a_failed_refresh_but_not_one_under_way(
     until = NOW + timedelta(seconds=20)
     with engine.begin() as connection:
         row = store.begin(connection, "shop", "origin")
-        store.hold(connection, "shop", row, until)
+        store.take_refresh_lease(connection, "shop", row, until)
         if failure:
             store.fail(
                 connection, "shop", replace(row, hold_until=until), failure, at_fault=True, until=until

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, insert
 
 from bridge.core.watch import State
-from bridge.db import attention, housekeeping
+from bridge.db import attention, heartbeats
 from bridge.db.attention import Attention
 from bridge.db.tables import host_breakers
 from tests.db.claiming import added, numbered
@@ -73,8 +73,8 @@ def test_a_silent_worker_needs_somebody(
     sqlite_engine: Engine, minutes: int, other_minutes: int, silent: list[str]
 ) -> None:
     with sqlite_engine.begin() as connection:
-        housekeeping.beat(connection, "killed", later(-60 * minutes))
-        housekeeping.beat(connection, "other", later(-60 * other_minutes))
+        heartbeats.record(connection, "killed", later(-60 * minutes))
+        heartbeats.record(connection, "other", later(-60 * other_minutes))
     found = looked_at(sqlite_engine)
     assert [worker.id for worker in found.silent_workers] == silent
     assert found.is_needed == bool(silent)

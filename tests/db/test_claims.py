@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Table, text
 
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.core.polling import YOUNG_SECONDS, mix, urgency
+from bridge.core.polling import YOUNG_SECONDS, half_young, urgency
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db import breakers, claims
 from bridge.db.claims import Claimant
@@ -132,7 +132,7 @@ def test_when_the_quota_is_short_the_most_urgent_are_claimed(
 
     ready = [watch for watch in some if watch.due_at is not None and watch.due_at <= NOW]
     young = [watch for watch in ready if (NOW - watch.age_zero_at).total_seconds() < YOUNG_SECONDS]
-    expected = mix(most_urgent(young), most_urgent(ready), count=31, odd_to_young=odd_to_young)
+    expected = half_young(most_urgent(young), most_urgent(ready), count=31, odd_to_young=odd_to_young)
     with engine.begin() as connection:
         came = claims.claim_urgent(connection, "a", 31, ONE, NOW, odd_to_young=odd_to_young)
     assert sorted(ids(came)) == sorted(expected)
@@ -179,14 +179,14 @@ def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
     with engine.begin() as connection:
         breakers.lock_accounts(connection, ["a"])
         breakers.save_accounts(connection, {"a": AccountLimits(breaker=breaker)})
-        late = claims.overdue(connection, NOW, grace_seconds=60, limit=9)
+        late = claims.past_deadline(connection, NOW, grace_seconds=60, limit=9)
     assert ids(late) == ([watch.id] if found else [])
 
 
 def test_the_longest_overdue_come_first(engine: Engine) -> None:
     added(engine, *(replace(due(n, at=-1), deadline_at=later(-100 * n)) for n in (3, 1, 4, 2)))
     with engine.begin() as connection:
-        late = claims.overdue(connection, NOW, grace_seconds=60, limit=3)
+        late = claims.past_deadline(connection, NOW, grace_seconds=60, limit=3)
     assert ids(late) == ["wat_00000004", "wat_00000003", "wat_00000002"]
 
 

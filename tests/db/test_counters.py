@@ -18,7 +18,7 @@ from bridge.core.counters import (
 )
 from bridge.core.watch import Outcome
 from bridge.db import counters
-from bridge.db.counters import Buckets, Counters, Counts, Spread, Work
+from bridge.db.counters import ActivityTotals, Buckets, Counters, Counts, Percentiles
 from bridge.db.engine import reading
 from bridge.db.tables import counters as table
 from tests.makers import NOW, later
@@ -147,13 +147,13 @@ def test_the_last_day_is_told_hour_by_hour(engine: Engine) -> None:
         day, hours = counters.last_day(connection, later(23 * 3600 + 1800))
         next_day, _ = counters.last_day(connection, later(24 * 3600))
     first, quiet, last = hours[0], hours[1:-1], hours[-1]
-    assert first == Work(
+    assert first == ActivityTotals(
         since=NOW,
         registered=4,
         ended={"failed": 2, "completed": 1},
         delivered=2,
         failed=3,
-        detection=Spread(p50=1.5, p95=1.95),
+        detection=Percentiles(p50=1.5, p95=1.95),
         delivery=None,
     )
     assert last == replace(first, since=later(23 * 3600), failed=1)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bridge.db.engine import AWAY, open_engine, reading
-from bridge.db.migrations import OtherTables, is_migrated, upgrade
+from bridge.db.migrations import ForeignTables, is_migrated, upgrade
 from bridge.db.tables import metadata
 from tests.commands.conftest import Commands
 from tests.db.first_release import KEY, WATCHES, install_first_release
@@ -192,7 +192,7 @@ def test_a_revision_that_another_program_has_added_is_told(empty: Engine) -> Non
     ours = upgrade(empty)
     with empty.begin() as connection:
         connection.execute(text("INSERT INTO alembic_version VALUES ('3f2a')"))
-    with pytest.raises(OtherTables, match=f"says {ours}, 3f2a"):
+    with pytest.raises(ForeignTables, match=f"says {ours}, 3f2a"):
         upgrade(empty)
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, func, insert, select
 
 from bridge.core.watch import State, Watch, redeliver
-from bridge.db import breakers, claims, housekeeping, watches
+from bridge.db import breakers, claims, heartbeats, housekeeping, watches
 from bridge.db.engine import open_engine
 from bridge.db.tables import answers, attempts, host_breakers
 from bridge.db.tables import watches as table
@@ -88,7 +88,7 @@ def test_what_is_redelivered_while_it_is_pruned_is_kept(postgres_url: str) -> No
     [watch] = added(engine, settled(1, State.DELIVERED, 40))
     with ThreadPoolExecutor(1) as pruner, engine.begin() as connection:
         [locked] = watches.lock(connection, [watch.id])
-        claims.put(connection, [redeliver(locked, now=NOW)])
+        claims.save_watches(connection, [redeliver(locked, now=NOW)])
         pruning = pruner.submit(prune, engine, limit=9)
         until(lambda: someone_waits(engine))
         connection.commit()
@@ -161,18 +161,18 @@ def test_a_worker_is_alive_while_it_beats(engine: Engine) -> None:
     def ticked(act: Callable[..., None], *arguments: Any) -> Any:
         with engine.begin() as connection:
             act(connection, *arguments)
-            return housekeeping.last_tick(connection)
+            return heartbeats.last_at(connection)
 
-    assert ticked(housekeeping.beat, "one", NOW) == NOW
-    assert ticked(housekeeping.beat, "two", later(10)) == later(10)
-    assert ticked(housekeeping.beat, "one", later(20)) == later(20)
-    assert ticked(housekeeping.leave, "one") == later(10)
-    assert ticked(housekeeping.leave, "two") is None
+    assert ticked(heartbeats.record, "one", NOW) == NOW
+    assert ticked(heartbeats.record, "two", later(10)) == later(10)
+    assert ticked(heartbeats.record, "one", later(20)) == later(20)
+    assert ticked(heartbeats.remove, "one") == later(10)
+    assert ticked(heartbeats.remove, "two") is None
 
 
 def test_a_worker_that_died_long_ago_is_forgotten(engine: Engine) -> None:
     with engine.begin() as connection:
-        housekeeping.beat(connection, "dead", NOW)
-        housekeeping.beat(connection, "alive", later(86_401))
-        housekeeping.leave(connection, "alive")
-        assert housekeeping.last_tick(connection) is None
+        heartbeats.record(connection, "dead", NOW)
+        heartbeats.record(connection, "alive", later(86_401))
+        heartbeats.remove(connection, "alive")
+        assert heartbeats.last_at(connection) is None

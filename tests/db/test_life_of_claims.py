@@ -28,7 +28,7 @@ from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer
 from bridge.core.watch import OPEN, SETTLED, State, Watch, recheck, redeliver, withdraw
 from bridge.db import claims, watches
-from bridge.db.claims import Claimant, Result
+from bridge.db.claims import Claimant, StepResult
 from bridge.db.engine import open_engine
 from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import attempts
@@ -181,14 +181,14 @@ class LifeOfClaims(RuleBasedStateMachine):
             if handed_on:
                 self.holds(Job(claimant=job.claimant, watch=result.watch))
 
-    def result(self, job: Job, answer: HttpResponse | NoResponse) -> Result:
+    def result(self, job: Job, answer: HttpResponse | NoResponse) -> StepResult:
         now, watch = self.tick(), job.watch
         if watch.state is State.WATCHING:
             after = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=0)
-            return Result(claimed=watch, watch=after.watch, hubspot=after.hubspot)
+            return StepResult(claimed=watch, watch=after.watch, hubspot=after.hubspot)
         self.told[watch.id] += 1
         made = after_attempt(watch, answer, started_at=now, now=now, policy=FEW_TRIES, jitter=0)
-        return Result(claimed=watch, watch=made.watch, attempt=made.attempt)
+        return StepResult(claimed=watch, watch=made.watch, attempt=made.attempt)
 
     @precondition(lambda self: self.jobs)
     @rule(pick=picks)
@@ -239,7 +239,7 @@ class LifeOfClaims(RuleBasedStateMachine):
                 return
             else:
                 changed = withdraw(watch, now=self.tick())
-            save = watches.withdrawn if changed.state is State.WITHDRAWN else _put
+            save = watches.save_withdrawn if changed.state is State.WITHDRAWN else _put
             save(connection, changed)
         self.holder.pop(watch.id, None)
         self.seen[watch.id] = changed
@@ -291,7 +291,7 @@ class LifeOfClaims(RuleBasedStateMachine):
 
 
 def _put(connection: Connection, watch: Watch) -> None:
-    claims.put(connection, [watch])
+    claims.save_watches(connection, [watch])
 
 
 @pytest.fixture

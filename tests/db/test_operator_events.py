@@ -8,8 +8,8 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from bridge.core.operator_events import OperatorEventType, happened, merged
-from bridge.db import housekeeping
+from bridge.core.operator_events import OperatorEventType, merge_events, new_event
+from bridge.db import heartbeats
 from bridge.db import operator_events as store
 from bridge.db.operator_events import Claimed
 from bridge.db.tables import operator_events
@@ -24,7 +24,9 @@ HOST = "app.example.com"
 def add(engine: Engine, type_: OperatorEventType, *seconds: float, subject: str = HOST) -> None:
     """Let something happen at each of these seconds."""
     with engine.begin() as connection:
-        store.add(connection, merged(happened(type_, subject, f"At {at:g}.", later(at)) for at in seconds))
+        store.add(
+            connection, merge_events(new_event(type_, subject, f"At {at:g}.", later(at)) for at in seconds)
+        )
 
 
 def claim(engine: Engine, at: float) -> Claimed | None:
@@ -175,7 +177,7 @@ def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_
     def keep(turn: int) -> None:
         order = subjects if turn % 2 else subjects[::-1]
         with engine.begin() as connection:
-            store.add(connection, merged(happened(GIVEN_UP, subject, None, NOW) for subject in order))
+            store.add(connection, merge_events(new_event(GIVEN_UP, subject, None, NOW) for subject in order))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(40)))
@@ -188,7 +190,7 @@ def test_with_many_hosts_in_trouble_the_next_event_is_found_by_its_indexes(engin
     hosts = [f"{number}.example.com" for number in range(2_000)]
     for type_, at in ((PAUSED, 0), (RESUMED, 1)):
         with engine.begin() as connection:
-            store.add(connection, merged(happened(type_, host, None, later(at)) for host in hosts))
+            store.add(connection, merge_events(new_event(type_, host, None, later(at)) for host in hosts))
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         plan = plan_of(connection, lambda connection: store.next_due(connection, later(2)))
@@ -221,11 +223,11 @@ def test_what_waits_is_counted_and_what_is_settled_is_deleted_after_a_day(engine
 def test_a_silent_worker_is_found_once_until_it_ticks_again(engine: Engine) -> None:
     def beat(at: float) -> None:
         with engine.begin() as connection:
-            housekeeping.beat(connection, "worker-1", later(at))
+            heartbeats.record(connection, "worker-1", later(at))
 
     def silent(at: float) -> dict[str, datetime]:
         with engine.begin() as connection:
-            return housekeeping.newly_silent(connection, since=later(at - 60))
+            return heartbeats.newly_silent(connection, since=later(at - 60))
 
     beat(0)
     assert silent(60) == {}

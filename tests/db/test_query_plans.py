@@ -44,7 +44,7 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
-    "ix_watches_to_time_out": [lambda c: claims.overdue(c, NOW, grace_seconds=60, limit=9)],
+    "ix_watches_to_time_out": [lambda c: claims.past_deadline(c, NOW, grace_seconds=60, limit=9)],
 }
 
 

@@ -8,14 +8,14 @@ from sqlalchemy import Engine
 
 from bridge.core.watch import State, Watch, recheck, withdraw
 from bridge.db import claims, watches
-from bridge.db.claims import Result
+from bridge.db.claims import StepResult
 from tests.db.claiming import OTHER, added, claim, delivered, due, ids, polled, saved, standing
 from tests.makers import NOW, later
 
 
 @pytest.mark.parametrize("finished", [polled, delivered], ids=["poll", "delivery"])
 def test_a_save_that_comes_too_late_loses_and_changes_nothing(
-    engine: Engine, finished: Callable[[Watch], Result]
+    engine: Engine, finished: Callable[[Watch], StepResult]
 ) -> None:
     state = State.WATCHING if finished is polled else State.DELIVERING
     added(engine, due(1, state))
@@ -39,7 +39,7 @@ def test_what_a_client_has_changed_meanwhile_stays_changed(
     with engine.begin() as connection:
         [locked] = watches.lock(connection, [claimed.id])
         changed = change(locked, now=later(1))
-        claims.put(connection, [changed])
+        claims.save_watches(connection, [changed])
     assert saved(engine, polled(claimed)) == []
     assert standing(engine, claimed) == changed
 
@@ -93,7 +93,7 @@ def test_of_results_saved_together_the_late_ones_alone_are_left_out(engine: Engi
     added(engine, due(1), due(2))
     first, second = sorted(claim(engine, {"a": 2}), key=lambda watch: watch.id)
     with engine.begin() as connection:
-        claims.put(connection, [withdraw(second, now=NOW)])
+        claims.save_watches(connection, [withdraw(second, now=NOW)])
     assert saved(engine, polled(first), polled(second)) == [polled(first)]
     assert standing(engine, second).state is State.WITHDRAWN
 
@@ -102,7 +102,7 @@ def test_the_newest_answer_of_hubspot_s_replaces_the_one_before(engine: Engine) 
     [watch] = added(engine, due(1))
     for body in ('{"status": "PENDING"}', '{ "status":"PENDING", "f": 1.10, "b": "\\u0000" }'):
         [claimed] = claim(engine, {"a": 1}, now=later(100))
-        saved(engine, Result(claimed=claimed, watch=replace(claimed, due_at=NOW), hubspot=body))
+        saved(engine, StepResult(claimed=claimed, watch=replace(claimed, due_at=NOW), hubspot=body))
         with engine.begin() as connection:
             assert watches.answers_of(connection, [watch.id]) == {watch.id: body}
 
@@ -111,7 +111,7 @@ def test_a_worker_that_stops_gives_back_what_is_still_its_own(engine: Engine) ->
     added(engine, due(1), due(2))
     first, second = sorted(claim(engine, {"a": 2}), key=lambda watch: watch.id)
     with engine.begin() as connection:
-        claims.put(connection, [withdraw(second, now=NOW)])
+        claims.save_watches(connection, [withdraw(second, now=NOW)])
         assert claims.give_back(connection, [first, second], "worker-1", later(5)) == 1
     assert standing(engine, first) == replace(first, due_at=later(5), claimed_by=None)
     assert standing(engine, second).state is State.WITHDRAWN

@@ -11,7 +11,7 @@ from bridge.core.delivery import Attempt, Trigger
 from bridge.core.watch import State, withdraw
 from bridge.db import claims, watches
 from bridge.db.tables import watches as table
-from bridge.steps.register import Differs, Registered, Registration, register
+from bridge.steps.register import ConflictingRegistration, Registered, Registration, register
 from tests.db.claiming import added, claim, due, saved
 from tests.makers import NOW, a_watch, later
 from tests.threads import at_once
@@ -88,7 +88,7 @@ def test_of_equal_registrations_in_one_batch_the_first_counts(engine: Engine) ->
     assert isinstance(first, Registered)
     assert first.new
     assert second == Registered(watch=first.watch, new=False)
-    assert third == Differs(watch=first.watch, fields=("metadata",))
+    assert third == ConflictingRegistration(watch=first.watch, fields=("metadata",))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,9 @@ def test_the_same_registration_with_other_terms_is_told_apart(
     engine: Engine, again: Registration, fields: tuple[str, ...]
 ) -> None:
     [first] = registered(engine, wanted())
-    assert register(engine, [again], now=later(5)) == [Differs(watch=first.watch, fields=fields)]
+    assert register(engine, [again], now=later(5)) == [
+        ConflictingRegistration(watch=first.watch, fields=fields)
+    ]
     assert register(engine, [wanted()], now=later(5)) == [Registered(watch=first.watch, new=False)]
 
 
@@ -135,7 +137,7 @@ def test_what_is_withdrawn_may_be_registered_again(engine: Engine) -> None:
     [first] = registered(engine, wanted())
     with engine.begin() as connection:
         [locked] = watches.lock(connection, [first.watch.id])
-        watches.withdrawn(connection, withdraw(locked, now=later(1)))
+        watches.save_withdrawn(connection, withdraw(locked, now=later(1)))
     [second] = registered(engine, wanted())
     assert second.new
     assert second.watch.id != first.watch.id
@@ -154,7 +156,7 @@ def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> N
                 with engine.begin() as connection:
                     for locked in watches.lock(connection, [result.watch.id]):
                         if locked.state is State.WATCHING:
-                            watches.withdrawn(connection, withdraw(locked, now=NOW))
+                            watches.save_withdrawn(connection, withdraw(locked, now=NOW))
 
     at_once(6, acquire)
     with engine.begin() as connection:
@@ -180,7 +182,7 @@ def test_attempts_come_oldest_first(engine: Engine) -> None:
     ]
     for attempt in reversed(made):
         [claimed] = claim(engine, {"a": 1}, now=later(100))
-        saved(engine, claims.Result(claimed=claimed, watch=replace(claimed, due_at=NOW), attempt=attempt))
+        saved(engine, claims.StepResult(claimed=claimed, watch=replace(claimed, due_at=NOW), attempt=attempt))
     with engine.begin() as connection:
         assert watches.attempts_of(connection, watch.id) == made
 
@@ -193,4 +195,4 @@ def test_metadata_is_the_same_in_any_order_of_its_names(engine: Engine, again: s
     first = wanted(metadata='{"a": 1, "b": 2}')
     register(engine, [first], now=NOW)
     [result] = register(engine, [replace(first, metadata=again)], now=NOW)
-    assert isinstance(result, Registered if same else Differs)
+    assert isinstance(result, Registered if same else ConflictingRegistration)

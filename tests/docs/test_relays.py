@@ -10,7 +10,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from bridge.core.http_results import HttpResponse
-from bridge.core.operator_events import OperatorEventType, happened, payload
+from bridge.core.operator_events import OperatorEventType, new_event, payload
 from bridge.steps.deliver import send
 from tests.docs.markdown import blocks, page, section
 from tests.makers import SECRET
@@ -57,7 +57,7 @@ def status(url: str, type_: OperatorEventType, *, secret: str = SECRET) -> int:
     """Send an event as the bridge does; return what the relay answers."""
     sender, at = a_sender(), real_clock()
     try:
-        body = payload(happened(type_, "eu", REASON, at))
+        body = payload(new_event(type_, "eu", REASON, at))
         answer = send(sender, url, "evt_1", body, secrets=[secret], at=at)
     finally:
         sender.close()

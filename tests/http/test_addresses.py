@@ -10,10 +10,10 @@ from bridge.http.addresses import (
     EMBEDDING,
     REFUSED,
     _problems_of_host,
+    blocked_address_reason,
+    blocked_host_reason,
     callback_host,
-    host_refusal,
-    problem_with,
-    refusal,
+    callback_url_problem,
 )
 from tests.senders import LOOPBACK
 
@@ -21,11 +21,11 @@ NOT_NAMED = "and BRIDGE_CALLBACK_ALLOW does not name it"
 
 
 def problem(url: str, *, https_only: bool = False, ports: frozenset[int] = frozenset()) -> str | None:
-    return problem_with(url, https_only=https_only, ports=ports)
+    return callback_url_problem(url, https_only=https_only, ports=ports)
 
 
 def why(address: str) -> str | None:
-    return refusal(address, allow=())
+    return blocked_address_reason(address, allow=())
 
 
 @pytest.mark.parametrize(("block", "reason"), REFUSED)
@@ -130,12 +130,12 @@ def test_an_embedding_address_is_judged_like_the_one_inside(inside: IPv4Address)
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_an_exempt_block_may_be_dialled(address: str) -> None:
-    assert refusal(address, allow=LOOPBACK) is None
+    assert blocked_address_reason(address, allow=LOOPBACK) is None
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "::2", "::ffff:10.0.0.1", "169.254.169.254"])
 def test_an_exemption_covers_its_block_alone(address: str) -> None:
-    assert refusal(address, allow=LOOPBACK) is not None
+    assert blocked_address_reason(address, allow=LOOPBACK) is not None
 
 
 @pytest.mark.parametrize(
@@ -221,24 +221,28 @@ def test_a_bad_callback_url_is_told_what_is_wrong(url: str, sentence: str) -> No
     ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.0.0.1.", "127.0.0.%31", "[::1]", "0"],
 )
 def test_an_address_for_a_host_is_known_in_any_spelling(host: str) -> None:
-    assert (host_refusal(f"https://{host}/", allow=()) or "").startswith("the address is not allowed: ")
-    assert host_refusal(f"https://{host}/", allow=(*LOOPBACK, ip_network("0.0.0.0/8"))) is None
+    assert (blocked_host_reason(f"https://{host}/", allow=()) or "").startswith(
+        "the address is not allowed: "
+    )
+    assert blocked_host_reason(f"https://{host}/", allow=(*LOOPBACK, ip_network("0.0.0.0/8"))) is None
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost.", "app.localhost", "a.b.LOCALHOST."])
 def test_localhost_is_loopback_however_it_is_spelled(host: str) -> None:
     url = f"https://{host}:8443/"
-    assert host_refusal(url, allow=()) == f"the address is not allowed: loopback (RFC 1122), {NOT_NAMED}"
-    assert host_refusal(url, allow=[ip_network("10.0.0.0/8")]) is not None
+    assert (
+        blocked_host_reason(url, allow=()) == f"the address is not allowed: loopback (RFC 1122), {NOT_NAMED}"
+    )
+    assert blocked_host_reason(url, allow=[ip_network("10.0.0.0/8")]) is not None
     for loopback in LOOPBACK:
-        assert host_refusal(url, allow=[loopback]) is None
+        assert blocked_host_reason(url, allow=[loopback]) is None
 
 
 @pytest.mark.parametrize(
     "host", ["app.example", "localhost.example", "notlocalhost", "intranet", "1.2.3.4.5"]
 )
 def test_another_name_is_judged_only_when_it_is_dialled(host: str) -> None:
-    assert host_refusal(f"https://{host}/", allow=()) is None
+    assert blocked_host_reason(f"https://{host}/", allow=()) is None
 
 
 def test_a_host_that_two_parsers_read_differently_is_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.core.http_results import HttpResponse, NoResponse
-from bridge.http.addresses import callback_host, refusal
+from bridge.http.addresses import blocked_address_reason, callback_host
 from bridge.http.callbacks import BODY_LIMIT
 from bridge.http.transport import Transport
 from tests.http.receiver import OK, Receiver, answering
@@ -85,7 +85,9 @@ def test_no_ipv6_spelling_of_this_machine_is_dialled(receiver_ipv6: Receiver, sp
 def guarded() -> Transport:
     """A transport with the guard alone, without the sender's check of URLs."""
     return Transport(
-        timeout_seconds=3, body_limit=BODY_LIMIT, guard=lambda address: refusal(address, allow=())
+        timeout_seconds=3,
+        body_limit=BODY_LIMIT,
+        guard=lambda address: blocked_address_reason(address, allow=()),
     )
 
 
@@ -174,7 +176,7 @@ def test_the_host_that_was_judged_is_the_host_that_is_dialled_and_named(
         return
     host = callback_host(url)
     assert [name.rstrip(".") for name in looked_up] in ([host], [])
-    assert looked_up or refusal(socket.inet_ntoa(socket.inet_aton(host)), allow=()) is not None
+    assert looked_up or blocked_address_reason(socket.inet_ntoa(socket.inet_aton(host)), allow=()) is not None
     assert f"\r\nHost: {host}:{receiver.port}\r\n".encode() in receiver.requests[-1]
 
 

@@ -54,7 +54,7 @@ def open_descriptors() -> int:
 
 def test_a_held_connection_is_cut_when_the_time_is_over(pair: tuple[socket.socket, socket.socket]) -> None:
     with Deadline(0.2) as deadline:
-        deadline.hold(pair[0])
+        deadline.attach(pair[0])
         assert pair[0].recv(1) == b""
         assert deadline.passed
 
@@ -64,7 +64,7 @@ def test_a_connection_that_is_held_too_late_is_cut_all_the_same(
 ) -> None:
     with Deadline(0) as deadline:
         time.sleep(0.3)
-        deadline.hold(pair[0])
+        deadline.attach(pair[0])
         assert pair[0].recv(1) == b""
 
 
@@ -72,7 +72,7 @@ def test_a_connection_is_left_alone_once_its_request_is_over(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
     with Deadline(0.1) as deadline:
-        deadline.hold(pair[0])
+        deadline.attach(pair[0])
     time.sleep(0.4)
     pair[1].sendall(b"x")
     assert pair[0].recv(1) == b"x"
@@ -81,8 +81,8 @@ def test_a_connection_is_left_alone_once_its_request_is_over(
 def test_holding_another_connection_lets_the_first_go(pair: tuple[socket.socket, socket.socket]) -> None:
     other, _far = socket.socketpair()
     with other, _far, Deadline(0.2) as deadline:
-        deadline.hold(pair[0])
-        deadline.hold(other)
+        deadline.attach(pair[0])
+        deadline.attach(other)
         other.settimeout(GENEROUS_SECONDS)
         assert other.recv(1) == b""
         pair[1].sendall(b"x")
@@ -93,14 +93,14 @@ def test_no_descriptor_is_left_open(pair: tuple[socket.socket, socket.socket]) -
     before = open_descriptors()
     for _ in range(20):
         with Deadline(1) as deadline:
-            deadline.hold(pair[0])
-            deadline.hold(pair[0])
+            deadline.attach(pair[0])
+            deadline.attach(pair[0])
     assert open_descriptors() == before
 
 
 def test_a_deadline_without_a_connection_passes_quietly() -> None:
     with Deadline(0) as deadline:
-        deadline.cut()
+        deadline.shut_down()
         assert deadline.passed
         assert deadline.spent_seconds >= 0
 
@@ -136,7 +136,7 @@ with Deadline(60):  # the parent's watchdog runs
         near, far = socket.socketpair()
         near.settimeout(5)
         with Deadline(0.2) as deadline:
-            deadline.hold(near)
+            deadline.attach(near)
             os._exit(0 if near.recv(1) == b"" else 1)
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

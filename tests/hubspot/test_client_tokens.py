@@ -61,9 +61,9 @@ def test_after_a_401_a_newer_token_is_tried_once(hubspot: Sandbox) -> None:
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 2}
 
 
-@pytest.mark.parametrize("passing", [True, False])
-def test_where_there_is_no_token_its_reason_is_the_answer(hubspot: Sandbox, *, passing: bool) -> None:
-    account, failure = an_account(hubspot.url), NoToken(reason="set it", passing=passing)
+@pytest.mark.parametrize("is_temporary", [True, False])
+def test_where_there_is_no_token_its_reason_is_the_answer(hubspot: Sandbox, *, is_temporary: bool) -> None:
+    account, failure = an_account(hubspot.url), NoToken(reason="set it", is_temporary=is_temporary)
     first = HubSpot(a_transport(), ListedTokens(failure)).status(account, "file-import", "x")
     second = HubSpot(a_transport(), ListedTokens("old", failure)).status(account, "file-import", "x")
     assert first == second == failure

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from bridge.core.circuit_breaker import ACCOUNT_POLICY
-from bridge.core.classification import TOKENLESS_SECONDS
+from bridge.core.classification import NO_TOKEN_PAUSE_SECONDS
 from bridge.core.http_results import HttpResponse, NoToken
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
@@ -199,11 +199,11 @@ def test_trouble_at_the_token_server_passes(
     hubspot.state.set_fault(fault, TOKEN_SERVER, times=1)
     trouble = tokens.current(account)
     assert isinstance(trouble, NoToken)
-    assert trouble.passing
+    assert trouble.is_temporary
     assert trouble.reason.startswith("The OAuth token could not be refreshed: ")
     assert tokens.current(account) == trouble
     assert asked(hubspot) == 1
-    clock.passes(TOKENLESS_SECONDS)
+    clock.passes(NO_TOKEN_PAUSE_SECONDS)
     assert isinstance(tokens.current(account), str)
 
 
@@ -212,7 +212,7 @@ def test_a_token_server_that_is_away_is_trouble(tokens: OAuthTokens) -> None:
         port = unused.getsockname()[1]
     trouble = tokens.current(an_account(f"http://127.0.0.1:{port}", OAUTH))
     reason = "The OAuth token could not be refreshed: connection refused."
-    assert trouble == NoToken(reason=reason, passing=True)
+    assert trouble == NoToken(reason=reason, is_temporary=True)
 
 
 @pytest.mark.parametrize("fault", ["500", "400"])
@@ -255,7 +255,7 @@ def test_tokens_of_another_key_are_the_operator_s_to_mend(
     )
     found = stranger.current(account)
     assert isinstance(found, NoToken)
-    assert not found.passing
+    assert not found.is_temporary
     assert found.reason.startswith("The OAuth tokens of the account 'default' are not encrypted with")
 
 
@@ -268,7 +268,7 @@ def test_a_failure_is_told_once_and_a_new_one_again(
         hubspot.state.set_fault(fault, TOKEN_SERVER)
         with capture_logs() as lines:
             for _ in range(5):
-                clock.passes(TOKENLESS_SECONDS)
+                clock.passes(NO_TOKEN_PAUSE_SECONDS)
                 tokens.current(account)
         reasons += [line["reason"] for line in lines if line["log_level"] == "warning"]
     assert [reason[-4:] for reason in reasons] == ["500.", "429."]

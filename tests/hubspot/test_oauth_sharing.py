@@ -176,7 +176,7 @@ def test_nobody_waits_for_ever_for_one_who_was_killed(
 ) -> None:
     with sqlite_engine.begin() as connection:
         row = store.begin(connection, "default", oauth._origin(account))
-        assert store.hold(connection, "default", row, clock() + timedelta(seconds=15))
+        assert store.take_refresh_lease(connection, "default", row, clock() + timedelta(seconds=15))
     began = time.monotonic()
     assert tokens.current(account) == oauth.STILL_REFRESHING
     assert time.monotonic() - began >= oauth.WAIT_SECONDS

@@ -3,10 +3,10 @@
 import sys
 
 from bridge import cli
-from bridge.worker import clock
+from bridge.worker import scheduler
 
 GRACE_SECONDS = 1.5
 
 if __name__ == "__main__":
-    clock.STOP_SECONDS = GRACE_SECONDS
+    scheduler.STOP_SECONDS = GRACE_SECONDS
     sys.exit(cli.main(["worker"]))

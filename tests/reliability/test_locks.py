@@ -46,7 +46,7 @@ def ended(site: Site, watch_id: str) -> None:
     """Have a callback be due."""
     with site.engine.begin() as connection:
         [watch] = watches.lock(connection, [watch_id])
-        claims.put(connection, [end(watch, Outcome.COMPLETED, None, now=now())])
+        claims.save_watches(connection, [end(watch, Outcome.COMPLETED, None, now=now())])
 
 
 def is_free(connection: Connection, table: Table, name: str) -> bool:
@@ -104,7 +104,7 @@ def test_an_account_that_is_well_again_locks_its_watches_in_order(
 
     def retry() -> None:
         with site.engine.begin() as connection:
-            watches.retry(connection, "default", now())
+            watches.make_failed_polls_due(connection, "default", now())
 
     with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
         watches.lock(holder, [first])

@@ -12,7 +12,7 @@ from sqlalchemy import Row, select
 
 from bridge.db.engine import reading
 from bridge.db.tables import watches, workers
-from bridge.sandbox import Manner, Reply, Target
+from bridge.sandbox import Reply, SendMode, Target
 from tests.reliability.bad_answers import COMPLETE
 from tests.reliability.conftest import NewScene
 from tests.reliability.ledger import Ledger
@@ -21,7 +21,7 @@ from tests.reliability.scenarios import Scene, played
 from tests.reliability.waiting import until
 
 # A right answer that takes a second: 42 bytes, one after the other.
-SLOW = Reply(body=COMPLETE, manner=Manner.DRIP, seconds=0.024)
+SLOW = Reply(body=COMPLETE, send_mode=SendMode.DRIP, seconds=0.024)
 HANGING_SECONDS = 3.0
 # Nothing here takes its time-out but what hangs; and no lease runs out.
 ENV = {"BRIDGE_LEASE_SECONDS": "60", "BRIDGE_CALLBACK_TIMEOUT": "50", "HUBSPOT_TIMEOUT": "50"}

@@ -5,7 +5,7 @@ import pytest
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.db import daily_stats, housekeeping
+from bridge.db import daily_stats, heartbeats
 from bridge.steps.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
@@ -84,7 +84,7 @@ def test_an_account_without_a_token_asks_nothing_and_says_what_to_do(rig: Rig) -
 
 def beats(rig: Rig, worker: str, *, has_credentials: bool) -> None:
     with rig.engine.begin() as connection:
-        housekeeping.beat(connection, worker, rig.clock(), has_credentials=has_credentials)
+        heartbeats.record(connection, worker, rig.clock(), has_credentials=has_credentials)
 
 
 def test_a_worker_without_a_token_leaves_the_account_to_one_that_has_it(rig: Rig) -> None:

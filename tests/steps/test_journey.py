@@ -156,7 +156,7 @@ def test_a_task_that_hubspot_does_not_know_yet_is_not_rejected_by_rechecks(rig: 
 def _rechecked(rig: Rig, watch: Watch) -> None:
     with rig.engine.begin() as connection:
         [locked] = watches.lock(connection, [watch.id])
-        claims.put(connection, [recheck(locked, now=rig.clock())])
+        claims.save_watches(connection, [recheck(locked, now=rig.clock())])
 
 
 def test_a_deadline_that_passes_is_told_after_one_last_poll_exactly_then(rig: Rig) -> None:
@@ -177,7 +177,7 @@ def test_a_withdrawn_watch_is_silent_even_while_hubspot_is_asked(rig: Rig) -> No
     def answer(_: Request) -> Reply:
         with rig.engine.begin() as connection:
             [locked] = watches.lock(connection, [watch.id])
-            watches.withdrawn(connection, withdraw(locked, now=rig.clock()))
+            watches.save_withdrawn(connection, withdraw(locked, now=rig.clock()))
         return COMPLETE
 
     rig.hubspot.answer = answer
@@ -197,7 +197,7 @@ def test_a_redelivery_goes_at_once_by_hand_and_is_the_same_message(rig: Rig) -> 
     assert rig.now(watch).state is State.UNDELIVERED
     with rig.engine.begin() as connection:
         [locked] = watches.lock(connection, [watch.id])
-        claims.put(connection, [redeliver(locked, now=rig.clock())])
+        claims.save_watches(connection, [redeliver(locked, now=rig.clock())])
     worker.drain()
     first, second = rig.receiver.requests
     assert (first.body, first.headers["webhook-id"]) == (second.body, second.headers["webhook-id"])

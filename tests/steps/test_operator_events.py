@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 from standardwebhooks import Webhook
 
-from bridge.core.circuit_breaker import Fault
+from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.instants import rfc3339
-from bridge.core.operator_events import OperatorEventType, happened
+from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db.accounts import Account
 from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
@@ -56,7 +56,7 @@ class Operator:
 
     def keep(self, type_: OperatorEventType, subject: str = HOST) -> None:
         with self._rig.engine.begin() as connection:
-            self.outbox.add(connection, [happened(type_, subject, "It failed.", self._rig.clock())])
+            self.outbox.add(connection, [new_event(type_, subject, "It failed.", self._rig.clock())])
 
     def told(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
         """Send the events that are due, and return all that the operator has got since the test began."""
@@ -162,7 +162,7 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
     )
     account = calls.acquire("default")
     assert isinstance(account, Account)
-    calls.record_call(account, an_answer(401), Fault(reason="It is refused"), asked_at=rig.clock())
+    calls.record_call(account, an_answer(401), PermanentFailure(reason="It is refused"), asked_at=rig.clock())
     assert operator.heard() == [("account.paused", "default", 1)]
 
 
@@ -261,7 +261,7 @@ def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events
 def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
     words = '"}, "type": "x\u2028</script>\x07'
     with rig.engine.begin() as connection:
-        event = happened(OperatorEventType.HOST_PAUSED, HOST, words, rig.clock())
+        event = new_event(OperatorEventType.HOST_PAUSED, HOST, words, rig.clock())
         operator.outbox.add(connection, [event])
     [said] = operator.told()
     assert (said["type"], said["data"]["reason"]) == ("host.paused", f"{words}.")

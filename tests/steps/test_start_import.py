@@ -17,7 +17,7 @@ from bridge.db.accounts import Account
 from bridge.db.engine import open_engine, reading
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Reply, Sandbox
-from bridge.steps.register import Differs, Registered
+from bridge.steps.register import ConflictingRegistration, Registered
 from bridge.steps.start_import import NoTaskId, NotStarted, Unwatched
 from tests.http.held_server import HeldServer, response
 from tests.hubspot_accounts import (
@@ -99,7 +99,7 @@ def test_the_same_task_again_is_the_same_watch(
     other = start(an_import(metadata="{}"))
     assert isinstance(first, Registered)
     assert second == Registered(watch=first.watch, new=False)
-    assert other == Differs(watch=first.watch, fields=("metadata",))
+    assert other == ConflictingRegistration(watch=first.watch, fields=("metadata",))
 
 
 def test_the_import_s_url_is_not_shown() -> None:

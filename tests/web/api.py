@@ -24,7 +24,7 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot, StaticTokens
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
-from bridge.web.problems import CAUSES
+from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.responses import ProblemSchema
 from tests.senders import a_sender
 
@@ -147,7 +147,7 @@ def problem(response: TestResponse, status: int) -> dict[str, Any]:
     assert told.pop("request_id") == response.headers["X-Request-Id"]
     wait = response.headers.get("Retry-After")
     assert told.get("retry_after_seconds") == (wait and int(wait))
-    assert CAUSES[told["type"].removeprefix("/problems/")].status == status
+    assert PROBLEM_TYPES[told["type"].removeprefix("/problems/")].status == status
     assert told["status"] == status
     assert told["detail"].endswith(".")
     return told

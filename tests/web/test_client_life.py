@@ -118,7 +118,7 @@ def test_a_new_key_replaces_the_old_one_at_once(api: Api) -> None:
     assert isinstance(new, str)
     with api.dependencies.engine.begin() as connection:
         assert list(store.by_keys(connection, [old, new])) == [new]
-    [client] = clients.every(api.dependencies.engine)
+    [client] = clients.list_all(api.dependencies.engine)
     assert client.key_prefix == new[:10]
 
 
@@ -127,7 +127,7 @@ def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) ->
     api.new_client("gone")
     revoked = clients.revoke(engine, "gone", now=START)
     assert isinstance(revoked, store.Client)
-    assert clients.every(engine) == [revoked]
+    assert clients.list_all(engine) == [revoked]
     for name, word in (("gone", "revoked"), ("nobody", "no client nobody")):
         for refused in (
             clients.rotate_secret(engine, cipher, name, overlap_seconds=60, now=START),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.core.signing import secret_key
+from bridge.core.signing import signing_key
 from bridge.db import clients as store
 from tests.reliability.waiting import until
 from tests.web.api import URL, Api, Caller, members, pointers, problem
@@ -29,7 +29,7 @@ def test_a_new_client_gets_its_key_and_secret_once(api: Api) -> None:
     assert made.keys() == {"name", "admin", "api_key", "signing_secret"}
     assert made["api_key"].startswith("hib_")
     assert len(made["api_key"]) == 47
-    assert len(secret_key(made["signing_secret"])) == 32
+    assert len(signing_key(made["signing_secret"])) == 32
     assert Caller(app=api.app, key=made["api_key"]).register()["client"] == "cms"
     text = api.admin.get("/v1/clients").text
     assert made["api_key"] not in text

@@ -19,7 +19,7 @@ def test_a_fault_of_ours_is_a_clean_problem_and_a_log_line(sqlite_api: Api, logg
     def broken(_: object) -> NoReturn:
         raise ZeroDivisionError
 
-    sqlite_api.dependencies.accounts.every = broken  # type: ignore[assignment, method-assign]
+    sqlite_api.dependencies.accounts.list_all = broken  # type: ignore[assignment, method-assign]
     told = problem(sqlite_api.admin.get("/v1/accounts"), 500)
     assert told["detail"] == "The bridge failed; its log says why."
     [line] = [entry for entry in logged.entries if entry["event"] == "request_failed"]

@@ -9,11 +9,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bridge.core.kinds import KINDS
-from bridge.core.operator_events import OperatorEventType, happened, payload
+from bridge.core.operator_events import OperatorEventType, new_event, payload
 from bridge.core.watch import Outcome
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
-from bridge.web.problems import CAUSES, Problem
+from bridge.web.problems import PROBLEM_TYPES, Problem
 from bridge.web.requests import validated
 from tests.web.api import START, Api, Serve, members, problem
 
@@ -147,8 +147,8 @@ def test_every_number_has_its_bounds(document: dict[str, Any]) -> None:
     assert unbounded == {"AccountCheck.clock_ahead_seconds"}
 
 
-def strings(one_or_more: str | list[str] | None) -> list[str]:
-    return [one_or_more] if isinstance(one_or_more, str) else one_or_more or []
+def strings(parse_choices: str | list[str] | None) -> list[str]:
+    return [parse_choices] if isinstance(parse_choices, str) else parse_choices or []
 
 
 def test_every_parameter_answer_and_header_is_described(document: dict[str, Any]) -> None:
@@ -241,7 +241,7 @@ def test_there_is_a_webhook_for_every_type_of_event(document: dict[str, Any]) ->
 def test_what_operators_are_told_is_what_the_document_says(document: dict[str, Any]) -> None:
     for event_type in OperatorEventType:
         content = document["webhooks"][event_type]["post"]["requestBody"]["content"]["application/json"]
-        sent = json.loads(payload(happened(event_type, "default", "HubSpot answered 401", START)))
+        sent = json.loads(payload(new_event(event_type, "default", "HubSpot answered 401", START)))
         whole = {**content["schema"], "components": document["components"]}
         assert not list(Draft202012Validator(whole).iter_errors(sent))
         assert sent["data"].keys() == schemas(document)["OperatorEventData"]["properties"].keys()
@@ -272,13 +272,13 @@ def test_the_examples_of_schemas_and_webhooks_fit_them(document: dict[str, Any])
         assert not faults, (name, faults)
 
 
-@pytest.mark.parametrize("name", CAUSES)
+@pytest.mark.parametrize("name", PROBLEM_TYPES)
 def test_a_problems_type_leads_to_a_page_that_explains_it(refusing_api: Api, name: str) -> None:
     page = refusing_api.nobody.get(f"/problems/{name}")
     assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
     text = unescape(re.sub("<[^>]+>", "", page.text))
-    assert CAUSES[name].meaning.replace("`", "") in text
-    assert CAUSES[name].title in text
+    assert PROBLEM_TYPES[name].meaning.replace("`", "") in text
+    assert PROBLEM_TYPES[name].title in text
 
 
 def test_another_name_leads_to_no_problem(refusing_api: Api) -> None:

@@ -98,7 +98,7 @@ def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
 
 
 def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path: Path) -> None:
-    before = "from bridge.worker import clock; clock.STOP_SECONDS = 1.0"
+    before = "from bridge.worker import scheduler; scheduler.STOP_SECONDS = 1.0"
     slow = ("from bridge.web import server", "server.REQUEST_TIMEOUT_SECONDS = graceful_timeout = 600")
     given = {"BRIDGE_EMBEDDED_WORKER": "true"}
     with served(tmp_path, *slow, before=before, **given) as web, connected(web.port, HALF):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from bridge.core.account_limits import FinishedCall
-from bridge.core.circuit_breaker import Failure, Fault, Signal, Success
+from bridge.core.circuit_breaker import Failure, PermanentFailure, Signal, Success
 from bridge.core.quota import Rate
 from bridge.core.watch import State
 from bridge.db.accounts import Account, Credentials
@@ -19,7 +19,7 @@ COUNT = 4
 EU, US = (State.WATCHING, "eu"), (State.WATCHING, "us")
 RATE = Rate(requests=100, seconds=10, share=0.5)
 MAX_PER_LANE = {State.WATCHING: 2, State.DELIVERING: 1}
-WELL, ILL = Success(), Fault(reason="It is down.")
+WELL, ILL = Success(), PermanentFailure(reason="It is down.")
 PATIENCE_SECONDS = 10.0  # of the tests
 WAIT_SECONDS = 5.0  # of those that wait for a slot
 

@@ -92,7 +92,7 @@ def remove(name: str) -> Response:
 
 def _list(problem: Problem | None = None) -> Response:
     dependencies, now = call().dependencies, call().now
-    every = accounts.every(dependencies.engine, dependencies.accounts, now=now)
+    every = accounts.list_all(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
         figures = {each.name: each for each in account_statistics(connection, dependencies.accounts, now)}
         detections = detection_delays_today(connection, now)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bridge.core.watch import Outcome
-from bridge.db.counters import Spread, Work
+from bridge.db.counters import ActivityTotals, Percentiles
 
 WIDTH, HEIGHT = 480, 96
 _GAP = 2
@@ -20,13 +20,13 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """A rectangle in a chart of WIDTH by HEIGHT units. `mood` is a CSS class; `title` has hour and count."""
+    """A rectangle in a chart of WIDTH by HEIGHT units. `css_class` is a CSS class; `title` has hour and count."""
 
     x: float
     y: float
     width: float
     height: float
-    mood: str
+    css_class: str
     title: str
 
 
@@ -50,33 +50,33 @@ class PercentileLines:
     most: float
 
 
-def registered(hours: Sequence[Work]) -> Chart:
+def registered(hours: Sequence[ActivityTotals]) -> Chart:
     """Return the chart of watches registered in each hour."""
     return _columns(hours, [("busy", "registered", [hour.registered for hour in hours])])
 
 
-def ended(hours: Sequence[Work]) -> Chart:
+def ended(hours: Sequence[ActivityTotals]) -> Chart:
     """Return the chart of tasks that ended in each hour, stacked by outcome."""
     return _columns(
         hours,
         [
             (
-                mood,
+                css_class,
                 " or ".join(outcomes).replace("_", " "),
                 [sum(hour.ended.get(outcome, 0) for outcome in outcomes) for hour in hours],
             )
-            for mood, outcomes in OUTCOMES.items()
+            for css_class, outcomes in OUTCOMES.items()
         ],
     )
 
 
-def attempted(hours: Sequence[Work]) -> Chart:
+def attempted(hours: Sequence[ActivityTotals]) -> Chart:
     """Return the chart of attempts to deliver callbacks in each hour, accepted and failed ones stacked."""
     delivered, failed = [hour.delivered for hour in hours], [hour.failed for hour in hours]
     return _columns(hours, [("good", "accepted", delivered), ("bad", "failed", failed)])
 
 
-def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
+def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
     """Return the chart of some series, stacked in their order.
 
     A series is its CSS class, a word for what it counts, and a count for each of the `hours`.
@@ -85,7 +85,7 @@ def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[in
     step = WIDTH / len(hours)
     below = [0] * len(hours)
     bars = []
-    for mood, word, counts in series:
+    for css_class, word, counts in series:
         for number, count in enumerate(counts):
             if count:
                 below[number] += count
@@ -95,7 +95,7 @@ def _columns(hours: Sequence[Work], series: Sequence[tuple[str, str, Sequence[in
                         y=round(HEIGHT * (1 - below[number] / most), 1),
                         width=round(step - _GAP, 1),
                         height=round(HEIGHT * count / most, 1),
-                        mood=mood,
+                        css_class=css_class,
                         title=f"{_hour_text(hours[number].since)}: {count:,} {word}",
                     )
                 )
@@ -106,7 +106,7 @@ def _hour_text(instant: datetime) -> str:
     return f"from {instant:%H:%M} UTC"
 
 
-def percentile_lines(spreads: Sequence[Spread | None]) -> PercentileLines | None:
+def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:
     """Return the lines of a duration's percentiles; None when no hour has any.
 
     `spreads` has an item for each hour, which is None for an hour without durations.

@@ -5,7 +5,7 @@ import json
 from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from bridge.core import words
+from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.admin import session
 from bridge.web.admin.blueprint import admin, call, page, problem_page, server
@@ -51,7 +51,7 @@ def rotate_key(name: str) -> Response:
 @admin.post("/clients/<name:name>/rotate-secret")
 def rotate_secret(name: str) -> Response:
     """Give a client a new signing secret, and show it once; the old one also signs during the overlap."""
-    body = validated(SecretRotation, {"overlap": request.form.get("overlap", words.OVERLAP)})
+    body = validated(SecretRotation, {"overlap": request.form.get("overlap", parsing.OVERLAP)})
     answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
     return problem_page(answer) if isinstance(answer, Problem) else _show_once(answer)
 
@@ -80,7 +80,7 @@ def _list(problem: Problem | None = None) -> Response:
     return page(
         "admin/clients.html",
         problem.status if problem else 200,
-        clients=clients.every(call().dependencies.engine),
+        clients=clients.list_all(call().dependencies.engine),
         form=request.form,
         problem=problem,
     )

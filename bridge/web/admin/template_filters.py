@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bridge.core.instants import rfc3339
 from bridge.db.attention import MOST_COUNTED
 from bridge.web.admin.blueprint import admin
-from bridge.web.strict_json import NotJson, Number, decoded
+from bridge.web.strict_json import NotJson, Number, loads
 
 _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"))
 _WHEN = Markup('<time datetime="{0}" title="{0}">{1}</time>')
@@ -61,7 +61,7 @@ def pretty_json(text: str) -> str:
     """Return JSON text with line breaks and indents, its numbers unchanged; other text unchanged."""
     try:
         # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.
-        return _indented(decoded(text.encode()), "\n").encode(errors="backslashreplace").decode()
+        return _indented(loads(text.encode()), "\n").encode(errors="backslashreplace").decode()
     except (NotJson, RecursionError):
         return text
 

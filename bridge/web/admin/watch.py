@@ -31,12 +31,12 @@ CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """An event in a watch's history, or its next step. `mood` is a CSS class: "good", "bad", or ""."""
+    """An event in a watch's history, or its next step. `css_class` is a CSS class: "good", "bad", or ""."""
 
     at: datetime
     what: str
     detail: str = ""
-    mood: str = ""
+    css_class: str = ""
     attempt: Attempt | None = None
 
 
@@ -107,7 +107,10 @@ def _polled(watch: Watch, at: datetime) -> HistoryEntry:
     said = f"HubSpot says {watch.status}" if watch.status else "HubSpot was asked"
     trouble = watch.last_error if watch.state is State.WATCHING and watch.last_error else ""
     return HistoryEntry(
-        at=at, what=said, detail=f"{often}. {trouble}" if trouble else often, mood="bad" if trouble else ""
+        at=at,
+        what=said,
+        detail=f"{often}. {trouble}" if trouble else often,
+        css_class="bad" if trouble else "",
     )
 
 
@@ -118,7 +121,7 @@ def _ended(watch: Watch, at: datetime) -> HistoryEntry:
         at=at,
         what=f"The task ended: {outcome.replace('_', ' ')}",
         detail=watch.error or "",
-        mood="good" if is_good else "bad",
+        css_class="good" if is_good else "bad",
     )
 
 
@@ -129,7 +132,7 @@ def _attempted(attempt: Attempt) -> HistoryEntry:
         at=attempt.started_at,
         what=f"Attempt {attempt.number}{by_hand}: {code}",
         detail=attempt.error or "accepted",
-        mood="bad" if attempt.error else "good",
+        css_class="bad" if attempt.error else "good",
         attempt=attempt,
     )
 
@@ -137,9 +140,9 @@ def _attempted(attempt: Attempt) -> HistoryEntry:
 def _settled(watch: Watch, at: datetime) -> HistoryEntry:
     match watch.state:
         case State.DELIVERED:
-            return HistoryEntry(at=at, what="Delivered", mood="good")
+            return HistoryEntry(at=at, what="Delivered", css_class="good")
         case State.UNDELIVERED:
-            return HistoryEntry(at=at, what="Given up: the callback was not delivered", mood="bad")
+            return HistoryEntry(at=at, what="Given up: the callback was not delivered", css_class="bad")
         case _:
             return HistoryEntry(at=at, what="Withdrawn", detail="nothing more is asked or sent")
 

@@ -19,7 +19,7 @@ from bridge.web.api.changes import BulkRedelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
 from bridge.web.operations import WATCH_ID
-from bridge.web.problems import Fault, Problem, invalid
+from bridge.web.problems import FieldError, Problem, invalid
 from bridge.web.requests import validated
 
 # The value of a browser's datetime-local field. It has no zone; here it is taken as UTC.
@@ -35,7 +35,7 @@ def list_watches() -> Response:
         return redirect(_url(parameters))
     query = validated(ListQuery, parameters)
     if not isinstance(query, Problem) and query.cursor and not query.cursor.fits(query.order):
-        query = invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
+        query = invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     if isinstance(query, Problem):
         return page("admin/watches.html", query.status, parameters=parameters, problem=query, **CHOICES)
     filters = query.filters(call().caller)

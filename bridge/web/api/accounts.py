@@ -14,7 +14,7 @@ from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.steps import accounts
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.problems import Fault, Problem, not_found
+from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.requests import Body
 from bridge.web.responses import Output
 
@@ -117,13 +117,13 @@ class AccountSettings(Body):
     )
 
     @classmethod
-    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
         """Require one way of authentication: an access token, or all three fields of OAuth."""
         oauth = [given.get(name) is not None for name in _OAUTH]
         if all(oauth) if given.get("access_token") is None else not any(oauth):
             return ()
         detail = "must have either access_token, or client_id, client_secret and refresh_token"
-        return [Fault(pointer="", detail=detail)]
+        return [FieldError(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
         """Return the settings as an AccountChange, with the secrets revealed, to be stored."""
@@ -189,8 +189,8 @@ class AccountListSchema(Output):
 )
 def list_accounts(call: Call) -> Reply:
     """List the HubSpot accounts."""
-    every = accounts.every(call.dependencies.engine, call.dependencies.accounts, now=call.now)
-    return reply({"accounts": [accounts.public(each) for each in every]})
+    every = accounts.list_all(call.dependencies.engine, call.dependencies.accounts, now=call.now)
+    return reply({"accounts": [accounts.to_json(each) for each in every]})
 
 
 @resource.operation(
@@ -201,9 +201,9 @@ def list_accounts(call: Call) -> Reply:
 )
 def show_account(call: Call, name: str) -> Reply | Problem:
     """Show a HubSpot account."""
-    every = accounts.every(call.dependencies.engine, call.dependencies.accounts, now=call.now)
+    every = accounts.list_all(call.dependencies.engine, call.dependencies.accounts, now=call.now)
     found = next((each for each in every if each.account.name == name), None)
-    return reply(accounts.public(found)) if found else not_found("account")
+    return reply(accounts.to_json(found)) if found else not_found("account")
 
 
 @resource.operation(
@@ -223,7 +223,7 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
     dependencies = call.dependencies
     status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
     log.info("account_set", account=name, auth=status.account.credentials.scheme, by=call.caller.name)
-    return reply(accounts.public(status), status=201 if new else 200)
+    return reply(accounts.to_json(status), status=201 if new else 200)
 
 
 @resource.operation(
@@ -244,7 +244,7 @@ def remove_account(call: Call, name: str) -> Reply | Problem:
             return Problem(status=404, detail=removed.reason)
         return Problem(status=409, detail=removed.reason, cause="account-in-use")
     log.info("account_removed", account=name, by=call.caller.name)
-    return reply(accounts.public(removed))
+    return reply(accounts.to_json(removed))
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

@@ -11,7 +11,7 @@ from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.registrations import limit_problem
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.problems import Fault, Problem, not_found
+from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.requests import Body
 from bridge.web.responses import Output, WatchSchema
 
@@ -30,11 +30,11 @@ class BulkRedelivery(FilterFields, Body):
     dry_run: bool = Field(default=False, description="Only count them.", examples=[True])
 
     @classmethod
-    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[Fault]:
+    def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
         """Require at least one filter."""
         if any(given.get(name) is not None for name in FilterFields.model_fields):
             return ()
-        return [Fault(pointer="", detail="must have at least one filter")]
+        return [FieldError(pointer="", detail="must have at least one filter")]
 
 
 class WatchCountSchema(Output):

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field
 
-from bridge.core import words
+from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.problems import Fault, Problem, not_found
+from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.requests import Body, Name
 from bridge.web.responses import Output
 
@@ -23,12 +23,12 @@ class NewClient(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "admin": False}]})
 
-    name: Name = Field(description=f"The client's name, for good: {words.NAME_IN_WORDS}.")
+    name: Name = Field(description=f"The client's name, for good: {parsing.NAME_RULE}.")
     admin: bool = Field(default=False, description="Whether it may see and change everything.")
 
 
 def _overlap(text: str) -> str:
-    words.overlap_seconds(text)
+    parsing.parse_duration(text)
     return text
 
 
@@ -38,8 +38,8 @@ class SecretRotation(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
 
     overlap: Annotated[
-        str, Field(json_schema_extra={"pattern": f"^{words.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
-    ] = Field(default=words.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
+        str, Field(json_schema_extra={"pattern": f"^{parsing.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
+    ] = Field(default=parsing.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
 
 
 KEY_EXAMPLE = "hib_5s7jK0Qw3xVb8nLr2TfYcAeDgHiMpOuZ"
@@ -125,7 +125,9 @@ class ClientListSchema(Output):
 )
 def list_clients(call: Call) -> Reply:
     """List the clients."""
-    return reply({"clients": [clients.public(client) for client in clients.every(call.dependencies.engine)]})
+    return reply(
+        {"clients": [clients.to_json(client) for client in clients.list_all(call.dependencies.engine)]}
+    )
 
 
 @resource.operation(
@@ -148,7 +150,7 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
     dependencies = call.dependencies
     new = clients.add(dependencies.engine, dependencies.cipher, body.name, admin=body.admin, now=call.now)
     if isinstance(new, clients.NameTaken):
-        fault = Fault(pointer="/name", detail="is taken, perhaps by a revoked client")
+        fault = FieldError(pointer="/name", detail="is taken, perhaps by a revoked client")
         return Problem(
             status=409, detail=f"The name {new.name} is taken.", cause="name-taken", faults=[fault]
         )
@@ -179,7 +181,7 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
     if isinstance(revoked, clients.ClientUnchanged):
         return Problem(status=404, detail=revoked.reason)
     log.info("client_revoked", client=name, by=call.caller.name)
-    return reply(clients.public(revoked))
+    return reply(clients.to_json(revoked))
 
 
 @resource.operation(
@@ -191,7 +193,7 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
 def show_client(call: Call, name: str) -> Reply | Problem:
     """Show a client."""
     client = clients.get(call.dependencies.engine, name)
-    return reply(clients.public(client)) if client else not_found("client")
+    return reply(clients.to_json(client)) if client else not_found("client")
 
 
 @resource.operation(
@@ -224,7 +226,7 @@ def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply |
 def show_me(call: Call) -> Reply:
     """Show the client that the API key belongs to."""
     client = clients.get(call.dependencies.engine, call.caller.name)
-    return reply(clients.public(client) if client else clients.UNMADE_ADMIN)
+    return reply(clients.to_json(client) if client else clients.ADMIN_BEFORE_FIRST_USE)
 
 
 @resource.operation(
@@ -267,7 +269,7 @@ def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
         call.dependencies.engine,
         call.dependencies.cipher,
         name,
-        overlap_seconds=words.overlap_seconds(body.overlap),
+        overlap_seconds=parsing.parse_duration(body.overlap),
         now=call.now,
     )
     if isinstance(secret, clients.ClientUnchanged):

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 
 from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.core.parsing import parse_choices
 from bridge.core.watch import Outcome, State
-from bridge.core.words import one_or_more
 from bridge.db.watch_lists import Filters
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
@@ -28,14 +28,14 @@ def _schema(words: Collection[str], name: str) -> WithJsonSchema:
 
 
 States = Annotated[
-    Sequence[State], PlainValidator(partial(one_or_more, STATES)), _schema(STATES, "WatchState")
+    Sequence[State], PlainValidator(partial(parse_choices, STATES)), _schema(STATES, "WatchState")
 ]
 Outcomes = Annotated[
-    Sequence[Outcome], PlainValidator(partial(one_or_more, OUTCOMES)), _schema(OUTCOMES, "TaskOutcome")
+    Sequence[Outcome], PlainValidator(partial(parse_choices, OUTCOMES)), _schema(OUTCOMES, "TaskOutcome")
 ]
 Kinds = Annotated[
     Sequence[str],
-    PlainValidator(partial(one_or_more, {kind: kind for kind in KINDS})),
+    PlainValidator(partial(parse_choices, {kind: kind for kind in KINDS})),
     _schema(KINDS, "TaskKind"),
 ]
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
-from bridge.db import housekeeping, readiness
+from bridge.db import heartbeats, readiness
 from bridge.db.engine import AWAY, reading
 from bridge.web.errors import describe_outage
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
@@ -99,7 +99,7 @@ def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
 
 
 def _problems(connection: Connection, now: datetime) -> list[str]:
-    ticked_at = housekeeping.last_tick(connection)
+    ticked_at = heartbeats.last_at(connection)
     since = now - readiness.OVERDUE_AFTER
     accounts = readiness.overdue_accounts(connection, since=since, now=now)
     hosts = readiness.overdue_hosts(connection, since=since, now=now)

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from bridge.db.accounts import DEFAULT
 from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
-from bridge.steps.register import Differs, Registered, Registration, RegistrationResult
+from bridge.steps.register import ConflictingRegistration, Registered, Registration, RegistrationResult
 from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutcome, Unwatched
 from bridge.web import idempotency
 from bridge.web.api.registrations import limit_problem, to_response
@@ -133,18 +133,18 @@ def _start(call: Call, new: starting.ImportRequest, execution: Execution) -> Sta
         return call.registrar.register_many(wanted)
 
     if execution.task_id:
-        return starting.watch(register, new, execution.task_id)
+        return starting.register_task(register, new, execution.task_id)
     if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
         return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + RETRY_WHEN_BUSY)
     try:
-        return starting.start(call.dependencies.hubspot_calls, new, register, execution.may_ask)
+        return starting.start(call.dependencies.hubspot_calls, new, register, execution.record_hubspot_call)
     finally:
         _slots.release()
 
 
 def _to_response(call: Call, started: Started) -> Reply | Problem:
     match started:
-        case Registered() | Differs():
+        case Registered() | ConflictingRegistration():
             return to_response(call, started)
         case NotStarted(reason=reason, retry_at=retry_at):
             headers = _retry_after(retry_at, call.dependencies.clock())

@@ -11,9 +11,15 @@ from bridge.db import watches as store
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http.addresses import callback_host
-from bridge.steps.register import Contended, Differs, Registered, Registration, RegistrationResult
+from bridge.steps.register import (
+    ConflictingRegistration,
+    Registered,
+    Registration,
+    RegistrationRaced,
+    RegistrationResult,
+)
 from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
-from bridge.web.problems import Fault, Problem
+from bridge.web.problems import FieldError, Problem
 from bridge.web.requests import (
     AccountName,
     Body,
@@ -196,7 +202,7 @@ def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
 
 
 def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, str]) -> str:
-    if isinstance(outcome, Differs | Contended):
+    if isinstance(outcome, ConflictingRegistration | RegistrationRaced):
         outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
         return json.dumps({"status": outcome.status, "problem": outcome.members()})
@@ -234,7 +240,7 @@ def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Regi
         return ()
     keys = {each: store.registration_key(each) for each in wanted}
     with reading(call.dependencies.engine) as connection:
-        existing = store.registered(connection, set(keys.values()))
+        existing = store.existing_keys(connection, set(keys.values()))
     # Equal registrations in a batch make one watch.
     new = list(dict.fromkeys(key for key in keys.values() if key not in existing))
     refused = set(new[call.registrar.available(call.caller.name, len(new), call.now) :])
@@ -251,10 +257,10 @@ def _limit_reached(call: Call) -> Problem:
     )
 
 
-def _problem_with(result: Differs | Contended) -> Problem:
-    if isinstance(result, Contended):
+def _problem_with(result: ConflictingRegistration | RegistrationRaced) -> Problem:
+    if isinstance(result, RegistrationRaced):
         return CONTENDED
-    faults = [Fault(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
+    faults = [FieldError(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
     return Problem(
         status=409,
         detail=f"The same is registered as {result.watch.id}, with other {' and '.join(result.fields)}.",

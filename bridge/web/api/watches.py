@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 from bridge.db.pages import Order
 from bridge.web.api.filters import FilterFields
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.problems import Fault, Problem, invalid, not_found
+from bridge.web.problems import FieldError, Problem, invalid, not_found
 from bridge.web.requests import Cursor, PageLimit, Query
 from bridge.web.responses import EXAMPLE, Output, WatchSchema
 
@@ -113,7 +113,7 @@ def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     if isinstance(filters, Problem):
         return filters
     if query.cursor and not query.cursor.fits(query.order):
-        return invalid(Fault(pointer="/cursor", detail="must be a cursor of a list in this order"))
+        return invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     with reading(call.dependencies.engine) as connection:
         page = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
         answers = store.answers_of(connection, [watch.id for watch in page.watches])

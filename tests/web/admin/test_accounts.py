@@ -34,7 +34,7 @@ def test_an_account_is_added_and_its_secret_is_never_shown(api: Api) -> None:
 
 
 def _every(api: Api) -> list[accounts.AccountStatus]:
-    return accounts.every(api.dependencies.engine, api.dependencies.accounts, now=START)
+    return accounts.list_all(api.dependencies.engine, api.dependencies.accounts, now=START)
 
 
 @pytest.mark.parametrize(

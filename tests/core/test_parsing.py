@@ -2,38 +2,38 @@
 
 import pytest
 
-from bridge.core.words import name, one_or_more, overlap_seconds, printable
+from bridge.core.parsing import parse_choices, parse_duration, parse_name, parse_printable
 
 COUNTS = {"one": 1, "two": 2}
 
 
 @pytest.mark.parametrize(("given", "found"), [("two", (2,)), ("two,one,two", (2, 1)), (["one"], (1,))])
 def test_words_are_read_in_a_list_or_separated_by_commas(given: object, found: tuple[int, ...]) -> None:
-    assert one_or_more(COUNTS, given) == found
+    assert parse_choices(COUNTS, given) == found
 
 
 @pytest.mark.parametrize("given", ["", "three", "one,", "one, two", [], [1], None, {"one": 1}])
 def test_what_is_none_of_the_words_is_told_with_all_of_them(given: object) -> None:
     with pytest.raises(ValueError, match="must be one or more of one, two, separated by commas"):
-        one_or_more(COUNTS, given)
+        parse_choices(COUNTS, given)
 
 
 def test_a_name_can_stand_in_a_url() -> None:
-    assert name("cms-2.eu_x") == "cms-2.eu_x"
+    assert parse_name("cms-2.eu_x") == "cms-2.eu_x"
     for wrong in ("", "a b", "..", "a/b", "x" * 65):
         with pytest.raises(ValueError, match="must be a name of 1 to 64 letters"):
-            name(wrong)
+            parse_name(wrong)
 
 
 def test_a_task_id_has_no_white_space() -> None:
-    assert printable("AAAAEZ6whGI") == "AAAAEZ6whGI"
+    assert parse_printable("AAAAEZ6whGI") == "AAAAEZ6whGI"
     for wrong in ("a b", "a\n", "\x00"):
         with pytest.raises(ValueError, match="must have printable characters alone"):
-            printable(wrong)
+            parse_printable(wrong)
 
 
 def test_an_overlap_is_a_number_and_a_unit() -> None:
-    assert [overlap_seconds(text) for text in ("90s", "15m", "24h", "7d")] == [90, 900, 86_400, 604_800]
+    assert [parse_duration(text) for text in ("90s", "15m", "24h", "7d")] == [90, 900, 86_400, 604_800]
     for wrong in ("", "1", "h", "1.5h", "-1h", "1w", "1234567s"):
         with pytest.raises(ValueError, match="must be a number and a unit"):
-            overlap_seconds(wrong)
+            parse_duration(wrong)

@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 # Neither `.` nor `..`, because the path `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
 NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
-NAME_IN_WORDS = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
+NAME_RULE = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 
 # How long, by default, callbacks are signed with the old secret, too, after a rotation.
 OVERLAP = "24h"
@@ -21,21 +21,21 @@ OVERLAP_PATTERN = r"(\d{1,6})([smhd])"
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def name(text: str) -> str:
+def parse_name(text: str) -> str:
     """Return `text`, if it may name a client or an account."""
     if not NAME.fullmatch(text):
-        raise ValueError(f"must be a name of {NAME_IN_WORDS}")
+        raise ValueError(f"must be a name of {NAME_RULE}")
     return text
 
 
-def printable(text: str) -> str:
+def parse_printable(text: str) -> str:
     """Return `text`, if it has only printable characters and no white space, as the id of a task must."""
     if " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
 
 
-def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
+def parse_choices(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
     """Return the values, in `words`, of the given words, without repeats.
 
     At least one must be `given`, as a list or as a text with commas between them.
@@ -50,7 +50,7 @@ def one_or_more(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
     return tuple(words[part] for part in dict.fromkeys(parts))
 
 
-def overlap_seconds(text: str) -> int:
+def parse_duration(text: str) -> int:
     """Parse a duration such as `90s`, `15m`, `24h` or `7d`; return it in seconds."""
     found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
     if not found:

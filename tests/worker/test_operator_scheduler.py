@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
-from bridge.core.operator_events import OperatorEventType, happened
-from bridge.db import housekeeping
+from bridge.core.operator_events import OperatorEventType, new_event
+from bridge.db import heartbeats
 from bridge.db.tables import operator_events
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
-from bridge.worker.clock import HEARTBEAT_SECONDS, Clock
+from bridge.worker.scheduler import HEARTBEAT_SECONDS, Scheduler
 from tests.makers import SECRET
 from tests.reliability.waiting import until
 from tests.senders import a_sender
@@ -25,10 +25,10 @@ def operator() -> Iterator[Peer]:
         yield peer
 
 
-def a_clock(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OUTBOX) -> Clock:
+def a_scheduler(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OUTBOX) -> Scheduler:
     """A clock that a test moves by hand."""
     worker = rig.worker(name=name)
-    return Clock(
+    return Scheduler(
         worker=worker,
         engine=rig.engine,
         now=rig.clock,
@@ -39,7 +39,7 @@ def a_clock(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OUTBOX
     )
 
 
-def beat(rig: Rig, *clocks: Clock, times: int = 1) -> None:
+def beat(rig: Rig, *clocks: Scheduler, times: int = 1) -> None:
     for _ in range(times):
         rig.clock.passes(HEARTBEAT_SECONDS)
         for clock in clocks:
@@ -65,7 +65,7 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
         clock=real_clock,
         jitter=lambda: 0.0,
     )
-    clock = Clock(
+    clock = Scheduler(
         worker=rig.worker(clock=real_clock),
         engine=rig.engine,
         now=real_clock,
@@ -79,7 +79,7 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
     try:
         for subject in ("a.example.com", "b.example.com"):
             with rig.engine.begin() as connection:
-                event = happened(OperatorEventType.HOST_PAUSED, subject, None, real_clock())
+                event = new_event(OperatorEventType.HOST_PAUSED, subject, None, real_clock())
                 OUTBOX.add(connection, [event])
         operator.wait_for(2)
         until(lambda: len(rig.events("operator_webhook_sent")) == 2)
@@ -91,8 +91,8 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
 
 def test_a_worker_that_is_silent_is_told_once_whoever_sees_it(rig: Rig) -> None:
     with rig.engine.begin() as connection:
-        housekeeping.beat(connection, "worker-dead", rig.clock())
-    clocks = [a_clock(rig, f"worker-{number}") for number in range(2)]
+        heartbeats.record(connection, "worker-dead", rig.clock())
+    clocks = [a_scheduler(rig, f"worker-{number}") for number in range(2)]
     beat(rig, *clocks, times=6)
     assert told(rig) == []
     beat(rig, *clocks, times=10)
@@ -100,16 +100,16 @@ def test_a_worker_that_is_silent_is_told_once_whoever_sees_it(rig: Rig) -> None:
 
 
 def test_a_worker_that_stops_in_order_is_not_silent(rig: Rig) -> None:
-    leaving, staying = a_clock(rig, "worker-1"), a_clock(rig, "worker-2")
+    leaving, staying = a_scheduler(rig, "worker-1"), a_scheduler(rig, "worker-2")
     beat(rig, leaving, staying)
     with rig.engine.begin() as connection:
-        housekeeping.leave(connection, "worker-1")
+        heartbeats.remove(connection, "worker-1")
     beat(rig, staying, times=20)
     assert told(rig) == []
 
 
 def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig: Rig) -> None:
-    early, late = a_clock(rig, "worker-1"), a_clock(rig, "worker-2")
+    early, late = a_scheduler(rig, "worker-1"), a_scheduler(rig, "worker-2")
     beat(rig, early, late, times=10)
     rig.clock.passes(600)
     beat(rig, early, times=2)
@@ -119,8 +119,8 @@ def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig
 
 def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:
     with rig.engine.begin() as connection:
-        housekeeping.beat(connection, "worker-dead", rig.clock())
-    beat(rig, a_clock(rig, outbox=OperatorOutbox(is_enabled=False)), times=10)
+        heartbeats.record(connection, "worker-dead", rig.clock())
+    beat(rig, a_scheduler(rig, outbox=OperatorOutbox(is_enabled=False)), times=10)
     assert told(rig) == []
-    beat(rig, a_clock(rig), times=10)
+    beat(rig, a_scheduler(rig), times=10)
     assert told(rig) == [("worker.silent", "worker-dead", 1)]

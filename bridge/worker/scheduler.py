@@ -16,7 +16,15 @@ from sqlalchemy import Engine
 
 from bridge.core.counters import ENDED
 from bridge.core.watch import Outcome
-from bridge.db import counters, daily_stats, housekeeping, keyed_requests, operator_events, watch_counts
+from bridge.db import (
+    counters,
+    daily_stats,
+    heartbeats,
+    housekeeping,
+    idempotent_requests,
+    operator_events,
+    watch_counts,
+)
 from bridge.db.counters import Counters
 from bridge.db.engine import AWAY
 from bridge.db.readiness import TICKED_WITHIN
@@ -41,7 +49,7 @@ DAYS_KEPT = timedelta(days=90)
 PRUNE_BATCH = 500  # rows deleted in a transaction: a longer one would delay the workers
 
 
-class Clock:
+class Scheduler:
     """Runs one worker's loop and its chores, from `start` to `stop`, each of which may be called once."""
 
     def __init__(
@@ -105,7 +113,7 @@ class Clock:
             # Chores must end first: a late heartbeat would add the worker to the list of workers again.
             self._executor.shutdown(wait=True)
             with self._engine.begin() as connection:
-                housekeeping.leave(connection, self._worker.id)
+                heartbeats.remove(connection, self._worker.id)
         except AWAY as error:
             # Nothing is lost: other workers claim the watches when the leases end.
             log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
@@ -124,7 +132,7 @@ class Clock:
             return
         now = self._now()
         with self._engine.begin() as connection:
-            housekeeping.beat(connection, self._worker.id, now, has_credentials=self._has_credentials)
+            heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
             if self._outbox.is_enabled and self._may_report_silence(now):
                 self._outbox.add(connection, silent_workers(connection, since=now - TICKED_WITHIN))
         self._beats.append(now)
@@ -140,7 +148,7 @@ class Clock:
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))
         self._in_batches(housekeeping.prune_breakers)
-        self._in_batches(keyed_requests.prune)
+        self._in_batches(idempotent_requests.prune)
         with self._engine.begin() as connection:
             daily_stats.prune(connection, (self._now() - DAYS_KEPT).date())
             counters.prune(connection, self._now())
@@ -154,7 +162,7 @@ class Clock:
                 deleted = prune(connection, self._now(), limit=PRUNE_BATCH)
 
 
-class CountersClock:
+class CounterFlusher:
     """Adds the process's counts to the database, every second and when it stops. Web processes have one, too."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:

@@ -11,19 +11,19 @@ from sqlalchemy import event, func, select
 
 from bridge.core.counters import ENDED, GIVEN_UP
 from bridge.core.watch import Outcome, State
-from bridge.db import counters, housekeeping, watch_counts
+from bridge.db import counters, heartbeats, watch_counts
 from bridge.db.engine import reading
 from bridge.db.tables import watches as table
 from bridge.steps.poll import OVERDUE_BATCH
-from bridge.worker.clock import PRUNE_BATCH, Clock, CountersClock
 from bridge.worker.loop import TICK_SECONDS, Worker
+from bridge.worker.scheduler import PRUNE_BATCH, CounterFlusher, Scheduler
 from tests.db.claiming import added, due
 from tests.reliability.waiting import until
 from tests.steps.rig import COMPLETE, Rig, real_clock
 
 
-def a_clock(rig: Rig, worker: Worker) -> Clock:
-    return Clock(
+def a_scheduler(rig: Rig, worker: Worker) -> Scheduler:
+    return Scheduler(
         worker=worker,
         engine=rig.engine,
         now=real_clock,
@@ -34,8 +34,8 @@ def a_clock(rig: Rig, worker: Worker) -> Clock:
 
 
 @contextmanager
-def ticking(rig: Rig, worker: Worker) -> Iterator[Clock]:
-    clock = a_clock(rig, worker)
+def ticking(rig: Rig, worker: Worker) -> Iterator[Scheduler]:
+    clock = a_scheduler(rig, worker)
     clock.start()
     try:
         yield clock
@@ -55,7 +55,7 @@ def left(rig: Rig, state: State) -> int:
 
 def is_alive(rig: Rig) -> bool:
     with rig.engine.begin() as connection:
-        return housekeeping.last_tick(connection) is not None
+        return heartbeats.last_at(connection) is not None
 
 
 def test_a_clock_polls_delivers_and_says_that_it_is_alive_until_it_is_stopped(rig: Rig) -> None:
@@ -103,7 +103,7 @@ def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
         for n in range(PRUNE_BATCH + OVERDUE_BATCH)
     ]
     added(rig.engine, *over)
-    clock = a_clock(rig, rig.worker())
+    clock = a_scheduler(rig, rig.worker())
 
     @event.listens_for(rig.engine, "commit")
     def stop(_: object) -> None:
@@ -122,7 +122,7 @@ def saved(rig: Rig) -> float:
 
 
 def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
-    clock = CountersClock(counters=rig.counters, engine=rig.engine, now=real_clock)
+    clock = CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock)
     clock.start()
     rig.counters.inc(GIVEN_UP)
     until(lambda: saved(rig) == 1)
@@ -135,7 +135,7 @@ def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
 
 def test_a_clock_that_never_ticked_saves_what_was_counted_nevertheless(rig: Rig) -> None:
     rig.counters.inc(GIVEN_UP)
-    CountersClock(counters=rig.counters, engine=rig.engine, now=real_clock).stop()
+    CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock).stop()
     assert saved(rig) == 1
 
 

@@ -12,7 +12,7 @@ KEPT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class KeyedRequest:
+class IdempotentRequest:
     """A request, identified by client and key. `begun_by` is the id of the attempt that carries it out."""
 
     client: str
@@ -25,7 +25,7 @@ class KeyedRequest:
     answer: str | None = None  # the bridge's response, as JSON
 
 
-def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
+def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
     """Store a request, unless one with its client and key is stored already; return the stored one.
 
     A stored request that is older than KEPT is deleted first.
@@ -43,32 +43,32 @@ def begin(connection: Connection, wanted: KeyedRequest) -> KeyedRequest:
     add = dialect_insert(connection, keyed_requests).values(row)
     # An update that changes nothing locks the existing row until it is read, so that no other process deletes it.
     unchanged = {"key": keyed_requests.c.key}
-    columns = [keyed_requests.c[field.name] for field in fields(KeyedRequest)]
+    columns = [keyed_requests.c[field.name] for field in fields(IdempotentRequest)]
     kept = add.on_conflict_do_update(index_elements=["client", "key"], set_=unchanged).returning(*columns)
-    return KeyedRequest(**connection.execute(kept).mappings().one())
+    return IdempotentRequest(**connection.execute(kept).mappings().one())
 
 
-def take_over(connection: Connection, kept: KeyedRequest, *, begun_by: str, now: datetime) -> bool:
+def take_over(connection: Connection, kept: IdempotentRequest, *, begun_by: str, now: datetime) -> bool:
     """Let the attempt `begun_by` carry a request out; return False when another has taken over first."""
     return _change(connection, kept, begun_by=begun_by, begun_at=now)
 
 
-def note_asking(connection: Connection, held: KeyedRequest, now: datetime) -> bool:
+def note_asking(connection: Connection, held: IdempotentRequest, now: datetime) -> bool:
     """Record that HubSpot is about to be asked; return False when another attempt has taken over."""
     return _change(connection, held, asked_at=now)
 
 
-def note_task(connection: Connection, held: KeyedRequest, task_id: str) -> None:
+def note_task(connection: Connection, held: IdempotentRequest, task_id: str) -> None:
     """Record the id of the task that HubSpot has started."""
     _change(connection, held, task_id=task_id)
 
 
-def note_answer(connection: Connection, held: KeyedRequest, answer: str) -> None:
+def note_answer(connection: Connection, held: IdempotentRequest, answer: str) -> None:
     """Store the response, which a repeat of the request gets too."""
     _change(connection, held, answer=answer)
 
 
-def forget(connection: Connection, held: KeyedRequest) -> None:
+def forget(connection: Connection, held: IdempotentRequest) -> None:
     """Delete a request that was not carried out, so that a repeat of it is carried out."""
     connection.execute(delete(keyed_requests).where(_is(held), _is_held(held)))
 
@@ -80,15 +80,15 @@ def prune(connection: Connection, now: datetime, *, limit: int) -> int:
     return connection.execute(delete(keyed_requests).where(tuple_(*names).in_(over))).rowcount
 
 
-def _change(connection: Connection, held: KeyedRequest, **values: object) -> bool:
+def _change(connection: Connection, held: IdempotentRequest, **values: object) -> bool:
     changed = update(keyed_requests).where(_is(held), _is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 
 
-def _is(request: KeyedRequest) -> ColumnElement[bool]:
+def _is(request: IdempotentRequest) -> ColumnElement[bool]:
     return (keyed_requests.c.client == request.client) & (keyed_requests.c.key == request.key)
 
 
-def _is_held(request: KeyedRequest) -> ColumnElement[bool]:
+def _is_held(request: IdempotentRequest) -> ColumnElement[bool]:
     """Return the condition that no other attempt has taken the request over."""
     return keyed_requests.c.begun_by == request.begun_by

@@ -1,0 +1,57 @@
+"""The heartbeats of workers: each saves one about every ten seconds."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from bridge.db.dialect_sql import dialect_insert
+from bridge.db.tables import workers
+
+WORKERS_KEPT = timedelta(days=1)
+
+
+def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
+    """Save a worker's heartbeat, and delete the workers whose last one is older than WORKERS_KEPT.
+
+    `has_credentials`: the worker's environment has credentials of the account `default`.
+    """
+    new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
+    add = dialect_insert(connection, workers).values(new)
+    alive = {"ticked_at": now, "silence_told": False}
+    connection.execute(add.on_conflict_do_update(index_elements=["id"], set_=alive))
+    connection.execute(delete(workers).where(workers.c.ticked_at < now - WORKERS_KEPT))
+
+
+def remove(connection: Connection, worker: str) -> None:
+    """Delete a worker that stops, so that it is not reported as silent."""
+    connection.execute(delete(workers).where(workers.c.id == worker))
+
+
+def last_at(connection: Connection) -> datetime | None:
+    """Return the instant of the newest heartbeat of any worker; None when there is no worker."""
+    return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
+
+
+def count_alive(connection: Connection, *, since: datetime) -> int:
+    """Return how many workers have had a heartbeat since `since`."""
+    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
+    return connection.execute(found).scalar_one()
+
+
+def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
+    """Return the last heartbeat of each worker that has had none since `since`, by worker, to be reported.
+
+    A worker is returned once, to one process, also when several processes call this at the same time. If it has
+    another heartbeat and falls silent again, it is returned again.
+    """
+    silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
+    # Rows that another process has locked are skipped: it reports them.
+    report = update(workers).where(workers.c.id.in_(silent.with_for_update(skip_locked=True)))
+    rows = connection.execute(report.values(silence_told=True).returning(workers.c.id, workers.c.ticked_at))
+    return {row.id: row.ticked_at for row in rows}
+
+
+def has_credentials(connection: Connection, *, since: datetime) -> bool:
+    """Return whether a worker with a heartbeat since `since` has credentials of the account `default`."""
+    found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
+    return connection.execute(found.limit(1)).first() is not None
