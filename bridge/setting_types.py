@@ -7,7 +7,6 @@ import re
 from base64 import urlsafe_b64encode
 from contextlib import suppress
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from psycopg import ProgrammingError
@@ -17,6 +16,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from bridge.core.kinds import api_version
+from bridge.core.parsing import parse_base_url, parse_header_safe, parse_http_url
 from bridge.core.quota import rate_limit
 from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
@@ -25,8 +25,6 @@ PORTS = re.compile(r"[0-9,]*")  # of a database: one for each of several hosts, 
 # `postgres` is Heroku's, and the last one SQLAlchemy's.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
-# The value of a header (RFC 9110, 5.5); white space is excluded, because in a setting it is a mistake.
-HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 
 def _database_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -64,35 +62,13 @@ def _postgresql_address(text: str, *, tls: bool) -> str:
     )
 
 
-def _is_http(text: str) -> bool:
-    try:
-        parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
-
-
-def _http_url(text: str) -> str:
-    if not (_is_http(text) and HEADER_SAFE.fullmatch(text)):
-        raise ValueError("must be an http:// or https:// address with a host")
-    return text
-
-
-def _base_url(text: str) -> str:
-    parts = urlsplit(_http_url(text))
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must hold no user, query or fragment")
-    return text.rstrip("/")
-
-
 def _proxy_url(given: SecretStr) -> SecretStr:
-    _http_url(given.get_secret_value())
+    parse_http_url(given.get_secret_value())
     return given
 
 
 def _header_safe(given: SecretStr) -> SecretStr:
-    if not HEADER_SAFE.fullmatch(given.get_secret_value()):
-        raise ValueError("must be at most 4096 printable ASCII characters, without white space")
+    parse_header_safe(given.get_secret_value())
     return given
 
 
@@ -146,7 +122,7 @@ def _comma_separated(text: str) -> list[str]:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
 OperatorUrl = Annotated[SecretStr, AfterValidator(_operator_url)]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.parsing import HEADER_SAFE
 
 # A token is refreshed when less than the greater of these is left of its life, but never in its first half.
 AHEAD_SECONDS = 60.0
@@ -17,7 +18,6 @@ AHEAD_SHARE = 0.1
 LIFE_SECONDS = 1800.0
 LONGEST_LIFE_SECONDS = 86_400.0
 
-_HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
@@ -77,7 +77,7 @@ def _trouble(what: str) -> NoToken:
 
 def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoToken:
     access_token = said.get("access_token")
-    if not isinstance(access_token, str) or not _HEADER_SAFE.fullmatch(access_token):
+    if not isinstance(access_token, str) or not HEADER_SAFE.fullmatch(access_token):
         return _trouble("the token server's answer holds no access token")
     rotated = said.get("refresh_token")
     return Issued(

@@ -1,4 +1,4 @@
-"""Parsers of values in requests and on the command line: names, durations, lists of words, task ids.
+"""Parsers of values in settings, requests and commands: names, durations, lists of words, task ids, URLs.
 
 Each returns the value, or raises ValueError with a message that is to follow the field's name, such as "must
 be …".
@@ -7,12 +7,16 @@ be …".
 import re
 from collections.abc import Mapping
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 Value = TypeVar("Value")
 
 # Neither `.` nor `..`, because the path `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
 NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
 NAME_RULE = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
+
+# What a header value may contain (RFC 9110, 5.5), without white space, which only gets in by mistake.
+HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
 
 # How long, by default, callbacks are signed with the old secret, too, after a rotation.
 OVERLAP = "24h"
@@ -56,3 +60,30 @@ def parse_duration(text: str) -> int:
     if not found:
         raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
     return int(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def parse_header_safe(text: str) -> str:
+    """Read a secret or a token that is sent in a header."""
+    if not HEADER_SAFE.fullmatch(text):
+        raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
+    return text
+
+
+def parse_http_url(text: str) -> str:
+    """Read an http:// or https:// URL with a host."""
+    try:
+        parts = urlsplit(text)
+        is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_http = False
+    if not (is_http and HEADER_SAFE.fullmatch(text)):
+        raise ValueError("must be an http:// or https:// address with a host")
+    return text
+
+
+def parse_base_url(text: str) -> str:
+    """Read the URL that an API's paths are appended to; return it without a final slash."""
+    parts = urlsplit(parse_http_url(text))
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("must hold no user, query or fragment")
+    return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""The workers' heartbeats, and the deletion of old watches and breakers."""
+"""Deletes old watches and breakers."""
 
 from datetime import datetime, timedelta
 

@@ -31,7 +31,7 @@ CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """An event in a watch's history, or its next step. `css_class` is a CSS class: "good", "bad", or ""."""
+    """An event in a watch's history, or its next step. `css_class` is "good", "bad" or ""."""
 
     at: datetime
     what: str

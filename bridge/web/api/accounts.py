@@ -1,15 +1,14 @@
 """`/v1/accounts`: HubSpot accounts. For admins only; secrets can be written, but not read."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from bridge.core.kinds import API_VERSION, api_version
+from bridge.core.parsing import parse_base_url, parse_header_safe
 from bridge.core.quota import RATE_LIMIT, rate_limit
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.steps import accounts
@@ -22,27 +21,10 @@ log = structlog.get_logger()
 
 resource = Resource("Accounts")
 
-# What a header's value may contain (RFC 9110, 5.5), without white space, which is there only by mistake.
-_HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
-
 
 def _secret(given: SecretStr) -> SecretStr:
-    if not _HEADER_SAFE.fullmatch(given.get_secret_value()):
-        raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
+    parse_header_safe(given.get_secret_value())
     return given
-
-
-def _base_url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        well_formed = False
-    else:
-        well_formed = well_formed and not (parts.query or parts.fragment or "@" in parts.netloc)
-    if not (well_formed and _HEADER_SAFE.fullmatch(text)):
-        raise ValueError("must be an http:// or https:// address without user, query and fragment")
-    return text.rstrip("/")
 
 
 def _rate_limit(text: str) -> str:
@@ -59,7 +41,7 @@ Secret = Annotated[
 BaseUrl = Annotated[
     str,
     Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": r"^https?://[^?#@\s]+$"}),
-    AfterValidator(_base_url),
+    AfterValidator(parse_base_url),
 ]
 
 ApiVersion = Annotated[
