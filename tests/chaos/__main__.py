@@ -46,8 +46,7 @@ def _run(database: str, seed: int, seconds: float) -> int:
             act(made)
             made.tend()
             time.sleep(STEP_SECONDS * made.random.random())
-        goes_on(made)
-        made.settle()
+        made.settle(goes_on)
         return _report(printer, made)
 
 

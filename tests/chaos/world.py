@@ -86,10 +86,18 @@ class World:
             self.surprises.append(f"a registration was answered {answer.status_code}: {answer.text}")
         return True
 
-    def settle(self) -> None:
-        """Let nothing more happen, until all is told that was promised."""
+    def settle(self, meanwhile: Callable[["World"], None]) -> None:
+        """Let nothing more happen, until all is told that was promised.
+
+        `meanwhile` happens every second until the unknown tasks are rejected.
+        """
         self.wait_for_timers()
         self.hubspot.state.clear_faults()
+        give_up_at = time.monotonic() + SETTLE_SECONDS
+        while self._has_unknown_tasks() and time.monotonic() < give_up_at:
+            meanwhile(self)
+            self.tend()
+            time.sleep(1)
 
         def settled() -> bool:
             self.tend()
@@ -97,8 +105,12 @@ class World:
 
         # What is open still when the time is over, the ledger names.
         with suppress(AssertionError):
-            until(settled, within_seconds=SETTLE_SECONDS)
+            until(settled, within_seconds=give_up_at - time.monotonic())
         time.sleep(QUIET_SECONDS)
+
+    def _has_unknown_tasks(self) -> bool:
+        wished = any(wish.outcome == "rejected" for wish in self.unanswered)
+        return wished or self.ledger.has_open("rejected")
 
     def problems(self) -> list[str]:
         """Return what does not add up."""

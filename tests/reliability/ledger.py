@@ -62,6 +62,13 @@ class Ledger:
         self.look()
         return self.promises.keys() <= self._final.keys()
 
+    def has_open(self, outcome: str) -> bool:
+        """Return whether a watch that is promised this outcome is not final."""
+        return any(
+            promise.outcome == outcome and watch_id not in self._final
+            for watch_id, promise in self.promises.items()
+        )
+
     def in_state(self, *states: str) -> list[str]:
         """Return the promised watches that are in one of these states, as of now."""
         return [row.id for row in self.rows() if row.state in states and row.id in self.promises]
