@@ -1,6 +1,6 @@
-"""Configures logging: each event of the bridge and of every library is one line on standard error.
+"""Configures logging: each event of the bridge and of its libraries is a line on standard error.
 
-No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
+In the console format, tracebacks follow. No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
 """
 
 import logging

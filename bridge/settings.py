@@ -147,10 +147,9 @@ def _problem_line(fault: ErrorDetails) -> str:
 
 
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each variable whose name is nearly that of a setting, probably by a typo.
+    """Yield a problem for each BRIDGE_… or HUBSPOT_… variable that is probably a misspelled setting.
 
-    Other names with the prefixes BRIDGE_ or HUBSPOT_ are ignored: Kubernetes sets some for a service named
-    `bridge`.
+    Other unknown variables are ignored, with these prefixes too: Kubernetes sets some for a service named `bridge`.
     """
     for name in environ.keys() - NAMES:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)

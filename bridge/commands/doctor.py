@@ -40,7 +40,7 @@ class Check:
 def diagnose(arguments: argparse.Namespace) -> None:
     """Make all checks and print their results. Raises CommandError after the last when one has failed.
 
-    When the settings, the database or its key fail, the other checks are left out: they depend on these.
+    When the settings, the database or the encryption key fail, the other checks are left out: they depend on these.
     """
     well, found = True, []
     for check in _checks():

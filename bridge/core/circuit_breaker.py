@@ -2,7 +2,7 @@
 
 While the breaker is closed, they may. After failures it opens: nothing is sent until `paused_until`. Then it
 is half open: one trial request, the probe, is sent. If the probe succeeds, the breaker closes; if it fails,
-the next pause is twice as long.
+the next pause is twice as long, up to a limit.
 """
 
 from dataclasses import dataclass, replace

@@ -49,7 +49,7 @@ class NotSent:
 class NoToken:
     """The request was not sent, because the account has no token that works; `reason` is a sentence.
 
-    `passing` is true when there may soon be a token without an operator's help. `refused` is as in
+    `is_temporary` is true when there may soon be a token without an operator's help. `refused` is as in
     HttpResponse.
     """
 

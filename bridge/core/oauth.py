@@ -54,7 +54,7 @@ class Issued:
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
     """Return the tokens in the token server's answer to a refresh, or why there are none.
 
-    The old `refresh_token` is kept when the answer has no new one. A NoToken that is not `passing` needs the
+    The old `refresh_token` is kept when the answer has no new one. A NoToken that is not `is_temporary` needs the
     operator; its reason never contains a token.
     """
     if isinstance(answer, NoResponse):

@@ -159,7 +159,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _schedule_next_poll(
     watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
 ) -> Watch:
-    """Return the watch with its next poll due after `wait_seconds`, at its deadline at the latest.
+    """Return the watch with `changes`, and its next poll due after `wait_seconds`, at its deadline at the latest.
 
     Return it timed out when the deadline has passed.
     """

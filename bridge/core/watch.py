@@ -54,7 +54,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 }
 
 OPEN = frozenset({State.WATCHING, State.DELIVERING})
-SETTLED = frozenset({State.DELIVERED, State.UNDELIVERED})
+REDELIVERABLE = frozenset({State.DELIVERED, State.UNDELIVERED})
 
 
 class IllegalTransition(Exception):

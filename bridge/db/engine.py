@@ -110,7 +110,10 @@ def _of_existing(place: str, *, is_uri: bool) -> str:
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's dialect for psycopg, except that a transaction begins with _BEGIN."""
+    """SQLAlchemy's dialect for psycopg, except that each BEGIN also sets time-outs, time zone and isolation level.
+
+    See _BEGIN, and _BEGIN_17 for PostgreSQL 17 and later.
+    """
 
     supports_statement_cache = True
 

@@ -1,6 +1,7 @@
 """The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
 
-No row is locked during a request to HubSpot. Instead, a change requires that the row is still as it was read.
+No row is locked during a request to HubSpot. Instead, a change requires that the tokens, and mostly the
+lease, are still as they were read.
 """
 
 from dataclasses import dataclass

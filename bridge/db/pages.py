@@ -19,7 +19,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is_state, watches
-from bridge.db.watch_lists import Filters, conditions, is_settled
+from bridge.db.watch_lists import Filters, conditions, is_redeliverable
 
 MOST_SCANNED = 1_000
 FURTHER = 4  # each step is so many times as long as the one before it
@@ -111,8 +111,8 @@ def page(
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many settled watches match, and whether that is all: at most MOST_SCANNED rows are read."""
-    is_match = and_(is_settled(), *conditions(filters))
+    """Return how many redeliverable watches match, and whether that is all: at most MOST_SCANNED rows are read."""
+    is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
         newest = (

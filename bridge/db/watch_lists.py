@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
-from bridge.core.watch import SETTLED, Event, Outcome, State, next_state
+from bridge.core.watch import REDELIVERABLE, Event, Outcome, State, next_state
 from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
 from bridge.db.dialect_sql import in_subquery
@@ -85,7 +85,7 @@ def _condition(name: str, value: Any) -> Any:
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
     """Return how many watches `redeliver` would change."""
-    found = select(func.count()).select_from(watches).where(is_settled(), *conditions(filters))
+    found = select(func.count()).select_from(watches).where(is_redeliverable(), *conditions(filters))
     return connection.execute(found).scalar_one()
 
 
@@ -101,12 +101,16 @@ def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) 
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Redeliver up to `limit` settled watches that match, newest first: their callbacks are due now.
+    """Redeliver up to `limit` redeliverable watches that match, newest first: their callbacks are due now.
 
     Only watches with ids less than `before` are taken; with None, all. The statement sets the same fields as
     `core.watch.redeliver`.
     """
-    matching = [is_settled(), *conditions(filters), *([] if before is None else [watches.c.id < before])]
+    matching = [
+        is_redeliverable(),
+        *conditions(filters),
+        *([] if before is None else [watches.c.id < before]),
+    ]
     newest_first = select(watches.c.id).where(*matching).order_by(watches.c.id.desc())
     last = connection.scalar(newest_first.offset(limit - 1).limit(1))
     down_to = [] if last is None else [watches.c.id >= last]
@@ -176,6 +180,6 @@ def newest_callback_urls(connection: Connection, *, servers: int) -> list[str]:
     return list(found.values())[:servers]
 
 
-def is_settled() -> ColumnElement[bool]:
-    """Return the condition for watches that may be redelivered."""
-    return or_(*(is_state(state) for state in sorted(SETTLED)))
+def is_redeliverable() -> ColumnElement[bool]:
+    """Return the SQL condition for watches that may be redelivered: delivered or undelivered, but not withdrawn."""
+    return or_(*(is_state(state) for state in sorted(REDELIVERABLE)))

@@ -120,7 +120,11 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Let the next `current` begin with the refresh; return the refused token when it is too new for one."""
+        """Return what to use when a refresh cannot be waited for: a NoToken, or a `refused` token that is quite new.
+
+        Quite new is less than AT_FAULT_HOLD_SECONDS old: a refresh would not help. An older `refused` token is
+        remembered, so that the next call of `current` refreshes it.
+        """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
             if _is_just_issued(issued, self._clock()):

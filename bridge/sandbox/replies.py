@@ -28,7 +28,7 @@ WITHOUT_STATUS = frozenset({SendMode.DRIP_HEADERS, SendMode.HANG, SendMode.DROP}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """A response, and how it is sent; `seconds` is the delay of the manners DRIP, DRIP_HEADERS and HANG."""
+    """A response, and how it is sent; `seconds` is the delay of the modes DRIP, DRIP_HEADERS and HANG."""
 
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)

@@ -77,7 +77,11 @@ class Handler(WSGIRequestHandler):
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
-        """Read the whole request, answer it, and keep the connection open, unless the body was not read."""
+        """Read the whole request, answer it, and keep the connection open.
+
+        It is closed when the response is broken off, and when the body was not read first: it is chunked, longer
+        than MAX_BODY_BYTES, or its Content-Length is no number.
+        """
         self.wfile.flush()
         environ = self.make_environ()
         self._take_body(environ)

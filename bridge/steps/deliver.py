@@ -249,7 +249,11 @@ def send(
     within_seconds: float = inf,
     traceparent: str | None = None,
 ) -> HttpResponse | NoResponse | NotSent:
-    """Sign and POST exactly `body`, with the timestamp `at`; NotSent when the rules for callbacks forbid it."""
+    """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
+
+    It is NotSent when the settings do not allow the URL, or any address of its host. Raises ValueError when
+    `secrets` is empty, or one is malformed.
+    """
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
     if isinstance(answer, NoResponse) and answer.blocked:

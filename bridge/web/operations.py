@@ -64,7 +64,10 @@ class RequestKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """An authenticated request, with the dependencies that an operation needs to carry it out."""
+    """A request to an operation, with its caller and the dependencies that the operation needs.
+
+    An operation with Access.OPEN checks no key: its caller has an empty name, and is no admin.
+    """
 
     dependencies: Dependencies
     registrar: Registrar

@@ -134,7 +134,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(self.request or self.requests or self.total_outbufs_len or self.close_when_flushed)
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection when the client takes too long to send a request or to read a response."""
+        """Close the connection when the client takes too long to send a request or to read a response.
+
+        `now` is time.monotonic().
+        """
         if self._deadline and self.requests:
             # Nothing is read while a request is being answered, so the time for the next one starts after that.
             self._deadline = now + REQUEST_TIMEOUT_SECONDS

@@ -96,7 +96,10 @@ class WorkerPool:
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Start a job as soon as a thread is free and the lane has fewer jobs at work than it may have."""
+        """Queue a job; it starts when a thread is free and its lane has fewer jobs at work than it may have.
+
+        A job that waits for too long, or whose lane is halted, does not start: `take_back` returns it.
+        """
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)
         self.jobs_per_lane[lane] += 1
@@ -139,7 +142,10 @@ class WorkerPool:
         return in_time and queue.at_work < ceiling(self._max_per_lane[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Finished]:
-        """Wait up to `timeout_seconds` until a job is done; return all results that are there by then."""
+        """Wait up to `timeout_seconds` until a job is done; return all results that are there by then.
+
+        It returns at once when there are no jobs, and may take some milliseconds longer.
+        """
         finished = self._collect_finished(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
             lane = self._remove(job)

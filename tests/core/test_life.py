@@ -14,7 +14,16 @@ from bridge.core.delivery import RetryPolicy, after_attempt, payload
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, poll_interval, time_out
-from bridge.core.watch import OPEN, SETTLED, IllegalTransition, State, Watch, recheck, redeliver, withdraw
+from bridge.core.watch import (
+    OPEN,
+    REDELIVERABLE,
+    IllegalTransition,
+    State,
+    Watch,
+    recheck,
+    redeliver,
+    withdraw,
+)
 from tests.makers import NOW, a_watch, an_answer
 
 POLICY = RetryPolicy(schedule_seconds=(5, 30, 300), jitter_share=0.2)
@@ -129,7 +138,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def somebody_redelivers(self) -> None:
-        self.by_hand(redeliver, allowed=self.watch.state in SETTLED)
+        self.by_hand(redeliver, allowed=self.watch.state in REDELIVERABLE)
 
     @rule()
     def somebody_rechecks(self) -> None:

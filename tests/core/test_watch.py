@@ -6,7 +6,7 @@ import pytest
 
 from bridge.core.watch import (
     OPEN,
-    SETTLED,
+    REDELIVERABLE,
     TRANSITIONS,
     Event,
     IllegalTransition,
@@ -78,9 +78,9 @@ def test_any_other_event_is_refused_in_words(state: State, event: Event) -> None
 
 
 def test_what_is_settled_is_left_only_by_redelivering_and_what_is_withdrawn_never() -> None:
-    assert {event for state, event, _ in LEGAL if state in SETTLED} == {Event.REDELIVERED}
+    assert {event for state, event, _ in LEGAL if state in REDELIVERABLE} == {Event.REDELIVERED}
     assert not [event for state, event, _ in LEGAL if state is State.WITHDRAWN]
-    assert set(State) - OPEN - SETTLED == {State.WITHDRAWN}
+    assert set(State) - OPEN - REDELIVERABLE == {State.WITHDRAWN}
 
 
 @pytest.mark.parametrize("state", sorted(OPEN))
@@ -89,7 +89,7 @@ def test_a_withdrawn_watch_has_nothing_left_to_do(state: State) -> None:
     assert (watch.state, watch.settled_at, watch.due_at) == (State.WITHDRAWN, later(9), None)
 
 
-@pytest.mark.parametrize("state", sorted(SETTLED))
+@pytest.mark.parametrize("state", sorted(REDELIVERABLE))
 def test_a_redelivery_is_due_at_once_by_hand_and_counts_its_tries_anew(state: State) -> None:
     watch = redeliver(a_watch_that_is(state), now=later(9))
     assert (watch.state, watch.due_at, watch.settled_at) == (State.DELIVERING, later(9), None)

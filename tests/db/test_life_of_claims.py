@@ -26,7 +26,7 @@ from bridge.core.delivery import RetryPolicy, after_attempt
 from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer
-from bridge.core.watch import OPEN, SETTLED, State, Watch, recheck, redeliver, withdraw
+from bridge.core.watch import OPEN, REDELIVERABLE, State, Watch, recheck, redeliver, withdraw
 from bridge.db import claims, watches
 from bridge.db.claims import Claimant, StepResult
 from bridge.db.engine import open_engine
@@ -231,7 +231,7 @@ class LifeOfClaims(RuleBasedStateMachine):
             [watch] = watches.lock(connection, [ids[pick % len(ids)]])
             if watch.state is State.WITHDRAWN:
                 return
-            if watch.state in SETTLED:
+            if watch.state in REDELIVERABLE:
                 changed = redeliver(watch, now=self.tick())
             elif spare and watch.state is State.WATCHING:
                 changed = recheck(watch, now=self.tick())
@@ -286,7 +286,7 @@ class LifeOfClaims(RuleBasedStateMachine):
                 for job in self.claims_due(HEALTHY, state, 99):
                     self.saves(job, COMPLETE)
         for watch in self.standing().values():
-            assert watch.state in SETTLED | {State.WITHDRAWN}
+            assert watch.state in REDELIVERABLE | {State.WITHDRAWN}
             assert watch.state is State.WITHDRAWN or self.told[watch.id]
 
 

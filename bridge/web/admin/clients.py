@@ -87,6 +87,9 @@ def _list(problem: Problem | None = None) -> Response:
 
 
 def _show_once(answer: Reply) -> Response:
-    """Redirect to the page with the new key or secret. To load that page again sends no form again, and shows none."""
+    """Redirect to the page that shows the new key or secret.
+
+    It is shown once: a reload of that page neither shows it again nor sends the form again.
+    """
     session.keep_to_show(server(), str(answer.text), call().now)
     return redirect(url_for("admin.show_secret"), 303)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
 from bridge.core.delivery import Attempt, payload
-from bridge.core.watch import SETTLED, State, Watch
+from bridge.core.watch import REDELIVERABLE, State, Watch
 from bridge.db import clients, watches
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
@@ -68,7 +68,7 @@ def show_watch(watch_id: str) -> Response:
         callback=callback,
         can={
             "recheck": watch.state is State.WATCHING,
-            "redeliver": watch.state in SETTLED,
+            "redeliver": watch.state in REDELIVERABLE,
             "withdraw": watch.due_at is not None,
         },
     )

@@ -9,7 +9,7 @@ from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from bridge.core.kinds import KINDS
-from bridge.core.watch import SETTLED, Outcome, State
+from bridge.core.watch import REDELIVERABLE, Outcome, State
 from bridge.db import pages, watches
 from bridge.db.engine import reading
 from bridge.db.watch_lists import Filters
@@ -103,7 +103,7 @@ def count_redelivery() -> Response:
     if isinstance(filters, Problem):
         return problem_page(filters)
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
-    settled = " or ".join(sorted(SETTLED))
+    settled = " or ".join(sorted(REDELIVERABLE))
     return page(
         "admin/redeliver.html",
         filters=_filters(_query_parameters()),
