@@ -21,8 +21,10 @@ from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import Clock
 from tests.postgres import PostgresServer, temporary_server
 
-# SIGTERM, which make hands on, is like Ctrl-C: the fixtures end what they have started.
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# SIGTERM, which make hands on, is like Ctrl-C: the fixtures end what they have started. A shell that starts the tests in
+# the background has them ignore SIGINT, and so would all that they start.
+for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.default_int_handler)
 
 # What is left of a test's connections must not hold the locks of the next one.
 END_OTHERS = """

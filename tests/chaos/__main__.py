@@ -15,7 +15,7 @@ from random import Random
 
 from demo.printer import Printer
 from tests.chaos.databases import DATABASES, world
-from tests.chaos.events import act, goes_on
+from tests.chaos.events import act
 from tests.chaos.world import World
 
 STEP_SECONDS = 0.2
@@ -46,7 +46,7 @@ def _run(database: str, seed: int, seconds: float) -> int:
             act(made)
             made.tend()
             time.sleep(STEP_SECONDS * made.random.random())
-        made.settle(goes_on)
+        made.settle()
         return _report(printer, made)
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from random import Random
 from typing import TypeVar
 
+from bridge.core.account_limits import SUSPECTS
 from bridge.db.engine import AWAY
 from bridge.sandbox import Outcome, Reply
 from tests.chaos.world import COMMANDS, Wish, World
@@ -38,6 +39,8 @@ MANNERS = ("hang", "drop", "short", "drip")
 THROTTLED = Reply(status_code=429, headers={"Retry-After": "1"})
 # The shortest that there is.
 STUCK_SECONDS = 10
+# One more unknown task could suspect the account, whose tasks are then rejected slowly.
+MOST_UNKNOWN = SUSPECTS - 1
 LONGEST_STOP_SECONDS = 6.0
 LONGEST_LOCK_SECONDS = 4.0
 
@@ -46,6 +49,8 @@ def registers(world: World) -> None:
     """A client registers a few watches."""
     for _ in range(world.random.randint(1, 5)):
         ending, outcome = drawn(world.random, TASKS)
+        if ending is Outcome.REJECTED and world.open_as(outcome) == MOST_UNKNOWN:
+            ending, outcome = Outcome.COMPLETED, "completed"
         behaviour, state = drawn(world.random, RECEIVERS)
         [task_id] = world.hubspot.state.add_tasks(
             outcome=ending,
@@ -63,17 +68,6 @@ def registers(world: World) -> None:
         world.done["registered"] += 1
         if not world.register(wish):
             world.unanswered.append(wish)
-
-
-def goes_on(world: World) -> None:
-    """A client registers a task that is found complete: without successes, unknown tasks suspect the account."""
-    [task_id] = world.hubspot.state.add_tasks(pending_seconds=0, processing_seconds=0)
-    body: dict[str, object] = {
-        "task_id": task_id,
-        "callback_url": world.receiver.url(world.site, "ok"),
-        "metadata": {"behaviour": "ok"},
-    }
-    world.unanswered.append(Wish(body=body, outcome="completed", state="delivered"))
 
 
 def withdraws(world: World) -> None:

@@ -54,6 +54,11 @@ class World:
     done: Counter[str] = field(default_factory=Counter)
     surprises: list[str] = field(default_factory=list)
 
+    def open_as(self, outcome: str) -> int:
+        """Return how many watches are wished or promised this outcome, and are not final."""
+        wished = sum(wish.outcome == outcome for wish in self.unanswered)
+        return wished + self.ledger.open_as(outcome)
+
     def later(self, seconds: float, act: Callable[[], Any]) -> None:
         """Do something after so long, whatever else happens meanwhile."""
         timer = threading.Timer(seconds, act)
@@ -86,18 +91,10 @@ class World:
             self.surprises.append(f"a registration was answered {answer.status_code}: {answer.text}")
         return True
 
-    def settle(self, meanwhile: Callable[["World"], None]) -> None:
-        """Let nothing more happen, until all is told that was promised.
-
-        `meanwhile` happens every second until the unknown tasks are rejected.
-        """
+    def settle(self) -> None:
+        """Let nothing more happen, until all is told that was promised."""
         self.wait_for_timers()
         self.hubspot.state.clear_faults()
-        give_up_at = time.monotonic() + SETTLE_SECONDS
-        while self._has_unknown_tasks() and time.monotonic() < give_up_at:
-            meanwhile(self)
-            self.tend()
-            time.sleep(1)
 
         def settled() -> bool:
             self.tend()
@@ -105,12 +102,8 @@ class World:
 
         # What is open still when the time is over, the ledger names.
         with suppress(AssertionError):
-            until(settled, within_seconds=give_up_at - time.monotonic())
+            until(settled, within_seconds=SETTLE_SECONDS)
         time.sleep(QUIET_SECONDS)
-
-    def _has_unknown_tasks(self) -> bool:
-        wished = any(wish.outcome == "rejected" for wish in self.unanswered)
-        return wished or self.ledger.has_open("rejected")
 
     def problems(self) -> list[str]:
         """Return what does not add up."""

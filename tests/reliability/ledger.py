@@ -62,9 +62,9 @@ class Ledger:
         self.look()
         return self.promises.keys() <= self._final.keys()
 
-    def has_open(self, outcome: str) -> bool:
-        """Return whether a watch that is promised this outcome is not final."""
-        return any(
+    def open_as(self, outcome: str) -> int:
+        """Return how many watches that are promised this outcome are not final."""
+        return sum(
             promise.outcome == outcome and watch_id not in self._final
             for watch_id, promise in self.promises.items()
         )
