@@ -68,7 +68,9 @@ def revoke(name: str) -> Response:
 
 @admin.get("/clients/shown-once")
 def show_secret() -> Response:
-    """Show the key or secret that was just made."""
+    """Show the key or secret that was just made; a HEAD leaves it for the GET."""
+    if request.method == "HEAD":
+        return Response()
     made = session.take_to_show(server(), call().now)
     if made is None:
         flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")

@@ -80,12 +80,19 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
     try:
         key = server.dependencies.cipher.decrypt(sealed)
     except WrongSecretKey:
-        session.clear()
+        _end_if_a_person_asked()
         return _SIGNED_OUT
     known = authenticate_admin(server, key, now)
     if isinstance(known, Problem):
-        session.clear()
+        _end_if_a_person_asked()
     return known
+
+
+def _end_if_a_person_asked() -> None:
+    # A page that reloads itself may do so with the cookie from before the key was rotated in another window. To end
+    # the session would delete the new cookie, and with it the new key before it is shown.
+    if "HX-Request" not in request.headers:
+        session.clear()
 
 
 def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:

@@ -92,6 +92,13 @@ def test_who_rotates_their_own_key_stays_signed_in_with_the_new_one(sqlite_api: 
     assert operator.get("/clients").status_code == 200
 
 
+def test_a_head_of_the_page_that_shows_a_key_leaves_it_for_the_person(sqlite_api: Api) -> None:
+    operator = an_operator(sqlite_api)
+    operator.submit("/clients", {"name": "new"})
+    assert operator.browser.head("/admin/clients/shown-once").data == b""
+    assert block(operator.get("/clients/shown-once").text, "api-key")
+
+
 def test_a_secret_is_rotated_with_an_overlap(sqlite_api: Api) -> None:
     sqlite_api.new_client("cms")
     operator = an_operator(sqlite_api)

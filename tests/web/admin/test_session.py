@@ -137,6 +137,17 @@ def test_a_session_that_has_ended_sends_a_page_that_refreshes_itself_to_the_form
     assert answer.headers["HX-Redirect"] == "/admin/sign-in?next=/admin/watches?state%3Ddelivered"
 
 
+def test_a_page_that_refreshes_itself_with_a_refused_key_leaves_the_cookie_of_another_window(
+    sqlite_api: Api,
+) -> None:
+    operator = Operator(sqlite_api)
+    operator.sign_in(sqlite_api.new_client("ops", admin=True).api_key)
+    clients.rotate_key(sqlite_api.dependencies.engine, "ops")
+    answer = operator.get("/watches", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers.getlist("Set-Cookie")) == (401, [])
+    assert operator.get("/watches").headers.getlist("Set-Cookie")
+
+
 def test_every_process_reads_the_session_and_an_older_secret_key_still_does(serve_sqlite: Serve) -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
     before, after, other = (serve_sqlite(cipher=Cipher(keys)) for keys in ([old], [new, old], [new]))
