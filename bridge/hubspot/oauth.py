@@ -48,6 +48,9 @@ AT_FAULT_HOLD_SECONDS = 20.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
+REFUSED = NoToken(
+    reason="HubSpot refused the OAuth token: the next request begins with a refresh.", is_temporary=True
+)
 STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", is_temporary=True)
 DATABASE_AWAY = NoToken(
     reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
@@ -81,7 +84,9 @@ class OAuthTokens:
         self._lease = timedelta(seconds=lease_seconds)
         self._known: dict[_Key, Issued] = {}
         self._unsaved: set[_Key] = set()
-        self._refused: dict[_Key, str] = {}  # tokens that were refused when there was no time for a refresh
+        self._refused: dict[
+            _Key, str
+        ] = {}  # this process's tokens that were refused without time for a refresh
         self._locks: dict[str, threading.Lock] = {}
 
     def current(self, account: Account, within_seconds: float = inf) -> Token:
@@ -130,6 +135,7 @@ class OAuthTokens:
             if _is_just_issued(issued, self._clock()):
                 return refused
             self._refused[_key(account)] = refused
+            return REFUSED
         return STILL_REFRESHING
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:

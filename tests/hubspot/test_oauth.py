@@ -150,7 +150,7 @@ def test_no_refresh_is_begun_that_could_not_end_in_time(
     assert isinstance(old, str)
     clock.passes(DUE_AFTER_SECONDS)
     assert tokens.current(account, 9) == old
-    assert tokens.after_refusal(account, old, 9) == oauth.STILL_REFRESHING
+    assert tokens.after_refusal(account, old, 9) == oauth.REFUSED
     assert asked(hubspot) == 1
     assert tokens.after_refusal(account, old, 10) != old
 
@@ -163,7 +163,7 @@ def test_a_refusal_that_leaves_no_time_for_a_refresh_lets_the_next_request_begin
     assert status_code(account, client) == 404
     clock.passes(AT_FAULT_HOLD_SECONDS)
     hubspot.state.set_fault("401-expired", times=1)
-    assert status_code(account, client) == oauth.STILL_REFRESHING.reason
+    assert status_code(account, client) == oauth.REFUSED.reason
     assert refreshes(hubspot) == 1
     hubspot.state.set_fault("401-expired", times=1)
     assert [status_code(account, client) for _ in range(3)] == [401, 404, 404]
