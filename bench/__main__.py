@@ -66,15 +66,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench")
     parser.add_argument("--short", action="store_true", help="under a minute; fails when a ratio is far off")
-    parser.add_argument(
-        "--peers", action="store_true", help="the same job with other tools, installed for it"
-    )
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--peers", action="store_true", help="the same job with other tools, installed for it")
+    which.add_argument(
         "--imports", action="store_true", help="imports as they are, with the bridge and with other tools"
     )
-    parser.add_argument(
-        "--only", action="append", choices=SCENARIOS, help="run one scenario; may be repeated"
-    )
+    which.add_argument("--only", action="append", choices=SCENARIOS, help="run one scenario; may be repeated")
     return parser.parse_args()
 
 

@@ -59,7 +59,7 @@ async def work() -> None:
 def _delay(picked: Job) -> timedelta:
     if os.environ["BENCH_RETRY"] == "fixed":
         return timedelta(seconds=5)
-    return min(timedelta(seconds=2**picked.attempts), LONGEST_WAIT)
+    return min(timedelta(seconds=2 ** min(picked.attempts, 10)), LONGEST_WAIT)
 
 
 async def enqueue(path: str) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -16,7 +16,7 @@ from bench.imports.load import Import
 from bench.imports.server import Ledger
 from bench.imports.tools import BRIDGE, TOOLS, Contestant
 from bench.peers.tools import Missing
-from bench.processes import ROOT, end
+from bench.processes import ROOT, STOP_SECONDS, end
 from bench.report import Findings, Row, Table, at_most, number, one_line
 
 WARM_UP_SECONDS = 10.0
@@ -63,6 +63,8 @@ def _measured(contestants: Sequence[Contestant], bench: Bench) -> dict[str, Figu
         _wait_for_callbacks(contestants, imports)
         for one, process in zip(contestants, enqueuing, strict=True):
             # Whoever was not given all imports, or cannot do the job at all, would seem to have lost them.
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
             if process.poll() != 0 or not _ledger(one).seen_at:
                 raise Missing(f"{one.name} did not work: {_last_logged(one.log)}")
     return {

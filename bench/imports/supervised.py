@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.processes import ROOT, family_cpu_seconds
@@ -30,8 +30,9 @@ class Supervised:
         self._process = self._started()
 
     def end(self) -> None:
-        """Kill it and its children."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        """Kill it and its children, if it has not ended by itself."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
     def has_ended(self) -> bool:

@@ -136,3 +136,11 @@ def until(done: Callable[[], bool]) -> None:
     while not done():
         assert time.monotonic() < give_up_at, "it took too long"
         time.sleep(0.02)
+
+
+def test_a_worker_that_ended_by_itself_does_not_keep_the_others_from_being_ended(tmp_path: Path) -> None:
+    ends, stays = [sys.executable, "-c", ""], [sys.executable, "-c", "import time; time.sleep(60)"]
+    with supervised([ends, stays], tmp_path / "log", {}) as [ended, other]:
+        until(ended.has_ended)
+        assert not other.has_ended()
+    assert other.has_ended()
