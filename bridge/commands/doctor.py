@@ -120,7 +120,7 @@ def _check_receivers(bridge: Bridge) -> Iterator[Check]:
 def _host_and_port(url: str) -> str:
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.netloc.startswith("[") else parts.hostname
-    return f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    return f"{host}:{watch_lists.port_of(parts)}"
 
 
 def _check_url(bridge: Bridge, name: str, url: str) -> Check:

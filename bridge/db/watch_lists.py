@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
@@ -173,11 +173,16 @@ def newest_callback_urls(connection: Connection, *, servers: int) -> list[str]:
     A server is a scheme, a host and a port. Only the newest NEWEST_SCANNED watches are read.
     """
     newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
-    found: dict[tuple[str, str], str] = {}
+    found: dict[tuple[str, str | None, int], str] = {}
     for url in connection.scalars(newest):
-        scheme, netloc, *_ = urlsplit(url)
-        found.setdefault((scheme, netloc), url)
+        parts = urlsplit(url)
+        found.setdefault((parts.scheme, parts.hostname, port_of(parts)), url)
     return list(found.values())[:servers]
+
+
+def port_of(parts: SplitResult) -> int:
+    """Return the port of an http:// or https:// URL, also when the URL does not name it."""
+    return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def is_redeliverable() -> ColumnElement[bool]:

@@ -148,5 +148,8 @@ def test_each_server_is_named_once_with_its_port(
     for number, port in enumerate((*ports, *ports)):
         url = f"http://127.0.0.1:{port}/hook/{number}"
         add_watch(sqlite_database, f"wat_{number:08}", callback_url=url, callback_host="127.0.0.1")
+    for number, url in enumerate(("https://localhost/", "https://LOCALHOST:443/"), 4):
+        add_watch(sqlite_database, f"wat_{number:08}", callback_url=url, callback_host="localhost")
     named = [name for name in wrong(on_sqlite(**LOOPBACK)) if name.startswith("callbacks to ")]
-    assert sorted(named) == sorted(f"callbacks to 127.0.0.1:{port}" for port in ports)
+    here = [f"callbacks to 127.0.0.1:{port}" for port in ports]
+    assert sorted(named) == sorted([*here, "callbacks to localhost:443"])
