@@ -84,6 +84,6 @@ def parse_http_url(text: str) -> str:
 def parse_base_url(text: str) -> str:
     """Read the URL that an API's paths are appended to; return it without a final slash."""
     parts = urlsplit(parse_http_url(text))
-    if parts.username is not None or parts.query or parts.fragment:
+    if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")
     return text.rstrip("/")

@@ -122,6 +122,8 @@ def test_an_account_that_was_paused_is_tried_again_with_its_new_credentials(api:
         (TOKEN | {"base_url": "https://"}, "/base_url"),
         (TOKEN | {"base_url": "https://user@api.hubapi.com"}, "/base_url"),
         (TOKEN | {"base_url": "https://api.hubapi.com?a=1"}, "/base_url"),
+        (TOKEN | {"base_url": "https://api.hubapi.com/?"}, "/base_url"),
+        (TOKEN | {"base_url": "https://api.hubapi.com/#"}, "/base_url"),
         (TOKEN | {"base_url": "https://api.hubapi.com:x"}, "/base_url"),
         (TOKEN | {"base_url": "https://[::1"}, "/base_url"),
         (TOKEN | {"base_url": "https://a b"}, "/base_url"),
