@@ -30,7 +30,7 @@ from bridge.core.quota import Rate, Usage
 
 # After refusals of so many different tasks in a row, the cause is likely the account, not the tasks.
 SUSPECTS = 5
-CHANGED = "The account was changed since HubSpot last refused it: the next request shows whether it is well."
+CHANGED = "The account was changed: its next request shows whether HubSpot answers it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +150,7 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account: a pause ends now, a probe is due.
 
-    Until then CHANGED is the reason of the pause: HubSpot's refusal was of the former credentials. The quota that
+    Until then CHANGED is the reason of the pause: the former one may be of other credentials. The quota that
     HubSpot last reported is forgotten, because the new credentials may have another.
     """
     usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)

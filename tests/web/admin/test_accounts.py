@@ -90,7 +90,7 @@ def test_a_card_does_not_blame_new_credentials_for_what_hubspot_said_of_the_old(
     operator = an_operator(api)
     html = operator.submit("/accounts", {"name": "eu", "access_token": TOKEN}, follow_redirects=True).text
     assert "Answered 401" not in html
-    assert "The account was changed since HubSpot last refused it" in html
+    assert "The account was changed: its next request shows" in html
 
 
 def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) -> None:
