@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from threading import Lock
 from typing import TypeAlias
-from urllib.parse import unquote
 
 from sqlalchemy import Connection, Engine, delete, select, true
 
@@ -38,7 +37,7 @@ Labels: TypeAlias = tuple[str, ...]
 # What one number is counted under: a counter and the values of its labels; a histogram and the values of its labels,
 # for the sum of durations, or with the upper bound of a bucket as one more value, for the number in the bucket.
 Counted: TypeAlias = tuple[Counter | Histogram, Labels]
-# The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`; commas are percent-encoded.
+# The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`. No label's text has a comma.
 Key: TypeAlias = tuple[str, str]
 
 
@@ -105,11 +104,7 @@ def _row(metric: Counter | Histogram, labels: Labels) -> dict[str, str]:
         is_bucket = len(labels) > len(names)
         name, names = (f"{name}_bucket", (*names, "le")) if is_bucket else (f"{name}_sum", names)
     pairs = zip(names, labels, strict=True)
-    return {"name": name, "labels": ",".join(f"{label}={_escaped(value)}" for label, value in pairs)}
-
-
-def _escaped(value: str) -> str:
-    return value.replace("%", "%25").replace(",", "%2C")
+    return {"name": name, "labels": ",".join(f"{label}={value}" for label, value in pairs)}
 
 
 _ROW = ("hour", "name", "labels", "value")
@@ -167,10 +162,7 @@ class Counts:
     def _named(self, wanted: str) -> Iterator[tuple[Labels, float]]:
         for (name, text), value in self.rows.items():
             if name == wanted:
-                yield (
-                    tuple(unquote(pair.partition("=")[2]) for pair in text.split(",")) if text else (),
-                    value,
-                )
+                yield tuple(pair.partition("=")[2] for pair in text.split(",")) if text else (), value
 
 
 def totals(connection: Connection) -> Counts:

@@ -50,16 +50,6 @@ def test_what_is_counted_is_in_the_table_after_a_flush(engine: Engine) -> None:
     assert found.of(GIVEN_UP) == {}
 
 
-@pytest.mark.parametrize("name", ["a,b", 'quote " and \\', "le=1,le=2", "100 %2C", ""])
-def test_a_label_may_have_any_text(sqlite_engine: Engine, name: str) -> None:
-    counted = Counters()
-    counted.inc(ATTEMPTS, name, "manual")
-    counted.observe(DETECTION_DELAY, 0.5, name)
-    counted.flush(sqlite_engine, NOW)
-    assert totals(sqlite_engine).of(ATTEMPTS) == {(name, "manual"): 1}
-    assert totals(sqlite_engine).buckets(DETECTION_DELAY).keys() == {(name,)}
-
-
 def test_what_was_not_counted_costs_no_transaction(engine: Engine) -> None:
     counted = Counters()
     counted.inc(REGISTRATIONS, by=0)
