@@ -70,6 +70,9 @@ def serve(arguments: argparse.Namespace) -> None:
     # In this process, because another interpreter would import everything once more. The working directory is
     # kept: a relative path to SQLite starts there.
     bound = f"{arguments.host}:{settings.port}"
+    # By runpy, so that sys.argv names gunicorn: on SIGUSR2 it starts that anew, and PYTHONPATH leads it to app.py.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     sys.argv[1:] = ["--config", str(ROOT / "gunicorn.conf.py"), "--bind", bound, "app:app"]
     runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 
