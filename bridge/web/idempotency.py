@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 HEADER = "Idempotency-Key"
 # A string in quotes (RFC 9651, 3.3.3), or the same without the quotes, as most programs send it.
-KEY = r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})'
+KEY_PATTERN = r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})'
 # An execution that takes longer is taken to have crashed, and a repeat of the request may continue it. An execution
 # waits some seconds for a slot and for quota, and at most 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
@@ -37,7 +37,7 @@ def request_key(request: Request) -> RequestKey | Problem | None:
     given = request.headers.get(HEADER)
     if given is None:
         return None
-    found = re.fullmatch(KEY, given)
+    found = re.fullmatch(KEY_PATTERN, given)
     if not found:
         detail = f"{HEADER} must have 1 to 255 printable ASCII characters, without spaces or in quotes."
         return Problem(status=400, detail=detail, cause="malformed-idempotency-key")

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from bridge import __version__
 from bridge.core.parsing import NAME
 from bridge.web import rate_limits
-from bridge.web.idempotency import KEY
+from bridge.web.idempotency import KEY_PATTERN
 from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
 from bridge.web.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem
 from bridge.web.responses import ProblemSchema
@@ -54,7 +54,7 @@ IDEMPOTENCY_KEY = {
         "in": "header",
         "required": False,
         "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": f"^(?:{KEY})$"},
+        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": f"^(?:{KEY_PATTERN})$"},
         "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
     Idempotency.BODY: {

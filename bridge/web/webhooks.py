@@ -220,7 +220,7 @@ _FOR_OPERATORS = {
     OperatorEventType.ACCOUNT_RESUMED: (
         "HubSpot answers an account again.",
         "default",
-        "HubSpot answered 401.",
+        "HubSpot answers again.",
     ),
     OperatorEventType.CALLBACK_GIVEN_UP: (
         "Callbacks to a host will not be tried again.",
@@ -235,7 +235,7 @@ _FOR_OPERATORS = {
     OperatorEventType.HOST_RESUMED: (
         "A receiver's host answers again.",
         "app.example.com",
-        "The receiver answered 503.",
+        "The receiver answers again.",
     ),
     OperatorEventType.WORKER_SILENT: (
         "A worker gave no sign of life for a minute, and did not say that it stops.",
