@@ -126,10 +126,13 @@ def test_several_processes_count_every_callback_that_is_given_up_and_tell_once_a
     new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path: Path
 ) -> None:
     site = new_site("postgresql")
-    site.register(hubspot.state.add_tasks(tasks=WATCHES), receiver.url(site, "gone"))
     with Operator(answering(OK)) as operator:
         with processes(site.env(hubspot.url, **settings(operator.port)), tmp_path) as started:
             workers = [started.worker(), started.worker()]
+            until(lambda: all(lines(worker.log, "worker_started") for worker in workers))
+            # One after another, so that no worker takes all of them at a tick.
+            for _ in range(WATCHES):
+                site.register(hubspot.state.add_tasks(), receiver.url(site, "gone"))
             until(lambda: len(receiver.arrivals(site)) >= WATCHES)
             until(lambda: counted(site) == WATCHES)
             until(lambda: told(operator))
