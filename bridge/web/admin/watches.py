@@ -43,6 +43,9 @@ def list_watches() -> Response:
         return problem_page(filters)
     with reading(call().dependencies.engine) as connection:
         found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+    if query.cursor and query.cursor.backwards and not (found.watches or found.previous):
+        # Nothing is newer any more, so the first page begins at the cursor itself.
+        return redirect(_url({name: value for name, value in parameters.items() if name != "cursor"}))
     return page(
         "admin/watches.html",
         parameters=parameters,

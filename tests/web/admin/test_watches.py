@@ -89,6 +89,16 @@ def test_pages_lead_both_ways_and_keep_the_filter(api: Api) -> None:
     assert shown(operator.get(link(third, "newer")).text) == ["c", "b"]
 
 
+def test_where_nothing_is_newer_any_more_the_first_page_is_shown(sqlite_api: Api) -> None:
+    client, operator = sqlite_api.client(), an_operator(sqlite_api)
+    a, b = (client.register(task)["id"] for task in "ab")
+    second = operator.get(link(operator.get("/watches?state=watching&limit=1").text, "older")).text
+    sqlite_api.change(b, **SETTLED, state="delivered")
+    newer = operator.get(link(second, "newer"))
+    assert (newer.status_code, newer.headers["Location"]) == (302, "/admin/watches?state=watching&limit=1")
+    assert a in operator.get("/watches?state=watching&limit=1").text
+
+
 def test_a_list_is_refreshed_as_it_was_asked_for(sqlite_api: Api) -> None:
     html = an_operator(sqlite_api).get("/watches?state=delivered&client=cms").text
     assert 'hx-get="/admin/watches?state=delivered&amp;client=cms"' in html
