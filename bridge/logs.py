@@ -1,6 +1,7 @@
 """Configures logging: each event of the bridge and of its libraries is a line on standard error.
 
-In the console format, tracebacks follow. No log call raises: a value that cannot be rendered is replaced, and a line that cannot be written is dropped.
+In the console format, an event's traceback follows its line. No log call raises: values that cannot be rendered are
+replaced, and a line that cannot be written is dropped.
 """
 
 import logging
@@ -25,7 +26,7 @@ SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[
 # The lowest level at which a library's lines are logged, whatever the library sets. Alembic is absent, because its
 # lines tell of migrations.
 LEVELS = {
-    # APScheduler warns of each run that it skips, because the worker's loop still goes on: these are many.
+    # APScheduler warns whenever it skips a run of the worker's loop because the last one still goes on: too often.
     "apscheduler": "ERROR",
     "sqlalchemy": "WARNING",
     # Its warnings of malformed headers contain the URL and all headers, which may hold secrets.
@@ -34,13 +35,14 @@ LEVELS = {
 }
 
 # gunicorn gives these loggers handlers of their own, and does not propagate their lines to the root logger.
+# `configure` undoes both.
 GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
     """Send every log line of this process, from `level` up, to standard error. May be called again.
 
-    With None, `log_format` is `console` on a terminal, else `json`. From now on, what cannot be written to
+    If `log_format` is None, the format is `console` on a terminal, else `json`. From now on, what cannot be written to
     standard error is dropped and counted.
     """
     protect()
@@ -71,7 +73,10 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not gener
 
 
 def _safely(processors: Sequence[Processor]) -> Processor:
-    """Return a processor that renders an event by `processors`, and never raises, whatever the fields hold."""
+    """Return a processor that renders an event by `processors`, and never raises, whatever the fields hold.
+
+    If rendering fails, the event is rendered again with all values as `_plain` returns them.
+    """
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         try:

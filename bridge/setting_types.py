@@ -21,7 +21,7 @@ from bridge.core.quota import rate_limit
 from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
-PORTS = re.compile(r"[0-9,]*")  # of a database: one for each of several hosts, or none
+PORTS = re.compile(r"[0-9,]*")  # in a database address: none, one, or one for each of several hosts
 # `postgres` is Heroku's, and the last one SQLAlchemy's.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
@@ -133,7 +133,7 @@ FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 
 ApiVersion = Annotated[str, AfterValidator(api_version)]
-# So many requests in so many seconds.
+# A number of requests, and the seconds in which HubSpot permits so many.
 RateLimit = Annotated[tuple[int, float], BeforeValidator(rate_limit)]
 Share = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

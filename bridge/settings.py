@@ -42,7 +42,7 @@ class SettingsProblem(Exception):
 
 
 class Settings(BaseModel):
-    """Everything that the environment variables decide; made by `load`."""
+    """The settings, each with the name of its environment variable as `alias`; made by `load`."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 

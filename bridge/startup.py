@@ -46,7 +46,7 @@ def check_database(bridge: Bridge) -> str:
 def warn(bridge: Bridge, *, processes: int = 1) -> None:
     """Log a warning when no account has credentials, and one when the database allows too few connections.
 
-    `processes` is how many processes like this one are about to start: each opens DATABASE_CONNECTIONS.
+    `processes` is how many processes like this one are about to start: each opens up to DATABASE_CONNECTIONS.
     """
     with reading(bridge.engine) as connection:
         known = bridge.accounts.list_all(connection).values()

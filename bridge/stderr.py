@@ -34,9 +34,9 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Reset the count in a forked child, and replace the lock.
+        """Set the count to 0 and make a new lock, at first and in each forked child.
 
-        A thread of the parent may have held the lock at the fork.
+        In a child the old lock is of no use: a thread of the parent may have held it at the fork.
         """
         self._lock = threading.RLock()
         self.dropped = 0
@@ -75,7 +75,7 @@ class StandardError(io.RawIOBase):
             self.dropped += 1
 
     def write(self, data: Any, /) -> int:
-        """Write all of `data`, or else drop and count it; return its length in either case."""
+        """Write `data`; what cannot be written of it is dropped, and counted once. Always returns its whole length."""
         given = bytes(data)
         with self._lock:
             # If only a part of the last data was written, begin a new line.

@@ -44,7 +44,7 @@ HUBSPOT_CALL_SECONDS = 20.0
 
 
 def now() -> datetime:
-    """Return the current instant in UTC: the clock of all parts."""
+    """Return the current instant in UTC; the parts get this function as their clock."""
     return datetime.now(UTC)
 
 
@@ -65,7 +65,7 @@ class Bridge:
 
     @cached_property
     def engine(self) -> Engine:
-        """The database."""
+        """Opens connections to the database."""
         return open_engine(self._settings.database_url.get_secret_value(), makes_files=self._makes_files)
 
     @cached_property
@@ -129,7 +129,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Sends all other requests to HubSpot, which count in the same quota."""
+        """For requests to HubSpot other than polls: the client that sends them, and the quota that polls use, too."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -77,7 +77,10 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call sent: none without a token, two when a refused token was replaced."""
+        """How many requests the call sent: two when a refused token was replaced, none without any token.
+
+        A request that got no answer counts as sent.
+        """
         return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
 
     @property
@@ -150,8 +153,9 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account: a pause ends now, a probe is due.
 
-    Until then CHANGED is the reason of the pause: the former one may be of other credentials. The quota that
-    HubSpot last reported is forgotten, because the new credentials may have another.
+    Until the probe is answered, the account still counts as paused, with CHANGED as the reason: the former reason
+    may concern the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
+    may have another.
     """
     usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)
     if held.breaker.paused:

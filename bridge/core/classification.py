@@ -1,7 +1,7 @@
 """Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
 
-The status field says whether a task has ended, and `Kind.ends` with what outcome. Every other field of the
-body may be null, absent or new.
+The status field of the body says whether a task has ended, and `Kind.ends` says with what outcome. Every other field
+may be null, absent or new.
 """
 
 import json
@@ -266,7 +266,7 @@ def text_of(answer: HttpResponse) -> str:
 
 
 def parse_json(answer: HttpResponse) -> Any:
-    """Return the parsed body; None when it is not strictly JSON (RFC 8259) or was cut short."""
+    """Return the parsed body; None when it is not strictly JSON (RFC 8259), is `null`, or was cut short."""
     if not answer.complete:
         return None
     try:

@@ -60,7 +60,7 @@ class Histogram:
         return None
 
 
-# Most delays come from the gap between two polls (1 to 60 s), longer ones from outages.
+# Most delays come from the gap between two polls (2 s at first, 60 s after half an hour), longer ones from outages.
 _DETECTION_BOUNDS = (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, inf)
 # From a callback that is sent at once to the end of the default retry schedule, after three days.
 _DELIVERY_BOUNDS = (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# A process leaves its core when others use more than CROWDED of it, and another is freer by MARGIN (0 to 1).
+# A process leaves its core when other processes use more than CROWDED of it, and another core is freer by MARGIN.
 CROWDED = 0.25
 MARGIN = 0.2
 
@@ -19,9 +19,9 @@ class Shares:
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the least used of the `allowed` cores, to move to; None to stay on `core`.
 
-    A move is worth it when `core` is not among those allowed, or when others use more than CROWDED of it and
-    the least used one is freer by MARGIN. Of equally free cores the first is returned. None as well when no
-    use of an allowed core is known.
+    A move is worth it when `core` is not allowed or its use is not known, or when other processes use more than
+    CROWDED of it and the least used core is freer by MARGIN. Of equally free cores the first is returned. None,
+    too, when `shares` holds none of the allowed cores.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

@@ -140,8 +140,8 @@ def wait_seconds(
 ) -> float | None:
     """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
 
-    `tries` attempts came before the failed one. A longer `Retry-After` of a 429 or 503 counts, up to
-    LONGEST_RETRY_AFTER_SECONDS.
+    `tries` attempts of the same delivery came before the failed one. If the `Retry-After` of a 429 or 503 asks for
+    more than the schedule's wait, it counts instead, up to LONGEST_RETRY_AFTER_SECONDS.
     """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):

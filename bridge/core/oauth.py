@@ -10,7 +10,8 @@ from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.parsing import HEADER_SAFE
 
-# A token is refreshed when less than the greater of these is left of its life, but never in its first half.
+# A token is refreshed when less than AHEAD_SECONDS is left of its life, or less than AHEAD_SHARE of its whole life, if
+# that is longer; but never in the first half of its life.
 AHEAD_SECONDS = 60.0
 AHEAD_SHARE = 0.1
 

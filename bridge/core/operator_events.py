@@ -10,7 +10,7 @@ from bridge.core.instants import rfc3339
 
 
 class OperatorEventType(StrEnum):
-    """The types of event; the part before the dot says what the subject is."""
+    """The types of event. The subject is an account, a host or a worker; of `callback.given_up`, it is the host."""
 
     ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails
     ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers the account again
@@ -46,13 +46,13 @@ class OperatorEvent:
 
 
 def new_event(type_: OperatorEventType, subject: str, reason: str | None, at: datetime) -> OperatorEvent:
-    """Return an event that happened once, at the instant `at`."""
+    """Return an event that happened once, at the instant `at`; `reason` is None when it is not known."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
 
 
 def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
-    """Merge the events of the same type and subject into one; return them sorted by type and subject."""
+    """Merge events of the same type and subject into one each; return all, sorted by type and subject."""
     found: dict[tuple[str, str], OperatorEvent] = {}
     for event in events:
         key = event.type, event.subject

@@ -40,9 +40,9 @@ def parse_printable(text: str) -> str:
 
 
 def parse_choices(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
-    """Return the values, in `words`, of the given words, without repeats.
+    """Return the value that `words` has for each word in `given`, without repeats.
 
-    At least one must be `given`, as a list or as a text with commas between them.
+    `given` must hold at least one word, as a list or as a text with commas between the words.
     """
     parts = given.split(",") if isinstance(given, str) else given
     if (
@@ -63,14 +63,14 @@ def parse_duration(text: str) -> int:
 
 
 def parse_header_safe(text: str) -> str:
-    """Read a secret or a token that is sent in a header."""
+    """Return `text`, a secret or a token, if it can be sent in a header."""
     if not HEADER_SAFE.fullmatch(text):
         raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
     return text
 
 
 def parse_http_url(text: str) -> str:
-    """Read an http:// or https:// URL with a host."""
+    """Return `text`, if it is an http:// or https:// URL with a host."""
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -82,7 +82,7 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Read the URL that an API's paths are appended to; return it without a final slash."""
+    """Return `text` without a final slash, if it is a URL that an API's paths can be appended to."""
     parts = urlsplit(parse_http_url(text))
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")

@@ -29,8 +29,8 @@ class PollDecision:
     """What follows from one poll: the watch and HubSpot's body to save, and the signal for the account's limits.
 
     `hubspot` is the body as JSON text, None when none is to be saved. `result` is the label's value for the
-    counter of polls. `delay_seconds` is the time from the task's end to this poll; None when HubSpot does not
-    report the end.
+    counter of polls. `delay_seconds` is the time from the task's end to this poll; None when the task has not
+    ended, or HubSpot does not report when it ended.
     """
 
     watch: Watch
@@ -42,8 +42,9 @@ class PollDecision:
 
 REFUSALS = 3  # in a row before a watch is rejected; HubSpot may not know a new task at once
 REFUSAL_SECONDS = 10.0
-SPREAD_SECONDS = 900.0  # while the account is suspected, a watch's refusals must span this time
-SOONEST_REFUSAL_SECONDS = 8.0  # a refusal sooner after another is not counted
+# While the account is suspected, a watch's refusals must span this time before it is rejected.
+SPREAD_SECONDS = 900.0
+SOONEST_REFUSAL_SECONDS = 8.0  # a refusal that follows another sooner than this is not counted
 BACKOFF_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
@@ -170,7 +171,7 @@ def _schedule_next_poll(
 
 
 def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    """Return the watch of an unfinished task, with its next poll due, or timed out if its deadline has passed.
+    """Return the watch of an unfinished task with its next poll scheduled, or timed out if its deadline has passed.
 
     The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
     """
@@ -209,9 +210,10 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
 
 
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    """Return the watch after an AccountError answer: due after 30 s, doubled by each failure, up to 15 min.
+    """Return the watch after an AccountError, with its next poll scheduled.
 
-    So the account's next probe polls another watch, perhaps of a kind that the token's scopes allow.
+    The wait is 30 s, and doubles with each failure in a row, up to 15 min. So the account's next probe polls another
+    watch, perhaps of a kind that the token's scopes allow.
     """
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)

@@ -49,9 +49,9 @@ class Rate:
 class Usage:
     """How much of its quota an account has used, and what HubSpot's newest rate-limit headers said is left.
 
-    `free_at` is explained above; None before the first request. `headroom` (0.05 to 1) slows the pace when
-    HubSpot's burst window is nearly used up; `daily_remaining` is None when HubSpot does not report it. Both
-    were read at `observed_at`.
+    `free_at` is explained in the module's docstring; None before the first request. `headroom` (0.05 to 1) is less
+    than 1, and slows the pace, when less than 40 % of HubSpot's burst window is left. `daily_remaining` is None when
+    HubSpot does not report it. Both were read at `observed_at`.
     """
 
     free_at: datetime | None = None

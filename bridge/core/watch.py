@@ -76,7 +76,7 @@ class Watch:
     kind: str
     task_id: str
     callback_url: str
-    callback_host: str  # the URL's lower-case name, without the port
+    callback_host: str  # the host of the URL, in lower case, without the port
     metadata: str  # the client's JSON object, as text
     created_at: datetime
     deadline_at: datetime

@@ -2,7 +2,7 @@
 
 `CallbackSender.problem_with` checks a URL at its registration and again before each request: the URL itself, and its
 host if that is an address or `localhost`. What a host name resolves to is checked when it is dialled, by
-`connections.Exchange`, unless a proxy is set. Each refusal names the setting that causes it.
+`connections.Exchange`, unless a proxy is set. A refusal that a setting causes names the setting.
 """
 
 import re

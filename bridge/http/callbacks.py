@@ -16,7 +16,7 @@ from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
 from bridge.http.transport import Transport
 
-# Of a response's body, in bytes: enough to show to people. The status alone decides.
+# How many bytes of a response's body are read: enough to show to people. Only the status decides what follows.
 BODY_LIMIT = 64 * 1024
 
 

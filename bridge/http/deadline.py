@@ -175,7 +175,10 @@ class Resolver:
         self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return the addresses of `host`. Raises Unreachable when none is found before `deadline`."""
+        """Return the addresses of `host`. Raises Unreachable when none is found before `deadline`.
+
+        Raises RuntimeError when the system allows no more threads.
+        """
         try:
             found = _numeric(host) or self._within(host, deadline)
         except (OSError, UnicodeError) as error:

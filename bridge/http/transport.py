@@ -72,12 +72,12 @@ class Transport:
         repeatable: bool = True,
         within_seconds: float = inf,
     ) -> HttpResponse | NoResponse:
-        """Send one request and read the response; a failure is returned as NoResponse and never raised.
+        """Send one request and read the response; a failure is returned as NoResponse, not raised.
 
         The time-out is the lesser of `timeout_seconds` and `within_seconds`. `headers` must hold neither
         `Content-Length` nor `Accept-Encoding`. If the server turns out to have closed a kept connection, the request
         is sent once more, at once and within the same deadline. With `repeatable=False` a new connection is opened,
-        and the request is sent at most once.
+        and the request is sent at most once. Raises RuntimeError when the system allows no thread for the lookup.
         """
         if self._process_id != os.getpid():
             self._forget_parent()

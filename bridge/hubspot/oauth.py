@@ -92,9 +92,9 @@ class OAuthTokens:
     def current(self, account: Account, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        Until a refresh is due, the token comes from memory, then from the database or a refresh. A refresh is also due,
-        once, when `after_refusal` had no time for it. Neither a wait nor a refresh is begun that could take longer
-        than `within_seconds`.
+        The token comes from memory. When there is none, or a refresh is due, it comes from the database, if another
+        process has refreshed it, or else from a refresh. A refresh is also due once after `after_refusal` had no time
+        for it. Neither a wait nor a refresh is begun that could take longer than `within_seconds`.
         """
         return self._token(account, self._refused.pop(_key(account), None), within_seconds)
 

@@ -43,7 +43,7 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log when the account was paused or resumed; return the event for the operator, or None without one."""
+    """Log that the account was paused or resumed, if it was; return the event for the operator, if there is one."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

@@ -16,13 +16,13 @@ from bridge.db.watch_lists import Filters
 
 log = structlog.get_logger()
 
-# How many rows a transaction locks: so few that workers do not wait long for them.
+# How many rows a transaction locks, at the most: so few that workers do not wait long for them.
 BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """The watch was changed; `watch` is the new one.
+    """The watch was changed; `watch` is as it is now.
 
     `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
     """
@@ -54,7 +54,7 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
 def redeliver(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> Changed | WatchUnchanged:
-    """Send the callback of a delivered or undelivered watch again: at once, and then by the retry schedule.
+    """Make the callback of a delivered or undelivered watch due now: workers send it, by the whole retry schedule.
 
     `client` has the meaning that it has in `withdraw`.
     """
@@ -71,9 +71,10 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Make the next poll of a watch, whose task has not ended, due now.
+    """Make the next poll of a watch due now, if its task has not ended.
 
-    `client` has the meaning that it has in `withdraw`.
+    A watch that a worker is polling already stays as it is, and is returned as Changed. `client` has the meaning
+    that it has in `withdraw`.
     """
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
 
@@ -85,7 +86,7 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Count the watches that `redeliver_all` would redeliver; return whether the count is complete as well.
+    """Count the watches that `redeliver_all` would redeliver; return the count, and whether it is complete.
 
     Only the newest watches are examined, so that the time does not grow with the table.
     """
@@ -94,7 +95,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all settled watches that match the filters; return how many were redelivered.
+    """Redeliver all delivered and undelivered watches that match the filters; return how many.
 
     `by` is the caller's name, for the log.
     """

@@ -251,8 +251,8 @@ def send(
 ) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-    It is NotSent when the settings do not allow the URL, or any address of its host. Raises ValueError when
-    `secrets` is empty, or one is malformed.
+    The result is NotSent when the settings do not allow the URL, or none of its host's addresses. Raises
+    ValueError when `secrets` is empty, or one is malformed.
     """
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
@@ -307,7 +307,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log when the host was paused or resumed; return the event for the operator, or None without one."""
+    """Log that the host was paused or resumed, and return the event for the operator; None if it was neither."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return new_event(OperatorEventType.HOST_PAUSED, host, after.reason, now)

@@ -35,8 +35,8 @@ class NotNow:
 class HubSpotCalls:
     """Counts requests in the accounts' quotas, and updates the accounts from HubSpot's answers. Thread-safe.
 
-    `lease_seconds` must exceed the time that a request may take: while its probe is in flight, an account
-    stays paused for as long.
+    The callers send the requests themselves, by `hubspot`. `lease_seconds` must exceed the time that a request may
+    take: after a paused account's probe, no other request is granted until the probe is answered, or for so long.
     """
 
     def __init__(

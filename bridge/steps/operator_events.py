@@ -35,9 +35,9 @@ class OperatorOutbox:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events, as the last statement of a transaction.
+        """Save the events; must be the last statement of a transaction.
 
-        It must come last, because it locks rows that other workers change as well.
+        The reason is that it locks rows that other workers change as well.
         """
         if self.is_enabled:
             store.add(connection, merge_events(events))

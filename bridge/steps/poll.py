@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 OVERDUE_GRACE_SECONDS = 60.0  # how long a watch may wait for its last poll after its deadline
 OVERDUE_BATCH = 500
-ALIVE = timedelta(seconds=30)  # three of a worker's heartbeats
+ALIVE = timedelta(seconds=30)  # after its last heartbeat; three times the interval of heartbeats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +214,7 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """End watches past their deadline whose last poll cannot be made; return how many.
+    """End watches past their deadline whose last poll cannot be made, at most OVERDUE_BATCH; return how many.
 
     Their account is paused, or its quota has kept them waiting for OVERDUE_GRACE_SECONDS.
     """

@@ -1,4 +1,4 @@
-"""Starts imports at HubSpot, each with at most one request, and registers watches for their tasks."""
+"""Starts imports at HubSpot, each at most once, and registers watches for their tasks."""
 
 import json
 import time
@@ -62,7 +62,7 @@ class ImportRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotStarted:
-    """HubSpot has not received the request, which may be sent again.
+    """This request has not started an import at HubSpot, and the client may send it again.
 
     `retry_at` is the earliest instant for that, None when it is not known.
     """
@@ -114,10 +114,10 @@ def start(
     register: Register,
     record_hubspot_call: Callable[[], bool],
 ) -> Started:
-    """Start an import at HubSpot with at most one request, and register a watch. May wait 2 s for the quota.
+    """Start an import at HubSpot, at most once, and register a watch. May wait 2 s for the quota.
 
-    `record_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database errors are
-    raised only before the request is sent.
+    The request is repeated only if HubSpot refused its token. `record_hubspot_call` is called just before the
+    request; if it returns False, nothing is sent. Database errors are raised only before the request is sent.
     """
     account = _acquire(hubspot_calls, new.account)
     if isinstance(account, NotNow):

@@ -1,1 +1,1 @@
-"""The worker: its loop, the threads that send requests, and the clock that runs the loop."""
+"""The worker: its loop, the threads that send requests, and the scheduler that runs the loop."""

@@ -27,7 +27,7 @@ from bridge.worker.results import log_and_count
 
 log = structlog.get_logger()
 
-# How often the loop looks for due watches, whether or not requests are in flight.
+# The loop looks for due watches at least this often, and at once when results come.
 TICK_SECONDS = 0.25
 # The wait after each failure in a row, mostly of the database. Results that could not be saved are kept.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """The seconds since the loop last ran without an error; far above TICK_SECONDS, it hangs or fails."""
+        """The seconds since the loop last ran without an error; if they far exceed TICK_SECONDS, it hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
@@ -108,7 +108,8 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
 
-        `grace_seconds` count from the first call of `wind_down` or of this method.
+        `grace_seconds` count from the first call of `wind_down` or of this method. Raises an error of AWAY when the
+        database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()

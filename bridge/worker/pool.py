@@ -144,7 +144,7 @@ class WorkerPool:
     def collect(self, timeout_seconds: float) -> list[Finished]:
         """Wait up to `timeout_seconds` until a job is done; return all results that are there by then.
 
-        It returns at once when there are no jobs, and may take some milliseconds longer.
+        Returns at once when there are no jobs; may wait some milliseconds longer, for more results.
         """
         finished = self._collect_finished(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
