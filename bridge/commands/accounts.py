@@ -51,7 +51,7 @@ def remove(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Ask HubSpot whether it accepts the credentials."""
+    """Ask HubSpot whether it accepts an account's credentials; raise CommandError when it does not."""
     found = check_account.check(open_bridge().hubspot_calls, arguments.name)
     if found is None:
         raise CommandError(f"There is no account {arguments.name}.")

@@ -23,7 +23,7 @@ from bridge.wiring import Bridge, now
 # The clock may differ this much from HubSpot's: receivers refuse a callback whose timestamp is five minutes off
 # (Standard Webhooks).
 CLOCK_SECONDS = 60
-# At most SERVERS receivers' servers are tried, those of the newest watches, each for SERVER_SECONDS.
+# At most so many servers that receive callbacks are tried, those of the newest watches, each for SERVER_SECONDS.
 SERVERS = 5
 SERVER_SECONDS = 5
 

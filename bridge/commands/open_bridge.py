@@ -29,7 +29,7 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
     """Return the bridge, after creating and migrating the database where needed.
 
     Log lines below `level` are dropped, so that they do not mix with a command's output. Raises CommandError when the
-    database cannot be used.
+    database cannot be used or its secrets cannot be decrypted, SystemExit when the settings are wrong.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
@@ -44,7 +44,7 @@ def open_bridge() -> Bridge:
     """Return the bridge with an existing database; create neither a database nor a key file.
 
     Raises CommandError when the database or the key file does not exist, the database is not migrated or cannot be
-    used, or its secrets cannot be decrypted.
+    used, or its secrets cannot be decrypted; SystemExit when the settings are wrong.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)

@@ -36,7 +36,7 @@ class Colour(StrEnum):
 
 
 def write(text: str) -> None:
-    """Write to standard output, unbuffered. Raises OutputError when that fails."""
+    """Write to standard output, and flush it. Raises OutputError when that fails."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

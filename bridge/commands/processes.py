@@ -42,7 +42,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
 
 
 def worker(_: argparse.Namespace) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
+    """Migrate the database, then run a worker until SIGTERM or SIGINT."""
     settings = Settings.load_or_exit(os.environ)
     open_files.ensure(settings.concurrency)
     bridge = prepare_bridge(settings, level=logging.INFO)
@@ -67,10 +67,11 @@ def serve(arguments: argparse.Namespace) -> None:
     bridge = prepare_bridge(settings, level=logging.INFO)
     output.flush()
     bridge.engine.dispose()
-    # In this process, because another interpreter would import everything once more. The working directory is
-    # kept: a relative path to SQLite starts there.
+    # gunicorn runs in this process, because another interpreter would import everything once more. The working
+    # directory is kept: a relative path to SQLite starts there.
     bound = f"{arguments.host}:{settings.port}"
-    # By runpy, so that sys.argv names gunicorn: on SIGUSR2 it starts that anew, and PYTHONPATH leads it to app.py.
+    # runpy makes sys.argv a call of gunicorn: on SIGUSR2 gunicorn starts the same call anew. The new process finds
+    # app.py by PYTHONPATH.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     sys.argv[1:] = ["--config", str(ROOT / "gunicorn.conf.py"), "--bind", bound, "app:app"]
@@ -89,7 +90,7 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port is in use; another program may still take it before it is opened."""
+    """Raise CommandError when the port cannot be opened; another program may still take it before the server."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:

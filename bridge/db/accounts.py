@@ -80,7 +80,7 @@ class Accounts:
     """Reads and writes accounts in the table; what a row leaves out comes from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` is `default` unless the table has one; other accounts take unset values from it."""
+        """`environment` is the account `default` unless the table has one; others take what they lack from it."""
         self._environment = environment
         self._cipher = cipher
 
@@ -136,7 +136,7 @@ class Accounts:
         )
 
     def _credentials(self, row: Row[Any]) -> Credentials | None:
-        """Return the stored credentials; None when no key decrypts them: other accounts still work."""
+        """Return the stored credentials; None when no key decrypts them, so that other accounts still work."""
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
         except WrongSecretKey:

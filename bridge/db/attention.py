@@ -16,7 +16,8 @@ GIVEN_UP_WITHIN = timedelta(days=1)
 # While others are alive, a silent worker needs somebody for this long. Its leases end within minutes and others take
 # over; what they do not take over is overdue, and shown as that. For an hour it explains why some work came late.
 SILENCE_SHOWN = timedelta(hours=1)
-# At most so many paused hosts are listed, those with the longest pauses first.
+# At most so many paused hosts are read, those with the longest pauses first. Of other lists, at most so many rows are
+# shown.
 MOST_NAMED = 10
 # No count goes further, so that its cost has a bound.
 MOST_COUNTED = 1_000
@@ -27,10 +28,10 @@ class PausedHost:
     """A host whose callbacks wait because it failed several times in a row."""
 
     name: str
-    since: datetime | None  # when the first of the waiting tasks ended
+    since: datetime | None  # when the first of the tasks ended whose callbacks wait
     until: datetime
     reason: str | None
-    waiting: int  # callbacks; MOST_COUNTED when there are more
+    waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,7 @@ class GivenUp:
 class SilentWorker:
     """A worker that was killed or hangs: its heartbeats have stopped without notice.
 
-    While other workers are alive, it is listed for SILENCE_SHOWN.
+    It is listed until SILENCE_SHOWN after its last heartbeat; when no worker is alive, until its row is deleted.
     """
 
     id: str

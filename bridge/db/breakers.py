@@ -15,7 +15,7 @@ from bridge.db import batches
 from bridge.db.dialect_sql import dialect_insert, in_parameter
 from bridge.db.tables import account_breakers, host_breakers, is_state, watches
 
-# The table of the breaker that lets a watch's next request through, by the watch's state: its account's or its host's.
+# The tables of breakers, by a watch's state: polls need the breaker of their account, callbacks that of their host.
 BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
 _BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
@@ -87,7 +87,7 @@ def forget_account(connection: Connection, name: str) -> None:
 
 
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the breakers of the named hosts, by name; a host that is left out has a closed breaker."""
+    """Return the breakers of the named hosts, by name; a host without a row is left out: its breaker is closed."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
     return {row.name: _to_breaker(row) for row in rows}
 

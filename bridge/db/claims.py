@@ -102,9 +102,9 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
-    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all. When `count`
-    is odd, `odd_to_young` says that the first half gets one more. The caller has locked the account's row, so no other
-    process claims polls of the account meanwhile.
+    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all; if there are
+    too few young ones, the others get their share. When `count` is odd, `odd_to_young` says that the first half gets
+    one more. The caller has locked the account's row, so no other process claims polls of the account meanwhile.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -190,7 +190,7 @@ class _SecondsSince(DialectSQL[float]):
         super().__init__(_NOW, since)
 
 
-# Skips rows that a late worker is saving: it waits for the account's row, which this transaction has locked.
+# Skips rows that a late worker is saving: that worker waits for the account's row, which this transaction has locked.
 _MOST_URGENT = (
     _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
 )

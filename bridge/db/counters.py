@@ -34,8 +34,8 @@ ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The values of a metric's labels, in the metric's order.
 Labels: TypeAlias = tuple[str, ...]
-# What one number is counted under: a counter and the values of its labels; a histogram and the values of its labels,
-# for the sum of durations, or with the upper bound of a bucket as one more value, for the number in the bucket.
+# What a number belongs to: a counter or histogram, and the values of its labels. Of a histogram that is the sum of the
+# durations; with a bucket's upper bound as one more value, it is the number of durations in the bucket.
 Counted: TypeAlias = tuple[Counter | Histogram, Labels]
 # The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`. No label's text has a comma.
 Key: TypeAlias = tuple[str, str]
@@ -245,6 +245,6 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
 
 
 def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
-    """Return the spread of `counts`, given by the upper bound of each bucket; None when there are none."""
+    """Return the percentiles of a histogram's counts, by each bucket's upper bound; None when nothing was counted."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Percentiles(p50=p50, p95=p95)

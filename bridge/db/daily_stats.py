@@ -38,5 +38,5 @@ _ADD = for_each_dialect(
 
 
 def prune(connection: Connection, before: date) -> None:
-    """Delete the numbers of the days before `before`."""
+    """Delete the numbers of all days that are earlier than `before`."""
     connection.execute(delete(account_days).where(account_days.c.day < before))

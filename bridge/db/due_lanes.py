@@ -1,4 +1,4 @@
-"""Finds the lanes (an account's polls, a host's callbacks) with due watches, however many watches wait."""
+"""Finds the lanes (an account's polls, a host's callbacks) with due watches, fast even when many watches wait."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,8 +26,8 @@ _NOW = bindparam("now", type_=Instant)
 class DueLanes:
     """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe.
 
-    A look reads the watches that have fallen due since the last look, and visits the lanes that had due watches then.
-    So its cost does not depend on how many watches are due later, nor on how many are due in one lane.
+    A look reads the watches that have fallen due since the last look, and visits the lanes that had due watches or were
+    paused then. So its cost does not depend on how many watches are due later, nor on how many are due in one lane.
     """
 
     def __init__(self, state: State) -> None:

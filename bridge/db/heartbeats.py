@@ -1,4 +1,4 @@
-"""The heartbeats of workers: each saves one about every ten seconds."""
+"""The heartbeats of workers: each worker saves one about every ten seconds."""
 
 from datetime import datetime, timedelta
 

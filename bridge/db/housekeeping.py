@@ -8,7 +8,7 @@ from bridge.core.watch import State
 from bridge.db.dialect_sql import in_subquery
 from bridge.db.tables import host_breakers, is_over, is_state, watches
 
-# Undelivered watches are kept so many times longer: their callbacks may still be redelivered.
+# Undelivered watches are kept so many times as long: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
 BREAKERS_KEPT = timedelta(days=1)
 

@@ -41,7 +41,7 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
         "begun_by": wanted.begun_by,
     }
     add = dialect_insert(connection, keyed_requests).values(row)
-    # An update that changes nothing locks the existing row until it is read, so that no other process deletes it.
+    # With an update that changes nothing, RETURNING gives an existing row too, and nobody can delete it first.
     unchanged = {"key": keyed_requests.c.key}
     columns = [keyed_requests.c[field.name] for field in fields(IdempotentRequest)]
     kept = add.on_conflict_do_update(index_elements=["client", "key"], set_=unchanged).returning(*columns)
@@ -69,7 +69,7 @@ def note_answer(connection: Connection, held: IdempotentRequest, answer: str) ->
 
 
 def forget(connection: Connection, held: IdempotentRequest) -> None:
-    """Delete a request that was not carried out, so that a repeat of it is carried out."""
+    """Delete a request that was not carried out, so that a repeat of it is, unless another has taken over."""
     connection.execute(delete(keyed_requests).where(_is(held), _is_held(held)))
 
 

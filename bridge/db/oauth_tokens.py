@@ -1,7 +1,7 @@
 """The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
 
-No row is locked during a request to HubSpot. Instead, a change requires that the tokens, and mostly the
-lease, are still as they were read.
+No row is locked during a request to HubSpot. Instead, a process changes the row only if the tokens are still as it read
+them; `take_refresh_lease` and `fail` require that of the lease, too.
 """
 
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import operator_events
 
-# From the end of one event to the first attempt of the next of the same type and subject.
+# The least time from the end of one event to the first attempt of the next one of the same type and subject.
 APART = timedelta(seconds=60)
 # Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
@@ -56,7 +56,7 @@ class Claimed:
 
 
 def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
-    """Store events to be sent; at most one of each type and subject, as the core's `merged` returns them.
+    """Store events to be sent; at most one of each type and subject, as `merge_events` returns them.
 
     Their rows are locked until the transaction ends: call it last, so that other processes do not wait for long.
     """

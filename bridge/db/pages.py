@@ -1,7 +1,8 @@
 """Lists watches by page; the cost of a page is bounded, however many watches there are and however few match.
 
-A page reads at most MOST_SCANNED rows of the index that fits the filters best. So it may hold fewer watches than were
-asked for, even none, although there is a following page.
+A page reads at most MOST_SCANNED rows of the index that fits the filters best; when the filters name several states or
+outcomes, up to so many of each. So it may hold fewer watches than were asked for, even none, although there is a
+following page.
 """
 
 import re
@@ -22,7 +23,7 @@ from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is
 from bridge.db.watch_lists import Filters, conditions, is_redeliverable
 
 MOST_SCANNED = 1_000
-FURTHER = 4  # each step is so many times as long as the one before it
+FURTHER = 4  # each step of `_find` looks at so many times as many rows as the one before it
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
@@ -111,7 +112,10 @@ def page(
 
 
 def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many redeliverable watches match, and whether that is all: at most MOST_SCANNED rows are read."""
+    """Return how many redeliverable watches match, and whether these are all: only the newest rows are read.
+
+    At most MOST_SCANNED rows are read; when the filters name several states or outcomes, up to so many of each.
+    """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
@@ -190,7 +194,7 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions, each met by one part of an index in this order; together they hold all matches."""
+    """Return conditions that each select a part of an index sorted in this order; all matches are in these parts."""
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]
     if filters.task_id is not None:

@@ -65,7 +65,7 @@ def is_open() -> Any:
 
 
 def is_over() -> Any:
-    """Return the condition of the partial index on settled watches other than UNDELIVERED, pruned first."""
+    """Return the condition of the partial index on settled watches other than UNDELIVERED, which are pruned first."""
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
     )
@@ -223,6 +223,7 @@ def _breaker_columns() -> list[Column[Any]]:
     ]
 
 
+# In the database, the tables of breakers are called gates, and the column `slow_start` is called `ramp`.
 host_breakers = Table("host_gates", metadata, *_breaker_columns())
 
 account_breakers = Table(
@@ -277,7 +278,7 @@ account_delays = Table(
 )
 
 keyed_requests = Table(
-    "keyed_requests",  # requests with an Idempotency-Key: see bridge/db/keyed_requests.py
+    "keyed_requests",  # requests with an Idempotency-Key: see bridge/db/idempotent_requests.py
     metadata,
     Column("client", String(64), primary_key=True),
     Column("key", String(255), primary_key=True),
@@ -304,7 +305,7 @@ workers = Table(
     Column("silence_told", Boolean, nullable=False, server_default=false()),
 )
 
-# Not used either, as `account_delays`.
+# Kept for the previous release alone, as `account_delays` is.
 worker_days = Table(
     "worker_days",
     metadata,

@@ -1,4 +1,4 @@
-"""Registers, reads and withdraws single watches, and makes them due earlier for operators."""
+"""Registers watches, reads them by id or key, saves withdrawn ones, and makes watches due earlier for operators."""
 
 import json
 from collections.abc import Collection, Mapping

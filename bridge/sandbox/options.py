@@ -24,9 +24,9 @@ class PendingBody(StrEnum):
 class SandboxOptions:
     """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
 
-    `tokens` are static access tokens, each an account of its own. Each of `refresh_tokens` is an
-    OAuth account. `burst_requests` per rolling `burst_seconds` and `daily_requests` per UTC day
-    hold for each account. `clock` returns epoch seconds and is the only clock of the sandbox.
+    `tokens` are static access tokens, each an account of its own. Each of `refresh_tokens` is an OAuth account. Each
+    account may send `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in UTC. `clock` returns
+    epoch seconds; the simulated HubSpot reads no other clock.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)
@@ -42,7 +42,7 @@ class SandboxOptions:
     # Burst limit of a service key or private app of a free or starter account.
     burst_requests: Requests = 100
     burst_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    # Daily limit of an enterprise account. With the quarter of it that a starter account has, a client that paces
-    # itself by the day's quota would be slower in the morning (UTC) than in the evening.
+    # Daily limit of an enterprise account, four times that of a starter account. With a starter account's, a client
+    # that paces itself by what is left of the day's quota would be slower in the morning (UTC) than in the evening.
     daily_requests: Requests = 1_000_000
     clock: Callable[[], float] = time.time

@@ -1,4 +1,4 @@
-"""Chooses from the name of a task's file how the task ends, and how fast."""
+"""Reads from the name of a task's file how the task is to end, how fast, and with which fault."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,8 @@ _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 class Plan:
     """What a file name chooses: the task's outcome, and a fault in place of its status responses.
 
-    `pace` is a factor for the task's durations. The first `fault_times` status responses are the fault; None: all.
+    `pace` is a factor for the task's durations. The first `fault_times` status responses are `fault`; all of them when
+    `fault_times` is None; none when `fault` is None.
     """
 
     outcome: Outcome = Outcome.COMPLETED

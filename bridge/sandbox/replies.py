@@ -127,7 +127,7 @@ def unsupported_media_type() -> Reply:
 
 
 def rate_limit(policy_name: str) -> Reply:
-    """Return the 429 for an exceeded limit, a `Policy`; HubSpot's body for it has no `category`."""
+    """Return the 429 for an exceeded limit, named as by `Policy`; like HubSpot's, its body has no `category`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

@@ -168,7 +168,7 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start a number of `tasks`, without a request, and return their ids.
+        """Start as many tasks as `tasks` says, without a request, and return their ids.
 
         Durations that are None come from the options. Raises ValueError when the kind does not have the outcome.
         """

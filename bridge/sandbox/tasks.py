@@ -1,4 +1,4 @@
-"""Tasks: only the time since its start decides whether a task is PENDING, PROCESSING or ended."""
+"""Tasks: each one's phase follows from its durations, its outcome and the time since it was requested."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """Which HubSpot endpoint answers for the task."""
+    """What a task does; each kind has status routes of its own."""
 
     FILE_IMPORT = "file-import"
     FOLDER_UPDATE = "folder-update"

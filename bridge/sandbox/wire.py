@@ -79,8 +79,8 @@ class Handler(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Read the whole request, answer it, and keep the connection open.
 
-        It is closed when the response is broken off, and when the body was not read first: it is chunked, longer
-        than MAX_BODY_BYTES, or its Content-Length is no number.
+        The connection is closed after a response that is broken off, and after a request whose body is not read:
+        one that is chunked, is longer than MAX_BODY_BYTES, or has a Content-Length that is no number.
         """
         self.wfile.flush()
         environ = self.make_environ()
