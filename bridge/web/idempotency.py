@@ -58,9 +58,10 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def record_hubspot_call(self) -> bool:
-        """Store that HubSpot is about to be called; False when another execution has taken over the request.
+        """Store that HubSpot is about to be called, and return whether it may be.
 
-        Without a key, nothing is stored, and the result is True.
+        Returns False when another execution has taken over the request. Without a key, nothing is stored, and the
+        result is True.
         """
         if not self._held:
             return True
@@ -72,7 +73,10 @@ class Execution:
         self._note(store.note_task, task_id)
 
     def forget(self) -> None:
-        """Delete the stored request when HubSpot was not called, so that a repeat is carried out."""
+        """Delete the stored request, so that a repeat is carried out.
+
+        Call this only when HubSpot was not called.
+        """
         self._note(store.forget)
 
     def keep(self, answer: Reply | Problem) -> None:

@@ -82,7 +82,7 @@ class Call:
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored.
+        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored yet.
 
         Every other client is stored when it is added.
         """

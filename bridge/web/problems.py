@@ -20,7 +20,7 @@ class ProblemType:
 
 
 # All types of problem, by name. The `type` of a problem is `/problems/<name>`, and the page there shows the meaning.
-# Names never change, because clients compare them. The first cause of a status is the default of that status.
+# Names never change, because clients compare them. The first type with a status is that status's default.
 PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "malformed-request": ProblemType(
         400,
@@ -169,7 +169,7 @@ _OF_STATUS = {cause.status: name for name, cause in reversed(list(PROBLEM_TYPES.
 
 
 def cause_name(status: int) -> str | None:
-    """Return the name of a status's default cause; None when the status has none."""
+    """Return the name of a status's default type of problem; None when the status has none."""
     return _OF_STATUS.get(status)
 
 
@@ -189,7 +189,7 @@ class FieldError:
 class Problem:
     """An error response: it tells the client's developer why the request failed, and never contains a secret.
 
-    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the first cause of the status.
+    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the first name there with this status.
     """
 
     status: int

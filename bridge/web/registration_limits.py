@@ -17,7 +17,7 @@ from bridge.web.group_commit import GroupCommit
 
 # How often a client's open watches are counted. For every request it would take too long: milliseconds when many.
 COUNTED_EVERY = timedelta(seconds=60)
-# How often for a client at its limit, which may retry often while its watches settle one by one.
+# How often they are counted for a client near its limit, which may retry often while its watches settle one by one.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
 

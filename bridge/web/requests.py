@@ -86,7 +86,7 @@ class Context:
             return self._dependencies.accounts.stored(connection)
 
     def problem_with_callback_url(self, url: str) -> str | None:
-        """Return why the settings allow no callback to this URL, to follow a colon; None if they allow it."""
+        """Return why the settings forbid this URL, as words after a colon; None if they allow it."""
         return self._dependencies.callbacks.problem_with(url)
 
 

@@ -99,8 +99,8 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # When (time.monotonic()) the connection is closed, unless its first request has begun by then, or its current
-        # request is complete. None between requests.
+        # The time.monotonic() by which the first request must have begun, or the current one must be complete: else
+        # the connection is closed. None between requests.
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:

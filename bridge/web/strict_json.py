@@ -32,7 +32,10 @@ class Number(float):
 
 
 class NotJson(ValueError):
-    """The input is not strict JSON. The message says why, to follow a colon, without quoting the input."""
+    """The input is not strict JSON.
+
+    The message says why, in words that fit after a colon, and does not quote the input.
+    """
 
 
 def body_bytes(request: Request) -> bytes | Problem:

@@ -20,7 +20,7 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """A rectangle in a chart of WIDTH by HEIGHT units. `title` has hour and count."""
+    """A rectangle in a chart of WIDTH by HEIGHT units. `title` tells the hour and the count."""
 
     x: float
     y: float
