@@ -10,11 +10,11 @@ from werkzeug.test import TestResponse
 
 from bridge.db import idempotent_requests as store
 from bridge.db.tables import keyed_requests
-from bridge.sandbox import Reply
+from bridge.sandbox import Outcome, Reply
 from bridge.steps import start_import
 from bridge.web.idempotency import MAX_DURATION, Execution
 from tests.acceptance.conftest import NewStage
-from tests.acceptance.stage import Stage
+from tests.acceptance.stage import Setting, Stage
 from tests.acceptance.test_imports import DOCUMENT, START, problem, starts, watches
 from tests.web.api import Caller, members
 
@@ -145,10 +145,11 @@ def test_after_a_crash_while_hubspot_was_asked_nobody_knows_and_it_is_not_asked_
     assert starts(stage) == 1
 
 
+@pytest.mark.parametrize("open_watches", [0, 1], ids=["below the limit", "at the limit"])
 def test_after_a_crash_with_hubspot_s_answer_the_task_is_watched(
-    each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
+    each_stage: NewStage, monkeypatch: pytest.MonkeyPatch, open_watches: int
 ) -> None:
-    stage = each_stage()
+    stage = each_stage(Setting(open_watch_limit=1))
     noted = Execution.note_task
 
     def note_and_die(attempt: Execution, task_id: str) -> None:
@@ -157,10 +158,12 @@ def test_after_a_crash_with_hubspot_s_answer_the_task_is_watched(
 
     dying(stage, monkeypatch, "note_task", note_and_die)
     assert not watches(stage)
+    [stuck] = stage.hubspot.state.add_tasks(outcome=Outcome.STUCK)
+    others = [stage.register(stuck)["id"] for _ in range(open_watches)]
     stage.passes(LONGER)
     again = sent(stage)
     assert again.status_code == 201
-    assert [watch["id"] for watch in watches(stage)] == [members(again)["id"]]
+    assert {watch["id"] for watch in watches(stage)} == {members(again)["id"], *others}
     assert starts(stage) == 1
 
 

@@ -100,7 +100,8 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     )
     if not isinstance(execution, Execution):
         return execution
-    if problem := limit_problem(call, 1):
+    # A task that an earlier execution has started is watched in any case: to forget it would start another one.
+    if not execution.task_id and (problem := limit_problem(call, 1)):
         execution.forget()
         return problem
     call.ensure_client()
