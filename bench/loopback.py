@@ -100,10 +100,11 @@ class Connection(asyncio.Protocol):
             if len(self._buffer) < whole:
                 return
             body, self._buffer = self._buffer[end + 4 : whole], self._buffer[whole:]
-            self.answer(head, body)
+            method, target, _ = head.split(b" ", 2)
+            self.answer(method.decode(), target.decode(), head, body)
 
-    def answer(self, head: bytes, body: bytes) -> None:
-        """Answer a request, now or later."""
+    def answer(self, method: str, path: str, head: bytes, body: bytes) -> None:
+        """Answer a request, now or later; `head` is its first line and its headers."""
         raise NotImplementedError
 
     def write(self, response: bytes) -> None:
@@ -119,17 +120,15 @@ class Peer(Connection):
         super().__init__()
         self._world = world
 
-    def answer(self, head: bytes, body: bytes) -> None:
+    def answer(self, method: str, path: str, head: bytes, body: bytes) -> None:
         """Answer as the module says."""
-        method, target, _ = head.split(b" ", 2)
-        path = target.decode()
-        if method == b"POST":
+        if method == "POST":
             self._world.called_back(path[1:], head)
             self._later(self._write_thanks, path[1:])
         elif path.endswith("/status"):
             self._world.ledger.polls += 1
             self._later(self._write_status, path.split("/")[-2])
-        elif method == b"PUT":
+        elif method == "PUT":
             self.write(self._world.reset(body))
         else:
             asyncio.ensure_future(self._tell(int(path.partition("?")[2])))  # noqa: RUF006 -- it lives as long as the loop waits on it

@@ -178,7 +178,7 @@ class Bridge:
         return CounterFlusher(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property
-    def clock(self) -> Scheduler:
+    def scheduler(self) -> Scheduler:
         """Runs this process's worker."""
         settings = self._settings
         # Unique among all processes that ever shared this database.
@@ -242,12 +242,12 @@ class Bridge:
         """Start to save counts, and start the embedded worker if BRIDGE_EMBEDDED_WORKER is true."""
         self.counter_flusher.start()
         if self._settings.embedded_worker:
-            self.clock.start()
+            self.scheduler.start()
 
     def wind_down_worker(self) -> None:
         """Let the embedded worker, if there is one, claim nothing more."""
         if self._settings.embedded_worker:
-            self.clock.wind_down()
+            self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
         """Stop the embedded worker, if there is one, and save the last counts.
@@ -255,7 +255,7 @@ class Bridge:
         Requests in flight have until 22 s after the first call of `wind_down_worker`, or of this method.
         """
         if self._settings.embedded_worker:
-            self.clock.stop()
+            self.scheduler.stop()
         self.counter_flusher.stop()
 
 

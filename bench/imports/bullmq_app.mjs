@@ -1,10 +1,10 @@
 // BullMQ over Redis: two queues, a worker for each.
 // `node bullmq_app.mjs work`, or `… FILE`, which enqueues each import when it begins.
-import { createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
+import { signed } from "./signed.mjs";
 
 const LONGEST_WAIT = 60_000;
 const port = process.env.BENCH_PORT;
@@ -26,7 +26,6 @@ const callbacks = new Queue("callbacks", {
   connection,
   defaultJobOptions: { removeOnComplete: true, attempts: 10, backoff: capped },
 });
-const key = Buffer.alloc(32, "s");
 
 async function poll({ data: { task, account, url } }) {
   const status = `http://127.0.0.1:${port}/files/v3/files/import-from-url/async/tasks/${task}/status`;
@@ -38,16 +37,7 @@ async function poll({ data: { task, account, url } }) {
 }
 
 async function deliver({ data: { task, url, answer } }) {
-  const body = JSON.stringify({ type: "import.completed", data: { task_id: task, hubspot: answer } });
-  const id = `wat_${task}`;
-  const timestamp = Math.floor(Date.now() / 1000);
-  const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
-  const headers = {
-    "Content-Type": "application/json",
-    "webhook-id": id,
-    "webhook-timestamp": String(timestamp),
-    "webhook-signature": `v1,${signature}`,
-  };
+  const { headers, body } = signed(task, answer);
   const response = await fetch(url, { method: "POST", headers, body, signal: AbortSignal.timeout(10_000) });
   await response.arrayBuffer();
   if (!response.ok) throw new Error(`answered with ${response.status}`);

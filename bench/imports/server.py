@@ -121,14 +121,12 @@ class Peer(Connection):
         super().__init__()
         self._world = world
 
-    def answer(self, head: bytes, body: bytes) -> None:
+    def answer(self, method: str, path: str, head: bytes, body: bytes) -> None:
         """Answer as the module says; polls and callbacks take ANSWER_SECONDS."""
-        method, target, _ = head.split(b" ", 2)
-        path = target.decode()
-        if method == b"PUT":
+        if method == "PUT":
             self._world.load(body)
             self.write(Reply(status=200, body=b"").encode())
-        elif method == b"POST":
+        elif method == "POST":
             self._world.called_back(path[1:], head, time.time())
             if self.host != load.HANGING:
                 self._later(Reply(status=503 if self.host == load.FAILING else 200, body=b""))

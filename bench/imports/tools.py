@@ -15,7 +15,7 @@ from bench.far_side import FarSide, far_side
 from bench.harness import Bench
 from bench.imports import load
 from bench.imports.supervised import Supervised, supervised
-from bench.peers.tools import Missing, Workshop, redis
+from bench.peers.tools import SIGNED, Missing, Workshop, redis
 from bench.processes import python, started, wait_until_up
 from bench.system import System
 from bridge.db.accounts import AccountChange, Credentials
@@ -101,7 +101,7 @@ def bullmq(bench: Bench) -> Iterator[list[Contestant]]:
     if npm is None or node is None:
         raise Missing("node and npm are not installed")
     shop = Workshop(bench, "imports-bullmq")
-    shutil.copy(Path(__file__).with_name("bullmq_app.mjs"), shop.folder)
+    shop.copy(Path(__file__).with_name("bullmq_app.mjs"), SIGNED)
     shop.run(npm, "install", "--silent", "--no-audit", "--no-fund", "bullmq", "ioredis", cwd=shop.folder)
     command = [node, f"{shop.folder}/bullmq_app.mjs"]
     workers = [[*command, "work"]] * WORKERS

@@ -1,8 +1,8 @@
 // BullMQ over Redis: two queues, a worker for each.
 // `node bullmq_app.mjs work`, or `… STEM COUNT`, which enqueues.
-import { createHmac } from "node:crypto";
 import { Queue, Worker } from "bullmq";
 import { Redis } from "ioredis";
+import { signed } from "./signed.mjs";
 
 const port = process.env.BENCH_PORT;
 const connection = new Redis({ port: Number(process.env.BENCH_REDIS_PORT), maxRetriesPerRequest: null });
@@ -11,7 +11,6 @@ const defaults = { removeOnComplete: true, attempts: 5, backoff: { type: "expone
 const polls = new Queue("polls", { connection, defaultJobOptions: defaults });
 const callbacks = new Queue("callbacks", { connection, defaultJobOptions: defaults });
 const authorization = { Authorization: "Bearer pat-na1-00000000-0000-0000-0000-000000000000" };
-const key = Buffer.alloc(32, "s");
 
 async function poll({ data: { task } }) {
   const url = `http://127.0.0.1:${port}/files/v3/files/import-from-url/async/tasks/${task}/status`;
@@ -21,16 +20,7 @@ async function poll({ data: { task } }) {
 }
 
 async function deliver({ data: { task, answer } }) {
-  const body = JSON.stringify({ type: "import.completed", data: { task_id: task, hubspot: answer } });
-  const id = `wat_${task}`;
-  const timestamp = Math.floor(Date.now() / 1000);
-  const signature = createHmac("sha256", key).update(`${id}.${timestamp}.${body}`).digest("base64");
-  const headers = {
-    "Content-Type": "application/json",
-    "webhook-id": id,
-    "webhook-timestamp": String(timestamp),
-    "webhook-signature": `v1,${signature}`,
-  };
+  const { headers, body } = signed(task, answer);
   const host = `127.0.0.${(Number(task.split("-").at(-1)) % 8) + 1}`;
   const response = await fetch(`http://${host}:${port}/${task}`, { method: "POST", headers, body });
   if (!response.ok) throw new Error(`answered with ${response.status}`);

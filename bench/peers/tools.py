@@ -17,6 +17,8 @@ from demo.services import free_port
 
 START_SECONDS = 5.0
 INSTALL_SECONDS = 300
+# How the tools in JavaScript sign.
+SIGNED = Path(__file__).with_name("signed.mjs")
 
 
 class Missing(Exception):
@@ -39,6 +41,11 @@ class Workshop:
         self.folder.mkdir()
         self.log = self.folder / "log"
         self.env = {**os.environ, "BENCH_PORT": str(bench.far_side.port), "PYTHONPATH": str(ROOT)}
+
+    def copy(self, *files: Path) -> None:
+        """Copy files into the folder, where the packages that they import are."""
+        for file in files:
+            shutil.copy(file, self.folder)
 
     def run(self, *command: str, cwd: Path = ROOT) -> None:
         """Run a command to its end. Raises Missing when it fails, or takes too long."""
@@ -103,7 +110,7 @@ def bullmq(bench: Bench) -> Iterator[Started]:
     if npm is None or node is None:
         raise Missing("node and npm are not installed")
     shop = Workshop(bench, "bullmq")
-    shutil.copy(Path(__file__).with_name("bullmq_app.mjs"), shop.folder)
+    shop.copy(Path(__file__).with_name("bullmq_app.mjs"), SIGNED)
     with redis(shop) as port:
         shop.env["BENCH_REDIS_PORT"] = str(port)
         shop.run(npm, "install", "--silent", "--no-audit", "--no-fund", "bullmq", "ioredis", cwd=shop.folder)

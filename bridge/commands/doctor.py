@@ -5,7 +5,6 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from urllib.parse import urlsplit
 
 from bridge import logs, startup
 from bridge.commands import output
@@ -15,6 +14,7 @@ from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
 from bridge.db import heartbeats, operator_events, readiness, watch_lists
 from bridge.db.engine import reading
+from bridge.http.addresses import server_of
 from bridge.settings import Settings, SettingsProblem
 from bridge.startup import NO_CREDENTIALS
 from bridge.steps import check_account
@@ -109,23 +109,16 @@ def _check_clock(ahead: float) -> Check:
 
 def _check_receivers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
-        urls = watch_lists.newest_callback_urls(connection, servers=SERVERS)
+        urls = watch_lists.newest_callback_urls(connection)
     if not urls:
         detail = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
         yield Check(name="callbacks", ok=True, detail=detail)
-    for url in urls:
-        yield _check_url(bridge, f"callbacks to {_host_and_port(url)}", url)
+    for server in list(dict.fromkeys(map(server_of, urls)))[:SERVERS]:
+        yield _check_server(bridge, f"callbacks to {server.partition('//')[2]}", server)
 
 
-def _host_and_port(url: str) -> str:
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if parts.netloc.startswith("[") else parts.hostname
-    return f"{host}:{watch_lists.port_of(parts)}"
-
-
-def _check_url(bridge: Bridge, name: str, url: str) -> Check:
-    parts = urlsplit(url)
-    answer = bridge.callbacks.reach(f"{parts.scheme}://{parts.netloc}/", within_seconds=SERVER_SECONDS)
+def _check_server(bridge: Bridge, name: str, server: str) -> Check:
+    answer = bridge.callbacks.reach(f"{server}/", within_seconds=SERVER_SECONDS)
     if isinstance(answer, NoResponse):
         detail = f"{answer.reason}. Check DNS, the firewall, BRIDGE_CALLBACK_PROXY and the receiver."
         return Check(name=name, ok=False, detail=detail)
@@ -134,7 +127,7 @@ def _check_url(bridge: Bridge, name: str, url: str) -> Check:
 
 def _check_operator_url(bridge: Bridge, url: str) -> Check:
     """Connect to the operator's URL, and report how many events wait for it."""
-    check = _check_url(bridge, "operator webhooks", url)
+    check = _check_server(bridge, "operator webhooks", server_of(url))
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)
     if not since:

@@ -51,9 +51,9 @@ def worker(_: argparse.Namespace) -> None:
     cpu_affinity.use_one_core()
     tracing.configure()
     bridge.counter_flusher.start()
-    bridge.clock.start()
+    bridge.scheduler.start()
     wait_for_stop_signal()
-    bridge.clock.stop()
+    bridge.scheduler.stop()
     bridge.counter_flusher.stop()
 
 

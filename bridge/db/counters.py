@@ -222,11 +222,11 @@ def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, lis
     """
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])
-    hours = [_work(began_at, found.get(began_at, Counts({}))) for began_at in began]
-    return _work(began[0], total(found.values())), hours
+    hours = [_activity(began_at, found.get(began_at, Counts({}))) for began_at in began]
+    return _activity(began[0], total(found.values())), hours
 
 
-def _work(since: datetime, counts: Counts) -> ActivityTotals:
+def _activity(since: datetime, counts: Counts) -> ActivityTotals:
     attempts = counts.of(ATTEMPTS)
     delivered = sum(count for (result, _), count in attempts.items() if result == "2xx")
     return ActivityTotals(
@@ -235,8 +235,8 @@ def _work(since: datetime, counts: Counts) -> ActivityTotals:
         ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
         delivered=int(delivered),
         failed=int(sum(attempts.values()) - delivered),
-        detection=_spread(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
-        delivery=_spread(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
+        detection=_percentiles(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
+        delivery=_percentiles(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
     )
 
 
@@ -244,7 +244,7 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
     return sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
 
 
-def _spread(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
+def _percentiles(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
     """Return the percentiles of a histogram's counts, by each bucket's upper bound; None when nothing was counted."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Percentiles(p50=p50, p95=p95)

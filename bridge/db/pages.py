@@ -111,7 +111,7 @@ def page(
     )
 
 
-def count_settled(connection: Connection, filters: Filters) -> tuple[int, bool]:
+def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Return how many redeliverable watches match, and whether these are all: only the newest rows are read.
 
     At most MOST_SCANNED rows are read; when the filters name several states or outcomes, up to so many of each.

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
 
@@ -167,22 +166,10 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
-def newest_callback_urls(connection: Connection, *, servers: int) -> list[str]:
-    """Return one callback URL for each server of the newest watches, at most `servers`, newest first.
-
-    A server is a scheme, a host and a port. Only the newest NEWEST_SCANNED watches are read.
-    """
+def newest_callback_urls(connection: Connection) -> Sequence[str]:
+    """Return the callback URLs of the newest watches, at most NEWEST_SCANNED, newest first."""
     newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
-    found: dict[tuple[str, str | None, int], str] = {}
-    for url in connection.scalars(newest):
-        parts = urlsplit(url)
-        found.setdefault((parts.scheme, parts.hostname, port_of(parts)), url)
-    return list(found.values())[:servers]
-
-
-def port_of(parts: SplitResult) -> int:
-    """Return the port of an http:// or https:// URL, also when the URL does not name it."""
-    return parts.port or (443 if parts.scheme == "https" else 80)
+    return connection.scalars(newest).all()
 
 
 def is_redeliverable() -> ColumnElement[bool]:

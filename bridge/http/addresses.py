@@ -146,6 +146,14 @@ def callback_host(url: str) -> str:
     return _host_of(_origin(url))
 
 
+def server_of(url: str) -> str:
+    """Return the scheme, host and port of a valid callback URL, such as `https://app.example.com:443`."""
+    parts = urlsplit(url)
+    host = callback_host(url)
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
+
+
 def filter_host(text: str) -> str:
     """Return a host as `callback_host` writes it, to filter watches by; other text is returned as it is.
 

@@ -163,7 +163,7 @@ class OAuthTokens:
         now = self._clock()
         row = self._row(account)
         in_row = _token_in_row(row, refused, now)
-        if in_row or _is_held(row, now) or not self._hold(account, row, now):
+        if in_row or _is_held(row, now) or not self._take_lease(account, row, now):
             return in_row
         new = self._refresh(account, replace(row, hold_until=now + self._lease))
         if isinstance(new, str) or row.issued is None or not row.issued.is_usable(refused, now):
@@ -188,7 +188,7 @@ class OAuthTokens:
             self._known[key] = row.issued
         return row
 
-    def _hold(self, account: Account, row: Stored, now: datetime) -> bool:
+    def _take_lease(self, account: Account, row: Stored, now: datetime) -> bool:
         with self._engine.begin() as connection:
             return store.take_refresh_lease(connection, account.name, row, now + self._lease)
 

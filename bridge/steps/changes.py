@@ -91,7 +91,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
     Only the newest watches are examined, so that the time does not grow with the table.
     """
     with reading(engine) as connection:
-        return pages.count_settled(connection, filters)
+        return pages.count_some_redeliverable(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:

@@ -288,12 +288,12 @@ def test_settled_watches_are_counted(engine: Engine, filters: Filters, count: in
     rows = [replace(numbered(number), **SETTLED, state=state) for number, state in enumerate(states)]
     added(engine, *rows[:3], replace(rows[3], outcome=Outcome.FAILED), rows[4])
     with engine.begin() as connection:
-        assert pages.count_settled(connection, filters) == (count, True)
+        assert pages.count_some_redeliverable(connection, filters) == (count, True)
 
 
 def test_only_the_newest_are_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "MOST_SCANNED", 3)
     added(engine, *(replace(numbered(number), **SETTLED, state=State.DELIVERED) for number in range(5)))
     with engine.begin() as connection:
-        assert pages.count_settled(connection, Filters(client="cms")) == (3, False)
-        assert pages.count_settled(connection, Filters(state=[State.UNDELIVERED])) == (0, True)
+        assert pages.count_some_redeliverable(connection, Filters(client="cms")) == (3, False)
+        assert pages.count_some_redeliverable(connection, Filters(state=[State.UNDELIVERED])) == (0, True)

@@ -77,8 +77,8 @@ FOR_OPERATORS: list[Callable[[Connection], object]] = [
     lambda c: attention.read(c, NOW),
     lambda c: watch_lists.count_up_to(c, 9, is_state(State.WATCHING)),
     lambda c: watch_lists.count_up_to(c, 9, is_state(State.DELIVERING)),
-    lambda c: pages.count_settled(c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")),
-    lambda c: pages.count_settled(c, Filters(client="cms")),
+    lambda c: pages.count_some_redeliverable(c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")),
+    lambda c: pages.count_some_redeliverable(c, Filters(client="cms")),
     lambda c: store.get(c, "wat_00000001"),
     lambda c: store.attempts_of(c, "wat_00000001"),
 ]

@@ -35,7 +35,7 @@ Came = TypeVar("Came")
 def idle_worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
     """A worker that does nothing by itself."""
     bridge = Bridge(Settings.load(site.env(hubspot.url)))
-    yield bridge.clock._worker
+    yield bridge.scheduler._worker
     bridge.engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""The clock's part in operator webhooks: it sends events, and reports workers that are silent."""
+"""The scheduler's part in operator webhooks: it sends events, and reports workers that are silent."""
 
 from collections.abc import Iterator
 
@@ -39,11 +39,11 @@ def a_scheduler(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OU
     )
 
 
-def beat(rig: Rig, *clocks: Scheduler, times: int = 1) -> None:
+def beat(rig: Rig, *schedulers: Scheduler, times: int = 1) -> None:
     for _ in range(times):
         rig.clock.passes(HEARTBEAT_SECONDS)
-        for clock in clocks:
-            clock._beat()
+        for scheduler in schedulers:
+            scheduler._beat()
 
 
 def told(rig: Rig) -> list[tuple[str, str, int]]:
@@ -52,7 +52,7 @@ def told(rig: Rig) -> list[tuple[str, str, int]]:
         return [tuple(row) for row in connection.execute(select(*columns))]
 
 
-def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> None:
+def test_a_scheduler_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> None:
     callbacks = a_sender()
     rig.closing.callback(callbacks.close)
     webhooks = OperatorWebhooks(
@@ -65,7 +65,7 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
         clock=real_clock,
         jitter=lambda: 0.0,
     )
-    clock = Scheduler(
+    scheduler = Scheduler(
         worker=rig.worker(clock=real_clock),
         engine=rig.engine,
         now=real_clock,
@@ -75,7 +75,7 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
         counters=rig.counters,
         operator=webhooks,
     )
-    clock.start()
+    scheduler.start()
     try:
         for subject in ("a.example.com", "b.example.com"):
             with rig.engine.begin() as connection:
@@ -84,7 +84,7 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
         operator.wait_for(2)
         until(lambda: len(rig.events("operator_webhook_sent")) == 2)
     finally:
-        clock.stop()
+        scheduler.stop()
     webhooks_kept = [subject for _, subject, _ in told(rig)]
     assert sorted(webhooks_kept) == ["a.example.com", "b.example.com"]
 
@@ -92,10 +92,10 @@ def test_a_clock_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> No
 def test_a_worker_that_is_silent_is_told_once_whoever_sees_it(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         heartbeats.record(connection, "worker-dead", rig.clock())
-    clocks = [a_scheduler(rig, f"worker-{number}") for number in range(2)]
-    beat(rig, *clocks, times=6)
+    schedulers = [a_scheduler(rig, f"worker-{number}") for number in range(2)]
+    beat(rig, *schedulers, times=6)
     assert told(rig) == []
-    beat(rig, *clocks, times=10)
+    beat(rig, *schedulers, times=10)
     assert told(rig) == [("worker.silent", "worker-dead", 1)]
 
 

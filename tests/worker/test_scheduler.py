@@ -1,4 +1,4 @@
-"""The clock: it runs a worker's loop and chores, and stops in time."""
+"""The scheduler: it runs a worker's loop and chores, and stops in time."""
 
 import time
 from collections.abc import Iterator
@@ -35,12 +35,12 @@ def a_scheduler(rig: Rig, worker: Worker) -> Scheduler:
 
 @contextmanager
 def ticking(rig: Rig, worker: Worker) -> Iterator[Scheduler]:
-    clock = a_scheduler(rig, worker)
-    clock.start()
+    scheduler = a_scheduler(rig, worker)
+    scheduler.start()
     try:
-        yield clock
+        yield scheduler
     finally:
-        clock.stop()
+        scheduler.stop()
 
 
 def rows(rig: Rig) -> int:
@@ -85,8 +85,8 @@ def test_a_clock_does_the_chores(rig: Rig) -> None:
 def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
     rig.tasks.set("T1", COMPLETE)
     worker = rig.worker(clock=real_clock)
-    with ticking(rig, worker) as clock:
-        clock.wind_down()
+    with ticking(rig, worker) as scheduler:
+        scheduler.wind_down()
         worker.drain()  # returns when a call that had begun is over
         watch = rig.registered("T1", clock=lambda: real_clock() - timedelta(seconds=60))
         time.sleep(3 * TICK_SECONDS)
@@ -94,7 +94,7 @@ def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("chore", ["_prune", "_time_out"])
-def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
+def test_a_chore_ends_when_the_scheduler_is_to_stop(rig: Rig, chore: str) -> None:
     long_ago = real_clock() - timedelta(days=31)
     over = [
         replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago)
@@ -103,16 +103,16 @@ def test_a_chore_ends_when_the_clock_is_to_stop(rig: Rig, chore: str) -> None:
         for n in range(PRUNE_BATCH + OVERDUE_BATCH)
     ]
     added(rig.engine, *over)
-    clock = a_scheduler(rig, rig.worker())
+    scheduler = a_scheduler(rig, rig.worker())
 
     @event.listens_for(rig.engine, "commit")
     def stop(_: object) -> None:
-        clock.wind_down()
+        scheduler.wind_down()
 
-    getattr(clock, chore)()
+    getattr(scheduler, chore)()
     assert left(rig, over[0].state) == len(over) // 2
     # Even one that begins only now.
-    getattr(clock, chore)()
+    getattr(scheduler, chore)()
     assert left(rig, over[0].state) == len(over) // 2
 
 
@@ -122,18 +122,18 @@ def saved(rig: Rig) -> float:
 
 
 def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
-    clock = CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock)
-    clock.start()
+    flusher = CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock)
+    flusher.start()
     rig.counters.inc(GIVEN_UP)
     until(lambda: saved(rig) == 1)
     rig.counters.inc(GIVEN_UP)
     until(lambda: saved(rig) == 2)
     rig.counters.inc(GIVEN_UP)
-    clock.stop()
+    flusher.stop()
     assert saved(rig) == 3
 
 
-def test_a_clock_that_never_ticked_saves_what_was_counted_nevertheless(rig: Rig) -> None:
+def test_a_flusher_that_never_ran_saves_what_was_counted_nevertheless(rig: Rig) -> None:
     rig.counters.inc(GIVEN_UP)
     CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock).stop()
     assert saved(rig) == 1
