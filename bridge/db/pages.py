@@ -23,6 +23,8 @@ from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is
 from bridge.db.watch_lists import Filters, conditions, is_redeliverable
 
 MOST_SCANNED = 1_000
+# PostgreSQL may read many rows of other outcomes for each of them.
+MOST_SCANNED_TO_COUNT = 250
 FURTHER = 4  # each step of `_find` looks at so many times as many rows as the one before it
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -114,7 +116,7 @@ def page(
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Return how many redeliverable watches match, and whether these are all: only the newest rows are read.
 
-    At most MOST_SCANNED rows are read; when the filters name several states or outcomes, up to so many of each.
+    At most MOST_SCANNED_TO_COUNT rows are read, of each state or outcome that the filters name.
     """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
@@ -123,12 +125,12 @@ def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[
             select(case((is_match, 1), else_=0).label("is_match"))
             .where(part, *conditions(_bounds(filters, Order.CREATED_AT)))
             .order_by(watches.c.id.desc())
-            .limit(MOST_SCANNED)
+            .limit(MOST_SCANNED_TO_COUNT)
             .subquery()
         )
         totals = select(func.coalesce(func.sum(newest.c.is_match), 0), func.count()).select_from(newest)
         matches, looked_at = connection.execute(totals).one()
-        count, is_all = count + matches, is_all and looked_at < MOST_SCANNED
+        count, is_all = count + matches, is_all and looked_at < MOST_SCANNED_TO_COUNT
     return count, is_all
 
 

@@ -292,7 +292,7 @@ def test_settled_watches_are_counted(engine: Engine, filters: Filters, count: in
 
 
 def test_only_the_newest_are_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MOST_SCANNED", 3)
+    monkeypatch.setattr(pages, "MOST_SCANNED_TO_COUNT", 3)
     added(engine, *(replace(numbered(number), **SETTLED, state=State.DELIVERED) for number in range(5)))
     with engine.begin() as connection:
         assert pages.count_some_redeliverable(connection, Filters(client="cms")) == (3, False)
