@@ -1,1 +1,1 @@
-"""The decisions of the bridge: pure functions and frozen values; no clock, no randomness, no I/O."""
+"""The decisions of the bridge: pure functions and frozen dataclasses; no clock, no randomness, no I/O."""

@@ -1,4 +1,4 @@
-"""The limits of a HubSpot account, its circuit breaker and its quota, and how HubSpot's answers change them."""
+"""The limits of an account (its circuit breaker and its quota), and how HubSpot's answers change them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -28,14 +28,17 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.quota import Rate, Usage
 
-# After refusals of so many different tasks in a row, the cause is likely the account, not the tasks.
+# When HubSpot has refused this many different tasks in a row, the likely cause is the account, not the tasks.
 SUSPECTS = 5
 CHANGED = "The account was changed: its next request shows whether HubSpot answers it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """HubSpot refused the task of the watch `watch_id`, or, if that is None, the start of an import."""
+    """The signal that HubSpot refused a task, or the start of an import.
+
+    `watch_id` is the id of the task's watch; None for the start of an import.
+    """
 
     reason: str
     watch_id: str | None = None
@@ -48,8 +51,8 @@ AccountSignal: TypeAlias = Signal | Refusal
 class AccountLimits:
     """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
-    `refused_watches` holds the ids of the different watches whose tasks were refused since the last success,
-    at most SUSPECTS of them.
+    `refused_watches` holds the id of each watch whose task HubSpot has refused since the last success, at most
+    SUSPECTS ids.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -58,7 +61,10 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether the likely cause of the refusals is the account, such as a token of another portal."""
+        """Whether SUSPECTS different tasks were refused, so that the likely cause is the account.
+
+        For example, its token may belong to another portal.
+        """
         return len(self.refused_watches) >= SUSPECTS
 
 
@@ -77,9 +83,9 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call sent: two when a refused token was replaced, none without any token.
+        """How many requests the call sent to HubSpot's API; one without an answer counts as sent.
 
-        A request that got no answer counts as sent.
+        2 when HubSpot refused the first token and the call was repeated with a newer one; 0 when there was no token.
         """
         return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
 
@@ -91,7 +97,7 @@ class FinishedCall:
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return what a classified answer means for its account; `watch_id` is that of the polled watch, if any."""
+    """Return the signal for the account that an answer gives; `watch_id` is None when no watch was polled."""
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -108,7 +114,7 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what the answer to a call outside polling means for its account; None when it means nothing.
+    """Return the signal that an answer outside polling gives for the account; None when a scope is missing.
 
     A missing scope must not pause the account, because its polls may need other scopes.
     """
@@ -120,7 +126,7 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may be sent now, within the quota.
 
-    During a pause none; after it one, the probe.
+    0 during a pause; at most 1, the probe, after it.
     """
     until = held.breaker.paused_until
     if until is not None:
@@ -191,8 +197,8 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
     """Return the limits after one call.
 
-    A refused task counts as a success of the account; refusals of SUSPECTS different tasks in a row count as
-    a fault.
+    A refusal counts as a Success, because HubSpot has answered the account. From SUSPECTS different tasks in a row
+    on, it counts as a PermanentFailure.
     """
     signal, refused = h.signal, held.refused_watches
     if signal is None:
@@ -217,7 +223,7 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return why a task was refused (`reason`), and what the operator should check about the account."""
+    """Return a message for the operator: why HubSpot refused a task (`reason`), and what to check."""
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."

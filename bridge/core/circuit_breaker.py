@@ -1,8 +1,8 @@
 """The circuit breaker of a HubSpot account or of a receiver's host, which says whether requests may be sent.
 
-While the breaker is closed, they may. After failures it opens: nothing is sent until `paused_until`. Then it
-is half open: one trial request, the probe, is sent. If the probe succeeds, the breaker closes; if it fails,
-the next pause is twice as long, up to a limit.
+While the breaker is closed, requests may be sent. After failures the breaker opens: nothing is sent until
+`paused_until`. Then the breaker is half open: one trial request, the probe, is sent. If the probe succeeds, the
+breaker closes; if the probe fails, the next pause is twice as long, up to a limit.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,10 @@ class Success:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The signal that a request got no answer or a server error; several in a row open the breaker."""
+    """The signal that a request failed but a later one may succeed; several in a row open the breaker.
+
+    Examples are no answer, and a server error.
+    """
 
     reason: str
 
@@ -31,7 +34,7 @@ class PermanentFailure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryAfter:
-    """The signal that no request may be sent for `seconds`; the breaker opens for so long."""
+    """The signal that no request may be sent for `seconds`; the breaker opens for that time."""
 
     seconds: float
     reason: str
@@ -42,9 +45,10 @@ Signal = Success | Failure | PermanentFailure | RetryAfter
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BreakerPolicy:
-    """How many `failures` in a row open a breaker; pauses last `first_seconds`, doubling to `most_seconds`.
+    """When a circuit breaker opens, and how long its pauses last.
 
-    `slow_starts`: after a pause, more and more requests may be in flight, as `limit` describes.
+    `failures` in a row open the breaker. The first pause lasts `first_seconds`; each failed probe doubles the pause,
+    up to `most_seconds`. With `slow_starts`, few requests may be sent at first after a pause, as `limit` describes.
     """
 
     failures: int
@@ -63,14 +67,14 @@ HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slo
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` counts the successes since the pause ended; None when no slow start is under way. See
-    `limit`.
+    `slow_start` counts the successes after the one that ended the pause; None when no slow start is under way.
+    See `limit`.
     """
 
     failures: int = 0  # in a row
     paused_at: datetime | None = None
     paused_until: datetime | None = None
-    pause_seconds: float = 0.0  # the length of the last pause, unless a RetryAfter set it
+    pause_seconds: float = 0.0  # of the last pause after a failure; a RetryAfter leaves it as it is
     reason: str | None = None
     slow_start: int | None = None
 
@@ -81,19 +85,19 @@ class CircuitBreaker:
 
     @property
     def recovering(self) -> bool:
-        """Whether the account or host is paused or in slow start: few requests may be in flight."""
+        """Whether the account or host is paused or in slow start: few requests may be sent."""
         return self.paused or self.slow_start is not None
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the breaker with its probe in flight: no other request may be sent until its answer, or `until`."""
+    """Return the breaker with its probe in flight: nothing else is sent until its answer, or until `until`."""
     return replace(breaker, paused_until=until)
 
 
 def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
     """Return the breaker after a claimed request was not sent: if it was the probe, another one is due now.
 
-    `until` is the end of the request's lease, by which the breaker recognizes its probe.
+    `until` is the end of the request's lease. The request was the probe if the pause ends at the same instant.
     """
     if until is None or breaker.paused_until != until:
         return breaker
@@ -101,7 +105,7 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many requests one worker may have in flight to the account or host: 1 to `most`.
+    """Return how many more requests to the account or host one worker may claim now; without trouble, `most`.
 
     During a pause one, the probe. In slow start one, then twice as many after each success, so that waiting
     requests go out soon, but do not flood the host.
@@ -113,7 +117,7 @@ def limit(breaker: CircuitBreaker, most: int) -> int:
     return max(1, min(most, 1 << breaker.slow_start))
 
 
-SLOW_START_ENDS = 10  # 2**10 requests in flight is the most that a worker may be set to have
+SLOW_START_ENDS = 10  # no worker may be set to have more than 2**10 requests in flight
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
@@ -133,7 +137,7 @@ def after_signal(
     match signal:
         case RetryAfter(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
-            # The wait that a probe's answer asks for replaces the pause; a stale answer must not shorten it.
+            # The wait that a probe's answer asks for replaces the pause; a stale answer must not shorten the pause.
             return _paused_for(
                 breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
             )

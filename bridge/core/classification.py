@@ -19,7 +19,7 @@ THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling wi
 DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
 MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
 LONGEST_HOLD_SECONDS = 86_400.0
-NO_TOKEN_PAUSE_SECONDS = 5.0  # no token from HubSpot's token server: then a probe asks it again
+NO_TOKEN_PAUSE_SECONDS = 5.0  # after the token server gave no token; then a probe asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
 # Each error of HubSpot has a `message` and at least one of these fields, even without `"status": "error"`.
@@ -40,7 +40,8 @@ class Unfinished:
 class Ended:
     """The task has ended. `error` is a sentence, None only for the outcome `completed`.
 
-    `completed_at` is the instant of the end that HubSpot reports; None when it reports none with a time zone.
+    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot gives none, or gives it
+    without a time zone.
     """
 
     result: ClassVar = "ended"
@@ -55,7 +56,7 @@ class Ended:
 class Inconclusive:
     """HubSpot answered 2xx, but without a status that the bridge knows.
 
-    `status` and `body` are set only when the answer has a status, although an unknown one.
+    If the answer has an unknown status, `status` and `body` hold that status and the body; else both are None.
     """
 
     result: ClassVar = "inconclusive"
@@ -86,7 +87,7 @@ class AccountError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """The whole account must pause for `seconds`, because HubSpot asks for it, or has no token for it now."""
+    """The whole account must pause for `seconds`: HubSpot asks for it, or its token server gives no token."""
 
     result: ClassVar = "throttled"
     seconds: float
@@ -120,8 +121,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    Unlike in `classify`, a 4xx in HubSpot's own form is mostly Refused instead of TransientError: the import is at
-    fault.
+    A 4xx in HubSpot's own form is Refused where `classify` returns TransientError, because the import is at fault.
+    The statuses in TROUBLES stay a TransientError.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -210,10 +211,10 @@ def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
 
 
 def is_error_envelope(body: object) -> bool:
-    """Return whether a parsed JSON body has one of the forms in which HubSpot's API itself refuses a request.
+    """Return whether a parsed JSON body has the form in which HubSpot's API itself reports errors.
 
-    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, which says nothing about
-    the task.
+    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, but in another form. Such an
+    answer says nothing about the task.
     """
     if not isinstance(body, Mapping):
         return False
@@ -253,7 +254,7 @@ def _message(said: Mapping[str, Any]) -> str:
 
 
 def clean(text: str, length: int) -> str:
-    """Return text from outside, cut to `length` characters, with `�` for each one that is not printable."""
+    """Return text from outside, cut to `length` characters, with `�` for each unprintable character."""
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 

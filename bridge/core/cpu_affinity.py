@@ -10,7 +10,10 @@ MARGIN = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How much of each core all processes use, and how much of one core this `process` uses; 0 to 1."""
+    """The use of CPU time, as shares of one core, 0 to 1.
+
+    `cores` maps each core to its use by all processes together; `process` is the use by this process.
+    """
 
     cores: Mapping[int, float]
     process: float

@@ -30,7 +30,7 @@ class Trigger(StrEnum):
 class RetryPolicy:
     """The waits between the attempts of a delivery, in seconds.
 
-    Each wait is changed by a random part of itself, at most ± `jitter_share` (0 to 1).
+    Each wait is made longer or shorter by a random share of itself, at most `jitter_share` (0 to 1).
     """
 
     schedule_seconds: tuple[float, ...]
@@ -39,7 +39,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt to POST a callback, and its result; never changed."""
+    """One attempt to POST a callback, and its result; never changed.
+
+    `status_code` and `response_excerpt` are None when no response came. `error` is None when the receiver accepted the
+    callback.
+    """
 
     watch_id: str
     number: int
@@ -123,7 +127,10 @@ def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the start of a response, at most 2 KiB, with `·` for characters that are not printable."""
+    """Return the start of a response, at most 2 KiB, with `·` for unprintable characters.
+
+    Line feeds and tabs are kept.
+    """
     text = body[:EXCERPT_BYTES].decode(errors="replace")
     kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
     # Replaced characters may have become longer in bytes.
@@ -141,7 +148,7 @@ def wait_seconds(
     """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
 
     `tries` attempts of the same delivery came before the failed one. If the `Retry-After` of a 429 or 503 asks for
-    more than the schedule's wait, it counts instead, up to LONGEST_RETRY_AFTER_SECONDS.
+    more than the schedule's wait, that wait is returned, up to LONGEST_RETRY_AFTER_SECONDS.
     """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
@@ -212,7 +219,7 @@ class Verbatim(str):
 def json_object(members: Mapping[str, Any]) -> str:
     """Return a JSON object with these members, as text; Verbatim values are inserted unchanged."""
     texts: list[str] = []
-    # Other members in a row are encoded together, in half the time that one by one takes.
+    # Neighbouring other members are encoded together: one by one would take twice as long.
     for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):
         if is_verbatim:
             texts.extend(f'"{name}": {text}' for name, text in run)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from bridge.core.watch import State, Watch
 
-# A lane may hold this many times the slots that stay free (dynamic thresholds, Choudhury and
+# A lane may hold at most this many slots for each slot that stays free (dynamic thresholds, Choudhury and
 # Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
 FREE_SHARE = 7
 
@@ -23,9 +23,10 @@ def lane_of(watch: Watch) -> Lane:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
-    """A lane with due watches: the instant since which the first is due, and how many `more` may be claimed.
+    """A lane with due watches, of which `more` may be claimed now.
 
-    `recovering`: the lane's host is paused, or in slow start after a pause.
+    `since` is when the longest due watch fell due or, if that is later, when the host's pause ended. `recovering`: the
+    lane's host is paused, or in slow start after a pause.
     """
 
     since: datetime

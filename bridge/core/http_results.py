@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A response, of which at least the status line and the headers were read whole.
+    """A response; its status line and headers were read in full, its body perhaps only in part.
 
     `headers` has lower-case names; the last of several equal names wins. `body` holds the raw bytes that were
     read, undecoded. `complete` is false when the body was cut short: by the size limit, the deadline or a

@@ -34,7 +34,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Issued:
-    """What the token server issued: an access token, and the refresh token to get the next one with."""
+    """An access token, and the refresh token with which the next access token is requested."""
 
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
@@ -42,7 +42,7 @@ class Issued:
     expires_at: datetime
 
     def is_usable(self, refused: str | None, now: datetime) -> bool:
-        """Return whether the access token may be used: it has not expired, and HubSpot has not `refused` it."""
+        """Return whether the access token has not expired and is not the token that HubSpot `refused`."""
         return now < self.expires_at and self.access_token != refused
 
     def needs_refresh(self, now: datetime) -> bool:

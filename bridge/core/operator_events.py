@@ -10,7 +10,7 @@ from bridge.core.instants import rfc3339
 
 
 class OperatorEventType(StrEnum):
-    """The types of event. The subject is an account, a host or a worker; of `callback.given_up`, it is the host."""
+    """The types of event, each named after its subject; but the subject of `callback.given_up` is a host."""
 
     ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails
     ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers the account again

@@ -1,4 +1,4 @@
-"""When to poll a task again, and what HubSpot's answer to a poll leads to."""
+"""Decides when to poll a task again, and how HubSpot's answer to a poll changes the watch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,9 +28,9 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 class PollDecision:
     """What follows from one poll: the watch and HubSpot's body to save, and the signal for the account's limits.
 
-    `hubspot` is the body as JSON text, None when none is to be saved. `result` is the label's value for the
-    counter of polls. `delay_seconds` is the time from the task's end to this poll; None when the task has not
-    ended, or HubSpot does not report when it ended.
+    `hubspot` is the body as JSON text, None when none is to be saved. `result` is the value of the label
+    `result` of the counter POLLS. `delay_seconds` is the time from the task's end to this poll; None when the task
+    has not ended, or HubSpot does not report when it ended.
     """
 
     watch: Watch
@@ -70,7 +70,7 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
 
 
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
-    """Return `count` ids, half from `young` and half from `every`, both with the most urgent first.
+    """Return up to `count` ids, half from `young` and half from `every`, both with the most urgent first.
 
     The odd id comes from `young` if `odd_to_young`. `every` holds the young ones, too; when `young` is too
     short for its half, more come from `every`.
@@ -133,7 +133,7 @@ def after_answer(
 
 
 def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | None:
-    """Return the seconds since the task's end; None when HubSpot reports none, or an implausible one."""
+    """Return the seconds since the task's end; None when HubSpot reports no end, or one too long ago."""
     if completed_at is None:
         return None
     # The two clocks may differ a little.
@@ -148,7 +148,7 @@ def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **c
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
-    """Return a watch whose deadline has passed, ended with the outcome `timed_out`."""
+    """Return the watch ended with the outcome `timed_out`, because its deadline has passed."""
     seconds = (watch.deadline_at - watch.created_at).total_seconds()
     seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
     why = f" The last answer: {watch.last_error}" if watch.last_error else ""

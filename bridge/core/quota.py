@@ -1,7 +1,7 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-`free_at` is the theoretical arrival time of the next request if all come evenly spaced. It may be ahead of
-the clock by a tolerance, which permits bursts.
+`Usage.free_at` is when the next request would be sent if all were evenly spaced (the theoretical arrival time of
+GCRA). It may be ahead of the clock by a tolerance, which permits bursts.
 """
 
 import re
@@ -15,11 +15,11 @@ TOLERANCE_SHARE = 0.05
 TOLERANCE_SECONDS = 0.3
 
 # Requests are sent a little later than they are granted, some more than others. Without this slack,
-# those of two grants that are a window apart could reach HubSpot inside one window.
+# requests that are granted one window apart could reach HubSpot within one window.
 SLACK_SHARE = 0.05
 SLACK_SECONDS = 0.5
 
-# Even with no quota left, one request is granted after this time, because HubSpot may have renewed it.
+# Even with no quota left, one request is granted after this time, because HubSpot may have renewed the quota.
 SLOWEST_SECONDS = 900.0
 
 RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
@@ -47,7 +47,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """How much of its quota an account has used, and what HubSpot's newest rate-limit headers said is left.
+    """An account's use of its quota, and the quota left by HubSpot's newest rate-limit headers.
 
     `free_at` is explained in the module's docstring; None before the first request. `headroom` (0.05 to 1) is less
     than 1, and slows the pace, when less than 40 % of HubSpot's burst window is left. `daily_remaining` is None when
@@ -62,9 +62,9 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaLeft:
-    """The limits that HubSpot's rate-limit headers report, and how many requests they say remain.
+    """The limits and the remaining requests that HubSpot's rate-limit headers report.
 
-    None stands for a header that is missing: HubSpot does not report the daily quota to OAuth apps.
+    None stands for a header that is missing or no number: HubSpot does not report the daily quota to OAuth apps.
     """
 
     burst: int | None = None
@@ -79,9 +79,9 @@ def tolerance_seconds(rate: Rate) -> float:
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests at which no window holds more than the bridge's share.
+    """Return the shortest interval between two requests that keeps each window within the bridge's share.
 
-    Longer when HubSpot reports that little of its quota is left.
+    The interval is longer, up to SLOWEST_SECONDS, when HubSpot reports that little of its quota is left.
     """
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)

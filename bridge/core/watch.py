@@ -91,8 +91,8 @@ class Watch:
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # when it was registered, or later first seen PROCESSING
-    status: str | None = None
+    age_zero_at: datetime  # when the watch was registered; later, when its task was first seen PROCESSING
+    status: str | None = None  # the newest that HubSpot reported
     refusals: int = 0  # answers in a row by which HubSpot refused the task
     refused_since: datetime | None = None  # when the first of these came
     failures: int = 0  # polls in a row without a usable answer

@@ -41,7 +41,7 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
     """Return an attempt as a dict of JSON values.
 
-    `excerpt`: with the start of the receiver's response, which only admins may see.
+    `excerpt`: whether to include the start of the receiver's response, which only admins may see; else it is None.
     """
     return {
         "number": attempt.number,
