@@ -53,7 +53,7 @@ class Account:
     def has_credentials(self) -> bool:
         """Whether this process has credentials of the account.
 
-        Those of `default` may be in the environment of other processes alone.
+        The credentials of `default` may be set in the environment of other processes only.
         """
         return self.credentials.scheme != "none"
 
@@ -77,10 +77,13 @@ class AccountChange:
 
 
 class Accounts:
-    """Reads and writes accounts in the table; what a row leaves out comes from the environment."""
+    """Reads and writes accounts in the table; settings that a row leaves out come from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` is the account `default` unless the table has one; others take what they lack from it."""
+        """`environment` is the account `default`, unless the table has one of that name.
+
+        An account in the table that sets no base URL, API version or rate uses those of `environment`.
+        """
         self._environment = environment
         self._cipher = cipher
 

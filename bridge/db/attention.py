@@ -13,13 +13,13 @@ from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches,
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
-# While others are alive, a silent worker needs somebody for this long. Its leases end within minutes and others take
-# over; what they do not take over is overdue, and shown as that. For an hour it explains why some work came late.
+# While other workers are alive, a silent worker is shown for this long, to explain why some work came late. The other
+# workers take its work over when its leases end, within minutes; work that nobody takes over is shown as overdue.
 SILENCE_SHOWN = timedelta(hours=1)
-# At most so many paused hosts are read, those with the longest pauses first. Of other lists, at most so many rows are
-# shown.
+# At most this many paused hosts are read, those with the longest pauses first. Of other lists, at most this many rows
+# are shown.
 MOST_NAMED = 10
-# No count goes further, so that its cost has a bound.
+# Counts stop at this number, so that their cost is bounded.
 MOST_COUNTED = 1_000
 
 
@@ -28,7 +28,7 @@ class PausedHost:
     """A host whose callbacks wait because it failed several times in a row."""
 
     name: str
-    since: datetime | None  # when the first of the tasks ended whose callbacks wait
+    since: datetime | None  # the earliest end of a task whose callback waits; None without any
     until: datetime
     reason: str | None
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more

@@ -41,7 +41,7 @@ from bridge.db.dialect_sql import DialectSQL, in_parameter, in_subquery
 from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
 from bridge.db.tables import account_breakers, answers, attempts, is_state, watches
 
-# The column that names the lane of a step: the account of a poll, the host of a callback.
+# The column that names a watch's lane, by state: the account for a poll, the host for a callback.
 LANES = {State.WATCHING: watches.c.account, State.DELIVERING: watches.c.callback_host}
 
 # Statements are built once: to build one costs more than to run it.
@@ -102,9 +102,10 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
-    Half are polls of the most urgent watches younger than YOUNG_SECONDS, half of the most urgent of all; if there are
-    too few young ones, the others get their share. When `count` is odd, `odd_to_young` says that the first half gets
-    one more. The caller has locked the account's row, so no other process claims polls of the account meanwhile.
+    Half of the polls are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all. If
+    there are too few young watches, other watches get the rest of their half. When `count` is odd, `odd_to_young` says
+    that the half for young watches gets one more. The caller has locked the account's row, so no other process claims
+    polls of the account meanwhile.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -120,8 +121,8 @@ def claim_least_refused(
 ) -> list[Watch]:
     """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
 
-    It is the poll of the task that HubSpot has refused least often, of equals the longest due: if even a task that was
-    never refused is refused now, the account is likely the cause. Returns an empty list when no poll is due.
+    It is the poll of the task that HubSpot has refused least often, and of equal ones the longest due. If even a task
+    that was never refused is refused now, the account is likely the cause. Returns an empty list when no poll is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]

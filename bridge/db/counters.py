@@ -34,8 +34,9 @@ ALL_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The values of a metric's labels, in the metric's order.
 Labels: TypeAlias = tuple[str, ...]
-# What a number belongs to: a counter or histogram, and the values of its labels. Of a histogram that is the sum of the
-# durations; with a bucket's upper bound as one more value, it is the number of durations in the bucket.
+# The key of a number: a counter or histogram, and the values of its labels. A histogram has two sorts of numbers: with
+# these values alone, the sum of the durations; with a bucket's upper bound as one more value, the number of durations
+# in the bucket.
 Counted: TypeAlias = tuple[Counter | Histogram, Labels]
 # The name and the labels of a row, such as `outcome=failed` or `account=default,le=0.5`. No label's text has a comma.
 Key: TypeAlias = tuple[str, str]
@@ -140,7 +141,7 @@ class Buckets:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Values read from the table: the totals, or those of one hour or several."""
+    """Values read from the table: the totals, or the counts of one hour or of several hours."""
 
     rows: Mapping[Key, float]
 
@@ -216,7 +217,7 @@ class ActivityTotals:
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:
-    """Return the work of the last 24 hours: of all hours together, and of each hour, the oldest first.
+    """Return the activity of the last 24 hours: all hours together, and each hour, the oldest first.
 
     The last hour is the current one. Hours in which nothing was done are included.
     """

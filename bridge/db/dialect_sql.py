@@ -24,7 +24,7 @@ def dialect_insert(connection: Connection, table: Any) -> Any:
 
 
 def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return a dict with a statement for each dialect; `build` makes it from the dialect's INSERT."""
+    """Return a statement for each dialect, by its name; `build` gets the dialect's function `insert`."""
     return {name: build(insert) for name, insert in _INSERTS.items()}
 
 
@@ -46,8 +46,8 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
     """Return the condition that the column's text is in the collection bound to the parameter of this name.
 
-    The collection is bound as one parameter. With a parameter for each text, each number of texts would make a
-    different statement, which the driver parses and PostgreSQL plans anew.
+    The collection is bound as one parameter. With one parameter for each text, the SQL would differ for each number of
+    texts, and the driver and PostgreSQL would have to prepare each variant.
     """
     return _InParameter(column, bindparam(parameter, type_=_Texts()))
 

@@ -12,7 +12,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import each
 from bridge.db.tables import is_state, watches
 
-# A look returns at most so many lanes: more than any worker has slots for.
+# A look returns at most this many lanes: more than any worker has slots for.
 MOST_LANES = 5_000
 # A watch can become visible this much later than its `due_at`: when the transaction that set it commits.
 LATEST_COMMIT = timedelta(seconds=2)

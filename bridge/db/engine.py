@@ -173,7 +173,7 @@ def is_away(error: DBAPIError) -> bool:
     return isinstance(error, AWAY) or error.connection_invalidated
 
 
-# The smallest of the limits of the role, the database and the server; -1 means that a role or database has none.
+# The smallest of the limits of the role, the database and the server; -1 means that a role or database sets no limit.
 _CONNECTION_LIMIT = text("""
     SELECT least(nullif(role.rolconnlimit, -1), nullif(base.datconnlimit, -1),
                  current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int)

@@ -11,7 +11,7 @@ WORKERS_KEPT = timedelta(days=1)
 
 
 def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
-    """Save a worker's heartbeat, and delete the workers whose last one is older than WORKERS_KEPT.
+    """Save a worker's heartbeat, and delete workers whose last heartbeat is older than WORKERS_KEPT.
 
     `has_credentials`: the worker's environment has credentials of the account `default`.
     """
@@ -39,10 +39,10 @@ def count_alive(connection: Connection, *, since: datetime) -> int:
 
 
 def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
-    """Return the last heartbeat of each worker that has had none since `since`, by worker, to be reported.
+    """Mark the workers without a heartbeat since `since` as reported; return their last heartbeats, by id.
 
-    A worker is returned once, to one process, also when several processes call this at the same time. If it has
-    another heartbeat and falls silent again, it is returned again.
+    Workers that are marked already are left out. So a worker is returned once, even when several processes call this at
+    the same time, unless it has another heartbeat and falls silent again.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.

@@ -8,7 +8,7 @@ from bridge.core.watch import State
 from bridge.db.dialect_sql import in_subquery
 from bridge.db.tables import host_breakers, is_over, is_state, watches
 
-# Undelivered watches are kept so many times as long: their callbacks may still be redelivered.
+# Undelivered watches are kept this many times as long: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
 BREAKERS_KEPT = timedelta(days=1)
 
@@ -16,7 +16,7 @@ BREAKERS_KEPT = timedelta(days=1)
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
     """Delete up to `limit` watches that were settled longer ago than `retention`, oldest first.
 
-    Undelivered watches are kept UNDELIVERED_TIMES as long. Returns how many were deleted.
+    Undelivered watches are kept UNDELIVERED_TIMES times as long. Returns how many were deleted.
     """
     over = is_over() & (watches.c.settled_at < now - retention)
     deleted = _delete(connection, over, limit)

@@ -1,4 +1,4 @@
-"""Requests with an `Idempotency-Key`: how far each has come, and its response, for repeats of it."""
+"""Stores requests with an `Idempotency-Key`, with their progress, and the response that repeats also get."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ class IdempotentRequest:
     body_hash: str
     begun_at: datetime
     begun_by: str
-    asked_at: datetime | None = None  # from then on HubSpot may have received it
+    asked_at: datetime | None = None  # just before HubSpot was asked; from then on a task may have started
     task_id: str | None = None  # of the task that HubSpot has started
     answer: str | None = None  # the bridge's response, as JSON
 
@@ -49,7 +49,7 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
 
 
 def take_over(connection: Connection, kept: IdempotentRequest, *, begun_by: str, now: datetime) -> bool:
-    """Let the attempt `begun_by` carry a request out; return False when another has taken over first."""
+    """Let the attempt `begun_by` carry a request out; return False when another attempt was first."""
     return _change(connection, kept, begun_by=begun_by, begun_at=now)
 
 
@@ -59,17 +59,20 @@ def note_asking(connection: Connection, held: IdempotentRequest, now: datetime) 
 
 
 def note_task(connection: Connection, held: IdempotentRequest, task_id: str) -> None:
-    """Record the id of the task that HubSpot has started."""
+    """Record the id of the task that HubSpot has started, unless another attempt has taken over."""
     _change(connection, held, task_id=task_id)
 
 
 def note_answer(connection: Connection, held: IdempotentRequest, answer: str) -> None:
-    """Store the response, which a repeat of the request gets too."""
+    """Store the response for repeats of the request, unless another attempt has taken over."""
     _change(connection, held, answer=answer)
 
 
 def forget(connection: Connection, held: IdempotentRequest) -> None:
-    """Delete a request that was not carried out, so that a repeat of it is, unless another has taken over."""
+    """Delete a request that was not carried out, so that a repeat is carried out as a new request.
+
+    Deletes nothing when another attempt has taken the request over.
+    """
     connection.execute(delete(keyed_requests).where(_is(held), _is_held(held)))
 
 

@@ -20,7 +20,7 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a `wat_…` id that sorts after every earlier id of this process: lists are sorted by id.
 
-    That holds when `now` repeats or goes back by at most MOST_AHEAD. If it goes back further, so do the ids.
+    This holds when `now` repeats or goes back by at most MOST_AHEAD. If `now` goes back further, new ids sort earlier.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

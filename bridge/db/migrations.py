@@ -18,7 +18,7 @@ from bridge.db.tables import metadata
 log = structlog.get_logger()
 
 ROOT = Path(__file__).parents[2]
-LOCK = 5_119_347_231  # of the advisory lock: any number that nothing else uses in this database
+LOCK = 5_119_347_231  # the key of the advisory lock: any number that nothing else uses in this database
 # No time-outs until the transaction ends. `transaction_timeout` exists since PostgreSQL 17.
 _WITHOUT_TIME_LIMITS = text(
     "SELECT set_config(name, '0', true) FROM pg_settings"
@@ -88,8 +88,8 @@ def _upgraded(connection: Connection) -> str:
 def _refuse_other_tables(connection: Connection) -> None:
     """Raise ForeignTables when tables with the bridge's names, or the Alembic revision, are another program's.
 
-    A revision alone does not tell whose it is: the bridge's may be of a later release, and other programs may number
-    theirs alike. So a table `watches` with the bridge's column must be there as well.
+    A revision alone does not tell which program wrote it: an unknown one may be of a later release of the bridge, and
+    another program may use the same. So a table `watches` with the bridge's column `callback_url` must exist as well.
     """
     inspector = inspect(connection)
     revisions = _revisions(connection)

@@ -1,7 +1,7 @@
 """The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
 
-No row is locked during a request to HubSpot. Instead, a process changes the row only if the tokens are still as it read
-them; `take_refresh_lease` and `fail` require that of the lease, too.
+No row is locked during a request to HubSpot. Instead, a process changes the row only if the tokens are still those that
+it has read; `take_refresh_lease` and `fail` also require that the lease is unchanged.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Stored:
 
 
 def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> Stored | None:
-    """Return an account's row; None when there is none that came from the credentials whose hash is `origin`.
+    """Return an account's row; None when there is no row for the credentials with the hash `origin`.
 
     Raises WrongSecretKey when the stored tokens cannot be decrypted.
     """
@@ -63,9 +63,10 @@ def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> Stored:
-    """Store a row without tokens for the credentials whose hash is `origin`, and return it.
+    """Store a row without tokens for the credentials with the hash `origin`; return it.
 
-    It replaces a row of other credentials, but not one of the same: another process may have stored that meanwhile.
+    A row for other credentials is replaced. A row for the same credentials is kept, because another process has just
+    stored it, and may have added tokens; the returned value has none all the same.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -100,7 +101,7 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new
 def fail(
     connection: Connection, account: str, seen: Stored, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Record why a refresh failed, and until when none is tried; return False when the lease was lost."""
+    """Record why a refresh failed, and until when no other is tried; return False when the lease was lost."""
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)
 

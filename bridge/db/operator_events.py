@@ -1,7 +1,8 @@
 """A transactional outbox: an event for the operator is added in the transaction of the change it reports.
 
-It is sent later. Until the first attempt, later events of the same type and subject only raise the row's `count` and
-replace its `reason` and `last_at`. From then on the row's content is fixed, and later events get a row of their own.
+The event is sent later. Until the first attempt, later events of the same type and subject only raise the row's
+`count` and replace its `reason` and `last_at`. From then on the row's content is fixed, and later events get a row of
+their own.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import operator_events
 
-# The least time from the end of one event to the first attempt of the next one of the same type and subject.
+# The least time after an event is settled until the first attempt to send the next of its type and subject.
 APART = timedelta(seconds=60)
 # Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
@@ -58,7 +59,7 @@ class Claimed:
 def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
     """Store events to be sent; at most one of each type and subject, as `merge_events` returns them.
 
-    Their rows are locked until the transaction ends: call it last, so that other processes do not wait for long.
+    Their rows are locked until the transaction ends: call this last, so that other processes do not wait for long.
     """
     if not events:
         return
@@ -134,7 +135,7 @@ def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> 
 
 
 def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now: datetime) -> None:
-    """Save when an event is to be tried again; a `due_at` of None means that nothing is left to do.
+    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do.
 
     Changes nothing when the lease has run out and another process has claimed the event.
     """
@@ -146,7 +147,10 @@ def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now:
 
 
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
-    """Return how many events are still to be sent, and when the oldest first happened; None without any."""
+    """Return how many events are still to be sent, and when the oldest of them first happened.
+
+    The instant is None when no event is to be sent.
+    """
     found = select(func.count(), func.min(operator_events.c.since)).where(
         operator_events.c.due_at.is_not(None)
     )

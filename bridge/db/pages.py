@@ -1,8 +1,8 @@
 """Lists watches by page; the cost of a page is bounded, however many watches there are and however few match.
 
 A page reads at most MOST_SCANNED rows of the index that fits the filters best; when the filters name several states or
-outcomes, up to so many of each. So it may hold fewer watches than were asked for, even none, although there is a
-following page.
+outcomes, up to MOST_SCANNED of each. So a page may hold fewer watches than were asked for, even none, although another
+page follows.
 """
 
 import re
@@ -23,9 +23,9 @@ from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is
 from bridge.db.watch_lists import Filters, conditions, is_redeliverable
 
 MOST_SCANNED = 1_000
-# PostgreSQL may read many rows of other outcomes for each of them.
+# PostgreSQL may read many rows of other outcomes for each row that is counted.
 MOST_SCANNED_TO_COUNT = 250
-FURTHER = 4  # each step of `_find` looks at so many times as many rows as the one before it
+FURTHER = 4  # each step of `_find` looks at this many times as many rows as the step before
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CURSOR = re.compile(r"(-?)(?:(\d{1,17})\.)?([A-Za-z0-9_]{8,64})", re.ASCII)
@@ -114,9 +114,9 @@ def page(
 
 
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Return how many redeliverable watches match, and whether these are all: only the newest rows are read.
+    """Count the redeliverable watches that match; return the number, and whether all rows were read.
 
-    At most MOST_SCANNED_TO_COUNT rows are read, of each state or outcome that the filters name.
+    Only the newest rows are read, at most MOST_SCANNED_TO_COUNT of each state or outcome that the filters name.
     """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
@@ -145,7 +145,7 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _find(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
 ) -> tuple[list[Watch], Cursor | None]:
-    """Return at most `limit` matches, and the cursor of what follows; None when nothing follows.
+    """Return at most `limit` matches, and the cursor at which the list goes on; None at the list's end.
 
     The first step looks at `limit` + 1 rows, which are often enough; each further step looks at more rows, until
     MOST_SCANNED have been looked at.
@@ -177,7 +177,7 @@ def _look(
     """Return the keys of the next `most` rows within the list's bounds, and whether each row matches all filters."""
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
-    # Not a condition of the statement: databases would choose another index by it, and read all that is in there.
+    # A column, not a WHERE condition: with a condition, the database might read all rows of another index.
     is_match = case((and_(true(), *conditions(filters)), 1), else_=0).label("is_match")
     rows: list[Any] = [
         row

@@ -20,14 +20,15 @@ TICKED_WITHIN = timedelta(seconds=60)
 OVERDUE_AFTER = timedelta(seconds=300)
 # An account whose last request was granted within this time is still being polled, however slowly.
 SERVED = timedelta(seconds=60)
-# An account whose quota is spent further into the future than this is not being polled at all.
+# An account whose `free_at` is further ahead of the clock than this is not being polled at all.
 SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
     """Return the breakers of the accounts that people should see as paused, by name.
 
-    Either the pause lasts, or it is over but followed failures, and a watch waits to be polled as the probe.
+    These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a poll
+    succeeds, as long as it has watches to poll.
     """
     breakers = {name: held.breaker for name, held in every_account(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}

@@ -65,7 +65,10 @@ def is_open() -> Any:
 
 
 def is_over() -> Any:
-    """Return the condition of the partial index on settled watches other than UNDELIVERED, which are pruned first."""
+    """Return the condition of the partial index on settled watches that are not UNDELIVERED.
+
+    They are pruned earlier than UNDELIVERED ones.
+    """
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
     )
@@ -122,12 +125,12 @@ _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(Stat
 _partial("ix_watches_due_polls", "due_at", "account", where=is_state(State.WATCHING))
 _partial("ix_watches_due_callbacks", "due_at", "callback_host", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
-# Counts of open watches read this index alone: else, after ANALYZE, SQLite may use another index, or none.
+# Serves counts of open watches. Without it, SQLite may use another index after ANALYZE, or read the whole table.
 _partial("ix_watches_open", "client", "state", where=is_open())
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
 # Undelivered watches are kept longer; without them in the index, pruning does not read past them each time.
 _partial("ix_watches_over", "settled_at", where=is_over())
-# For filtered lists: rare outcomes and states are found by these indexes, common ones quickly without.
+# For filtered lists. The commonest outcome and state are left out: they are found quickly without an index.
 _partial("ix_watches_not_completed", "outcome", "id", where=has_not_completed())
 _partial("ix_watches_not_delivered", "state", "id", where=is_not_delivered())
 _partial("ix_watches_ended", "ended_at", "id", where=watches.c.ended_at.is_not(None))
@@ -288,7 +291,7 @@ keyed_requests = Table(
     Column(
         "begun_by", String(32), nullable=False
     ),  # the id of the attempt that carries it out; a later attempt may take over
-    Column("asked_at", Instant),  # from then on HubSpot may have received it
+    Column("asked_at", Instant),  # just before HubSpot was asked; from then on a task may have started
     Column("task_id", String(255)),  # of the task that HubSpot has started
     Column("answer", Text),  # the bridge's response, as JSON
 )

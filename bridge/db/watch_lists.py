@@ -22,9 +22,10 @@ OLDEST_DUE_SAMPLE = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
-    """Conditions on watches, all of which must be met; None is no condition, several values mean any of them.
+    """Conditions on watches, all of which must be met.
 
-    The bounds `…_after` and `…_before` are exclusive.
+    None means no condition. When a field holds several values, a watch must have one of them. The bounds `…_after` and
+    `…_before` are exclusive.
     """
 
     state: Sequence[State] | None = None
@@ -46,7 +47,7 @@ class Filters:
 class Redelivered:
     """The result of one batch of a redelivery: how many watches were redelivered.
 
-    `before` is the id before which the next batch goes on; None after the last one.
+    `before` is the id to pass as `before` for the next batch; None after the last batch.
     """
 
     count: int
@@ -102,7 +103,7 @@ def redeliver(
 ) -> Redelivered:
     """Redeliver up to `limit` redeliverable watches that match, newest first: their callbacks are due now.
 
-    Only watches with ids less than `before` are taken; with None, all. The statement sets the same fields as
+    Only watches with ids less than `before` are taken; None sets no bound. The statement sets the same fields as
     `core.watch.redeliver`.
     """
     matching = [
@@ -161,7 +162,7 @@ def oldest_due_at(connection: Connection, state: State, client: str | None, now:
     longest_due = connection.execute(due.order_by(watches.c.due_at).limit(OLDEST_DUE_SAMPLE)).all()
     if len(longest_due) < OLDEST_DUE_SAMPLE or not waiting.issuperset(name for name, _ in longest_due):
         return next((due_at for name, due_at in longest_due if name not in waiting), None)
-    # All of the sample wait for paused accounts or hosts, and more may follow: each lane is looked at instead.
+    # All watches of the sample wait for paused accounts or hosts, and more may follow: each lane is looked at instead.
     lanes = due_lanes(connection, state, now)
     return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 

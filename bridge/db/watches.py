@@ -17,7 +17,7 @@ from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
 from bridge.db.tables import answers, attempts, is_open, is_state, watches
 
-# At most so many attempts are read: the default schedule makes eleven, but each redelivery adds more.
+# At most this many attempts of a watch are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
 WAITING_SAMPLE = 20
 
@@ -128,7 +128,7 @@ def save_withdrawn(connection: Connection, watch: Watch) -> None:
 
 
 def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
-    """Return HubSpot's last answer, as JSON text, by the watch's id; watches without one are left out."""
+    """Return HubSpot's last answer for each watch, as JSON text, by id; watches without one are left out."""
     return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
 
 
@@ -143,7 +143,7 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
 
 
 def make_failed_polls_due(connection: Connection, account: str, now: datetime) -> None:
-    """Make due now the watches of an account whose next poll waits because the last one failed."""
+    """End the waits of an account's watches whose last polls failed: their next polls are due now."""
     waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
     # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
@@ -164,8 +164,8 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, up to `most`, and when the first of their tasks ended.
 
-    The instant is None when no callback waits. It is sought among the WAITING_SAMPLE callbacks with the latest
-    `due_at`: waits grow with each attempt, so callbacks that have waited longest are due last.
+    The instant is None when no callback waits. Only the WAITING_SAMPLE callbacks with the latest `due_at` are
+    looked at for it: waits grow with each attempt, so callbacks that have waited longest are due last.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
