@@ -1,6 +1,6 @@
-"""HubSpot import bridge: follows HubSpot's asynchronous tasks and calls back when they end.
+"""HubSpot import bridge: polls HubSpot's asynchronous tasks, and sends a signed callback when one ends.
 
-Who imports whom (checked by import-linter)::
+A package may import the packages to its right (checked by import-linter)::
 
     commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 
@@ -12,7 +12,7 @@ The path of one watch::
     worker.loop -> steps.deliver -> db.claims.claim -> core.signing -> http.callbacks.post
                 -> core.delivery.after_attempt                        -> db.claims.save
 
-`core` decides: its functions are pure, and read no clock. Only the entry points and `wiring` read `settings`.
+`core` holds the decisions: pure functions that read no clock. Only the entry points and `wiring` import `settings`.
 ARCHITECTURE.md names each function on the path.
 """
 

@@ -1,7 +1,7 @@
-"""`python -m bridge.diagram` prints the states of a watch as a Mermaid diagram, made from TRANSITIONS.
+"""`python -m bridge.diagram` prints the states of a watch as a Mermaid diagram.
 
-`--check FILE` fails when the diagram in FILE, between BEGIN and END, is out of date; `--write FILE` renews
-it.
+The diagram is made from `bridge.core.watch.TRANSITIONS`. In FILE it stands between the marks BEGIN and END:
+`--check FILE` ends with status 1 when the diagram in FILE is out of date, `--write FILE` replaces it.
 """
 
 import sys
@@ -15,7 +15,7 @@ BEGIN, END = "<!-- states -->", "<!-- /states -->"
 
 
 def mermaid() -> str:
-    """Return the diagram: arrows between states, labelled with the events that lead along them."""
+    """Return the diagram's text: arrows from state to state, each labelled with the events that cause the change."""
     return "\n".join(["stateDiagram-v2", *(f"    {arrow}" for arrow in _arrows())])
 
 
@@ -32,9 +32,9 @@ def _arrows() -> Iterator[str]:
 
 
 def renewed(text: str) -> str:
-    """Return a Markdown text with the current diagram between BEGIN and END.
+    """Return `text`, which is Markdown, with the part between BEGIN and END replaced by the current diagram.
 
-    Raises ValueError unless each of the two marks occurs once, in this order.
+    Raises ValueError unless BEGIN and END each occur once, in this order.
     """
     if (text.count(BEGIN), text.count(END)) != (1, 1) or text.index(BEGIN) > text.index(END):
         raise ValueError(f"one place for the diagram is missing: {BEGIN} … {END}")

@@ -23,13 +23,12 @@ LogFormat = Literal["console", "json"]
 # Fields with such names are redacted. This is a second safeguard: no code is meant to log a secret.
 SECRET_NAME = re.compile(r"token|secret|authorization|password|(^|[_-])keys?($|[_-])", re.IGNORECASE)
 
-# The lowest level at which a library's lines are logged, whatever the library sets. Alembic is absent, because its
-# lines tell of migrations.
+# The lowest level at which a library's lines are logged. Alembic is not listed: its lines about migrations are wanted.
 LEVELS = {
-    # APScheduler warns whenever it skips a run of the worker's loop because the last one still goes on: too often.
+    # APScheduler warns when a job is due while its last run still goes on. For the worker's loop this is normal.
     "apscheduler": "ERROR",
     "sqlalchemy": "WARNING",
-    # Its warnings of malformed headers contain the URL and all headers, which may hold secrets.
+    # urllib3's warnings of malformed headers contain the URL and all headers, which may hold secrets.
     "urllib3": "CRITICAL",
     "werkzeug": "WARNING",
 }
@@ -83,7 +82,7 @@ def _safely(processors: Sequence[Processor]) -> Processor:
             return _rendered(processors, logger, method, dict(event))
         except Exception:  # noqa: BLE001 -- the `str` of a field's value may raise anything
             plain = {name: _plain(value) for name, value in event.items()}
-        # Outside the `except`, so that `log.exception` logs the exception that its caller caught, not this one.
+        # Outside the `except` block: inside it, `log.exception` would log this error instead of its caller's.
         return _rendered(processors, logger, method, plain)
 
     return render
@@ -101,7 +100,7 @@ def _plain(value: object) -> object:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the value of each field whose name looks like a secret's, in nested values, too."""
+    """Replace the value of each field by `[redacted]` if its name matches SECRET_NAME, at any depth."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 

@@ -1,4 +1,4 @@
-"""Raises a process's limit of open files and sockets to what its settings need."""
+"""Raises a process's limit of open file descriptors to the number that its settings require."""
 
 import resource
 import sys
@@ -14,11 +14,11 @@ PER_REQUEST_DESCRIPTORS = 3
 
 
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
-    """Raise the limit of descriptors (getrlimit(2)) of this process and its children to what they may need.
+    """Raise the soft limit of file descriptors (getrlimit(2)) of this process to the number that it may need.
 
-    `works`: the process has a worker with this `concurrency`. `clients` is how many connections a web process
-    accepts. When the hard limit is too low, an explanation is written to standard error, and the process ends
-    with status 2.
+    Child processes inherit the limit. `works`: the process has a worker with this `concurrency`. `clients` is how many
+    connections a web process accepts. When the hard limit is too low, an explanation is written to standard error,
+    and the process ends with status 2.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

@@ -1,6 +1,6 @@
 """Pydantic types for the settings: each parses and checks the text of one environment variable.
 
-Messages say what the text must be, and never repeat it. A value that may be secret is a `SecretStr`.
+Error messages say what the text must be, and never repeat the text. A value that may be secret is a `SecretStr`.
 """
 
 import re
@@ -22,7 +22,7 @@ from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
 PORTS = re.compile(r"[0-9,]*")  # in a database address: none, one, or one for each of several hosts
-# `postgres` is Heroku's, and the last one SQLAlchemy's.
+# The schemes of a PostgreSQL address: Heroku writes `postgres`, SQLAlchemy `postgresql+psycopg`.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
 
@@ -49,7 +49,7 @@ def _sqlite_url(text: str) -> str:
 def _postgresql_address(text: str, *, tls: bool) -> str:
     """Return the address, with all its options, as a connection string of libpq.
 
-    `tls`: TLS is required unless the address has an `sslmode`.
+    With `tls`, TLS is required unless the address has an `sslmode`. Raises ValueError for a malformed address.
     """
     with suppress(ProgrammingError):
         parts = conninfo_to_dict(text)

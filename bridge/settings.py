@@ -30,7 +30,7 @@ from bridge.setting_types import (
     Waits,
 )
 
-# A claimed watch may wait 0.4 s before its request is sent, which must then time out before the lease ends.
+# A claimed watch may wait 0.4 s before its request is sent; the request must time out before the lease ends.
 LEASE_MARGIN_SECONDS = 0.5
 
 
@@ -89,7 +89,7 @@ class Settings(BaseModel):
     callback_ports: Ports = Field(default=frozenset(), alias="BRIDGE_CALLBACK_PORTS")
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
 
-    # Checked by the rules for callbacks, which therefore come first. The URL's path may hold a secret.
+    # Listed after the settings for callbacks, because the URL is checked by them. Its path may hold a secret.
     operator_url: OperatorUrl | None = Field(default=None, alias="BRIDGE_OPERATOR_URL")
     operator_secret: SigningSecret | None = Field(default=None, alias="BRIDGE_OPERATOR_SECRET")
 
@@ -113,7 +113,10 @@ class Settings(BaseModel):
 
     @classmethod
     def load_or_exit(cls, environ: Mapping[str, str]) -> Self:
-        """Do as `load`, but write problems to standard error, and end the process with status 2."""
+        """Return the settings as `load` does.
+
+        Problems are written to standard error, and the process ends with status 2.
+        """
         try:
             return cls.load(environ)
         except SettingsProblem as problem:
@@ -159,7 +162,10 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A condition on several settings, which is checked when the values of all `names` are valid."""
+    """A condition on the environment variables `names`, checked only if all of them are valid.
+
+    `problem` is the error message when the condition is broken.
+    """
 
     names: frozenset[str]
     is_broken: Callable[[Settings], bool]

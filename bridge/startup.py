@@ -1,4 +1,4 @@
-"""What is checked before a process starts: the database, the keys to its secrets, and likely mistakes."""
+"""Checks before a process starts: migrates or checks the database, and warns of likely mistakes."""
 
 import structlog
 
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database to the newest revision, and check that its secrets can be decrypted.
 
-    Returns the revision. Raises WrongSecretKey, ForeignTables, or the driver's error when the database is away.
+    Returns the revision. Raises WrongSecretKey, ForeignTables, or SQLAlchemy's error when the database cannot be used.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:
@@ -34,8 +34,8 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database exists and is migrated, and that its secrets can be decrypted; change nothing.
 
-    Returns the revision. Raises NoDatabase, NotMigrated, ForeignTables, NoKeyFile, WrongSecretKey, or the
-    driver's error when the database is away.
+    Returns the revision. Raises NoDatabase, NotMigrated, ForeignTables, NoKeyFile, WrongSecretKey, or
+    SQLAlchemy's error when the database cannot be used.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

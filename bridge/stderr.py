@@ -1,4 +1,4 @@
-"""A standard error whose writes neither fail nor block for long, so that logging cannot disturb the work."""
+"""Replaces `sys.stderr`, so that writes to it neither fail nor block for long: logging cannot disturb the work."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-# How long a line waits for a slow reader. If that is in vain, later lines are dropped at once until there is room.
+# How long a write waits for a slow reader. After a wait in vain, later lines are dropped at once until there is room.
 WAIT_SECONDS = 0.1
 # How many bytes can be written without blocking when poll(2) reports room: a page for a pipe (pipe(7)).
 PIPE_BYTES = 4_096
@@ -20,7 +20,7 @@ class StandardError(io.RawIOBase):
     """Writes to a file descriptor; what cannot be written is dropped, and counted in `dropped`.
 
     Writes fail when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up,
-    or there is no standard error. Nothing is kept for later, but new lines are written as soon as that works
+    or there is no standard error. Nothing is kept for later, but new lines are written as soon as writing works
     again. Thread-safe, and safe in a signal handler.
     """
 
@@ -75,7 +75,10 @@ class StandardError(io.RawIOBase):
             self.dropped += 1
 
     def write(self, data: Any, /) -> int:
-        """Write `data`; what cannot be written of it is dropped, and counted once. Always returns its whole length."""
+        """Write `data`, and return its whole length even if a part could not be written.
+
+        That part is dropped, and `dropped` rises by one.
+        """
         given = bytes(data)
         with self._lock:
             # If only a part of the last data was written, begin a new line.
@@ -109,9 +112,9 @@ def _may_block(descriptor: int) -> bool:
 
 
 def _has_room(descriptor: int, give_up_at: float) -> bool:
-    """Wait until `give_up_at` (monotonic seconds) for room to write; return whether there is some.
+    """Wait for room to write; return False when there is none by `give_up_at` (monotonic seconds).
 
-    Also true when the reader has gone: the write then fails at once.
+    Returns True as well when the reader has gone: the write then fails at once.
     """
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
@@ -126,7 +129,7 @@ def protect() -> None:
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):
-        return  # it is closed, or an object without a descriptor, as in some tests
+        return  # `sys.stderr` is closed, or has no descriptor, as in some tests
     STDERR.open(descriptor)
     if getattr(sys.stderr, "buffer", None) is not STDERR:
         sys.stderr = io.TextIOWrapper(

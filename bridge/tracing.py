@@ -1,8 +1,8 @@
 """Distributed tracing (W3C Trace Context, level 1): continues a client's trace up to the callback.
 
-A watch keeps the `traceparent` of its registration, and its callback carries it on. With the packages of
-requirements-otel.txt and an OTLP endpoint, each API request with a `traceparent`, and each poll and attempt
-of a watch with one, is a span. Otherwise there are no spans, and the `traceparent` is passed on unchanged.
+A watch keeps the `traceparent` of its registration, and its callback belongs to the same trace. With the packages of
+requirements-otel.txt and an OTLP endpoint, a span is exported for each API request with a `traceparent`, and for each
+poll and attempt of a watch that has a `traceparent`. Otherwise the `traceparent` is passed on unchanged.
 """
 
 import os

@@ -36,7 +36,7 @@ from bridge.worker.scheduler import CounterFlusher, Scheduler
 
 # Seconds that a busy machine may need to start a request and to save its result.
 MARGIN_SECONDS = 5.0
-# To how many receivers' hosts a thread keeps an idle connection, at the most.
+# A thread keeps idle connections to at most this many hosts of receivers.
 MOST_HOSTS = 10
 
 # How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is; Heroku's router waits 30 s.
@@ -129,7 +129,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """For requests to HubSpot other than polls: the client that sends them, and the quota that polls use, too."""
+        """Counts requests other than polls in the accounts' quotas; its `hubspot` sends these requests."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
@@ -169,7 +169,7 @@ class Bridge:
 
     @cached_property
     def counters(self) -> Counters:
-        """What this process has counted."""
+        """Counts what this process does, until `counter_flusher` saves the counts."""
         return Counters()
 
     @cached_property
@@ -245,7 +245,7 @@ class Bridge:
             self.scheduler.start()
 
     def wind_down_worker(self) -> None:
-        """Let the embedded worker, if there is one, claim nothing more."""
+        """Stop the embedded worker, if there is one, from claiming more watches; requests in flight go on."""
         if self._settings.embedded_worker:
             self.scheduler.wind_down()
 
