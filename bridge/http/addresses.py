@@ -1,8 +1,8 @@
-"""Which addresses a callback may be sent to, and which callback URLs may be registered. Pure functions.
+"""Decides which callback URLs may be registered, and which addresses callbacks may be sent to. Pure functions.
 
-`CallbackSender.problem_with` checks a URL at its registration and again before each request: the URL itself, and its
-host if that is an address or `localhost`. What a host name resolves to is checked when it is dialled, by
-`connections.Exchange`, unless a proxy is set. A refusal that a setting causes names the setting.
+`CallbackSender.problem_with` checks a URL at its registration and again before each request; it checks the host, too,
+if the host is an IP address or `localhost`. The addresses of any other host are checked by `connections.Exchange` when
+it opens a connection, unless a proxy is set. If a setting is the reason for a refusal, the refusal names the setting.
 """
 
 import re
@@ -67,8 +67,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("ff00::/8", "multicast (RFC 4291)"),
 )
 
-# IPv6 blocks whose addresses contain an IPv4 address, and its shift to the left in bits. The IPv4 address is
-# checked instead: in a network with DNS64 every IPv4 receiver has such an IPv6 address (RFC 6147).
+# IPv6 blocks whose addresses contain an IPv4 address, and how many bits follow the IPv4 address. Only the IPv4 address
+# is checked: in a network with DNS64 every IPv4 receiver has such an IPv6 address (RFC 6147).
 EMBEDDING: tuple[tuple[str, int, str], ...] = (
     ("::ffff:0:0/96", 0, "IPv4-mapped (RFC 4291)"),
     ("64:ff9b::/96", 0, "NAT64 (RFC 6052)"),
@@ -120,15 +120,16 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
     """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
 
-    `ports` holds the allowed ports; any port is allowed when it is empty. Addresses are not checked here.
+    `ports` holds the allowed ports; if `ports` is empty, any port is allowed. Addresses are not checked here.
     """
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
 
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why the host of a valid URL is refused: it is `localhost` or a refused address, however written.
+    """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
 
-    Returns None for an allowed address, and for any other name: what it resolves to is checked when it is dialled.
+    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost` is allowed if `allow`
+    holds 127.0.0.1 or ::1. Other names are allowed here: their addresses are checked when a connection is opened.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -141,7 +142,7 @@ def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
 def callback_host(url: str) -> str:
     """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when `url` has no host; a URL in which `callback_url_problem` finds no problem has one.
+    Raises ValueError when `url` has no valid host.
     """
     return _host_of(_origin(url))
 
@@ -155,7 +156,7 @@ def server_of(url: str) -> str:
 
 
 def filter_host(text: str) -> str:
-    """Return a host as `callback_host` writes it, to filter watches by; other text is returned as it is.
+    """Return a host, given as a filter of watches, in the form of `callback_host`; other text is returned unchanged.
 
     Raises ValueError when the text holds a path, a user name or another part of a URL.
     """
@@ -196,7 +197,7 @@ def _origin(url: str) -> str:
 @_cached
 def _problem_with_origin(
     origin: str,
-    https_only: bool,  # noqa: FBT001 -- lru_cache takes what it compares by position
+    https_only: bool,  # noqa: FBT001 -- lru_cache is fastest with positional arguments
     ports: frozenset[int],
 ) -> str | None:
     return next(_problems_of_origin(origin, https_only=https_only, ports=ports), None)
@@ -247,7 +248,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
-    """Yield the problems of the host: `urlsplit` and urllib3, which both parse it, must find the same one."""
+    """Yield the problems of the host. `urlsplit` and urllib3 must find the same host in the URL."""
     try:
         host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host

@@ -54,7 +54,7 @@ class CallbackSender:
     def problem_with(self, url: str) -> str | None:
         """Return why the settings allow no callback to `url`, as a sentence; None when they allow it.
 
-        What a host name resolves to is not checked here, but when it is dialled.
+        The addresses of a host name are not checked here, but when a connection is opened.
         """
         problem = callback_url_problem(url, https_only=self._https_only, ports=self._ports)
         return problem or blocked_host_reason(url, allow=self._allow)
@@ -74,7 +74,10 @@ class CallbackSender:
         )
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
-        """Send a HEAD request to `url`, checked as for a callback, to find out whether its server answers."""
+        """Send a HEAD request to `url`, to find out whether its server answers.
+
+        The URL is checked as for a callback; if it is refused, a NoResponse is returned and nothing is sent.
+        """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)

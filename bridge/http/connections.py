@@ -1,4 +1,4 @@
-"""Each thread's HTTP connections: opened under the address check and deadline, kept for later requests."""
+"""Each thread's HTTP connections: opened to allowed addresses, within a deadline, and kept for later requests."""
 
 import functools
 import re
@@ -24,10 +24,10 @@ from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, con
 # Returns why an address must not be dialled, as a sentence; None when it may be.
 Guard: TypeAlias = Callable[[str], str | None]
 
-# By default, to how many hosts a thread keeps an idle connection.
+# By default, a thread keeps idle connections to at most this many hosts.
 HOSTS_PER_THREAD = 4
 
-# A server that has closed a kept connection resets it within a round trip, which takes half a second at the most.
+# A request on a kept connection that the server has closed fails within a round trip: half a second at the most.
 STALE_WITHIN_SECONDS = 1.0
 
 
@@ -83,7 +83,8 @@ class _InProgress(threading.local):
 in_progress = _InProgress()
 
 
-# A header (RFC 9110, 5.1 and 5.5) or a header's continuation line; the end of the headers. Some servers send CR CR LF.
+# _FIELD is a header line (RFC 9110, 5.1 and 5.5) or a header's continuation line, _END the empty line after the
+# headers. Some servers end lines with CR CR LF.
 _FIELD = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:|[ \t])[^\r\n]*\r*\n")
 _END = re.compile(rb"\r*\n")
 MOST_SKIPPED = 100  # malformed lines; http.client accepts as many headers
@@ -135,7 +136,7 @@ class _HeaderReader:
 class _Response(HTTPResponse):
     """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2).
 
-    http.client would return a 103 as the response, and read the final response as that of the next request.
+    http.client would return a 103 as the response, and read the final response as the response to the next request.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -183,7 +184,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """One thread's connections, as an adapter of `requests`; idle ones are kept to at most `hosts` hosts."""
+    """One thread's connections, as an adapter of `requests`; keeps idle connections to at most `hosts` hosts."""
 
     def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls
@@ -205,14 +206,14 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the host's pool. Without a proxy, parses the URL once, where requests does so four times."""
+        """Return the host's connection pool. Without a proxy, parses the URL once; requests would do so four times."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")
         return self.poolmanager.connection_from_host(parts.hostname, parts.port, parts.scheme)
 
     def request_url(self, request: PreparedRequest, proxies: Any) -> str:
-        """Return the request's target (RFC 9112, 3.2), which stands in its first line."""
+        """Return the target that stands in the request's first line (RFC 9112, 3.2)."""
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:

@@ -36,21 +36,22 @@ class Blocked(Unreachable):
 class Watchdog:
     """One daemon thread that shuts down the connections of overdue requests.
 
-    The thread starts with the process's first request, and sleeps while there are none. A forked child starts its own.
+    The thread starts with the process's first request, and sleeps while no request is in flight. A forked child starts
+    a thread of its own.
     """
 
     def __init__(self) -> None:
         self.forget_parent()
 
     def forget_parent(self) -> None:
-        """Start anew in a forked child: it has no thread of its parent, and a copied lock may be held."""
+        """Start anew in a forked child, where the thread does not run and the copied lock may be held for ever."""
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watched: set[Deadline] = set()
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Shut down the connection of `deadline` once its time is over, and any later one until `release`."""
+        """From the end of `deadline` until `release`, shut down its connection and any later connection."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
@@ -126,14 +127,14 @@ class Deadline:
         return self.left_seconds <= 0
 
     def attach(self, connection: socket.socket) -> None:
-        """Make `connection` the one to shut down when the time is over, in place of an earlier one.
+        """Attach `connection`, which is shut down when the time is over; it replaces an earlier connection.
 
         A duplicate of its descriptor is kept, because a TLS handshake detaches the original socket.
         """
         self._replace(os.dup(connection.fileno()))
 
     def shut_down(self) -> None:
-        """Shut down the held connection, if any: this ends a read or write that waits. It is not closed."""
+        """Shut down the attached connection, if any, without closing it: a read or write that waits ends at once."""
         with self._lock, contextlib.suppress(OSError):  # The peer may have closed it first.
             if self._held is None:
                 return
@@ -227,7 +228,7 @@ def _why_unresolved(error: OSError | UnicodeError) -> str:
 def connect(addresses: Sequence[str], port: int, options: SocketOptions, deadline: Deadline) -> socket.socket:
     """Return a TCP connection to the first of `addresses` that accepts one, or raise Unreachable.
 
-    Each address gets an equal share of the time that is left, so that one without an answer leaves time for others.
+    Each address gets an equal share of the time that is left, so that one dead address leaves time for the others.
     """
     failure: OSError | None = None
     for index, address in enumerate(addresses):

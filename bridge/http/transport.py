@@ -1,7 +1,7 @@
 """Sends HTTP requests, each within one deadline from start to end, and explains failures in sentences.
 
-It calls `HTTPAdapter.send` without a session, so that environment variables (proxies, CA bundles) and `.netrc` are not
-read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
+Requests are sent by `HTTPAdapter.send`, without a session: environment variables (proxies, CA bundles) and `.netrc`
+are not read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
 """
 
 import os
@@ -34,12 +34,12 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 
 
 class Transport:
-    """Sends HTTP requests, each within `timeout_seconds`, from the name's lookup to the body's last byte.
+    """Sends HTTP requests, each within `timeout_seconds`, from the look-up of the host name to the body's last byte.
 
     At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it allows are
-    dialled. With `proxy` (an http or https URL) the guard is not called: only the proxy is dialled, which resolves
-    the names and must filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to
-    at most `hosts_per_thread` hosts. Thread-safe.
+    dialled. With `proxy` (an http or https URL) the guard is not called: the proxy resolves the names, and must
+    filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to at most
+    `hosts_per_thread` hosts. Thread-safe.
     """
 
     def __init__(
@@ -75,9 +75,9 @@ class Transport:
         """Send one request and read the response; a failure is returned as NoResponse, not raised.
 
         The time-out is the lesser of `timeout_seconds` and `within_seconds`. `headers` must hold neither
-        `Content-Length` nor `Accept-Encoding`. If the server turns out to have closed a kept connection, the request
-        is sent once more, at once and within the same deadline. With `repeatable=False` a new connection is opened,
-        and the request is sent at most once. Raises RuntimeError when the system allows no thread for the lookup.
+        `Content-Length` nor `Accept-Encoding`. If the server had closed a kept connection, the request is sent
+        once more, at once and within the same deadline. With `repeatable=False` a new connection is opened, and the
+        request is sent at most once. Raises RuntimeError when the system allows no thread for the lookup.
         """
         if self._process_id != os.getpid():
             self._forget_parent()
@@ -172,7 +172,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _too_many_reason(error: HTTPException) -> str:
-    """Return the reason for a plain HTTPException: too many headers or interim responses (Python 3.13.18)."""
+    """Return the reason for a plain HTTPException: too many headers or, in newer Pythons, interim responses."""
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
     return "the server's answer has more than 100 headers"
