@@ -32,7 +32,10 @@ class Tokens(Protocol):
         """Return a token that should work now, or a NoToken with the reason."""
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the refused `token`; the same when there is none, or a NoToken."""
+        """Return a newer token than the refused `token`, or a NoToken with the reason.
+
+        If a refresh would not help, `token` itself is returned.
+        """
 
 
 class HubSpot:
@@ -62,7 +65,10 @@ class HubSpot:
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request; after a 401, send it once more if there is a newer token."""
+        """Send one request; after a 401, send it once more if there is a newer token.
+
+        Returns a NoToken when there is no token, for the first request or for the second.
+        """
         ends_at = monotonic() + self._ask_seconds
         token = self._tokens.current(account, self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
@@ -129,7 +135,10 @@ class AccountTokens:
         return self._of(account).current(account, within_seconds)
 
     def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the refused `token`; the same when there is none, or a NoToken."""
+        """Return a newer token than the refused `token`, or a NoToken with the reason.
+
+        If a refresh would not help, `token` itself is returned.
+        """
         return self._of(account).after_refusal(account, token, within_seconds)
 
     def _of(self, account: Account) -> Tokens:

@@ -1,7 +1,7 @@
 """The access tokens of OAuth accounts: refreshed before they expire, by one thread of one process at a time.
 
 The thread that refreshes holds a lease on the account's row. Meanwhile other threads and processes use the old token;
-once that has expired, they wait up to WAIT_SECONDS for the new one. No transaction is open during a request to HubSpot.
+when it has expired, they wait up to WAIT_SECONDS for the new token. No transaction is open during a request to HubSpot.
 """
 
 import json
@@ -41,10 +41,12 @@ HEADERS = {
     "User-Agent": USER_AGENT,
 }
 
-# Shorter than an account's first pause, 30 s, so that each probe after a pause may try one refresh.
+# After a refresh that failed because of the credentials, no refresh is tried for this time. A refused token that is
+# younger is not refreshed. Shorter than an account's first pause, 30 s, so that each probe may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
-# A refresh takes HubSpot some tenths of a second; a thread that waits for it occupies a slot of the worker's pool.
+# How long a thread waits for another thread's refresh, which takes HubSpot some tenths of a second. Not longer, because
+# the waiting thread is one of the worker's pool.
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
@@ -92,9 +94,9 @@ class OAuthTokens:
     def current(self, account: Account, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        The token comes from memory. When there is none, or a refresh is due, it comes from the database, if another
-        process has refreshed it, or else from a refresh. A refresh is also due once after `after_refusal` had no time
-        for it. Neither a wait nor a refresh is begun that could take longer than `within_seconds`.
+        Returns the token in memory unless a refresh is due. If it is, returns the token in the database if another
+        process has refreshed it, or else refreshes the token now. If `after_refusal` had no time for a refresh, one is
+        due at the next call. No wait and no refresh begins that could take longer than `within_seconds`.
         """
         return self._token(account, self._refused.pop(_key(account), None), within_seconds)
 
@@ -125,9 +127,9 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return what to use when a refresh cannot be waited for: a NoToken, or a `refused` token that is quite new.
+        """Return a NoToken because there is no time for a refresh, or the `refused` token if it is new.
 
-        Quite new is less than AT_FAULT_HOLD_SECONDS old: a refresh would not help. An older `refused` token is
+        A token younger than AT_FAULT_HOLD_SECONDS is new: a refresh would not help. An older `refused` token is
         remembered, so that the next call of `current` refreshes it.
         """
         issued = self._known.get(_key(account))
@@ -139,7 +141,7 @@ class OAuthTokens:
         return STILL_REFRESHING
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory; None when there is none, or it has to be refreshed or saved."""
+        """Return the token in memory; None when it is missing, expired or refused, or has to be refreshed or saved."""
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None
@@ -238,7 +240,7 @@ def _key(account: Account) -> _Key:
 
 
 def _origin(account: Account) -> str:
-    """Return a hash of the credentials to which tokens belong; a new client secret does not change it."""
+    """Return a hash of the credentials that tokens are obtained with; a new client secret does not change the hash."""
     given = account.credentials
     named = (account.base_url, given.client_id, given.refresh_token)
     return sha256(json.dumps(named).encode()).hexdigest()
@@ -255,7 +257,10 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken if the last refresh failed; None when a refresh is needed."""
+    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is needed.
+
+    While no refresh may start, because one goes on or has failed, a token that is due for a refresh is returned, too.
+    """
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token
