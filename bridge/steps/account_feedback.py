@@ -20,7 +20,7 @@ def record_calls(
 ) -> list[OperatorEvent]:
     """Update accounts' limits and daily statistics from finished calls; return the events for the operator.
 
-    `finished` maps the account's name to its calls, which are applied in their order.
+    `finished` maps each account's name to its calls, which are applied in their order.
     """
     limits = breakers.lock_accounts(connection, finished)
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
@@ -33,7 +33,7 @@ def record_calls(
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
     """End the account's pause, if there is one, so that its next poll is the probe.
 
-    Its watches whose last polls failed are due now, instead of after a longer wait.
+    The account's watches with a failed last poll become due now.
     """
     limits = breakers.lock_accounts(connection, [name])[name]
     breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})
@@ -43,7 +43,7 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the account was paused or resumed, if it was; return the event for the operator, if there is one."""
+    """Log a new pause or the end of a pause; return the event for the operator, None when there is none to send."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

@@ -50,7 +50,7 @@ def put(
 ) -> tuple[AccountStatus, bool]:
     """Add an account or replace it; return its status, and whether it is new.
 
-    If the account is paused, the pause ends, and its next poll is the probe.
+    If the account is paused, the pause ends, and the account's next poll is the probe.
     """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
@@ -67,7 +67,7 @@ def remove(
 ) -> AccountStatus | AccountNotRemoved:
     """Remove a stored account and return it; AccountNotRemoved when there is none, or watches need it.
 
-    The account `default` can always be removed: the one of the environment then takes its place.
+    A stored account `default` can always be removed: `default` from the environment then takes its place.
     """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):

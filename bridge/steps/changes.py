@@ -22,7 +22,7 @@ BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """The watch was changed; `watch` is as it is now.
+    """The operation was carried out; `watch` is the watch after it.
 
     `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
     """
@@ -54,9 +54,9 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
 def redeliver(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> Changed | WatchUnchanged:
-    """Make the callback of a delivered or undelivered watch due now: workers send it, by the whole retry schedule.
+    """Make the callback of a delivered or undelivered watch due now, with the whole retry schedule again.
 
-    `client` has the meaning that it has in `withdraw`.
+    `client` is the caller, as in `withdraw`.
     """
     return _change(engine, watch_id, core.redeliver, _put, client=client, now=now)
 
@@ -73,8 +73,8 @@ def problem_with_redelivery(
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Make the next poll of a watch due now, if its task has not ended.
 
-    A watch that a worker is polling already stays as it is, and is returned as Changed. `client` has the meaning
-    that it has in `withdraw`.
+    A watch that a worker is polling already stays as it is, and is returned as Changed. `client` is the
+    caller, as in `withdraw`.
     """
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
 
@@ -95,7 +95,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all delivered and undelivered watches that match the filters; return how many.
+    """Make the callbacks of all delivered and undelivered watches that match the filters due; return how many.
 
     `by` is the caller's name, for the log.
     """
@@ -145,6 +145,6 @@ def _put(connection: Connection, watch: Watch) -> None:
 
 def _recheck(watch: Watch, *, now: datetime) -> Watch:
     rechecked = core.recheck(watch, now=now)
-    # A worker that holds the lease is polling now. A new `due_at` would end the lease, and drop the result.
+    # A worker that holds the lease is polling now. A new `due_at` would end the lease, and the result would be dropped.
     is_claimed = watch.claimed_by is not None and watch.due_at is not None and watch.due_at > now
     return watch if is_claimed else rechecked

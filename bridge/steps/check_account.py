@@ -30,9 +30,10 @@ HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """Whether HubSpot accepts the credentials; `summary` explains it and says what the operator should do.
+    """The result of a check: `ok` is true when HubSpot accepts the credentials.
 
-    `status_code` is None without an answer, `quota` when the answer reports none.
+    `summary` explains the result, and says what the operator should do. `status_code` is None when HubSpot did not
+    answer; `quota` is None when the answer reports no quota.
     """
 
     ok: bool
@@ -47,7 +48,7 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Send one request with the account's credentials, even during a pause; None when there is no such account.
 
     A failure does not pause the account, because the credentials of this process may differ from the
-    worker's. A success ends a pause, and watches whose last polls failed are due at once.
+    worker's. A success ends a pause, and the account's watches with a failed last poll become due now.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:

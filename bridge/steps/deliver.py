@@ -1,4 +1,4 @@
-"""Step 3: claim due callbacks, sign them, POST them, and decide what follows; the worker's loop saves it."""
+"""Step 3: claim due callbacks, sign and POST them, and decide what follows; the worker's loop saves the results."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,10 +33,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryJob:
-    """A claimed watch whose task has ended, with what its callback needs.
+    """A claimed watch whose task has ended, with the data for its callback.
 
-    `hubspot` is HubSpot's last answer as JSON text. `probes`: the host is recovering, so this is a trial
-    request.
+    `hubspot` is HubSpot's last answer as JSON text; None when there is none. `probes` is true for a trial request: the
+    host is recovering.
     """
 
     watch: Watch
@@ -55,12 +55,12 @@ class FinishedAttempt:
 
     @property
     def may_follow(self) -> bool:
-        """Whether claimed callbacks to the host that wait for a slot may still start: not after a failure."""
+        """Whether callbacks to the same host that wait in the pool may start; false after a failure."""
         return isinstance(self.attempted.signal, circuit_breaker.Success | None)
 
     @property
     def result(self) -> claims.StepResult:
-        """What is to be saved in the database."""
+        """The watch and the attempt to save in the database."""
         return claims.StepResult(
             claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
         )
@@ -91,9 +91,9 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return the hosts that have due callbacks and are not paused, and how many may be claimed for each.
+        """Return the unpaused hosts with due callbacks, by name, and how many callbacks may be claimed for each.
 
-        `room` says how many more jobs of a lane the worker's pool takes.
+        `room` returns how many more jobs of a lane, here a host's callbacks, the worker's pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -103,9 +103,9 @@ class Deliveries:
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
-        """Claim due callbacks, of each host at most its number in `shares`, and return a job for each.
+        """Claim due callbacks, at most `shares[host]` of each host, and return a job for each.
 
-        For a host whose pause is over only one is claimed, the probe; for one whose pause goes on, none.
+        When a host's pause is over, only one callback to it is claimed, the probe; during a pause none.
         """
         if not shares:
             return []
@@ -130,10 +130,10 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Claim callbacks of watches that have just ended, to send them at once; return these watches by id.
+        """Claim callbacks of watches that have just ended, to send them at once; return the claimed watches by id.
 
-        The caller saves them in this transaction. Only hosts with a closed breaker and no recent failure are
-        served, each with at most its number in `shares`.
+        The caller saves these watches in the same transaction. Callbacks to a host are claimed only if its breaker is
+        closed and has no recent failure, and at most `shares[host]` of them.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -157,7 +157,7 @@ class Deliveries:
     ) -> list[DeliveryJob]:
         """Return a job for each claimed watch; those to `recovering` hosts are trial requests.
 
-        `hubspot` maps watch ids to the answers of HubSpot, as JSON text, that the caller has; others are read
+        `hubspot` holds HubSpot's answers as JSON text, by watch id, as far as the caller has them; the others are read
         from the database.
         """
         if not watches:
@@ -212,7 +212,7 @@ class Deliveries:
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
     ) -> list[OperatorEvent]:
-        """Update hosts' circuit breakers from finished attempts, also those whose lease had run out.
+        """Update hosts' circuit breakers from finished attempts, including attempts with a lost lease.
 
         Returns the events for the operator.
         """
@@ -251,7 +251,7 @@ def send(
 ) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-    The result is NotSent when the settings do not allow the URL, or none of its host's addresses. Raises
+    The result is NotSent when the settings forbid the URL, or all addresses of its host. Raises
     ValueError when `secrets` is empty, or one is malformed.
     """
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
@@ -272,7 +272,7 @@ def signed_headers(
 
 
 def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:
-    """Return an event for the operator for each of the saved results whose callback was given up."""
+    """Return an event for the operator for each saved attempt after which the callback was given up."""
     return [
         new_event(
             OperatorEventType.CALLBACK_GIVEN_UP,

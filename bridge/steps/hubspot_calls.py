@@ -35,8 +35,8 @@ class NotNow:
 class HubSpotCalls:
     """Counts requests in the accounts' quotas, and updates the accounts from HubSpot's answers. Thread-safe.
 
-    The callers send the requests themselves, by `hubspot`. `lease_seconds` must exceed the time that a request may
-    take: after a paused account's probe, no other request is granted until the probe is answered, or for so long.
+    The callers send the requests themselves, by `hubspot`. When a paused account's probe has been granted, no other
+    request is granted until the answer is recorded, or for `lease_seconds`, which must exceed the time of a request.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class HubSpotCalls:
     def acquire(self, name: str) -> Account | NotNow:
         """Take one request from an account's quota and return the account; NotNow when no request may be sent.
 
-        After a pause, the first request is the probe: no other is granted until its answer is recorded. An
-        account without credentials is returned as it is, because no request will be sent.
+        After a pause, the first request is the probe: no other is granted until its answer is recorded. For an
+        account without credentials no quota is taken, because no request will be sent.
         """
         now = self.clock()
         with self.engine.begin() as connection:
@@ -104,10 +104,10 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        `signal` is for the account's breaker. `retry`: the credentials work, so a pause ends, and watches
-        whose last polls failed are due at once. A database error is logged and not raised, because the caller
-        still needs the answer. Without credentials in this process nothing is recorded, because other
-        processes may have them.
+        `signal` is what the answer means for the account's breaker; None when it means nothing. `retry`: the
+        credentials work, so a pause ends, and the account's watches with a failed last poll become due now. A database
+        error is logged and not raised, because the caller still needs the answer. Without credentials in this process
+        nothing is recorded, because other processes may have them.
         """
         if not account.has_credentials:
             return

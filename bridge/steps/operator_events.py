@@ -1,4 +1,4 @@
-"""Operator webhooks: events that a person should know are sent to the operator's URL.
+"""Operator webhooks: sends events that a person should know of to the operator's URL.
 
 An event is saved in the transaction of the change that causes it, and sent later by a worker.
 """
@@ -28,16 +28,16 @@ SILENCE = "It gave no sign of life for a minute, and did not say that it stops: 
 class OperatorOutbox:
     """Saves events for the operator, in the transaction of the change that causes them.
 
-    Unless `is_enabled`, that is, BRIDGE_OPERATOR_URL is set, it saves nothing.
+    Saves nothing unless `is_enabled`, which means that BRIDGE_OPERATOR_URL is set.
     """
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events; must be the last statement of a transaction.
+        """Save the events. To be called at the end of a transaction.
 
-        The reason is that it locks rows that other workers change as well.
+        The rows stay locked until the commit, and other workers change them, too.
         """
         if self.is_enabled:
             store.add(connection, merge_events(events))
@@ -127,6 +127,6 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
-    """Return an event for each worker whose last heartbeat is older than `since` and was not yet reported."""
+    """Return an event for each worker without a heartbeat since `since`; a worker's silence is reported once."""
     found = heartbeats.newly_silent(connection, since=since)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

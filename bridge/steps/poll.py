@@ -1,4 +1,4 @@
-"""Step 2: claim due watches, poll HubSpot, and decide what follows; the worker's loop saves it."""
+"""Step 2: claim due watches, poll HubSpot, and decide what follows; the worker's loop saves the results."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,14 +26,14 @@ log = structlog.get_logger()
 
 OVERDUE_GRACE_SECONDS = 60.0  # how long a watch may wait for its last poll after its deadline
 OVERDUE_BATCH = 500
-ALIVE = timedelta(seconds=30)  # after its last heartbeat; three times the interval of heartbeats
+ALIVE = timedelta(seconds=30)  # how long a worker counts as alive after a heartbeat: three intervals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollJob:
-    """A claimed watch, with what its poll needs.
+    """A claimed watch, with the data for its poll.
 
-    `suspected`: the account is the likely cause of HubSpot's refusals.
+    `suspected`: the account, not the task, is the likely cause of HubSpot's refusals.
     """
 
     watch: Watch
@@ -52,9 +52,9 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether claimed polls of the account that wait for a slot may still start: not when it must pause.
+        """Whether polls of the same account that wait in the pool may start; false when the account must pause.
 
-        A single failure does not stop them, because they have been counted in the quota.
+        After a single failure they may: they have been counted in the quota already.
         """
         return not isinstance(
             self.finished.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter
@@ -62,7 +62,7 @@ class FinishedPoll:
 
     @property
     def result(self) -> claims.StepResult:
-        """What is to be saved in the database."""
+        """The watch and HubSpot's answer to save in the database."""
         return claims.StepResult(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
 
 
@@ -87,14 +87,14 @@ class Polls:
         self._clock = clock
         self._jitter = jitter
         self._due = DueLanes(self.state)
-        # By account: whether the odd poll of the last grant was for a young watch. The next one then is not.
+        # Whether an account's last odd poll went to a young watch, by account: odd polls alternate (`claim_urgent`).
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return the accounts with due watches, by name, and how many polls may be claimed for each.
 
-        Accounts that may send nothing now are left out. `room` says how many more jobs of a lane the worker's
-        pool takes.
+        Accounts that may send nothing now are left out. `room` returns how many more jobs of a lane, here an
+        account's polls, the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -111,13 +111,13 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return `default` if only other workers have its credentials, so that they poll it; else nothing."""
+        """Return `default` if this worker lacks its credentials and another worker has them; else nothing."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
-        """Claim due watches within the quota, of each account at most its number in `shares`."""
+        """Claim due watches within the quota, at most `shares[account]` of each account; return a job for each."""
         if not shares:
             return []
         accounts = self._accounts.load(connection, shares)
@@ -189,7 +189,7 @@ class Polls:
     def record_calls(
         self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
     ) -> list[OperatorEvent]:
-        """Update accounts' limits and statistics from finished polls, also those whose lease had run out.
+        """Update accounts' limits and statistics from finished polls, including polls with a lost lease.
 
         Returns the events for the operator.
         """
@@ -214,9 +214,10 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """End watches past their deadline whose last poll cannot be made, at most OVERDUE_BATCH; return how many.
+    """Time out watches that are past their deadline and cannot be polled once more; return how many.
 
-    Their account is paused, or its quota has kept them waiting for OVERDUE_GRACE_SECONDS.
+    They cannot be polled because their account is paused, or because they have waited for its quota for
+    OVERDUE_GRACE_SECONDS. One call times out at most OVERDUE_BATCH watches.
     """
     with engine.begin() as connection:
         late = claims.past_deadline(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

@@ -45,8 +45,8 @@ EXCERPT_CHARACTERS = 2000  # kept of an answer that is not JSON, such as a proxy
 class ImportRequest:
     """A client's request to start an import, and how to watch its task.
 
-    `document`, HubSpot's request body, and the client's `metadata` are JSON objects as text, which are sent
-    unchanged.
+    `document` is the body of the request to HubSpot, `metadata` the client's data for the callback. Both are JSON
+    objects as text, and are sent unchanged.
     """
 
     client: str
@@ -73,10 +73,10 @@ class NotStarted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoTaskId:
-    """HubSpot's answer has no id of a task that could be watched.
+    """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the answer's body, or if that is not JSON, its beginning as a JSON string (null
-    when empty).
+    `hubspot` is JSON text: the answer's body, or, if the body is not JSON, its beginning as a JSON string (null
+    when the body is empty).
     """
 
     status_code: int
@@ -134,7 +134,7 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
-    """Take one request from the account's quota, for which it waits up to QUOTA_WAIT_SECONDS."""
+    """Take one request from the account's quota, and wait up to QUOTA_WAIT_SECONDS until it can be taken."""
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), NotNow):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
@@ -191,7 +191,7 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
 
 
 def register_task(register: Register, new: ImportRequest, task_id: str) -> Started:
-    """Register a watch for an import that HubSpot has started as this task; never raises database errors."""
+    """Register a watch for the task of a started import; after a database error, return Unwatched."""
     wanted = Registration(
         client=new.client,
         account=new.account,
