@@ -61,8 +61,8 @@ class Reading:
 def use_one_core() -> None:
     """Keep all threads of this process, later ones included, on one CPU core from now on.
 
-    A daemon thread checks twice a second whether another core is less busy, and then moves them. Where the
-    system does not report the use of its cores, nothing is done.
+    A daemon thread looks twice a second for a less busy core, and then moves the threads there. Nothing is done with
+    a single core, or where the system does not report the use of its cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -29,12 +29,13 @@ log = structlog.get_logger()
 
 # The loop looks for due watches at least this often, and at once when results come.
 TICK_SECONDS = 0.25
-# The wait after each failure in a row, mostly of the database. Results that could not be saved are kept.
+# How long the loop waits after the first, second, … failure in a row; the last wait repeats. Most are failures of the
+# database. Results that could not be saved are kept.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # A host's callbacks may use at most one in HOST_SHARE of the pool's threads.
 HOST_SHARE = 4
-# A job that has not started in this time is given back, so that a worker with a free thread can claim it. The
-# quota's slack is longer (SLACK_SECONDS), so polls that have waited cannot reach HubSpot as too large a burst.
+# A job that has not started in this time is given back, so that a worker with a free thread can claim it. The quota's
+# slack is longer (`core.quota.SLACK_SECONDS`), so polls that have waited cannot reach HubSpot as too large a burst.
 START_WITHIN_SECONDS = 0.4
 
 
@@ -87,9 +88,9 @@ class Worker:
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
-        """Work until no watch is due and no request is in flight, or the grace of `wind_down` is over.
+        """Work until no watch is due and no request is in flight, or the `grace_seconds` of `wind_down` are over.
 
-        A second caller waits for the first.
+        If another thread is in `drain`, waits for it first.
         """
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
@@ -108,8 +109,8 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
 
-        `grace_seconds` count from the first call of `wind_down` or of this method. Raises an error of AWAY when the
-        database is away.
+        `grace_seconds` count from the first call of `wind_down` or of this method. Raises one of the errors in
+        AWAY when the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -120,7 +121,7 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Collect, save and claim once; return whether jobs are left, or results or watches not yet saved."""
+        """Collect, save and claim once; return False when no job, no unsaved result and no unstarted watch is left."""
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -170,7 +171,7 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches for the free slots, which are shared among the lanes; return their jobs."""
+        """Claim due watches for the free threads, shared fairly among accounts and hosts; return a job for each."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -195,8 +196,8 @@ class Worker:
     def _save_all(self) -> None:
         """Save all results in one transaction, or, if that fails, each in its own.
 
-        The callbacks that were claimed in these transactions are submitted. Raises an error of AWAY when the
-        database is away.
+        Callbacks that were claimed in these transactions are submitted to the pool. Raises one of the errors
+        in AWAY when the database is away.
         """
         if not self._unsaved:
             return
@@ -242,7 +243,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of finished polls, after claiming those callbacks that may be sent at once."""
+        """Claim the callbacks of ended tasks that may be sent at once; return the results of all finished polls."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():

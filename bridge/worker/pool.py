@@ -1,4 +1,7 @@
-"""The worker's pool of threads: each sends one request at a time, to HubSpot or to a receiver."""
+"""The worker's pool of threads: each sends one request at a time, to HubSpot or to a receiver.
+
+A lane is an account's polls or a host's callbacks; the pool limits how many jobs of a lane are at work.
+"""
 
 import math
 import threading
@@ -56,9 +59,9 @@ class WorkerPool:
     ) -> None:
         """Make a pool of `count` threads.
 
-        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says, by a lane's
-        state, how many jobs of the lane may be at work at a time. A job that has waited for
-        `start_within_seconds` is not started.
+        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says how
+        many jobs of one lane may be at work at a time, for lanes of polls (WATCHING) and of callbacks (DELIVERING).
+        A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -84,11 +87,11 @@ class WorkerPool:
 
     @property
     def room(self) -> int:
-        """How many more jobs would start within QUEUE_SECONDS; below 0 when too many wait."""
+        """An estimate of how many more jobs would start within QUEUE_SECONDS; negative when too many wait."""
         return self._count + len(self._freed) - len(self._jobs)
 
     def room_of(self, lane: Lane) -> int:
-        """Return how many more jobs of one lane would start within QUEUE_SECONDS."""
+        """Return an estimate of how many more jobs of this lane would start within QUEUE_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
             may_work = max(at_work, ceiling(self._max_per_lane[lane[0]], self._free))
@@ -96,7 +99,7 @@ class WorkerPool:
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Queue a job; it starts when a thread is free and its lane has fewer jobs at work than it may have.
+        """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
         A job that waits for too long, or whose lane is halted, does not start: `take_back` returns it.
         """
@@ -181,7 +184,7 @@ class WorkerPool:
     def take_back(self, *, everything: bool = False) -> list[Job]:
         """Remove the jobs that have waited too long, and those that wait in halted lanes; return them.
 
-        With `everything`, all waiting jobs.
+        With `everything`, removes and returns all waiting jobs.
         """
         since = math.inf if everything else self._clock() - self._start_within_seconds
         taken: list[Job] = []
@@ -209,7 +212,7 @@ class WorkerPool:
         return lane
 
     def close(self) -> None:
-        """Let each thread end when no job is left for it."""
+        """Let the threads end as soon as all jobs that have been started are done."""
         for _ in self._threads:
             self._ready.put(None)
 

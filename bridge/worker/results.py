@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log and count finished jobs; one whose result is not in `kept` could not be saved: its lease was lost."""
+    """Log and count finished jobs. A result that is not in `kept` was not saved, because its lease was lost."""
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:
         watch = saved.get(d.job.watch.id)

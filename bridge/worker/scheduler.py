@@ -50,7 +50,7 @@ PRUNE_BATCH = 500  # rows deleted in a transaction: a longer one would delay the
 
 
 class Scheduler:
-    """Runs one worker's loop and its chores, from `start` to `stop`, each of which may be called once."""
+    """Runs one worker's loop and its chores, from `start` to `stop`; each of the two may be called once."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Scheduler:
     def stop(self) -> None:
         """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
 
-        They have until 22 s after the first call of `wind_down`, or of this method.
+        The requests have until 22 s after the first call of `wind_down`, or of this method.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
@@ -163,14 +163,17 @@ class Scheduler:
 
 
 class CounterFlusher:
-    """Adds the process's counts to the database, every second and when it stops. Web processes have one, too."""
+    """Adds the process's counts to the database, every second and in `stop`.
+
+    Each worker process and each web process has a flusher of its own.
+    """
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
         self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
-        """Start saving the counts, in a thread of its own."""
+        """Start the thread that saves the counts."""
         self._scheduler.start()
 
     def stop(self) -> None:
