@@ -193,7 +193,7 @@ def _with_filters(command: argparse.ArgumentParser) -> None:
 
 
 def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return `read` as an argparse type: the message of a ValueError that it raises is shown to the user."""
+    """Return `read` as an argparse type: if `read` raises a ValueError, its message is shown to the user."""
 
     def convert(text: str) -> Any:
         try:

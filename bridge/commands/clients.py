@@ -77,7 +77,7 @@ def _show_secrets(
 ) -> None:
     """Print a client's secrets, which are shown only now.
 
-    If standard output fails, raises a CommandError that names the commands (`again`) to make new secrets with.
+    If they cannot be written, raises a CommandError with the commands that make new secrets; `again` holds their verbs.
     """
     try:
         show_one(arguments, fields)

@@ -23,7 +23,7 @@ from bridge.wiring import Bridge, now
 # The clock may differ this much from HubSpot's: receivers refuse a callback whose timestamp is five minutes off
 # (Standard Webhooks).
 CLOCK_SECONDS = 60
-# At most so many servers that receive callbacks are tried, those of the newest watches, each for SERVER_SECONDS.
+# The servers that receive callbacks of the newest watches are tried: at most SERVERS, each for at most SERVER_SECONDS.
 SERVERS = 5
 SERVER_SECONDS = 5
 
@@ -38,9 +38,9 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks and print their results. Raises CommandError after the last when one has failed.
+    """Make all checks and print their results. If a check has failed, raises CommandError at the end.
 
-    When the settings, the database or the encryption key fail, the other checks are left out: they depend on these.
+    After a failure of the settings, the database or the encryption key, no more checks are made.
     """
     well, found = True, []
     for check in _checks():

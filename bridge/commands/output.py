@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs; and the errors that commands raise."""
+"""Prints the output of commands: tables for people, JSON for programs. Also holds the errors of commands."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ class CommandError(Exception):
 class OutputError(Exception):
     """Standard output cannot be written to.
 
-    `reader_has_gone` is true when it was a pipe whose reader has ended, as with `| head -1`.
+    `reader_has_gone` is true when standard output is a pipe and its reader has ended, as with `| head -1`.
     """
 
     def __init__(self, error: OSError | None) -> None:
@@ -88,7 +88,7 @@ def json_text(value: Any) -> str:
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as a text table, with the first row's keys as its header; an empty text without rows."""
+    """Return rows as a text table, with the first row's keys as its header; an empty text if there are no rows."""
     if not rows:
         return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]

@@ -58,7 +58,7 @@ def worker(_: argparse.Namespace) -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Migrate the database, then become gunicorn."""
+    """Migrate the database, then run gunicorn in this process."""
     settings = Settings.load_or_exit(os.environ)
     _ensure_port_is_free(arguments.host, settings.port, "PORT")
     open_files.ensure(
@@ -70,8 +70,8 @@ def serve(arguments: argparse.Namespace) -> None:
     # gunicorn runs in this process, because another interpreter would import everything once more. The working
     # directory is kept: a relative path to SQLite starts there.
     bound = f"{arguments.host}:{settings.port}"
-    # runpy makes sys.argv a call of gunicorn: on SIGUSR2 gunicorn starts the same call anew. The new process finds
-    # app.py by PYTHONPATH.
+    # With `alter_sys`, sys.argv becomes a command line of gunicorn. On SIGUSR2 gunicorn runs this command line in a new
+    # process, which finds app.py by PYTHONPATH.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     sys.argv[1:] = ["--config", str(ROOT / "gunicorn.conf.py"), "--bind", bound, "app:app"]
@@ -90,7 +90,7 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port cannot be opened; another program may still take it before the server."""
+    """Raise CommandError when the port cannot be opened; another program may still take it before the server does."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:

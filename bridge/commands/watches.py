@@ -64,7 +64,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def redeliver(arguments: argparse.Namespace) -> None:
-    """Send one callback again, or with `--all` those of all watches that match the filters."""
+    """Make one callback due again, or with `--all` the callbacks of all watches that match the filters."""
     filters = _filters(arguments)
     is_filtered = filters != Filters()
     if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
@@ -92,7 +92,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return at most `limit` watches that match, as JSON texts, newest first, read page by page."""
+    """Return the newest watches that match, at most `limit`, as JSON texts; they are read page by page."""
     texts: list[str] = []
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
