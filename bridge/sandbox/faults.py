@@ -135,9 +135,10 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """Which requests a fault applies to: requests about a task, with a token, or to an endpoint.
+    """The requests that a fault applies to: those about one task, with one token, or to one endpoint.
 
-    If all fields are None, it applies to all requests with a valid token, except requests to the OAuth server.
+    `token` may also be the name of an account. If all fields are None, the fault applies to all requests except those
+    to the OAuth server. Requests without a valid token are refused before, as are requests beyond the quota.
     """
 
     task_id: str | None = None
@@ -182,7 +183,7 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return the reply of the oldest fault of the first target that has one; None when no target has.
+        """Return a reply of the oldest fault of the first target that has faults; None when no target has any.
 
         A fault is removed once it has been used `times` times.
         """

@@ -41,7 +41,7 @@ class DuplicateValidationScope(StrEnum):
 
 
 class ImportFromUrl(StartBody):
-    """The body of `import-from-url/async`: the file's name decides how the task ends."""
+    """The body of `import-from-url/async`: the file name at the end of `url` decides how the task ends."""
 
     access: Access
     url: str

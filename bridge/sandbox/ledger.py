@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Traffic:
-    """An account's requests, including refused ones: their number, and the most in any rolling window."""
+    """An account's requests, including those beyond its quota: their number, and the most in any rolling window."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -45,7 +45,7 @@ class Ledger:
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """Count a response with this status code, or `none` for a response without one."""
+        """Count a response by its status code; `status` is `none` when no status code is sent."""
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:

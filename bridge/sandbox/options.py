@@ -42,7 +42,7 @@ class SandboxOptions:
     # Burst limit of a service key or private app of a free or starter account.
     burst_requests: Requests = 100
     burst_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
-    # Daily limit of an enterprise account, four times that of a starter account. With a starter account's, a client
+    # Daily limit of an enterprise account, four times that of a starter account. With the lower limit, a client
     # that paces itself by what is left of the day's quota would be slower in the morning (UTC) than in the evening.
     daily_requests: Requests = 1_000_000
     clock: Callable[[], float] = time.time

@@ -23,7 +23,7 @@ _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a file name chooses: the task's outcome, and a fault in place of its status responses.
+    """How a task with a certain file name behaves: its outcome, its pace, and a fault in place of status responses.
 
     `pace` is a factor for the task's durations. The first `fault_times` status responses are `fault`; all of them when
     `fault_times` is None; none when `fault` is None.

@@ -1,4 +1,4 @@
-"""HubSpot's request limits of each account: a rolling window and a day."""
+"""The limits of an account's requests: a burst limit for a rolling window, and a daily limit."""
 
 from collections import deque
 from enum import StrEnum

@@ -38,7 +38,7 @@ class Reply:
 
     @property
     def ledger_status(self) -> str:
-        """The status code for the ledger; `none` when the caller receives none."""
+        """The status code for the ledger; `none` when the caller receives no status code."""
         return "none" if self.send_mode in WITHOUT_STATUS else str(self.status_code)
 
 
@@ -77,7 +77,7 @@ def no_route() -> Reply:
 
 
 def unknown_task() -> Reply:
-    """Return the 404 for a well-formed id of no task; the real response is not documented."""
+    """Return the 404 for a well-formed id that no task has; HubSpot does not document its response."""
     return envelope(404, "The requested task was not found.", category="OBJECT_NOT_FOUND")
 
 
@@ -87,7 +87,7 @@ def malformed_id() -> Reply:
 
 
 def unknown_file() -> Reply:
-    """Return the 404 for an id of no file; the real response is not documented."""
+    """Return the 404 for an id that no file has; HubSpot does not document its response."""
     return envelope(404, "The requested file was not found.", category="OBJECT_NOT_FOUND")
 
 
@@ -127,7 +127,7 @@ def unsupported_media_type() -> Reply:
 
 
 def rate_limit(policy_name: str) -> Reply:
-    """Return the 429 for an exceeded limit, named as by `Policy`; like HubSpot's, its body has no `category`."""
+    """Return the 429 for an exceeded limit; `policy_name` is a value of `Policy`. The body has no `category`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

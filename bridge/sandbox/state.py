@@ -33,7 +33,7 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """A request to HubSpot's API, as the ledger and the faults see it; `task_id` if it asks for a status."""
+    """A request to HubSpot's API, as the ledger and the faults see it; `task_id` is set if it asks for a status."""
 
     endpoint: str
     token: str | None
@@ -112,7 +112,7 @@ class State:
         return file_reply(task)
 
     def start(self, kind: Kind, source: Source) -> str:
-        """Start a task and return its id; the name of its file chooses how it ends, as `plan` describes."""
+        """Start a task and return its id; the name of its file decides how the task ends, as `plan` describes."""
         task_plan = plan(kind, source.file_name)
         with self._lock:
             [task_id] = self.add_tasks(
@@ -194,8 +194,8 @@ class State:
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
         """Reply with a fault to the next `times` requests (None: until it is cleared); return the fault's id.
 
-        `fault` is the name of a fault or a custom reply; without a `target` it applies to all requests. Raises
-        ValueError for an unknown name.
+        `fault` is the name of a fault or a custom reply; without a `target` it applies to all requests except those to
+        the OAuth server. Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:

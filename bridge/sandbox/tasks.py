@@ -1,4 +1,4 @@
-"""Tasks: each one's phase follows from its durations, its outcome and the time since it was requested."""
+"""Simulated tasks: a task's phase follows from its durations, its outcome and the time since it was requested."""
 
 import base64
 import binascii

@@ -22,7 +22,7 @@ class ClosedOnPurposeError(ConnectionError):
 
 
 def to_response(reply: Reply, stopping: Event) -> Response:
-    """Return a reply as a Flask response. When `stopping` is set, as the server stops, delays end early."""
+    """Return a reply as a Flask response. Its delays end early when `stopping` is set: the server stops."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
     response.headers["Content-Length"] = str(len(reply.body))
@@ -79,8 +79,8 @@ class Handler(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Read the whole request, answer it, and keep the connection open.
 
-        The connection is closed after a response that is broken off, and after a request whose body is not read:
-        one that is chunked, is longer than MAX_BODY_BYTES, or has a Content-Length that is no number.
+        The connection is closed after a response that is broken off. It is also closed when the body is not read:
+        because it is chunked or longer than MAX_BODY_BYTES, or because its Content-Length is no number.
         """
         self.wfile.flush()
         environ = self.make_environ()
