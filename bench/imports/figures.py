@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from bench.imports import load
 from bench.imports.load import Import
 from bench.imports.server import Ledger
 from bench.report import percentile
@@ -15,6 +16,7 @@ class Figures:
 
     mean_seconds: float
     p95_seconds: float
+    quiet_p95_seconds: float
     requests_per_task: float
     throttled: int
     throttled_share: float
@@ -30,10 +32,12 @@ def figures(imports: Sequence[Import], ledger: Ledger, *, until: float, cpu_seco
     it out would make a tool better that loses what is hard.
     """
     delays = [ledger.seen_at.get(one.task, until) - one.ends_at for one in imports]
+    quiet = [delay for one, delay in zip(imports, delays, strict=True) if one.account not in load.BUSY]
     requests = max(ledger.requests, 1)
     return Figures(
         mean_seconds=fmean(delays),
         p95_seconds=percentile(delays, 95),
+        quiet_p95_seconds=percentile(quiet, 95),
         requests_per_task=ledger.requests / len(imports),
         throttled=ledger.throttled,
         throttled_share=ledger.throttled / requests * 100,

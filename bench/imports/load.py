@@ -10,10 +10,10 @@ from pathlib import Path
 
 SEED = 20261128
 ACCOUNTS = tuple(f"account-{number:02}" for number in range(20))
-# They import many files at once, as a gallery or a nightly sync does; the others now and then one.
-BUSY = ACCOUNTS[::5]
-# Files a second, of a busy account on average, and of a quiet one.
-BUSY_PER_SECOND, QUIET_PER_SECOND = 1.0, 0.1
+# They import file after file, as a nightly sync does; the others now and then one.
+BUSY = ACCOUNTS[::10]
+# Files a second, on average. At four requests a file, a busy account would need 1.6 times HubSpot's limit.
+BUSY_PER_SECOND, QUIET_PER_SECOND = 4.0, 0.1
 MEDIAN_SECONDS, SIGMA, LONG_SHARE = 4.0, 1.2, 0.05
 RECEIVERS = tuple(f"127.0.1.{number}" for number in range(1, 101))
 # One receiver in fifty is bad, for the whole run.
@@ -33,25 +33,20 @@ class Import:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
-    """For how long imports begin, how long the long ones take (the longest of all too), and how many come at once."""
+    """For how long imports begin, and how long the long ones take (the longest of all too)."""
 
     seconds: float
     long_seconds: tuple[float, float]
-    batch: int
 
 
-FULL = Scale(seconds=120, long_seconds=(60, 120), batch=60)
-SHORT = Scale(seconds=15, long_seconds=(8, 12), batch=10)
+FULL = Scale(seconds=120, long_seconds=(60, 120))
+SHORT = Scale(seconds=15, long_seconds=(8, 12))
 
 
 def imports(scale: Scale, began_at: float) -> list[Import]:
     """Return the imports that begin in the `scale.seconds` after `began_at`, in their order."""
     chance = random.Random(SEED)
-    starts = [
-        (start, account)
-        for account in ACCOUNTS
-        for start in (_batches(chance, scale) if account in BUSY else _one_by_one(chance, scale))
-    ]
+    starts = [(start, account) for account in ACCOUNTS for start in _starts(chance, scale, account)]
     return [
         Import(
             task=f"T-{number}",
@@ -64,19 +59,12 @@ def imports(scale: Scale, began_at: float) -> list[Import]:
     ]
 
 
-def _batches(chance: random.Random, scale: Scale) -> Iterator[float]:
-    period = scale.batch / BUSY_PER_SECOND
-    start = chance.uniform(0, period)
-    while start < scale.seconds:
-        yield from [start] * scale.batch
-        start += period
-
-
-def _one_by_one(chance: random.Random, scale: Scale) -> Iterator[float]:
-    start = chance.expovariate(QUIET_PER_SECOND)
+def _starts(chance: random.Random, scale: Scale, account: str) -> Iterator[float]:
+    per_second = BUSY_PER_SECOND if account in BUSY else QUIET_PER_SECOND
+    start = chance.expovariate(per_second)
     while start < scale.seconds:
         yield start
-        start += chance.expovariate(QUIET_PER_SECOND)
+        start += chance.expovariate(per_second)
 
 
 def _duration(chance: random.Random, scale: Scale) -> float:

@@ -14,7 +14,7 @@ from bench.imports import load
 from bench.imports.figures import Figures, figures
 from bench.imports.load import Import
 from bench.imports.server import Ledger
-from bench.imports.tools import BRIDGE, TOOLS, Contestant
+from bench.imports.tools import BRIDGE, SHARES, TOOLS, Contestant
 from bench.peers.tools import Missing
 from bench.processes import ROOT, STOP_SECONDS, end
 from bench.report import Findings, Row, Table, at_most, number, one_line
@@ -118,7 +118,7 @@ def _rows(found: Mapping[str, Figures]) -> list[Row]:
     own = found.get(BRIDGE)
     if own is None:
         return []
-    others = {name: of for name, of in found.items() if name != BRIDGE}
+    others = {name: of for name, of in found.items() if name not in SHARES}
     return [
         *(
             Row(
@@ -152,6 +152,7 @@ def _table(found: Mapping[str, Figures]) -> Table:
             name,
             of.mean_seconds,
             of.p95_seconds,
+            of.quiet_p95_seconds,
             of.requests_per_task,
             f"{of.throttled:,}",
             f"{of.error_share:.1f} %",
@@ -164,6 +165,7 @@ def _table(found: Mapping[str, Figures]) -> Table:
         "",
         "detection, s, mean",
         "p95",
+        "p95 of quiet accounts",
         "requests per task",
         "429s",
         "errors, of all requests",

@@ -21,8 +21,6 @@ from bench.loopback import STATUS, Connection, serve
 HUBSPOT = "127.0.0.1"
 # TEN_SECONDLY_ROLLING, of a private app.
 LIMIT, WINDOW_SECONDS = 100, 10.0
-# What the account's own app takes of the limit, at all times; that of a quiet account takes nothing.
-OWN_SHARE = 40
 ANSWER_SECONDS = 0.1
 PENDING_SECONDS = 1.0
 
@@ -97,7 +95,7 @@ class World:
         window = self._windows[account]
         while window and window[0] <= now - WINDOW_SECONDS:
             window.popleft()
-        remaining = LIMIT - (OWN_SHARE if account in load.BUSY else 0) - len(window) - 1
+        remaining = LIMIT - len(window) - 1
         if remaining >= 0:
             window.append(now)
         return remaining

@@ -1,7 +1,7 @@
 """The bridge and the other tools: how each is installed, started, and given its imports.
 
-Each has two workers of its own. The other tools come twice, side by side: with a retry every 5 s, and with a
-back-off that doubles from 1 s to 60 s.
+Each has two workers of its own, and comes twice, side by side: the bridge with all and with half of HubSpot's limit,
+the other tools with a retry every 5 s and with a back-off that doubles from 1 s to 60 s.
 """
 
 import shutil
@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.far_side import FarSide, far_side
 from bench.harness import Bench
 from bench.imports import load
+from bench.imports.server import LIMIT, WINDOW_SECONDS
 from bench.imports.supervised import Supervised, supervised
 from bench.peers.tools import SIGNED, Missing, Workshop, redis
 from bench.processes import python, started, wait_until_up
@@ -22,6 +23,8 @@ from bridge.db.accounts import AccountChange, Credentials
 from demo.services import free_port
 
 BRIDGE = "the bridge"
+# Each with HUBSPOT_RATE_SHARE.
+SHARES = {BRIDGE: "1", f"{BRIDGE}, half of the limit": "0.5"}
 WORKERS = 2
 RETRIES = {"every 5 s": "fixed", "doubling": "exponential"}
 
@@ -43,14 +46,21 @@ Tool = Callable[[Bench], AbstractContextManager[list[Contestant]]]
 
 @contextmanager
 def bridge(bench: Bench) -> Iterator[list[Contestant]]:
-    """The bridge: `serve`, two `worker` processes, PostgreSQL, and the defaults of its settings."""
+    """The bridge, side by side with all of HubSpot's limit, as the other tools, and with the half that is its default."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(_bridge(bench, name, share)) for name, share in SHARES.items()]
+
+
+@contextmanager
+def _bridge(bench: Bench, name: str, share: str) -> Iterator[Contestant]:
+    """`serve`, two `worker` processes, PostgreSQL, and the defaults of the settings but for the share."""
     with ExitStack() as stack:
         far = stack.enter_context(far_side("bench.imports.server"))
         system = bench.system(
             "postgresql",
             HUBSPOT_BASE_URL=far.url(),
-            HUBSPOT_RATE_LIMIT="100/10",
-            HUBSPOT_RATE_SHARE="0.5",
+            HUBSPOT_RATE_LIMIT=f"{LIMIT}/{WINDOW_SECONDS:.0f}",
+            HUBSPOT_RATE_SHARE=share,
             PORT=str(port := free_port()),
             WEB_CONCURRENCY="1",
         )
@@ -67,9 +77,7 @@ def bridge(bench: Bench) -> Iterator[list[Contestant]]:
             "BENCH_KEY": system.client_key(),
         }
         enqueue = python("-m", "bench.imports.bridge_app")
-        yield [
-            Contestant(name=BRIDGE, far_side=far, workers=workers, enqueue=enqueue, env=env, log=system.log)
-        ]
+        yield Contestant(name=name, far_side=far, workers=workers, enqueue=enqueue, env=env, log=system.log)
 
 
 def _add_accounts(system: System) -> None:

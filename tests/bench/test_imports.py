@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from bench.imports import load
 from bench.imports.figures import figures
 from bench.imports.load import Import
-from bench.imports.server import LIMIT, OWN_SHARE, WINDOW_SECONDS, Ledger, World
+from bench.imports.server import LIMIT, WINDOW_SECONDS, Ledger, World
 from bench.imports.supervised import supervised
 
 BEGAN_AT = 1_000.0
@@ -45,6 +43,13 @@ def test_an_end_that_nobody_saw_counts_as_waited_for_until_the_end_of_the_run() 
     assert (found.mean_seconds, found.p95_seconds) == (28.0, 55.0)
 
 
+def test_the_quiet_accounts_have_a_figure_of_their_own() -> None:
+    imports = [an_import("quiet"), an_import("busy", account=load.BUSY[0])]
+    ledger = Ledger(requests=2, seen_at={"quiet": BEGAN_AT + 6, "busy": BEGAN_AT + 25})
+    found = figures(imports, ledger, until=BEGAN_AT + 60, cpu_seconds=0)
+    assert (found.p95_seconds, found.quiet_p95_seconds) == (20.0, 1.0)
+
+
 def test_a_callback_of_no_signature_and_one_of_another_run_s_task_leave_the_task_lost() -> None:
     one = an_import("T-1")
     world = a_world(one)
@@ -66,19 +71,16 @@ def test_an_end_is_seen_by_a_poll_after_it_and_by_the_first_one() -> None:
     assert world.ledger == Ledger(requests=4, seen_at={"T-1": BEGAN_AT + 5.5})
 
 
-@pytest.mark.parametrize(("account", "limit"), [(load.BUSY[0], LIMIT - OWN_SHARE), (load.ACCOUNTS[1], LIMIT)])
-def test_an_account_s_limit_counts_the_last_ten_seconds_and_no_other_account(
-    account: str, limit: int
-) -> None:
+def test_an_account_s_limit_counts_the_last_ten_seconds_and_no_other_account() -> None:
     other = an_import("T-2", account=load.ACCOUNTS[2])
-    world = a_world(an_import("T-1", account=account), other)
-    token = load.token(account)
-    answered = [world.status("T-1", token, BEGAN_AT).status for _ in range(limit + 1)]
-    assert answered == [202] * limit + [429]
+    world = a_world(an_import("T-1"), other)
+    token = load.token(load.ACCOUNTS[1])
+    answered = [world.status("T-1", token, BEGAN_AT).status for _ in range(LIMIT + 1)]
+    assert answered == [202] * LIMIT + [429]
     assert world.status("T-2", load.token(other.account), BEGAN_AT).status == 202
     assert world.status("T-1", token, BEGAN_AT + WINDOW_SECONDS - 0.1).status == 429
     assert world.status("T-1", token, BEGAN_AT + WINDOW_SECONDS).status == 200
-    assert (world.ledger.requests, world.ledger.throttled, world.ledger.errors) == (limit + 4, 2, 2)
+    assert (world.ledger.requests, world.ledger.throttled, world.ledger.errors) == (LIMIT + 4, 2, 2)
 
 
 def test_a_poll_with_another_account_s_token_is_an_error_and_sees_nothing() -> None:
