@@ -1,4 +1,4 @@
-"""`POST /v1/accounts/{name}/check`: whether HubSpot accepts an account's credentials. For admins only."""
+"""`POST /v1/accounts/{name}/check` asks HubSpot whether it accepts an account's credentials. For admins only."""
 
 from dataclasses import asdict
 from typing import Any
@@ -22,7 +22,7 @@ QUOTA_EXAMPLE: dict[str, Any] = {
 
 
 class QuotaLeftSchema(Output):
-    """How many requests HubSpot says that the account may still send; null where HubSpot says nothing."""
+    """An account's limits at HubSpot, and how many requests are left; null where HubSpot says nothing."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [QUOTA_EXAMPLE]})
 
@@ -69,8 +69,8 @@ class AccountCheckSchema(Output):
 def check_account(call: Call, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.
 
-    This sends one read-only request, which counts towards the account's quota, even while the account is paused. Its
-    failure does not pause the account; after its success, the account's next poll is made at once.
+    This sends one read-only request, even while the account is paused; the request counts towards the account's quota.
+    A failure does not pause the account. A success ends a pause, and watches whose last poll failed are polled at once.
     """
     found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

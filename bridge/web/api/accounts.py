@@ -100,7 +100,7 @@ class AccountSettings(Body):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
-        """Require one way of authentication: an access token, or all three fields of OAuth."""
+        """Return an error unless exactly one of these is given: an access token, or all three OAuth fields."""
         oauth = [given.get(name) is not None for name in _OAUTH]
         if all(oauth) if given.get("access_token") is None else not any(oauth):
             return ()
@@ -108,7 +108,7 @@ class AccountSettings(Body):
         return [FieldError(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
-        """Return the settings as an AccountChange, with the secrets revealed, to be stored."""
+        """Return the settings as an AccountChange to be stored, with the secrets as plain text."""
         return AccountChange(
             credentials=Credentials(
                 access_token=_revealed(self.access_token),

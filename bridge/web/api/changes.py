@@ -31,7 +31,7 @@ class BulkRedelivery(FilterFields, Body):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
-        """Require at least one filter."""
+        """Return an error unless at least one filter is given."""
         if any(given.get(name) is not None for name in FilterFields.model_fields):
             return ()
         return [FieldError(pointer="", detail="must have at least one filter")]
@@ -112,7 +112,8 @@ def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
 
     Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
     match all clients' watches. At least one filter is required, so that not everything is redelivered by mistake. When
-    the client would then have more open watches than its limit, none is redelivered, and the answer is a 429.
+    the client would then have more open watches than its limit, none is redelivered, and the answer is a 429. The
+    limit does not apply to an admin.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

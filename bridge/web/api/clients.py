@@ -1,4 +1,4 @@
-"""`/v1/clients`, with which admins manage clients, and `/v1/me`, with which a client manages itself."""
+"""Admins manage clients with `/v1/clients`; a client manages its own key and secret with `/v1/me`."""
 
 from datetime import datetime
 from typing import Annotated, Any

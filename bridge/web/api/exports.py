@@ -66,7 +66,7 @@ def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
-    # The first rows are read before the response begins, so that a database failure still becomes a problem.
+    # The first rows are read before the response begins: if the database fails, the answer can still be a Problem.
     first = _page(call.dependencies.engine, filters, query.order, None)
     return Reply(text=_table(call.dependencies.engine, filters, query.order, first), media_type=MEDIA_TYPE)
 

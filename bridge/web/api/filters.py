@@ -82,7 +82,7 @@ class FilterFields(BaseModel):
     )
 
     def filters(self, caller: Caller) -> Filters | Problem:
-        """Return the filters for the database; those of a client match only its own watches.
+        """Return the filters for the database; unless the caller is an admin, they match only the caller's watches.
 
         Returns a 403 Problem when a caller who is no admin filters by client.
         """

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: whether the process is alive, and whether watches are being processed."""
+"""`/healthz` shows whether the process is alive, `/readyz` whether watches are being processed."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -23,7 +23,7 @@ from bridge.web.responses import WatchSchema
 
 resource = Resource("Watches")
 
-# Each start may take HubSpot's whole time-out, and some of the API's eight threads must stay free for other requests.
+# Each start may last until the request to HubSpot times out. Some of the API's eight threads must stay free.
 MAX_CONCURRENT_STARTS = 4
 BUSY = f"{MAX_CONCURRENT_STARTS} other imports are being started; there may be no more at a time."
 RETRY_WHEN_BUSY = timedelta(seconds=5)
@@ -100,7 +100,8 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     )
     if not isinstance(execution, Execution):
         return execution
-    # A task that an earlier execution has started is watched in any case: to forget it would start another one.
+    # A task that an earlier execution has started is watched even beyond the limit: a 429 would forget the task, and
+    # the next repeat of the request would start another import.
     if not execution.task_id and (problem := limit_problem(call, 1)):
         execution.forget()
         return problem

@@ -241,7 +241,7 @@ def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Regi
     keys = {each: store.registration_key(each) for each in wanted}
     with reading(call.dependencies.engine) as connection:
         existing = store.existing_keys(connection, set(keys.values()))
-    # Equal registrations in a batch make one watch.
+    # Registrations in a batch with the same key make one watch.
     new = list(dict.fromkeys(key for key in keys.values() if key not in existing))
     refused = set(new[call.registrar.available(call.caller.name, len(new), call.now) :])
     return {each for each, key in keys.items() if key in refused}
@@ -271,7 +271,7 @@ def _problem_with(result: ConflictingRegistration | RegistrationRaced) -> Proble
 
 
 def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's stored responses to the watches, by watch id. A new watch cannot have one."""
+    """Return HubSpot's last answers about the watches' tasks, as JSON texts by watch id; a new watch has none."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -1,4 +1,4 @@
-"""`GET /v1/watches`, a single watch, and its attempts."""
+"""The operations that read watches: list watches, show one watch, and list its attempts."""
 
 import json
 from datetime import datetime
@@ -23,7 +23,7 @@ resource = Resource("Watches")
 
 
 class ListQuery(FilterFields, Query):
-    """The query of the list: its filters, its order, and which page."""
+    """The query parameters of the list of watches: filters, order, and the cursor and size of a page."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
