@@ -1,4 +1,4 @@
-"""The page of HubSpot accounts: shows quota, errors and pauses, never secrets; sets, checks, removes them."""
+"""The page of HubSpot accounts: shows quota, errors and pauses, no secrets; sets, checks, removes accounts."""
 
 import json
 from collections.abc import Mapping
@@ -34,9 +34,9 @@ class AccountCard:
     detections: Mapping[float, float]  # today's histogram from `detection_delays_today`
 
     def delay_seconds(self, share: float) -> float | None:
-        """Return within how many seconds the ends of `share` (0 to 1) of today's tasks were noticed.
+        """Return a quantile of today's detection delays, in seconds; a `share` (0 to 1) of 0.5 gives the median.
 
-        Returns None when no task has ended today.
+        A detection delay is the time from the end of a task until a poll noticed it. Returns None when there are none.
         """
         return DETECTION_DELAY.quantile(self.detections, share)
 

@@ -77,9 +77,9 @@ def attempted(hours: Sequence[ActivityTotals]) -> Chart:
 
 
 def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Return the chart of some series, stacked in their order.
+    """Return a chart in which the counts of several series are stacked, the first series at the bottom.
 
-    A series is its CSS class, a word for what it counts, and a count for each of the `hours`.
+    A series is a tuple: a CSS class, a word for what is counted, and a count for each of the `hours`.
     """
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)
@@ -107,7 +107,7 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:
-    """Return the lines of a duration's percentiles; None when no hour has any.
+    """Return the lines of a duration's hourly percentiles; None when no hour has durations.
 
     `spreads` has an item for each hour, which is None for an hour without durations.
     """

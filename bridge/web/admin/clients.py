@@ -68,7 +68,10 @@ def revoke(name: str) -> Response:
 
 @admin.get("/clients/shown-once")
 def show_secret() -> Response:
-    """Show the key or secret that was just made; a HEAD leaves it for the GET."""
+    """Show the new key or secret, once; if there is none to show, redirect to the list of clients.
+
+    A HEAD request does not count: the GET request after it still shows the key or secret.
+    """
     if request.method == "HEAD":
         return Response()
     made = session.take_to_show(server(), call().now)

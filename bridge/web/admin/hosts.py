@@ -1,4 +1,4 @@
-"""The page of receivers' hosts that fail or recover, with a button for each that probes the host now."""
+"""The page of receivers' hosts that fail or are recovering, with a button to probe each host now."""
 
 from dataclasses import dataclass
 from datetime import datetime

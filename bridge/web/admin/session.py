@@ -1,6 +1,8 @@
-"""The session of the admin pages: a cookie with the admin's API key and, until they are shown, new secrets; encrypted.
+"""The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
-Each request authenticates with that key as in the API, so rotating or revoking the key ends the session at once.
+A new key or secret also waits there, encrypted, until it is shown. Each request authenticates with the admin's API key,
+as in the API. So the session ends when this key is rotated or revoked; only an admin who rotates their own key on the
+page of clients stays signed in, because that page puts the new key into the cookie.
 """
 
 import json
@@ -72,7 +74,7 @@ def end() -> None:
 def caller(server: Server, now: datetime) -> Caller | Problem:
     """Return the signed-in admin; a Problem when nobody is signed in, or the session's key is refused.
 
-    A refused key ends the session.
+    A key that is refused or cannot be decrypted ends the session, unless htmx sent the request to refresh a page.
     """
     sealed = session.get(_KEY)
     if sealed is None:
@@ -96,7 +98,10 @@ def _end_if_a_person_asked() -> None:
 
 
 def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:
-    """Return the admin whose key this is, or a Problem. Wrong keys count towards the limit, as in the API."""
+    """Return the admin with this API key; a Problem when the key is wrong or is no admin's.
+
+    Wrong keys count towards the limit of wrong keys from one address, as in the API.
+    """
     known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
@@ -104,13 +109,16 @@ def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | 
 
 
 def keep_to_show(server: Server, text: str, now: datetime) -> None:
-    """Keep a text with new secrets, encrypted, for the next page that asks for it."""
+    """Keep a text with a new key or secret, encrypted in the cookie, until `take_to_show` returns it."""
     kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
     session[_SHOWN_ONCE] = server.dependencies.cipher.encrypt(kept)
 
 
 def take_to_show(server: Server, now: datetime) -> str | None:
-    """Return the text that was kept, and forget it; None when there is none, or it has waited for too long."""
+    """Return the text that `keep_to_show` kept, and forget it.
+
+    Returns None when no text was kept, it is older than SHOWN_WITHIN, or it cannot be decrypted.
+    """
     sealed = session.pop(_SHOWN_ONCE, None)
     try:
         kept = json.loads(server.dependencies.cipher.decrypt(sealed)) if sealed else None

@@ -46,19 +46,22 @@ def relative_time(instant: datetime | None) -> Markup | str:
 
 @admin.app_template_filter()
 def capped(count: int) -> str:
-    """Return a count as text. Counting stops at MOST_COUNTED, so that count is shown as `1,000+`."""
+    """Return a count as text. Counting stops at MOST_COUNTED: this number is shown as `1,000+`."""
     return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
 
 
 @admin.app_template_filter()
 def in_words(word: str) -> str:
-    """Return a value of one of the API's enumerations with spaces for underscores."""
+    """Return a word of the API, such as `timed_out`, with spaces in place of underscores."""
     return word.replace("_", " ")
 
 
 @admin.app_template_filter()
 def pretty_json(text: str) -> str:
-    """Return JSON text with line breaks and indents, its numbers unchanged; other text unchanged."""
+    """Return JSON text with line breaks and indentation added, and numbers exactly as they were.
+
+    Text that is not JSON, or is nested too deeply, is returned unchanged.
+    """
     try:
         # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.
         return _indented(loads(text.encode()), "\n").encode(errors="backslashreplace").decode()

@@ -76,7 +76,7 @@ def show_watch(watch_id: str) -> Response:
 
 @admin.post("/watches/<watch_id:watch_id>/<any(recheck, redeliver, withdraw):change>")
 def change_watch(watch_id: str, change: str) -> Response:
-    """Recheck, redeliver or withdraw the watch, by the API's operation."""
+    """Recheck, redeliver or withdraw the watch, by calling the API's operation."""
     carry_out, done = CHANGES[change]
     answer = carry_out(call(), watch_id)
     if isinstance(answer, Problem):

@@ -44,7 +44,7 @@ def list_watches() -> Response:
     with reading(call().dependencies.engine) as connection:
         found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
     if query.cursor and query.cursor.backwards and not (found.watches or found.previous):
-        # Nothing is newer any more, so the first page begins at the cursor itself.
+        # No watch is newer than the cursor any more: show the first page.
         return redirect(_url({name: value for name, value in parameters.items() if name != "cursor"}))
     return page(
         "admin/watches.html",
@@ -79,7 +79,11 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Redirect to what the search text names: a watch's id, HubSpot's id of a task, or a callback host."""
+    """Search watches by id, HubSpot's task id or callback host, and redirect to the result.
+
+    If one watch has the id or task id, the result is its page; if several have the task id, their list. Any other text
+    is taken as a callback host: the result is the list for this host. Without a text, it is the list of all watches.
+    """
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))
@@ -118,7 +122,7 @@ def count_redelivery() -> Response:
 
 @admin.post("/watches/redeliver")
 def redeliver_all() -> Response:
-    """Redeliver all watches that the filters match."""
+    """Redeliver all delivered and undelivered watches that match the filters."""
     body = _redelivery()
     answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
     if isinstance(answer, Problem):
