@@ -82,14 +82,14 @@ class Authenticator:
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
         self._failures = FailureCounter()
         self._last_uses = LastUses(engine)
-        # Simultaneous requests share a query: one for each would take a third of the time of a registration.
+        # Simultaneous requests share one query: a query for each would take a third of a registration's time.
         self._find = GroupCommit(self._find_all)
 
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
         """Return the client whose API key is in the `Authorization` header, or a Problem.
 
         The Problem is a 401 when the key is missing or wrong. After MAX_FAILURES wrong keys from `address` within
-        WINDOW, another wrong one is a 429.
+        WINDOW, a further wrong key is a 429.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:

@@ -20,8 +20,8 @@ class Dependencies:
     """The argument of `create_app`.
 
     - `clock` returns the current instant, timezone-aware.
-    - `is_migrated` returns whether the database has all that this code needs.
-    - `watch_timeout_seconds` is the time-out of a watch whose registration names none.
+    - `is_migrated` returns whether the database's schema is at this code's revision or a later one.
+    - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
     - `admin_key` is BRIDGE_ADMIN_KEY; None when it is not set.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
     - `open_watch_limit` is how many watches one client may have open.

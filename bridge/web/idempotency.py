@@ -24,7 +24,7 @@ log = structlog.get_logger()
 HEADER = "Idempotency-Key"
 # A string in quotes (RFC 9651, 3.3.3), or the same without the quotes, as most programs send it.
 KEY_PATTERN = r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})'
-# An execution that takes longer is taken to have crashed, and a repeat of the request may continue it. An execution
+# An execution that takes longer is presumed to have crashed, and a repeat of the request may continue it. An execution
 # waits some seconds for a slot and for quota, and at most 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
 
@@ -47,8 +47,8 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 class Execution:
     """Stores how far a request with an Idempotency-Key has come, so that no repeat calls HubSpot again.
 
-    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is the task
-    that HubSpot started in an earlier execution, which crashed before it registered the watch; else None.
+    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
+    an earlier execution of the request started a task at HubSpot, but ended without registering a watch; else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
@@ -58,7 +58,7 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def record_hubspot_call(self) -> bool:
-        """Store that HubSpot is about to be called, and return whether it may be.
+        """Store that this execution is about to call HubSpot, and return whether it may make the call.
 
         Returns False when another execution has taken over the request. Without a key, nothing is stored, and the
         result is True.
@@ -69,7 +69,7 @@ class Execution:
             return store.note_asking(connection, self._held, self._clock())
 
     def note_task(self, task_id: str) -> None:
-        """Store the id of the task that HubSpot has started, before anything else is done with the task."""
+        """Store the id of the task that HubSpot has started. Call this before using the task in any way."""
         self._note(store.note_task, task_id)
 
     def forget(self) -> None:
@@ -80,9 +80,9 @@ class Execution:
         self._note(store.forget)
 
     def keep(self, answer: Reply | Problem) -> None:
-        """Store the answer, which repeated requests get.
+        """Store the answer, so that repeats of the request get it.
 
-        A database error is logged and not raised: a repeat still finds what was stored before.
+        A database error is logged and not raised: repeats then find only what was stored before.
         """
         try:
             self._note(store.note_answer, _serialized(answer))

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, IPv6Network, ip_address
 
 MAX_FAILURES = 30
 WINDOW = timedelta(seconds=60)
-# At most so many addresses are remembered; the one whose last wrong key is oldest is dropped first.
+# At most so many addresses are remembered. The address that has sent no wrong key for longest is dropped first.
 MAX_ADDRESSES = 10_000
 # The smallest network that a provider gives to a customer (RFC 6177): its 2**64 addresses count as one.
 IPV6_PREFIX_LENGTH = 64

@@ -35,7 +35,7 @@ DROPPED = (
 class BridgeCollector(Collector):
     """Collects the metrics of all processes from their common database.
 
-    Only the dropped log lines are those of this process alone, because they are not stored in the database.
+    Only the number of dropped log lines is that of this process alone, because it is not stored in the database.
     """
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
@@ -100,8 +100,8 @@ def _hosts(connection: Connection) -> Metric:
     )
 
 
-# The gauges of an account: name, documentation, and the function that returns the value. For None, the account is
-# left out of the gauge.
+# The gauges of an account: name, documentation, and the function that returns the value. When the value is None, the
+# gauge has no series for the account.
 _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
     ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
     (

@@ -157,7 +157,7 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         "parameters": [
             *map(_path_parameter, operation.path_parameters),
             *query,
-            # What is registered may be sent twice, and is part of a trace.
+            # These operations register watches: a request may be repeated, and the callbacks continue its trace.
             *([IDEMPOTENCY_KEY[operation.idempotency], TRACE] if operation.idempotency else []),
         ],
         "responses": {

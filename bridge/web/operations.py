@@ -92,7 +92,7 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """The successful response of an operation. When `text` is an iterator, its parts are streamed."""
+    """An operation's response, unless it is a Problem. When `text` is an iterator, its parts are streamed."""
 
     text: str | Iterator[str]
     status: int = 200
@@ -107,7 +107,7 @@ def reply(value: Any, *, status: int = 200) -> Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResponseSpec:
-    """A successful response of an operation, as the OpenAPI document describes it."""
+    """An operation's response that is not a Problem, as the OpenAPI document describes it."""
 
     description: str
     model: type[BaseModel]
@@ -120,8 +120,8 @@ class Operation:
     """A method of a path of the API, carried out by the function `run`.
 
     In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
-    and description. `responses` describes the successful responses by status. `problems` holds the statuses of the
-    operation's own errors, to which the document adds those that many operations share, such as 401.
+    and description. `responses` describes all responses that are not Problems, by status. `problems` holds the
+    statuses of the operation's own Problems; the document adds those that many operations share, such as 401.
     """
 
     method: str

@@ -232,6 +232,6 @@ def invalid(*faults: FieldError) -> Problem:
 def not_found(what: str) -> Problem:
     """Return a 404 Problem; `what` is a noun, such as `watch`.
 
-    What belongs to another client is answered in the same way, so that the answer does not reveal that it exists.
+    Something that belongs to another client gets the same answer, so that clients cannot find out that it exists.
     """
     return Problem(status=404, detail=f"There is no such {what}.")

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
 
 
 def trust_reverse_proxy(app: Flask, *, behind_router: bool) -> None:
-    """Take the last address in X-Forwarded-For as the client's, but only when a trusted proxy sent it.
+    """Take the client's address from X-Forwarded-For, when a trusted proxy sent the request.
 
-    Any other sender could forge the header. Trusted are Heroku's router (`behind_router`), which no request can
-    bypass, and a proxy on this machine: its peer address is loopback, or for a Unix socket empty or `localhost`.
+    The last address in the header is taken. From any other sender, the header could be forged and is ignored. Two
+    proxies are trusted: Heroku's router, which no request can bypass (`behind_router`), and a proxy on this machine.
+    The latter's peer address is a loopback address or, when it connects by a Unix socket, empty or `localhost`.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)

@@ -15,17 +15,19 @@ from bridge.db.watches import open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
-# How often a client's open watches are counted. For every request it would take too long: milliseconds when many.
+# A count of a client's open watches is used for this long. Counting takes milliseconds when there are many: too long
+# for every request.
 COUNTED_EVERY = timedelta(seconds=60)
-# How often they are counted for a client near its limit, which may retry often while its watches settle one by one.
+# A count that would refuse watches is used for this long only: watches may have been settled since.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """How many watches of a client were open at `counted_at`.
+    """The number of a client's watches that were open at `counted_at`.
 
-    `added_before` is how many this process had added until then: later ones are added to `open`.
+    `added_before` is how many watches this process had opened for the client by then. Watches that it has opened
+    since are added to `open`.
     """
 
     open: int
@@ -36,8 +38,8 @@ class _Count:
 class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The limit is approximate: it may be exceeded by what other processes add within a minute, and by simultaneous
-    requests of the client, because nothing is reserved between the check and the registration.
+    The limit is approximate. A client can exceed it with registrations that other processes accept within a minute,
+    and with simultaneous requests, because nothing is reserved between the check and the registration.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -59,7 +61,7 @@ class Registrar:
         return min(wanted, max(self._remaining(client, count), 0))
 
     def remaining(self, client: str, now: datetime) -> int | None:
-        """Return how many more watches a client may have open; None without a count from the last minute."""
+        """Return how many more watches the client may open; None without a count from the last minute."""
         count = self._counts.get(client)
         if count is None or now >= count.counted_at + COUNTED_EVERY:
             return None
@@ -71,7 +73,7 @@ class Registrar:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Drop the counts of all clients, after a redelivery that may have opened watches of any of them."""
+        """Drop the counts of all clients, after a redelivery that may have opened watches of any client."""
         with self._lock:
             self._counts.clear()
 
@@ -91,11 +93,11 @@ class Registrar:
         return count
 
     def register_one(self, wanted: Registration) -> RegistrationResult:
-        """Register one watch, in one transaction with those that other threads register at the same time."""
+        """Register one watch; registrations by other threads at the same time share its transaction."""
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register watches in a transaction of their own."""
+        """Register watches; no registration by another thread shares their transaction."""
         return self._register(wanted) if wanted else []
 
     def _register(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:

@@ -45,7 +45,7 @@ class Input(BaseModel):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:  # noqa: ARG003 -- for subclasses
-        """Return what is wrong with the combination of the fields in `given`; each may be invalid itself."""
+        """Return the errors in how the fields of `given` are combined. The fields are not validated yet."""
         return ()
 
 
@@ -68,9 +68,9 @@ Model = TypeVar("Model", bound=Input)
 
 
 class Context:
-    """What validation needs to know of this bridge: its accounts and its settings for callbacks.
+    """Gives validation access to this bridge's accounts and its settings for callbacks.
 
-    An instance is for one request, because it reads the accounts only once.
+    Make a new instance for each request: an instance reads the accounts from the database only once.
     """
 
     def __init__(self, dependencies: Dependencies) -> None:
@@ -86,15 +86,15 @@ class Context:
             return self._dependencies.accounts.stored(connection)
 
     def problem_with_callback_url(self, url: str) -> str | None:
-        """Return why the settings forbid this URL, as words after a colon; None if they allow it."""
+        """Return the reason why the settings forbid this URL, to follow a colon; None if they allow it."""
         return self._dependencies.callbacks.problem_with(url)
 
 
 def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
     """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
 
-    The Problem quotes no values, which may be secret. Without a `context`, it is not checked whether an account exists
-    and whether the settings allow a callback URL.
+    The Problem quotes no values, because they may be secret. Without a `context`, nothing checks whether an
+    account exists or whether the settings allow a callback URL.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:
@@ -172,7 +172,8 @@ def _document(given: object) -> str:
 def _object_text(given: object, max_bytes: int) -> str:
     """Return the object as JSON with numbers exactly as sent; in ASCII, which every database can store.
 
-    Raises ValueError when it is no object, nested too deeply, or larger than `max_bytes` as compact JSON in UTF-8.
+    Raises ValueError when `given` is no object, is nested more than MAX_DEPTH deep, or is larger than `max_bytes` as
+    compact JSON in UTF-8.
     """
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
@@ -190,7 +191,7 @@ def _compact_bytes(given: object) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Return whether the value is nested more than MAX_DEPTH deep, without recursion: it could overflow."""
+    """Return whether the value is nested more than MAX_DEPTH deep. No recursion: the stack could overflow."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]

@@ -27,8 +27,8 @@ def schema_name(name: str) -> str:
 class Output(BaseModel):
     """Base of all models of what the bridge sends: responses, events, and parts of both.
 
-    A response has exactly the fields of its model. The OpenAPI document still allows others: clients must accept
-    fields and enumeration values that a later release adds.
+    No response has fields that its model lacks. The OpenAPI document still allows further fields, because clients must
+    accept fields and enumeration values that a later release adds.
     """
 
     model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))

@@ -15,7 +15,7 @@ Models = dict[type[BaseModel], str]
 
 
 class _Schemas(GenerateJsonSchema):
-    """Makes schemas that people can read easily, and from which generators make clients that compile.
+    """Makes schemas that are easy to read, and that client generators turn into code that compiles.
 
     Schemas are named by `schema_name`. Fields have no titles, which would only repeat their names. A field of a body
     or response gets its example from the model's examples. The default of a field of a body is told in the field's
@@ -63,7 +63,7 @@ def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
 
 
 def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI document with each enumeration defined once, and referred to wherever it is used."""
+    """Return the OpenAPI document with each enumeration defined once, and a `$ref` wherever it is used."""
     enumerations: dict[str, Any] = {}
     named: dict[str, Any] = _named(document, enumerations)
     described = named["components"]["schemas"]
@@ -83,7 +83,7 @@ def _named(value: Any, enumerations: dict[str, Any]) -> Any:
             title = schema_name(title)
             annotations = {name: value[name] for name in ("description", "examples") if "examples" in value}
             own = {name: inner for name, inner in value.items() if name not in annotations} | {"title": title}
-            # The one with the most members is kept: the enumeration of a filter has no description.
+            # Of several definitions, the one with the most members is kept: those in filters lack the description.
             enumerations[title] = max(enumerations.get(title, {}), own, key=len)
             return {"$ref": f"#/components/schemas/{title}", **annotations}
         case dict():

@@ -26,7 +26,7 @@ from bridge.web.request_log import HEADER, new_request_id
 from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
-# A client must send a request within this time: it has at most 1 MiB, and clients are servers with fast connections.
+# A client must send a request within this time. A body has at most 1 MiB, and clients are servers with fast networks.
 REQUEST_TIMEOUT_SECONDS = 10.0
 # A connection is closed when the client reads nothing of a waiting response for so long.
 SEND_TIMEOUT_SECONDS = 60.0
@@ -34,7 +34,7 @@ SEND_TIMEOUT_SECONDS = 60.0
 LAST_REQUEST_SECONDS = 1.0
 # The longest that the loop waits for events; time-outs are checked as often.
 LOOP_SECONDS = 0.5
-# A body of 1 MiB in small chunks is longer with their framing. What exceeds this is refused while it is being sent.
+# A body that exceeds this is refused while it is being sent. The framing of small chunks makes a body of 1 MiB longer.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
 # Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory, and
@@ -46,7 +46,7 @@ ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
 # stops the embedded worker, so app.py refuses to start without it.
 is_configured = False
 
-# Used instead of waitress's messages, which may quote the request, and an API key in the wrong place.
+# Used instead of waitress's messages, which may quote the request, even an API key that was sent in the wrong place.
 _ERROR_DETAILS = {
     400: "The request is not well-formed HTTP.",
     413: TOO_LARGE.detail,

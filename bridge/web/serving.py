@@ -38,7 +38,7 @@ NO_ID = Problem(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Server:
-    """What all requests of an application share; its methods carry out the API's operations."""
+    """Makes the views that carry out the API's operations, and holds the objects that all requests share."""
 
     dependencies: Dependencies
     authenticator: Authenticator
@@ -104,7 +104,7 @@ class Server:
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
     """Return the answer as a Flask response with the security headers.
 
-    `request_id` must be given outside a Flask request; inside, it is that of the request.
+    A Problem needs a request id. Outside a Flask request, give it as `request_id`; inside, the request's own is used.
     """
     if isinstance(answer, Problem):
         answer = Reply(
@@ -134,7 +134,7 @@ def _arguments(operation: Operation, request: Request, context: Context) -> dict
 
 
 def _body(operation: Operation, request: Request, context: Context) -> Any:
-    """Return the validated body, or the Problem with it. A body without required fields may be left out."""
+    """Return the validated body, or the Problem with it. A body without required fields may be absent."""
     model = operation.body or NoFields
     if not operation.requires_body:
         sent = body_bytes(request)

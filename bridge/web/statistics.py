@@ -19,11 +19,11 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatistics:
-    """An account's current limits, and the bridge's requests in it since midnight UTC.
+    """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `requests_per_second` is how many the bridge may send now. `daily_remaining` is what HubSpot's newest response of
-    today says is left of the daily quota, for all apps together; None without such a response. Of `requests`, `errors`
-    failed.
+    `requests_per_second` is the rate at which the bridge may send requests now. `daily_remaining` is the rest of the
+    daily quota, which all apps share, according to HubSpot's newest response; None when HubSpot has not reported it
+    today. `errors` is the number of `requests` that failed.
     """
 
     name: str
@@ -68,9 +68,10 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
-    """Return for each account a histogram of how late the ends of tasks were noticed, since midnight UTC.
+    """Return for each account a histogram of detection delays since midnight UTC.
 
-    It maps the upper bound of each bucket of DETECTION_DELAY, in seconds, to the number of tasks in that bucket.
+    A detection delay is the time from the end of a task until a poll noticed it. The histogram maps the upper bound of
+    each bucket of DETECTION_DELAY, in seconds, to the number of tasks in that bucket.
     """
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
@@ -78,10 +79,10 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, M
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for how many seconds the oldest due poll (`poll`) and callback (`deliver`) have been due.
+    """Return how many seconds ago the oldest due poll (`poll`) and callback (`deliver`) became due.
 
-    A value is None when none is due. Only watches of `client` count; of all clients when it is None. Watches that wait
-    for a paused account or host do not count.
+    A value is None when no poll or callback is due. Only watches of `client` count; None counts the watches of all
+    clients. Watches that wait for a paused account or host do not count.
     """
     oldest = {
         step: watch_lists.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

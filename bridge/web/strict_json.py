@@ -63,7 +63,7 @@ def read_json(request: Request) -> Any:
 def loads(text: bytes) -> Any:
     """Return JSON as Python objects; a number that Python might write differently becomes a Number.
 
-    Raises NotJson, also for what Python's parser accepts although JSON does not have it, such as NaN.
+    Raises NotJson, also for extensions of JSON that Python's own parser accepts, such as NaN.
     """
     try:
         return _decoder.decode(text.decode())
@@ -80,9 +80,9 @@ def loads(text: bytes) -> Any:
 
 
 def dumps(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return the result of `loads` as JSON again, with the original text of each Number.
+    """Return JSON text for a value from `loads`, with the original text of each Number.
 
-    `space` follows each comma and colon.
+    With `ascii_only`, characters outside ASCII are escaped. `space` follows each comma and colon.
     """
 
     def write(value: object) -> str:

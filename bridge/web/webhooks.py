@@ -55,7 +55,7 @@ the body as it came, joined by dots. While a rotation overlaps there are several
     ),
 }
 
-# The callback of a watch whose registration had one.
+# One more header, which a callback has when the registration of its watch had it.
 TRACEPARENT = {
     "traceparent": (
         "Only when the registration had one (W3C Trace Context): the same trace.",
@@ -210,7 +210,7 @@ def _example(event_type: str, kind: str, outcome: Outcome) -> dict[str, Any]:
     return {"type": event_type, "timestamp": data["ended_at"], "data": data}
 
 
-# What each tells the operator, and an example of its subject and its reason.
+# For each type of operator event: its summary, and examples of its subject and its reason.
 _FOR_OPERATORS = {
     OperatorEventType.ACCOUNT_PAUSED: (
         "HubSpot refuses an account, or is out of order.",
