@@ -1,6 +1,7 @@
 """`python -m bench`: run the scenarios, print what they found, write it to bench/results."""
 
 import argparse
+import resource
 import signal
 import sys
 import time
@@ -47,6 +48,9 @@ SHORT = ("throughput", "registration", "latency", "order")
 def main() -> int:
     """Run what the arguments ask for; 1 when a scenario fails, or a short run is beyond a floor."""
     arguments = _arguments()
+    # The server that plays all peers inherits the limit: it has a connection for each request in flight, and idle ones.
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     # As Ctrl-C does: what was started is ended, instead of being left behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _chosen(arguments)
