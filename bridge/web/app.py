@@ -55,7 +55,10 @@ class _Name(BaseConverter):
 
 
 def create_app(dependencies: Dependencies) -> Flask:
-    """Return the Flask application. It opens no connection and starts no thread before its first request."""
+    """Return the Flask application.
+
+    The application opens no database connection and starts no thread before its first request.
+    """
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
@@ -82,9 +85,9 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    """Answer a path that begins with `//` with 404.
+    """Answer with 404 when the path begins with `//`.
 
-    Werkzeug would route `//metrics` to `/metrics`, although a proxy's rule that blocks `/metrics` does not match it.
+    Werkzeug would route `//metrics` to `/metrics`, past a proxy's rule that blocks only `/metrics`.
     """
     if request.environ["PATH_INFO"].startswith("//"):
         abort(404)

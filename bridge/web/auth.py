@@ -40,10 +40,10 @@ class Caller:
 
 
 class LastUses:
-    """Saves when clients last used their keys, in a thread of its own, so that no request waits for it.
+    """Saves the time at which each client last used its API key, in a background thread.
 
-    The thread runs while there is something to save. When the database fails, the unsaved instants are dropped; the
-    next use of each key is saved instead. Thread-safe.
+    No request waits for the thread, which runs only while there is something to save. When the database fails, the
+    unsaved times are dropped; the next use of each key is saved instead. Thread-safe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -53,7 +53,7 @@ class LastUses:
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
-        """Let the thread save that `client` used its key at the instant `now`."""
+        """Queue `now` to be saved as the last time that `client` used its key; return at once."""
         with self._lock:
             self._unsaved[client] = now
             if self._saving:

@@ -45,7 +45,11 @@ def _respond(error: Exception) -> Response:
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the Problem to answer an exception with; log a failure of the database, or a bug."""
+    """Return the Problem that answers an exception; log the exception unless it is an HTTPException.
+
+    A database that is busy or cannot be reached is logged as a warning, and the status is 503. Any other exception is
+    logged as an error, and the status is 500.
+    """
     match error:
         case HTTPException():
             return _http(error)

@@ -32,8 +32,8 @@ class GroupCommit(Generic[Request, Result]):
 
     A transaction for eight requests takes about as long as for one, because it mostly waits for the disk or for the
     database server. Registrations share a commit in this way, and HTTP requests share the query for their API keys.
-    `commit` returns the results in the order of the requests. An exception that it raises is raised in each of the
-    waiting threads.
+    `commit` returns the results in the order of the requests. When `commit` raises an exception, every thread with a
+    request in the group raises the same exception.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
@@ -43,7 +43,10 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Return the result of the request after this thread, or another one, has committed it."""
+        """Commit the request in a group, in this thread or another, and return its result.
+
+        Raises the exception that `commit` raised for the group.
+        """
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
             self._pending.append(pending)
@@ -77,7 +80,7 @@ class GroupCommit(Generic[Request, Result]):
                 pending.result, pending.done = result, True
 
     def _hand_over(self) -> None:
-        """Let the thread that has waited longest commit the next group."""
+        """Wake the thread that has waited longest, if any thread waits, to commit the next group."""
         with self._lock:
             self._committing = bool(self._pending)
             if self._pending:

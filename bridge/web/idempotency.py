@@ -45,7 +45,7 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 
 
 class Execution:
-    """Stores how far a request with an Idempotency-Key has come, so that no repeat calls HubSpot again.
+    """Stores the progress of a request with an Idempotency-Key, so that a repeat does not call HubSpot again.
 
     `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
     an earlier execution of the request started a task at HubSpot, but ended without registering a watch; else None.
@@ -60,8 +60,8 @@ class Execution:
     def record_hubspot_call(self) -> bool:
         """Store that this execution is about to call HubSpot, and return whether it may make the call.
 
-        Returns False when another execution has taken over the request. Without a key, nothing is stored, and the
-        result is True.
+        The result is False when another execution has taken over the request. Without a key, nothing is stored, and
+        the result is True.
         """
         if not self._held:
             return True

@@ -21,10 +21,10 @@ class FailureCounter:
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def record_failure(self, address: str, now: datetime) -> int:
-        """Count a wrong key from `address` and return 0; or return how many seconds the address must wait.
+        """Count a wrong key from `address`; return how many seconds the address must wait, or 0.
 
-        It must wait after MAX_FAILURES wrong keys within WINDOW; keys that it sends while it must wait are not
-        counted. The addresses of an IPv6 network (/64) are counted together.
+        An address must wait after MAX_FAILURES wrong keys within WINDOW. Wrong keys that it sends before the wait is
+        over are not counted. The addresses of an IPv6 network (/64) are counted together.
         """
         sender = _sender(address)
         with self._lock:

@@ -82,7 +82,7 @@ class Call:
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY, with a signing secret, if it is the caller and not stored yet.
+        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and is not stored.
 
         Every other client is stored when it is added.
         """
@@ -117,7 +117,7 @@ class ResponseSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Operation:
-    """A method of a path of the API, carried out by the function `run`.
+    """An HTTP method and a path of the API, with the function `run` that carries out the request.
 
     In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
     and description. `responses` describes all responses that are not Problems, by status. `problems` holds the
@@ -153,7 +153,7 @@ class Operation:
 
     @property
     def requires_body(self) -> bool:
-        """Whether a request must have a body, because the body's model has a required field."""
+        """Whether a request must have a body: true when the body's model has a required field."""
         return self.body is not None and any(f.is_required() for f in self.body.model_fields.values())
 
     @property

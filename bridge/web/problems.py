@@ -20,7 +20,7 @@ class ProblemType:
 
 
 # All types of problem, by name. The `type` of a problem is `/problems/<name>`, and the page there shows the meaning.
-# Names never change, because clients compare them. The first type with a status is that status's default.
+# Names never change, because clients compare them. Of several types with one status, the first is the default.
 PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "malformed-request": ProblemType(
         400,
@@ -178,7 +178,7 @@ class FieldError:
     """What is wrong with one field of the body or one query parameter.
 
     `pointer` is a JSON pointer (RFC 6901), empty for the whole body, or a slash and the name of the parameter.
-    `detail` continues a sentence that begins with the field's name.
+    `detail` continues a sentence that begins with the field's name, for example `is required`.
     """
 
     pointer: str
@@ -189,7 +189,7 @@ class FieldError:
 class Problem:
     """An error response: it tells the client's developer why the request failed, and never contains a secret.
 
-    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the first name there with this status.
+    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the status's default (`cause_name`).
     """
 
     status: int

@@ -89,7 +89,10 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A client's connection. Only `service` runs in a request's thread, all other methods in the loop's."""
+    """A client's connection.
+
+    The methods defined here run in the loop's thread; the base class's `service` runs in a request thread.
+    """
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
@@ -203,13 +206,16 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Close the connection that is idle for longest, if for over 1 s, to make room for another one."""
+        """Close the connection that has been idle longest, if for over 1 s, to make room for a new one."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Answer open requests, and connections that the kernel has accepted already; then close all."""
+        """Answer open requests and connections that wait in the kernel's queue; close all connections.
+
+        This takes `graceful_timeout` seconds at most.
+        """
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
         for server in servers:
@@ -233,9 +239,9 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
 
 
 def _start_threads(count: int) -> Callable[[_Channel], None]:
-    """Start the threads, and return the function that gives a request to one of them.
+    """Start `count` threads for requests and one for `/healthz`; return the function that queues a request.
 
-    `/healthz` has a thread of its own, so that it is answered while all others wait for the database.
+    `/healthz` has its own thread, so that it is answered while all other threads wait for the database.
     """
     threads, liveness = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
     threads.set_thread_count(count)

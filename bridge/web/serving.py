@@ -118,7 +118,7 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
 
 
 def _arguments(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
-    """Return the arguments `query` and `body` for the operation's function, or the Problem with them."""
+    """Return the arguments `query` and `body` for the operation's function; a Problem when either is invalid."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
         query = _query(operation.query or NoParameters, request)

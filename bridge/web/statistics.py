@@ -36,7 +36,10 @@ class AccountStatistics:
 
     @property
     def errors_share(self) -> float:
-        """The share of today's requests that failed, 0 to 1; HubSpot requires less than 0.05."""
+        """The share of today's requests that failed, 0 to 1; 0 when there were no requests.
+
+        HubSpot requires less than 0.05.
+        """
         return self.errors / self.requests if self.requests else 0.0
 
 
