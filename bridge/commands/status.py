@@ -11,8 +11,9 @@ from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
 from bridge.commands.output import Colour, coloured
 from bridge.core.instants import rfc3339
-from bridge.db import attention, watch_lists
+from bridge.db import attention, counters, watch_lists
 from bridge.db.attention import MOST_NAMED, Attention
+from bridge.db.counters import ActivityTotals
 from bridge.db.engine import reading
 from bridge.wiring import Bridge, now
 
@@ -34,16 +35,16 @@ def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None
     with refuse_unusable_database(), reading(bridge.engine) as connection:
         found = attention.read(connection, at)
         states, _ = watch_lists.counts(connection, None)
+        day, _ = counters.last_day(connection, at)
     counts = {state.value: count for state, count in sorted(states.items())}
     if arguments.json:
-        output.write(
-            output.json_text({"needs_a_person": found.is_needed, **_members(found), "states": counts})
-        )
+        members = _members(found) | {"states": counts, "last_24_hours": _json_members(day)}
+        output.write(output.json_text({"needs_a_person": found.is_needed, **members}))
         return
     total = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "none yet"
-    lines = [f"{rfc3339(at)[:19]}Z", f"Watches: {total}.", f"Workers alive: {found.workers_alive}.", ""]
-    troubles = list(_troubles(found))
-    lines += troubles or [coloured("Nothing needs a person.", Colour.GREEN)]
+    lines = [f"{rfc3339(at)[:19]}Z", f"Watches: {total}.", f"Workers alive: {found.workers_alive}."]
+    lines += ["", *_day_lines(day), ""]
+    lines += list(_troubles(found)) or [coloured("Nothing needs a person.", Colour.GREEN)]
     output.write(before + "\n".join(lines) + "\n")
 
 
@@ -69,6 +70,18 @@ def _json_members(part: Any) -> dict[str, Any]:
 
 def _instant(instant: datetime | None) -> str | None:
     return rfc3339(instant) if instant else None
+
+
+def _day_lines(day: ActivityTotals) -> Iterator[str]:
+    ended = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(day.ended.items())) or "none"
+    yield f"The last 24 hours: {day.registered:,} registered. Ended: {ended}."
+    yield f"Attempts to deliver: {day.delivered:,} accepted, {day.failed:,} failed."
+    for what, found in (
+        ("From HubSpot's end to ours", day.detection),
+        ("From end to delivery", day.delivery),
+    ):
+        if found:
+            yield f"{what}: half within {found.p50:.1f} s, 95 % within {found.p95:.1f} s."
 
 
 def _troubles(found: Attention) -> Iterator[str]:

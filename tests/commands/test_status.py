@@ -14,8 +14,10 @@ from typing import Any
 from sqlalchemy import Engine, insert
 
 from bridge import wiring
+from bridge.core.counters import ATTEMPTS, DETECTION_DELAY, ENDED, REGISTRATIONS
 from bridge.core.watch import Outcome, State
 from bridge.db import heartbeats
+from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, host_breakers
 from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
 
@@ -86,6 +88,34 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
         "worker-1",
     ):
         assert words in told
+
+
+def test_the_last_24_hours_are_summed_up(commands: Commands, database: Engine) -> None:
+    beat(database, "worker-1")
+    assert "The last 24 hours: 0 registered. Ended: none." in commands.said("status")
+    counted = Counters()
+    counted.inc(REGISTRATIONS, by=3)
+    counted.inc(ENDED, Outcome.COMPLETED, by=2)
+    counted.inc(ATTEMPTS, "2xx", "schedule", by=2)
+    counted.inc(ATTEMPTS, "5xx", "schedule")
+    for seconds in (2, 3):
+        counted.observe(DETECTION_DELAY, seconds, "default")
+    counted.flush(database, wiring.now())
+    found = commands.json("status")["last_24_hours"]
+    assert (found["registered"], found["ended"], found["delivered"], found["failed"]) == (
+        3,
+        {"completed": 2},
+        2,
+        1,
+    )
+    assert 1 <= found["detection"]["p50"] <= found["detection"]["p95"] <= 5
+    told = commands.said("status")
+    assert (
+        "The last 24 hours: 3 registered. Ended: 2 completed.\nAttempts to deliver: 2 accepted, 1 failed."
+        in told
+    )
+    assert "From HubSpot's end to ours: half within " in told
+    assert "From end to delivery" not in told
 
 
 def test_on_a_terminal_it_is_coloured_and_shown_again_until_the_person_has_seen_enough(
