@@ -52,7 +52,9 @@ def remove(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Ask HubSpot whether it accepts an account's credentials; raise CommandError when it does not."""
-    found = check_account.check(open_bridge().hubspot_calls, arguments.name)
+    bridge = open_bridge()
+    found = check_account.check(bridge.hubspot_calls, arguments.name)
+    bridge.counter_flusher.stop()
     if found is None:
         raise CommandError(f"There is no account {arguments.name}.")
     show_one(arguments, asdict(found))

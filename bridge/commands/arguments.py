@@ -8,7 +8,15 @@ from typing import Any
 from bridge import __version__
 from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
-from bridge.core.parsing import NAME, NAME_RULE, OVERLAP, parse_choices, parse_duration, parse_printable
+from bridge.core.parsing import (
+    NAME,
+    NAME_RULE,
+    OVERLAP,
+    parse_choices,
+    parse_duration,
+    parse_name,
+    parse_printable,
+)
 from bridge.core.watch import Outcome, State
 from bridge.http.addresses import filter_host
 
@@ -234,8 +242,8 @@ FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "state": (_some_of(_STATES), f"any of {', '.join(_STATES)}, separated by commas"),
     "outcome": (_some_of(_OUTCOMES), f"any of {', '.join(_OUTCOMES)}"),
     "kind": (_some_of({kind: kind for kind in KINDS}), f"any of {', '.join(KINDS)}"),
-    "account": (str, "the HubSpot account"),
-    "client": (str, "who registered it"),
+    "account": (parse_name, "the HubSpot account"),
+    "client": (parse_name, "who registered it"),
     "task_id": (parse_printable, "HubSpot's id of the task"),
     "callback_host": (filter_host, "the callback URL's host, without the port"),
     **{

@@ -34,7 +34,7 @@ def parse_name(text: str) -> str:
 
 def parse_printable(text: str) -> str:
     """Return `text`, if it has only printable characters and no white space, as the id of a task must."""
-    if " " in text or not text.isprintable():
+    if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
 

@@ -177,7 +177,7 @@ class CounterFlusher:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop, and save the remaining counts; to be called when nothing is counted any more."""
+        """Stop, if it was started, and save the remaining counts; to be called when nothing is counted any more."""
         if self._scheduler.running:
             self._scheduler.shutdown()
         self._flush()

@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import Engine
 
 from bridge import sandbox
+from bridge.core.counters import ACCOUNT_ERRORS
+from bridge.db import counters
 from tests.commands.conftest import Commands
 
 TOKEN = "pat-na1-not-a-real-one"
@@ -61,6 +64,18 @@ def test_check_says_in_words_what_hubspot_answered(on_sqlite: Callable[..., Comm
         )
     assert bad.returncode == 1
     assert "Give the account a valid token" in bad.stdout
+
+
+def test_the_calls_of_a_check_are_in_the_metrics(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    with sandbox.running() as hubspot:
+        bad = on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="wrong")
+        bad.run("accounts", "check", "default")
+        bad.run("doctor")
+    with sqlite_database.begin() as connection:
+        counted = counters.totals(connection)
+    assert counted.of(ACCOUNT_ERRORS) == {("default",): 2}
 
 
 def test_check_of_a_name_that_nobody_has_set_is_refused(on_sqlite: Callable[..., Commands]) -> None:

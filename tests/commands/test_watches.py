@@ -102,6 +102,9 @@ def test_the_list_goes_on_where_what_a_filter_means_is_rare(
         ("--state", "lost", "must be one or more of watching, delivering"),
         ("--created-after", "yesterday", "must be an instant like 2026-11-05T13:00:00Z"),
         ("--callback-host", "https://app.example.com/", "must be a host alone"),
+        ("--account", "the shop", "must be a name of"),
+        ("--client", "", "must be a name of"),
+        ("--task-id", "", "must have printable characters"),
         ("--limit", "0", "must be a number from 1 to 100000"),
     ],
 )

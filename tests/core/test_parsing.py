@@ -27,7 +27,7 @@ def test_a_name_can_stand_in_a_url() -> None:
 
 def test_a_task_id_has_no_white_space() -> None:
     assert parse_printable("AAAAEZ6whGI") == "AAAAEZ6whGI"
-    for wrong in ("a b", "a\n", "\x00"):
+    for wrong in ("", "a b", "a\n", "\x00"):
         with pytest.raises(ValueError, match="must have printable characters alone"):
             parse_printable(wrong)
 
