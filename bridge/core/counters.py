@@ -4,7 +4,9 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import get_args
 
+from bridge.core.classification import Classification
 from bridge.core.delivery import Trigger
 from bridge.core.watch import Outcome
 
@@ -95,17 +97,7 @@ ENDED = Counter(
 POLLS = Counter(
     name="bridge_polls_total",
     help="Questions about a task's status, by what HubSpot answered.",
-    labels={
-        "result": (
-            "unfinished",
-            "ended",
-            "inconclusive",
-            "refused",
-            "account_at_fault",
-            "throttled",
-            "trouble",
-        )
-    },
+    labels={"result": tuple(one.result for one in get_args(Classification))},
 )
 ATTEMPTS = Counter(
     name="bridge_callback_attempts_total",
