@@ -52,13 +52,6 @@ class Cipher:
         except InvalidToken:
             raise WrongSecretKey from None
 
-    def rotated(self, token: str) -> str:
-        """Return a token's text encrypted with the newest key. Raises WrongSecretKey as `decrypt` does."""
-        try:
-            return self._fernet.rotate(token.encode()).decode()
-        except InvalidToken:
-            raise WrongSecretKey from None
-
     def signing_keys(self, purpose: str) -> list[str]:
         """Return keys to sign with for this purpose alone, one derived from each Fernet key, newest first."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
@@ -93,5 +86,6 @@ def _rotate(connection: Connection, column: Column[str], cipher: Cipher) -> int:
     tokens = connection.scalars(select(column).where(column.is_not(None))).all()
     replace = update(column.table).where(column == bindparam("old")).values({column.name: bindparam("new")})
     if tokens:
-        connection.execute(replace, [{"old": token, "new": cipher.rotated(token)} for token in tokens])
+        new = [{"old": token, "new": cipher.encrypt(cipher.decrypt(token))} for token in tokens]
+        connection.execute(replace, new)
     return len(tokens)

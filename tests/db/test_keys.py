@@ -108,18 +108,18 @@ def test_the_newest_key_encrypts_and_every_key_decrypts() -> None:
 
 
 def test_a_secret_can_be_carried_over_to_the_newest_key() -> None:
-    token = Cipher([NEW, OLD]).rotated(Cipher([OLD]).encrypt("secret"))
+    both = Cipher([NEW, OLD])
+    token = both.encrypt(both.decrypt(Cipher([OLD]).encrypt("secret")))
     assert Cipher([NEW]).decrypt(token) == "secret"
 
 
 def test_a_secret_that_no_key_opens_is_told_in_words_without_it() -> None:
     token = Cipher([OTHER]).encrypt("hunter2")
-    for act in (Cipher([NEW, OLD]).decrypt, Cipher([NEW, OLD]).rotated):
-        with pytest.raises(WrongSecretKey, match="encrypted with another BRIDGE_SECRET_KEY") as wrong:
-            act(token)
-        assert "hunter2" not in str(wrong.value)
-        assert token not in str(wrong.value)
-        assert wrong.value.__cause__ is None
+    with pytest.raises(WrongSecretKey, match="encrypted with another BRIDGE_SECRET_KEY") as wrong:
+        Cipher([NEW, OLD]).decrypt(token)
+    assert "hunter2" not in str(wrong.value)
+    assert token not in str(wrong.value)
+    assert wrong.value.__cause__ is None
 
 
 @pytest.mark.parametrize("key", ["", "short", "!" * 44])
