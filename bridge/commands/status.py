@@ -10,7 +10,7 @@ from typing import Any
 from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
 from bridge.commands.output import Colour, coloured
-from bridge.core.instants import rfc3339
+from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.db import attention, counters, watch_lists
 from bridge.db.attention import MOST_NAMED, Attention
 from bridge.db.counters import ActivityTotals
@@ -52,7 +52,7 @@ def _members(found: Attention) -> dict[str, Any]:
     paused = found.paused_accounts.items()
     return {
         "paused_accounts": [
-            {"name": name, "until": _instant(breaker.paused_until), "reason": breaker.reason}
+            {"name": name, "until": rfc3339_or_none(breaker.paused_until), "reason": breaker.reason}
             for name, breaker in paused
         ],
         "paused_hosts": [_json_members(host) for host in found.paused_hosts],
@@ -66,10 +66,6 @@ def _members(found: Attention) -> dict[str, Any]:
 
 def _json_members(part: Any) -> dict[str, Any]:
     return {k: rfc3339(v) if isinstance(v, datetime) else v for k, v in asdict(part).items()}
-
-
-def _instant(instant: datetime | None) -> str | None:
-    return rfc3339(instant) if instant else None
 
 
 def _day_lines(day: ActivityTotals) -> Iterator[str]:

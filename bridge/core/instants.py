@@ -15,6 +15,11 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
+def rfc3339_or_none(instant: datetime | None) -> str | None:
+    """Return an instant as `rfc3339` does, and None for None."""
+    return rfc3339(instant) if instant else None
+
+
 def read_rfc3339(text: object) -> datetime:
     """Parse an RFC 3339 instant and return it in UTC. Raises ValueError when the text is malformed."""
     try:

@@ -1,10 +1,9 @@
 """A watch and its attempts in JSON, for the API and the command line."""
 
-from datetime import datetime
 from typing import Any
 
 from bridge.core.delivery import Attempt, Verbatim, json_object
-from bridge.core.instants import rfc3339
+from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.core.watch import Watch
 
 
@@ -23,15 +22,15 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
             "outcome": watch.outcome,
             "created_at": rfc3339(watch.created_at),
             "deadline_at": rfc3339(watch.deadline_at),
-            "due_at": _instant(watch.due_at),
-            "ended_at": _instant(watch.ended_at),
-            "settled_at": _instant(watch.settled_at),
+            "due_at": rfc3339_or_none(watch.due_at),
+            "ended_at": rfc3339_or_none(watch.ended_at),
+            "settled_at": rfc3339_or_none(watch.settled_at),
             "polls": watch.polls,
-            "last_polled_at": _instant(watch.last_polled_at),
+            "last_polled_at": rfc3339_or_none(watch.last_polled_at),
             "status": watch.status,
             "last_error": watch.last_error,
             "attempts": watch.attempts,
-            "last_attempt_at": _instant(watch.last_attempt_at),
+            "last_attempt_at": rfc3339_or_none(watch.last_attempt_at),
             "last_status_code": watch.last_status_code,
             "hubspot": None if hubspot is None else Verbatim(hubspot),
         }
@@ -52,7 +51,3 @@ def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
         "error": attempt.error,
         "response_excerpt": attempt.response_excerpt if excerpt else None,
     }
-
-
-def _instant(instant: datetime | None) -> str | None:
-    return rfc3339(instant) if instant else None

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core import account_limits
 from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.core.instants import rfc3339
+from bridge.core.instants import rfc3339_or_none
 from bridge.db import breakers, readiness, watches
 from bridge.db.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.db.engine import reading
@@ -97,6 +97,6 @@ def to_json(status: AccountStatus) -> dict[str, object]:
         "api_version": account.api_version,
         "rate_limit": f"{account.rate.requests}/{account.rate.seconds:g}",
         "rate_share": account.rate.share,
-        "paused_until": rfc3339(breaker.paused_until) if breaker.paused_until else None,
+        "paused_until": rfc3339_or_none(breaker.paused_until),
         "paused_reason": breaker.reason,
     }

@@ -6,7 +6,7 @@ from secrets import token_bytes, token_urlsafe
 
 from sqlalchemy import Connection, Engine
 
-from bridge.core.instants import rfc3339
+from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.core.parsing import NAME, NAME_RULE
 from bridge.core.signing import SECRET_PREFIX, make_secret, signing_key
 from bridge.db import clients as store
@@ -155,8 +155,8 @@ def to_json(client: store.Client) -> dict[str, object]:
         "admin": client.admin,
         "key_prefix": client.key_prefix,
         "created_at": rfc3339(client.created_at),
-        "last_used_at": rfc3339(client.last_used_at) if client.last_used_at else None,
-        "revoked_at": rfc3339(client.revoked_at) if client.revoked_at else None,
+        "last_used_at": rfc3339_or_none(client.last_used_at),
+        "revoked_at": rfc3339_or_none(client.revoked_at),
     }
 
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
 from bridge.core.counters import DETECTION_DELAY
-from bridge.core.instants import rfc3339
+from bridge.core.instants import rfc3339_or_none
 from bridge.core.watch import Outcome, State
 from bridge.db import watch_lists
 from bridge.db.engine import reading
@@ -127,10 +127,9 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
 
 
 def _account(figures: AccountStatistics, detections: Mapping[float, float]) -> dict[str, Any]:
-    until = figures.breaker.paused_until
     return {
         "name": figures.name,
-        "paused_until": rfc3339(until) if until else None,
+        "paused_until": rfc3339_or_none(figures.breaker.paused_until),
         "paused_reason": figures.breaker.reason,
         "requests_per_second": _rounded(figures.requests_per_second),
         "errors_today": figures.errors,
