@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +213,6 @@ def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return convert
 
 
-def _some_of(words: Mapping[str, Any]) -> Callable[[str], Any]:
-    return lambda text: parse_choices(words, text)
-
-
 def _account_name(text: str) -> str:
     if not NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(f"an account's name has {NAME_RULE}")
@@ -234,14 +231,11 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-_STATES = {state.value: state for state in State}
-_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
-
 # The API's filters of watches, as options: how the text of each is parsed, and its help.
 FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
-    "state": (_some_of(_STATES), f"any of {', '.join(_STATES)}, separated by commas"),
-    "outcome": (_some_of(_OUTCOMES), f"any of {', '.join(_OUTCOMES)}"),
-    "kind": (_some_of({kind: kind for kind in KINDS}), f"any of {', '.join(KINDS)}"),
+    "state": (partial(parse_choices, State), f"any of {', '.join(State)}, separated by commas"),
+    "outcome": (partial(parse_choices, Outcome), f"any of {', '.join(Outcome)}"),
+    "kind": (partial(parse_choices, KINDS), f"any of {', '.join(KINDS)}"),
     "account": (parse_name, "the HubSpot account"),
     "client": (parse_name, "who registered it"),
     "task_id": (parse_printable, "HubSpot's id of the task"),

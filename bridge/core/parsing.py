@@ -5,7 +5,7 @@ be …".
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -39,11 +39,12 @@ def parse_printable(text: str) -> str:
     return text
 
 
-def parse_choices(words: Mapping[str, Value], given: object) -> tuple[Value, ...]:
-    """Return the value that `words` has for each word in `given`, without repeats.
+def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
+    """Return the choice that each word in `given` names, without repeats. A choice's name is its `str`.
 
     `given` must hold at least one word, as a list or as a text with commas between the words.
     """
+    words = {str(choice): choice for choice in choices}
     parts = given.split(",") if isinstance(given, str) else given
     if (
         not isinstance(parts, list)

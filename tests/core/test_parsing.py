@@ -4,17 +4,17 @@ import pytest
 
 from bridge.core.parsing import parse_choices, parse_duration, parse_name, parse_printable
 
-COUNTS = {"one": 1, "two": 2}
+COUNTS = (1, 2)
 
 
-@pytest.mark.parametrize(("given", "found"), [("two", (2,)), ("two,one,two", (2, 1)), (["one"], (1,))])
+@pytest.mark.parametrize(("given", "found"), [("2", (2,)), ("2,1,2", (2, 1)), (["1"], (1,))])
 def test_words_are_read_in_a_list_or_separated_by_commas(given: object, found: tuple[int, ...]) -> None:
     assert parse_choices(COUNTS, given) == found
 
 
-@pytest.mark.parametrize("given", ["", "three", "one,", "one, two", [], [1], None, {"one": 1}])
+@pytest.mark.parametrize("given", ["", "3", "1,", "1, 2", [], [1], None, {"1": 1}])
 def test_what_is_none_of_the_words_is_told_with_all_of_them(given: object) -> None:
-    with pytest.raises(ValueError, match="must be one or more of one, two, separated by commas"):
+    with pytest.raises(ValueError, match="must be one or more of 1, 2, separated by commas"):
         parse_choices(COUNTS, given)
 
 

@@ -1,6 +1,6 @@
 """The filters for watches, which are the same in lists, exports and bulk redeliveries."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Annotated, ClassVar
@@ -15,29 +15,22 @@ from bridge.web.auth import Caller
 from bridge.web.problems import Problem
 from bridge.web.requests import Host, Instant, Name, TaskId
 
-STATES = {state.value: state for state in State}
-OUTCOMES = {outcome.value: outcome for outcome in Outcome}
-
 EARLY, LATE = "2026-11-05T00:00:00Z", "2026-11-06T00:00:00Z"  # in examples
 
 
-def _schema(words: Collection[str], name: str) -> WithJsonSchema:
-    one = {"title": name, "type": "string", "enum": list(words)}
+def _schema(words: Iterable[str], name: str) -> WithJsonSchema:
+    one = {"title": name, "type": "string", "enum": [str(word) for word in words]}
     several = {"type": "array", "items": one, "minItems": 1}
     return WithJsonSchema({"anyOf": [several, {"type": "string"}]})
 
 
 States = Annotated[
-    Sequence[State], PlainValidator(partial(parse_choices, STATES)), _schema(STATES, "WatchState")
+    Sequence[State], PlainValidator(partial(parse_choices, State)), _schema(State, "WatchState")
 ]
 Outcomes = Annotated[
-    Sequence[Outcome], PlainValidator(partial(parse_choices, OUTCOMES)), _schema(OUTCOMES, "TaskOutcome")
+    Sequence[Outcome], PlainValidator(partial(parse_choices, Outcome)), _schema(Outcome, "TaskOutcome")
 ]
-Kinds = Annotated[
-    Sequence[str],
-    PlainValidator(partial(parse_choices, {kind: kind for kind in KINDS})),
-    _schema(KINDS, "TaskKind"),
-]
+Kinds = Annotated[Sequence[str], PlainValidator(partial(parse_choices, KINDS)), _schema(KINDS, "TaskKind")]
 
 
 class FilterFields(BaseModel):
