@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -20,13 +20,11 @@ from bridge.core.classification import (
     text_of,
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls, NotNow
 from bridge.steps.register import (
     ConflictingRegistration,
     Registered,
-    Registration,
     RegistrationRaced,
     RegistrationResult,
 )
@@ -39,25 +37,6 @@ SHORTEST_WAIT_SECONDS = 0.01
 
 LONGEST_TASK_ID = 255
 EXCERPT_CHARACTERS = 2000  # kept of an answer that is not JSON, such as a proxy's page
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImportRequest:
-    """A client's request to start an import, and how to watch its task.
-
-    `document` is the body of the request to HubSpot, `metadata` the client's data for the callback. Both are JSON
-    objects as text, and are sent unchanged.
-    """
-
-    client: str
-    account: str
-    document: str = field(repr=False)  # its URL may hold a secret
-    callback_url: str
-    callback_host: str
-    metadata: str
-    timeout_seconds: float
-    names_timeout: bool = True  # false when the time-out is the operator's default
-    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,34 +81,38 @@ class Unwatched:
     reason: str
 
 
-# The function that registers watches: `register`, or one that puts concurrent calls in one transaction.
-Register: TypeAlias = Callable[[Sequence[Registration]], list[RegistrationResult]]
+# The function that registers a watch for the task with this id.
+RegisterTask: TypeAlias = Callable[[str], RegistrationResult]
 
 Started: TypeAlias = Registered | ConflictingRegistration | NotStarted | NoTaskId | UnknownOutcome | Unwatched
 
 
 def start(
     hubspot_calls: HubSpotCalls,
-    new: ImportRequest,
-    register: Register,
+    *,
+    client: str,
+    account: str,
+    document: str,
+    register: RegisterTask,
     record_hubspot_call: Callable[[], bool],
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch. May wait 2 s for the quota.
 
-    The request is repeated only if HubSpot refused its token. `record_hubspot_call` is called just before the
-    request; if it returns False, nothing is sent. Database errors are raised only before the request is sent.
+    `document` is the body of the request to HubSpot: JSON text, sent unchanged. The request is repeated only if
+    HubSpot refused its token. `record_hubspot_call` is called just before the request; if it returns False, nothing
+    is sent. Database errors are raised only before the request is sent.
     """
-    account = _acquire(hubspot_calls, new.account)
-    if isinstance(account, NotNow):
-        return NotStarted(reason=account.reason, retry_at=account.retry_at)
+    acquired = _acquire(hubspot_calls, account)
+    if isinstance(acquired, NotNow):
+        return NotStarted(reason=acquired.reason, retry_at=acquired.retry_at)
     if not record_hubspot_call():
         return NotStarted(reason="The same request was sent again, and is carried out there.")
     asked_at = hubspot_calls.clock()
-    answer = hubspot_calls.hubspot.start_import(account, new.document)
+    answer = hubspot_calls.hubspot.start_import(acquired, document)
     answered_at = hubspot_calls.clock()
-    started = _outcome(register, new, answer, answered_at)
+    started = _outcome(register, client, answer, answered_at)
     signal = signal_of_single_call(classify_start(answer, now=answered_at))
-    hubspot_calls.record_call(account, answer, signal, asked_at=asked_at)
+    hubspot_calls.record_call(acquired, answer, signal, asked_at=asked_at)
     return started
 
 
@@ -146,7 +129,7 @@ def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
 
 
 def _outcome(
-    register: Register, new: ImportRequest, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
+    register: RegisterTask, client: str, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
 ) -> Started:
     match answer:
         case NoToken(reason=reason, is_temporary=True):
@@ -162,7 +145,7 @@ def _outcome(
             )
         case HttpResponse():
             task_id = _task_id(answer)
-            return _no_task_id(answer) if task_id is None else register_task(register, new, task_id)
+            return _no_task_id(answer) if task_id is None else register_task(register, client, task_id)
 
 
 def _task_id(answer: HttpResponse) -> str | None:
@@ -190,33 +173,21 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
     return NoTaskId(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def register_task(register: Register, new: ImportRequest, task_id: str) -> Started:
+def register_task(register: RegisterTask, client: str, task_id: str) -> Started:
     """Register a watch for the task of a started import; after a database error, return Unwatched."""
-    wanted = Registration(
-        client=new.client,
-        account=new.account,
-        kind=DEFAULT_KIND,
-        task_id=task_id,
-        callback_url=new.callback_url,
-        callback_host=new.callback_host,
-        metadata=new.metadata,
-        timeout_seconds=new.timeout_seconds,
-        names_timeout=new.names_timeout,
-        traceparent=new.traceparent,
-    )
     try:
-        [registered] = register([wanted])
+        registered = register(task_id)
     except SQLAlchemyError as error:
-        return _unwatched(new, task_id, type(error).__name__)
+        return _unwatched(client, task_id, type(error).__name__)
     return (
-        _unwatched(new, task_id, "RegistrationRaced")
+        _unwatched(client, task_id, "RegistrationRaced")
         if isinstance(registered, RegistrationRaced)
         else registered
     )
 
 
-def _unwatched(new: ImportRequest, task_id: str, error: str) -> Unwatched:
-    log.warning("import_unwatched", client=new.client, task_id=task_id, error=error)
+def _unwatched(client: str, task_id: str, error: str) -> Unwatched:
+    log.warning("import_unwatched", client=client, task_id=task_id, error=error)
     return Unwatched(
         task_id=task_id,
         reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Engine
 
 from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox, Target
 from bridge.steps import start_import
-from bridge.steps.register import register
-from bridge.steps.start_import import ImportRequest, Started
+from bridge.steps.register import Registration, RegistrationResult, register
+from bridge.steps.start_import import Started
 from tests.hubspot_accounts import hubspot_calls
 
 START = Target(endpoint="start-import")
@@ -18,24 +17,33 @@ DOCUMENT = '{"access":"PRIVATE","url":"https://files.example.com/a.csv?secret","
 JSON = {"Content-Type": "application/json"}
 
 
-def an_import(document: str = DOCUMENT, **others: Any) -> ImportRequest:
-    fields: dict[str, Any] = {
-        "client": "cms",
-        "account": "default",
-        "callback_url": "https://app.example.com/hooks",
-        "callback_host": "app.example.com",
-        "metadata": '{"order":17}',
-        "timeout_seconds": 600.0,
-    }
-    return ImportRequest(document=document, **fields | others)
-
-
 def started(
-    engine: Engine, clock: Callable[[], datetime], account: Account, new: ImportRequest | None = None
+    engine: Engine,
+    clock: Callable[[], datetime],
+    account: Account,
+    document: str = DOCUMENT,
+    metadata: str = '{"order":17}',
 ) -> Started:
-    asking = hubspot_calls(engine, clock, account, timeout_seconds=2)
+    def register_task(task_id: str) -> RegistrationResult:
+        wanted = Registration(
+            client="cms",
+            account="default",
+            kind="file-import",
+            task_id=task_id,
+            callback_url="https://app.example.com/hooks",
+            callback_host="app.example.com",
+            metadata=metadata,
+            timeout_seconds=600.0,
+        )
+        return register(engine, [wanted], now=clock())[0]
+
     return start_import.start(
-        asking, new or an_import(), lambda wanted: register(engine, wanted, now=clock()), lambda: True
+        hubspot_calls(engine, clock, account, timeout_seconds=2),
+        client="cms",
+        account="default",
+        document=document,
+        register=register_task,
+        record_hubspot_call=lambda: True,
     )
 
 

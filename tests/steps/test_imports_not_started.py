@@ -14,7 +14,7 @@ from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.steps.start_import import NoTaskId, NotStarted, UnknownOutcome
 from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
-from tests.steps.starting import JSON, START, an_import, started, starts
+from tests.steps.starting import JSON, START, started, starts
 
 Refused = Callable[[str | Reply], NoTaskId]
 
@@ -36,7 +36,7 @@ def refused(hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Acco
 
 
 def test_hubspot_s_refusal_is_told_as_it_is(sqlite_engine: Engine, clock: Clock, account: Account) -> None:
-    result = started(sqlite_engine, clock, account, an_import('{"access": "PRIVATE"}'))
+    result = started(sqlite_engine, clock, account, '{"access": "PRIVATE"}')
     assert isinstance(result, NoTaskId)
     assert result.status_code == 400
     hubspot = json.loads(result.hubspot)

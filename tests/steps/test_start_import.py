@@ -30,7 +30,7 @@ from tests.hubspot_accounts import (
 )
 from tests.postgres import PostgresServer
 from tests.steps.rig import real_clock
-from tests.steps.starting import JSON, START, an_import, started, starts
+from tests.steps.starting import JSON, START, started, starts
 
 
 def stored(engine: Engine, watch_id: str) -> Watch | None:
@@ -72,7 +72,7 @@ def test_it_counts_in_the_quota_and_the_day(engine: Engine, clock: Clock, accoun
     assert usage.free_at is not None
     assert usage.free_at > clock()
     assert usage.daily_remaining == 999_999
-    started(engine, clock, account, an_import("{}"))
+    started(engine, clock, account, "{}")
     assert counts_of_default(engine, clock().date()) == (2, 1)
 
 
@@ -96,14 +96,10 @@ def test_the_same_task_again_is_the_same_watch(
     start = functools.partial(started, sqlite_engine, clock, account)
     first, second = start(), start()
     clock.passes(2)  # early in a day, its quota grants no three at once
-    other = start(an_import(metadata="{}"))
+    other = start(metadata="{}")
     assert isinstance(first, Registered)
     assert second == Registered(watch=first.watch, new=False)
     assert other == ConflictingRegistration(watch=first.watch, fields=("metadata",))
-
-
-def test_the_import_s_url_is_not_shown() -> None:
-    assert "files.example.com" not in repr(an_import())
 
 
 # Pauses and the quota

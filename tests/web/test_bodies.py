@@ -11,6 +11,7 @@ from bridge.core.delivery import payload
 from bridge.core.polling import end
 from bridge.core.watch import Outcome
 from bridge.db import watches as store
+from bridge.web.api.imports import NewImport
 from tests.web.api import URL, Api, Caller, members, pointers, problem
 
 MIB = 1024 * 1024
@@ -260,3 +261,10 @@ def test_metadata_that_an_older_release_has_stored_is_shown(api: Api) -> None:
 )
 def test_metadata_is_an_object_that_is_small_and_not_too_deep(refused: Caller, metadata: Any) -> None:
     assert pointers(refused.post("/v1/watches", VALID | {"metadata": metadata})) == ["/metadata"]
+
+
+def test_the_url_of_an_import_is_not_shown() -> None:
+    document = {"url": "https://files.example.com/a.csv?secret", "access": "PRIVATE"}
+    assert "files.example.com" not in repr(
+        NewImport.model_validate({"import": document, "callback_url": URL})
+    )

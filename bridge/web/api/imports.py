@@ -1,13 +1,13 @@
 """`POST /v1/imports`: starts an import at HubSpot and registers its watch."""
 
 import threading
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from math import ceil
 from typing import assert_never
 
 from pydantic import ConfigDict, Field
 
+from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import DEFAULT
 from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
@@ -54,6 +54,7 @@ class NewImport(Body):
 
     document: Document = Field(
         alias="import",
+        repr=False,  # its URL may hold a secret
         description="The body of HubSpot's `import-from-url/async`, which gets it as it is: at most 16 KiB.",
     )
     callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
@@ -106,7 +107,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
         execution.forget()
         return problem
     call.ensure_client()
-    started = _start(call, _new_import(call, body), execution)
+    started = _start(call, body, execution)
     answer = _to_response(call, started)
     if isinstance(started, NotStarted):
         execution.forget()
@@ -115,11 +116,36 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     return answer
 
 
-def _new_import(call: Call, body: NewImport) -> starting.ImportRequest:
-    return starting.ImportRequest(
+def _start(call: Call, body: NewImport, execution: Execution) -> Started:
+    client = call.caller.name
+
+    def register(task_id: str) -> RegistrationResult:
+        execution.note_task(task_id)
+        return call.registrar.register_many([_registration(call, body, task_id)])[0]
+
+    if execution.task_id:
+        return starting.register_task(register, client, execution.task_id)
+    if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
+        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + RETRY_WHEN_BUSY)
+    try:
+        return starting.start(
+            call.dependencies.hubspot_calls,
+            client=client,
+            account=body.account,
+            document=body.document,
+            register=register,
+            record_hubspot_call=execution.record_hubspot_call,
+        )
+    finally:
+        _slots.release()
+
+
+def _registration(call: Call, body: NewImport, task_id: str) -> Registration:
+    return Registration(
         client=call.caller.name,
         account=body.account,
-        document=body.document,
+        kind=DEFAULT_KIND,
+        task_id=task_id,
         callback_url=body.callback_url,
         callback_host=callback_host(body.callback_url),
         metadata=body.metadata,
@@ -127,21 +153,6 @@ def _new_import(call: Call, body: NewImport) -> starting.ImportRequest:
         names_timeout=body.timeout_seconds is not None,
         traceparent=call.traceparent,
     )
-
-
-def _start(call: Call, new: starting.ImportRequest, execution: Execution) -> Started:
-    def register(wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        execution.note_task(wanted[0].task_id)
-        return call.registrar.register_many(wanted)
-
-    if execution.task_id:
-        return starting.register_task(register, new, execution.task_id)
-    if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
-        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + RETRY_WHEN_BUSY)
-    try:
-        return starting.start(call.dependencies.hubspot_calls, new, register, execution.record_hubspot_call)
-    finally:
-        _slots.release()
 
 
 def _to_response(call: Call, started: Started) -> Reply | Problem:
