@@ -4,8 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, TextClause, column, func, literal, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,28 +19,6 @@ from bridge.db.tables import answers, attempts, is_open, is_state, watches
 # At most this many attempts of a watch are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
 WAITING_SAMPLE = 20
-
-
-class Registering(Protocol):
-    """The fields that identify a registration: two registrations with the same values are the same one."""
-
-    @property
-    def client(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def account(self) -> str: ...
-    @property
-    def task_id(self) -> str: ...
-    @property
-    def callback_url(self) -> str: ...
-
-
-def registration_key(watch: Registering) -> str:
-    """Return a hash of the fields that identify a registration."""
-    parts = (watch.client, watch.kind, watch.account, watch.task_id, watch.callback_url)
-    # Lengths in front keep ("ab", "c") apart from ("a", "bc").
-    return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:

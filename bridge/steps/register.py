@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TypeAlias
 
 from sqlalchemy import Engine
@@ -66,7 +67,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     Takes one transaction; more only when an existing watch is withdrawn meanwhile.
     """
     made = [_new_watch(registration, now) for registration in wanted]
-    keys = [store.registration_key(watch) for watch in made]
+    keys = [registration_key(registration) for registration in wanted]
     # Of equal registrations in one batch, the first makes the watch.
     existing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
@@ -78,6 +79,13 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
         _result(registration, watch, existing.get(key))
         for registration, watch, key in zip(wanted, made, keys, strict=True)
     ]
+
+
+def registration_key(wanted: Registration) -> str:
+    """Return a hash of the fields that identify a registration: two with the same key get the same watch."""
+    parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
+    # Lengths in front keep ("ab", "c") apart from ("a", "bc").
+    return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
 
 def _new_watch(wanted: Registration, now: datetime) -> Watch:

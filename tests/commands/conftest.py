@@ -109,7 +109,7 @@ def add_watch(engine: Engine, watch_id: str, **fields: Any) -> Watch:
     """A watch in the database, with these fields."""
     watch = a_watch(id=watch_id, task_id=f"task-of-{watch_id}", **fields)
     with engine.begin() as connection:
-        store.add(connection, {store.registration_key(watch): watch})
+        store.add(connection, {watch.id: watch})
         claims.save_watches(connection, [watch])
     return watch
 

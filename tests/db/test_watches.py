@@ -11,9 +11,15 @@ from bridge.core.delivery import Attempt, Trigger
 from bridge.core.watch import State, withdraw
 from bridge.db import claims, watches
 from bridge.db.tables import watches as table
-from bridge.steps.register import ConflictingRegistration, Registered, Registration, register
+from bridge.steps.register import (
+    ConflictingRegistration,
+    Registered,
+    Registration,
+    register,
+    registration_key,
+)
 from tests.db.claiming import added, claim, due, saved
-from tests.makers import NOW, a_watch, later
+from tests.makers import NOW, later
 from tests.threads import at_once
 
 
@@ -128,9 +134,9 @@ def test_what_differs_in_any_part_of_the_key_is_another_watch(engine: Engine, ot
 
 
 def test_the_parts_of_a_key_do_not_run_into_each_other() -> None:
-    one = a_watch(account="ab", task_id="c")
-    other = a_watch(account="a", task_id="bc")
-    assert watches.registration_key(one) != watches.registration_key(other)
+    one = wanted("c", account="ab")
+    other = wanted("bc", account="a")
+    assert registration_key(one) != registration_key(other)
 
 
 def test_what_is_withdrawn_may_be_registered_again(engine: Engine) -> None:

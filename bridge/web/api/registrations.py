@@ -17,6 +17,7 @@ from bridge.steps.register import (
     Registration,
     RegistrationRaced,
     RegistrationResult,
+    registration_key,
 )
 from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import FieldError, Problem
@@ -238,7 +239,7 @@ def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Regi
     """Return those registrations that would make new watches beyond the client's limit of open watches."""
     if not wanted or not limit_problem(call, len(wanted)):
         return ()
-    keys = {each: store.registration_key(each) for each in wanted}
+    keys = {each: registration_key(each) for each in wanted}
     with reading(call.dependencies.engine) as connection:
         existing = store.existing_keys(connection, set(keys.values()))
     # Registrations in a batch with the same key make one watch.
