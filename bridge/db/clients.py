@@ -52,15 +52,13 @@ def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Clie
     return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
 
 
-def get(connection: Connection, name: str) -> Client | None:
-    """Return the client of this name, revoked or not; None when there is none."""
-    row = connection.execute(_SELECT.where(clients.c.name == name)).mappings().first()
-    return Client(**row) if row else None
+def get(connection: Connection, name: str, *, lock: bool = False) -> Client | None:
+    """Return the client of this name, revoked or not; None when there is none.
 
-
-def lock(connection: Connection, name: str) -> Client | None:
-    """Return the client of this name and lock its row until the transaction ends; None when there is none."""
-    row = connection.execute(_SELECT.where(clients.c.name == name).with_for_update()).mappings().first()
+    With `lock`, its row is locked until the transaction ends.
+    """
+    found = _SELECT.where(clients.c.name == name)
+    row = connection.execute(found.with_for_update() if lock else found).mappings().first()
     return Client(**row) if row else None
 
 
@@ -80,13 +78,10 @@ def key_prefix(api_key: str) -> str:
     return api_key[:10]
 
 
-def revoke(connection: Connection, name: str, now: datetime) -> bool:
-    """Delete a client's API key for good; its open watches still get their callbacks.
-
-    Returns False when no client has this name, or it is revoked already.
-    """
-    not_revoked = update(clients).where(clients.c.name == name, clients.c.revoked_at.is_(None))
-    return connection.execute(not_revoked.values(key_hash=None, revoked_at=now)).rowcount == 1
+def revoke(connection: Connection, name: str, now: datetime) -> None:
+    """Delete a client's API key for good; its open watches still get their callbacks."""
+    changes = {"key_hash": None, "revoked_at": now}
+    connection.execute(update(clients).where(clients.c.name == name).values(changes))
 
 
 def record_use(connection: Connection, name: str, now: datetime) -> None:

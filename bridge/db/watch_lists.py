@@ -131,20 +131,14 @@ def counts(connection: Connection, client: str | None) -> tuple[Counter[State], 
     """Return how many watches of a client are in each state and have each outcome; None: of all clients."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
-    for (state, outcome), count in tally(connection, client).items():
+    found = select(watches.c.state, watches.c.outcome, func.count())
+    if client is not None:
+        found = found.where(watches.c.client == client)
+    for state, outcome, count in connection.execute(found.group_by(watches.c.state, watches.c.outcome)):
         states[state] += count
         if outcome is not None:
             outcomes[outcome] += count
     return states, outcomes
-
-
-def tally(connection: Connection, client: str | None) -> dict[tuple[State, Outcome | None], int]:
-    """Return how many watches of a client have each (state, outcome); None: of all clients."""
-    found = select(watches.c.state, watches.c.outcome, func.count())
-    if client is not None:
-        found = found.where(watches.c.client == client)
-    rows = connection.execute(found.group_by(watches.c.state, watches.c.outcome))
-    return {(state, outcome): count for state, outcome, count in rows}
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:

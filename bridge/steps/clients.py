@@ -186,7 +186,7 @@ def _insert(
 
 def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
     """Lock and return a client; ClientUnchanged when there is no such client, or it is revoked."""
-    client = store.lock(connection, name)
+    client = store.get(connection, name, lock=True)
     if client is None:
         return ClientUnchanged(reason=f"There is no client {name}.")
     if client.revoked_at is not None:

@@ -1,7 +1,7 @@
 """Prometheus metrics of the whole bridge, read from the database at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import accumulate, product
 
 from prometheus_client.core import (
@@ -19,12 +19,11 @@ from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
 from bridge.db import breakers, counters, heartbeats, watch_counts
 from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
+from bridge.db.readiness import TICKED_WITHIN
 from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
 from bridge.web.statistics import AccountStatistics, account_statistics, late_seconds
-
-ALIVE = timedelta(seconds=60)
 
 DROPPED = (
     "Log lines that could not be written to standard error, or not be rendered, since the process started that "
@@ -81,8 +80,8 @@ def _oldest_due(late: Mapping[str, float | None]) -> Metric:
 
 
 def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
-    alive = heartbeats.count_alive(connection, since=now - ALIVE)
-    documentation = f"Workers that gave a sign of life within {ALIVE.seconds} s."
+    alive = heartbeats.count_alive(connection, since=now - TICKED_WITHIN)
+    documentation = f"Workers that gave a sign of life within {TICKED_WITHIN.seconds} s."
     yield GaugeMetricFamily("bridge_workers", documentation, value=alive)
     documentation = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
     newest = heartbeats.last_at(connection)

@@ -50,7 +50,7 @@ class Registrar:
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._added: Counter[str] = Counter()
-        self._group_commit = GroupCommit(self._register)
+        self._group_commit = GroupCommit(self.register_many)
 
     def available(self, client: str, wanted: int, now: datetime) -> int:
         """Return how many more watches the client may open, but at most `wanted`."""
@@ -97,10 +97,7 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register watches; no registration by another thread shares their transaction."""
-        return self._register(wanted) if wanted else []
-
-    def _register(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
+        """Register watches in a transaction of their own."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -75,6 +75,7 @@ class Context:
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
+        self.callbacks = dependencies.callbacks
 
     def has_account(self, name: str) -> bool:
         """Return whether watches may use this account. `default` always exists, even without credentials."""
@@ -84,10 +85,6 @@ class Context:
     def _stored_accounts(self) -> Collection[str]:
         with reading(self._dependencies.engine) as connection:
             return self._dependencies.accounts.stored(connection)
-
-    def problem_with_callback_url(self, url: str) -> str | None:
-        """Return the reason why the settings forbid this URL, to follow a colon; None if they allow it."""
-        return self._dependencies.callbacks.problem_with(url)
 
 
 def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
@@ -135,7 +132,7 @@ def _known_account(name: str, info: ValidationInfo) -> str:
 
 def _callable_url(url: str, info: ValidationInfo) -> str:
     context = cast("Context | None", info.context)
-    if problem := context and context.problem_with_callback_url(url):
+    if problem := context and context.callbacks.problem_with(url):
         raise ValueError(f"cannot be used: {problem}")
     return url
 
