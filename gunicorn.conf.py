@@ -9,13 +9,11 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
-from sqlalchemy.exc import DatabaseError
 
 from bridge import logs, open_files, startup, tracing
-from bridge.commands.open_bridge import UNUSABLE
-from bridge.db.encryption import WrongSecretKey
+from bridge.commands.open_bridge import refuse_unusable_database
+from bridge.commands.output import CommandError
 from bridge.db.engine import AWAY
-from bridge.db.migrations import ForeignTables
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
@@ -67,17 +65,15 @@ def when_ready(server: Arbiter) -> None:
     """Migrate once: not before the port is known to be free, and before any worker is there."""
     bridge = Bridge(settings)
     try:
-        startup.prepare(bridge)
-        startup.warn(bridge, processes=workers)
-    except WrongSecretKey as wrong:
-        sys.exit(f"BRIDGE_SECRET_KEY: {wrong}")
-    except ForeignTables as others:
-        sys.exit(str(others))
-    except AWAY:
-        # The workers answer 503 until it is back; `/readyz` says why.
-        server.log.warning("the database does not answer yet")
-    except DatabaseError as error:
-        sys.exit(UNUSABLE.format(str(error).splitlines()[0]))
+        with refuse_unusable_database():
+            try:
+                startup.prepare(bridge)
+                startup.warn(bridge, processes=workers)
+            except AWAY:
+                # The workers answer 503 until it is back; `/readyz` says why.
+                server.log.warning("the database does not answer yet")
+    except CommandError as error:
+        sys.exit(str(error))
     # The workers must not inherit a connection.
     bridge.engine.dispose()
 
