@@ -77,7 +77,8 @@ def after_attempt(
     jitter: float,
 ) -> AttemptDecision:
     """Decide what follows from the receiver's `answer`; `jitter` is a random number from -1 to 1."""
-    attempt = record(watch, answer, started_at=started_at, now=now)
+    trigger = Trigger.MANUAL if watch.manual else Trigger.SCHEDULE
+    attempt = record(watch.id, watch.attempts + 1, trigger, answer, started_at=started_at, now=now)
     made = {
         "attempts": attempt.number,
         "tries": watch.tries + 1,
@@ -97,14 +98,20 @@ def after_attempt(
 
 
 def record(
-    watch: Watch, answer: HttpResponse | NoResponse | NotSent, *, started_at: datetime, now: datetime
+    watch_id: str,
+    number: int,
+    trigger: Trigger,
+    answer: HttpResponse | NoResponse | NotSent,
+    *,
+    started_at: datetime,
+    now: datetime,
 ) -> Attempt:
-    """Return the record of an attempt, for the database."""
+    """Return the record of an attempt that got `answer` at `now`; `number` counts a watch's attempts, from 1."""
     answered = answer if isinstance(answer, HttpResponse) else None
     return Attempt(
-        watch_id=watch.id,
-        number=watch.attempts + 1,
-        trigger=Trigger.MANUAL if watch.manual else Trigger.SCHEDULE,
+        watch_id=watch_id,
+        number=number,
+        trigger=trigger,
         started_at=started_at,
         duration_ms=max(0, round((now - started_at).total_seconds() * 1000)),
         status_code=answered.status_code if answered else None,

@@ -6,8 +6,7 @@ from secrets import token_hex
 
 from pydantic import ConfigDict, Field
 
-from bridge.core.delivery import Attempt, Trigger, attempt_error, excerpt
-from bridge.core.http_results import HttpResponse
+from bridge.core.delivery import Attempt, Trigger, record
 from bridge.core.instants import rfc3339
 from bridge.core.watch_json import attempt_members
 from bridge.db import clients as store
@@ -84,17 +83,8 @@ def _attempt(call: Call, url: str) -> Attempt:
         at=started_at,
         within_seconds=TIMEOUT_SECONDS,
     )
-    took = call.dependencies.clock() - started_at
-    return Attempt(
-        watch_id=message_id,
-        number=1,
-        trigger=Trigger.MANUAL,
-        started_at=started_at,
-        duration_ms=max(0, round(took.total_seconds() * 1000)),
-        status_code=answer.status_code if isinstance(answer, HttpResponse) else None,
-        error=attempt_error(answer),
-        response_excerpt=excerpt(answer.body) if isinstance(answer, HttpResponse) else None,
-    )
+    now = call.dependencies.clock()
+    return record(message_id, 1, Trigger.MANUAL, answer, started_at=started_at, now=now)
 
 
 def _secrets(call: Call) -> list[str]:
