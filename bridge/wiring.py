@@ -23,7 +23,7 @@ from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
-from bridge.hubspot.client import ANSWER_BYTES, AccountTokens, HubSpot, StaticTokens
+from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.open_files import IDLE_CONNECTIONS
 from bridge.settings import Settings
@@ -106,7 +106,7 @@ class Bridge:
         settings = self._settings
         # With OAuth a poll may take up to four time-outs, but it must end before its lease does.
         ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
-        return HubSpot(self._transport, self._tokens, ask_seconds=ask_seconds)
+        return HubSpot(self._transport, self._oauth, ask_seconds=ask_seconds)
 
     @cached_property
     def _transport(self) -> Transport:
@@ -117,15 +117,14 @@ class Bridge:
         )
 
     @cached_property
-    def _tokens(self) -> AccountTokens:
-        oauth = OAuthTokens(
+    def _oauth(self) -> OAuthTokens:
+        return OAuthTokens(
             engine=self.engine,
             cipher=self.cipher,
             transport=self._transport,
             clock=now,
             lease_seconds=self._settings.hubspot_timeout_seconds + MARGIN_SECONDS,
         )
-        return AccountTokens(static=StaticTokens(), oauth=oauth)
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
@@ -133,7 +132,7 @@ class Bridge:
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
-            hubspot=HubSpot(self._transport, self._tokens, ask_seconds=HUBSPOT_CALL_SECONDS),
+            hubspot=HubSpot(self._transport, self._oauth, ask_seconds=HUBSPOT_CALL_SECONDS),
             clock=now,
             lease_seconds=self._settings.lease_seconds,
             counters=self.counters,

@@ -1,5 +1,6 @@
 """HubSpot accounts for tests, what asks HubSpot for them, and a clock that passes only when told to."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -8,13 +9,14 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from bridge.core.account_limits import AccountLimits
+from bridge.core.http_results import NoToken
 from bridge.core.quota import Rate
 from bridge.db import breakers, daily_stats
 from bridge.db.accounts import Account, Accounts, Credentials
 from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.http.transport import Transport
-from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.steps.hubspot_calls import HubSpotCalls
 
@@ -48,6 +50,27 @@ def an_account(base_url: str, credentials: Credentials = STATIC, **others: Any) 
     return Account(base_url=base_url, credentials=credentials, **fields | others)
 
 
+class ListedTokens:
+    """OAuth tokens from a list: the first, and the next after each refusal; each takes `takes_seconds`.
+
+    The list may be empty where no account uses OAuth.
+    """
+
+    def __init__(self, *tokens: str | NoToken, takes_seconds: float = 0) -> None:
+        self._tokens = list(tokens)
+        self._takes_seconds = takes_seconds
+        self.left_seconds: list[float] = []
+
+    def current(self, _account: Account, within_seconds: float) -> str | NoToken:
+        self.left_seconds.append(within_seconds)
+        time.sleep(self._takes_seconds)
+        return self._tokens[0]
+
+    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
+        assert self._tokens.pop(0) == token
+        return self.current(account, within_seconds)
+
+
 def a_cipher() -> Cipher:
     return Cipher([KEY])
 
@@ -66,7 +89,7 @@ def hubspot_calls(
     return HubSpotCalls(
         engine=engine,
         accounts=Accounts(account, a_cipher()),
-        hubspot=HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth)),
+        hubspot=HubSpot(transport, oauth),
         clock=clock,
         lease_seconds=60,
         counters=Counters(),

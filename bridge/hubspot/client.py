@@ -26,7 +26,7 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """A source of accounts' access tokens; each method returns within `within_seconds`."""
+    """A source of access tokens for OAuth accounts; each method returns within `within_seconds`."""
 
     def current(self, account: Account, within_seconds: float) -> str | NoToken:
         """Return a token that should work now, or a NoToken with the reason."""
@@ -45,9 +45,9 @@ class HubSpot:
     with a newer token. It must be at least the transport's time-out.
     """
 
-    def __init__(self, transport: Transport, tokens: Tokens, *, ask_seconds: float = inf) -> None:
+    def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:
         self._transport = transport
-        self._tokens = tokens
+        self._oauth = oauth
         self._ask_seconds = ask_seconds
 
     def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
@@ -65,16 +65,19 @@ class HubSpot:
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request; after a 401, send it once more if there is a newer token.
+        """Send one request; after a 401, send it once more if the account uses OAuth and there is a newer token.
 
         Returns a NoToken when there is no token, for the first request or for the second.
         """
         ends_at = monotonic() + self._ask_seconds
-        token = self._tokens.current(account, self._ask_seconds)
+        uses_oauth = account.credentials.scheme == "oauth"
+        token = self._oauth.current(account, self._ask_seconds) if uses_oauth else static_token(account)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
-        if not isinstance(answer, HttpResponse) or answer.status_code != 401 or not isinstance(token, str):
+        if not isinstance(answer, HttpResponse) or answer.status_code != 401:
             return answer
-        another = self._tokens.after_refusal(account, token, ends_at - monotonic())
+        if not uses_oauth or not isinstance(token, str):
+            return answer
+        another = self._oauth.after_refusal(account, token, ends_at - monotonic())
         if another == token:
             return answer
         return replace(self._send(account, another, method, path, body, ends_at=ends_at), refused=1)
@@ -108,38 +111,8 @@ class HubSpot:
         )
 
 
-class StaticTokens:
-    """The tokens of accounts whose credentials are a static access token."""
-
-    def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return the account's token, or a NoToken that says how to set one."""
-        if account.unreadable:
-            return NoToken(reason=UNREADABLE.format(account.name))
-        return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))
-
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return the same token: there is no other."""
-        return token
-
-
-class AccountTokens:
-    """The tokens of all accounts, with static or OAuth credentials."""
-
-    def __init__(self, *, static: Tokens, oauth: Tokens) -> None:
-        """`static` is also used for accounts without credentials, for which it returns a NoToken."""
-        self._static = static
-        self._oauth = oauth
-
-    def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return the account's token, or a NoToken with the reason."""
-        return self._of(account).current(account, within_seconds)
-
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the refused `token`, or a NoToken with the reason.
-
-        If a refresh would not help, `token` itself is returned.
-        """
-        return self._of(account).after_refusal(account, token, within_seconds)
-
-    def _of(self, account: Account) -> Tokens:
-        return self._oauth if account.credentials.scheme == "oauth" else self._static
+def static_token(account: Account) -> str | NoToken:
+    """Return the access token of an account without OAuth, or a NoToken that says how to set one."""
+    if account.unreadable:
+        return NoToken(reason=UNREADABLE.format(account.name))
+    return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))

@@ -18,7 +18,7 @@ from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
 from bridge.db.engine import open_engine, reading
 from bridge.db.migrations import is_migrated
-from bridge.hubspot.client import AccountTokens, HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
@@ -157,7 +157,7 @@ def _asking(closing: ExitStack, engine: Engine, clock: SteppedClock, timeout_sec
         clock=clock,
         lease_seconds=timeout_seconds + 5,
     )
-    return HubSpot(transport, AccountTokens(static=StaticTokens(), oauth=oauth))
+    return HubSpot(transport, oauth)
 
 
 def _worker(

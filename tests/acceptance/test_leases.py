@@ -36,7 +36,7 @@ def test_by_default_a_lease_has_room_for_two_refreshes_two_requests_and_the_wait
 
 
 def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much() -> None:
-    lease_seconds = wired(lease_seconds=3_600).hubspot._tokens._oauth._lease.total_seconds()
+    lease_seconds = wired(lease_seconds=3_600).hubspot._oauth._lease.total_seconds()
     assert 10 < lease_seconds <= 20
 
 
@@ -47,4 +47,4 @@ def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_r
     bridge = wired(lease_seconds, timeout_seconds)
     assert bridge.hubspot_calls.hubspot._ask_seconds + QUOTA_WAIT_SECONDS < 25
     # The account's tokens are the same ones, and refreshed once for all.
-    assert bridge.hubspot_calls.hubspot._tokens is bridge.hubspot._tokens
+    assert bridge.hubspot_calls.hubspot._oauth is bridge.hubspot._oauth

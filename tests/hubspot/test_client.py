@@ -13,10 +13,10 @@ from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
-from bridge.hubspot.client import HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot
 from bridge.sandbox import Kind, Sandbox
 from tests.http.receiver import OK, Receiver, Visit
-from tests.hubspot_accounts import an_account
+from tests.hubspot_accounts import ListedTokens, an_account
 
 VERSIONS = ("v3", "2026-03", "2026-09")
 DOCUMENT = """{
@@ -239,6 +239,6 @@ def test_a_start_that_got_no_further_than_the_handshake_never_left(*, through_pr
         proxy = receiver.url(path="") if through_proxy else None
         transport = Transport(timeout_seconds=10, body_limit=1024, proxy=proxy)
         account = an_account(f"https://127.0.0.1:{receiver.port}")
-        answer = HubSpot(transport, StaticTokens()).start_import(account, DOCUMENT)
+        answer = HubSpot(transport, ListedTokens()).start_import(account, DOCUMENT)
     assert isinstance(answer, NoResponse)
     assert not answer.sent

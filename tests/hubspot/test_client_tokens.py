@@ -1,32 +1,12 @@
 """Requests to HubSpot: which token is sent, how often, and what is returned without one."""
 
-import time
-
 import pytest
 
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.db.accounts import Account, Credentials
-from bridge.hubspot.client import OUT_OF_TIME, AccountTokens, HubSpot, StaticTokens
+from bridge.db.accounts import Credentials
+from bridge.hubspot.client import OUT_OF_TIME, HubSpot
 from bridge.sandbox import Sandbox
-from tests.hubspot_accounts import NONE, OAUTH, STATIC, a_transport, an_account
-
-
-class ListedTokens:
-    """Returns the first token of a list, and the next after a refusal; each takes `takes_seconds`."""
-
-    def __init__(self, *tokens: str | NoToken, takes_seconds: float = 0) -> None:
-        self._tokens = list(tokens)
-        self._takes_seconds = takes_seconds
-        self.left_seconds: list[float] = []
-
-    def current(self, _account: Account, within_seconds: float) -> str | NoToken:
-        self.left_seconds.append(within_seconds)
-        time.sleep(self._takes_seconds)
-        return self._tokens[0]
-
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        assert self._tokens.pop(0) == token
-        return self.current(account, within_seconds)
+from tests.hubspot_accounts import NONE, OAUTH, STATIC, ListedTokens, a_transport, an_account
 
 
 def test_a_static_token_that_is_refused_is_not_sent_again(asking: HubSpot, hubspot: Sandbox) -> None:
@@ -55,7 +35,7 @@ def test_an_account_whose_credentials_cannot_be_read_asks_nothing_and_says_why(
 
 def test_after_a_401_a_newer_token_is_tried_once(hubspot: Sandbox) -> None:
     asking = HubSpot(a_transport(), ListedTokens("old", "new", "sandbox-token"))
-    answer = asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI")
+    answer = asking.status(an_account(hubspot.url, OAUTH), "file-import", "AAAAEZ6whGI")
     assert isinstance(answer, HttpResponse)
     assert (answer.status_code, answer.refused) == (401, 1)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 2}
@@ -63,7 +43,7 @@ def test_after_a_401_a_newer_token_is_tried_once(hubspot: Sandbox) -> None:
 
 @pytest.mark.parametrize("is_temporary", [True, False])
 def test_where_there_is_no_token_its_reason_is_the_answer(hubspot: Sandbox, *, is_temporary: bool) -> None:
-    account, failure = an_account(hubspot.url), NoToken(reason="set it", is_temporary=is_temporary)
+    account, failure = an_account(hubspot.url, OAUTH), NoToken(reason="set it", is_temporary=is_temporary)
     first = HubSpot(a_transport(), ListedTokens(failure)).status(account, "file-import", "x")
     second = HubSpot(a_transport(), ListedTokens("old", failure)).status(account, "file-import", "x")
     assert first == second == failure
@@ -74,7 +54,7 @@ def test_where_there_is_no_token_its_reason_is_the_answer(hubspot: Sandbox, *, i
 def test_a_question_with_its_tokens_and_both_requests_takes_no_longer_than_it_may(hubspot: Sandbox) -> None:
     tokens = ListedTokens("old", "sandbox-token", takes_seconds=0.6)
     asking = HubSpot(a_transport(), tokens, ask_seconds=1)
-    assert asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI") == OUT_OF_TIME
+    assert asking.status(an_account(hubspot.url, OAUTH), "file-import", "AAAAEZ6whGI") == OUT_OF_TIME
     first, second = tokens.left_seconds
     assert first == 1
     assert second <= 0.4
@@ -84,31 +64,38 @@ def test_a_question_with_its_tokens_and_both_requests_takes_no_longer_than_it_ma
 def test_a_request_gets_only_the_time_that_its_token_has_left(hubspot: Sandbox) -> None:
     hubspot.state.set_fault("hang")
     asking = HubSpot(a_transport(60), ListedTokens("sandbox-token", takes_seconds=0.1), ask_seconds=0.5)
-    answer = asking.status(an_account(hubspot.url), "file-import", "AAAAEZ6whGI")
+    answer = asking.status(an_account(hubspot.url, OAUTH), "file-import", "AAAAEZ6whGI")
     assert isinstance(answer, NoResponse)
     assert answer.reason.startswith("timed out after 0.")
 
 
 @pytest.mark.parametrize(
-    ("credentials", "token"),
+    ("credentials", "oauth_token", "status_code"),
     [
-        (STATIC, "sandbox-token"),
-        (OAUTH, "from oauth"),
-        (NONE, None),
-        (Credentials(client_id="i", client_secret="s"), None),
+        (STATIC, "wrong", 404),
+        (OAUTH, "sandbox-token", 404),
+        (NONE, "sandbox-token", None),
+        (Credentials(client_id="i", client_secret="s"), "sandbox-token", None),
     ],
 )
-def test_each_account_has_the_tokens_of_its_credentials(credentials: Credentials, token: str | None) -> None:
-    tokens = AccountTokens(static=StaticTokens(), oauth=ListedTokens("from oauth", "newer"))
-    account = an_account("http://unused", credentials)
-    found = tokens.current(account, 10)
-    assert found == token or (token is None and isinstance(found, NoToken))
+def test_each_account_has_the_tokens_of_its_credentials(
+    hubspot: Sandbox, credentials: Credentials, oauth_token: str, status_code: int | None
+) -> None:
+    asking = HubSpot(a_transport(), ListedTokens(oauth_token))
+    answer = asking.status(an_account(hubspot.url, credentials), "file-import", "AAAAEZ6whGI")
+    assert getattr(answer, "status_code", None) == status_code
+    assert isinstance(answer, NoToken) == (status_code is None)
 
 
-@pytest.mark.parametrize(("credentials", "token"), [(STATIC, "sandbox-token"), (OAUTH, "newer")])
-def test_each_account_has_the_refusals_of_its_credentials(credentials: Credentials, token: str) -> None:
-    tokens = AccountTokens(static=StaticTokens(), oauth=ListedTokens("from oauth", "newer"))
-    account = an_account("http://unused", credentials)
-    current = tokens.current(account, 10)
-    assert isinstance(current, str)
-    assert tokens.after_refusal(account, current, 10) == token
+@pytest.mark.parametrize(
+    ("credentials", "status_code", "requests"),
+    [(Credentials(access_token="old"), 401, 1), (OAUTH, 404, 2)],
+)
+def test_each_account_has_the_refusals_of_its_credentials(
+    hubspot: Sandbox, credentials: Credentials, status_code: int, requests: int
+) -> None:
+    asking = HubSpot(a_transport(), ListedTokens("old", "sandbox-token"))
+    answer = asking.status(an_account(hubspot.url, credentials), "file-import", "AAAAEZ6whGI")
+    assert isinstance(answer, HttpResponse)
+    assert (answer.status_code, answer.refused) == (status_code, requests - 1)
+    assert hubspot.state.ledger()["endpoints"] == {"file-import": requests}

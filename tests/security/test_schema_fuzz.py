@@ -30,12 +30,12 @@ from bridge.db.accounts import Accounts
 from bridge.db.counters import Counters
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
-from bridge.hubspot.client import HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot
 from bridge.sandbox import SandboxOptions
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
-from tests.hubspot_accounts import a_cipher, an_account
+from tests.hubspot_accounts import ListedTokens, a_cipher, an_account
 from tests.web.api import Api, Clock, serving
 
 # Left out, because their rules are such as a schema cannot state:
@@ -84,7 +84,7 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "accounts": Accounts(an_account(hubspot.url, rate=rate), a_cipher()),
             "clock": CLOCK,
         }
-        asking = HubSpot(transport, StaticTokens())
+        asking = HubSpot(transport, ListedTokens())
         hubspot_calls = HubSpotCalls(hubspot=asking, lease_seconds=60, counters=Counters(), **shared)
         made = closing.enter_context(serving(url, cipher=a_cipher(), hubspot_calls=hubspot_calls, **shared))
         yield made

@@ -24,13 +24,14 @@ from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
-from bridge.hubspot.client import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.steps import clients
 from bridge.steps.deliver import Deliveries
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.steps.poll import Polls
 from bridge.steps.register import Registered, Registration, register
 from bridge.worker.loop import Worker
+from tests.hubspot_accounts import ListedTokens
 from tests.makers import NOW, SteppedClock
 from tests.senders import LOOPBACK, a_sender
 from tests.steps.peers import Peer, Reply, Scripts, saying
@@ -87,7 +88,7 @@ class Rig:
             engine=self.engine,
             polls=polls(
                 accounts=self.accounts(rate, token),
-                hubspot=HubSpot(transport, StaticTokens()),
+                hubspot=HubSpot(transport, ListedTokens()),
                 claimant=claimant,
                 clock=now,
                 jitter=lambda: 0.0,

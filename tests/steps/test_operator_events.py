@@ -15,10 +15,11 @@ from bridge.db.accounts import Account
 from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
-from bridge.hubspot.client import ANSWER_BYTES, HubSpot, StaticTokens
+from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
+from tests.hubspot_accounts import ListedTokens
 from tests.makers import SECRET, an_answer
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply, Scripts, reply, saying
@@ -154,7 +155,7 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
     calls = HubSpotCalls(
         engine=rig.engine,
         accounts=rig.accounts(),
-        hubspot=HubSpot(transport, StaticTokens()),
+        hubspot=HubSpot(transport, ListedTokens()),
         clock=rig.clock,
         lease_seconds=LEASE_SECONDS,
         outbox=operator.outbox,

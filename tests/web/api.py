@@ -21,11 +21,12 @@ from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.db.tables import watches
 from bridge.http.transport import Transport
-from bridge.hubspot.client import HubSpot, StaticTokens
+from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.responses import ProblemSchema
+from tests.hubspot_accounts import ListedTokens
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
@@ -167,7 +168,7 @@ def serving(database_url: str, **dependencies: Any) -> Iterator[Api]:
     hubspot_calls = HubSpotCalls(
         engine=engine,
         accounts=accounts,
-        hubspot=HubSpot(transport, StaticTokens()),
+        hubspot=HubSpot(transport, ListedTokens()),
         clock=clock,
         lease_seconds=60,
         counters=counters,
