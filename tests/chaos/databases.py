@@ -12,12 +12,13 @@ from bridge import sandbox
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import SandboxOptions
+from demo.services import free_port
 from tests.chaos.world import World
 from tests.postgres import temporary_server
 from tests.reliability.api import Api
 from tests.reliability.database import site
 from tests.reliability.ledger import Ledger
-from tests.reliability.processes import free_port, processes
+from tests.reliability.processes import processes
 from tests.reliability.receiver import Receiver
 from tests.replication import replicated_server
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from demo.services import free_port
 from tests.commands.conftest import ROOT
-from tests.reliability.processes import Running, free_port
+from tests.reliability.processes import Running
 from tests.reliability.waiting import until
 
 GUNICORN = ("-m", "gunicorn")

@@ -14,8 +14,9 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
+from demo.services import free_port
 from tests.commands.conftest import ROOT, Commands
-from tests.reliability.processes import WEB, WORKER, Running, answers, free_port, lines
+from tests.reliability.processes import WEB, WORKER, Running, answers, lines
 from tests.reliability.waiting import until
 
 START_SECONDS = 30

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from bridge.sandbox import Sandbox
+from demo.services import free_port
 from tests.reliability.api import Api
 from tests.reliability.database import Site
 from tests.reliability.ledger import Ledger
-from tests.reliability.processes import Processes, Running, errors, free_port, processes
+from tests.reliability.processes import Processes, Running, errors, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 

@@ -10,10 +10,11 @@ from bridge.db import counters
 from bridge.db.counters import Counts
 from bridge.db.engine import reading
 from bridge.sandbox import Sandbox
+from demo.services import free_port
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewSite
 from tests.reliability.database import Site
-from tests.reliability.processes import Running, free_port, processes
+from tests.reliability.processes import Running, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 

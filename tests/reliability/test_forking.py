@@ -5,8 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from bridge.sandbox import Sandbox
+from demo.services import free_port
 from tests.reliability.conftest import NewSite
-from tests.reliability.processes import free_port, processes
+from tests.reliability.processes import processes
 
 
 def open_files(pid: int) -> set[str]:

@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 
 from bridge.sandbox import Target
+from demo.services import free_port
 from tests.reliability import forked
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.fault_points import DELIVER, POLL, REGISTER, STRUCK
 from tests.reliability.ledger import Ledger
-from tests.reliability.processes import free_port
 from tests.reliability.scenarios import Scene, followed, played
 from tests.reliability.waiting import PATIENCE_SECONDS
 

@@ -10,12 +10,13 @@ import pytest
 import requests
 
 from bridge.sandbox import Sandbox
+from demo.services import free_port
 from tests import prometheus
 from tests.docs.markdown import ROOT, anchors, page
 from tests.prometheus import RULES, Prometheus, check, scraping
 from tests.reliability.api import Api
 from tests.reliability.conftest import NewSite
-from tests.reliability.processes import free_port, processes
+from tests.reliability.processes import processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 

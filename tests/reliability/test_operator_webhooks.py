@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from bridge.db.tables import operator_events, watches
 from bridge.sandbox import Sandbox
+from demo.services import free_port
 from tests.http.receiver import OK, answering
 from tests.http.receiver import Receiver as Operator
 from tests.makers import SECRET
@@ -21,7 +22,7 @@ from tests.reliability import forked
 from tests.reliability.conftest import KINDS, NewScene, NewSite
 from tests.reliability.database import Site
 from tests.reliability.fault_points import OPERATOR, STRUCK
-from tests.reliability.processes import free_port, lines, processes
+from tests.reliability.processes import lines, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import Scene, played
 from tests.reliability.waiting import PATIENCE_SECONDS, until

@@ -13,10 +13,11 @@ from sqlalchemy import Row, select
 from bridge.db.engine import reading
 from bridge.db.tables import watches, workers
 from bridge.sandbox import Reply, SendMode, Target
+from demo.services import free_port
 from tests.reliability.bad_answers import COMPLETE
 from tests.reliability.conftest import NewScene
 from tests.reliability.ledger import Ledger
-from tests.reliability.processes import Running, errors, free_port, lines, processes
+from tests.reliability.processes import Running, errors, lines, processes
 from tests.reliability.scenarios import Scene, played
 from tests.reliability.waiting import until
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from bridge import sandbox
 from bridge.sandbox import Kind, SandboxOptions
+from demo.services import free_port
 from tests.sandbox.caller import START_PATH, STATUS_PATHS, Caller
 
 HEADERS = {"Authorization": "Bearer sandbox-token"}
@@ -30,12 +31,6 @@ def ask(connection: http.client.HTTPConnection, method: str = "GET", path: str =
     answer = connection.getresponse()
     answer.read()
     return answer.status
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_many_requests_go_over_one_connection(hubspot: Caller) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from bridge import sandbox
 from bridge.sandbox import SandboxOptions
+from demo.services import free_port
 from tests.http.receiver import Receiver, answering_once
 from tests.reliability.database import site
-from tests.reliability.processes import WEB, WORKER, free_port, lines, processes
+from tests.reliability.processes import WEB, WORKER, lines, processes
 from tests.reliability.waiting import until
 
 MALFORMED = (b"X-FRAME-OPTIONS : DENY", b"no colon", "X-Größe: 1".encode(), b"X-Zero: a\0b", b" folded")

@@ -36,7 +36,8 @@ from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.hubspot_accounts import ListedTokens, a_cipher, an_account
-from tests.web.api import Api, Clock, serving
+from tests.makers import SteppedClock
+from tests.web.api import Api, serving
 
 # Left out, because their rules are such as a schema cannot state:
 # positive_data_acceptance: a cursor must be one that was given, and an account one that is there.
@@ -64,7 +65,7 @@ REFUSED = {"start_import", "show_readiness", "rotate_own_key"}
 EXAMPLES = {"admin": 20, "client": 8}
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 PLENTY = 1_000_000
-CLOCK = Clock()
+CLOCK = SteppedClock()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -27,28 +26,11 @@ from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.responses import ProblemSchema
 from tests.hubspot_accounts import ListedTokens
+from tests.makers import SteppedClock
 from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
 URL = "https://app.example.com/hooks/hubspot"
-START = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-
-class Clock:
-    """A clock that advances by a millisecond at each reading, and by more when a test calls `passes`."""
-
-    def __init__(self) -> None:
-        self._now = START
-        self._lock = threading.Lock()
-
-    def __call__(self) -> datetime:
-        with self._lock:
-            self._now += timedelta(milliseconds=1)
-            return self._now
-
-    def passes(self, seconds: float) -> None:
-        with self._lock:
-            self._now += timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +75,7 @@ class Api:
 
     dependencies: web.Dependencies
     app: Flask
-    clock: Clock
+    clock: SteppedClock
 
     @property
     def admin(self) -> Caller:
@@ -162,7 +144,11 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 @contextmanager
 def serving(database_url: str, **dependencies: Any) -> Iterator[Api]:
     """Yield the API on a migrated database; `dependencies` replace the usual ones."""
-    engine, cipher, clock = open_engine(database_url), Cipher([Fernet.generate_key().decode()]), Clock()
+    engine, cipher, clock = (
+        open_engine(database_url),
+        Cipher([Fernet.generate_key().decode()]),
+        SteppedClock(),
+    )
     accounts, callbacks, counters = Accounts(_environment(), cipher), a_sender(), Counters()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
     hubspot_calls = HubSpotCalls(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from bridge.db.tables import account_breakers
-from tests.web.api import START, Api, Caller, members, pointers, problem
+from tests.makers import NOW
+from tests.web.api import Api, Caller, members, pointers, problem
 
 TOKEN = {"access_token": "pat-na1-very-secret"}
 OAUTH = {"client_id": "id-secret", "client_secret": "secret-secret", "refresh_token": "refresh-secret"}
@@ -94,7 +95,7 @@ def test_no_secret_ever_comes_out(api: Api) -> None:
 
 def test_an_account_that_was_paused_is_tried_again_with_its_new_credentials(api: Api) -> None:
     breaker = {"failures": 1, "pause_seconds": 900.0, "headroom": 1.0, "reason": "HubSpot answered 401"}
-    api.insert(account_breakers, name="default", paused_until=START + timedelta(minutes=15), **breaker)
+    api.insert(account_breakers, name="default", paused_until=NOW + timedelta(minutes=15), **breaker)
     api.client().register("a")
     account = members(api.admin.put("/v1/accounts/default", TOKEN))
     assert account["paused_until"] < "2026-11-21T12:01"

@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from bridge.core.watch import State
 from bridge.db.tables import watches
-from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
+from tests.makers import NOW
+from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
 PATH = "/v1/watches/redeliver"
 
@@ -16,7 +17,7 @@ PATH = "/v1/watches/redeliver"
 def settled(api: Api, client: Caller, task_id: str, state: str = "undelivered", **others: Any) -> str:
     """A watch whose callback was tried, and its id."""
     watch_id: str = client.register(task_id, **others)["id"]
-    api.change(watch_id, state=state, outcome="failed", due_at=None, settled_at=START, tries=3, attempts=3)
+    api.change(watch_id, state=state, outcome="failed", due_at=None, settled_at=NOW, tries=3, attempts=3)
     return watch_id
 
 
@@ -49,7 +50,7 @@ def test_each_watch_is_changed_as_if_it_were_redelivered_alone(api: Api) -> None
     kept = [c for c in watches.c if c.name not in ("id", "task_id", "due_at", "registration_key")]
     with api.dependencies.engine.begin() as connection:
         rows = connection.execute(select(*kept).order_by(watches.c.id)).all()
-        due = connection.execute(select(func.count()).where(watches.c.due_at > START)).scalar_one()
+        due = connection.execute(select(func.count()).where(watches.c.due_at > NOW)).scalar_one()
     assert due == 2
     different = ("created_at", "age_zero_at", "deadline_at")
     first, second = ({k: v for k, v in row._mapping.items() if k not in different} for row in rows)
@@ -135,7 +136,7 @@ def test_more_than_a_transactions_worth_is_redelivered_whole(api: Api) -> None:
     client.post("/v1/watches/batch", {"watches": items})
     later = [{"task_id": f"task-{number}", "callback_url": URL} for number in range(1_000, 1_500)]
     client.post("/v1/watches/batch", {"watches": later})
-    api.execute(watches.update().values(state="delivered", due_at=None, settled_at=START - timedelta(days=1)))
+    api.execute(watches.update().values(state="delivered", due_at=None, settled_at=NOW - timedelta(days=1)))
     assert members(client.post(PATH, {"state": "delivered"})) == {"count": 1_500}
     summary = members(client.get("/v1/summary"))["states"]
     assert (summary["delivering"], summary["delivered"]) == (1_500, 0)

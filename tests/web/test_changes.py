@@ -7,15 +7,16 @@ import pytest
 from sqlalchemy import insert, select
 
 from bridge.db.tables import answers, attempts, watches
-from tests.web.api import START, URL, Api, Caller, Serve, members, problem
+from tests.makers import NOW
+from tests.web.api import URL, Api, Caller, Serve, members, problem
 
-SETTLED = {"outcome": "failed", "due_at": None, "settled_at": START, "attempts": 3, "tries": 3}
+SETTLED = {"outcome": "failed", "due_at": None, "settled_at": NOW, "attempts": 3, "tries": 3}
 STATES: dict[str, dict[str, Any]] = {
     "watching": {},
     "delivering": {"outcome": "failed"},
     "delivered": SETTLED,
     "undelivered": SETTLED,
-    "withdrawn": {"due_at": None, "settled_at": START, "registration_key": None},
+    "withdrawn": {"due_at": None, "settled_at": NOW, "registration_key": None},
 }
 
 
@@ -81,7 +82,7 @@ def test_what_is_not_settled_cannot_be_redelivered(api: Api, state: str) -> None
 
 def test_a_watch_can_be_rechecked_while_it_is_watching(api: Api) -> None:
     path = in_state(api, "watching")
-    api.change(path.rpartition("/")[2], due_at=START + timedelta(hours=1))
+    api.change(path.rpartition("/")[2], due_at=NOW + timedelta(hours=1))
     response = api.admin.post(f"{path}/recheck")
     assert response.status_code == 202
     assert members(response)["due_at"] < "2026-11-21T12:01"
@@ -95,7 +96,7 @@ def test_what_is_not_watching_cannot_be_rechecked(api: Api, state: str) -> None:
 
 def test_a_recheck_leaves_a_watch_to_the_worker_that_is_polling_it(api: Api) -> None:
     path = in_state(api, "watching")
-    lease_ends_at = START + timedelta(hours=1)
+    lease_ends_at = NOW + timedelta(hours=1)
     api.change(path.rpartition("/")[2], claimed_by="worker-1", due_at=lease_ends_at)
     response = api.admin.post(f"{path}/recheck")
     assert response.status_code == 202
@@ -105,7 +106,7 @@ def test_a_recheck_leaves_a_watch_to_the_worker_that_is_polling_it(api: Api) -> 
 
 def test_a_recheck_takes_a_watch_from_a_worker_whose_lease_has_run_out(api: Api) -> None:
     path = in_state(api, "watching")
-    api.change(path.rpartition("/")[2], claimed_by="worker-1", due_at=START - timedelta(hours=1))
+    api.change(path.rpartition("/")[2], claimed_by="worker-1", due_at=NOW - timedelta(hours=1))
     assert api.admin.post(f"{path}/recheck").status_code == 202
     assert claimant(api, path) is None
 

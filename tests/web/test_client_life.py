@@ -9,8 +9,9 @@ from bridge.core.signing import make_secret
 from bridge.db import clients as store
 from bridge.db.tables import signing_secrets
 from bridge.steps import clients
+from tests.makers import NOW
 from tests.threads import at_once
-from tests.web.api import START, Api
+from tests.web.api import Api
 
 
 def rotate(
@@ -21,7 +22,7 @@ def rotate(
         api.dependencies.cipher,
         name,
         overlap_seconds=overlap,
-        now=START + timedelta(seconds=seconds),
+        now=NOW + timedelta(seconds=seconds),
         secret=secret,
     )
     assert isinstance(new, str)
@@ -30,7 +31,7 @@ def rotate(
 
 def valid_secrets(api: Api, name: str = "cms", *, seconds: float = 0) -> list[str]:
     with api.dependencies.engine.begin() as connection:
-        tokens = store.secrets_of(connection, [name], START + timedelta(seconds=seconds)).get(name, [])
+        tokens = store.secrets_of(connection, [name], NOW + timedelta(seconds=seconds)).get(name, [])
     return [api.dependencies.cipher.decrypt(token) for token in tokens]
 
 
@@ -60,7 +61,7 @@ def test_a_name_with_dots_is_called_by_its_path(sqlite_api: Api, name: str) -> N
 def test_of_many_who_want_one_name_at_once_one_gets_it(api: Api) -> None:
     dependencies = api.dependencies
     made = at_once(
-        8, lambda _: clients.add(dependencies.engine, dependencies.cipher, "cms", admin=False, now=START)
+        8, lambda _: clients.add(dependencies.engine, dependencies.cipher, "cms", admin=False, now=NOW)
     )
     assert [type(result) for result in made].count(clients.NewClient) == 1
     assert len(valid_secrets(api)) == 1
@@ -106,7 +107,7 @@ def test_a_secret_may_be_the_operators_own(api: Api) -> None:
 def test_a_secret_that_could_not_sign_is_refused(sqlite_api: Api, secret: str) -> None:
     made, dependencies = sqlite_api.new_client(), sqlite_api.dependencies
     refused = clients.rotate_secret(
-        dependencies.engine, dependencies.cipher, "cms", overlap_seconds=60, now=START, secret=secret
+        dependencies.engine, dependencies.cipher, "cms", overlap_seconds=60, now=NOW, secret=secret
     )
     assert isinstance(refused, clients.ClientUnchanged)
     assert valid_secrets(sqlite_api) == [made.signing_secret]
@@ -125,14 +126,14 @@ def test_a_new_key_replaces_the_old_one_at_once(api: Api) -> None:
 def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) -> None:
     engine, cipher = api.dependencies.engine, api.dependencies.cipher
     api.new_client("gone")
-    revoked = clients.revoke(engine, "gone", now=START)
+    revoked = clients.revoke(engine, "gone", now=NOW)
     assert isinstance(revoked, store.Client)
     assert clients.list_all(engine) == [revoked]
     for name, word in (("gone", "revoked"), ("nobody", "no client nobody")):
         for refused in (
-            clients.rotate_secret(engine, cipher, name, overlap_seconds=60, now=START),
+            clients.rotate_secret(engine, cipher, name, overlap_seconds=60, now=NOW),
             clients.rotate_key(engine, name),
-            clients.revoke(engine, name, now=START),
+            clients.revoke(engine, name, now=NOW),
         ):
             assert isinstance(refused, clients.ClientUnchanged)
             assert word in refused.reason
@@ -140,7 +141,7 @@ def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) ->
 
 def test_the_admin_of_the_environment_is_made_once_and_may_get_a_key_of_its_own(api: Api) -> None:
     engine, cipher = api.dependencies.engine, api.dependencies.cipher
-    at_once(4, lambda _: clients.ensure_admin(engine, cipher, now=START))
+    at_once(4, lambda _: clients.ensure_admin(engine, cipher, now=NOW))
     assert len(valid_secrets(api, "admin")) == 1
     key = clients.rotate_key(engine, "admin")
     assert isinstance(key, str)

@@ -7,7 +7,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from bridge.web.api import exports
-from tests.web.api import START, URL, Api, pointers, problem
+from tests.makers import NOW
+from tests.web.api import URL, Api, pointers, problem
 
 
 def rows(response: TestResponse) -> list[dict[str, str]]:
@@ -30,7 +31,7 @@ def test_filters_and_order_are_those_of_the_list(api: Api) -> None:
     for number in range(3):
         watch = client.register(f"task-{number}")
         if number:
-            api.change(watch["id"], state="delivered", outcome="failed", ended_at=START)
+            api.change(watch["id"], state="delivered", outcome="failed", ended_at=NOW)
     other.register("others")
     assert [row["task_id"] for row in rows(client.get("/v1/watches.csv", state="delivered"))] == [
         "task-2",

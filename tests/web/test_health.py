@@ -11,20 +11,21 @@ from sqlalchemy import event
 
 from bridge.db.migrations import is_migrated
 from bridge.db.tables import account_breakers, host_breakers, workers
-from tests.web.api import START, Api, Serve, members, serving
+from tests.makers import NOW
+from tests.web.api import Api, Serve, members, serving
 
 BREAKER = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
 
 
 def works(api: Api) -> None:
     """A worker is alive."""
-    api.insert(workers, id="worker-1", started_at=START, ticked_at=api.clock())
+    api.insert(workers, id="worker-1", started_at=NOW, ticked_at=api.clock())
 
 
 def due(api: Api, *, minutes: float, task_id: str = "AAAA", **columns: Any) -> str:
     """A watch whose next step has been due for that long."""
     watch_id: str = api.admin.register(task_id)["id"]
-    api.change(watch_id, due_at=START - timedelta(minutes=minutes), **columns)
+    api.change(watch_id, due_at=NOW - timedelta(minutes=minutes), **columns)
     return watch_id
 
 
@@ -120,7 +121,7 @@ def test_callbacks_that_are_long_overdue_are_told(api: Api) -> None:
 def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(api: Api) -> None:
     works(api)
     due(api, minutes=6)
-    until = START + timedelta(minutes=15)
+    until = NOW + timedelta(minutes=15)
     api.insert(account_breakers, name="default", paused_until=until, headroom=1.0, **BREAKER)
     assert ready(api) == (200, [])
     assert members(api.nobody.get("/readyz"))["paused_accounts"] == [
@@ -131,7 +132,7 @@ def test_what_waits_for_a_paused_account_is_not_late_but_the_account_is_named(ap
 def test_what_waits_for_a_paused_host_is_not_late(api: Api) -> None:
     works(api)
     due(api, minutes=6, state="delivering", outcome="failed")
-    api.insert(host_breakers, name="app.example.com", paused_until=START, **BREAKER)
+    api.insert(host_breakers, name="app.example.com", paused_until=NOW, **BREAKER)
     assert ready(api) == (200, [])
 
 
@@ -139,7 +140,7 @@ def test_what_waits_for_a_paused_host_is_not_late(api: Api) -> None:
 def test_what_the_quota_holds_back_is_not_late(api: Api, seconds_ago: int, status: int) -> None:
     works(api)
     due(api, minutes=6)
-    free_at = START - timedelta(seconds=seconds_ago)
+    free_at = NOW - timedelta(seconds=seconds_ago)
     breaker = BREAKER | {"reason": None, "failures": 0}
     api.insert(account_breakers, name="default", free_at=free_at, headroom=1.0, **breaker)
     assert ready(api)[0] == status
@@ -151,7 +152,7 @@ def test_callbacks_to_a_slow_host_are_not_late_while_one_is_on_its_way(api: Api)
     due(api, minutes=6, **delivering)
     in_flight = due(api, minutes=-1, task_id="BBBB", claimed_by="worker-1", **delivering)
     assert ready(api) == (200, [])
-    api.change(in_flight, due_at=START - timedelta(seconds=1))
+    api.change(in_flight, due_at=NOW - timedelta(seconds=1))
     assert ready(api)[0] == 503
 
 

@@ -8,7 +8,8 @@ import pytest
 from werkzeug.test import TestResponse
 
 from bridge.db.tables import answers
-from tests.web.api import START, URL, Api, Caller, Serve, members, pointers, problem
+from tests.makers import NOW
+from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
 
 def tasks(caller: Caller, **query: Any) -> list[str]:
@@ -63,9 +64,7 @@ def test_pages_lead_back_with_filter_order_and_limit(api: Api) -> None:
     client = api.client()
     for number in range(5):
         watch = client.register(f"task-{number}")
-        api.change(
-            watch["id"], state="delivered", outcome="failed", ended_at=START + timedelta(seconds=number)
-        )
+        api.change(watch["id"], state="delivered", outcome="failed", ended_at=NOW + timedelta(seconds=number))
     first = client.get("/v1/watches", limit=2, order="ended_at", state="delivered,undelivered")
     second = client.get(following(first) or "")
     assert [watch["task_id"] for watch in members(second)["watches"]] == ["task-2", "task-1"]
@@ -136,8 +135,8 @@ def varied(api: Api) -> Caller:
         "state": "delivered",
         "outcome": "completed",
         "due_at": None,
-        "ended_at": START,
-        "settled_at": START,
+        "ended_at": NOW,
+        "settled_at": NOW,
     }
     api.change(client.register("ended")["id"], **ended)
     other.register("others")
@@ -198,7 +197,7 @@ def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
     assert tasks(client, created_before=instants[2]) == ["task-1", "task-0"]
     assert tasks(client, created_after=instants[0], created_before=instants[2]) == ["task-1"]
     hour = timedelta(hours=1)
-    assert tasks(client, created_after=(START - hour).isoformat().replace("+00:00", "-00:00"), limit=1)
+    assert tasks(client, created_after=(NOW - hour).isoformat().replace("+00:00", "-00:00"), limit=1)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +214,8 @@ def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
 def test_an_instant_may_be_written_in_any_way_of_rfc_3339(sqlite_api: Api, instant: str) -> None:
     client = sqlite_api.client()
     watch = client.register()
-    sqlite_api.change(watch["id"], created_at=START, state="delivered", due_at=None, settled_at=START)
-    later = START + timedelta(milliseconds=1)
+    sqlite_api.change(watch["id"], created_at=NOW, state="delivered", due_at=None, settled_at=NOW)
+    later = NOW + timedelta(milliseconds=1)
     assert tasks(client, created_after=instant) == []
     sqlite_api.change(watch["id"], created_at=later)
     assert tasks(client, created_after=instant) == [watch["task_id"]]

@@ -3,7 +3,8 @@
 import pytest
 
 from bridge.db.tables import attempts
-from tests.web.api import START, URL, Api, Caller, members, problem
+from tests.makers import NOW
+from tests.web.api import URL, Api, Caller, members, problem
 
 
 def test_another_clients_watch_does_not_exist(api: Api) -> None:
@@ -22,7 +23,7 @@ def test_attempts_are_listed_oldest_first_and_what_was_answered_is_for_admins(ap
             watch_id=watch["id"],
             number=number,
             trigger=trigger,
-            started_at=START,
+            started_at=NOW,
             duration_ms=17,
             status_code=500,
             error="The receiver answered 500",

@@ -15,7 +15,8 @@ from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
 from bridge.web.problems import PROBLEM_TYPES, Problem
 from bridge.web.requests import validated
-from tests.web.api import START, Api, Serve, members, problem
+from tests.makers import NOW
+from tests.web.api import Api, Serve, members, problem
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 
@@ -241,7 +242,7 @@ def test_there_is_a_webhook_for_every_type_of_event(document: dict[str, Any]) ->
 def test_what_operators_are_told_is_what_the_document_says(document: dict[str, Any]) -> None:
     for event_type in OperatorEventType:
         content = document["webhooks"][event_type]["post"]["requestBody"]["content"]["application/json"]
-        sent = json.loads(payload(new_event(event_type, "default", "HubSpot answered 401", START)))
+        sent = json.loads(payload(new_event(event_type, "default", "HubSpot answered 401", NOW)))
         whole = {**content["schema"], "components": document["components"]}
         assert not list(Draft202012Validator(whole).iter_errors(sent))
         assert sent["data"].keys() == schemas(document)["OperatorEventData"]["properties"].keys()

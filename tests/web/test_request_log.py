@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from structlog.testing import LogCapture
 
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api, members, problem
+from tests.web.api import Api, members, problem
 
 
 def lines(logged: LogCapture, event: str = "request") -> list[dict[str, Any]]:
@@ -68,7 +69,7 @@ def test_a_route_of_several_changes_is_one(sqlite_api: Api, logged: LogCapture) 
     logged.entries.clear()
     an_operator(sqlite_api).submit(f"/watches/{watch['id']}/withdraw")
     assert lines(logged)[-1]["route"] == "/admin/watches/{watch_id}/{change}"
-    sqlite_api.dependencies.counters.flush(sqlite_api.dependencies.engine, START)
+    sqlite_api.dependencies.counters.flush(sqlite_api.dependencies.engine, NOW)
     counted = 'method="POST",route="/admin/watches/{watch_id}/{change}",status="3xx"'
     assert counted in sqlite_api.admin.get("/metrics").text
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from bridge.db.tables import account_breakers, account_days, host_breakers
-from tests.web.api import START, Api, Caller, members
+from tests.makers import NOW
+from tests.web.api import Api, Caller, members
 
 BREAKER = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
 
@@ -53,8 +54,8 @@ def test_what_is_due_is_told_by_its_oldest_step(api: Api) -> None:
     client, other = api.client("a"), api.client("b")
     poll, deliver = client.register("a")["id"], client.register("b")["id"]
     assert summary(client)["oldest_due_seconds"] == {"poll": None, "deliver": None}
-    api.change(poll, due_at=START - timedelta(seconds=5))
-    api.change(deliver, state="delivering", due_at=START - timedelta(seconds=60))
+    api.change(poll, due_at=NOW - timedelta(seconds=5))
+    api.change(deliver, state="delivering", due_at=NOW - timedelta(seconds=60))
     due = summary(client)["oldest_due_seconds"]
     assert 5 <= due["poll"] < 6
     assert 60 <= due["deliver"] < 61
@@ -65,9 +66,9 @@ def test_what_is_due_is_told_by_its_oldest_step(api: Api) -> None:
 def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
     client = api.client()
     poll, deliver = client.register("a")["id"], client.register("b")["id"]
-    api.change(poll, due_at=START - timedelta(seconds=5))
-    api.change(deliver, state="delivering", due_at=START - timedelta(seconds=60))
-    until = START + timedelta(minutes=15)
+    api.change(poll, due_at=NOW - timedelta(seconds=5))
+    api.change(deliver, state="delivering", due_at=NOW - timedelta(seconds=60))
+    until = NOW + timedelta(minutes=15)
     api.insert(host_breakers, name="app.example.com", paused_until=until, **BREAKER)
     api.insert(account_breakers, name="default", paused_until=until, headroom=1.0, **BREAKER)
     for caller in (client, api.admin):
@@ -76,11 +77,11 @@ def test_what_waits_for_a_paused_party_is_not_late(api: Api) -> None:
 
 def test_an_admin_sees_how_the_accounts_are(api: Api) -> None:
     api.add_account("portal-2")
-    until = START + timedelta(minutes=15)
+    until = NOW + timedelta(minutes=15)
     api.insert(
-        account_breakers, name="portal-2", paused_until=until, headroom=0.5, observed_at=START, **BREAKER
+        account_breakers, name="portal-2", paused_until=until, headroom=0.5, observed_at=NOW, **BREAKER
     )
-    for day, requests in ((START.date(), 40), (START.date() - timedelta(days=1), 1_000)):
+    for day, requests in ((NOW.date(), 40), (NOW.date() - timedelta(days=1), 1_000)):
         api.insert(account_days, account="portal-2", day=day, requests=requests, errors=2)
     default, other = summary(api.admin)["accounts"]
     assert default | {"name": "default", "paused_until": None, "paused_reason": None} == default

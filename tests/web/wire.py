@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.web.server import REQUEST_TIMEOUT_SECONDS
-from tests.reliability.processes import ROOT, WEB, Running, answers, free_port
+from demo.services import free_port
+from tests.reliability.processes import ROOT, WEB, Running, answers
 from tests.reliability.waiting import until
 
 ADMIN_KEY = "an-admin-key-of-at-least-32-characters"

@@ -22,7 +22,8 @@ from bridge.db.tables import (
     workers,
 )
 from bridge.steps import clients
-from tests.web.api import START, Api
+from tests.makers import NOW
+from tests.web.api import Api
 
 HOSTS = ("app.example.com", "crm.acme.example", "hooks.globex.example", "imports.initech.example")
 RESULT = {
@@ -35,7 +36,7 @@ RESULT = {
 
 
 def add_all(api: Api) -> None:
-    """Add all of the sample data, as of START."""
+    """Add all of the sample data, as of NOW."""
     _count(api)
     for name, admin in (("cms", False), ("crm-sync", False), ("warehouse", False), ("ops", True)):
         clients.add(api.dependencies.engine, api.dependencies.cipher, name, admin=admin, now=_ago(days=12))
@@ -49,7 +50,7 @@ def add_all(api: Api) -> None:
             api.dependencies.accounts.put(connection, name, change, _ago(days=12))
         connection.execute(insert(account_breakers), list(map(_breaker, _ACCOUNTS)))
         for name, requests, errors in (("default", 18_412, 97), ("emea", 60_271, 204), ("sandbox", 240, 31)):
-            day = START.date()
+            day = NOW.date()
             connection.execute(
                 insert(account_days).values(account=name, day=day, requests=requests, errors=errors)
             )
@@ -91,7 +92,7 @@ def _count(api: Api) -> None:
 
 
 def _ago(**span: float) -> Any:
-    return START - timedelta(**span)
+    return NOW - timedelta(**span)
 
 
 _ACCOUNTS: tuple[dict[str, Any], ...] = (
@@ -134,7 +135,7 @@ def watch_id(number: int) -> str:
 
 def _registered_at(number: int) -> datetime:
     # Many at first, and then fewer and fewer.
-    return START - timedelta(seconds=9 + number * 41 + number**2.4)
+    return NOW - timedelta(seconds=9 + number * 41 + number**2.4)
 
 
 def _watch(number: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, account_days
 from bridge.sandbox import Sandbox
 from bridge.steps import accounts
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api
+from tests.web.api import Api
 
 TOKEN = "pat-na1-secret-token"
 
@@ -34,7 +35,7 @@ def test_an_account_is_added_and_its_secret_is_never_shown(api: Api) -> None:
 
 
 def _every(api: Api) -> list[accounts.AccountStatus]:
-    return accounts.list_all(api.dependencies.engine, api.dependencies.accounts, now=START)
+    return accounts.list_all(api.dependencies.engine, api.dependencies.accounts, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -60,14 +61,14 @@ def test_what_is_wrong_is_told_and_what_was_typed_stays_but_for_secrets(
 
 def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> None:
     api.add_account("eu")
-    until = START + timedelta(minutes=9)
+    until = NOW + timedelta(minutes=9)
     reason = "HubSpot answered 401. Give the account a valid token."
-    api.execute(breaker("eu", paused_at=START, paused_until=until, reason=reason, pause_seconds=30.0,
-                     daily_remaining=1000, observed_at=START))  # fmt: skip
-    api.insert(account_days, account="eu", day=START.date(), requests=200, errors=20)
+    api.execute(breaker("eu", paused_at=NOW, paused_until=until, reason=reason, pause_seconds=30.0,
+                     daily_remaining=1000, observed_at=NOW))  # fmt: skip
+    api.insert(account_days, account="eu", day=NOW.date(), requests=200, errors=20)
     counted = Counters()
     counted.observe(DETECTION_DELAY, 0.4, "eu")
-    counted.flush(api.dependencies.engine, START)
+    counted.flush(api.dependencies.engine, NOW)
     html = an_operator(api).get("/accounts").text
     for part in (
         "half within 0.",
@@ -85,8 +86,8 @@ def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> No
 def test_a_card_does_not_blame_new_credentials_for_what_hubspot_said_of_the_old(api: Api) -> None:
     api.add_account("eu")
     api.client().register(account="eu")
-    until = START + timedelta(minutes=9)
-    api.execute(breaker("eu", paused_at=START, paused_until=until, reason="Answered 401", pause_seconds=30.0))
+    until = NOW + timedelta(minutes=9)
+    api.execute(breaker("eu", paused_at=NOW, paused_until=until, reason="Answered 401", pause_seconds=30.0))
     operator = an_operator(api)
     html = operator.submit("/accounts", {"name": "eu", "access_token": TOKEN}, follow_redirects=True).text
     assert "Answered 401" not in html
@@ -95,7 +96,7 @@ def test_a_card_does_not_blame_new_credentials_for_what_hubspot_said_of_the_old(
 
 def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) -> None:
     sqlite_api.add_account("eu")
-    sqlite_api.execute(breaker("eu", daily_remaining=1000, observed_at=START - timedelta(days=1)))
+    sqlite_api.execute(breaker("eu", daily_remaining=1000, observed_at=NOW - timedelta(days=1)))
     assert "1,000 are left" not in an_operator(sqlite_api).get("/accounts").text
 
 

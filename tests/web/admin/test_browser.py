@@ -9,10 +9,11 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
+from tests.makers import NOW
 from tests.web.admin.browser import DESK, PHONE, browser_errors, sign_in, signed_in
 from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
-from tests.web.api import ADMIN_KEY, START, Api
+from tests.web.api import ADMIN_KEY, Api
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 PAGES = [
@@ -108,7 +109,7 @@ def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, b
     row.get_by_role("link").select_text()
     before = page.evaluate("[scrollY, String(getSelection())]")
     assert before[0] > 0
-    api.change(ids[0], state="delivered", outcome="failed", ended_at=START, settled_at=START, due_at=None)
+    api.change(ids[0], state="delivered", outcome="failed", ended_at=NOW, settled_at=NOW, due_at=None)
     client.register("task-40")
     page.clock.fast_forward(REFRESH_MS)
     expect(row.get_by_text("delivered")).to_be_visible()
@@ -163,7 +164,7 @@ def test_a_watch_that_moves_on_while_it_is_looked_at_has_other_buttons(
     page.clock.install()
     page.goto(f"{sqlite_address}/admin/watches/{watch_id}")
     expect(page.get_by_role("button", name="Ask HubSpot now")).to_be_visible()
-    ended = {"outcome": "completed", "ended_at": START, "settled_at": START, "due_at": None}
+    ended = {"outcome": "completed", "ended_at": NOW, "settled_at": NOW, "due_at": None}
     sqlite_api.change(watch_id, state="delivered", **ended)
     again = page.get_by_role("button", name="Send the callback again")
     page.clock.fast_forward(REFRESH_MS)

@@ -9,9 +9,10 @@ from playwright.sync_api import Browser
 from sqlalchemy import insert
 
 from bridge.db.tables import account_breakers, answers, attempts, host_breakers, workers
+from tests.makers import NOW
 from tests.web.admin.browser import browser_errors, signed_in
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api
+from tests.web.api import Api
 
 # It would leave an attribute, a script, a text and a block of code; and Jinja would count.
 EVIL = "\"'></script></title></textarea></code></pre><x-evil/data-evil=1>${7*7}{{7*7}}"
@@ -36,21 +37,21 @@ def hostile(sqlite_api: Api) -> str:
     client = sqlite_api.client()
     url = f"https://app.example.com/{EVIL}"
     watch_id: str = client.register(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]
-    sqlite_api.change(watch_id, state="undelivered", outcome="failed", ended_at=START, settled_at=START,
+    sqlite_api.change(watch_id, state="undelivered", outcome="failed", ended_at=NOW, settled_at=NOW,
                       due_at=None, callback_host=HOST, status=EVIL[:64], error=EVIL, last_error=EVIL)  # fmt: skip
     waits = client.register(f"{EVIL}2", callback_url=url)["id"]
-    sqlite_api.change(waits, state="delivering", outcome="failed", ended_at=START, callback_host=HOST,
+    sqlite_api.change(waits, state="delivering", outcome="failed", ended_at=NOW, callback_host=HOST,
                       claimed_by=EVIL[:64], last_error=EVIL)  # fmt: skip
     sqlite_api.insert(
         answers, watch_id=watch_id, body=f'{{"status": "COMPLETE", "m": "{EVIL.replace(chr(34), "")}"}}'
     )
-    sqlite_api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=START, duration_ms=1,
+    sqlite_api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=NOW, duration_ms=1,
                       status_code=500, error=EVIL, response_excerpt=EVIL)  # fmt: skip
-    paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": START, "reason": EVIL,
-                              "paused_until": START.replace(hour=23)}  # fmt: skip
+    paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "reason": EVIL,
+                              "paused_until": NOW.replace(hour=23)}  # fmt: skip
     sqlite_api.execute(insert(account_breakers).values(name="default", headroom=1.0, **paused))
     sqlite_api.execute(insert(host_breakers).values(name=HOST, **paused))
-    sqlite_api.insert(workers, id=EVIL[:64], started_at=START, ticked_at=START.replace(hour=1))
+    sqlite_api.insert(workers, id=EVIL[:64], started_at=NOW, ticked_at=NOW.replace(hour=1))
     return watch_id
 
 

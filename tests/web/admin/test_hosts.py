@@ -6,16 +6,17 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from bridge.db.tables import host_breakers, watches
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api
+from tests.web.api import Api
 
 HOST = "app.example.com"
-LATER = START + timedelta(hours=5)
+LATER = NOW + timedelta(hours=5)
 
 
 def breaker(**others: Any) -> Any:
     usual = {"name": HOST, "failures": 9, "pause_seconds": 15.0, "reason": "The receiver answered 503"}
-    paused = {"paused_at": START, "paused_until": START + timedelta(seconds=60)}
+    paused = {"paused_at": NOW, "paused_until": NOW + timedelta(seconds=60)}
     return insert(host_breakers).values(**usual | paused | others)
 
 
@@ -26,7 +27,7 @@ def waiting(api: Api, tasks: str) -> dict[str, str]:
     for minutes, task in enumerate(tasks):
         found[task] = client.register(task)["id"]
         due_at = LATER + timedelta(minutes=minutes)
-        api.change(found[task], state="delivering", outcome="completed", ended_at=START, due_at=due_at)
+        api.change(found[task], state="delivering", outcome="completed", ended_at=NOW, due_at=due_at)
     return found
 
 

@@ -11,14 +11,15 @@ from sqlalchemy import insert
 from bridge.core.counters import ATTEMPTS, DELIVERY_DELAY, DETECTION_DELAY, ENDED, REGISTRATIONS
 from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, host_breakers, workers
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api
+from tests.web.api import Api
 
 MINUTE = timedelta(minutes=1)
 
 
 def worker(name: str, **others: Any) -> Any:
-    return insert(workers).values(id=name, started_at=START, **{"ticked_at": START} | others)
+    return insert(workers).values(id=name, started_at=NOW, **{"ticked_at": NOW} | others)
 
 
 def test_when_all_is_well_it_says_so(api: Api) -> None:
@@ -36,15 +37,15 @@ def test_without_a_worker_it_says_so(sqlite_api: Api) -> None:
 
 def test_a_silent_worker_is_named(sqlite_api: Api) -> None:
     sqlite_api.execute(worker("worker-1"))
-    sqlite_api.execute(worker("worker-2", ticked_at=START - 2 * MINUTE))
+    sqlite_api.execute(worker("worker-2", ticked_at=NOW - 2 * MINUTE))
     assert "The worker worker-2 is silent" in an_operator(sqlite_api).get().text
 
 
 def test_paused_accounts_and_hosts_are_named_with_the_reason(api: Api) -> None:
-    paused = {"failures": 5, "pause_seconds": 30.0, "paused_at": START, "paused_until": START + 5 * MINUTE}
+    paused = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "paused_until": NOW + 5 * MINUTE}
     api.insert(account_breakers, name="default", reason="The token is gone", headroom=1.0, **paused)
     api.insert(host_breakers, name="app.example.com", reason="The receiver is gone", **paused)
-    api.change(api.client().register()["id"], state="delivering", outcome="completed", ended_at=START)
+    api.change(api.client().register()["id"], state="delivering", outcome="completed", ended_at=NOW)
     html = an_operator(api).get().text
     for part in (
         "The account default is paused",
@@ -66,7 +67,7 @@ def test_callbacks_given_up_since_yesterday_are_counted(api: Api, hours: int, ti
         state="undelivered",
         outcome="completed",
         due_at=None,
-        settled_at=START - timedelta(hours=hours),
+        settled_at=NOW - timedelta(hours=hours),
     )
     html = an_operator(api).get().text
     assert html.count("1 callback was given up since yesterday") == times
@@ -90,7 +91,7 @@ def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> No
     client, counted = api.client(), Counters()
     for task, outcome, state in (("a", "completed", "delivered"), ("b", "failed", "undelivered")):
         watch_id = client.register(task)["id"]
-        settled = {"ended_at": START + 2 * MINUTE, "settled_at": START + 3 * MINUTE, "due_at": None}
+        settled = {"ended_at": NOW + 2 * MINUTE, "settled_at": NOW + 3 * MINUTE, "due_at": None}
         api.change(watch_id, state=state, outcome=outcome, **settled)
         counted.inc(REGISTRATIONS)
         counted.inc(ENDED, outcome)
@@ -98,7 +99,7 @@ def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> No
         counted.inc(ATTEMPTS, "5xx", "schedule")
         counted.inc(ATTEMPTS, "2xx" if task == "a" else "5xx", "schedule")
     counted.observe(DELIVERY_DELAY, 60)
-    counted.flush(api.dependencies.engine, START)
+    counted.flush(api.dependencies.engine, NOW)
     operator = an_operator(api)
     html = operator.get().text
     assert html.count("<rect") == 1 + 2 + 2
@@ -124,6 +125,6 @@ def test_the_last_day_is_drawn_and_each_number_leads_to_its_list(api: Api) -> No
 def test_what_is_older_than_a_day_is_not_drawn(sqlite_api: Api) -> None:
     counted = Counters()
     counted.inc(REGISTRATIONS)
-    counted.flush(sqlite_api.dependencies.engine, START)
+    counted.flush(sqlite_api.dependencies.engine, NOW)
     sqlite_api.clock.passes(90_000)
     assert "0 registered" in an_operator(sqlite_api).get().text

@@ -11,16 +11,17 @@ import pytest
 from standardwebhooks import Webhook
 
 from bridge.db.tables import answers, attempts, signing_secrets
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, URL, Api
+from tests.web.api import URL, Api
 
-ENDED = {"outcome": "completed", "ended_at": START + timedelta(seconds=9), "status": "COMPLETE"}
+ENDED = {"outcome": "completed", "ended_at": NOW + timedelta(seconds=9), "status": "COMPLETE"}
 STATES: dict[str, dict[str, Any]] = {
     "watching": {},
     "delivering": ENDED,
-    "delivered": {**ENDED, "due_at": None, "settled_at": START + timedelta(seconds=10)},
-    "undelivered": {**ENDED, "due_at": None, "settled_at": START + timedelta(seconds=10)},
-    "withdrawn": {"due_at": None, "settled_at": START + timedelta(seconds=10)},
+    "delivered": {**ENDED, "due_at": None, "settled_at": NOW + timedelta(seconds=10)},
+    "undelivered": {**ENDED, "due_at": None, "settled_at": NOW + timedelta(seconds=10)},
+    "withdrawn": {"due_at": None, "settled_at": NOW + timedelta(seconds=10)},
 }
 
 
@@ -32,10 +33,10 @@ def block(html: str, name: str) -> str:
 
 def test_the_story_tells_what_happened_in_order(api: Api) -> None:
     watch_id = api.client().register()["id"]
-    api.change(watch_id, state="undelivered", polls=4, last_polled_at=START + timedelta(seconds=8),
-               age_zero_at=START + timedelta(seconds=3), **STATES["undelivered"])  # fmt: skip
+    api.change(watch_id, state="undelivered", polls=4, last_polled_at=NOW + timedelta(seconds=8),
+               age_zero_at=NOW + timedelta(seconds=3), **STATES["undelivered"])  # fmt: skip
     row = {"watch_id": watch_id, "number": 1, "trigger": "schedule", "duration_ms": 1234, "status_code": 502}
-    api.insert(attempts, **row, started_at=START + timedelta(seconds=9.5), error="The receiver answered 502",
+    api.insert(attempts, **row, started_at=NOW + timedelta(seconds=9.5), error="The receiver answered 502",
                response_excerpt="Bad Gateway")  # fmt: skip
     html = an_operator(api).get(f"/watches/{watch_id}").text
     story = ["Registered", "first seen at work", "HubSpot says COMPLETE", "The task ended: completed",
@@ -84,8 +85,8 @@ def test_the_callback_is_shown_as_it_is_sent_and_its_signature_holds(api: Api) -
     assert headers["Content-Type"] == "application/json"
     assert headers["webhook-id"] == watch_id
     # The test's clock is not the verifier's: the signature alone is checked.
-    signed = Webhook(new.signing_secret).sign(watch_id, START.replace(microsecond=0), body)
-    assert headers["webhook-timestamp"] == str(int(START.timestamp()))
+    signed = Webhook(new.signing_secret).sign(watch_id, NOW.replace(microsecond=0), body)
+    assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
     assert headers["webhook-signature"] == signed
     assert json.loads(body)["type"] == "import.completed"
     command = shlex.split(block(html, "callback-curl"))

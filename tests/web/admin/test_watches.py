@@ -6,10 +6,11 @@ from html import unescape
 import pytest
 
 from bridge.db import pages
+from tests.makers import NOW
 from tests.web.admin.operator import an_operator
-from tests.web.api import START, Api
+from tests.web.api import Api
 
-SETTLED = {"due_at": None, "settled_at": START, "outcome": "completed", "ended_at": START}
+SETTLED = {"due_at": None, "settled_at": NOW, "outcome": "completed", "ended_at": NOW}
 
 
 def shown(html: str) -> list[str]:
