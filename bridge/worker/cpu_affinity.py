@@ -9,17 +9,29 @@ import os
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from bridge.core.cpu_affinity import Shares, better_core
-
 LOOK_SECONDS = 0.5
+# A process leaves its core when other processes use more than CROWDED of it, and another core is freer by MARGIN.
+CROWDED = 0.25
+MARGIN = 0.2
 # The chance of a move at each look, so that two processes on one core do not move to the same core together.
 MOVE_CHANCE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The use of CPU time, as shares of one core, 0 to 1.
+
+    `cores` maps each core to its use by all processes together; `process` is the use by this process.
+    """
+
+    cores: Mapping[int, float]
+    process: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,23 @@ class Reading:
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
         return Shares(cores=cores, process=(self.process - before.process) / seconds)
+
+
+def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
+    """Return the least used of the `allowed` cores, to move to; None to stay on `core`.
+
+    A move is worth it when `core` is not allowed or its use is not known, or when other processes use more than
+    CROWDED of it and the least used core is freer by MARGIN. Of equally free cores the first is returned. None,
+    too, when `shares` holds none of the allowed cores.
+    """
+    used = {one: shares.cores[one] for one in allowed if one in shares.cores}
+    if not used:
+        return None
+    freest = min(used, key=used.__getitem__)
+    if core not in used:
+        return freest
+    others = used[core] - shares.process
+    return freest if others > CROWDED and used[freest] + MARGIN < others else None
 
 
 def use_one_core() -> None:
