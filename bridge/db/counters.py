@@ -236,8 +236,8 @@ def _activity(since: datetime, counts: Counts) -> ActivityTotals:
         ended={outcome: int(count) for (outcome,), count in counts.of(ENDED).items()},
         delivered=int(delivered),
         failed=int(sum(attempts.values()) - delivered),
-        detection=_percentiles(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
-        delivery=_percentiles(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
+        detection=percentiles(DETECTION_DELAY, _whatever_labels(counts, DETECTION_DELAY)),
+        delivery=percentiles(DELIVERY_DELAY, _whatever_labels(counts, DELIVERY_DELAY)),
     )
 
 
@@ -245,7 +245,7 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
     return sum((Sums(buckets.counts) for buckets in counts.buckets(histogram).values()), Sums())
 
 
-def _percentiles(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
+def percentiles(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
     """Return the percentiles of a histogram's counts, by each bucket's upper bound; None when nothing was counted."""
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Percentiles(p50=p50, p95=p95)

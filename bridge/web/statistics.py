@@ -13,6 +13,7 @@ from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
 from bridge.db import breakers, counters, daily_stats, readiness, watch_lists
 from bridge.db.accounts import Accounts
+from bridge.db.counters import Percentiles
 
 STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
@@ -70,15 +71,18 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
     return usage.daily_remaining if seen_at and seen_at.date() == now.date() else None
 
 
-def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Mapping[float, float]]:
-    """Return for each account a histogram of detection delays since midnight UTC.
+def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Percentiles]:
+    """Return the percentiles of each account's detection delays since midnight UTC, without accounts that have none.
 
-    A detection delay is the time from the end of a task until a poll noticed it. The histogram maps the upper bound of
-    each bucket of DETECTION_DELAY, in seconds, to the number of tasks in that bucket.
+    A detection delay is the time from the end of a task until a poll noticed it.
     """
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
-    return {account: buckets.counts for (account,), buckets in today.items()}
+    return {
+        account: found
+        for (account,), buckets in today.items()
+        if (found := counters.percentiles(DETECTION_DELAY, buckets.counts))
+    }
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:

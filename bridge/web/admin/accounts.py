@@ -1,7 +1,6 @@
 """The page of HubSpot accounts: shows quota, errors and pauses, no secrets; sets, checks, removes accounts."""
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from bridge.core.counters import DETECTION_DELAY
+from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.steps import accounts
 from bridge.web.admin.blueprint import admin, call, page, problem_page
@@ -31,14 +30,7 @@ class AccountCard:
 
     status: accounts.AccountStatus
     figures: AccountStatistics
-    detections: Mapping[float, float]  # today's histogram from `detection_delays_today`
-
-    def delay_seconds(self, share: float) -> float | None:
-        """Return a quantile of today's detection delays, in seconds; a `share` (0 to 1) of 0.5 gives the median.
-
-        A detection delay is the time from the end of a task until a poll noticed it. Returns None when there are none.
-        """
-        return DETECTION_DELAY.quantile(self.detections, share)
+    detection: Percentiles | None  # from the end of a task to the poll that saw it, today
 
 
 class NamedAccount(AccountSettings):
@@ -95,13 +87,13 @@ def _list(problem: Problem | None = None) -> Response:
     every = accounts.list_all(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
         figures = {each.name: each for each in account_statistics(connection, dependencies.accounts, now)}
-        detections = detection_delays_today(connection, now)
+        delays = detection_delays_today(connection, now)
     return page(
         "admin/accounts.html",
         problem.status if problem else 200,
         # An account that was added between the two queries appears at the next reload.
         cards=[
-            AccountCard(status=each, figures=figures[name], detections=detections.get(name, {}))
+            AccountCard(status=each, figures=figures[name], detection=delays.get(name))
             for each in every
             if (name := each.account.name) in figures
         ],

@@ -1,16 +1,15 @@
 """`GET /v1/summary`, for dashboards: counts of watches by state, overdue work, and the accounts."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from pydantic import ConfigDict, Field
 from sqlalchemy import Connection
 
-from bridge.core.counters import DETECTION_DELAY
 from bridge.core.instants import rfc3339_or_none
 from bridge.core.watch import Outcome, State
 from bridge.db import watch_lists
+from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.responses import Absent, Output
@@ -110,9 +109,9 @@ def show_summary(call: Call) -> Reply:
     with reading(call.dependencies.engine) as connection:
         members = _counts(connection, None if call.caller.admin else call.caller.name, call.now)
         if call.caller.admin:
-            detections = detection_delays_today(connection, call.now)
+            delays = detection_delays_today(connection, call.now)
             every = account_statistics(connection, call.dependencies.accounts, call.now)
-            members["accounts"] = [_account(figures, detections.get(figures.name, {})) for figures in every]
+            members["accounts"] = [_account(figures, delays.get(figures.name)) for figures in every]
     return reply(members)
 
 
@@ -126,7 +125,7 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
     }
 
 
-def _account(figures: AccountStatistics, detections: Mapping[float, float]) -> dict[str, Any]:
+def _account(figures: AccountStatistics, delay: Percentiles | None) -> dict[str, Any]:
     return {
         "name": figures.name,
         "paused_until": rfc3339_or_none(figures.breaker.paused_until),
@@ -136,8 +135,8 @@ def _account(figures: AccountStatistics, detections: Mapping[float, float]) -> d
         "requests_today": figures.requests,
         "errors_share_today": round(figures.errors_share, 4),
         "detection_delay_seconds": {
-            "p50": _rounded(DETECTION_DELAY.quantile(detections, 0.5)),
-            "p95": _rounded(DETECTION_DELAY.quantile(detections, 0.95)),
+            "p50": _rounded(delay.p50 if delay else None),
+            "p95": _rounded(delay.p95 if delay else None),
         },
     }
 

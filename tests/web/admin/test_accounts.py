@@ -97,7 +97,9 @@ def test_a_card_does_not_blame_new_credentials_for_what_hubspot_said_of_the_old(
 def test_what_hubspot_said_yesterday_of_the_day_is_not_shown(sqlite_api: Api) -> None:
     sqlite_api.add_account("eu")
     sqlite_api.execute(breaker("eu", daily_remaining=1000, observed_at=NOW - timedelta(days=1)))
-    assert "1,000 are left" not in an_operator(sqlite_api).get("/accounts").text
+    html = an_operator(sqlite_api).get("/accounts").text
+    assert "1,000 are left" not in html
+    assert "<dd>none today</dd>" in html
 
 
 def test_check_now_asks_hubspot(sqlite_api: Api, hubspot: Sandbox) -> None:
