@@ -13,7 +13,7 @@ from gunicorn.workers.base import Worker
 from bridge import logs, open_files, startup, tracing
 from bridge.commands.open_bridge import refuse_unusable_database
 from bridge.commands.output import CommandError
-from bridge.db.engine import AWAY
+from bridge.db.engine import UNAVAILABLE
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
@@ -69,7 +69,7 @@ def when_ready(server: Arbiter) -> None:
             try:
                 startup.prepare(bridge)
                 startup.warn(bridge, processes=workers)
-            except AWAY:
+            except UNAVAILABLE:
                 # The workers answer 503 until it is back; `/readyz` says why.
                 server.log.warning("the database does not answer yet")
     except CommandError as error:

@@ -24,7 +24,7 @@ from bridge.wiring import Bridge
 
 CLIENT = "bench"
 BATCH = 1000
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 LOOK_SECONDS = 0.02
 LOGGED_LINES = 20
 
@@ -161,7 +161,7 @@ class System:
 
     def until(self, done: Callable[[], bool], problem: str) -> None:
         """Wait until it is done; RuntimeError when that takes too long."""
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        give_up_at = time.monotonic() + TIMEOUT_SECONDS
         while not done():
             if time.monotonic() > give_up_at:
                 raise RuntimeError(f"{problem}; the last that was logged:\n{self._last_logged()}")

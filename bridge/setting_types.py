@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, Secr
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from bridge.core.kinds import api_version
+from bridge.core.kinds import parse_api_version
 from bridge.core.parsing import parse_base_url, parse_header_safe, parse_http_url
-from bridge.core.quota import rate_limit
+from bridge.core.quota import parse_rate_limit
 from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
@@ -132,9 +132,9 @@ FernetKey = Annotated[SecretStr, AfterValidator(_fernet_key)]
 FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
 SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
 
-ApiVersion = Annotated[str, AfterValidator(api_version)]
+ApiVersion = Annotated[str, AfterValidator(parse_api_version)]
 # A number of requests, and the seconds in which HubSpot permits so many.
-RateLimit = Annotated[tuple[int, float], BeforeValidator(rate_limit)]
+RateLimit = Annotated[tuple[int, float], BeforeValidator(parse_rate_limit)]
 Share = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Wait = Annotated[Seconds, Field(le=30 * DAY_SECONDS)]

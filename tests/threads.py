@@ -8,7 +8,7 @@ from typing import TypeVar
 Came = TypeVar("Came")
 
 # Longer than anything takes that works; a test that hangs must end.
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 def at_once(count: int, act: Callable[[int], Came]) -> list[Came]:
@@ -21,7 +21,7 @@ def at_once(count: int, act: Callable[[int], Came]) -> list[Came]:
 
     def run(number: int) -> None:
         try:
-            ready.wait(PATIENCE_SECONDS)
+            ready.wait(TIMEOUT_SECONDS)
             futures[number].set_result(act(number))
         except BaseException as error:  # noqa: BLE001 -- raised again where the results are asked for
             futures[number].set_exception(error)
@@ -29,4 +29,4 @@ def at_once(count: int, act: Callable[[int], Came]) -> list[Came]:
     for number in range(count):
         # Daemons: one that hangs must not keep the whole run alive.
         threading.Thread(target=run, args=[number], daemon=True).start()
-    return [future.result(PATIENCE_SECONDS) for future in futures]
+    return [future.result(TIMEOUT_SECONDS) for future in futures]

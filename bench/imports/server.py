@@ -54,7 +54,7 @@ class Reply:
         return head.encode() + self.body
 
 
-class World:
+class SimulatedHubSpot:
     """All imports, the limits of their accounts, and the ledger."""
 
     def __init__(self) -> None:
@@ -115,9 +115,9 @@ def _error(status: int, message: str, kind: str) -> Reply:
 class Peer(Connection):
     """A connection to HubSpot, or to a receiver."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, hubspot: SimulatedHubSpot) -> None:
         super().__init__()
-        self._world = world
+        self._world = hubspot
 
     def answer(self, method: str, path: str, head: bytes, body: bytes) -> None:
         """Answer as the module says; polls and callbacks take ANSWER_SECONDS."""
@@ -144,5 +144,5 @@ def _token(head: bytes) -> str:
 
 
 if __name__ == "__main__":
-    world = World()
-    asyncio.run(serve(lambda: Peer(world), (HUBSPOT, *load.RECEIVERS)))
+    hubspot = SimulatedHubSpot()
+    asyncio.run(serve(lambda: Peer(hubspot), (HUBSPOT, *load.RECEIVERS)))

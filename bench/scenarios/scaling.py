@@ -17,7 +17,7 @@ from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
-from bridge.db import breakers, claims, pages, watch_lists
+from bridge.db import breakers, claims, pages, watch_filters
 from bridge.db.due_lanes import DueLanes
 from bridge.db.engine import reading
 from bridge.db.pages import Order
@@ -57,9 +57,9 @@ def _waiting(bench: Bench, kind: str) -> list[Findings]:
 
 def _calls(systems: Mapping[str, System], kind: str, rounds: int) -> Findings:
     few, *_, many = systems
-    rare = watch_lists.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
+    rare = watch_filters.Filters(client=CLIENT, outcome=[Outcome.REJECTED])
     claimed = _timed(systems, _claiming(State.WATCHING, "default"), rounds)
-    pages = _timed(systems, lambda system: _page(system, watch_lists.Filters(client=CLIENT)), rounds)
+    pages = _timed(systems, lambda system: _page(system, watch_filters.Filters(client=CLIENT)), rounds)
     rares = _timed(systems, lambda system: _page(system, rare), 3)
     lines = [(name, median(claimed[name]), median(pages[name]), median(rares[name])) for name in systems]
     columns = ("", f"claim of {CLAIMED}", "a page of 50", "a page of an outcome that is rare")
@@ -233,6 +233,6 @@ def _claiming(state: State, lane: str) -> Callable[[System], None]:
     return claim
 
 
-def _page(system: System, filters: watch_lists.Filters) -> None:
+def _page(system: System, filters: watch_filters.Filters) -> None:
     with reading(system.engine) as connection:
         pages.page(connection, filters, order=Order.CREATED_AT, cursor=None, limit=50)

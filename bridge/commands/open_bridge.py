@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from bridge import logs, startup
 from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
-from bridge.db.engine import AWAY, NoDatabase
+from bridge.db.engine import UNAVAILABLE, NoDatabase
 from bridge.db.key_file import NoKeyFile
 from bridge.db.migrations import ForeignTables, NotMigrated
 from bridge.settings import Settings
@@ -63,5 +63,5 @@ def refuse_unusable_database() -> Iterator[None]:
         raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
     except (NoDatabase, NoKeyFile, NotMigrated, ForeignTables) as found:
         raise CommandError(str(found)) from None
-    except (*AWAY, DatabaseError) as error:
+    except (*UNAVAILABLE, DatabaseError) as error:
         raise CommandError(UNUSABLE.format(str(error).splitlines()[0])) from None

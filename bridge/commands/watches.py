@@ -14,7 +14,7 @@ from bridge.db import pages
 from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.pages import Order, Page
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.wiring import Bridge, now

@@ -16,7 +16,7 @@ from bridge.core.watch import Outcome
 API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
-def api_version(text: str) -> str:
+def parse_api_version(text: str) -> str:
     """Return `text`, if it is a version in HubSpot's paths, such as `v3` or `2026-03`.
 
     Raises ValueError with a message for the user when it is not.

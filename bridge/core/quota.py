@@ -25,7 +25,7 @@ SLOWEST_SECONDS = 900.0
 RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
 
 
-def rate_limit(text: str) -> tuple[int, float]:
+def parse_rate_limit(text: str) -> tuple[int, float]:
     """Parse a limit such as `100/10`, that is requests / seconds; return both numbers.
 
     Raises ValueError with a message for the user when it is malformed.

@@ -95,7 +95,7 @@ def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, Circ
 _HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names"))
 
 
-def paused_hosts(connection: Connection) -> int:
+def count_paused_hosts(connection: Connection) -> int:
     """Return how many hosts with callbacks to deliver have an open or half-open breaker."""
     waits = select(watches.c.id).where(
         is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name

@@ -47,7 +47,7 @@ _DEFAULTS = {
 }
 
 # InternalError is how a read-only PostgreSQL server refuses a write, such as a standby before it takes over.
-AWAY = (OperationalError, InternalError, PoolTimeout)
+UNAVAILABLE = (OperationalError, InternalError, PoolTimeout)
 
 
 class NoDatabase(Exception):
@@ -170,7 +170,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def is_away(error: DBAPIError) -> bool:
     """Return whether an error means that the database is away or unable to work, not a wrong statement."""
-    return isinstance(error, AWAY) or error.connection_invalidated
+    return isinstance(error, UNAVAILABLE) or error.connection_invalidated
 
 
 # The smallest of the limits of the role, the database and the server; -1 means that a role or database sets no limit.

@@ -30,7 +30,7 @@ _WITHOUT_TIME_LIMITS = text(
 LOCK_SECONDS = 2
 # Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
-PATIENCE_SECONDS = 30
+LOCK_TIMEOUT_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -52,14 +52,14 @@ class NotMigrated(Exception):
         super().__init__(str(self.__doc__))
 
 
-def upgrade(engine: Engine, *, patience_seconds: float = PATIENCE_SECONDS) -> str:
+def upgrade(engine: Engine, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
     A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.
-    While another transaction locks a table, tries again for `patience_seconds`, then raises OperationalError. Raises
+    While another transaction locks a table, tries again for `timeout_seconds`, then raises OperationalError. Raises
     ForeignTables when the database is another program's.
     """
-    give_up_at = time.monotonic() + patience_seconds
+    give_up_at = time.monotonic() + timeout_seconds
     while True:
         try:
             with engine.begin() as connection:

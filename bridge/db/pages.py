@@ -20,7 +20,7 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is_state, watches
-from bridge.db.watch_lists import Filters, conditions, is_redeliverable
+from bridge.db.watch_filters import Filters, conditions, is_redeliverable
 
 MOST_SCANNED = 1_000
 # PostgreSQL may read many rows of other outcomes for each row that is counted.

@@ -161,7 +161,7 @@ def is_watched(connection: Connection, account: str) -> bool:
     return connection.execute(found).scalar() == account
 
 
-def open_watches(connection: Connection, client: str) -> int:
+def count_open_watches(connection: Connection, client: str) -> int:
     """Return how many watches of a client are still watching or delivering."""
     mine = select(func.count()).where(watches.c.client == client, is_open())
     count: int = connection.execute(mine).scalar_one()

@@ -25,7 +25,7 @@ from bridge.core.oauth import Issued, read
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
 from bridge.db.encryption import Cipher, WrongSecretKey
-from bridge.db.engine import AWAY, reading
+from bridge.db.engine import UNAVAILABLE, reading
 from bridge.db.oauth_tokens import Stored
 from bridge.http.transport import Transport
 
@@ -54,7 +54,7 @@ REFUSED = NoToken(
     reason="HubSpot refused the OAuth token: the next request begins with a refresh.", is_temporary=True
 )
 STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", is_temporary=True)
-DATABASE_AWAY = NoToken(
+DATABASE_UNAVAILABLE = NoToken(
     reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
 )
 UNREADABLE = (
@@ -119,8 +119,8 @@ class OAuthTokens:
             return old.access_token if old else self._put_off(account, refused)
         try:
             return self._wait_for_token(account, refused, give_up_at)
-        except AWAY:
-            return old.access_token if old else DATABASE_AWAY
+        except UNAVAILABLE:
+            return old.access_token if old else DATABASE_UNAVAILABLE
         except WrongSecretKey:
             return NoToken(reason=UNREADABLE.format(account.name))
         finally:
@@ -229,7 +229,7 @@ class OAuthTokens:
         try:
             with self._engine.begin() as connection:
                 store.save(connection, self._cipher, key[0], row, new)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("oauth_refresh_not_saved", account=key[0], error=type(error).__name__)
         else:
             self._unsaved.discard(key)

@@ -18,7 +18,7 @@ from bridge.sandbox.replies import (
     invalid_authentication,
     malformed_id,
     no_route,
-    rate_limit,
+    rate_limited,
     unknown_task,
 )
 
@@ -41,7 +41,7 @@ def _missing_scopes() -> Reply:
 
 
 def _limited(policy_name: str, header: str) -> Reply:
-    reply = rate_limit(policy_name)
+    reply = rate_limited(policy_name)
     headers = {**reply.headers, header: "0"}
     return Reply(status_code=reply.status_code, headers=headers, body=reply.body)
 

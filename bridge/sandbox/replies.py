@@ -126,7 +126,7 @@ def unsupported_media_type() -> Reply:
     return envelope(415, "HTTP 415 Unsupported Media Type")
 
 
-def rate_limit(policy_name: str) -> Reply:
+def rate_limited(policy_name: str) -> Reply:
     """Return the 429 for an exceeded limit; `policy_name` is a value of `Policy`. The body has no `category`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."

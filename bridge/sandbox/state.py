@@ -19,7 +19,7 @@ from bridge.sandbox.replies import (
     Reply,
     malformed_id,
     merged_headers,
-    rate_limit,
+    rate_limited,
     unknown_file,
     unknown_task,
     unsupported_media_type,
@@ -87,7 +87,9 @@ class State:
         self._ledger.count_account(caller.account, now, self.options.burst_seconds)
         quota = self._quotas[caller.account]
         policy = quota.take(self.options, now)
-        reply = rate_limit(policy) if policy else self._faults.pick(*_targets(api_request, caller)) or work()
+        reply = (
+            rate_limited(policy) if policy else self._faults.pick(*_targets(api_request, caller)) or work()
+        )
         headers = merged_headers(quota.headers(self.options, now), reply.headers)
         hidden = DAILY_HEADERS if caller.by_oauth else frozenset()
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})

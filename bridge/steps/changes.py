@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core import watch as core
 from bridge.core.watch import IllegalTransition, State, Watch
-from bridge.db import claims, pages, watch_lists
+from bridge.db import claims, pages, watch_filters
 from bridge.db import watches as store
 from bridge.db.engine import reading
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime)
 def count_redeliverable(engine: Engine, filters: Filters) -> int:
     """Return how many watches `redeliver_all` would redeliver."""
     with reading(engine) as connection:
-        return watch_lists.count_redeliverable(connection, filters)
+        return watch_filters.count_redeliverable(connection, filters)
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
@@ -102,7 +102,7 @@ def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -
     count, before = 0, None
     while True:
         with engine.begin() as connection:
-            done = watch_lists.redeliver(connection, filters, before=before, limit=BATCH, now=now)
+            done = watch_filters.redeliver(connection, filters, before=before, limit=BATCH, now=now)
         count, before = count + done.count, done.before
         if before is None:
             log.info("watches_redelivered", by=by, count=count)

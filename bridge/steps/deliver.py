@@ -51,18 +51,18 @@ class FinishedAttempt:
     """An attempt that was made, and what follows from it."""
 
     job: DeliveryJob
-    attempted: delivery.AttemptDecision
+    decision: delivery.AttemptDecision
 
     @property
     def may_follow(self) -> bool:
         """Whether callbacks to the same host that wait in the pool may start; false after a failure."""
-        return isinstance(self.attempted.signal, circuit_breaker.Success | None)
+        return isinstance(self.decision.signal, circuit_breaker.Success | None)
 
     @property
     def result(self) -> claims.StepResult:
         """The watch and the attempt to save in the database."""
         return claims.StepResult(
-            claimed=self.job.watch, watch=self.attempted.watch, attempt=self.attempted.attempt
+            claimed=self.job.watch, watch=self.decision.watch, attempt=self.decision.attempt
         )
 
 
@@ -180,7 +180,7 @@ class Deliveries:
         """Sign and POST a callback, and decide what follows. Runs in a pool thread, outside any transaction."""
         started_at = self._clock()
         answer = self._answer(job, started_at)
-        attempted = delivery.after_attempt(
+        decision = delivery.after_attempt(
             job.watch,
             answer,
             started_at=started_at,
@@ -188,7 +188,7 @@ class Deliveries:
             policy=self._policy,
             jitter=self._jitter(),
         )
-        return FinishedAttempt(job=job, attempted=attempted)
+        return FinishedAttempt(job=job, decision=decision)
 
     def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
         body = delivery.payload(job.watch, job.hubspot)
@@ -221,7 +221,7 @@ class Deliveries:
             by_host[d.job.watch.callback_host].append(d)
         # Only hosts that have a row or have just failed are locked: mostly none.
         failed = {
-            d.job.watch.callback_host for d in done if isinstance(d.attempted.signal, circuit_breaker.Failure)
+            d.job.watch.callback_host for d in done if isinstance(d.decision.signal, circuit_breaker.Failure)
         }
         breakers = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
         after = {name: _breaker_after(breaker, by_host[name], now) for name, breaker in breakers.items()}
@@ -291,12 +291,12 @@ def _breaker_after(
     """Return a host's circuit breaker after its finished attempts, which are applied in their order."""
     after = breaker
     for d in done:
-        if d.attempted.signal is None:
+        if d.decision.signal is None:
             after = circuit_breaker.probe_released(after, until=d.job.watch.due_at, now=now)
         else:
             after = circuit_breaker.after_signal(
                 after,
-                d.attempted.signal,
+                d.decision.signal,
                 asked_at=d.job.claimed_at,
                 now=now,
                 policy=circuit_breaker.HOST_POLICY,

@@ -25,7 +25,7 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NotNow:
+class RetryLater:
     """No request may be sent for the account before `retry_at`; `reason` is a sentence for the client."""
 
     retry_at: datetime
@@ -58,8 +58,8 @@ class HubSpotCalls:
         self._lease = timedelta(seconds=lease_seconds)
         self._outbox = outbox
 
-    def acquire(self, name: str) -> Account | NotNow:
-        """Take one request from an account's quota and return the account; NotNow when no request may be sent.
+    def acquire(self, name: str) -> Account | RetryLater:
+        """Take one request from an account's quota and return the account; RetryLater when no request may be sent.
 
         After a pause, the first request is the probe: no other is granted until its answer is recorded. For an
         account without credentials no quota is taken, because no request will be sent.
@@ -126,12 +126,12 @@ class HubSpotCalls:
             self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)
 
 
-def _not_now(account: Account, limits: AccountLimits, now: datetime) -> NotNow | None:
+def _not_now(account: Account, limits: AccountLimits, now: datetime) -> RetryLater | None:
     until = limits.breaker.paused_until
     if until is not None and until > now:
         why = (limits.breaker.reason or "").rstrip(".")
-        return NotNow(retry_at=until, reason=f"The account is paused: {why}.")
+        return RetryLater(retry_at=until, reason=f"The account is paused: {why}.")
     if quota.grant(account.rate, limits.usage, wanted=1, now=now):
         return None
     wait_seconds = quota.wait_seconds(account.rate, limits.usage, now=now)
-    return NotNow(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)
+    return RetryLater(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)

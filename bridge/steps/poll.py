@@ -47,8 +47,8 @@ class FinishedPoll:
     """A poll that was made, and what follows from it."""
 
     job: PollJob
-    finished: FinishedCall
-    polled: polling.PollDecision
+    call: FinishedCall
+    decision: polling.PollDecision
 
     @property
     def may_follow(self) -> bool:
@@ -56,14 +56,14 @@ class FinishedPoll:
 
         After a single failure they may: they have been counted in the quota already.
         """
-        return not isinstance(
-            self.finished.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter
-        )
+        return not isinstance(self.call.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter)
 
     @property
     def result(self) -> claims.StepResult:
         """The watch and HubSpot's answer to save in the database."""
-        return claims.StepResult(claimed=self.job.watch, watch=self.polled.watch, hubspot=self.polled.hubspot)
+        return claims.StepResult(
+            claimed=self.job.watch, watch=self.decision.watch, hubspot=self.decision.hubspot
+        )
 
 
 class Polls:
@@ -178,13 +178,13 @@ class Polls:
         with span("poll", job.watch.traceparent, watch=job.watch.id):
             answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
         now = self._clock()
-        polled = polling.after_answer(
+        decision = polling.after_answer(
             kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected
         )
-        finished = FinishedCall(
-            answer=answer, signal=polled.signal, asked_at=job.claimed_at, rate=job.account.rate
+        call = FinishedCall(
+            answer=answer, signal=decision.signal, asked_at=job.claimed_at, rate=job.account.rate
         )
-        return FinishedPoll(job=job, finished=finished, polled=polled)
+        return FinishedPoll(job=job, call=call, decision=decision)
 
     def record_calls(
         self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
@@ -195,7 +195,7 @@ class Polls:
         """
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         for d in done:
-            finished[d.job.account.name].append(d.finished)
+            finished[d.job.account.name].append(d.call)
         return account_feedback.record_calls(connection, finished, now)
 
 

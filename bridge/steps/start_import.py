@@ -21,7 +21,7 @@ from bridge.core.classification import (
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db.accounts import Account
-from bridge.steps.hubspot_calls import HubSpotCalls, NotNow
+from bridge.steps.hubspot_calls import HubSpotCalls, RetryLater
 from bridge.steps.register import (
     ConflictingRegistration,
     Registered,
@@ -94,18 +94,18 @@ def start(
     account: str,
     document: str,
     register: RegisterTask,
-    record_hubspot_call: Callable[[], bool],
+    may_call_hubspot: Callable[[], bool],
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch. May wait 2 s for the quota.
 
     `document` is the body of the request to HubSpot: JSON text, sent unchanged. The request is repeated only if
-    HubSpot refused its token. `record_hubspot_call` is called just before the request; if it returns False, nothing
+    HubSpot refused its token. `may_call_hubspot` is called just before the request; if it returns False, nothing
     is sent. Database errors are raised only before the request is sent.
     """
     acquired = _acquire(hubspot_calls, account)
-    if isinstance(acquired, NotNow):
+    if isinstance(acquired, RetryLater):
         return NotStarted(reason=acquired.reason, retry_at=acquired.retry_at)
-    if not record_hubspot_call():
+    if not may_call_hubspot():
         return NotStarted(reason="The same request was sent again, and is carried out there.")
     asked_at = hubspot_calls.clock()
     answer = hubspot_calls.hubspot.start_import(acquired, document)
@@ -116,10 +116,10 @@ def start(
     return started
 
 
-def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | NotNow:
+def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
     """Take one request from the account's quota, and wait up to QUOTA_WAIT_SECONDS until it can be taken."""
     waited_seconds = 0.0
-    while isinstance(acquired := hubspot_calls.acquire(name), NotNow):
+    while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
         waited_seconds += wait_seconds
         if waited_seconds > QUOTA_WAIT_SECONDS:

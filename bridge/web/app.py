@@ -31,7 +31,7 @@ from bridge.web.proxies import trust_reverse_proxy
 from bridge.web.registration_limits import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
-from bridge.web.serving import Server
+from bridge.web.serving import Api
 from bridge.web.strict_json import READ_BYTES
 
 RESOURCES = (
@@ -64,7 +64,7 @@ def create_app(dependencies: Dependencies) -> Flask:
     app.url_map.merge_slashes = False
     add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
-    server = Server(
+    api = Api(
         dependencies=dependencies,
         authenticator=Authenticator(dependencies.engine, dependencies.admin_key),
         registrar=Registrar(
@@ -73,9 +73,9 @@ def create_app(dependencies: Dependencies) -> Flask:
     )
     operations = [operation for resource in RESOURCES for operation in resource.operations]
     for operation in operations:
-        _route(app, server, operation)
+        _route(app, api, operation)
     add_pages(app, operations, dependencies.public_url)
-    add_admin(app, server)
+    add_admin(app, api)
     add_handlers(app)
     app.before_request(_refuse_leading_slashes)
     app.after_request(add_security_headers)
@@ -93,11 +93,11 @@ def _refuse_leading_slashes() -> None:
         abort(404)
 
 
-def _route(app: Flask, server: Server, operation: Operation) -> None:
+def _route(app: Flask, api: Api, operation: Operation) -> None:
     app.add_url_rule(
         re.sub(r"\{(\w+)\}", r"<\1:\1>", operation.path),
         endpoint=operation.name,
-        view_func=server.view(operation),
+        view_func=api.view(operation),
         methods=[operation.method],
         provide_automatic_options=False,
         # Paths of the API may end with a slash. `/metrics/` is refused: a proxy's rule that blocks `/metrics` does

@@ -19,7 +19,7 @@ from bridge.steps.clients import ADMIN
 from bridge.web.group_commit import GroupCommit
 from bridge.web.key_throttle import MAX_FAILURES, WINDOW, FailureCounter
 from bridge.web.problems import Problem
-from bridge.web.rate_limits import WRONG_KEYS, rate_limit
+from bridge.web.rate_limits import WRONG_KEYS, rate_limit_headers
 
 LAST_USE_PRECISION = timedelta(minutes=1)
 
@@ -122,7 +122,7 @@ class Authenticator:
                 more={"limit": MAX_FAILURES},
                 headers={
                     "Retry-After": str(seconds),
-                    **rate_limit(
+                    **rate_limit_headers(
                         WRONG_KEYS,
                         quota=MAX_FAILURES,
                         left=0,

@@ -57,7 +57,7 @@ class Execution:
         self._held = held
         self.task_id = held.task_id if held else None
 
-    def record_hubspot_call(self) -> bool:
+    def may_call_hubspot(self) -> bool:
         """Store that this execution is about to call HubSpot, and return whether it may make the call.
 
         The result is False when another execution has taken over the request. Without a key, nothing is stored, and

@@ -91,7 +91,7 @@ def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
 
 
 def _hosts(connection: Connection) -> Metric:
-    paused = breakers.paused_hosts(connection)
+    paused = breakers.count_paused_hosts(connection)
     return GaugeMetricFamily(
         "bridge_hosts_paused",
         "Receivers' hosts that fail and are probed, while callbacks to them wait.",

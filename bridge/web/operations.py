@@ -16,7 +16,7 @@ from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
 from bridge.web.registration_limits import Registrar
-from bridge.web.requests import Body, Context, Query
+from bridge.web.requests import Body, Query, ValidationContext
 
 JSON = "application/json"
 LOCATION = {
@@ -71,7 +71,7 @@ class Call:
 
     dependencies: Dependencies
     registrar: Registrar
-    context: Context
+    context: ValidationContext
     caller: Caller
     now: datetime
     key: RequestKey | None = None  # for operations with Idempotency.KEY

@@ -22,7 +22,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 
 
-def rate_limit(
+def rate_limit_headers(
     policy: str,
     *,
     quota: int,

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from bridge.core.counters import REGISTRATIONS
 from bridge.db.counters import Counters
 from bridge.db.engine import reading
-from bridge.db.watches import open_watches
+from bridge.db.watches import count_open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
@@ -86,7 +86,7 @@ class Registrar:
             # Read before the query: a watch that is added meanwhile may count twice, but is never missed.
             added_before = self._added[client]
         with reading(self._engine) as connection:
-            open_now = open_watches(connection, client)
+            open_now = count_open_watches(connection, client)
         count = _Count(open=open_now, counted_at=now, added_before=added_before)
         with self._lock:
             self._counts[client] = count

@@ -67,7 +67,7 @@ class Query(Input):
 Model = TypeVar("Model", bound=Input)
 
 
-class Context:
+class ValidationContext:
     """Gives validation access to this bridge's accounts and its settings for callbacks.
 
     Make a new instance for each request: an instance reads the accounts from the database only once.
@@ -87,7 +87,7 @@ class Context:
             return self._dependencies.accounts.stored(connection)
 
 
-def validated(model: type[Model], given: object, context: Context | None = None) -> Model | Problem:
+def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
     """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
 
     The Problem quotes no values, because they may be secret. Without a `context`, nothing checks whether an
@@ -124,14 +124,14 @@ def _plain_message(message: str) -> str:
 
 
 def _known_account(name: str, info: ValidationInfo) -> str:
-    context = cast("Context | None", info.context)
+    context = cast("ValidationContext | None", info.context)
     if context and not context.has_account(name):
         raise ValueError("is not an account of this bridge")
     return name
 
 
 def _callable_url(url: str, info: ValidationInfo) -> str:
-    context = cast("Context | None", info.context)
+    context = cast("ValidationContext | None", info.context)
     if problem := context and context.callbacks.problem_with(url):
         raise ValueError(f"cannot be used: {problem}")
     return url

@@ -22,9 +22,9 @@ from bridge.web.operations import (
     Reply,
 )
 from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
-from bridge.web.rate_limits import OPEN_WATCHES, rate_limit
+from bridge.web.rate_limits import OPEN_WATCHES, rate_limit_headers
 from bridge.web.registration_limits import Registrar
-from bridge.web.requests import Context, Query, validated
+from bridge.web.requests import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
 from bridge.web.strict_json import body_bytes, read_json
 
@@ -37,7 +37,7 @@ NO_ID = Problem(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
+class Api:
     """Makes the views that carry out the API's operations, and holds the objects that all requests share."""
 
     dependencies: Dependencies
@@ -60,7 +60,7 @@ class Server:
         g.client = caller.name or None
         if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
             return NO_ID
-        context = Context(self.dependencies)
+        context = ValidationContext(self.dependencies)
         # Routes that need no key accept any parameter: health checks may add one to get past caches.
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
@@ -87,7 +87,7 @@ class Server:
         left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
-        limit = rate_limit(OPEN_WATCHES, quota=self.registrar.limit, left=left)
+        limit = rate_limit_headers(OPEN_WATCHES, quota=self.registrar.limit, left=left)
         return replace(answer, headers={**answer.headers, **limit})
 
     def _authorize(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
@@ -117,7 +117,9 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
     return Response(answer.text, answer.status, headers, content_type=answer.media_type)
 
 
-def _arguments(operation: Operation, request: Request, context: Context) -> dict[str, Any] | Problem:
+def _arguments(
+    operation: Operation, request: Request, context: ValidationContext
+) -> dict[str, Any] | Problem:
     """Return the arguments `query` and `body` for the operation's function; a Problem when either is invalid."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
@@ -133,7 +135,7 @@ def _arguments(operation: Operation, request: Request, context: Context) -> dict
     return arguments
 
 
-def _body(operation: Operation, request: Request, context: Context) -> Any:
+def _body(operation: Operation, request: Request, context: ValidationContext) -> Any:
     """Return the validated body, or the Problem with it. A body without required fields may be absent."""
     model = operation.body or NoFields
     if not operation.requires_body:

@@ -11,7 +11,7 @@ from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.counters import DETECTION_DELAY
 from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
-from bridge.db import breakers, counters, daily_stats, readiness, watch_lists
+from bridge.db import breakers, counters, daily_stats, readiness, watch_filters
 from bridge.db.accounts import Accounts
 from bridge.db.counters import Percentiles
 
@@ -92,6 +92,6 @@ def late_seconds(connection: Connection, client: str | None, now: datetime) -> M
     clients. Watches that wait for a paused account or host do not count.
     """
     oldest = {
-        step: watch_lists.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
+        step: watch_filters.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
     }
     return {step: (now - due_at).total_seconds() if due_at else None for step, due_at in oldest.items()}

@@ -19,7 +19,7 @@ from bridge.core.fairness import Lane
 from bridge.core.watch import State, Watch
 from bridge.db import claims
 from bridge.db.counters import Counters
-from bridge.db.engine import AWAY, reading
+from bridge.db.engine import UNAVAILABLE, reading
 from bridge.steps import deliver, poll
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.worker.pool import Finished, Job, WorkerPool
@@ -110,7 +110,7 @@ class Worker:
         """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
 
         `grace_seconds` count from the first call of `wind_down` or of this method. Raises one of the errors in
-        AWAY when the database is away.
+        UNAVAILABLE when the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -130,7 +130,7 @@ class Worker:
             self._give_back()
             if not self._stopping.is_set():
                 self._submit(self._claim())
-        except AWAY as error:
+        except UNAVAILABLE as error:
             # The first line is the driver's message; the lines after it hold the SQL and its parameters.
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
             self._back_off(wait)
@@ -197,14 +197,14 @@ class Worker:
         """Save all results in one transaction, or, if that fails, each in its own.
 
         Callbacks that were claimed in these transactions are submitted to the pool. Raises one of the errors
-        in AWAY when the database is away.
+        in UNAVAILABLE when the database is away.
         """
         if not self._unsaved:
             return
         try:
             self._submit(self._save(self._unsaved))
             self._unsaved = []
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except Exception:  # noqa: BLE001 -- `_save_each` logs it for the result that causes it
             self._save_each()
@@ -215,7 +215,7 @@ class Worker:
             done = self._unsaved[0]
             try:
                 self._submit(self._save([done]))
-            except AWAY:
+            except UNAVAILABLE:
                 raise
             except Exception:
                 log.exception("result_refused", watch=done.job.watch.id)

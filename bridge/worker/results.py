@@ -32,8 +32,8 @@ def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[S
         watch = saved.get(d.job.watch.id)
         if isinstance(d, poll.FinishedPoll):
             account = d.job.account.name
-            counters.inc(ACCOUNT_REQUESTS, account, by=d.finished.requests)
-            counters.inc(ACCOUNT_ERRORS, account, by=d.finished.errors)
+            counters.inc(ACCOUNT_REQUESTS, account, by=d.call.requests)
+            counters.inc(ACCOUNT_ERRORS, account, by=d.call.errors)
         if watch is None:
             log.warning("lease_lost", watch=d.job.watch.id, state=d.job.watch.state)
             counters.inc(LEASES_LOST)
@@ -44,16 +44,16 @@ def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[S
 
 
 def _log_and_count_poll(counters: Counters, done: poll.FinishedPoll, watch: Watch) -> None:
-    counters.inc(POLLS, done.polled.result)
-    if done.polled.delay_seconds is not None:
-        counters.observe(DETECTION_DELAY, done.polled.delay_seconds, done.job.account.name)
+    counters.inc(POLLS, done.decision.result)
+    if done.decision.delay_seconds is not None:
+        counters.observe(DETECTION_DELAY, done.decision.delay_seconds, done.job.account.name)
     if watch.outcome is not None:
         log.info("task_ended", watch=watch.id, outcome=watch.outcome, polls=watch.polls)
         counters.inc(ENDED, watch.outcome)
 
 
 def _log_and_count_attempt(counters: Counters, done: deliver.FinishedAttempt, watch: Watch) -> None:
-    attempt = done.attempted.attempt
+    attempt = done.decision.attempt
     log.info(
         "callback_attempted",
         watch=watch.id,
@@ -82,7 +82,7 @@ def _log_and_count_attempt(counters: Counters, done: deliver.FinishedAttempt, wa
 
 
 def _result(done: deliver.FinishedAttempt) -> str:
-    code = done.attempted.attempt.status_code
+    code = done.decision.attempt.status_code
     if code is not None:
         return f"{code // 100}xx"
-    return "not_sent" if done.attempted.signal is None else "no_answer"
+    return "not_sent" if done.decision.signal is None else "no_answer"

@@ -26,7 +26,7 @@ from bridge.db import (
     watch_counts,
 )
 from bridge.db.counters import Counters
-from bridge.db.engine import AWAY
+from bridge.db.engine import UNAVAILABLE
 from bridge.db.readiness import TICKED_WITHIN
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox, OperatorWebhooks, silent_workers
 from bridge.steps.poll import time_out_overdue
@@ -114,7 +114,7 @@ class Scheduler:
             self._executor.shutdown(wait=True)
             with self._engine.begin() as connection:
                 heartbeats.remove(connection, self._worker.id)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             # Nothing is lost: other workers claim the watches when the leases end.
             log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
@@ -207,7 +207,7 @@ def _unless_database_away(job: Callable[[], None]) -> Callable[[], None]:
     """
 
     def run() -> None:
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             job()
 
     return run

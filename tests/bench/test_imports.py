@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.imports import load
 from bench.imports.figures import figures
 from bench.imports.load import Import
-from bench.imports.server import LIMIT, WINDOW_SECONDS, Ledger, World
+from bench.imports.server import LIMIT, WINDOW_SECONDS, Ledger, SimulatedHubSpot
 from bench.imports.supervised import supervised
 
 BEGAN_AT = 1_000.0
@@ -20,10 +20,10 @@ def an_import(task: str, *, ends_at: float = BEGAN_AT + 5, account: str = load.A
     return Import(task=task, account=account, receiver=load.RECEIVERS[0], begins_at=BEGAN_AT, ends_at=ends_at)
 
 
-def a_world(*imports: Import) -> World:
-    world = World()
-    world.load(load.dump(imports).encode())
-    return world
+def a_hubspot(*imports: Import) -> SimulatedHubSpot:
+    hubspot = SimulatedHubSpot()
+    hubspot.load(load.dump(imports).encode())
+    return hubspot
 
 
 def test_a_task_that_was_never_called_back_is_lost_though_its_end_was_seen() -> None:
@@ -52,42 +52,42 @@ def test_the_quiet_accounts_have_a_figure_of_their_own() -> None:
 
 def test_a_callback_of_no_signature_and_one_of_another_run_s_task_leave_the_task_lost() -> None:
     one = an_import("T-1")
-    world = a_world(one)
-    world.called_back("T-1", b"POST / HTTP/1.1", BEGAN_AT + 6)
-    world.called_back("T-2", SIGNED, BEGAN_AT + 6)
-    assert figures([one], world.ledger, until=BEGAN_AT + 60, cpu_seconds=0).lost == 1
-    world.called_back("T-1", SIGNED, BEGAN_AT + 7)
-    assert figures([one], world.ledger, until=BEGAN_AT + 60, cpu_seconds=0).lost == 0
+    hubspot = a_hubspot(one)
+    hubspot.called_back("T-1", b"POST / HTTP/1.1", BEGAN_AT + 6)
+    hubspot.called_back("T-2", SIGNED, BEGAN_AT + 6)
+    assert figures([one], hubspot.ledger, until=BEGAN_AT + 60, cpu_seconds=0).lost == 1
+    hubspot.called_back("T-1", SIGNED, BEGAN_AT + 7)
+    assert figures([one], hubspot.ledger, until=BEGAN_AT + 60, cpu_seconds=0).lost == 0
 
 
 def test_an_end_is_seen_by_a_poll_after_it_and_by_the_first_one() -> None:
-    world = a_world(an_import("T-1", ends_at=BEGAN_AT + 5))
+    hubspot = a_hubspot(an_import("T-1", ends_at=BEGAN_AT + 5))
     token = load.token(load.ACCOUNTS[1])
     instants = (BEGAN_AT + 0.5, BEGAN_AT + 4.9, BEGAN_AT + 5.5, BEGAN_AT + 9)
-    replies = [world.status("T-1", token, now) for now in instants]
+    replies = [hubspot.status("T-1", token, now) for now in instants]
     assert [reply.status for reply in replies] == [202, 202, 200, 200]
     assert b"PENDING" in replies[0].body
     assert b"PROCESSING" in replies[1].body
-    assert world.ledger == Ledger(requests=4, seen_at={"T-1": BEGAN_AT + 5.5})
+    assert hubspot.ledger == Ledger(requests=4, seen_at={"T-1": BEGAN_AT + 5.5})
 
 
 def test_an_account_s_limit_counts_the_last_ten_seconds_and_no_other_account() -> None:
     other = an_import("T-2", account=load.ACCOUNTS[2])
-    world = a_world(an_import("T-1"), other)
+    hubspot = a_hubspot(an_import("T-1"), other)
     token = load.token(load.ACCOUNTS[1])
-    answered = [world.status("T-1", token, BEGAN_AT).status for _ in range(LIMIT + 1)]
+    answered = [hubspot.status("T-1", token, BEGAN_AT).status for _ in range(LIMIT + 1)]
     assert answered == [202] * LIMIT + [429]
-    assert world.status("T-2", load.token(other.account), BEGAN_AT).status == 202
-    assert world.status("T-1", token, BEGAN_AT + WINDOW_SECONDS - 0.1).status == 429
-    assert world.status("T-1", token, BEGAN_AT + WINDOW_SECONDS).status == 200
-    assert (world.ledger.requests, world.ledger.throttled, world.ledger.errors) == (LIMIT + 4, 2, 2)
+    assert hubspot.status("T-2", load.token(other.account), BEGAN_AT).status == 202
+    assert hubspot.status("T-1", token, BEGAN_AT + WINDOW_SECONDS - 0.1).status == 429
+    assert hubspot.status("T-1", token, BEGAN_AT + WINDOW_SECONDS).status == 200
+    assert (hubspot.ledger.requests, hubspot.ledger.throttled, hubspot.ledger.errors) == (LIMIT + 4, 2, 2)
 
 
 def test_a_poll_with_another_account_s_token_is_an_error_and_sees_nothing() -> None:
-    world = a_world(an_import("T-1"))
-    reply = world.status("T-1", load.token(load.ACCOUNTS[2]), BEGAN_AT + 60)
+    hubspot = a_hubspot(an_import("T-1"))
+    reply = hubspot.status("T-1", load.token(load.ACCOUNTS[2]), BEGAN_AT + 60)
     assert reply.status == 404
-    assert world.ledger == Ledger(requests=1, errors=1)
+    assert hubspot.ledger == Ledger(requests=1, errors=1)
 
 
 def test_all_tools_get_the_same_imports_whenever_they_begin() -> None:

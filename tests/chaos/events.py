@@ -7,7 +7,7 @@ from random import Random
 from typing import TypeVar
 
 from bridge.core.account_limits import SUSPECTS
-from bridge.db.engine import AWAY
+from bridge.db.engine import UNAVAILABLE
 from bridge.sandbox import Outcome, Reply
 from tests.chaos.world import COMMANDS, Wish, World
 
@@ -96,7 +96,7 @@ def rechecks(world: World) -> None:
 
 
 def _any_in(world: World, *states: str) -> str | None:
-    with suppress(*AWAY):
+    with suppress(*UNAVAILABLE):
         if found := world.ledger.in_state(*states):
             return world.random.choice(found)
     return None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from bridge.db.engine import AWAY
+from bridge.db.engine import UNAVAILABLE
 from bridge.sandbox import Sandbox
 from tests.reliability.api import Api
 from tests.reliability.database import Site
@@ -77,7 +77,7 @@ class World:
         for wish in tuple(self.unanswered):
             if self.register(wish):
                 self.unanswered.remove(wish)
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             self.ledger.look()
 
     def register(self, wish: Wish) -> bool:

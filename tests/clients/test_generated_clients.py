@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 ADMIN_KEY = "an-admin-key-of-at-least-32-characters"
 LOCK = HERE / "package-lock.json"
 # To install takes a minute on a loaded machine, and to generate half of one.
-PATIENCE_SECONDS = 600
+TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +119,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]

@@ -23,7 +23,7 @@ from tests.forks import FORKS
 from tests.makers import a_watch
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class Commands:
             (folder / "0").write_text(given)
             process = FORKS.Process(target=_run, args=(arguments, self.env, folder))
             process.start()
-            process.join(PATIENCE_SECONDS)
+            process.join(TIMEOUT_SECONDS)
             process.kill()
             process.join()
             said = [(folder / name).read_text() for name in ("1", "2")]

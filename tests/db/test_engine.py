@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from bridge.db.engine import AWAY, open_engine, reading
+from bridge.db.engine import UNAVAILABLE, open_engine, reading
 from bridge.db.migrations import ForeignTables, is_migrated, upgrade
 from bridge.db.tables import metadata
 from tests.commands.conftest import Commands
@@ -105,7 +105,7 @@ def test_an_upgrade_does_not_wait_for_a_writer_for_ever(first_release: Engine) -
     with first_release.begin() as holder:
         touch(holder, 0)
         with pytest.raises(OperationalError, match="lock timeout"):
-            upgrade(first_release, patience_seconds=0)
+            upgrade(first_release, timeout_seconds=0)
     assert upgrade(first_release)
 
 
@@ -288,9 +288,9 @@ def test_a_database_that_restarts_is_away_and_then_back(own_postgres_server: Pos
     engine = open_engine(own_postgres_server.url())
     with engine.connect() as connection:
         own_postgres_server.stop("immediate")
-        with pytest.raises(AWAY):
+        with pytest.raises(UNAVAILABLE):
             connection.execute(text("SELECT 1"))
-    with pytest.raises(AWAY):
+    with pytest.raises(UNAVAILABLE):
         engine.connect()
     own_postgres_server.start()
     with engine.connect() as connection:
@@ -302,4 +302,4 @@ def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/no/such/folder/bridge.db")
     with pytest.raises(OperationalError) as away:
         engine.connect()
-    assert isinstance(away.value, AWAY)
+    assert isinstance(away.value, UNAVAILABLE)

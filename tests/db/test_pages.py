@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, text
 from bridge.core.watch import Outcome, State
 from bridge.db import pages
 from bridge.db.pages import Cursor, Order, Page
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from tests.db.claiming import added, numbered
 from tests.db.plans import plan_of
 from tests.makers import NOW, a_watch, later

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.db import attention, breakers, claims, clients, housekeeping, pages, watch_lists
+from bridge.db import attention, breakers, claims, clients, housekeeping, pages, watch_filters
 from bridge.db import watches as store
 from bridge.db.due_lanes import DueLanes, due_lanes
 from bridge.db.engine import open_engine
 from bridge.db.tables import is_state
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from tests.db.claiming import ONE, added, due
 from tests.db.plans import plan_of
 from tests.makers import NOW
@@ -31,17 +31,17 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
         lambda c: due_lanes(c, State.DELIVERING, NOW),
         lambda c: claims.claim(c, State.DELIVERING, {"lane-3": 9}, ONE, NOW),
         lambda c: store.waiting_for_host(c, "lane-3", most=9),
-        breakers.paused_hosts,
+        breakers.count_paused_hosts,
     ],
     "ix_watches_due_polls": [
         lambda c: DueLanes(State.WATCHING).look(c, NOW),
-        lambda c: watch_lists.oldest_due_at(c, State.WATCHING, None, NOW),
+        lambda c: watch_filters.oldest_due_at(c, State.WATCHING, None, NOW),
     ],
     "ix_watches_due_callbacks": [
         lambda c: DueLanes(State.DELIVERING).look(c, NOW),
-        lambda c: watch_lists.oldest_due_at(c, State.DELIVERING, None, NOW),
+        lambda c: watch_filters.oldest_due_at(c, State.DELIVERING, None, NOW),
     ],
-    "ix_watches_open": [lambda c: store.open_watches(c, "cms")],
+    "ix_watches_open": [lambda c: store.count_open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_to_time_out": [lambda c: claims.past_deadline(c, NOW, grace_seconds=60, limit=9)],
@@ -75,8 +75,8 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(
 # What the operators' pages ask besides lists, of which tests/db/test_pages.py speaks.
 FOR_OPERATORS: list[Callable[[Connection], object]] = [
     lambda c: attention.read(c, NOW),
-    lambda c: watch_lists.count_up_to(c, 9, is_state(State.WATCHING)),
-    lambda c: watch_lists.count_up_to(c, 9, is_state(State.DELIVERING)),
+    lambda c: watch_filters.count_up_to(c, 9, is_state(State.WATCHING)),
+    lambda c: watch_filters.count_up_to(c, 9, is_state(State.DELIVERING)),
     lambda c: pages.count_some_redeliverable(c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")),
     lambda c: pages.count_some_redeliverable(c, Filters(client="cms")),
     lambda c: store.get(c, "wat_00000001"),
@@ -100,7 +100,7 @@ def test_no_page_for_operators_reads_all_watches(engine: Engine) -> None:
 BY_ID: list[Callable[[Connection], object]] = [
     lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW),
     lambda c: claims.claim_least_refused(c, "a", ONE, NOW),
-    lambda c: watch_lists.redeliver(c, Filters(client="cms"), before=None, limit=9, now=NOW),
+    lambda c: watch_filters.redeliver(c, Filters(client="cms"), before=None, limit=9, now=NOW),
     lambda c: housekeeping.prune(c, NOW, retention=timedelta(0), limit=9),
 ]
 

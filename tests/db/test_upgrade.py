@@ -17,7 +17,7 @@ from bridge.db.accounts import Accounts, Credentials
 from bridge.db.engine import open_engine
 from bridge.db.migrations import is_migrated, upgrade
 from bridge.db.pages import Order
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from tests.db.claiming import ONE, delivered, polled, saved, standing
 from tests.db.first_release import (
     API_KEY,

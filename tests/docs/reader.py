@@ -19,7 +19,7 @@ import requests
 from demo.services import ROOT, free_port
 
 BASH = ("/bin/bash", "-ec")
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 LOOK_SECONDS = 0.2
 # Settings of the bridge that somebody else has set, and make's own.
 FOREIGN = ("BRIDGE_", "HUBSPOT_", "MAKE", "MFLAGS", "VENV")
@@ -106,7 +106,7 @@ class Terminal:
 
 def wait_until(happened: Callable[[], bool], why: Callable[[], object] = lambda: "it never happened") -> None:
     """Wait until something has happened; `why` tells what is shown when it does not."""
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    give_up_at = time.monotonic() + TIMEOUT_SECONDS
     while not happened():
         assert time.monotonic() < give_up_at, why()
         time.sleep(LOOK_SECONDS)
@@ -122,7 +122,7 @@ def printed(script: str, environment: Mapping[str, str]) -> str:
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=True,
     )
     return ran.stdout
@@ -148,7 +148,7 @@ def _answers(url: str) -> bool:
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
-        process.wait(PATIENCE_SECONDS)
+        process.wait(TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -18,7 +18,7 @@ import requests
 from bridge.core.signing import make_secret, sign
 from bridge.settings import Settings
 from tests.docs.markdown import ROOT, blocks, page, section
-from tests.docs.reader import PATIENCE_SECONDS, Reader, Terminal, environment, printed, values
+from tests.docs.reader import TIMEOUT_SECONDS, Reader, Terminal, environment, printed, values
 
 README = page("README.md")
 OPERATING = page("docs/operating.md")
@@ -112,7 +112,7 @@ def test_the_receiver_in_node_says_that_its_secret_is_missing(tmp_path: Path) ->
         env=environment(),
         stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert done.returncode == 1
@@ -213,7 +213,7 @@ def test_the_example_that_asks_what_has_ended_finds_it(
     url = f"{reader.url('8000')}/v1/watches"
     made = requests.post(url, json=watch, headers=key_of(reader), timeout=30).json()
     ended_since = run_code(block.text)["ended_since"]
-    give_up_at = time.monotonic() + PATIENCE_SECONDS
+    give_up_at = time.monotonic() + TIMEOUT_SECONDS
     while task not in [ended["task_id"] for ended in ended_since(made["created_at"])]:
         assert time.monotonic() < give_up_at
         time.sleep(0.2)
@@ -288,7 +288,7 @@ def test_every_command_of_the_readme_is_in_a_part_that_is_tested() -> None:
 
 
 def test_the_demo_prints_what_the_readme_shows(demo: subprocess.Popen[str]) -> None:
-    output, _ = demo.communicate(timeout=PATIENCE_SECONDS)
+    output, _ = demo.communicate(timeout=TIMEOUT_SECONDS)
     assert demo.returncode == 0, output
     [excerpt] = blocks(section(README, "Two commands"), "text")
     assert set(map(timeless, excerpt.text.splitlines())) <= set(map(timeless, output.splitlines()))

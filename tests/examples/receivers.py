@@ -14,7 +14,7 @@ from pathlib import Path
 import requests
 
 from demo.services import free_port
-from tests.docs.reader import PATIENCE_SECONDS, environment, wait_until
+from tests.docs.reader import TIMEOUT_SECONDS, environment, wait_until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -168,7 +168,7 @@ class Receiver:
         for process in self.processes:
             with suppress(ProcessLookupError):  # it has ended by itself
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(PATIENCE_SECONDS)
+            process.wait(TIMEOUT_SECONDS)
         self.processes.clear()
 
     def until(self, happened: Callable[[], bool]) -> None:
@@ -178,7 +178,7 @@ class Receiver:
 
     def _answers(self) -> bool:
         try:
-            return requests.post(self.url, b"{}", timeout=PATIENCE_SECONDS).status_code == 400
+            return requests.post(self.url, b"{}", timeout=TIMEOUT_SECONDS).status_code == 400
         except requests.ConnectionError:
             return False
 

@@ -240,8 +240,8 @@ def test_without_the_database_an_old_token_goes_on(
     clock.passes(DUE_AFTER_SECONDS)
     assert tokens.current(account) == old
     clock.passes(LIFE_SECONDS)
-    assert tokens.current(account) == oauth.DATABASE_AWAY
-    assert tokens.after_refusal(account, old) == oauth.DATABASE_AWAY
+    assert tokens.current(account) == oauth.DATABASE_UNAVAILABLE
+    assert tokens.after_refusal(account, old) == oauth.DATABASE_UNAVAILABLE
     engine.dispose()
 
 

@@ -26,7 +26,7 @@ ENV = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class House:
+class Deployment:
     """A bridge of real processes; `api` calls its web process."""
 
     site: Site
@@ -62,11 +62,11 @@ class House:
 
 
 @contextmanager
-def house(site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Iterator[House]:
+def deployment(site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Iterator[Deployment]:
     """Run a bridge until the block ends."""
     port = free_port()
     with processes(site.env(hubspot.url, **ENV), folder) as started:
-        yield House(
+        yield Deployment(
             site=site,
             hubspot=hubspot,
             receiver=receiver,

@@ -79,7 +79,7 @@ def _attempts(_kept: Any, _connection: Any, results: Any, _worker: Any) -> bool:
 
 
 def _goes_on(_jobs: Any, _worker: Any, done: Any) -> bool:
-    return any(isinstance(d, poll.FinishedPoll) and d.polled.watch.state is State.WATCHING for d in done)
+    return any(isinstance(d, poll.FinishedPoll) and d.decision.watch.state is State.WATCHING for d in done)
 
 
 def _attempted(_jobs: Any, _worker: Any, done: Any) -> bool:

@@ -24,8 +24,8 @@ def worked(worker: Worker, jobs: Sequence[Job]) -> list[Finished]:
 
 
 def bad(done: deliver.FinishedAttempt) -> deliver.FinishedAttempt:
-    attempt = replace(done.attempted.attempt, response_excerpt=HALF_A_CHARACTER)
-    return replace(done, attempted=replace(done.attempted, attempt=attempt))
+    attempt = replace(done.decision.attempt, response_excerpt=HALF_A_CHARACTER)
+    return replace(done, decision=replace(done.decision, attempt=attempt))
 
 
 @pytest.mark.parametrize("kind", KINDS)

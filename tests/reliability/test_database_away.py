@@ -21,7 +21,7 @@ from bridge.sandbox import Sandbox
 from tests.postgres import PostgresServer, temporary_server
 from tests.reliability.conftest import NewSite
 from tests.reliability.database import Site, site
-from tests.reliability.deployments import House, cpu_share, house
+from tests.reliability.deployments import Deployment, cpu_share, deployment
 from tests.reliability.processes import lines
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import played
@@ -51,7 +51,7 @@ class Outage:
     exit_status: int | None = None
 
 
-def seen(bridge: House, cpu_share: float, **others: Any) -> Outage:
+def seen(bridge: Deployment, cpu_share: float, **others: Any) -> Outage:
     """Wait until all is told, and judge."""
     until(bridge.ledger.settled)
     return Outage(
@@ -64,7 +64,7 @@ def seen(bridge: House, cpu_share: float, **others: Any) -> Outage:
     )
 
 
-def asked(bridge: House) -> dict[str, requests.Response | None]:
+def asked(bridge: Deployment) -> dict[str, requests.Response | None]:
     """Call the web process as clients and operators do."""
     body = {"task_id": "AAAAEZ6whGI", "callback_url": bridge.receiver.url(bridge.site)}
     return {
@@ -89,7 +89,7 @@ def own_server() -> Iterator[tuple[PostgresServer, Site]]:
 def postgresql_goes_away(
     server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
-    with house(place, hubspot, receiver, folder) as bridge:
+    with deployment(place, hubspot, receiver, folder) as bridge:
         bridge.fill()
         server.stop()
         share = cpu_share(bridge.worker, AWAY_SECONDS)
@@ -102,7 +102,7 @@ def postgresql_goes_away(
 def worker_is_stopped_meanwhile(
     server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
-    with house(place, hubspot, receiver, folder) as bridge:
+    with deployment(place, hubspot, receiver, folder) as bridge:
         bridge.fill()
         server.stop("immediate")
         bridge.worker.send(signal.SIGTERM)
@@ -117,7 +117,7 @@ def postgresql_only_reads(
     server: PostgresServer, place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path
 ) -> Outage:
     """As it is for a moment when a follower is promoted, or a plan's limit is reached."""
-    with house(place, hubspot, receiver, folder) as bridge:
+    with deployment(place, hubspot, receiver, folder) as bridge:
         bridge.fill()
         set_read_only(server, "on")
         share = cpu_share(bridge.worker, READING_SECONDS)
@@ -134,7 +134,7 @@ def set_read_only(server: PostgresServer, setting: LiteralString) -> None:
 
 
 def sqlite_is_locked(place: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Outage:
-    with house(place, hubspot, receiver, folder) as bridge:
+    with deployment(place, hubspot, receiver, folder) as bridge:
         bridge.fill()
         path = place.url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
@@ -157,7 +157,7 @@ def outages(
     """All outages, at the same time."""
 
     def on(play: Any, *where: Any) -> Any:
-        return partial(play, *where, hubspot, receiver, tmp_path_factory.mktemp("house"))
+        return partial(play, *where, hubspot, receiver, tmp_path_factory.mktemp("deployment"))
 
     with own_server() as one, own_server() as another, own_server() as third:
         plays = {

@@ -11,7 +11,7 @@ from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Sandbox
 from tests.reliability.database import site
-from tests.reliability.deployments import House, house
+from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 from tests.replication import ReplicatedServer, replicated_server
@@ -26,13 +26,13 @@ def servers() -> Iterator[ReplicatedServer]:
 @pytest.fixture
 def bridge(
     servers: ReplicatedServer, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+) -> Iterator[Deployment]:
     engine = open_engine(servers.create_database("bridge"))
     upgrade(engine)
     engine.dispose()
     with (
         site(servers.url("bridge")) as place,
-        house(place, hubspot, receiver, tmp_path_factory.mktemp("house")) as running,
+        deployment(place, hubspot, receiver, tmp_path_factory.mktemp("deployment")) as running,
     ):
         yield running
 
@@ -45,7 +45,7 @@ def test_of_several_hosts_the_one_that_can_be_written_to_is_taken(servers: Repli
         engine.dispose()
 
 
-def test_nothing_that_was_answered_201_is_lost(servers: ReplicatedServer, bridge: House) -> None:
+def test_nothing_that_was_answered_201_is_lost(servers: ReplicatedServer, bridge: Deployment) -> None:
     over = threading.Event()
 
     def register() -> list[str]:

@@ -15,7 +15,7 @@ from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.fault_points import DELIVER, POLL, REGISTER, STRUCK
 from tests.reliability.ledger import Ledger
 from tests.reliability.scenarios import Scene, followed, played
-from tests.reliability.waiting import PATIENCE_SECONDS
+from tests.reliability.waiting import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ def worker_dies(scene: Scene, boundary: str) -> Aftermath:
         scene.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
     ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site, "flaky")))
     with scene.struck(boundary, 1, "SIGKILL", "worker") as worker:
-        died = forked.has_ended(worker, PATIENCE_SECONDS)
+        died = forked.has_ended(worker, TIMEOUT_SECONDS)
     with scene.healthy_worker():
         return Aftermath(died=died, log=scene.log.read_text(), problems=followed(ledger))
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from bridge.db.tables import watches
 from bridge.sandbox import Sandbox
 from tests.reliability.conftest import NewSite
-from tests.reliability.deployments import House, house
+from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.processes import Running, errors, lines
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -22,17 +22,19 @@ SLOW_WATCHES = 20
 @pytest.fixture(scope="module")
 def bridge(
     new_site: NewSite, hubspot: Sandbox, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
-    with house(new_site("postgresql"), hubspot, receiver, tmp_path_factory.mktemp("house")) as running:
+) -> Iterator[Deployment]:
+    with deployment(
+        new_site("postgresql"), hubspot, receiver, tmp_path_factory.mktemp("deployment")
+    ) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def second_worker(bridge: House) -> Running:
+def second_worker(bridge: Deployment) -> Running:
     return bridge.processes.worker()
 
 
-def test_when_nothing_fails_each_is_told_exactly_once(bridge: House, second_worker: Running) -> None:
+def test_when_nothing_fails_each_is_told_exactly_once(bridge: Deployment, second_worker: Running) -> None:
     for pending_seconds in range(4):
         bridge.register(tasks=WATCHES // 4, pending_seconds=pending_seconds)
     until(bridge.ledger.settled)
@@ -41,12 +43,12 @@ def test_when_nothing_fails_each_is_told_exactly_once(bridge: House, second_work
     assert not [*bridge.errors(), *errors(second_worker.log)]
 
 
-def test_both_workers_took_part(bridge: House, second_worker: Running) -> None:
+def test_both_workers_took_part(bridge: Deployment, second_worker: Running) -> None:
     assert lines(bridge.worker.log, "task_ended")
     assert lines(second_worker.log, "task_ended")
 
 
-def test_when_a_worker_dies_each_is_told_at_least_once(bridge: House, second_worker: Running) -> None:
+def test_when_a_worker_dies_each_is_told_at_least_once(bridge: Deployment, second_worker: Running) -> None:
     told = bridge.arrivals()
     bridge.register("slow", tasks=SLOW_WATCHES)
     bridge.register(tasks=WATCHES - SLOW_WATCHES)
@@ -63,7 +65,7 @@ def test_when_a_worker_dies_each_is_told_at_least_once(bridge: House, second_wor
     assert {told for told, count in times.items() if count > 1} <= leased
 
 
-def leased_by(bridge: House, worker: str) -> set[str]:
+def leased_by(bridge: Deployment, worker: str) -> set[str]:
     """The watches that a worker had claimed, and not yet saved."""
     with bridge.site.engine.connect() as connection:
         return set(connection.scalars(select(watches.c.id).where(watches.c.claimed_by == worker)))

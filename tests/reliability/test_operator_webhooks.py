@@ -25,7 +25,7 @@ from tests.reliability.fault_points import OPERATOR, STRUCK
 from tests.reliability.processes import lines, processes
 from tests.reliability.receiver import Receiver
 from tests.reliability.scenarios import Scene, played
-from tests.reliability.waiting import PATIENCE_SECONDS, until
+from tests.reliability.waiting import TIMEOUT_SECONDS, until
 
 WATCHES = 200
 
@@ -68,7 +68,7 @@ def worker_dies(scene: Scene, boundary: str) -> list[Told]:
     scene.site.register(tasks, scene.receiver.url(scene.site, "gone"))
     with Operator(answering(OK)) as operator:
         with scene.struck(boundary, 1, "SIGKILL", "worker", **settings(operator.port)) as worker:
-            assert forked.has_ended(worker, PATIENCE_SECONDS)
+            assert forked.has_ended(worker, TIMEOUT_SECONDS)
         assert STRUCK in scene.log.read_text()
         with scene.healthy_worker(**settings(operator.port)):
             until(lambda: not waiting(scene.site) and told(operator))

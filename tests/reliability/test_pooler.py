@@ -8,14 +8,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import Engine, text
 
-from bridge.db.engine import AWAY, open_engine
+from bridge.db.engine import UNAVAILABLE, open_engine
 from bridge.sandbox import Sandbox
 from tests import pgbouncer
 from tests.commands.conftest import Commands
 from tests.pgbouncer import Pooler
 from tests.postgres import PostgresServer
 from tests.reliability.database import KEY, site
-from tests.reliability.deployments import House, house
+from tests.reliability.deployments import Deployment, deployment
 from tests.reliability.processes import Running, errors
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
@@ -46,7 +46,7 @@ def bridge(
     hubspot: Sandbox,
     receiver: Receiver,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[House]:
+) -> Iterator[Deployment]:
     """A bridge that knows the pooler alone."""
     name = f"pooled_{uuid4().hex}"
     postgres_server.create_database(name)
@@ -54,15 +54,15 @@ def bridge(
         stack.callback(postgres_server.drop_database, name)
         Commands(DATABASE_URL=pooler.url(name), BRIDGE_SECRET_KEY=KEY).said("migrate")
         place = stack.enter_context(site(pooler.url(name)))
-        yield stack.enter_context(house(place, hubspot, receiver, tmp_path_factory.mktemp("house")))
+        yield stack.enter_context(deployment(place, hubspot, receiver, tmp_path_factory.mktemp("deployment")))
 
 
 @pytest.fixture(scope="module")
-def second_worker(bridge: House) -> Running:
+def second_worker(bridge: Deployment) -> Running:
     return bridge.processes.worker()
 
 
-def test_each_is_told_exactly_once(bridge: House, second_worker: Running) -> None:
+def test_each_is_told_exactly_once(bridge: Deployment, second_worker: Running) -> None:
     for pending_seconds in range(2):
         bridge.register(tasks=WATCHES // 2, pending_seconds=pending_seconds)
     until(bridge.ledger.settled)
@@ -109,7 +109,7 @@ def test_each_transaction_has_its_time_outs_and_leaves_none(engines: list[Engine
 
 def test_a_restart_behind_the_pooler_is_an_outage_that_ends(own_postgres_server: PostgresServer) -> None:
     def works() -> bool:
-        with suppress(*AWAY), engine.begin() as connection:
+        with suppress(*UNAVAILABLE), engine.begin() as connection:
             return bool(connection.execute(text("SELECT true")).scalar_one())
         return False
 
@@ -120,7 +120,7 @@ def test_a_restart_behind_the_pooler_is_an_outage_that_ends(own_postgres_server:
         with engine.connect() as connection:
             connection.execute(text("SELECT 1"))
             own_postgres_server.stop("immediate")
-            with pytest.raises(AWAY):
+            with pytest.raises(UNAVAILABLE):
                 connection.execute(text("SELECT 1"))
         assert not works()
         own_postgres_server.start()

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 LOOK_SECONDS = 0.05
 # Far beyond what a loaded machine takes; only a broken bridge waits so long.
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 Seen = TypeVar("Seen")
 
 
-def until(seen: Callable[[], Seen], *, within_seconds: float = PATIENCE_SECONDS) -> Seen:
+def until(seen: Callable[[], Seen], *, within_seconds: float = TIMEOUT_SECONDS) -> Seen:
     """Return the first true value of `seen`; AssertionError when the time is over."""
     give_up_at = time.monotonic() + within_seconds
     while not (value := seen()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +78,7 @@ class Peer:
     def wait_for(self, count: int) -> None:
         """Wait until so many requests have come."""
         with self._came:
-            assert self._came.wait_for(lambda: len(self.requests) >= count, PATIENCE_SECONDS)
+            assert self._came.wait_for(lambda: len(self.requests) >= count, TIMEOUT_SECONDS)
 
     def count(self, path: str) -> int:
         """How many requests there were for this path."""

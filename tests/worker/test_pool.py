@@ -20,7 +20,7 @@ EU, US = (State.WATCHING, "eu"), (State.WATCHING, "us")
 RATE = Rate(requests=100, seconds=10, share=0.5)
 MAX_PER_LANE = {State.WATCHING: 2, State.DELIVERING: 1}
 WELL, ILL = Success(), PermanentFailure(reason="It is down.")
-PATIENCE_SECONDS = 10.0  # of the tests
+TIMEOUT_SECONDS = 10.0  # of the tests
 WAIT_SECONDS = 5.0  # of those that wait for a slot
 
 
@@ -38,16 +38,16 @@ class Far:
             self.begun.append(job)
             answered = self._answers[job.watch.id] = threading.Event()
             self._changed.notify_all()
-        answered.wait(PATIENCE_SECONDS)
+        answered.wait(TIMEOUT_SECONDS)
         answer = an_answer(said={"status": "PENDING"})
         signal = self._signals.get(job.watch.id, WELL)
-        finished = FinishedCall(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
-        return FinishedPoll(job=job, finished=finished, polled=asked(answer))
+        call = FinishedCall(answer=answer, signal=signal, asked_at=NOW, rate=RATE)
+        return FinishedPoll(job=job, call=call, decision=asked(answer))
 
     def has_begun(self, count: int) -> list[str]:
         """Wait until `count` jobs have begun; return their accounts, in order."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.begun) >= count, PATIENCE_SECONDS)
+            assert self._changed.wait_for(lambda: len(self.begun) >= count, TIMEOUT_SECONDS)
             return [job.watch.account for job in self.begun]
 
     def answers(self, *jobs: PollJob, signal: Signal = WELL) -> None:
@@ -97,7 +97,7 @@ def pool(far: Far, clock: Clock) -> Iterator[WorkerPool]:
     pool.close()
     far.answers(*far.begun)
     for thread in pool._threads:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
 
 
 def submit(pool: WorkerPool, *all_jobs: PollJob) -> None:
@@ -108,7 +108,7 @@ def submit(pool: WorkerPool, *all_jobs: PollJob) -> None:
 def collected(pool: WorkerPool, count: int) -> list[FinishedPoll]:
     done: list[FinishedPoll] = []
     while len(done) < count:
-        found = pool.collect(PATIENCE_SECONDS)
+        found = pool.collect(TIMEOUT_SECONDS)
         assert found
         done += found  # type: ignore[arg-type]  # polls alone
     return done
@@ -282,7 +282,7 @@ def test_a_step_that_crashes_frees_its_slot_and_saves_nothing() -> None:
 
     pool = WorkerPool(1, crash, max_per_lane=MAX_PER_LANE, start_within_seconds=WAIT_SECONDS)
     submit(pool, *jobs("eu", 1))
-    assert pool.collect(PATIENCE_SECONDS) == []
+    assert pool.collect(TIMEOUT_SECONDS) == []
     assert (pool.room, pool.jobs) == (1, [])
     pool.close()
 
@@ -294,5 +294,5 @@ def test_closed_slots_end_their_threads(pool: WorkerPool, far: Far) -> None:
     pool.close()
     assert len(pool._threads) == 2
     for thread in pool._threads:
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         assert not thread.is_alive()

@@ -19,7 +19,7 @@ from bridge.web.admin import (
     watches,
 )
 from bridge.web.admin.blueprint import EXTENSION, admin
-from bridge.web.serving import Server
+from bridge.web.serving import Api
 
 __all__ = [
     "accounts",
@@ -37,10 +37,10 @@ __all__ = [
 STATIC_SECONDS = 300
 
 
-def add_admin(app: Flask, server: Server) -> None:
-    """Add the admin pages to the application. They share `server` with the API."""
-    app.extensions[EXTENSION] = server
-    session.add_sessions(app, server.dependencies.cipher)
+def add_admin(app: Flask, api: Api) -> None:
+    """Add the admin pages to the application. They share `api` with the API."""
+    app.extensions[EXTENSION] = api
+    session.add_sessions(app, api.dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS
     # CSRF is checked by the blueprint only: the API uses no cookies.
     app.config |= {"WTF_CSRF_CHECK_DEFAULT": False, "WTF_CSRF_TIME_LIMIT": None}

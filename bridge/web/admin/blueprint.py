@@ -12,8 +12,8 @@ from bridge.web.admin import session
 from bridge.web.errors import problem_of
 from bridge.web.operations import Call
 from bridge.web.problems import Problem
-from bridge.web.requests import Context
-from bridge.web.serving import Server
+from bridge.web.requests import ValidationContext
+from bridge.web.serving import Api
 
 EXTENSION = "bridge"
 
@@ -33,18 +33,18 @@ class _AdminBlueprint(Blueprint):
 admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
-def server() -> Server:
-    """Return the application's Server, which the admin pages share with the API."""
-    return cast("Server", current_app.extensions[EXTENSION])
+def api() -> Api:
+    """Return the application's Api, which the admin pages share with the API."""
+    return cast("Api", current_app.extensions[EXTENSION])
 
 
 def call() -> Call:
     """Return this request as a Call for the API's operations, with the signed-in admin as the caller."""
-    dependencies = server().dependencies
+    dependencies = api().dependencies
     return Call(
         dependencies=dependencies,
-        registrar=server().registrar,
-        context=Context(dependencies),
+        registrar=api().registrar,
+        context=ValidationContext(dependencies),
         caller=g.caller,
         now=g.now,
     )
@@ -52,11 +52,11 @@ def call() -> Call:
 
 @admin.before_request
 def _require_admin() -> BaseResponse | None:
-    g.now = server().dependencies.clock()
+    g.now = api().dependencies.clock()
     cast("CSRFProtect", current_app.extensions["csrf"]).protect()
     if request.endpoint in ("admin.sign_in", "admin.begin_session"):
         return None
-    caller = session.caller(server(), g.now)
+    caller = session.caller(api(), g.now)
     if isinstance(caller, Problem):
         return _redirect_to_sign_in()
     g.caller, g.client = caller, caller.name

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.admin import session
-from bridge.web.admin.blueprint import admin, call, page, problem_page, server
+from bridge.web.admin.blueprint import admin, api, call, page, problem_page
 from bridge.web.api.clients import (
     NewClient,
     SecretRotation,
@@ -44,7 +44,7 @@ def rotate_key(name: str) -> Response:
     if isinstance(answer, Problem):
         return problem_page(answer)
     if name == call().caller.name and not call().caller.from_environment:
-        session.begin(server(), json.loads(str(answer.text))["api_key"])
+        session.begin(api(), json.loads(str(answer.text))["api_key"])
     return _show_once(answer)
 
 
@@ -74,7 +74,7 @@ def show_secret() -> Response:
     """
     if request.method == "HEAD":
         return Response()
-    made = session.take_to_show(server(), call().now)
+    made = session.take_to_show(api(), call().now)
     if made is None:
         flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")
         return redirect(url_for("admin.list_clients"), 303)
@@ -96,5 +96,5 @@ def _show_once(answer: Reply) -> Response:
 
     It is shown once: a reload of that page neither shows it again nor sends the form again.
     """
-    session.keep_to_show(server(), str(answer.text), call().now)
+    session.keep_to_show(api(), str(answer.text), call().now)
     return redirect(url_for("admin.show_secret"), 303)

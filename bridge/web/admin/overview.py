@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
-from bridge.db import attention, counters, watch_lists
+from bridge.db import attention, counters, watch_filters
 from bridge.db.attention import MOST_COUNTED
 from bridge.db.engine import reading
 from bridge.db.tables import is_state
@@ -48,4 +48,4 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
 
 
 def _count(connection: Connection, state: State) -> int:
-    return watch_lists.count_up_to(connection, MOST_COUNTED, is_state(state))
+    return watch_filters.count_up_to(connection, MOST_COUNTED, is_state(state))

@@ -16,7 +16,7 @@ from bridge.core.instants import read_rfc3339, rfc3339
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
-from bridge.web.serving import Server
+from bridge.web.serving import Api
 
 PATH = "/admin"
 LIFETIME = timedelta(hours=12)
@@ -59,11 +59,11 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
     }
 
 
-def begin(server: Server, api_key: str) -> None:
+def begin(api: Api, api_key: str) -> None:
     """Start a new session with an admin's key."""
     session.clear()
     session.permanent = True
-    session[_KEY] = server.dependencies.cipher.encrypt(api_key)
+    session[_KEY] = api.dependencies.cipher.encrypt(api_key)
 
 
 def end() -> None:
@@ -71,7 +71,7 @@ def end() -> None:
     session.clear()
 
 
-def caller(server: Server, now: datetime) -> Caller | Problem:
+def caller(api: Api, now: datetime) -> Caller | Problem:
     """Return the signed-in admin; a Problem when nobody is signed in, or the session's key is refused.
 
     A key that is refused or cannot be decrypted ends the session, unless htmx sent the request to refresh a page.
@@ -80,11 +80,11 @@ def caller(server: Server, now: datetime) -> Caller | Problem:
     if sealed is None:
         return _SIGNED_OUT
     try:
-        key = server.dependencies.cipher.decrypt(sealed)
+        key = api.dependencies.cipher.decrypt(sealed)
     except WrongSecretKey:
         _end_if_a_person_asked()
         return _SIGNED_OUT
-    known = authenticate_admin(server, key, now)
+    known = authenticate_admin(api, key, now)
     if isinstance(known, Problem):
         _end_if_a_person_asked()
     return known
@@ -97,31 +97,31 @@ def _end_if_a_person_asked() -> None:
         session.clear()
 
 
-def authenticate_admin(server: Server, api_key: str, now: datetime) -> Caller | Problem:
+def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Problem:
     """Return the admin with this API key; a Problem when the key is wrong or is no admin's.
 
     Wrong keys count towards the limit of wrong keys from one address, as in the API.
     """
-    known = server.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
+    known = api.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
     return known
 
 
-def keep_to_show(server: Server, text: str, now: datetime) -> None:
+def keep_to_show(api: Api, text: str, now: datetime) -> None:
     """Keep a text with a new key or secret, encrypted in the cookie, until `take_to_show` returns it."""
     kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
-    session[_SHOWN_ONCE] = server.dependencies.cipher.encrypt(kept)
+    session[_SHOWN_ONCE] = api.dependencies.cipher.encrypt(kept)
 
 
-def take_to_show(server: Server, now: datetime) -> str | None:
+def take_to_show(api: Api, now: datetime) -> str | None:
     """Return the text that `keep_to_show` kept, and forget it.
 
     Returns None when no text was kept, it is older than SHOWN_WITHIN, or it cannot be decrypted.
     """
     sealed = session.pop(_SHOWN_ONCE, None)
     try:
-        kept = json.loads(server.dependencies.cipher.decrypt(sealed)) if sealed else None
+        kept = json.loads(api.dependencies.cipher.decrypt(sealed)) if sealed else None
     except WrongSecretKey:
         return None
     return str(kept["text"]) if kept and now <= read_rfc3339(kept["until"]) else None

@@ -12,7 +12,7 @@ from bridge.core.kinds import KINDS
 from bridge.core.watch import REDELIVERABLE, Outcome, State
 from bridge.db import pages, watches
 from bridge.db.engine import reading
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from bridge.steps import changes
 from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.changes import BulkRedelivery, redeliver_watches

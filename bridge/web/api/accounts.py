@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import structlog
 from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
 
-from bridge.core.kinds import API_VERSION, api_version
+from bridge.core.kinds import API_VERSION, parse_api_version
 from bridge.core.parsing import parse_base_url, parse_header_safe
-from bridge.core.quota import RATE_LIMIT, rate_limit
+from bridge.core.quota import RATE_LIMIT, parse_rate_limit
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.steps import accounts
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
@@ -28,7 +28,7 @@ def _secret(given: SecretStr) -> SecretStr:
 
 
 def _rate_limit(text: str) -> str:
-    rate_limit(text)
+    parse_rate_limit(text)
     return text
 
 
@@ -45,7 +45,7 @@ BaseUrl = Annotated[
 ]
 
 ApiVersion = Annotated[
-    str, Field(json_schema_extra={"pattern": f"^{API_VERSION}$"}), AfterValidator(api_version)
+    str, Field(json_schema_extra={"pattern": f"^{API_VERSION}$"}), AfterValidator(parse_api_version)
 ]
 
 RateLimit = Annotated[
@@ -118,7 +118,7 @@ class AccountSettings(Body):
             ),
             base_url=self.base_url,
             api_version=self.api_version,
-            rate_limit=rate_limit(self.rate_limit) if self.rate_limit else None,
+            rate_limit=parse_rate_limit(self.rate_limit) if self.rate_limit else None,
             rate_share=self.rate_share,
         )
 

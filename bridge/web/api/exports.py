@@ -13,7 +13,7 @@ from bridge.core.watch import Watch
 from bridge.db import pages
 from bridge.db.engine import reading
 from bridge.db.pages import Cursor, Order, Page
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from bridge.web.api.filters import FilterFields
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.parsing import parse_choices
 from bridge.core.watch import Outcome, State
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
 from bridge.web.requests import Host, Instant, Name, TaskId

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
 from bridge.db import heartbeats, readiness
-from bridge.db.engine import AWAY, reading
+from bridge.db.engine import UNAVAILABLE, reading
 from bridge.web.errors import describe_outage
 from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
 from bridge.web.responses import Output
@@ -88,7 +88,7 @@ def show_readiness(call: Call) -> Reply:
             if not call.dependencies.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
-    except AWAY as away:
+    except UNAVAILABLE as away:
         return _readiness([describe_outage(away) or "The database does not answer."], [])
 
 

@@ -134,7 +134,7 @@ def _start(call: Call, body: NewImport, execution: Execution) -> Started:
             account=body.account,
             document=body.document,
             register=register,
-            record_hubspot_call=execution.record_hubspot_call,
+            may_call_hubspot=execution.may_call_hubspot,
         )
     finally:
         _slots.release()

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339_or_none
 from bridge.core.watch import Outcome, State
-from bridge.db import watch_lists
+from bridge.db import watch_filters
 from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
@@ -116,7 +116,7 @@ def show_summary(call: Call) -> Reply:
 
 
 def _counts(connection: Connection, client: str | None, now: datetime) -> dict[str, Any]:
-    states, outcomes = watch_lists.counts(connection, client)
+    states, outcomes = watch_filters.counts(connection, client)
     late = late_seconds(connection, client, now)
     return {
         "states": {state: states[state] for state in State},

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Connection, Engine, insert, text
 
 from bridge.core.watch import Outcome, State, redeliver
-from bridge.db import readiness, watch_lists, watches
+from bridge.db import readiness, watch_filters, watches
 from bridge.db.tables import account_breakers, host_breakers
-from bridge.db.watch_lists import Filters
+from bridge.db.watch_filters import Filters
 from tests.db.claiming import added, numbered
 from tests.db.plans import plan_of
 from tests.makers import NOW, later
@@ -20,9 +20,9 @@ BREAKER = {"failures": 1, "pause_seconds": 30.0}
 
 def redelivered(
     engine: Engine, filters: Filters, *, before: str | None, limit: int
-) -> watch_lists.Redelivered:
+) -> watch_filters.Redelivered:
     with engine.begin() as connection:
-        return watch_lists.redeliver(connection, filters, before=before, limit=limit, now=later(60))
+        return watch_filters.redeliver(connection, filters, before=before, limit=limit, now=later(60))
 
 
 def test_a_redelivery_goes_on_where_the_batch_before_ended(engine: Engine) -> None:
@@ -40,7 +40,7 @@ def test_only_what_is_settled_is_redelivered_and_as_the_core_decides(engine: Eng
     left_alone = [numbered(3), numbered(4, State.DELIVERING, **others), numbered(5, State.WITHDRAWN)]
     added(engine, *settled, *left_alone)
     with engine.begin() as connection:
-        assert watch_lists.count_redeliverable(connection, Filters()) == 2
+        assert watch_filters.count_redeliverable(connection, Filters()) == 2
     assert redelivered(engine, Filters(), before=None, limit=10).count == 2
     with engine.begin() as connection:
         for watch in settled:
@@ -72,8 +72,8 @@ def test_watches_are_counted_by_state_and_outcome(engine: Engine) -> None:
         numbered(3, State.DELIVERING, outcome=Outcome.FAILED, client="shop"),
     )
     with engine.begin() as connection:
-        states, outcomes = watch_lists.counts(connection, None)
-        own_states, own_outcomes = watch_lists.counts(connection, "shop")
+        states, outcomes = watch_filters.counts(connection, None)
+        own_states, own_outcomes = watch_filters.counts(connection, "shop")
     assert dict(states) == {
         State.WATCHING: 1,
         State.DELIVERED: 1,
@@ -96,7 +96,7 @@ def test_the_oldest_due_step_is_of_those_that_nobody_keeps_waiting(engine: Engin
 
     def oldest(state: State, client: str | None = None, now: float = 60) -> float | None:
         with engine.begin() as connection:
-            due_at = watch_lists.oldest_due_at(connection, state, client, later(now))
+            due_at = watch_filters.oldest_due_at(connection, state, client, later(now))
         return (due_at - NOW) / timedelta(seconds=1) if due_at else None
 
     assert (oldest(State.WATCHING), oldest(State.DELIVERING)) == (1, 4)
@@ -111,25 +111,25 @@ def test_the_oldest_due_step_is_of_those_that_nobody_keeps_waiting(engine: Engin
 
 
 def test_what_is_due_behind_a_long_queue_of_a_paused_party_is_found(engine: Engine) -> None:
-    queue = [numbered(n, account="paused") for n in range(1, watch_lists.OLDEST_DUE_SAMPLE + 2)]
+    queue = [numbered(n, account="paused") for n in range(1, watch_filters.OLDEST_DUE_SAMPLE + 2)]
     added(engine, *queue)
     with engine.begin() as connection:
         until = {"paused_until": later(9000), **BREAKER}
         connection.execute(insert(account_breakers).values(name="paused", headroom=1.0, **until))
-        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(5000)) is None
+        assert watch_filters.oldest_due_at(connection, State.WATCHING, None, later(5000)) is None
     added(engine, numbered(4000, account="well"))
     with engine.begin() as connection:
-        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(5000)) == later(4000)
-        assert watch_lists.oldest_due_at(connection, State.WATCHING, None, later(3999)) is None
+        assert watch_filters.oldest_due_at(connection, State.WATCHING, None, later(5000)) == later(4000)
+        assert watch_filters.oldest_due_at(connection, State.WATCHING, None, later(3999)) is None
 
 
 def test_open_watches_are_those_that_are_watching_or_delivering(engine: Engine) -> None:
     states = list(State) * 2
     added(engine, *(numbered(number, state) for number, state in enumerate(states)), numbered(99, client="b"))
     with engine.begin() as connection:
-        assert watches.open_watches(connection, "cms") == 4
-        assert watches.open_watches(connection, "b") == 1
-        assert watches.open_watches(connection, "nobody") == 0
+        assert watches.count_open_watches(connection, "cms") == 4
+        assert watches.count_open_watches(connection, "b") == 1
+        assert watches.count_open_watches(connection, "nobody") == 0
 
 
 def test_an_account_is_watched_while_one_of_its_watches_is_watching(engine: Engine) -> None:
