@@ -133,7 +133,7 @@ def _check_operator_url(bridge: Bridge, url: str) -> Check:
         events, since = operator_events.waiting(connection)
     if not since:
         return check
-    return replace(check, detail=f"{check.detail}; events that wait: {events:,}, since {rfc3339(since)}")
+    return replace(check, detail=f"events that wait: {events:,}, since {rfc3339(since)}; {check.detail}")
 
 
 def _check_workers(bridge: Bridge) -> Check:

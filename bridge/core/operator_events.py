@@ -60,8 +60,9 @@ def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
     return [found[key] for key in sorted(found)]
 
 
-def _joined(earlier: OperatorEvent, later: OperatorEvent) -> OperatorEvent:
-    return replace(later, since=earlier.since, count=earlier.count + later.count)
+def _joined(one: OperatorEvent, other: OperatorEvent) -> OperatorEvent:
+    newest = max(one, other, key=lambda event: event.last_at)
+    return replace(newest, since=min(one.since, other.since), count=one.count + other.count)
 
 
 def payload(event: OperatorEvent) -> bytes:

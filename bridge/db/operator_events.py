@@ -1,7 +1,7 @@
 """A transactional outbox: an event for the operator is added in the transaction of the change it reports.
 
 The event is sent later. Until the first attempt, later events of the same type and subject only raise the row's
-`count` and replace its `reason` and `last_at`. From then on the row's content is fixed, and later events get a row of
+`count`, and set its `reason` and `last_at` to those of the newest event. From then on the row's content is fixed, and later events get a row of
 their own.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from secrets import token_hex
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -70,17 +71,24 @@ def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
     connection.execute(_ADD[connection.dialect.name], rows)
 
 
-_ADD = for_each_dialect(
-    lambda insert: (new := insert(operator_events)).on_conflict_do_update(
+def _add(insert: Any) -> Any:
+    added = insert(operator_events)
+    new, old = added.excluded, operator_events.c
+    # Processes may store their events in another order than they happened.
+    is_newest, is_oldest = new.last_at >= old.last_at, new.since < old.since
+    return added.on_conflict_do_update(
         index_elements=["type", "subject"],
         index_where=text("attempts = 0"),
         set_={
-            "count": operator_events.c.count + new.excluded.count,
-            "reason": new.excluded.reason,
-            "last_at": new.excluded.last_at,
+            "count": old.count + new.count,
+            "reason": case((is_newest, new.reason), else_=old.reason),
+            "since": case((is_oldest, new.since), else_=old.since),
+            "last_at": case((is_newest, new.last_at), else_=old.last_at),
         },
     )
-)
+
+
+_ADD = for_each_dialect(_add)
 
 
 def next_due(connection: Connection, now: datetime) -> DueEvent | None:

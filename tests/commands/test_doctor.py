@@ -76,7 +76,7 @@ def test_the_way_to_the_operator_is_tried_and_what_waits_is_told(
     found = told(free_port())
     assert not found["ok"]
     assert "refused" in found["detail"]
-    assert found["detail"].endswith("events that wait: 1, since 2026-11-21T12:00:00.000000Z")
+    assert found["detail"].startswith("events that wait: 1, since 2026-11-21T12:00:00.000000Z; ")
 
 
 def test_wrong_settings_are_told_and_end_it(on_sqlite: Callable[..., Commands]) -> None:

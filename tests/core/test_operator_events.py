@@ -1,6 +1,7 @@
 """Events for the operator: what becomes one, and what the webhook says."""
 
 import json
+from itertools import permutations
 
 from bridge.core.operator_events import (
     OPPOSITES,
@@ -17,11 +18,17 @@ GIVEN_UP = OperatorEventType.CALLBACK_GIVEN_UP
 
 def test_events_of_one_type_and_subject_are_one_with_their_count_and_the_last_reason() -> None:
     events = [new_event(GIVEN_UP, "a.example.com", f"Reason {number}", later(number)) for number in range(3)]
-    assert merge_events(events) == [
-        OperatorEvent(
-            type=GIVEN_UP, subject="a.example.com", reason="Reason 2.", since=NOW, last_at=later(2), count=3
-        )
-    ]
+    for order in permutations(events):
+        assert merge_events(order) == [
+            OperatorEvent(
+                type=GIVEN_UP,
+                subject="a.example.com",
+                reason="Reason 2.",
+                since=NOW,
+                last_at=later(2),
+                count=3,
+            )
+        ]
 
 
 def test_events_come_in_one_order_whoever_keeps_them() -> None:

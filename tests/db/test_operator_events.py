@@ -53,6 +53,15 @@ def told(engine: Engine, *, seconds: Sequence[float]) -> list[tuple[float, Opera
     return sent
 
 
+def test_events_may_be_stored_in_another_order_than_they_happened(engine: Engine) -> None:
+    for at in (2, 5, 1, 3):
+        add(engine, GIVEN_UP, at)
+    sent = claim(engine, 5)
+    assert sent is not None
+    assert (sent.event.since, sent.event.last_at) == (later(1), later(5))
+    assert (sent.event.reason, sent.event.count) == ("At 5.", 4)
+
+
 def rows(engine: Engine) -> int:
     with engine.connect() as connection:
         return connection.execute(select(func.count()).select_from(operator_events)).scalar_one()
