@@ -116,7 +116,7 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | Non
     (
         "bridge_account_daily_requests_left",
         "Requests that HubSpot still allows the account today, as its newest answer said. None when it does not say.",
-        lambda a: a.usage.daily_remaining,
+        lambda a: a.daily_remaining,
     ),
     (
         "bridge_account_error_ratio",

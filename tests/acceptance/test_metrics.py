@@ -113,6 +113,8 @@ def test_counts_go_on_at_midnight_and_the_summary_begins_a_new_day(new_stage: Ne
         assert after[name].samples == before[name].samples
     assert (day["requests_today"], next_day["requests_today"]) == (stage.asked("sandbox-token"), 0)
     assert next_day["detection_delay_seconds"] == {"p50": None, "p95": None} != day["detection_delay_seconds"]
+    assert before["bridge_account_daily_requests_left"].samples
+    assert not after["bridge_account_daily_requests_left"].samples
 
 
 def test_what_is_deleted_stays_counted(each_stage: NewStage) -> None:
