@@ -24,7 +24,7 @@ from demo.services import free_port
 
 BRIDGE = "the bridge"
 # Each with HUBSPOT_RATE_SHARE.
-SHARES = {BRIDGE: "1", f"{BRIDGE}, half of the limit": "0.5"}
+SHARES = {BRIDGE: "1", f"{BRIDGE}, half limit": "0.5"}
 WORKERS = 2
 RETRIES = {"every 5 s": "fixed", "doubling": "exponential"}
 
