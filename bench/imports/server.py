@@ -117,21 +117,21 @@ class Peer(Connection):
 
     def __init__(self, hubspot: SimulatedHubSpot) -> None:
         super().__init__()
-        self._world = hubspot
+        self._hubspot = hubspot
 
     def answer(self, method: str, path: str, head: bytes, body: bytes) -> None:
         """Answer as the module says; polls and callbacks take ANSWER_SECONDS."""
         if method == "PUT":
-            self._world.load(body)
+            self._hubspot.load(body)
             self.write(Reply(status=200, body=b"").encode())
         elif method == "POST":
-            self._world.called_back(path[1:], head, time.time())
+            self._hubspot.called_back(path[1:], head, time.time())
             if self.host != load.HANGING:
                 self._later(Reply(status=503 if self.host == load.FAILING else 200, body=b""))
         elif path.endswith("/status"):
-            self._later(self._world.status(path.split("/")[-2], _token(head), time.time()))
+            self._later(self._hubspot.status(path.split("/")[-2], _token(head), time.time()))
         else:
-            self.write(Reply(status=200, body=json.dumps(asdict(self._world.ledger)).encode()).encode())
+            self.write(Reply(status=200, body=json.dumps(asdict(self._hubspot.ledger)).encode()).encode())
 
     def _later(self, reply: Reply) -> None:
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self.write, reply.encode())

@@ -38,7 +38,7 @@ def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None
         day, _ = counters.last_day(connection, at)
     counts = {state.value: count for state, count in sorted(states.items())}
     if arguments.json:
-        members = _members(found) | {"states": counts, "last_24_hours": _json_members(day)}
+        members = _members(found) | {"states": counts, "last_24_hours": _day_members(day)}
         output.write(output.json_text({"needs_a_person": found.is_needed, **members}))
         return
     total = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "none yet"
@@ -66,6 +66,18 @@ def _members(found: Attention) -> dict[str, Any]:
 
 def _json_members(part: Any) -> dict[str, Any]:
     return {k: rfc3339(v) if isinstance(v, datetime) else v for k, v in asdict(part).items()}
+
+
+def _day_members(day: ActivityTotals) -> dict[str, Any]:
+    return {
+        "since": rfc3339(day.since),
+        "registered": day.registered,
+        "ended": day.ended,
+        "attempts_accepted": day.delivered,
+        "attempts_failed": day.failed,
+        "detection_delay_seconds": day.detection and asdict(day.detection),
+        "delivery_delay_seconds": day.delivery and asdict(day.delivery),
+    }
 
 
 def _day_lines(day: ActivityTotals) -> Iterator[str]:

@@ -67,7 +67,10 @@ class Inconclusive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """HubSpot itself, not a proxy in front of it, refused this task or import; the account is not at fault."""
+    """HubSpot itself, not a proxy in front of it, refused this task or import.
+
+    One refusal does not count against the account; refusals of several different tasks in a row do.
+    """
 
     result: ClassVar = "refused"
     reason: str

@@ -61,7 +61,7 @@ def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
 
 
 def _joined(one: OperatorEvent, other: OperatorEvent) -> OperatorEvent:
-    newest = max(one, other, key=lambda event: event.last_at)
+    newest = max(other, one, key=lambda event: event.last_at)
     return replace(newest, since=min(one.since, other.since), count=one.count + other.count)
 
 

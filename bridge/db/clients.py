@@ -35,7 +35,10 @@ def key_hash(api_key: str) -> str:
 
 
 def add(connection: Connection, client: Client, api_key: str | None) -> bool:
-    """Add a client; return False when the name is taken. Clients without an `api_key` cannot call the API."""
+    """Add a client; return False when the name is taken.
+
+    `api_key` is None only for the client of BRIDGE_ADMIN_KEY, whose key is not stored.
+    """
     row = asdict(client) | {"key_hash": key_hash(api_key) if api_key else None}
     new = dialect_insert(connection, clients).values(row).on_conflict_do_nothing(index_elements=["name"])
     # Not every driver reports how many rows an INSERT made.

@@ -168,7 +168,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection.execution_options(reading=True)
 
 
-def is_away(error: DBAPIError) -> bool:
+def is_unavailable(error: DBAPIError) -> bool:
     """Return whether an error means that the database is away or unable to work, not a wrong statement."""
     return isinstance(error, UNAVAILABLE) or error.connection_invalidated
 

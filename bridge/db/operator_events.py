@@ -1,8 +1,8 @@
 """A transactional outbox: an event for the operator is added in the transaction of the change it reports.
 
-The event is sent later. Until the first attempt, later events of the same type and subject only raise the row's
-`count`, and set its `reason` and `last_at` to those of the newest event. From then on the row's content is fixed, and later events get a row of
-their own.
+The event is sent later. Until its first attempt, further events of the same type and subject are merged into its row:
+`count` is their sum, `since` is the earliest, `reason` and `last_at` are those of the newest. After the first attempt
+the row's content is fixed, and further events get a row of their own.
 """
 
 from collections.abc import Sequence

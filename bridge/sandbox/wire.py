@@ -77,10 +77,11 @@ class Handler(WSGIRequestHandler):
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
-        """Read the whole request, answer it, and keep the connection open.
+        """Answer a request, and keep the connection open.
 
-        The connection is closed after a response that is broken off. It is also closed when the body is not read:
-        because it is chunked or longer than MAX_BODY_BYTES, or because its Content-Length is no number.
+        The body is read before the answer, so that none of it is taken for the next request. Where that is not
+        possible, the connection is closed: the body is chunked or longer than MAX_BODY_BYTES, or its Content-Length is
+        no number. The connection is also closed after a response that is broken off.
         """
         self.wfile.flush()
         environ = self.make_environ()

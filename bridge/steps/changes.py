@@ -95,9 +95,9 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Make the callbacks of all delivered and undelivered watches that match the filters due; return how many.
+    """Redeliver all delivered and undelivered watches that match the filters: their callbacks are due now.
 
-    `by` is the caller's name, for the log.
+    Return how many. `by` is the caller's name, for the log.
     """
     count, before = 0, None
     while True:

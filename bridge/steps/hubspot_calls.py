@@ -1,4 +1,7 @@
-"""Requests to HubSpot other than polls: starts of imports, and checks of accounts."""
+"""Takes requests to HubSpot that are not polls from the accounts' quotas, and records their answers.
+
+These requests start imports and check accounts. The callers send them.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,8 +73,8 @@ class HubSpotCalls:
             if not account.has_credentials:
                 return account
             limits = store.lock_accounts(connection, [name])[name]
-            if not_now := _not_now(account, limits, now):
-                return not_now
+            if retry_later := _retry_later(account, limits, now):
+                return retry_later
             spent = account_limits.spend(
                 account.rate, limits, requests=1, lease_ends_at=now + self._lease, now=now
             )
@@ -126,7 +129,7 @@ class HubSpotCalls:
             self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)
 
 
-def _not_now(account: Account, limits: AccountLimits, now: datetime) -> RetryLater | None:
+def _retry_later(account: Account, limits: AccountLimits, now: datetime) -> RetryLater | None:
     until = limits.breaker.paused_until
     if until is not None and until > now:
         why = (limits.breaker.reason or "").rstrip(".")

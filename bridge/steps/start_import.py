@@ -94,18 +94,18 @@ def start(
     account: str,
     document: str,
     register: RegisterTask,
-    may_call_hubspot: Callable[[], bool],
+    claim_hubspot_call: Callable[[], bool],
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch. May wait 2 s for the quota.
 
     `document` is the body of the request to HubSpot: JSON text, sent unchanged. The request is repeated only if
-    HubSpot refused its token. `may_call_hubspot` is called just before the request; if it returns False, nothing
+    HubSpot refused its token. `claim_hubspot_call` is called just before the request; if it returns False, nothing
     is sent. Database errors are raised only before the request is sent.
     """
     acquired = _acquire(hubspot_calls, account)
     if isinstance(acquired, RetryLater):
         return NotStarted(reason=acquired.reason, retry_at=acquired.retry_at)
-    if not may_call_hubspot():
+    if not claim_hubspot_call():
         return NotStarted(reason="The same request was sent again, and is carried out there.")
     asked_at = hubspot_calls.clock()
     answer = hubspot_calls.hubspot.start_import(acquired, document)

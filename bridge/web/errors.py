@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from bridge.db.engine import is_away
+from bridge.db.engine import is_unavailable
 from bridge.web.problems import Problem
 from bridge.web.serving import respond
 from bridge.web.strict_json import TOO_LARGE
@@ -54,9 +54,9 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException():
             return _http(error)
         case PoolTimeout():
-            return _away(error)
-        case DBAPIError() if is_away(error):
-            return _away(error)
+            return _unavailable(error)
+        case DBAPIError() if is_unavailable(error):
+            return _unavailable(error)
         case _:
             log.error("request_failed", exc_info=error)
             return Problem(status=500, detail="The bridge failed; its log says why.")
@@ -69,7 +69,7 @@ def _http(error: HTTPException) -> Problem:
     return Problem(status=error.code or 500, detail=detail, cause=cause, headers=headers)
 
 
-def _away(error: Exception) -> Problem:
+def _unavailable(error: Exception) -> Problem:
     why = describe_outage(error)
     log.warning("database_away", error=type(getattr(error, "orig", error)).__name__, why=why)
     detail = why or "The database cannot be reached."

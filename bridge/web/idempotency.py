@@ -48,7 +48,7 @@ class Execution:
     """Stores the progress of a request with an Idempotency-Key, so that a repeat does not call HubSpot again.
 
     `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
-    an earlier execution of the request started a task at HubSpot, but ended without registering a watch; else None.
+    an earlier execution of the request started a task at HubSpot, but ended without storing an answer; else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
@@ -57,7 +57,7 @@ class Execution:
         self._held = held
         self.task_id = held.task_id if held else None
 
-    def may_call_hubspot(self) -> bool:
+    def claim_hubspot_call(self) -> bool:
         """Store that this execution is about to call HubSpot, and return whether it may make the call.
 
         The result is False when another execution has taken over the request. Without a key, nothing is stored, and

@@ -80,13 +80,13 @@ class Scheduler:
         self._stopping = False
         jobs = {
             worker.drain: TICK_SECONDS,
-            _unless_database_away(self._time_out): OVERDUE_SECONDS,
-            _unless_database_away(self._beat): HEARTBEAT_SECONDS,
-            _unless_database_away(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
-            _unless_database_away(self._prune): PRUNE_SECONDS,
+            _unless_unavailable(self._time_out): OVERDUE_SECONDS,
+            _unless_unavailable(self._beat): HEARTBEAT_SECONDS,
+            _unless_unavailable(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
+            _unless_unavailable(self._prune): PRUNE_SECONDS,
         }
         if operator:
-            jobs[_unless_database_away(self._send_operator_events)] = OPERATOR_SECONDS
+            jobs[_unless_unavailable(self._send_operator_events)] = OPERATOR_SECONDS
         self._executor = ThreadPoolExecutor(len(jobs))
         self._scheduler = _scheduler(jobs, self._executor, now)
 
@@ -169,7 +169,7 @@ class CounterFlusher:
     """
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
-        self._flush = _unless_database_away(lambda: counters.flush(engine, now()))
+        self._flush = _unless_unavailable(lambda: counters.flush(engine, now()))
         self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
@@ -200,8 +200,8 @@ def _scheduler(
     return scheduler
 
 
-def _unless_database_away(job: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that runs the job, and ignores errors of a database that is away.
+def _unless_unavailable(job: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that runs the job, and ignores errors of a database that is unavailable.
 
     The worker's loop logs these errors, and the job runs again at its next interval.
     """

@@ -115,7 +115,7 @@ def test_while_it_is_at_work_the_same_request_is_told_to_wait(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "may_call_hubspot")
+    dying(stage, monkeypatch, "claim_hubspot_call")
     told = problem(sent(stage), 409)
     assert told["type"] == "/problems/request-at-work"
     assert 0 < told["retry_after_seconds"] <= MAX_DURATION.total_seconds()
@@ -126,7 +126,7 @@ def test_after_a_crash_before_hubspot_was_asked_it_is_asked(
     each_stage: NewStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage = each_stage()
-    dying(stage, monkeypatch, "may_call_hubspot")
+    dying(stage, monkeypatch, "claim_hubspot_call")
     stage.passes(LONGER)
     first = sent(stage)
     assert first.status_code == 201

@@ -102,13 +102,10 @@ def test_the_last_24_hours_are_summed_up(commands: Commands, database: Engine) -
         counted.observe(DETECTION_DELAY, seconds, "default")
     counted.flush(database, wiring.now())
     found = commands.json("status")["last_24_hours"]
-    assert (found["registered"], found["ended"], found["delivered"], found["failed"]) == (
-        3,
-        {"completed": 2},
-        2,
-        1,
-    )
-    assert 1 <= found["detection"]["p50"] <= found["detection"]["p95"] <= 5
+    assert (found["registered"], found["ended"]) == (3, {"completed": 2})
+    assert (found["attempts_accepted"], found["attempts_failed"]) == (2, 1)
+    assert 1 <= found["detection_delay_seconds"]["p50"] <= found["detection_delay_seconds"]["p95"] <= 5
+    assert found["delivery_delay_seconds"] is None
     told = commands.said("status")
     assert (
         "The last 24 hours: 3 registered. Ended: 2 completed.\nAttempts to deliver: 2 accepted, 1 failed."

@@ -39,6 +39,11 @@ def test_events_come_in_one_order_whoever_keeps_them() -> None:
     )
 
 
+def test_of_two_events_at_one_instant_the_one_that_was_added_last_has_the_reason() -> None:
+    [event] = merge_events(new_event(GIVEN_UP, "a", reason, NOW) for reason in ("First", "Second"))
+    assert event.reason == "Second."
+
+
 def test_a_reason_is_a_sentence() -> None:
     assert [new_event(GIVEN_UP, "a", reason, NOW).reason for reason in ("It failed", "It failed.", None)] == [
         "It failed.",

@@ -43,7 +43,7 @@ def started(
         account="default",
         document=document,
         register=register_task,
-        may_call_hubspot=lambda: True,
+        claim_hubspot_call=lambda: True,
     )
 
 

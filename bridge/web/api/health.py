@@ -88,8 +88,8 @@ def show_readiness(call: Call) -> Reply:
             if not call.dependencies.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
-    except UNAVAILABLE as away:
-        return _readiness([describe_outage(away) or "The database does not answer."], [])
+    except UNAVAILABLE as error:
+        return _readiness([describe_outage(error) or "The database does not answer."], [])
 
 
 def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:

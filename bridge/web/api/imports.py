@@ -134,7 +134,7 @@ def _start(call: Call, body: NewImport, execution: Execution) -> Started:
             account=body.account,
             document=body.document,
             register=register,
-            may_call_hubspot=execution.may_call_hubspot,
+            claim_hubspot_call=execution.claim_hubspot_call,
         )
     finally:
         _slots.release()
