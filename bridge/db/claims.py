@@ -121,8 +121,9 @@ def claim_least_refused(
 ) -> list[Watch]:
     """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
 
-    It is the poll of the task that HubSpot has refused least often, and of equal ones the longest due. If even a task
-    that was never refused is refused now, the account is likely the cause. Returns an empty list when no poll is due.
+    It is the poll of the task that HubSpot has refused the fewest times in a row; of equal ones, the longest due. If even
+    a task that was not refused before is refused now, the account is likely the cause. Returns an empty list when no
+    poll is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]

@@ -27,8 +27,8 @@ SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
     """Return the breakers of the accounts that people should see as paused, by name.
 
-    These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a poll
-    succeeds, as long as it has watches to poll.
+    These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a
+    request for it succeeds, as long as it has watches to poll.
     """
     breakers = {name: held.breaker for name, held in every_account(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
@@ -39,7 +39,7 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
         return False
     if breaker.paused_until > now:
         return True
-    # The pause is over. The breaker closes when a poll succeeds, for which there must be a watch.
+    # The pause is over. The breaker closes when a request succeeds; without a watch, perhaps none is ever sent.
     return breaker.pause_seconds > 0 and is_watched(connection, name)
 
 

@@ -1,4 +1,4 @@
-"""Takes requests to HubSpot that are not polls from the accounts' quotas, and records their answers.
+"""Counts requests other than polls in the accounts' quotas, and records HubSpot's answers to them.
 
 These requests start imports and check accounts. The callers send them.
 """
