@@ -18,6 +18,8 @@ from bridge.db.encryption import Cipher
 from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot
 from bridge.hubspot.oauth import OAuthTokens
+from bridge.steps import check_account
+from bridge.steps.check_account import AccountCheck
 from bridge.steps.hubspot_calls import HubSpotCalls
 
 # What a sandbox without options takes.
@@ -105,3 +107,9 @@ def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:
     """Requests and errors."""
     with engine.connect() as connection:
         return daily_stats.counts(connection, day).get("default", (0, 0))
+
+
+def checked(engine: Engine, clock: Clock, account: Account) -> AccountCheck:
+    found = check_account.check(hubspot_calls(engine, clock, account, timeout_seconds=2), "default")
+    assert found is not None
+    return found
