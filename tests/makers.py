@@ -1,14 +1,16 @@
-"""Watches and answers for tests, with sensible values for whatever a test does not speak of."""
+"""Watches, registrations and answers for tests, with sensible values for whatever a test does not speak of."""
 
 import json
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.core.polling import PollDecision, after_answer, end, first_poll_at
 from bridge.core.watch import Outcome, Watch
+from bridge.steps.register import Registration
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwX2Vk1nZ0Y2Q="
@@ -34,6 +36,20 @@ def a_watch(*, created_at: datetime = NOW, timeout_seconds: float = 86_400, **ot
         "age_zero_at": created_at,
     }
     return Watch(created_at=created_at, deadline_at=deadline_at, **fields | others)
+
+
+def a_registration(task_id: str = "AAAAEZ6whGI", **others: Any) -> Registration:
+    """A registration as a client may send it, but for `others`."""
+    fields: dict[str, Any] = {
+        "client": "cms",
+        "account": "default",
+        "kind": "file-import",
+        "callback_url": "https://app.example.com/hooks/hubspot",
+        "metadata": "{}",
+        "timeout_seconds": 86_400.0,
+    } | others
+    host = urlsplit(fields["callback_url"]).hostname
+    return Registration(task_id=task_id, **{"callback_host": host} | fields)
 
 
 def an_ended_watch(outcome: Outcome = Outcome.COMPLETED, *, ended_at: datetime = NOW, **others: Any) -> Watch:

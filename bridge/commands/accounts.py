@@ -54,7 +54,7 @@ def check(arguments: argparse.Namespace) -> None:
     """Ask HubSpot whether it accepts an account's credentials; raise CommandError when it does not."""
     bridge = open_bridge()
     found = check_account.check(bridge.hubspot_calls, arguments.name)
-    bridge.counter_flusher.stop()
+    bridge.counter_flusher.flush()
     if found is None:
         raise CommandError(f"There is no account {arguments.name}.")
     show_one(arguments, asdict(found))

@@ -10,8 +10,6 @@ from bridge import __version__
 from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.parsing import (
-    NAME,
-    NAME_RULE,
     OVERLAP,
     parse_choices,
     parse_duration,
@@ -143,7 +141,8 @@ def _add_clients(verbs: Any) -> None:
 def _add_accounts(verbs: Any) -> None:
     about = "set an account from the JSON on standard input"
     put = _with_name(
-        _add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"), read=_account_name
+        _add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"),
+        read=_argument_type(parse_name),
     )
     put.description = (
         'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
@@ -152,9 +151,14 @@ def _add_accounts(verbs: Any) -> None:
     about = "show all accounts, without their secrets"
     _with_json(_add(verbs, "list", "accounts.list_all", about, "accounts list"))
     about = "forget a stored account"
-    _with_name(_add(verbs, "remove", "accounts.remove", about, "accounts remove eu"), read=_account_name)
+    _with_name(
+        _add(verbs, "remove", "accounts.remove", about, "accounts remove eu"), read=_argument_type(parse_name)
+    )
     about = "make one harmless call, and say what HubSpot answered"
-    _with_name(_add(verbs, "check", "accounts.check", about, "accounts check default"), read=_account_name)
+    _with_name(
+        _add(verbs, "check", "accounts.check", about, "accounts check default"),
+        read=_argument_type(parse_name),
+    )
 
 
 EXAMPLE_ID = "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8"
@@ -211,12 +215,6 @@ def _argument_type(read: Callable[[str], Any]) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(str(wrong)) from None
 
     return convert
-
-
-def _account_name(text: str) -> str:
-    if not NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"an account's name has {NAME_RULE}")
-    return text
 
 
 def _port(text: str) -> int:

@@ -93,7 +93,7 @@ def _check_accounts(bridge: Bridge) -> Iterator[Check]:
         if found:
             yield Check(name=f"HubSpot account {name}", ok=found.ok, detail=found.summary)
             ahead = found.clock_ahead_seconds if ahead is None else ahead
-    bridge.counter_flusher.stop()
+    bridge.counter_flusher.flush()
     if ahead is not None:
         yield _check_clock(ahead)
 

@@ -30,7 +30,7 @@ _WITHOUT_TIME_LIMITS = text(
 LOCK_SECONDS = 2
 # Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
-LOCK_TIMEOUT_SECONDS = 30
+TIMEOUT_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -52,7 +52,7 @@ class NotMigrated(Exception):
         super().__init__(str(self.__doc__))
 
 
-def upgrade(engine: Engine, *, timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> str:
+def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
     A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.

@@ -70,12 +70,11 @@ class HubSpot:
         Returns a NoToken when there is no token, for the first request or for the second.
         """
         ends_at = monotonic() + self._ask_seconds
-        uses_oauth = account.credentials.scheme == "oauth"
-        token = self._oauth.current(account, self._ask_seconds) if uses_oauth else static_token(account)
+        if account.credentials.scheme != "oauth":
+            return self._send(account, static_token(account), method, path, body, ends_at=ends_at)
+        token = self._oauth.current(account, self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
-        if not isinstance(answer, HttpResponse) or answer.status_code != 401:
-            return answer
-        if not uses_oauth or not isinstance(token, str):
+        if not isinstance(answer, HttpResponse) or answer.status_code != 401 or not isinstance(token, str):
             return answer
         another = self._oauth.after_refusal(account, token, ends_at - monotonic())
         if another == token:

@@ -169,18 +169,23 @@ class CounterFlusher:
     """
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
-        self._flush = _unless_unavailable(lambda: counters.flush(engine, now()))
-        self._scheduler = _scheduler({self._flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
+        self._counters, self._engine, self._now = counters, engine, now
+        self._scheduler = _scheduler({self.flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
         """Start the thread that saves the counts."""
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop, if it was started, and save the remaining counts; to be called when nothing is counted any more."""
+        """Stop, and save the remaining counts; to be called when nothing is counted any more."""
         if self._scheduler.running:
             self._scheduler.shutdown()
-        self._flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Save the counts now; while the database is unavailable, keep them."""
+        with suppress(*UNAVAILABLE):
+            self._counters.flush(self._engine, self._now())
 
 
 def _scheduler(

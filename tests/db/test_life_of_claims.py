@@ -34,9 +34,9 @@ from bridge.db.rows import COLUMNS, to_watch
 from bridge.db.tables import attempts
 from bridge.db.tables import watches as table
 from bridge.steps.poll import time_out_overdue
-from bridge.steps.register import Registration, register
+from bridge.steps.register import register
 from tests.db.claiming import ONE, OTHER
-from tests.makers import NOW, an_answer
+from tests.makers import NOW, a_registration, an_answer
 
 # Far more than it takes to bring to its end whatever may be left.
 ROUNDS = 20
@@ -106,15 +106,8 @@ class LifeOfClaims(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 2), timeout_seconds=st.sampled_from([60.0, 86_400.0]))
     def a_client_registers(self, number: int, timeout_seconds: float) -> None:
-        wanted = Registration(
-            client="cms",
-            account="a",
-            kind="file-import",
-            task_id=f"task-{number}",
-            callback_url="https://app.example.com/",
-            callback_host="a",
-            metadata="{}",
-            timeout_seconds=timeout_seconds,
+        wanted = a_registration(
+            f"task-{number}", account="a", callback_host="a", timeout_seconds=timeout_seconds
         )
         register(self.engine, [wanted], now=self.tick())
 

@@ -56,10 +56,12 @@ def told(engine: Engine, *, seconds: Sequence[float]) -> list[tuple[float, Opera
 def test_events_may_be_stored_in_another_order_than_they_happened(engine: Engine) -> None:
     for at in (2, 5, 1, 3):
         add(engine, GIVEN_UP, at)
+    with engine.begin() as connection:
+        store.add(connection, [new_event(GIVEN_UP, HOST, "At 5, too", later(5))])
     sent = claim(engine, 5)
     assert sent is not None
     assert (sent.event.since, sent.event.last_at) == (later(1), later(5))
-    assert (sent.event.reason, sent.event.count) == ("At 5.", 4)
+    assert (sent.event.reason, sent.event.count) == ("At 5, too.", 5)
 
 
 def rows(engine: Engine) -> int:

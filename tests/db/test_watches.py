@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,21 +20,10 @@ from bridge.steps.register import (
     registration_key,
 )
 from tests.db.claiming import added, claim, due, saved
-from tests.makers import NOW, later
+from tests.makers import NOW, a_registration, later
 from tests.threads import at_once
 
-
-def wanted(task_id: str = "AAAAEZ6whGI", **others: Any) -> Registration:
-    fields: dict[str, Any] = {
-        "client": "cms",
-        "account": "default",
-        "kind": "file-import",
-        "callback_url": "https://app.example.com/hooks",
-        "callback_host": "app.example.com",
-        "metadata": '{"order":17}',
-        "timeout_seconds": 86_400,
-    }
-    return Registration(task_id=task_id, **fields | others)
+wanted = partial(a_registration, metadata='{"order":17}')
 
 
 def registered(engine: Engine, *all_wanted: Registration) -> list[Registered]:

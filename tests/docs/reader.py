@@ -66,6 +66,18 @@ class Reader:
         return text
 
     @contextmanager
+    def installation(self, sandbox: str, serve: str, add: str) -> Iterator[None]:
+        """Run the simulated HubSpot and the bridge until the block ends, and add a client, by these commands."""
+        with (
+            self.terminal(sandbox, f"{self.url('8001')}/sandbox/ledger") as hubspot,
+            self.terminal(serve, f"{self.url('8000')}/readyz") as bridge,
+        ):
+            hubspot.await_ready()
+            bridge.await_ready()
+            assert self.run(add) == ""
+            yield
+
+    @contextmanager
     def terminal(self, commands: str, url: str) -> Iterator["Terminal"]:
         """Run commands whose last one stays until the block ends, and then answers at `url`."""
         *before, last = self.filled(commands).splitlines()

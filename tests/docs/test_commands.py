@@ -47,13 +47,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A reader of the page with the simulated HubSpot and the bridge running, and a client."""
     sandbox, serve, add = STEPS[:3]
     reader = Reader(tmp_path_factory.mktemp("reader"))
-    with (
-        reader.terminal(sandbox, f"{reader.url('8001')}/sandbox/ledger") as hubspot,
-        reader.terminal(serve, f"{reader.url('8000')}/readyz") as bridge,
-    ):
-        hubspot.await_ready()
-        bridge.await_ready()
-        assert reader.run(add) == ""
+    with reader.installation(sandbox, serve, add):
         yield reader
 
 

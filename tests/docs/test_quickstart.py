@@ -25,24 +25,20 @@ def reader(tmp_path: Path) -> Reader:
 def test_the_quickstart_leads_to_a_verified_callback_and_leaves_nothing(reader: Reader) -> None:
     serve, sandbox, add, receive, start, look, forge, lose_and_ask, clean_up = COMMANDS
     with (
-        reader.terminal(serve, f"{reader.url('8000')}/readyz") as bridge,
-        reader.terminal(sandbox, f"{reader.url('8001')}/sandbox/ledger") as hubspot,
+        reader.installation(sandbox, serve, add),
+        reader.terminal(receive, reader.url("9000")) as receiver,
     ):
-        bridge.await_ready()
-        hubspot.await_ready()
-        assert reader.run(add) == ""
-        with reader.terminal(receive, reader.url("9000")) as receiver:
-            receiver.await_ready()
-            [watch] = values(reader.run(start))
-            assert watch["state"] == "watching"
-            called_back = f"import.completed {watch['task_id']}"
-            receiver.until(lambda: called_back in receiver.printed)
-            wait_until(lambda: [w["id"] for w in values(reader.run(look))[0]["watches"]] == [watch["id"]])
-            assert reader.run(forge) == "400\n"
-            asked = reader.run(lose_and_ask)
-            assert f"asked for {watch['id']}" in asked
-            assert asked.endswith("\n1 callback was missing\n")
-            receiver.until(lambda: receiver.printed.count(called_back) == 2)
-            assert reader.run(lose_and_ask.splitlines()[-1]) == "0 callbacks were missing\n"
+        receiver.await_ready()
+        [watch] = values(reader.run(start))
+        assert watch["state"] == "watching"
+        called_back = f"import.completed {watch['task_id']}"
+        receiver.until(lambda: called_back in receiver.printed)
+        wait_until(lambda: [w["id"] for w in values(reader.run(look))[0]["watches"]] == [watch["id"]])
+        assert reader.run(forge) == "400\n"
+        asked = reader.run(lose_and_ask)
+        assert f"asked for {watch['id']}" in asked
+        assert asked.endswith("\n1 callback was missing\n")
+        receiver.until(lambda: receiver.printed.count(called_back) == 2)
+        assert reader.run(lose_and_ask.splitlines()[-1]) == "0 callbacks were missing\n"
     reader.run(clean_up)
     assert not [path.name for path in reader.folder.iterdir() if "." in path.name]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
@@ -16,6 +15,7 @@ from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.steps import clients
 from bridge.steps.register import Registered, Registration, register
+from tests.makers import a_registration
 
 KEY = Fernet.generate_key().decode()
 
@@ -66,15 +66,7 @@ class Site:
         return [result.watch.id for result in results if isinstance(result, Registered)]
 
     def registration(self, task_id: str, callback_url: str, **others: Any) -> Registration:
-        fields: dict[str, Any] = {
-            "client": self.client,
-            "account": "default",
-            "kind": "file-import",
-            "callback_host": urlsplit(callback_url).hostname,
-            "metadata": "{}",
-            "timeout_seconds": 86_400.0,
-        }
-        return Registration(task_id=task_id, callback_url=callback_url, **fields | others)
+        return a_registration(task_id, client=self.client, callback_url=callback_url, **others)
 
 
 @contextmanager

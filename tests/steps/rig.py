@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
@@ -29,10 +28,10 @@ from bridge.steps import clients
 from bridge.steps.deliver import Deliveries
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.steps.poll import Polls
-from bridge.steps.register import Registered, Registration, register
+from bridge.steps.register import Registered, register
 from bridge.worker.loop import Worker
 from tests.hubspot_accounts import ListedTokens
-from tests.makers import NOW, SteppedClock
+from tests.makers import NOW, SteppedClock, a_registration
 from tests.senders import LOOPBACK, a_sender
 from tests.steps.peers import Peer, Reply, Scripts, saying
 
@@ -134,16 +133,12 @@ class Rig:
         self, task_id: str, *, clock: Callable[[], datetime] | None = None, **others: Any
     ) -> Watch:
         """Register a task, with the receiver as callback URL unless `callback_url` is given."""
-        fields: dict[str, Any] = {
-            "client": "cms",
-            "account": "default",
-            "kind": "file-import",
+        usual = {
             "callback_url": self.receiver.url(path=f"/{task_id}"),
             "metadata": f'{{"task": "{task_id}"}}',
             "timeout_seconds": 3_600.0,
-        } | others
-        host = urlsplit(fields["callback_url"]).hostname
-        wanted = Registration(task_id=task_id, callback_host=host or "", **fields)
+        }
+        wanted = a_registration(task_id, **usual | others)
         [result] = register(self.engine, [wanted], now=(clock or self.clock)())
         assert isinstance(result, Registered)
         return result.watch

@@ -8,9 +8,10 @@ from sqlalchemy import Engine
 from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox, Target
 from bridge.steps import start_import
-from bridge.steps.register import Registration, RegistrationResult, register
+from bridge.steps.register import RegistrationResult, register
 from bridge.steps.start_import import Started
 from tests.hubspot_accounts import hubspot_calls
+from tests.makers import a_registration
 
 START = Target(endpoint="start-import")
 DOCUMENT = '{"access":"PRIVATE","url":"https://files.example.com/a.csv?secret","folderPath":"/imports"}'
@@ -25,16 +26,7 @@ def started(
     metadata: str = '{"order":17}',
 ) -> Started:
     def register_task(task_id: str) -> RegistrationResult:
-        wanted = Registration(
-            client="cms",
-            account="default",
-            kind="file-import",
-            task_id=task_id,
-            callback_url="https://app.example.com/hooks",
-            callback_host="app.example.com",
-            metadata=metadata,
-            timeout_seconds=600.0,
-        )
+        wanted = a_registration(task_id, metadata=metadata, timeout_seconds=600.0)
         return register(engine, [wanted], now=clock())[0]
 
     return start_import.start(

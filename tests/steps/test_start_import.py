@@ -53,7 +53,7 @@ def test_a_started_import_is_watched(
         client="cms",
         account="default",
         kind="file-import",
-        callback_url="https://app.example.com/hooks",
+        callback_url="https://app.example.com/hooks/hubspot",
         callback_host="app.example.com",
         metadata='{"order":17}',
         state=State.WATCHING,

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import event
 
-from bridge.steps.register import Registration
 from bridge.web.registration_limits import Registrar
+from tests.makers import a_registration
 from tests.web.api import URL, Api, Serve, members, problem
 
 BODY = {"task_id": "AAAAEZ6whGI", "callback_url": URL, "metadata": {"order": 17}}
@@ -59,19 +59,6 @@ def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(ap
             registrar.register_many([new.pop()])
 
     assert registrar.available("cms", 1, api.clock()) == 0
-
-
-def a_registration() -> Registration:
-    return Registration(
-        client="cms",
-        account="default",
-        kind="file-import",
-        task_id="AAAAEZ6whGI",
-        callback_url=URL,
-        callback_host="app.example.com",
-        metadata="{}",
-        timeout_seconds=600.0,
-    )
 
 
 def test_at_the_limit_what_is_registered_already_is_answered_as_ever(serve: Serve) -> None:

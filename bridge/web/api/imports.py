@@ -1,6 +1,7 @@
 """`POST /v1/imports`: starts an import at HubSpot and registers its watch."""
 
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import assert_never
@@ -118,10 +119,12 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
 
 def _start(call: Call, body: NewImport, execution: Execution) -> Started:
     client = call.caller.name
+    # Complete but for the task's id before HubSpot is asked: nothing may fail between its answer and the registration.
+    wanted = _registration(call, body)
 
     def register(task_id: str) -> RegistrationResult:
         execution.note_task(task_id)
-        return call.registrar.register_many([_registration(call, body, task_id)])[0]
+        return call.registrar.register_many([replace(wanted, task_id=task_id)])[0]
 
     if execution.task_id:
         return starting.register_task(register, client, execution.task_id)
@@ -140,12 +143,13 @@ def _start(call: Call, body: NewImport, execution: Execution) -> Started:
         _slots.release()
 
 
-def _registration(call: Call, body: NewImport, task_id: str) -> Registration:
+def _registration(call: Call, body: NewImport) -> Registration:
+    """Return the registration of the import's task, whose id is not known yet."""
     return Registration(
         client=call.caller.name,
         account=body.account,
         kind=DEFAULT_KIND,
-        task_id=task_id,
+        task_id="",
         callback_url=body.callback_url,
         callback_host=callback_host(body.callback_url),
         metadata=body.metadata,
