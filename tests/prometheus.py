@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.waiting import until
 
 ROOT = Path(__file__).parents[1]

@@ -12,8 +12,9 @@ import pytest
 import requests
 
 from bridge.web.strict_json import LARGEST_BYTES
-from demo.services import ROOT, free_port
+from demo.services import ROOT
 from tests.docs.markdown import blocks, page
+from tests.ports import free_port
 from tests.reliability.waiting import until
 
 OPERATING = page("docs/operating.md")

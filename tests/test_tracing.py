@@ -14,8 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from bridge import sandbox
 from bridge.sandbox import SandboxOptions
 from bridge.tracing import read_traceparent
-from demo.services import free_port
 from tests.docs.markdown import ROOT
+from tests.ports import free_port
 from tests.reliability.database import Site, site
 from tests.reliability.processes import errors, processes
 from tests.reliability.waiting import until

@@ -12,8 +12,8 @@ from bridge import sandbox
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import SandboxOptions
-from demo.services import free_port
 from tests.chaos.world import World
+from tests.ports import free_port
 from tests.postgres import temporary_server
 from tests.reliability.api import Api
 from tests.reliability.database import site

@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import operator_events
 from bridge.sandbox import Sandbox
-from demo.services import free_port
 from tests.commands.conftest import Commands, add_watch
 from tests.commands.test_status import beat
 from tests.http.receiver import Receiver, Visit
 from tests.makers import NOW, SECRET
+from tests.ports import free_port
 
 LOOPBACK = {"BRIDGE_CALLBACK_ALLOW": "127.0.0.0/8", "BRIDGE_CALLBACK_HTTPS_ONLY": "false"}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from demo.services import free_port
 from tests.commands.conftest import ROOT
+from tests.ports import free_port
 from tests.reliability.processes import Running
 from tests.reliability.waiting import until
 

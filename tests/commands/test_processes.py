@@ -14,8 +14,8 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
-from demo.services import free_port
 from tests.commands.conftest import ROOT, Commands
+from tests.ports import free_port
 from tests.reliability.processes import WEB, WORKER, Running, answers, lines
 from tests.reliability.waiting import until
 

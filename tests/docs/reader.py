@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import requests
 
-from demo.services import ROOT, free_port
+from demo.services import ROOT
+from tests.ports import free_port
 
 BASH = ("/bin/bash", "-ec")
 TIMEOUT_SECONDS = 60.0

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
-from demo.services import free_port
 from tests.docs.reader import TIMEOUT_SECONDS, environment, wait_until
+from tests.ports import free_port
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

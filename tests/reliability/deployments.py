@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.sandbox import Sandbox
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.api import Api
 from tests.reliability.database import Site
 from tests.reliability.ledger import Ledger

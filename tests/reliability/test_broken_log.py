@@ -16,7 +16,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.sandbox import Sandbox
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.conftest import NewSite
 from tests.reliability.database import Site
 from tests.reliability.processes import ROOT, STOP_SECONDS

@@ -10,7 +10,7 @@ from bridge.db import counters
 from bridge.db.counters import Counts
 from bridge.db.engine import reading
 from bridge.sandbox import Sandbox
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewSite
 from tests.reliability.database import Site

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bridge.sandbox import Sandbox
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.conftest import NewSite
 from tests.reliability.processes import processes
 

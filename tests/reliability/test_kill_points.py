@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from bridge.sandbox import Target
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability import forked
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewScene

@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from bridge.sandbox import Sandbox
-from demo.services import free_port
 from tests import prometheus
 from tests.docs.markdown import ROOT, anchors, page
+from tests.ports import free_port
 from tests.prometheus import RULES, Prometheus, check, scraping
 from tests.reliability.api import Api
 from tests.reliability.conftest import NewSite

@@ -14,10 +14,10 @@ from standardwebhooks import Webhook
 
 from bridge.db.tables import operator_events, watches
 from bridge.sandbox import Sandbox
-from demo.services import free_port
 from tests.http.receiver import OK, answering
 from tests.http.receiver import Receiver as Operator
 from tests.makers import SECRET
+from tests.ports import free_port
 from tests.reliability import forked
 from tests.reliability.conftest import KINDS, NewScene, NewSite
 from tests.reliability.database import Site

@@ -13,7 +13,7 @@ from sqlalchemy import Row, select
 from bridge.db.engine import reading
 from bridge.db.tables import watches, workers
 from bridge.sandbox import Reply, SendMode, Target
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.bad_answers import COMPLETE
 from tests.reliability.conftest import NewScene
 from tests.reliability.ledger import Ledger

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from bridge import sandbox
 from bridge.sandbox import Kind, SandboxOptions
-from demo.services import free_port
+from tests.ports import free_port
 from tests.sandbox.caller import START_PATH, STATUS_PATHS, Caller
 
 HEADERS = {"Authorization": "Bearer sandbox-token"}

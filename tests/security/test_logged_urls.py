@@ -7,8 +7,8 @@ import pytest
 
 from bridge import sandbox
 from bridge.sandbox import SandboxOptions
-from demo.services import free_port
 from tests.http.receiver import Receiver, answering_once
+from tests.ports import free_port
 from tests.reliability.database import site
 from tests.reliability.processes import WEB, WORKER, lines, processes
 from tests.reliability.waiting import until

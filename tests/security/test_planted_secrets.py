@@ -16,8 +16,8 @@ from sqlalchemy import make_url, text
 from bridge import sandbox
 from bridge.core.signing import make_secret
 from bridge.sandbox import Sandbox, SandboxOptions
-from demo.services import free_port
 from tests import postgres
+from tests.ports import free_port
 from tests.reliability.database import KEY, Site, site
 from tests.reliability.processes import Running, processes
 from tests.reliability.receiver import Receiver

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge.web.server import REQUEST_TIMEOUT_SECONDS
-from demo.services import free_port
+from tests.ports import free_port
 from tests.reliability.processes import ROOT, WEB, Running, answers
 from tests.reliability.waiting import until
 
