@@ -17,10 +17,10 @@ from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import Outcome, State
-from bridge.db import breakers, claims, pages, watch_filters
+from bridge.db import breakers, claims, pagination, watch_filters
 from bridge.db.due_lanes import DueLanes
 from bridge.db.engine import reading
-from bridge.db.pages import Order
+from bridge.db.pagination import Order
 
 CLAIMED = 100
 FEW = 1_000
@@ -235,4 +235,4 @@ def _claiming(state: State, lane: str) -> Callable[[System], None]:
 
 def _page(system: System, filters: watch_filters.Filters) -> None:
     with reading(system.engine) as connection:
-        pages.page(connection, filters, order=Order.CREATED_AT, cursor=None, limit=50)
+        pagination.page(connection, filters, order=Order.CREATED_AT, cursor=None, limit=50)

@@ -9,7 +9,7 @@ from bridge.commands.output import CommandError, show_all, show_one
 from bridge.steps import accounts, check_account
 from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
-from bridge.web.requests import validated
+from bridge.web.request_models import validated
 from bridge.web.strict_json import NotJson, loads
 from bridge.wiring import now
 

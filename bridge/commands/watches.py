@@ -10,10 +10,10 @@ from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge
 from bridge.commands.output import CommandError
 from bridge.core.watch_json import attempt_members, watch_text
-from bridge.db import pages
+from bridge.db import pagination
 from bridge.db import watches as store
 from bridge.db.engine import reading
-from bridge.db.pages import Order, Page
+from bridge.db.pagination import Order, Page
 from bridge.db.watch_filters import Filters
 from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
@@ -97,7 +97,7 @@ def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> li
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
         with reading(bridge.engine) as connection:
-            page = pages.page(
+            page = pagination.page(
                 connection,
                 filters,
                 order=order,

@@ -87,7 +87,11 @@ class FinishedCall:
 
         2 when HubSpot refused the first token and the call was repeated with a newer one; 0 when there was no token.
         """
-        return self.answer.refused if isinstance(self.answer, NoToken) else self.answer.refused + 1
+        return (
+            self.answer.earlier_refusals
+            if isinstance(self.answer, NoToken)
+            else self.answer.earlier_refusals + 1
+        )
 
     @property
     def errors(self) -> int:

@@ -10,7 +10,7 @@ class HttpResponse:
 
     `headers` has lower-case names; the last of several equal names wins. `body` holds the raw bytes that were
     read, undecoded. `complete` is false when the body was cut short: by the size limit, the deadline or a
-    dropped connection. `refused` counts earlier requests of the same call that HubSpot refused because of
+    dropped connection. `earlier_refusals` counts earlier requests of the same call that HubSpot refused because of
     their token.
     """
 
@@ -18,7 +18,7 @@ class HttpResponse:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     complete: bool = True
-    refused: int = field(default=0, compare=False)  # no part of the response
+    earlier_refusals: int = field(default=0, compare=False)  # no part of the response
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,13 +26,13 @@ class NoResponse:
     """No status line and headers came; `reason` says why, to complete a sentence such as "No answer: …".
 
     `sent` is true when the server may have received the request and acted on it; `blocked` when the bridge's
-    own rules refused the URL or its address, so that nothing was sent. `refused` is as in HttpResponse.
+    own rules refused the URL or its address, so that nothing was sent. `earlier_refusals` is as in HttpResponse.
     """
 
     reason: str
     blocked: bool = field(default=False, compare=False)
     sent: bool = field(default=False, compare=False)
-    refused: int = field(default=0, compare=False)
+    earlier_refusals: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,10 +49,10 @@ class NotSent:
 class NoToken:
     """The request was not sent, because the account has no token that works; `reason` is a sentence.
 
-    `is_temporary` is true when there may soon be a token without an operator's help. `refused` is as in
+    `is_temporary` is true when there may soon be a token without an operator's help. `earlier_refusals` is as in
     HttpResponse.
     """
 
     reason: str
     is_temporary: bool = False
-    refused: int = field(default=0, compare=False)
+    earlier_refusals: int = field(default=0, compare=False)

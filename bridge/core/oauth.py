@@ -33,7 +33,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Issued:
+class TokenPair:
     """An access token, and the refresh token with which the next access token is requested."""
 
     access_token: str = field(repr=False)
@@ -52,7 +52,7 @@ class Issued:
         return now >= self.expires_at - ahead
 
 
-def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> Issued | NoToken:
+def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
     """Return the tokens in the token server's answer to a refresh, or why there are none.
 
     The old `refresh_token` is kept when the answer has no new one. A NoToken that is not `is_temporary` needs the
@@ -76,12 +76,12 @@ def _trouble(what: str) -> NoToken:
     return NoToken(reason=f"The OAuth token could not be refreshed: {what}.", is_temporary=True)
 
 
-def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> Issued | NoToken:
+def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
     access_token = said.get("access_token")
     if not isinstance(access_token, str) or not HEADER_SAFE.fullmatch(access_token):
         return _trouble("the token server's answer holds no access token")
     rotated = said.get("refresh_token")
-    return Issued(
+    return TokenPair(
         access_token=access_token,
         refresh_token=rotated if isinstance(rotated, str) and rotated else refresh_token,
         issued_at=asked_at,

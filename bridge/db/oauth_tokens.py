@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
-from bridge.core.oauth import Issued
+from bridge.core.oauth import TokenPair
 from bridge.db.dialect_sql import dialect_insert
 from bridge.db.encryption import Cipher
 from bridge.db.tables import oauth_tokens
@@ -19,7 +19,7 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stored:
+class StoredTokens:
     """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
     `issued` is None before the first refresh. Until `hold_until` no process starts a refresh: one is under way, or the
@@ -27,13 +27,13 @@ class Stored:
     """
 
     origin: str
-    issued: Issued | None
+    issued: TokenPair | None
     hold_until: datetime | None
     failure: str | None
     at_fault: bool
 
 
-def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> Stored | None:
+def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens | None:
     """Return an account's row; None when there is no row for the credentials with the hash `origin`.
 
     Raises WrongSecretKey when the stored tokens cannot be decrypted.
@@ -42,7 +42,7 @@ def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> S
     row = connection.execute(select(oauth_tokens).where(*mine)).first()
     if row is None:
         return None
-    return Stored(
+    return StoredTokens(
         origin=row.origin,
         issued=_issued(cipher, row),
         hold_until=row.hold_until,
@@ -51,10 +51,10 @@ def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> S
     )
 
 
-def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
+def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
     if row.issued_at is None:
         return None
-    return Issued(
+    return TokenPair(
         access_token=cipher.decrypt(row.access_token),
         refresh_token=cipher.decrypt(row.refresh_token),
         issued_at=row.issued_at,
@@ -62,7 +62,7 @@ def _issued(cipher: Cipher, row: Row[Any]) -> Issued | None:
     )
 
 
-def begin(connection: Connection, account: str, origin: str) -> Stored:
+def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
     """Store a row without tokens for the credentials with the hash `origin`; return it.
 
     A row for other credentials is replaced. A row for the same credentials is kept, because another process has just
@@ -73,17 +73,17 @@ def begin(connection: Connection, account: str, origin: str) -> Stored:
     add = dialect_insert(connection, oauth_tokens).values(account=account, **row)
     other = oauth_tokens.c.origin != origin
     connection.execute(add.on_conflict_do_update(index_elements=["account"], set_=row, where=other))
-    return Stored(origin=origin, issued=None, hold_until=None, failure=None, at_fault=False)
+    return StoredTokens(origin=origin, issued=None, hold_until=None, failure=None, at_fault=False)
 
 
-def take_refresh_lease(connection: Connection, account: str, seen: Stored, until: datetime) -> bool:
+def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens, until: datetime) -> bool:
     """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`."""
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
     )
 
 
-def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new: Issued) -> bool:
+def save(connection: Connection, cipher: Cipher, account: str, seen: StoredTokens, new: TokenPair) -> bool:
     """Replace the tokens that were `seen`; return False when another process has replaced them first.
 
     It does not matter who holds the lease: a refresh that outlived its lease may have got the only refresh token that
@@ -99,7 +99,7 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: Stored, new
 
 
 def fail(
-    connection: Connection, account: str, seen: Stored, reason: str, *, at_fault: bool, until: datetime
+    connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
     """Record why a refresh failed, and until when no other is tried; return False when the lease was lost."""
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
@@ -117,12 +117,12 @@ def remove(connection: Connection, account: str) -> None:
     connection.execute(delete(oauth_tokens).where(oauth_tokens.c.account == account))
 
 
-def _same_tokens(seen: Stored) -> list[ColumnElement[bool]]:
+def _same_tokens(seen: StoredTokens) -> list[ColumnElement[bool]]:
     issued_at = seen.issued and seen.issued.issued_at
     return [oauth_tokens.c.origin == seen.origin, oauth_tokens.c.issued_at.is_not_distinct_from(issued_at)]
 
 
-def _same_hold(seen: Stored) -> ColumnElement[bool]:
+def _same_hold(seen: StoredTokens) -> ColumnElement[bool]:
     return oauth_tokens.c.hold_until.is_not_distinct_from(seen.hold_until)
 
 

@@ -48,7 +48,7 @@ class DueEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Claimed:
+class ClaimedEvent:
     """A claimed event. `due_at` is the end of the lease; `attempts` includes the one about to begin."""
 
     id: str
@@ -127,7 +127,7 @@ _NEXT = (
 )
 
 
-def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> Claimed | None:
+def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> ClaimedEvent | None:
     """Claim an event for an attempt, which fixes its content; None when another process was first."""
     claimed = (
         update(operator_events)
@@ -139,10 +139,10 @@ def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> 
     if row is None:
         return None
     event = OperatorEvent(**{name: row[name] for name in _EVENT})
-    return Claimed(id=row["id"], event=event, attempts=row["attempts"], due_at=row["due_at"])
+    return ClaimedEvent(id=row["id"], event=event, attempts=row["attempts"], due_at=row["due_at"])
 
 
-def save(connection: Connection, sent: Claimed, *, due_at: datetime | None, now: datetime) -> None:
+def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None, now: datetime) -> None:
     """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do.
 
     Changes nothing when the lease has run out and another process has claimed the event.

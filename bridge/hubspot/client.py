@@ -79,7 +79,7 @@ class HubSpot:
         another = self._oauth.after_refusal(account, token, ends_at - monotonic())
         if another == token:
             return answer
-        return replace(self._send(account, another, method, path, body, ends_at=ends_at), refused=1)
+        return replace(self._send(account, another, method, path, body, ends_at=ends_at), earlier_refusals=1)
 
     def _send(
         self,

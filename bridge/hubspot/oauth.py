@@ -21,12 +21,12 @@ from sqlalchemy import Engine
 from bridge import USER_AGENT
 from bridge.core.classification import NO_TOKEN_PAUSE_SECONDS
 from bridge.core.http_results import NoToken
-from bridge.core.oauth import Issued, read
+from bridge.core.oauth import TokenPair, read
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.db.engine import UNAVAILABLE, reading
-from bridge.db.oauth_tokens import Stored
+from bridge.db.oauth_tokens import StoredTokens
 from bridge.http.transport import Transport
 
 log = structlog.get_logger()
@@ -84,7 +84,7 @@ class OAuthTokens:
         self._transport = transport
         self._clock = clock
         self._lease = timedelta(seconds=lease_seconds)
-        self._known: dict[_Key, Issued] = {}
+        self._known: dict[_Key, TokenPair] = {}
         self._unsaved: set[_Key] = set()
         self._refused: dict[
             _Key, str
@@ -147,7 +147,7 @@ class OAuthTokens:
             return None
         return issued.access_token
 
-    def _remembered(self, account: Account, refused: str | None) -> Issued | None:
+    def _remembered(self, account: Account, refused: str | None) -> TokenPair | None:
         issued = self._known.get(_key(account))
         return issued if issued and issued.is_usable(refused, self._clock()) else None
 
@@ -172,7 +172,7 @@ class OAuthTokens:
             return new
         return row.issued.access_token
 
-    def _row(self, account: Account) -> Stored:
+    def _row(self, account: Account) -> StoredTokens:
         """Return the account's row; add one if there is none.
 
         Tokens that an earlier `_save` could not save are in the returned row, and are saved now if possible.
@@ -190,17 +190,17 @@ class OAuthTokens:
             self._known[key] = row.issued
         return row
 
-    def _take_lease(self, account: Account, row: Stored, now: datetime) -> bool:
+    def _take_lease(self, account: Account, row: StoredTokens, now: datetime) -> bool:
         with self._engine.begin() as connection:
             return store.take_refresh_lease(connection, account.name, row, now + self._lease)
 
-    def _refresh(self, account: Account, row: Stored) -> Token:
+    def _refresh(self, account: Account, row: StoredTokens) -> Token:
         given = account.credentials.refresh_token or ""
         refresh_token = row.issued.refresh_token if row.issued else given
         asked_at, body = self._clock(), _form(account, refresh_token)
         answer = self._transport.send("POST", account.url(TOKEN_PATH), HEADERS, body, repeatable=False)
         new = read(answer, refresh_token=refresh_token, asked_at=asked_at)
-        if not isinstance(new, Issued):
+        if not isinstance(new, TokenPair):
             self._save_failure(account, row, new)
             return new
         log.info("oauth_refreshed", account=account.name, expires_at=new.expires_at)
@@ -208,7 +208,7 @@ class OAuthTokens:
         self._save(_key(account), row, new)
         return new.access_token
 
-    def _save_failure(self, account: Account, row: Stored, failure: NoToken) -> None:
+    def _save_failure(self, account: Account, row: StoredTokens, failure: NoToken) -> None:
         at_fault = not failure.is_temporary
         # One warning for each reason, not one after each pause.
         if row.failure == failure.reason:
@@ -220,7 +220,7 @@ class OAuthTokens:
         with self._engine.begin() as connection:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
-    def _save(self, key: _Key, row: Stored, new: Issued) -> None:
+    def _save(self, key: _Key, row: StoredTokens, new: TokenPair) -> None:
         """Save new tokens; when the database is away, each later call of `_row` tries again.
 
         The new refresh token may be the only one that works, so a short outage of the database must not lose it.
@@ -256,7 +256,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
     return urlencode(fields).encode()
 
 
-def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | None:
+def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
     """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is needed.
 
     While no refresh may start, because one goes on or has failed, a token that is due for a refresh is returned, too.
@@ -271,9 +271,9 @@ def _token_in_row(row: Stored, refused: str | None, now: datetime) -> Token | No
     return None
 
 
-def _is_held(row: Stored, now: datetime) -> bool:
+def _is_held(row: StoredTokens, now: datetime) -> bool:
     return row.hold_until is not None and now < row.hold_until
 
 
-def _is_just_issued(issued: Issued, now: datetime) -> bool:
+def _is_just_issued(issued: TokenPair, now: datetime) -> bool:
     return now - issued.issued_at < timedelta(seconds=AT_FAULT_HOLD_SECONDS)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core import watch as core
 from bridge.core.watch import IllegalTransition, State, Watch
-from bridge.db import claims, pages, watch_filters
+from bridge.db import claims, pagination, watch_filters
 from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.watch_filters import Filters
@@ -91,7 +91,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
     Only the newest watches are examined, so that the time does not grow with the table.
     """
     with reading(engine) as connection:
-        return pages.count_some_redeliverable(connection, filters)
+        return pagination.count_some_redeliverable(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:

@@ -123,7 +123,7 @@ class HubSpotCalls:
                     account_feedback.end_pause(connection, account.name, now)
                 self._outbox.add(connection, events)
         except SQLAlchemyError as error:
-            log.warning("account_news_lost", account=account.name, error=type(error).__name__)
+            log.warning("account_update_lost", account=account.name, error=type(error).__name__)
         else:
             self._counters.inc(ACCOUNT_REQUESTS, account.name, by=finished.requests)
             self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)

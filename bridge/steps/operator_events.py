@@ -88,7 +88,7 @@ class OperatorWebhooks:
             self._save(claimed, answer)
         return True
 
-    def _post(self, claimed: store.Claimed, now: datetime) -> HttpResponse | NoResponse | NotSent:
+    def _post(self, claimed: store.ClaimedEvent, now: datetime) -> HttpResponse | NoResponse | NotSent:
         return send(
             self._callbacks,
             self._url,
@@ -99,7 +99,7 @@ class OperatorWebhooks:
             within_seconds=ATTEMPT_SECONDS,
         )
 
-    def _save(self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent) -> None:
+    def _save(self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse | NotSent) -> None:
         """Save and log the result of an attempt.
 
         A failure adds no event for the operator, because that would be sent to the same URL.
@@ -120,7 +120,7 @@ class OperatorWebhooks:
             log.info("operator_webhook_sent", type=event.type, subject=event.subject, count=event.count)
 
     def _next_attempt_at(
-        self, claimed: store.Claimed, answer: HttpResponse | NoResponse | NotSent, now: datetime
+        self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse | NotSent, now: datetime
     ) -> datetime | None:
         wait = wait_seconds(claimed.attempts - 1, answer, self._policy, now=now, jitter=self._jitter())
         return None if wait is None else now + timedelta(seconds=wait)

@@ -11,7 +11,7 @@ from bridge.web import rate_limits
 from bridge.web.idempotency import KEY_PATTERN
 from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
 from bridge.web.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem
-from bridge.web.responses import ProblemSchema
+from bridge.web.response_models import ProblemSchema
 from bridge.web.schemas import Models, schemas, with_enumerations_named
 from bridge.web.webhooks import RESPONSES, TRACEPARENT, WEBHOOKS, Webhook
 

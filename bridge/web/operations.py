@@ -16,7 +16,7 @@ from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
 from bridge.web.registration_limits import Registrar
-from bridge.web.requests import Body, Query, ValidationContext
+from bridge.web.request_models import Body, Query, ValidationContext
 
 JSON = "application/json"
 LOCATION = {
@@ -63,7 +63,7 @@ class RequestKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiCall:
     """A request to an operation, with its caller and the dependencies that the operation needs.
 
     An operation with Access.OPEN checks no key: its caller has an empty name, and is no admin.
@@ -186,7 +186,7 @@ class Resource:
     ) -> Callable[[Run], Run]:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
 
-        The function is called with a Call, the parameters of the path by name, and, when the operation has such a
+        The function is called with an ApiCall, the parameters of the path by name, and, when the operation has such a
         model, the validated `body` and `query`. The other arguments are the fields of Operation.
         """
         method, _, path = method_and_path.partition(" ")

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from bridge.web.requests import Query
-from bridge.web.responses import Output, schema_name
+from bridge.web.request_models import Query
+from bridge.web.response_models import Output, schema_name
 
 Models = dict[type[BaseModel], str]
 

@@ -14,7 +14,7 @@ from bridge.web.idempotency import request_key
 from bridge.web.operations import (
     WATCH_ID,
     Access,
-    Call,
+    ApiCall,
     Idempotency,
     NoFields,
     NoParameters,
@@ -24,7 +24,7 @@ from bridge.web.operations import (
 from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
 from bridge.web.rate_limits import OPEN_WATCHES, rate_limit_headers
 from bridge.web.registration_limits import Registrar
-from bridge.web.requests import Query, ValidationContext, validated
+from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
 from bridge.web.strict_json import body_bytes, read_json
 
@@ -70,7 +70,7 @@ class Api:
             return key
         traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
         with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
-            call = Call(
+            call = ApiCall(
                 dependencies=self.dependencies,
                 registrar=self.registrar,
                 context=context,

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from bridge.core.kinds import KINDS
 from bridge.core.operator_events import OperatorEventType
 from bridge.core.watch import Outcome
-from bridge.web.requests import Kind
-from bridge.web.responses import Absent, Output
+from bridge.web.request_models import Kind
+from bridge.web.response_models import Absent, Output
 
 TASK_EXAMPLE: dict[str, Any] = {
     "id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",

@@ -135,7 +135,7 @@ class Worker:
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
             self._back_off(wait)
         except Exception:
-            log.exception("round_crashed", retry_in_seconds=wait)
+            log.exception("worker_round_crashed", retry_in_seconds=wait)
             self._back_off(wait)
         else:
             self._failures = 0

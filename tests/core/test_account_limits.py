@@ -122,10 +122,10 @@ def test_any_answer_but_2xx_counts_as_an_error_and_what_was_not_sent_not_at_all(
 
 def test_a_token_that_was_refused_before_is_counted_and_spent_too() -> None:
     answers = [
-        finished(replace(an_answer(202), refused=1)),
-        finished(replace(an_answer(401), refused=1)),
-        finished(NoResponse(reason="timed out", refused=1)),
-        finished(NoToken(reason="no token", refused=1)),
+        finished(replace(an_answer(202), earlier_refusals=1)),
+        finished(replace(an_answer(401), earlier_refusals=1)),
+        finished(NoResponse(reason="timed out", earlier_refusals=1)),
+        finished(NoToken(reason="no token", earlier_refusals=1)),
     ]
     assert [count([h]) for h in answers] == [(2, 1), (2, 2), (2, 2), (1, 1)]
     interval = interval_seconds(RATE, Usage(), now=NOW)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.core.oauth import Issued, read
+from bridge.core.oauth import TokenPair, read
 from tests.makers import an_answer
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -16,8 +16,8 @@ NEW_CLIENT = "HubSpot does not know the app: set the client id and the client se
 SECRETS = ("at-secret", "rt-secret", "rt-old")
 
 
-def issued(life_seconds: float = 1800) -> Issued:
-    return Issued(
+def issued(life_seconds: float = 1800) -> TokenPair:
+    return TokenPair(
         access_token="at-secret",
         refresh_token="rt-secret",
         issued_at=NOW,
@@ -25,7 +25,7 @@ def issued(life_seconds: float = 1800) -> Issued:
     )
 
 
-def finished(answer: HttpResponse | NoResponse) -> Issued | NoToken:
+def finished(answer: HttpResponse | NoResponse) -> TokenPair | NoToken:
     return read(answer, refresh_token="rt-old", asked_at=NOW)
 
 

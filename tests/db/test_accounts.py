@@ -7,7 +7,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine, select
 
-from bridge.core.oauth import Issued
+from bridge.core.oauth import TokenPair
 from bridge.core.quota import Rate
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
@@ -18,7 +18,7 @@ from tests.hubspot_accounts import OAUTH, STATIC, a_cipher, an_account
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ENVIRONMENT = an_account("https://api.hubapi.com", Credentials(access_token="pat-environment"))
-ISSUED = Issued(access_token="at", refresh_token="rt", issued_at=NOW, expires_at=NOW + timedelta(hours=1))
+ISSUED = TokenPair(access_token="at", refresh_token="rt", issued_at=NOW, expires_at=NOW + timedelta(hours=1))
 SECRETS = ("pat-environment", "sandbox-token", "sandbox-secret", "sandbox-refresh")
 
 

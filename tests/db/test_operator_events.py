@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select, text
 from bridge.core.operator_events import OperatorEventType, merge_events, new_event
 from bridge.db import heartbeats
 from bridge.db import operator_events as store
-from bridge.db.operator_events import Claimed
+from bridge.db.operator_events import ClaimedEvent
 from bridge.db.tables import operator_events
 from tests.db.plans import plan_of
 from tests.makers import NOW, later
@@ -29,14 +29,14 @@ def add(engine: Engine, type_: OperatorEventType, *seconds: float, subject: str 
         )
 
 
-def claim(engine: Engine, at: float) -> Claimed | None:
+def claim(engine: Engine, at: float) -> ClaimedEvent | None:
     """Claim what may be sent at this second, for a minute."""
     with engine.begin() as connection:
         due = store.next_due(connection, later(at))
         return store.claim(connection, due, lease_ends_at=later(at + 60)) if due else None
 
 
-def save(engine: Engine, sent: Claimed | None, at: float, *, again_at: float | None = None) -> None:
+def save(engine: Engine, sent: ClaimedEvent | None, at: float, *, again_at: float | None = None) -> None:
     assert sent is not None
     due_at = None if again_at is None else later(again_at)
     with engine.begin() as connection:
@@ -156,7 +156,7 @@ def test_two_processes_never_send_the_same_at_once(engine: Engine) -> None:
     assert len(ids) == len(set(ids)) == 20
 
 
-def claim_or_try_again(engine: Engine) -> Claimed | None:
+def claim_or_try_again(engine: Engine) -> ClaimedEvent | None:
     while True:
         with engine.begin() as connection:
             due = store.next_due(connection, NOW)

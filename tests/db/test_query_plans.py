@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.db import attention, breakers, claims, clients, housekeeping, pages, watch_filters
+from bridge.db import attention, breakers, claims, clients, housekeeping, pagination, watch_filters
 from bridge.db import watches as store
 from bridge.db.due_lanes import DueLanes, due_lanes
 from bridge.db.engine import open_engine
@@ -77,8 +77,10 @@ FOR_OPERATORS: list[Callable[[Connection], object]] = [
     lambda c: attention.read(c, NOW),
     lambda c: watch_filters.count_up_to(c, 9, is_state(State.WATCHING)),
     lambda c: watch_filters.count_up_to(c, 9, is_state(State.DELIVERING)),
-    lambda c: pages.count_some_redeliverable(c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")),
-    lambda c: pages.count_some_redeliverable(c, Filters(client="cms")),
+    lambda c: pagination.count_some_redeliverable(
+        c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")
+    ),
+    lambda c: pagination.count_some_redeliverable(c, Filters(client="cms")),
     lambda c: store.get(c, "wat_00000001"),
     lambda c: store.attempts_of(c, "wat_00000001"),
 ]

@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 
 from bridge.core.delivery import Attempt, Trigger
 from bridge.core.watch import Outcome, State, Watch
-from bridge.db import breakers, claims, clients, encryption, oauth_tokens, pages, watches
+from bridge.db import breakers, claims, clients, encryption, oauth_tokens, pagination, watches
 from bridge.db.accounts import Accounts, Credentials
 from bridge.db.engine import open_engine
 from bridge.db.migrations import is_migrated, upgrade
-from bridge.db.pages import Order
+from bridge.db.pagination import Order
 from bridge.db.watch_filters import Filters
 from tests.db.claiming import ONE, delivered, polled, saved, standing
 from tests.db.first_release import (
@@ -73,7 +73,9 @@ def upgraded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 
 def by_state(engine: Engine, state: State) -> list[str]:
     with engine.begin() as connection:
-        found = pages.page(connection, Filters(state=[state]), order=Order.CREATED_AT, cursor=None, limit=250)
+        found = pagination.page(
+            connection, Filters(state=[state]), order=Order.CREATED_AT, cursor=None, limit=250
+        )
     return [watch.id for watch in found.watches]
 
 

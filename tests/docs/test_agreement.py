@@ -19,7 +19,7 @@ from bridge.db.tables import watches
 from bridge.settings import NAMES, Settings
 from bridge.web.api.registrations import NewWatch
 from bridge.web.problems import Problem
-from bridge.web.requests import Body, validated
+from bridge.web.request_models import Body, validated
 from tests.docs import code
 from tests.docs.markdown import PAGES, ROOT, Block, blocks, codes, page, rows, section
 

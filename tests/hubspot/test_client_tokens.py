@@ -37,7 +37,7 @@ def test_after_a_401_a_newer_token_is_tried_once(hubspot: Sandbox) -> None:
     asking = HubSpot(a_transport(), ListedTokens("old", "new", "sandbox-token"))
     answer = asking.status(an_account(hubspot.url, OAUTH), "file-import", "AAAAEZ6whGI")
     assert isinstance(answer, HttpResponse)
-    assert (answer.status_code, answer.refused) == (401, 1)
+    assert (answer.status_code, answer.earlier_refusals) == (401, 1)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 2}
 
 
@@ -47,7 +47,7 @@ def test_where_there_is_no_token_its_reason_is_the_answer(hubspot: Sandbox, *, i
     first = HubSpot(a_transport(), ListedTokens(failure)).status(account, "file-import", "x")
     second = HubSpot(a_transport(), ListedTokens("old", failure)).status(account, "file-import", "x")
     assert first == second == failure
-    assert (first.refused, second.refused) == (0, 1)
+    assert (first.earlier_refusals, second.earlier_refusals) == (0, 1)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": 1}
 
 
@@ -97,5 +97,5 @@ def test_each_account_has_the_refusals_of_its_credentials(
     asking = HubSpot(a_transport(), ListedTokens("old", "sandbox-token"))
     answer = asking.status(an_account(hubspot.url, credentials), "file-import", "AAAAEZ6whGI")
     assert isinstance(answer, HttpResponse)
-    assert (answer.status_code, answer.refused) == (status_code, requests - 1)
+    assert (answer.status_code, answer.earlier_refusals) == (status_code, requests - 1)
     assert hubspot.state.ledger()["endpoints"] == {"file-import": requests}

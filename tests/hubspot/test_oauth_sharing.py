@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from bridge.core.http_results import NoToken
-from bridge.core.oauth import Issued
+from bridge.core.oauth import TokenPair
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
 from bridge.db.engine import open_engine
@@ -57,7 +57,7 @@ def account(hubspot: Sandbox) -> Account:
 # One at a time
 
 
-def store_token(engine: Engine, account: Account, issued: Issued) -> None:
+def store_token(engine: Engine, account: Account, issued: TokenPair) -> None:
     with engine.begin() as connection:
         row = store.begin(connection, account.name, oauth._origin(account))
         assert store.save(connection, a_cipher(), account.name, row, issued)
@@ -67,7 +67,7 @@ def store_token(engine: Engine, account: Account, issued: Issued) -> None:
 def test_while_one_refreshes_the_others_go_on_with_the_old_token(
     engine: Engine, clock: Clock, *, same_process: bool
 ) -> None:
-    old = Issued(
+    old = TokenPair(
         access_token="old", refresh_token="r", issued_at=clock(), expires_at=clock() + timedelta(seconds=1800)
     )
     clock.passes(DUE_AFTER_SECONDS)

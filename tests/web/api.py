@@ -24,7 +24,7 @@ from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.problems import PROBLEM_TYPES
-from bridge.web.responses import ProblemSchema
+from bridge.web.response_models import ProblemSchema
 from tests.hubspot_accounts import ListedTokens
 from tests.makers import SteppedClock
 from tests.senders import a_sender

@@ -14,7 +14,7 @@ from bridge.core.watch import Outcome
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
 from bridge.web.problems import PROBLEM_TYPES, Problem
-from bridge.web.requests import validated
+from bridge.web.request_models import validated
 from tests.makers import NOW
 from tests.web.api import Api, Serve, members, problem
 

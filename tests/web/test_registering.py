@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 
 from bridge import web
 from bridge.db.tables import answers, watches
-from bridge.web.responses import WatchSchema
+from bridge.web.response_models import WatchSchema
 from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 

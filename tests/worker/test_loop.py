@@ -286,7 +286,7 @@ def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
     worker = rig.worker(polls=Faulty)
     worker.drain()
-    [told] = rig.events("round_crashed")
+    [told] = rig.events("worker_round_crashed")
     assert told["retry_in_seconds"] == 0.5
     worker.drain()
     assert rig.now(watch).state is State.DELIVERED

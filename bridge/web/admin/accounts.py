@@ -15,7 +15,7 @@ from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
-from bridge.web.requests import Name, validated
+from bridge.web.request_models import Name, validated
 from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today
 
 # HubSpot's limit for the share of a day's requests that fail.

@@ -10,9 +10,9 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from bridge.web.admin import session
 from bridge.web.errors import problem_of
-from bridge.web.operations import Call
+from bridge.web.operations import ApiCall
 from bridge.web.problems import Problem
-from bridge.web.requests import ValidationContext
+from bridge.web.request_models import ValidationContext
 from bridge.web.serving import Api
 
 EXTENSION = "bridge"
@@ -38,10 +38,10 @@ def api() -> Api:
     return cast("Api", current_app.extensions[EXTENSION])
 
 
-def call() -> Call:
-    """Return this request as a Call for the API's operations, with the signed-in admin as the caller."""
+def call() -> ApiCall:
+    """Return this request as an ApiCall for the API's operations, with the signed-in admin as the caller."""
     dependencies = api().dependencies
-    return Call(
+    return ApiCall(
         dependencies=dependencies,
         registrar=api().registrar,
         context=ValidationContext(dependencies),

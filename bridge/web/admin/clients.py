@@ -19,7 +19,7 @@ from bridge.web.api.clients import (
 )
 from bridge.web.operations import Reply
 from bridge.web.problems import Problem
-from bridge.web.requests import validated
+from bridge.web.request_models import validated
 
 
 @admin.get("/clients")

@@ -18,11 +18,11 @@ from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, signed_headers
 from bridge.web.admin.blueprint import admin, call, page, problem_page
 from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
-from bridge.web.operations import Call, Reply
+from bridge.web.operations import ApiCall, Reply
 from bridge.web.problems import Problem
 
 # For each change: the API's operation, and the message after its success.
-CHANGES: Mapping[str, tuple[Callable[[Call, str], Reply | Problem], str]] = {
+CHANGES: Mapping[str, tuple[Callable[[ApiCall, str], Reply | Problem], str]] = {
     "recheck": (recheck_watch, "HubSpot is being asked now."),
     "redeliver": (redeliver_watch, "The callback is being sent again."),
     "withdraw": (withdraw_watch, "The watch is withdrawn: nothing more is asked or sent."),

@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 
 from bridge.core.kinds import KINDS
 from bridge.core.watch import REDELIVERABLE, Outcome, State
-from bridge.db import pages, watches
+from bridge.db import pagination, watches
 from bridge.db.engine import reading
 from bridge.db.watch_filters import Filters
 from bridge.steps import changes
@@ -20,7 +20,7 @@ from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
 from bridge.web.operations import WATCH_ID
 from bridge.web.problems import FieldError, Problem, invalid
-from bridge.web.requests import validated
+from bridge.web.request_models import validated
 
 # The value of a browser's datetime-local field. It has no zone; here it is taken as UTC.
 _LOCAL_INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d)(:\d\d(?:\.\d+)?)?", re.ASCII)
@@ -42,7 +42,9 @@ def list_watches() -> Response:
     if isinstance(filters, Problem):
         return problem_page(filters)
     with reading(call().dependencies.engine) as connection:
-        found = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+        found = pagination.page(
+            connection, filters, order=query.order, cursor=query.cursor, limit=query.limit
+        )
     if query.cursor and query.cursor.backwards and not (found.watches or found.previous):
         # No watch is newer than the cursor any more: show the first page.
         return redirect(_url({name: value for name, value in parameters.items() if name != "cursor"}))
@@ -90,8 +92,8 @@ def search() -> Response:
     with reading(call().dependencies.engine) as connection:
         if WATCH_ID.fullmatch(text) and watches.get(connection, text):
             return redirect(url_for("admin.show_watch", watch_id=text))
-        by_task = pages.page(
-            connection, Filters(task_id=text), order=pages.Order.CREATED_AT, cursor=None, limit=2
+        by_task = pagination.page(
+            connection, Filters(task_id=text), order=pagination.Order.CREATED_AT, cursor=None, limit=2
         ).watches
     match by_task:
         case [only]:

@@ -6,9 +6,9 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from bridge.steps.check_account import check
-from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem, not_found
-from bridge.web.responses import Output
+from bridge.web.response_models import Output
 
 resource = Resource("Accounts")
 
@@ -66,7 +66,7 @@ class AccountCheckSchema(Output):
     responses={200: ResponseSpec(description="What HubSpot said, good or bad.", model=AccountCheckSchema)},
     problems=(404,),
 )
-def check_account(call: Call, name: str) -> Reply | Problem:
+def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.
 
     This sends one read-only request, even while the account is paused; the request counts towards the account's quota.

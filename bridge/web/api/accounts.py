@@ -12,10 +12,10 @@ from bridge.core.parsing import parse_base_url, parse_header_safe
 from bridge.core.quota import RATE_LIMIT, parse_rate_limit
 from bridge.db.accounts import AccountChange, Credentials
 from bridge.steps import accounts
-from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
-from bridge.web.requests import Body
-from bridge.web.responses import Output
+from bridge.web.request_models import Body
+from bridge.web.response_models import Output
 
 log = structlog.get_logger()
 
@@ -169,7 +169,7 @@ class AccountListSchema(Output):
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="All accounts.", model=AccountListSchema)},
 )
-def list_accounts(call: Call) -> Reply:
+def list_accounts(call: ApiCall) -> Reply:
     """List the HubSpot accounts."""
     every = accounts.list_all(call.dependencies.engine, call.dependencies.accounts, now=call.now)
     return reply({"accounts": [accounts.to_json(each) for each in every]})
@@ -181,7 +181,7 @@ def list_accounts(call: Call) -> Reply:
     responses={200: ResponseSpec(description="The account.", model=AccountSchema)},
     problems=(404,),
 )
-def show_account(call: Call, name: str) -> Reply | Problem:
+def show_account(call: ApiCall, name: str) -> Reply | Problem:
     """Show a HubSpot account."""
     every = accounts.list_all(call.dependencies.engine, call.dependencies.accounts, now=call.now)
     found = next((each for each in every if each.account.name == name), None)
@@ -197,7 +197,7 @@ def show_account(call: Call, name: str) -> Reply | Problem:
         201: ResponseSpec(description="The account, new.", model=AccountSchema),
     },
 )
-def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
+def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
     """Add a HubSpot account, or replace all settings of an existing one.
 
     A paused account is tried again at once.
@@ -214,7 +214,7 @@ def put_account(call: Call, name: str, body: AccountSettings) -> Reply:
     responses={200: ResponseSpec(description="The account, as it was.", model=AccountSchema)},
     problems=(404, 409),
 )
-def remove_account(call: Call, name: str) -> Reply | Problem:
+def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
     While tasks in the account are being watched, the answer is a 409: withdraw their watches first. `default` can

@@ -10,10 +10,10 @@ from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.registrations import limit_problem
-from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
-from bridge.web.requests import Body
-from bridge.web.responses import Output, WatchSchema
+from bridge.web.request_models import Body
+from bridge.web.response_models import Output, WatchSchema
 
 resource = Resource("Watches")
 
@@ -50,7 +50,7 @@ class WatchCountSchema(Output):
     responses={200: ResponseSpec(description="The watch, now withdrawn.", model=WatchSchema)},
     problems=(404, 409),
 )
-def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
+def withdraw_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Withdraw a watch.
 
     The bridge stops polling, and sends no callback; one that is being sent cannot be stopped. The same task may then
@@ -66,7 +66,7 @@ def withdraw_watch(call: Call, watch_id: str) -> Reply | Problem:
     problems=(404, 409, 429),
     opens_watches=True,
 )
-def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
+def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
     This works only in the states `delivered` and `undelivered`; in others the answer is a 409. The first attempt is
@@ -88,7 +88,7 @@ def redeliver_watch(call: Call, watch_id: str) -> Reply | Problem:
     responses={202: ResponseSpec(description="The watch, due now.", model=WatchSchema)},
     problems=(404, 409),
 )
-def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
+def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Ask HubSpot about a watch's task now, instead of when the watch is due.
 
     This works only in the state `watching`; in others the answer is a 409.
@@ -107,7 +107,7 @@ def recheck_watch(call: Call, watch_id: str) -> Reply | Problem:
     problems=(403, 429),
     opens_watches=True,
 )
-def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
+def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
     Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
@@ -132,11 +132,11 @@ def redeliver_watches(call: Call, body: BulkRedelivery) -> Reply | Problem:
     return reply({"count": count}, status=202)
 
 
-def _client_limit_problem(call: Call, wanted: int) -> Problem | None:
+def _client_limit_problem(call: ApiCall, wanted: int) -> Problem | None:
     return None if call.caller.admin else limit_problem(call, wanted)
 
 
-def _owner_filter(call: Call) -> str | None:
+def _owner_filter(call: ApiCall) -> str | None:
     """Return the client whose watches the caller may change; None for an admin, who may change all."""
     return None if call.caller.admin else call.caller.name
 

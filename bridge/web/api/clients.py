@@ -8,10 +8,10 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from bridge.core import parsing
 from bridge.steps import clients
-from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
-from bridge.web.requests import Body, Name
-from bridge.web.responses import Output
+from bridge.web.request_models import Body, Name
+from bridge.web.response_models import Output
 
 log = structlog.get_logger()
 
@@ -123,7 +123,7 @@ class ClientListSchema(Output):
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="All clients, the revoked ones too.", model=ClientListSchema)},
 )
-def list_clients(call: Call) -> Reply:
+def list_clients(call: ApiCall) -> Reply:
     """List the clients."""
     return reply(
         {"clients": [clients.to_json(client) for client in clients.list_all(call.dependencies.engine)]}
@@ -141,7 +141,7 @@ def list_clients(call: Call) -> Reply:
     },
     problems=(409,),
 )
-def add_client(call: Call, body: NewClient) -> Reply | Problem:
+def add_client(call: ApiCall, body: NewClient) -> Reply | Problem:
     """Add a client.
 
     Its API key and signing secret are shown in this answer, and never again. The name of a revoked client cannot be
@@ -165,7 +165,7 @@ def add_client(call: Call, body: NewClient) -> Reply | Problem:
     responses={200: ResponseSpec(description="The client, now revoked.", model=ClientSchema)},
     problems=(404, 409),
 )
-def revoke_client(call: Call, name: str) -> Reply | Problem:
+def revoke_client(call: ApiCall, name: str) -> Reply | Problem:
     """Revoke a client's API key, permanently.
 
     The client's open watches go on, and their callbacks are signed as before. A key cannot revoke itself: the answer
@@ -190,7 +190,7 @@ def revoke_client(call: Call, name: str) -> Reply | Problem:
     responses={200: ResponseSpec(description="The client.", model=ClientSchema)},
     problems=(404,),
 )
-def show_client(call: Call, name: str) -> Reply | Problem:
+def show_client(call: ApiCall, name: str) -> Reply | Problem:
     """Show a client."""
     client = clients.get(call.dependencies.engine, name)
     return reply(clients.to_json(client)) if client else not_found("client")
@@ -202,7 +202,7 @@ def show_client(call: Call, name: str) -> Reply | Problem:
     responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
     problems=(404,),
 )
-def rotate_client_key(call: Call, name: str) -> Reply | Problem:
+def rotate_client_key(call: ApiCall, name: str) -> Reply | Problem:
     """Give a client a new API key; the old one stops working at once."""
     return _new_key(call, name)
 
@@ -214,7 +214,7 @@ def rotate_client_key(call: Call, name: str) -> Reply | Problem:
     responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
     problems=(404,),
 )
-def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+def rotate_client_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Problem:
     """Give a client a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     return _new_secret(call, name, body)
 
@@ -223,7 +223,7 @@ def rotate_client_secret(call: Call, name: str, body: SecretRotation) -> Reply |
     "GET /v1/me",
     responses={200: ResponseSpec(description="The client whose API key was sent.", model=ClientSchema)},
 )
-def show_me(call: Call) -> Reply:
+def show_me(call: ApiCall) -> Reply:
     """Show the client that the API key belongs to."""
     client = clients.get(call.dependencies.engine, call.caller.name)
     return reply(clients.to_json(client) if client else clients.ADMIN_BEFORE_FIRST_USE)
@@ -234,7 +234,7 @@ def show_me(call: Call) -> Reply:
     responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
     problems=(409,),
 )
-def rotate_own_key(call: Call) -> Reply | Problem:
+def rotate_own_key(call: ApiCall) -> Reply | Problem:
     """Get a new API key; the one that this request was sent with stops working at once.
 
     For BRIDGE_ADMIN_KEY the answer is a 409: that key is a setting, which no request can change.
@@ -250,13 +250,13 @@ def rotate_own_key(call: Call) -> Reply | Problem:
     body=SecretRotation,
     responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
 )
-def rotate_own_secret(call: Call, body: SecretRotation) -> Reply | Problem:
+def rotate_own_secret(call: ApiCall, body: SecretRotation) -> Reply | Problem:
     """Get a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     call.ensure_client()
     return _new_secret(call, call.caller.name, body)
 
 
-def _new_key(call: Call, name: str) -> Reply | Problem:
+def _new_key(call: ApiCall, name: str) -> Reply | Problem:
     key = clients.rotate_key(call.dependencies.engine, name)
     if isinstance(key, clients.ClientUnchanged):
         return Problem(status=404, detail=key.reason)
@@ -264,7 +264,7 @@ def _new_key(call: Call, name: str) -> Reply | Problem:
     return reply({"name": name, "api_key": key})
 
 
-def _new_secret(call: Call, name: str, body: SecretRotation) -> Reply | Problem:
+def _new_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Problem:
     secret = clients.rotate_secret(
         call.dependencies.engine,
         call.dependencies.cipher,

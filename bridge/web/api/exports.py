@@ -10,15 +10,15 @@ from sqlalchemy import Engine
 
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Watch
-from bridge.db import pages
+from bridge.db import pagination
 from bridge.db.engine import reading
-from bridge.db.pages import Cursor, Order, Page
+from bridge.db.pagination import Cursor, Order, Page
 from bridge.db.watch_filters import Filters
 from bridge.web.api.filters import FilterFields
-from bridge.web.operations import Call, Reply, Resource, ResponseSpec
+from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
-from bridge.web.requests import Query
-from bridge.web.responses import WatchSchema, schema_name
+from bridge.web.request_models import Query
+from bridge.web.response_models import WatchSchema, schema_name
 
 resource = Resource("Watches")
 
@@ -57,7 +57,7 @@ class WatchTableSchema(RootModel[str]):
     },
     problems=(403,),
 )
-def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
+def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
     """Export watches as CSV.
 
     All watches that match the filters are exported; the filters are those of the list. The response is streamed: after
@@ -73,7 +73,7 @@ def export_watches(call: Call, query: ExportQuery) -> Reply | Problem:
 
 def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None) -> Page:
     with reading(engine) as connection:
-        return pages.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
+        return pagination.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
 
 
 def _table(engine: Engine, filters: Filters, order: Order, page: Page) -> Iterator[str]:

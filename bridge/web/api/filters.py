@@ -13,7 +13,7 @@ from bridge.core.watch import Outcome, State
 from bridge.db.watch_filters import Filters
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
-from bridge.web.requests import Host, Instant, Name, TaskId
+from bridge.web.request_models import Host, Instant, Name, TaskId
 
 EARLY, LATE = "2026-11-05T00:00:00Z", "2026-11-06T00:00:00Z"  # in examples
 

@@ -11,8 +11,8 @@ from bridge.core.instants import rfc3339
 from bridge.db import heartbeats, readiness
 from bridge.db.engine import UNAVAILABLE, reading
 from bridge.web.errors import describe_outage
-from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.responses import Output
+from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
+from bridge.web.response_models import Output
 
 resource = Resource("Operation")
 
@@ -63,7 +63,7 @@ class ReadinessSchema(Output):
     access=Access.OPEN,
     responses={200: ResponseSpec(description="It lives.", model=HealthSchema)},
 )
-def show_health(_: Call) -> Reply:
+def show_health(_: ApiCall) -> Reply:
     """Show that the process is alive."""
     return reply({"status": "ok"})
 
@@ -76,7 +76,7 @@ def show_health(_: Call) -> Reply:
         503: ResponseSpec(description="Something is wrong.", model=ReadinessSchema),
     },
 )
-def show_readiness(call: Call) -> Reply:
+def show_readiness(call: ApiCall) -> Reply:
     """Show whether watches are being processed.
 
     The answer is 200 when the database answers and is migrated, some worker was alive within 60 s, and no poll or

@@ -17,10 +17,10 @@ from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutc
 from bridge.web import idempotency
 from bridge.web.api.registrations import limit_problem, to_response
 from bridge.web.idempotency import Execution
-from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
+from bridge.web.operations import LOCATION, ApiCall, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
-from bridge.web.requests import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
-from bridge.web.responses import WatchSchema
+from bridge.web.request_models import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
+from bridge.web.response_models import WatchSchema
 
 resource = Resource("Watches")
 
@@ -85,7 +85,7 @@ class NewImport(Body):
     idempotency=Idempotency.KEY,
     opens_watches=True,
 )
-def start_import(call: Call, body: NewImport) -> Reply | Problem:
+def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
     HubSpot is called at most once: when its response is lost, the answer is a 504, and the import may have been
@@ -117,7 +117,7 @@ def start_import(call: Call, body: NewImport) -> Reply | Problem:
     return answer
 
 
-def _start(call: Call, body: NewImport, execution: Execution) -> Started:
+def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
     client = call.caller.name
     # Complete but for the task's id before HubSpot is asked: nothing may fail between its answer and the registration.
     wanted = _registration(call, body)
@@ -143,7 +143,7 @@ def _start(call: Call, body: NewImport, execution: Execution) -> Started:
         _slots.release()
 
 
-def _registration(call: Call, body: NewImport) -> Registration:
+def _registration(call: ApiCall, body: NewImport) -> Registration:
     """Return the registration of the import's task, whose id is not known yet."""
     return Registration(
         client=call.caller.name,
@@ -159,7 +159,7 @@ def _registration(call: Call, body: NewImport) -> Registration:
     )
 
 
-def _to_response(call: Call, started: Started) -> Reply | Problem:
+def _to_response(call: ApiCall, started: Started) -> Reply | Problem:
     match started:
         case Registered() | ConflictingRegistration():
             return to_response(call, started)

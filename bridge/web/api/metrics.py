@@ -11,7 +11,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ConfigDict, RootModel
 
 from bridge.web.metrics import BridgeCollector
-from bridge.web.operations import Access, Call, Reply, Resource, ResponseSpec
+from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec
 
 resource = Resource("Operation")
 
@@ -34,7 +34,7 @@ class MetricsTextSchema(RootModel[str]):
         ),
     },
 )
-def show_metrics(call: Call) -> Reply:
+def show_metrics(call: ApiCall) -> Reply:
     """Show the metrics for Prometheus.
 
     The metrics are those of all processes together, whichever process answers. Only the dropped log lines, and the

@@ -19,9 +19,9 @@ from bridge.steps.register import (
     RegistrationResult,
     registration_key,
 )
-from bridge.web.operations import LOCATION, Call, Idempotency, Reply, Resource, ResponseSpec
+from bridge.web.operations import LOCATION, ApiCall, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import FieldError, Problem
-from bridge.web.requests import (
+from bridge.web.request_models import (
     AccountName,
     Body,
     CallbackUrl,
@@ -31,7 +31,7 @@ from bridge.web.requests import (
     TimeoutSeconds,
     validated,
 )
-from bridge.web.responses import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema
+from bridge.web.response_models import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema
 
 resource = Resource("Watches")
 
@@ -146,7 +146,7 @@ class RegistrationResultsSchema(Output):
     idempotency=Idempotency.BODY,
     opens_watches=True,
 )
-def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
+def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
     `kind`, `account`, `task_id` and `callback_url` identify a client's watch. When they are repeated, the answer is a
@@ -160,7 +160,7 @@ def register_watch(call: Call, body: NewWatch) -> Reply | Problem:
     return to_response(call, call.registrar.register_one(wanted))
 
 
-def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
+def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
     """Return the response for the result of one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)
@@ -179,7 +179,7 @@ def to_response(call: Call, result: RegistrationResult) -> Reply | Problem:
     idempotency=Idempotency.BODY,
     opens_watches=True,
 )
-def register_watches(call: Call, body: NewWatchBatch) -> Reply | Problem:
+def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
     Each registration is accepted or refused separately, as if it had been sent alone; the pointers in its errors are
@@ -211,7 +211,7 @@ def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, st
     return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
 
 
-def _registration(call: Call, given: NewWatch) -> Registration:
+def _registration(call: ApiCall, given: NewWatch) -> Registration:
     return Registration(
         client=call.caller.name,
         account=given.account,
@@ -226,7 +226,7 @@ def _registration(call: Call, given: NewWatch) -> Registration:
     )
 
 
-def limit_problem(call: Call, wanted: int) -> Problem | None:
+def limit_problem(call: ApiCall, wanted: int) -> Problem | None:
     """Return a Problem when the caller may not open `wanted` more watches, else None."""
     return (
         None
@@ -235,7 +235,7 @@ def limit_problem(call: Call, wanted: int) -> Problem | None:
     )
 
 
-def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Registration]:
+def _beyond_limit(call: ApiCall, wanted: Sequence[Registration]) -> Collection[Registration]:
     """Return those registrations that would make new watches beyond the client's limit of open watches."""
     if not wanted or not limit_problem(call, len(wanted)):
         return ()
@@ -248,7 +248,7 @@ def _beyond_limit(call: Call, wanted: Sequence[Registration]) -> Collection[Regi
     return {each for each, key in keys.items() if key in refused}
 
 
-def _limit_reached(call: Call) -> Problem:
+def _limit_reached(call: ApiCall) -> Problem:
     return Problem(
         status=429,
         detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
@@ -271,7 +271,7 @@ def _problem_with(result: ConflictingRegistration | RegistrationRaced) -> Proble
     )
 
 
-def _answers(call: Call, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
+def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
     """Return HubSpot's last answers about the watches' tasks, as JSON texts by watch id; a new watch has none."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:

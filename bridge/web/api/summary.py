@@ -11,8 +11,8 @@ from bridge.core.watch import Outcome, State
 from bridge.db import watch_filters
 from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
-from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
-from bridge.web.responses import Absent, Output
+from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
+from bridge.web.response_models import Absent, Output
 from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today, late_seconds
 
 resource = Resource("Operation")
@@ -100,7 +100,7 @@ class SummarySchema(Output):
 @resource.operation(
     "GET /v1/summary", responses={200: ResponseSpec(description="The summary.", model=SummarySchema)}
 )
-def show_summary(call: Call) -> Reply:
+def show_summary(call: ApiCall) -> Reply:
     """Count watches by state and outcome, and show what is late.
 
     An admin gets the counts of all clients, and the accounts; a client gets its own counts, and no accounts. Watches

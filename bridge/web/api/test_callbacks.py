@@ -14,9 +14,9 @@ from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, send
 from bridge.web.api.watches import AttemptSchema
-from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem
-from bridge.web.requests import Body, CallbackUrl
+from bridge.web.request_models import Body, CallbackUrl
 
 resource = Resource("Callbacks")
 
@@ -44,7 +44,7 @@ class TestCallback(Body):
     responses={200: ResponseSpec(description="The attempt, however it went.", model=AttemptSchema)},
     problems=(429, 503),
 )
-def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
+def test_callback(call: ApiCall, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
 
     The event is sent like a real callback: signed with the client's secrets, and only to allowed addresses. The answer
@@ -69,7 +69,7 @@ def test_callback(call: Call, body: TestCallback) -> Reply | Problem:
     return reply(attempt_members(attempt, excerpt=call.caller.admin))
 
 
-def _attempt(call: Call, url: str) -> Attempt:
+def _attempt(call: ApiCall, url: str) -> Attempt:
     event = {"type": "bridge.test", "timestamp": rfc3339(call.now), "data": {"client": call.caller.name}}
     message_id = f"test_{token_hex(16)}"
     secrets = _secrets(call)
@@ -87,7 +87,7 @@ def _attempt(call: Call, url: str) -> Attempt:
     return record(message_id, 1, Trigger.MANUAL, answer, started_at=started_at, now=now)
 
 
-def _secrets(call: Call) -> list[str]:
+def _secrets(call: ApiCall) -> list[str]:
     call.ensure_client()
     with reading(call.dependencies.engine) as connection:
         tokens = store.secrets_of(connection, [call.caller.name], call.now)[call.caller.name]

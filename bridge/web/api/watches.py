@@ -9,15 +9,15 @@ from pydantic import ConfigDict, Field
 
 from bridge.core.delivery import Trigger
 from bridge.core.watch_json import attempt_members, watch_text
-from bridge.db import pages
+from bridge.db import pagination
 from bridge.db import watches as store
 from bridge.db.engine import reading
-from bridge.db.pages import Order
+from bridge.db.pagination import Order
 from bridge.web.api.filters import FilterFields
-from bridge.web.operations import Call, Reply, Resource, ResponseSpec, reply
+from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, invalid, not_found
-from bridge.web.requests import Cursor, PageLimit, Query
-from bridge.web.responses import EXAMPLE, Output, WatchSchema
+from bridge.web.request_models import Cursor, PageLimit, Query
+from bridge.web.response_models import EXAMPLE, Output, WatchSchema
 
 resource = Resource("Watches")
 
@@ -102,7 +102,7 @@ class AttemptListSchema(Output):
     },
     problems=(403,),
 )
-def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
+def list_watches(call: ApiCall, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
 
     An admin sees all watches, a client its own. To read the whole list, follow `next_cursor` until it is null, or the
@@ -115,7 +115,7 @@ def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     if query.cursor and not query.cursor.fits(query.order):
         return invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     with reading(call.dependencies.engine) as connection:
-        page = pages.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
+        page = pagination.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
         answers = store.answers_of(connection, [watch.id for watch in page.watches])
     texts = ", ".join(watch_text(watch, answers.get(watch.id)) for watch in page.watches)
     cursors = {"next": page.following, "prev": page.previous}
@@ -133,7 +133,7 @@ def list_watches(call: Call, query: ListQuery) -> Reply | Problem:
     responses={200: ResponseSpec(description="The watch.", model=WatchSchema)},
     problems=(404,),
 )
-def show_watch(call: Call, watch_id: str) -> Reply | Problem:
+def show_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Show a watch."""
     with reading(call.dependencies.engine) as connection:
         watch = store.get(connection, watch_id)
@@ -150,7 +150,7 @@ def show_watch(call: Call, watch_id: str) -> Reply | Problem:
     },
     problems=(404,),
 )
-def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
+def list_attempts(call: ApiCall, watch_id: str) -> Reply | Problem:
     """List the newest 1,000 attempts to deliver a watch's callback, oldest first.
 
     Only admins see the receiver's responses, which may contain data that is not for the client.
@@ -163,7 +163,7 @@ def list_attempts(call: Call, watch_id: str) -> Reply | Problem:
     return reply({"attempts": [attempt_members(attempt, excerpt=call.caller.admin) for attempt in attempts]})
 
 
-def _link(call: Call, query: ListQuery, rel: str, cursor: pages.Cursor) -> str:
+def _link(call: ApiCall, query: ListQuery, rel: str, cursor: pagination.Cursor) -> str:
     given = query.model_dump(mode="json", exclude_unset=True, exclude={"cursor"}) | {"cursor": str(cursor)}
     texts = {name: ",".join(value) if isinstance(value, list) else value for name, value in given.items()}
     return f'<{call.url("/v1/watches")}?{urlencode(texts)}>; rel="{rel}"'

@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from bridge.db import pages
+from bridge.db import pagination
 from tests.makers import NOW
 from tests.web.admin.operator import an_operator
 from tests.web.api import Api
@@ -138,7 +138,7 @@ def test_all_that_a_filter_means_is_sent_again_after_its_number_was_told(api: Ap
 def test_of_very_many_only_the_newest_are_counted_and_the_page_says_so(
     sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "MOST_SCANNED_TO_COUNT", 2)
+    monkeypatch.setattr(pagination, "MOST_SCANNED_TO_COUNT", 2)
     client = sqlite_api.client()
     for task in "abc":
         sqlite_api.change(client.register(task)["id"], state="undelivered", **SETTLED)

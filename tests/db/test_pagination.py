@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from bridge.core.watch import Outcome, State
-from bridge.db import pages
-from bridge.db.pages import Cursor, Order, Page
+from bridge.db import pagination
+from bridge.db.pagination import Cursor, Order, Page
 from bridge.db.watch_filters import Filters
 from tests.db.claiming import added, numbered
 from tests.db.plans import plan_of
@@ -31,7 +31,7 @@ def page(
     limit: int = 100,
 ) -> Page:
     with engine.begin() as connection:
-        return pages.page(connection, filters or Filters(), order=order, cursor=cursor, limit=limit)
+        return pagination.page(connection, filters or Filters(), order=order, cursor=cursor, limit=limit)
 
 
 def tasks(page: Page) -> list[str]:
@@ -133,7 +133,7 @@ def test_each_filter_must_be_passed(
 
 
 def test_a_page_looks_only_so_far_and_leads_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MOST_SCANNED", 4)
+    monkeypatch.setattr(pagination, "MOST_SCANNED", 4)
     rare = {3: "rare.example.com", 11: "rare.example.com"}
     added(engine, *(numbered(n, callback_host=rare.get(n, "often.example.com")) for n in range(14)))
 
@@ -160,7 +160,7 @@ def test_a_page_looks_only_so_far_and_leads_on(engine: Engine, monkeypatch: pyte
 def test_a_page_looks_no_further_than_it_must(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, filters: dict[str, Any], looked_at: list[int]
 ) -> None:
-    monkeypatch.setattr(pages, "MOST_SCANNED", 30)
+    monkeypatch.setattr(pagination, "MOST_SCANNED", 30)
     added(engine, *(numbered(number, State.UNDELIVERED, due_at=None) for number in range(40)))
     rows: list[int] = []
 
@@ -180,7 +180,8 @@ def test_a_page_does_not_visit_all_that_waits_for_a_host(sqlite_engine: Engine) 
     waiting = Filters(state=[State.DELIVERING], callback_host="app.example.com")
     with sqlite_engine.begin() as connection:
         plan = plan_of(
-            connection, partial(pages.page, filters=waiting, order=Order.CREATED_AT, cursor=None, limit=9)
+            connection,
+            partial(pagination.page, filters=waiting, order=Order.CREATED_AT, cursor=None, limit=9),
         )
     assert "ix_watches_not_delivered" in plan
     assert "ix_watches_to_deliver" not in plan
@@ -205,7 +206,7 @@ def test_no_filter_reads_all_that_is_there(engine: Engine, filters: dict[str, An
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         for order in Order:
-            look = partial(pages.page, filters=Filters(**filters), order=order, cursor=None, limit=50)
+            look = partial(pagination.page, filters=Filters(**filters), order=order, cursor=None, limit=50)
             plan = plan_of(connection, look)
             assert "Seq Scan on watches" not in plan
             assert "SCAN watches" not in plan.replace("SCAN watches USING", "")
@@ -288,12 +289,15 @@ def test_settled_watches_are_counted(engine: Engine, filters: Filters, count: in
     rows = [replace(numbered(number), **SETTLED, state=state) for number, state in enumerate(states)]
     added(engine, *rows[:3], replace(rows[3], outcome=Outcome.FAILED), rows[4])
     with engine.begin() as connection:
-        assert pages.count_some_redeliverable(connection, filters) == (count, True)
+        assert pagination.count_some_redeliverable(connection, filters) == (count, True)
 
 
 def test_only_the_newest_are_counted(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MOST_SCANNED_TO_COUNT", 3)
+    monkeypatch.setattr(pagination, "MOST_SCANNED_TO_COUNT", 3)
     added(engine, *(replace(numbered(number), **SETTLED, state=State.DELIVERED) for number in range(5)))
     with engine.begin() as connection:
-        assert pages.count_some_redeliverable(connection, Filters(client="cms")) == (3, False)
-        assert pages.count_some_redeliverable(connection, Filters(state=[State.UNDELIVERED])) == (0, True)
+        assert pagination.count_some_redeliverable(connection, Filters(client="cms")) == (3, False)
+        assert pagination.count_some_redeliverable(connection, Filters(state=[State.UNDELIVERED])) == (
+            0,
+            True,
+        )

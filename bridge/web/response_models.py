@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from bridge.core.watch import Outcome, State
-from bridge.web.requests import Kind
+from bridge.web.request_models import Kind
 
 # The names of the core's enumerations in the OpenAPI document: longer, because generated clients put no module's name
 # in front of them.

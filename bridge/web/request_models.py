@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from bridge.core.instants import read_rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.parsing import NAME, parse_name, parse_printable
-from bridge.db import pages
+from bridge.db import pagination
 from bridge.db.accounts import DEFAULT
 from bridge.db.engine import reading
 from bridge.http import addresses
@@ -137,8 +137,8 @@ def _callable_url(url: str, info: ValidationInfo) -> str:
     return url
 
 
-def _cursor(text: str) -> pages.Cursor:
-    cursor = pages.Cursor.read(text)
+def _cursor(text: str) -> pagination.Cursor:
+    cursor = pagination.Cursor.read(text)
     if cursor is None:
         raise ValueError("must be a cursor that came with a page")
     return cursor
@@ -248,7 +248,7 @@ Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema(_OBJECT_SCHE
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
 Cursor = Annotated[
-    pages.Cursor,
+    pagination.Cursor,
     BeforeValidator(_cursor),
     WithJsonSchema({"type": "string", "maxLength": 128, **_CURSOR_SCHEMA}),
 ]
