@@ -3,6 +3,9 @@
 The event is sent later. Until its first attempt, further events of the same type and subject are merged into its row:
 `count` is their sum, `since` is the earliest, `reason` and `last_at` are those of the newest. After the first attempt
 the row's content is fixed, and further events get a row of their own.
+
+Most events are due at once. But callbacks are often given up in bursts, and a burst is one event: it is due when no
+callback to the host has been given up for QUIET, and about APART after the first at the latest.
 """
 
 from collections.abc import Sequence
@@ -25,26 +28,20 @@ from sqlalchemy import (
     update,
 )
 
-from bridge.core.operator_events import OPPOSITES, OperatorEvent
+from bridge.core.operator_events import OPPOSITES, OperatorEvent, OperatorEventType
 from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import operator_events
 
 # The least time after an event is settled until the first attempt to send the next of its type and subject.
 APART = timedelta(seconds=60)
+# How long an event of callbacks that were given up waits for the next one.
+QUIET = timedelta(seconds=5)
 # Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
 
 _EVENT = tuple(field.name for field in fields(OperatorEvent))
 _OPPOSITE_VALUES = {type_.value: opposite.value for type_, opposite in OPPOSITES.items()}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DueEvent:
-    """An event that may be sent now, by the process that claims it first."""
-
-    id: str
-    due_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +61,17 @@ def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
     """
     if not events:
         return
-    rows = [
-        asdict(event) | {"id": f"evt_{token_hex(16)}", "attempts": 0, "due_at": event.last_at}
-        for event in events
-    ]
-    connection.execute(_ADD[connection.dialect.name], rows)
+    connection.execute(_ADD[connection.dialect.name], [_row(event) for event in events])
+
+
+def _row(event: OperatorEvent) -> dict[str, object]:
+    quiet = QUIET if event.type is OperatorEventType.CALLBACK_GIVEN_UP else timedelta(0)
+    return asdict(event) | {
+        "id": f"evt_{token_hex(16)}",
+        "attempts": 0,
+        "due_at": event.last_at + quiet,
+        "waits_if_since": event.last_at - APART,
+    }
 
 
 def _add(insert: Any) -> Any:
@@ -76,6 +79,7 @@ def _add(insert: Any) -> Any:
     new, old = added.excluded, operator_events.c
     # Processes may store their events in another order than they happened.
     is_newest, is_oldest = new.last_at >= old.last_at, new.since < old.since
+    may_wait = and_(is_newest, old.since > bindparam("waits_if_since", type_=Instant))
     return added.on_conflict_do_update(
         index_elements=["type", "subject"],
         index_where=text("attempts = 0"),
@@ -84,6 +88,7 @@ def _add(insert: Any) -> Any:
             "reason": case((is_newest, new.reason), else_=old.reason),
             "since": case((is_oldest, new.since), else_=old.since),
             "last_at": case((is_newest, new.last_at), else_=old.last_at),
+            "due_at": case((may_wait, new.due_at), else_=old.due_at),
         },
     )
 
@@ -91,15 +96,14 @@ def _add(insert: Any) -> Any:
 _ADD = for_each_dialect(_add)
 
 
-def next_due(connection: Connection, now: datetime) -> DueEvent | None:
-    """Return the longest due event that may be sent now; None when there is none.
+def next_due(connection: Connection, now: datetime) -> str | None:
+    """Return the id of the longest due event that may be sent now; None when there is none.
 
     Before its first attempt an event waits until the previous event of its type and subject has been settled for
     APART. It also waits while an earlier event of the opposite type and the same subject is not settled, so that the
     two arrive in order.
     """
-    row = connection.execute(_NEXT, {"now": now, "settled_after": now - APART}).first()
-    return DueEvent(id=row.id, due_at=row.due_at) if row else None
+    return connection.scalar(_NEXT, {"now": now, "settled_after": now - APART})
 
 
 def _is_held_up() -> ColumnElement[bool]:
@@ -120,18 +124,23 @@ def _is_held_up() -> ColumnElement[bool]:
 
 
 _NEXT = (
-    select(operator_events.c.id, operator_events.c.due_at)
+    select(operator_events.c.id)
     .where(operator_events.c.due_at <= bindparam("now", type_=Instant), ~_is_held_up())
     .order_by(operator_events.c.due_at, operator_events.c.id)
     .limit(1)
 )
 
 
-def claim(connection: Connection, due: DueEvent, *, lease_ends_at: datetime) -> ClaimedEvent | None:
-    """Claim an event for an attempt, which fixes its content; None when another process was first."""
+def claim(
+    connection: Connection, event_id: str, now: datetime, *, lease_ends_at: datetime
+) -> ClaimedEvent | None:
+    """Claim a due event for an attempt, which fixes its content; None when it is no longer due.
+
+    Then another process has claimed it, or what happened meanwhile was merged into it.
+    """
     claimed = (
         update(operator_events)
-        .where(operator_events.c.id == due.id, operator_events.c.due_at == due.due_at)
+        .where(operator_events.c.id == event_id, operator_events.c.due_at <= now)
         .values(due_at=lease_ends_at, attempts=operator_events.c.attempts + 1)
         .returning(operator_events)
     )

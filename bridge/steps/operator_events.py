@@ -78,11 +78,11 @@ class OperatorWebhooks:
         """Try to send the event that has been due longest; return False when none is due."""
         now = self._clock()
         with reading(self._engine) as connection:
-            due = store.next_due(connection, now)
-        if due is None:
+            due_id = store.next_due(connection, now)
+        if due_id is None:
             return False
         with self._engine.begin() as connection:
-            claimed = store.claim(connection, due, lease_ends_at=now + self._lease)
+            claimed = store.claim(connection, due_id, now, lease_ends_at=now + self._lease)
         if claimed is not None:
             answer = self._post(claimed, now)
             self._save(claimed, answer)

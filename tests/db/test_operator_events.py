@@ -33,7 +33,7 @@ def claim(engine: Engine, at: float) -> ClaimedEvent | None:
     """Claim what may be sent at this second, for a minute."""
     with engine.begin() as connection:
         due = store.next_due(connection, later(at))
-        return store.claim(connection, due, lease_ends_at=later(at + 60)) if due else None
+        return store.claim(connection, due, later(at), lease_ends_at=later(at + 60)) if due else None
 
 
 def save(engine: Engine, sent: ClaimedEvent | None, at: float, *, again_at: float | None = None) -> None:
@@ -55,9 +55,9 @@ def told(engine: Engine, *, seconds: Sequence[float]) -> list[tuple[float, Opera
 
 def test_events_may_be_stored_in_another_order_than_they_happened(engine: Engine) -> None:
     for at in (2, 5, 1, 3):
-        add(engine, GIVEN_UP, at)
+        add(engine, PAUSED, at)
     with engine.begin() as connection:
-        store.add(connection, [new_event(GIVEN_UP, HOST, "At 5, too", later(5))])
+        store.add(connection, [new_event(PAUSED, HOST, "At 5, too", later(5))])
     sent = claim(engine, 5)
     assert sent is not None
     assert (sent.event.since, sent.event.last_at) == (later(1), later(5))
@@ -71,7 +71,7 @@ def rows(engine: Engine) -> int:
 
 def test_what_happens_before_the_first_attempt_is_counted_in_one_event(engine: Engine) -> None:
     for second in range(3):
-        add(engine, GIVEN_UP, second, second + 0.5)
+        add(engine, PAUSED, second, second + 0.5)
     claimed = claim(engine, 3)
     assert claimed
     assert claimed.id.startswith("evt_")
@@ -84,31 +84,53 @@ def test_what_happens_before_the_first_attempt_is_counted_in_one_event(engine: E
 
 
 def test_what_happens_after_the_first_attempt_makes_an_event_of_its_own(engine: Engine) -> None:
-    add(engine, GIVEN_UP, 0)
+    add(engine, PAUSED, 0)
     first = claim(engine, 0)
-    add(engine, GIVEN_UP, 1)
-    add(engine, GIVEN_UP, 2)
+    add(engine, PAUSED, 1)
+    add(engine, PAUSED, 2)
     save(engine, first, 3, again_at=5)
     again = claim(engine, 5)
     assert first
     assert again
     assert (again.id, again.event, again.attempts) == (first.id, first.event, 2)
     save(engine, again, 6)
-    assert told(engine, seconds=[65, 66]) == [(66, GIVEN_UP, 2)]
+    assert told(engine, seconds=[65, 66]) == [(66, PAUSED, 2)]
 
 
 def test_an_event_is_followed_by_one_of_its_kind_after_a_minute_at_the_earliest(engine: Engine) -> None:
-    add(engine, GIVEN_UP, 0)
-    assert told(engine, seconds=[0]) == [(0, GIVEN_UP, 1)]
+    add(engine, PAUSED, 0)
+    assert told(engine, seconds=[0]) == [(0, PAUSED, 1)]
     for second in range(1, 100):
+        add(engine, PAUSED, second)
+    assert told(engine, seconds=range(1, 200)) == [(60, PAUSED, 99)]
+
+
+def test_callbacks_that_are_given_up_in_a_burst_are_one_event_when_the_burst_is_over(engine: Engine) -> None:
+    for second in range(0, 20, 4):
         add(engine, GIVEN_UP, second)
-    assert told(engine, seconds=range(1, 200)) == [(60, GIVEN_UP, 99)]
+    assert told(engine, seconds=range(20)) == []
+    assert told(engine, seconds=range(20, 30)) == [(21, GIVEN_UP, 5)]
+
+
+def test_callbacks_that_are_given_up_without_end_are_an_event_a_minute(engine: Engine) -> None:
+    sent = []
+    for second in range(300):
+        add(engine, GIVEN_UP, second)
+        sent += told(engine, seconds=[second])
+    assert [at for at, _, _ in sent] == [64, 129, 194, 259]
+    assert sum(count for _, _, count in sent) == 260
+
+
+def test_a_callback_that_is_given_up_earlier_than_the_last_does_not_hasten_the_event(engine: Engine) -> None:
+    add(engine, GIVEN_UP, 10)
+    add(engine, GIVEN_UP, 4)
+    assert told(engine, seconds=range(4, 20)) == [(15, GIVEN_UP, 2)]
 
 
 def test_events_of_other_types_and_subjects_are_not_waited_for(engine: Engine) -> None:
-    add(engine, GIVEN_UP, 0)
-    add(engine, GIVEN_UP, 0, subject="other.example.com")
     add(engine, PAUSED, 0)
+    add(engine, PAUSED, 0, subject="other.example.com")
+    add(engine, OperatorEventType.ACCOUNT_PAUSED, 0)
     assert len(told(engine, seconds=[0])) == 3
 
 
@@ -143,7 +165,7 @@ def test_clocks_that_disagree_hold_up_nobody_for_ever(engine: Engine) -> None:
 
 def test_two_processes_never_send_the_same_at_once(engine: Engine) -> None:
     for number in range(20):
-        add(engine, GIVEN_UP, 0, subject=f"{number}.example.com")
+        add(engine, PAUSED, 0, subject=f"{number}.example.com")
 
     def all_of_them(_: int) -> list[str]:
         found = []
@@ -163,12 +185,12 @@ def claim_or_try_again(engine: Engine) -> ClaimedEvent | None:
         if due is None:
             return None
         with engine.begin() as connection:
-            if claimed := store.claim(connection, due, lease_ends_at=later(60)):
+            if claimed := store.claim(connection, due, NOW, lease_ends_at=later(60)):
                 return claimed
 
 
 def test_what_is_not_saved_within_its_lease_is_another_s(engine: Engine) -> None:
-    add(engine, GIVEN_UP, 0)
+    add(engine, PAUSED, 0)
     late = claim(engine, 0)
     assert claim(engine, 59) is None
     other = claim(engine, 60)
@@ -188,7 +210,7 @@ def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_
     def keep(turn: int) -> None:
         order = subjects if turn % 2 else subjects[::-1]
         with engine.begin() as connection:
-            store.add(connection, merge_events(new_event(GIVEN_UP, subject, None, NOW) for subject in order))
+            store.add(connection, merge_events(new_event(PAUSED, subject, None, NOW) for subject in order))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(40)))
@@ -219,8 +241,8 @@ def test_what_waits_is_counted_and_what_is_settled_is_deleted_after_a_day(engine
         with engine.begin() as connection:
             store.prune(connection, later(at))
 
-    add(engine, GIVEN_UP, 0)
-    add(engine, PAUSED, 5)
+    add(engine, PAUSED, 0)
+    add(engine, PAUSED, 5, subject="other.example.com")
     assert waiting() == (2, NOW)
     sent = claim(engine, 5)
     save(engine, sent, 5)

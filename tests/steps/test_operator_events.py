@@ -12,6 +12,7 @@ from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.instants import rfc3339
 from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db.accounts import Account
+from bridge.db.operator_events import QUIET
 from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
@@ -26,6 +27,7 @@ from tests.steps.peers import Peer, Reply, Scripts, reply, saying
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, POLICY, Rig
 
 HOST = "app.example.com"
+QUIET_SECONDS = QUIET.total_seconds()
 UNAUTHORIZED = saying({"status": "error", "category": "INVALID_AUTHENTICATION", "message": "No."}, 401)
 
 
@@ -88,6 +90,7 @@ def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> 
     watch = rig.ended()
     rig.clock.passes(2)
     operator.worker().drain()
+    rig.clock.passes(QUIET_SECONDS)
     [said] = operator.told()
     [request] = operator.peer.requests
     assert request.headers["webhook-id"].startswith("evt_")
@@ -131,6 +134,8 @@ def test_a_burst_of_10_000_callbacks_that_are_given_up_is_one_event_with_its_cou
     worker = operator.worker(concurrency=64, ports=frozenset({9}))
     rig.clock.passes(2)
     worker.drain()
+    assert operator.heard() == []
+    rig.clock.passes(QUIET_SECONDS)
     [(type_, host, count)] = operator.heard()
     assert (type_, host, count) == ("callback.given_up", HOST, 10_000)
 
@@ -249,14 +254,14 @@ def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events
 ) -> None:
     port_was_dead = operator.webhooks(a_sender(timeout_seconds=0.5, ports=frozenset({9})))
     for _ in range(10):
-        operator.keep(OperatorEventType.CALLBACK_GIVEN_UP)
+        operator.keep(OperatorEventType.HOST_PAUSED)
         operator.told(port_was_dead)
         rig.clock.passes(2)
     assert operator.peer.requests == []
     for _ in range(4):
         rig.clock.passes(30)
         operator.told()
-    assert operator.heard() == [("callback.given_up", HOST, 1), ("callback.given_up", HOST, 9)]
+    assert operator.heard() == [("host.paused", HOST, 1), ("host.paused", HOST, 9)]
 
 
 def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
