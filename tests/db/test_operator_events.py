@@ -189,6 +189,15 @@ def claim_or_try_again(engine: Engine) -> ClaimedEvent | None:
                 return claimed
 
 
+def test_an_event_that_was_found_due_is_claimed_once(engine: Engine) -> None:
+    add(engine, PAUSED, 0)
+    with engine.begin() as connection:
+        due = store.next_due(connection, NOW)
+        assert due
+        assert store.claim(connection, due, NOW, lease_ends_at=later(60))
+        assert store.claim(connection, due, NOW, lease_ends_at=later(60)) is None
+
+
 def test_what_is_not_saved_within_its_lease_is_another_s(engine: Engine) -> None:
     add(engine, PAUSED, 0)
     late = claim(engine, 0)
