@@ -10,6 +10,8 @@ from sqlalchemy import text
 from bench.system import CLIENT, System
 from bridge.core.watch import State
 
+SETTLED = frozenset({State.DELIVERED, State.UNDELIVERED, State.WITHDRAWN})
+
 # What SQLite and PostgreSQL say differently.
 _PADDED = {"sqlite": "printf('%012d', n)", "postgresql": "lpad(CAST(n AS text), 12, '0')"}
 _DUE_AT = {
@@ -26,20 +28,23 @@ _WITHOUT_LIMIT = text(
 
 _INSERT = """
 INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_host, metadata, created_at,
-    deadline_at, registration_key, state, outcome, due_at, ended_at, polls, age_zero_at, refusals, failures,
-    attempts, tries, manual)
+    deadline_at, registration_key, state, outcome, due_at, ended_at, settled_at, polls, age_zero_at, refusals,
+    failures, attempts, tries, manual)
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 SELECT :stem || {padded}, '{client}', {account}, 'file-import', :stem || {padded},
     :url || :stem || {padded}, {host}, '{{"order": 17}}', {created_at}, {deadline_at},
-    :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, 3, {created_at}, 0, 0,
-    0, 0, false
+    :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, {settled_at}, 3,
+    {created_at}, 0, 0, 0, 0, false
 FROM numbers
 """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """So many watches, due one after another from an instant on, over some accounts and hosts in turn."""
+    """So many watches, due one after another from an instant on, over some accounts and hosts in turn.
+
+    Those with a settled state are never due; they were registered, ended and settled an hour before `due_at`.
+    """
 
     stem: str
     count: int
@@ -64,19 +69,21 @@ def fill(system: System, load: Load) -> None:
 
 
 def _statement(dialect: str, load: Load) -> str:
-    delivering = load.state is State.DELIVERING
+    has_ended, is_settled = load.state is not State.WATCHING, load.state in SETTLED
     instant = _INSTANT[dialect]
+    hour_ago = instant.format(":created_at")
     # To format it is safe here: all that goes in is written above, or a number.
     return _INSERT.format(
         padded=_PADDED[dialect],
         client=CLIENT,
         account=f"'account-' || (n % {load.accounts})" if load.accounts > 1 else "'default'",
         host=f"'host-' || (n % {load.hosts}) || :host" if load.hosts > 1 else ":host",
-        created_at=instant.format(":created_at"),
+        created_at=hour_ago,
         deadline_at=instant.format(":deadline_at"),
-        due_at=_DUE_AT[dialect],
-        outcome="'completed'" if delivering else "NULL",
-        ended_at=instant.format(":created_at") if delivering else "NULL",
+        due_at="NULL" if is_settled else _DUE_AT[dialect],
+        outcome="'completed'" if has_ended else "NULL",
+        ended_at=hour_ago if has_ended else "NULL",
+        settled_at=hour_ago if is_settled else "NULL",
     )
 
 
