@@ -100,7 +100,7 @@ def _route(app: Flask, api: Api, operation: Operation) -> None:
         view_func=api.view(operation),
         methods=[operation.method],
         provide_automatic_options=False,
-        # Paths of the API may end with a slash. `/metrics/` is refused: a proxy's rule that blocks `/metrics` does
-        # not match it.
+        # Paths under /v1/ may be sent with one more slash at the end. `/metrics/` is answered with a 404: a proxy's
+        # rule that blocks only `/metrics` does not match it.
         strict_slashes=not operation.path.startswith("/v1/"),
     )

@@ -47,8 +47,8 @@ def _respond(error: Exception) -> Response:
 def problem_of(error: Exception) -> Problem:
     """Return the Problem that answers an exception; log the exception unless it is an HTTPException.
 
-    A database that is busy or cannot be reached is logged as a warning, and the status is 503. Any other exception is
-    logged as an error, and the status is 500.
+    An HTTPException keeps its status. A database that is busy or cannot be reached is logged as a warning, and the
+    status is 503. Any other exception is logged as an error, and the status is 500.
     """
     match error:
         case HTTPException():

@@ -9,7 +9,11 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A request whose thread waits, either for its result or for its turn to commit the next group."""
+    """A thread's request, with its result or error once it is done.
+
+    If the thread must wait, it is woken in one of two cases: another thread has committed the request, or this thread
+    is the one to commit the next group.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request

@@ -75,7 +75,7 @@ class Execution:
     def forget(self) -> None:
         """Delete the stored request, so that a repeat is carried out.
 
-        Call this only when HubSpot was not called.
+        Call this only when HubSpot cannot have started a task for the request.
         """
         self._note(store.forget)
 
@@ -100,8 +100,9 @@ def begin(
 ) -> Execution | Reply | Problem:
     """Return an Execution when the request is to be carried out, else the answer to send.
 
-    The answer is the stored one, or a Problem: the key came with another body (422), the first request is still being
-    carried out (409), or the bridge crashed while it called HubSpot (504).
+    Without a `key`, every request is carried out. The answer to send is the stored one, or a Problem: the key came with
+    another body (422), the first request is still being carried out (409), or the bridge crashed while it called
+    HubSpot (504).
     """
     if key is None:
         return Execution(engine, clock, None)

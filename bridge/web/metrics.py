@@ -154,7 +154,7 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return all combinations of label values: those that were counted, and those that are still 0.
+    """Return all combinations of label values: those that were counted, and the other possible ones, with 0.
 
     `known` holds the possible values of labels for which `metric` lists none, such as the names of accounts. A series
     must begin with 0, because Prometheus computes no increase from the first value of a series.

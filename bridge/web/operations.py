@@ -43,7 +43,7 @@ class Idempotency(StrEnum):
     """How an operation recognizes a repeated request. Both kinds accept an `Idempotency-Key` header."""
 
     KEY = "key"  # by the Idempotency-Key: the answer is stored
-    BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but not needed
+    BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but ignored
 
 
 class NoParameters(Query):
@@ -75,16 +75,16 @@ class ApiCall:
     caller: Caller
     now: datetime
     key: RequestKey | None = None  # for operations with Idempotency.KEY
-    traceparent: str | None = None  # when the request had one (W3C Trace Context)
+    traceparent: str | None = None  # of the request (W3C Trace Context); None when it has none
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path of the bridge; the path alone if the public URL is unknown."""
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and is not stored.
+        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and not stored yet.
 
-        Every other client is stored when it is added.
+        Other clients are stored when an admin adds them.
         """
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
@@ -92,7 +92,7 @@ class ApiCall:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """An operation's response, unless it is a Problem. When `text` is an iterator, its parts are streamed."""
+    """An operation's response that is not a Problem. When `text` is an iterator, its parts are streamed."""
 
     text: str | Iterator[str]
     status: int = 200
@@ -122,6 +122,8 @@ class Operation:
     In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
     and description. `responses` describes all responses that are not Problems, by status. `problems` holds the
     statuses of the operation's own Problems; the document adds those that many operations share, such as 401.
+    `body` and `query` are None when the operation has none. `idempotency` is None when repeated requests are not
+    recognized.
     """
 
     method: str
@@ -186,8 +188,9 @@ class Resource:
     ) -> Callable[[Run], Run]:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
 
-        The function is called with an ApiCall, the parameters of the path by name, and, when the operation has such a
-        model, the validated `body` and `query`. The other arguments are the fields of Operation.
+        The function is called with an ApiCall and, as named arguments, the parameters of the path. When the operation
+        has a model for the body or the query, `body` or `query` is passed too, validated. The other arguments of this
+        method are the fields of Operation.
         """
         method, _, path = method_and_path.partition(" ")
 

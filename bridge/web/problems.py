@@ -169,16 +169,16 @@ _OF_STATUS = {cause.status: name for name, cause in reversed(list(PROBLEM_TYPES.
 
 
 def cause_name(status: int) -> str | None:
-    """Return the name of a status's default type of problem; None when the status has none."""
+    """Return the name of the default type of problem for a status; None when no type has the status."""
     return _OF_STATUS.get(status)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldError:
-    """What is wrong with one field of the body or one query parameter.
+    """An error in one field of the body or in one query parameter.
 
-    `pointer` is a JSON pointer (RFC 6901), empty for the whole body, or a slash and the name of the parameter.
-    `detail` continues a sentence that begins with the field's name, for example `is required`.
+    For a field, `pointer` is a JSON pointer (RFC 6901), empty for the whole body; for a query parameter, a slash and
+    the parameter's name. `detail` continues a sentence that begins with the field's name, for example `is required`.
     """
 
     pointer: str

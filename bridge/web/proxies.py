@@ -15,8 +15,8 @@ def trust_reverse_proxy(app: Flask, *, behind_router: bool) -> None:
     """Take the client's address from X-Forwarded-For, when a trusted proxy sent the request.
 
     The last address in the header is taken. From any other sender, the header could be forged and is ignored. Two
-    proxies are trusted: Heroku's router, which no request can bypass (`behind_router`), and a proxy on this machine.
-    The latter's peer address is a loopback address or, when it connects by a Unix socket, empty or `localhost`.
+    proxies are trusted: Heroku's router, which no request can bypass (`behind_router`), and a proxy on this machine. A
+    proxy on this machine is recognized by its address: loopback or, over a Unix socket, empty or `localhost`.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)

@@ -26,8 +26,8 @@ RECOUNTED_EVERY = timedelta(seconds=1)
 class _Count:
     """The number of a client's watches that were open at `counted_at`.
 
-    `added_before` is how many watches this process had opened for the client by then. Watches that it has opened
-    since are added to `open`.
+    `added_before` is the number of watches that this process had opened for the client before the count. The watches
+    that it has opened after the count are not in `open`, so `_remaining` adds them.
     """
 
     open: int
@@ -68,7 +68,7 @@ class Registrar:
         return max(self._remaining(client, count), 0)
 
     def count_reopened(self, client: str, watches: int) -> None:
-        """Add `watches`, which a redelivery has opened again, to the number of the client's open watches."""
+        """Count `watches` more open watches for the client, after a redelivery has opened that many again."""
         with self._lock:
             self._added[client] += watches
 
@@ -97,7 +97,7 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register watches in a transaction of their own."""
+        """Register all of `wanted` in a transaction of their own; return the results in the same order."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -45,7 +45,7 @@ class Input(BaseModel):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:  # noqa: ARG003 -- for subclasses
-        """Return the errors in how the fields of `given` are combined. The fields are not validated yet."""
+        """Return the errors that concern several fields of `given` together. The fields are not validated yet."""
         return ()
 
 
@@ -58,7 +58,7 @@ class Body(Input):
 class Query(Input):
     """The query parameters, all of them text.
 
-    A parameter in `LISTS` may have several values: separated by commas, or each in a parameter of the same name.
+    A parameter in `LISTS` may have several values: separated by commas, or by repeating the parameter.
     """
 
     LISTS: ClassVar[Collection[str]] = ()
@@ -68,7 +68,7 @@ Model = TypeVar("Model", bound=Input)
 
 
 class ValidationContext:
-    """Gives validation access to this bridge's accounts and its settings for callbacks.
+    """Tells validators which accounts this bridge has, and which callback URLs its settings allow.
 
     Make a new instance for each request: an instance reads the accounts from the database only once.
     """

@@ -1,4 +1,4 @@
-"""Response models: they describe responses in the OpenAPI document. What is sent is not validated."""
+"""Response models: they describe responses in the OpenAPI document. The responses sent are not validated."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,8 +9,8 @@ from pydantic.json_schema import SkipJsonSchema
 from bridge.core.watch import Outcome, State
 from bridge.web.request_models import Kind
 
-# The names of the core's enumerations in the OpenAPI document: longer, because generated clients put no module's name
-# in front of them.
+# The names of the core's enumerations in the OpenAPI document. They are longer than in Python, because generated
+# clients put no module's name in front of them.
 _ENUMERATIONS = {
     "Order": "WatchOrder",
     "Outcome": "TaskOutcome",
@@ -34,7 +34,7 @@ class Output(BaseModel):
     model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))
 
 
-# The type of a member that may be absent but is never null.
+# `X | Absent` is the type of a member that may be absent, but is never null.
 Absent = SkipJsonSchema[None]
 
 

@@ -52,7 +52,7 @@ class _Schemas(GenerateJsonSchema):
 
 
 def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
-    """Return the name of each model's schema, and all schemas by name, including nested models."""
+    """Return the name of each model's schema, and all schemas by name, including those of nested models."""
     references, definitions = models_json_schema(
         [(model, "validation") for model in models],
         ref_template="#/components/schemas/{model}",

@@ -15,7 +15,7 @@ HEADERS: Mapping[str, str] = {
 
 
 def add_security_headers(response: Response) -> Response:
-    """Add the security headers that the response does not have yet, and return it."""
+    """Add the security headers that the response does not have yet; return the response."""
     # The responses of `serving` have all of them: looking for each again would take a tenth of a request's time.
     if "X-Content-Type-Options" not in response.headers:
         for name, value in HEADERS.items():

@@ -1,8 +1,8 @@
-"""The HTTP server of a web process: waitress serves, in the processes that gunicorn starts and stops.
+"""The HTTP server of the web processes: gunicorn starts and stops the processes, waitress serves HTTP in them.
 
-waitress reads and writes without blocking, in one loop, and gives a request to a thread when it is complete. So slow
-clients block no thread. This module adds: time-outs for clients that take too long; problems (RFC 9457) as error
-responses, which also reach a client that is still sending; and a shutdown that loses no response.
+waitress reads and writes without blocking, in one loop, and gives a request to a thread when the request is complete.
+So slow clients block no thread. This module adds: time-outs for clients that take too long; problems (RFC 9457) as
+error responses, which also reach a client that is still sending; and a shutdown that finishes open requests first.
 """
 
 import logging
@@ -30,11 +30,12 @@ from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 REQUEST_TIMEOUT_SECONDS = 10.0
 # A connection is closed when the client reads nothing of a waiting response for so long.
 SEND_TIMEOUT_SECONDS = 60.0
-# When the process stops, open connections may still send a request for so long: it may be on its way already.
+# When the process stops, it still accepts requests for so long, because some may be on their way already.
 LAST_REQUEST_SECONDS = 1.0
-# The longest that the loop waits for events; time-outs are checked as often.
+# The longest that the loop waits for events. Connections are checked for time-outs about as often.
 LOOP_SECONDS = 0.5
-# A body that exceeds this is refused while it is being sent. The framing of small chunks makes a body of 1 MiB longer.
+# A body that exceeds this is refused while it is being sent. A chunked body of 1 MiB is longer, because each chunk
+# adds its framing.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
 # Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory, and
@@ -56,7 +57,7 @@ _ERROR_DETAILS = {
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
-    """Answers malformed HTTP and requests that are too large with a problem."""
+    """Sends a problem (RFC 9457) for malformed HTTP, a request that is too large, or a failure of the server."""
 
     def execute(self) -> None:
         status = self.request.error.code
@@ -76,7 +77,10 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
-    """Runs the application with the path exactly as sent; closes the connection if the process stops."""
+    """Answers a request by calling the application.
+
+    While the process is stopping, the connection is closed after the response.
+    """
 
     def get_environment(self) -> dict[str, Any]:
         # waitress would reduce several slashes at the beginning to one.
@@ -96,18 +100,21 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
-    # Whether the request was refused, so that its remaining bytes are discarded.
+    # True once a request was refused; all bytes that the client still sends are then discarded.
     is_refused = False
     _is_lingering = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        # The time.monotonic() by which the first request must have begun, or the current one must be complete: else
-        # the connection is closed. None between requests.
+        # The connection is closed at this time.monotonic(), unless by then the first request has begun or the current
+        # request is complete. None between requests.
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
-        """Process received bytes; return False when they are discarded, because the request was refused."""
+        """Process received bytes.
+
+        Returns False when they are discarded, because a request was refused or the connection is about to close.
+        """
         if self.is_refused:
             return False
         before = self.request
@@ -142,7 +149,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         `now` is time.monotonic().
         """
         if self._deadline and self.requests:
-            # Nothing is read while a request is being answered, so the time for the next one starts after that.
+            # Nothing is read while a request is being answered, so the time for the next request starts afterwards.
             self._deadline = now + REQUEST_TIMEOUT_SECONDS
         is_late = self._deadline and now > self._deadline
         is_unread = self.total_outbufs_len and time.time() > self.last_activity + SEND_TIMEOUT_SECONDS
@@ -194,7 +201,10 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         return server
 
     def _run_loop_once(self) -> None:
-        """Wait for events, handle them, and close connections that take too long."""
+        """Wait up to LOOP_SECONDS for events and handle them; close connections that take too long.
+
+        Also tells gunicorn that the process is alive. At the limit of connections, an idle one is closed.
+        """
         self.notify()
         wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)
         now = time.monotonic()
@@ -206,15 +216,15 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Close the connection that has been idle longest, if for over 1 s, to make room for a new one."""
+        """Make room for a new connection: close the one that has been idle longest, if it was idle for over 1 s."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Answer open requests and connections that wait in the kernel's queue; close all connections.
+        """Accept the connections in the kernel's queue, finish open requests, and close idle connections.
 
-        This takes `graceful_timeout` seconds at most.
+        This takes about `graceful_timeout` seconds at most. Requests that are still open then are lost.
         """
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout

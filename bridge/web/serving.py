@@ -1,4 +1,4 @@
-"""Makes a Flask view of each operation: it authenticates, validates, calls the function, and responds."""
+"""Makes a Flask view of each operation: the view authenticates, validates, calls the operation, and responds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -83,7 +83,7 @@ class Api:
         return self._with_rate_limit(caller, answer, now) if operation.opens_watches else answer
 
     def _with_rate_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
-        """Return the answer with RateLimit headers, if the caller's open watches were counted recently."""
+        """Return the answer with RateLimit headers; unchanged without a recent count of the caller's open watches."""
         left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
@@ -136,7 +136,7 @@ def _arguments(
 
 
 def _body(operation: Operation, request: Request, context: ValidationContext) -> Any:
-    """Return the validated body, or the Problem with it. A body without required fields may be absent."""
+    """Return the validated body, or a Problem. The body may be absent when its model has no required field."""
     model = operation.body or NoFields
     if not operation.requires_body:
         sent = body_bytes(request)

@@ -72,9 +72,9 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Percentiles]:
-    """Return the percentiles of each account's detection delays since midnight UTC, without accounts that have none.
+    """Return the percentiles of each account's detection delays since midnight UTC, by the account's name.
 
-    A detection delay is the time from the end of a task until a poll noticed it.
+    A detection delay is the time from the end of a task until a poll noticed it. Accounts without a delay are left out.
     """
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)

@@ -39,7 +39,10 @@ class NotJson(ValueError):
 
 
 def body_bytes(request: Request) -> bytes | Problem:
-    """Return the request's body, or a 413 Problem when it has more than LARGEST_BYTES."""
+    """Return the request's body, or a 413 Problem when it has more than LARGEST_BYTES.
+
+    When the Content-Length is larger than READ_BYTES, Werkzeug raises RequestEntityTooLarge; the response is a 413 too.
+    """
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
@@ -61,7 +64,7 @@ def read_json(request: Request) -> Any:
 
 
 def loads(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python might write differently becomes a Number.
+    """Return JSON as Python objects; a number that Python might write back differently becomes a Number.
 
     Raises NotJson, also for extensions of JSON that Python's own parser accepts, such as NaN.
     """

@@ -175,7 +175,10 @@ class OperatorEventSchema(Output):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
-    """A type of event that the bridge sends, as described under `webhooks` in the OpenAPI document."""
+    """A type of event that the bridge sends, as described under `webhooks` in the OpenAPI document.
+
+    `headers` holds the description and an example of each header.
+    """
 
     event: str
     summary: str
