@@ -33,12 +33,12 @@ __all__ = [
     "watches",
 ]
 
-# How long browsers cache style sheets and scripts: after an upgrade they may use the old ones for so long.
+# How long browsers cache style sheets and scripts. After an upgrade, they may use the old files for that long.
 STATIC_SECONDS = 300
 
 
 def add_admin(app: Flask, api: Api) -> None:
-    """Add the admin pages to the application. They share `api` with the API."""
+    """Add the admin pages to the application; they use the same `api` object as the REST API."""
     app.extensions[EXTENSION] = api
     session.add_sessions(app, api.dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS

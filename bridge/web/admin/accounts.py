@@ -1,4 +1,4 @@
-"""The page of HubSpot accounts: shows quota, errors and pauses, no secrets; sets, checks, removes accounts."""
+"""The page of HubSpot accounts: shows them without their secrets, and sets, checks and removes them."""
 
 import json
 from contextlib import suppress
@@ -30,7 +30,7 @@ class AccountCard:
 
     status: accounts.AccountStatus
     figures: AccountStatistics
-    detection: Percentiles | None  # from the end of a task to the poll that saw it, today
+    detection: Percentiles | None  # today, from a task's end to the poll that saw it; None without any
 
 
 class NamedAccount(AccountSettings):

@@ -34,7 +34,7 @@ admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
 def api() -> Api:
-    """Return the application's Api, which the admin pages share with the API."""
+    """Return the application's Api object, which the REST API uses too."""
     return cast("Api", current_app.extensions[EXTENSION])
 
 

@@ -107,9 +107,9 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:
-    """Return the lines of a duration's hourly percentiles; None when no hour has durations.
+    """Return the lines for a duration's percentiles in each hour; None when all are 0 or missing.
 
-    `spreads` has an item for each hour, which is None for an hour without durations.
+    `spreads` has an item for each hour: None when no duration was measured in that hour.
     """
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:

@@ -23,8 +23,8 @@ MOST_HOSTS = 50
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `waiting` is how many callbacks wait for it, MOST_COUNTED at most. `since` is when the first of their tasks ended;
-    None when no callback waits.
+    `waiting` is the number of callbacks that wait for the host, at most MOST_COUNTED. `since` is the instant at which
+    the first of their tasks ended, as `watches.waiting_for_host` estimates it; None when no callback waits.
     """
 
     name: str

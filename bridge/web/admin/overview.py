@@ -1,4 +1,4 @@
-"""The overview, the first admin page: what needs an operator, then counts and charts of the last day."""
+"""The overview, the first admin page: problems for the operator, current counts, and charts of the last day."""
 
 from datetime import datetime
 from typing import Any

@@ -1,8 +1,8 @@
 """The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
-A new key or secret also waits there, encrypted, until it is shown. Each request authenticates with the admin's API key,
-as in the API. So the session ends when this key is rotated or revoked; only an admin who rotates their own key on the
-page of clients stays signed in, because that page puts the new key into the cookie.
+A new key or secret also waits in the cookie, encrypted, until it is shown. Each request authenticates with the admin's
+API key, as in the API. So the session ends when this key is rotated or revoked. Only an admin who rotates their own key
+on the page of clients stays signed in, because that page puts the new key into the cookie.
 """
 
 import json

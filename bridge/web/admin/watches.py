@@ -106,7 +106,10 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Show how many callbacks the filters match, and ask whether to send them again."""
+    """Show how many callbacks the filters match, and ask whether to send them again.
+
+    Only the newest watches are counted. The page says so when there may be more.
+    """
     body = _redelivery()
     filters = body if isinstance(body, Problem) else body.filters(call().caller)
     if isinstance(filters, Problem):
