@@ -119,7 +119,8 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
 
 def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
     client = call.caller.name
-    # Complete but for the task's id before HubSpot is asked: nothing may fail between its answer and the registration.
+    # Made before HubSpot is asked, and complete except for the task's id: nothing may fail between HubSpot's answer and
+    # the registration.
     wanted = _registration(call, body)
 
     def register(task_id: str) -> RegistrationResult:
@@ -144,7 +145,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
 
 
 def _registration(call: ApiCall, body: NewImport) -> Registration:
-    """Return the registration of the import's task, whose id is not known yet."""
+    """Return the registration of the import's task; its `task_id` is empty, because the id is not known yet."""
     return Registration(
         client=call.caller.name,
         account=body.account,
