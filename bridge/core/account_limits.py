@@ -61,7 +61,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether SUSPECTS different tasks were refused, so that the likely cause is the account.
+        """Whether HubSpot refused SUSPECTS different tasks in a row: then the likely cause is the account.
 
         For example, its token may belong to another portal.
         """
@@ -73,7 +73,7 @@ class FinishedCall:
     """The result of one call to HubSpot for an account with this `rate`.
 
     `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
-    is what the result means for the account's breaker; None when it means nothing.
+    is what the result means for the account's limits; None when it means nothing.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -83,9 +83,10 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call sent to HubSpot's API; one without an answer counts as sent.
+        """How many requests the call sent to HubSpot's API, including requests that got no answer.
 
-        2 when HubSpot refused the first token and the call was repeated with a newer one; 0 when there was no token.
+        Usually 1; 2 when HubSpot refused the first token and the call was repeated with a newer token; 0 when there was
+        no token at all.
         """
         return (
             self.answer.earlier_refusals
@@ -95,13 +96,13 @@ class FinishedCall:
 
     @property
     def errors(self) -> int:
-        """How many of the call's requests HubSpot may count as errors: those not answered with 2xx."""
+        """How many of the call's requests were not answered with 2xx; HubSpot may count them as errors."""
         went_well = isinstance(self.answer, HttpResponse) and 200 <= self.answer.status_code < 300
         return self.requests - 1 if went_well else self.requests
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return the signal for the account that an answer gives; `watch_id` is None when no watch was polled."""
+    """Return what an answer means for the account's limits; `watch_id` is None when no watch was polled."""
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -118,7 +119,7 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return the signal that an answer outside polling gives for the account; None when a scope is missing.
+    """Return what an answer to a call other than a poll means for the account; None when a scope is missing.
 
     A missing scope must not pause the account, because its polls may need other scopes.
     """
@@ -130,7 +131,7 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may be sent now, within the quota.
 
-    0 during a pause; at most 1, the probe, after it.
+    0 during a pause. After a pause at most 1: the probe.
     """
     until = held.breaker.paused_until
     if until is not None:
@@ -165,7 +166,7 @@ def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> A
 
     Until the probe is answered, the account still counts as paused, with CHANGED as the reason: the former reason
     may concern the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
-    may have another.
+    may have another quota.
     """
     usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)
     if held.breaker.paused:
@@ -201,8 +202,8 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
     """Return the limits after one call.
 
-    A refusal counts as a Success, because HubSpot has answered the account. From SUSPECTS different tasks in a row
-    on, it counts as a PermanentFailure.
+    A refusal counts as a Success, because HubSpot has answered the account. But once HubSpot has refused SUSPECTS
+    different tasks in a row, a refusal counts as a PermanentFailure.
     """
     signal, refused = h.signal, held.refused_watches
     if signal is None:

@@ -12,7 +12,7 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
-    """The signal that the account or host answered a request as it should."""
+    """The signal that the account or host answers; even a refusal, such as a receiver's 404, is a Success."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,10 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PermanentFailure:
-    """The signal that no request can succeed before a repair, such as new credentials; one opens the breaker."""
+    """The signal that no request can succeed before a repair, such as new credentials.
+
+    A single one of these signals opens the breaker.
+    """
 
     reason: str
 
@@ -67,14 +70,14 @@ HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slo
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` counts the successes after the one that ended the pause; None when no slow start is under way.
-    See `limit`.
+    `slow_start` is 0 when a probe has just ended a pause, and grows by 1 with each later success; None when no slow
+    start is under way. See `limit`.
     """
 
     failures: int = 0  # in a row
     paused_at: datetime | None = None
     paused_until: datetime | None = None
-    pause_seconds: float = 0.0  # of the last pause after a failure; a RetryAfter leaves it as it is
+    pause_seconds: float = 0.0  # length of the last pause after a failure; a RetryAfter does not change it
     reason: str | None = None
     slow_start: int | None = None
 
@@ -107,8 +110,8 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 def limit(breaker: CircuitBreaker, most: int) -> int:
     """Return how many more requests to the account or host one worker may claim now; without trouble, `most`.
 
-    During a pause one, the probe. In slow start one, then twice as many after each success, so that waiting
-    requests go out soon, but do not flood the host.
+    While the breaker is not closed, 1: the probe. In slow start 1 at first, and twice as many after each success, so
+    that waiting requests go out soon, but do not flood the host.
     """
     if breaker.paused:
         return 1
@@ -117,7 +120,7 @@ def limit(breaker: CircuitBreaker, most: int) -> int:
     return max(1, min(most, 1 << breaker.slow_start))
 
 
-SLOW_START_ENDS = 10  # no worker may be set to have more than 2**10 requests in flight
+SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 requests in flight
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:

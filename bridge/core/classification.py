@@ -38,7 +38,7 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The task has ended. `error` is a sentence, None only for the outcome `completed`.
+    """The task has ended. `error` says in a sentence why the outcome is not `completed`; else it is None.
 
     `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot gives none, or gives it
     without a time zone.
@@ -78,7 +78,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountError:
-    """The account has no credentials that HubSpot accepts: its tasks cannot be polled.
+    """HubSpot does not accept the account's credentials, or the account has none.
 
     `scopes` is true when the credentials only lack a scope: tasks of other kinds may still be polled.
     """
@@ -124,8 +124,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    A 4xx in HubSpot's own form is Refused where `classify` returns TransientError, because the import is at fault.
-    The statuses in TROUBLES stay a TransientError.
+    The result is that of `classify`, with one exception. A 4xx with HubSpot's own error body that would be a
+    TransientError, such as a 415, is Refused, because the import is at fault. A 4xx in TROUBLES stays a TransientError.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -270,7 +270,10 @@ def text_of(answer: HttpResponse) -> str:
 
 
 def parse_json(answer: HttpResponse) -> Any:
-    """Return the parsed body; None when it is not strictly JSON (RFC 8259), is `null`, or was cut short."""
+    """Return the parsed body; None when it is not strictly JSON (RFC 8259), is `null`, or was cut short.
+
+    None also when the JSON is nested too deeply for the parser.
+    """
     if not answer.complete:
         return None
     try:

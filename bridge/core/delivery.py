@@ -140,7 +140,7 @@ def excerpt(body: bytes) -> str:
     """
     text = body[:EXCERPT_BYTES].decode(errors="replace")
     kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
-    # Replaced characters may have become longer in bytes.
+    # A replacement may take more bytes than the character that it replaces.
     return kept.encode()[:EXCERPT_BYTES].decode(errors="ignore")
 
 
@@ -155,7 +155,7 @@ def wait_seconds(
     """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
 
     `tries` attempts of the same delivery came before the failed one. If the `Retry-After` of a 429 or 503 asks for
-    more than the schedule's wait, that wait is returned, up to LONGEST_RETRY_AFTER_SECONDS.
+    a longer wait than the schedule, the longer wait is returned, but at most LONGEST_RETRY_AFTER_SECONDS.
     """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
@@ -226,7 +226,7 @@ class Verbatim(str):
 def json_object(members: Mapping[str, Any]) -> str:
     """Return a JSON object with these members, as text; Verbatim values are inserted unchanged."""
     texts: list[str] = []
-    # Neighbouring other members are encoded together: one by one would take twice as long.
+    # Other members that stand side by side are encoded together; one at a time would take twice as long.
     for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):
         if is_verbatim:
             texts.extend(f'"{name}": {text}' for name, text in run)

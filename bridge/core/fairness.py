@@ -1,4 +1,7 @@
-"""Shares a worker's free slots fairly among lanes. A lane is an account's polls, or a host's callbacks."""
+"""Shares a worker's free slots fairly among lanes.
+
+A slot is room for one request in flight. A lane is an account's polls, or a host's callbacks.
+"""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -25,8 +28,8 @@ def lane_of(watch: Watch) -> Lane:
 class DueLane:
     """A lane with due watches, of which `more` may be claimed now.
 
-    `since` is when the longest due watch fell due or, if that is later, when the host's pause ended. `recovering`: the
-    lane's host is paused, or in slow start after a pause.
+    `since` is when the first of these watches fell due or, if that is later, when the host's pause ended. `recovering`:
+    the lane's host is paused, or in slow start after a pause.
     """
 
     since: datetime
@@ -37,8 +40,8 @@ class DueLane:
 def longest_first(due: Mapping[Key, DueLane], *, recovering: int) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
-    All recovering lanes together get no more than `recovering`: each of a hundred dead hosts has only one
-    trial request in flight, but together they would take every slot. Lanes that get none are left out.
+    All recovering lanes together get no more than `recovering` watches: each of a hundred dead hosts has only one
+    trial request in flight, but together they would take every slot. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -53,7 +56,7 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
     """Return how many of the `free` slots each lane of `most` gets, when the lanes take one slot each in turn.
 
     `most` says how many slots each lane may hold, in the order of the turns; `held` says how many each holds
-    now. Lanes that get none are left out.
+    now. Lanes that get no slot are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)

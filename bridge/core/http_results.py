@@ -23,10 +23,11 @@ class HttpResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No status line and headers came; `reason` says why, to complete a sentence such as "No answer: …".
+    """No response came, or not all of its headers.
 
-    `sent` is true when the server may have received the request and acted on it; `blocked` when the bridge's
-    own rules refused the URL or its address, so that nothing was sent. `earlier_refusals` is as in HttpResponse.
+    `reason` says why, as the end of a sentence such as "The receiver did not answer: …". `sent` is true when the server
+    may have received the request and acted on it; `blocked` when the bridge's own rules refused the URL or its address,
+    so that nothing was sent. `earlier_refusals` is as in HttpResponse.
     """
 
     reason: str

@@ -11,7 +11,7 @@ _SECONDS = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 
 @lru_cache(maxsize=1024)  # many watches of a batch or a page have equal instants
 def rfc3339(instant: datetime) -> str:
-    """Return an instant as RFC 3339 text in UTC, with `Z` and microseconds. It must have a time zone."""
+    """Return an instant as RFC 3339 text in UTC, with `Z` and microseconds. `instant` must have a time zone."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
@@ -38,7 +38,7 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     """Return the wait in seconds that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
 
     Fractions of a second, which servers send although the RFC has none, are rounded up. None when there is no
-    header, or one that is neither seconds nor an HTTP date, such as `1m30s`, or `90, 90` after two proxies.
+    header, or its value is neither seconds nor an HTTP date, such as `1m30s`, or two joined headers, `90, 90`.
     """
     text = (value or "").strip()
     if seconds := _SECONDS.fullmatch(text):

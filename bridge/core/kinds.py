@@ -65,9 +65,9 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function that finds the outcome of a task with the status COMPLETE in the answer's body.
+    """Return a function from the body of an answer with the status COMPLETE to the task's outcome.
 
-    HubSpot reports failures as COMPLETE, too: the task has failed unless `has_result` accepts the body's
+    HubSpot reports failed tasks as COMPLETE, too: the task has failed unless `has_result` accepts the body's
     `result`.
     """
 

@@ -10,8 +10,8 @@ from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.parsing import HEADER_SAFE
 
-# A token is refreshed when less than AHEAD_SECONDS is left of its life, or less than AHEAD_SHARE of its whole life, if
-# that is longer; but never in the first half of its life.
+# A token is refreshed before it expires: by AHEAD_SECONDS, or by AHEAD_SHARE of its life if that is longer. But no
+# token is refreshed in the first half of its life.
 AHEAD_SECONDS = 60.0
 AHEAD_SHARE = 0.1
 
@@ -46,7 +46,7 @@ class TokenPair:
         return now < self.expires_at and self.access_token != refused
 
     def needs_refresh(self, now: datetime) -> bool:
-        """Return whether it is time to refresh the access token."""
+        """Return whether it is time to refresh the access token, shortly before it expires."""
         life = self.expires_at - self.issued_at
         ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
         return now >= self.expires_at - ahead
@@ -55,8 +55,8 @@ class TokenPair:
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
     """Return the tokens in the token server's answer to a refresh, or why there are none.
 
-    The old `refresh_token` is kept when the answer has no new one. A NoToken that is not `is_temporary` needs the
-    operator; its reason never contains a token.
+    The old `refresh_token` is kept when the answer has no new one. If the NoToken is not `is_temporary`, the operator
+    must act. Its reason never contains a token.
     """
     if isinstance(answer, NoResponse):
         return _trouble(answer.reason)

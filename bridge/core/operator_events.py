@@ -33,8 +33,8 @@ OPPOSITES = {
 class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
-    `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest one, as a
-    sentence.
+    `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest reason, as
+    a sentence.
     """
 
     type: OperatorEventType
@@ -52,7 +52,7 @@ def new_event(type_: OperatorEventType, subject: str, reason: str | None, at: da
 
 
 def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
-    """Merge events of the same type and subject into one each; return all, sorted by type and subject."""
+    """Merge the events that have the same type and subject; return the results sorted by type and subject."""
     found: dict[tuple[str, str], OperatorEvent] = {}
     for event in events:
         key = event.type, event.subject

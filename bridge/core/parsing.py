@@ -1,6 +1,6 @@
 """Parsers of values in settings, requests and commands: names, durations, lists of words, task ids, URLs.
 
-Each returns the value, or raises ValueError with a message that is to follow the field's name, such as "must
+Each parser returns the value, or raises ValueError with a message that is to follow the field's name, such as "must
 be …".
 """
 
@@ -26,23 +26,27 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_name(text: str) -> str:
-    """Return `text`, if it may name a client or an account."""
+    """Return `text`, if it may name a client or an account; otherwise raise ValueError."""
     if not NAME.fullmatch(text):
         raise ValueError(f"must be a name of {NAME_RULE}")
     return text
 
 
 def parse_printable(text: str) -> str:
-    """Return `text`, if it has only printable characters and no white space, as the id of a task must."""
+    """Return `text`, if it may be the id of a task; otherwise raise ValueError.
+
+    It must not be empty, and must have only printable characters and no white space.
+    """
     if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
 
 
 def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
-    """Return the choice that each word in `given` names, without repeats. A choice's name is its `str`.
+    """Return the choices that the words in `given` name, each choice once. A choice's name is `str(choice)`.
 
-    `given` must hold at least one word, as a list or as a text with commas between the words.
+    `given` must hold at least one word, as a list or as a text with commas between the words. Raises ValueError when a
+    word names no choice.
     """
     words = {str(choice): choice for choice in choices}
     parts = given.split(",") if isinstance(given, str) else given
@@ -56,7 +60,7 @@ def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
 
 
 def parse_duration(text: str) -> int:
-    """Parse a duration such as `90s`, `15m`, `24h` or `7d`; return it in seconds."""
+    """Parse a duration such as `90s`, `15m`, `24h` or `7d`; return it in seconds, or raise ValueError."""
     found = re.fullmatch(OVERLAP_PATTERN, text, re.ASCII)
     if not found:
         raise ValueError("must be a number and a unit: 90s, 15m, 24h, 7d")
@@ -64,14 +68,14 @@ def parse_duration(text: str) -> int:
 
 
 def parse_header_safe(text: str) -> str:
-    """Return `text`, a secret or a token, if it can be sent in a header."""
+    """Return `text`, a secret or a token, if it can be sent in a header; otherwise raise ValueError."""
     if not HEADER_SAFE.fullmatch(text):
         raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
     return text
 
 
 def parse_http_url(text: str) -> str:
-    """Return `text`, if it is an http:// or https:// URL with a host."""
+    """Return `text`, if it is an http:// or https:// URL with a host; otherwise raise ValueError."""
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -83,7 +87,10 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Return `text` without a final slash, if it is a URL that an API's paths can be appended to."""
+    """Return `text` without a final slash, if it is a URL that an API's paths can be appended to.
+
+    Otherwise raise ValueError.
+    """
     parts = urlsplit(parse_http_url(text))
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")

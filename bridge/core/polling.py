@@ -30,7 +30,7 @@ class PollDecision:
 
     `hubspot` is the body as JSON text, None when none is to be saved. `result` is the value of the label
     `result` of the counter POLLS. `delay_seconds` is the time from the task's end to this poll; None when the task
-    has not ended, or HubSpot does not report when it ended.
+    has not ended, or HubSpot does not report a plausible end.
     """
 
     watch: Watch
@@ -62,18 +62,19 @@ def poll_interval(age_seconds: float) -> float:
 
 
 def urgency(waited_seconds: float, age_seconds: float) -> float:
-    """Return how urgent a due poll is: the square of (time since the last poll / the gap for the task's age).
+    """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
 
+    `waited_seconds` is the time since the task's last poll.
     `bridge.db.claims` orders by the same formula, in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
 
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
-    """Return up to `count` ids, half from `young` and half from `every`, both with the most urgent first.
+    """Return up to `count` watch ids, half from `young`, half from `every`; both have the most urgent first.
 
-    The odd id comes from `young` if `odd_to_young`. `every` holds the young ones, too; when `young` is too
-    short for its half, more come from `every`.
+    When `count` is odd, the odd id comes from `young` if `odd_to_young`, else from `every`. `every` holds the ids of
+    young watches, too. When `young` is too short for its half, more ids come from `every`.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -133,7 +134,7 @@ def after_answer(
 
 
 def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | None:
-    """Return the seconds since the task's end; None when HubSpot reports no end, or one too long ago."""
+    """Return the seconds since the task's end; None when HubSpot reports no end, or an end over 30 days ago."""
     if completed_at is None:
         return None
     # The two clocks may differ a little.

@@ -47,11 +47,11 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """An account's use of its quota, and the quota left by HubSpot's newest rate-limit headers.
+    """An account's use of its quota, and how much HubSpot's newest rate-limit headers say is left.
 
-    `free_at` is explained in the module's docstring; None before the first request. `headroom` (0.05 to 1) is less
-    than 1, and slows the pace, when less than 40 % of HubSpot's burst window is left. `daily_remaining` is None when
-    HubSpot does not report it. Both were read at `observed_at`.
+    `free_at` is explained in the module's docstring; None before the first request. `headroom` (0.05 to 1) falls below
+    1, which slows the pace, when less than 40 % of HubSpot's burst limit is left. `daily_remaining` is None when
+    HubSpot does not report it. `headroom` and `daily_remaining` were read at `observed_at`.
     """
 
     free_at: datetime | None = None
@@ -99,7 +99,7 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests that spread half of the day's remaining quota until midnight UTC.
+    """Return the seconds between two requests that make half of the day's remaining quota last until midnight UTC.
 
     0 when HubSpot has reported no daily quota today.
     """
@@ -147,8 +147,8 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
     """Return the usage with `free_at` ahead of the clock by at most the tolerance and one interval.
 
-    So the next request may be sent after one interval at the most, even if earlier ones were spent at a
-    slower pace.
+    So the next request may be sent after one interval at the most, even if earlier requests were sent at a
+    slower pace and have moved `free_at` further ahead.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:

@@ -12,8 +12,8 @@ def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -
     """Return the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` of a message.
 
     The signature holds for exactly these `body` bytes. `timestamp` is in Unix seconds. Each of `secrets`
-    (`whsec_…`) adds one signature, so that two can overlap in a rotation. Raises ValueError when there is no
-    secret, or one is malformed.
+    (`whsec_…`) adds one signature, so that during a rotation the old and the new secret both work. Raises
+    ValueError when there is no secret, or one is malformed.
     """
     if not secrets:
         raise ValueError("there is no secret to sign with")

@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a watch and change its state."""
+    """What can happen to a watch; TRANSITIONS says which state follows from each event."""
 
     CHECKED = "checked"  # HubSpot was polled, and the watch goes on
     RECHECKED = "rechecked"  # a client or an operator wants the next poll now
