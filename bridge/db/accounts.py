@@ -22,7 +22,7 @@ _NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A static access token, or OAuth credentials to obtain access tokens with; no `repr` shows them."""
+    """A static access token, or OAuth credentials to obtain access tokens with; left out of `repr`."""
 
     access_token: str | None = field(default=None, repr=False)
     client_id: str | None = field(default=None, repr=False)
@@ -39,7 +39,8 @@ class Credentials:
 class Account:
     """A HubSpot account: its credentials, API address and version, and rate limit.
 
-    `unreadable` is true, and `credentials` empty, when they were encrypted with a key that is no longer set.
+    If the stored credentials were encrypted with a key that is no longer set, `unreadable` is true and `credentials` is
+    empty.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Accounts:
     """Reads and writes accounts in the table; settings that a row leaves out come from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` is the account `default`, unless the table has one of that name.
+        """`environment` is the account `default` as the environment sets it; a row of that name takes precedence.
 
         An account in the table that sets no base URL, API version or rate uses those of `environment`.
         """
@@ -95,7 +96,8 @@ class Accounts:
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return the named accounts, by name.
 
-        For a name that is not in the table: the environment's account if it is `default`, else one without credentials.
+        A name that is not in the table gets the environment's account if the name is `default`, else an account without
+        credentials.
         """
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
@@ -168,6 +170,6 @@ class Accounts:
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:
-        """Delete a stored account and its OAuth tokens; return False when none of this name is stored."""
+        """Delete a stored account and its OAuth tokens; return False when no account of this name is stored."""
         oauth_tokens.remove(connection, name)
         return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

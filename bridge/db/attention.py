@@ -28,7 +28,7 @@ class PausedHost:
     """A host whose callbacks wait because it failed several times in a row."""
 
     name: str
-    since: datetime | None  # the earliest end of a task whose callback waits; None without any
+    since: datetime | None  # the earliest end of a task whose callback waits; None when no callback waits
     until: datetime
     reason: str | None
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more

@@ -22,7 +22,7 @@ _USAGE = tuple(f.name for f in fields(Usage))
 
 
 def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the accounts' limits, by name. Adds missing rows, and locks all until the transaction ends."""
+    """Return the accounts' limits, by name. Adds missing rows, and locks the rows until the transaction ends."""
     new = asdict(CircuitBreaker()) | asdict(Usage()) | {"refused_watches": ""}
     return {row.name: _to_limits(row) for row in _locked(connection, account_breakers, names, new)}
 
@@ -54,7 +54,7 @@ def every_account(connection: Connection) -> dict[str, AccountLimits]:
 
 
 def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
-    """Return the limits of the named accounts, by name, without a lock; those without a row are left out."""
+    """Return the limits of the named accounts, by name, without a lock; accounts without a row are left out."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
     return {row.name: _to_limits(row) for row in rows}
 
@@ -122,7 +122,7 @@ def end_pause(connection: Connection, host: str, now: datetime) -> None:
 
 
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
-    """Return the hosts' breakers, by name. Adds missing rows, and locks all until the transaction ends."""
+    """Return the hosts' breakers, by name. Adds missing rows, and locks the rows until the transaction ends."""
     return {
         row.name: _to_breaker(row)
         for row in _locked(connection, host_breakers, names, asdict(CircuitBreaker()))

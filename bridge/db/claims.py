@@ -81,7 +81,7 @@ class StepResult:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in this state: of each lane at most `shares[lane]`, the longest due first."""
+    """Claim due watches in this state: at most `shares[lane]` of each account or host, the longest due first."""
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
         return []
@@ -104,8 +104,8 @@ def claim_urgent(
 
     Half of the polls are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all. If
     there are too few young watches, other watches get the rest of their half. When `count` is odd, `odd_to_young` says
-    that the half for young watches gets one more. The caller has locked the account's row, so no other process claims
-    polls of the account meanwhile.
+    whether the half for young watches gets one more. The caller has locked the account's row, so no other process
+    claims polls of the account meanwhile.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -121,9 +121,9 @@ def claim_least_refused(
 ) -> list[Watch]:
     """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
 
-    It is the poll of the task that HubSpot has refused the fewest times in a row; of equal ones, the longest due. If even
-    a task that was not refused before is refused now, the account is likely the cause. Returns an empty list when no
-    poll is due.
+    The task is the one that HubSpot has refused the fewest times in a row; among equals, the one that is due longest.
+    If even a task that was not refused before is refused now, the account is likely the cause. Returns an empty list
+    when no poll is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
@@ -192,7 +192,8 @@ class _SecondsSince(DialectSQL[float]):
         super().__init__(_NOW, since)
 
 
-# Skips rows that a late worker is saving: that worker waits for the account's row, which this transaction has locked.
+# Skips rows that a late worker has locked to save its results. To wait for them could be a deadlock: that worker waits
+# for the account's row, which this transaction has locked.
 _MOST_URGENT = (
     _due(State.WATCHING).order_by(_urgency().desc()).limit(_LIMIT).with_for_update(skip_locked=True)
 )
@@ -202,7 +203,7 @@ _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young
 def save(connection: Connection, results: Sequence[StepResult], worker: str) -> list[StepResult]:
     """Save results, and return those that were saved.
 
-    The others came too late: since the claim, another worker has claimed the watch, or it was withdrawn.
+    The others came too late: since the claim, another worker has claimed or ended the watch, or it was withdrawn.
     """
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
@@ -258,7 +259,7 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Give up a worker's claims: make the watches due now; return how many of them the worker still held.
 
-    If one of them was a probe, another probe may be sent at once, not only after the end of its lease.
+    If a claim was for a probe, another probe may be sent at once, not only after the end of the lease.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:

@@ -1,8 +1,8 @@
 """Counters and histograms, summed over all processes in the table `counters`, for metrics and charts.
 
 Each process counts in memory and adds its counts to the table about once a second, so that counting never waits for a
-lock. A process that is killed loses the counts of its last second; one whose connection breaks during a commit may add
-its counts twice. So counters only show trends: nothing may be decided by them.
+lock. A process that is killed loses the counts of its last second; a process whose connection breaks during a commit
+may add its counts twice. So counters only show trends: nothing may be decided by them.
 """
 
 from collections import Counter as Sums
@@ -64,7 +64,7 @@ class Counters:
         self._add({(histogram, (*labels, bound)): 1, (histogram, labels): seconds})
 
     def flush(self, engine: Engine, now: datetime) -> None:
-        """Add the counts since the last flush to the table; if that fails, keep them, and raise."""
+        """Add the counts since the last flush to the table; if that fails, keep them, and raise the error."""
         with self._lock:
             counted, self._counts = self._counts, defaultdict(float)
         if not counted:
@@ -133,7 +133,7 @@ def prune(connection: Connection, now: datetime) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buckets:
-    """A histogram's counts in each bucket, by the bucket's upper bound in seconds, and the durations' sum."""
+    """The number of durations in each bucket of a histogram, by upper bound in seconds, and the durations' sum."""
 
     counts: Mapping[float, float] = field(default_factory=dict)
     sum_seconds: float = 0.0
@@ -175,7 +175,7 @@ def totals(connection: Connection) -> Counts:
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
     """Return the counts of each hour from the hour of `since` on, by the instant at which the hour began.
 
-    Hours in which nothing was counted are left out, and so are those older than HOURS_KEPT.
+    Hours in which nothing was counted are left out. Hours older than HOURS_KEPT are deleted by `prune`.
     """
     found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
     for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):
@@ -211,7 +211,7 @@ class ActivityTotals:
     registered: int
     ended: Mapping[str, int]  # by outcome
     delivered: int  # attempts that were accepted
-    failed: int  # attempts that were not
+    failed: int  # attempts that were not accepted
     detection: Percentiles | None  # from the end of a task to the poll that saw it
     delivery: Percentiles | None  # from that poll to the delivery of the callback
 
@@ -246,6 +246,9 @@ def _whatever_labels(counts: Counts, histogram: Histogram) -> Mapping[float, flo
 
 
 def percentiles(histogram: Histogram, counts: Mapping[float, float]) -> Percentiles | None:
-    """Return the percentiles of a histogram's counts, by each bucket's upper bound; None when nothing was counted."""
+    """Return the percentiles of a histogram from the `counts` in its buckets; None when nothing was counted.
+
+    The keys of `counts` are the upper bounds of the buckets, in seconds.
+    """
     p50, p95 = histogram.quantile(counts, 0.5), histogram.quantile(counts, 0.95)
     return None if p50 is None or p95 is None else Percentiles(p50=p50, p95=p95)

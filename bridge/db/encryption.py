@@ -32,7 +32,7 @@ class WrongSecretKey(Exception):
 class Cipher:
     """Encrypts with the newest of several keys, decrypts with any of them.
 
-    `decrypt` returns the text of a token. Raises WrongSecretKey when no key decrypts it.
+    `decrypt` returns the text that a token holds. It raises WrongSecretKey when no key decrypts the token.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -53,14 +53,14 @@ class Cipher:
             raise WrongSecretKey from None
 
     def signing_keys(self, purpose: str) -> list[str]:
-        """Return keys to sign with for this purpose alone, one derived from each Fernet key, newest first."""
+        """Return signing keys for this purpose alone: one derived from each Fernet key, newest first."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
 
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:
     """Raise WrongSecretKey when this database's secrets were encrypted with other keys.
 
-    The first call for a database stores KNOWN_TEXT, encrypted with the newest key, for the later calls.
+    The first call for a database stores KNOWN_TEXT, encrypted with the newest key. Later calls decrypt it.
     """
     new = dialect_insert(connection, canaries).values(id=1, token=cipher.encrypt(KNOWN_TEXT))
     connection.execute(new.on_conflict_do_nothing())
@@ -76,8 +76,8 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
     """Encrypt every stored secret anew with the newest key; return how many.
 
-    Raises WrongSecretKey when no key decrypts one; the caller then rolls back. A secret that another process changes
-    meanwhile keeps its newer value, which that process has encrypted with its own newest key.
+    Raises WrongSecretKey when none of the keys decrypts a secret; the caller then rolls back. A secret that another
+    process changes meanwhile keeps its newer value, which that process has encrypted with its own newest key.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
 

@@ -75,7 +75,7 @@ def _upgraded(connection: Connection) -> str:
     if connection.dialect.name == "postgresql":
         connection.execute(_WITHOUT_TIME_LIMITS)
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        # Set only after the wait for another process's migration, which may take long, and blocks nothing.
+        # Set only now: the wait for another process's migration may be longer, because it blocks nothing.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
     _refuse_other_tables(connection)
     if not _is_ahead(connection):
@@ -88,8 +88,9 @@ def _upgraded(connection: Connection) -> str:
 def _refuse_other_tables(connection: Connection) -> None:
     """Raise ForeignTables when tables with the bridge's names, or the Alembic revision, are another program's.
 
-    A revision alone does not tell which program wrote it: an unknown one may be of a later release of the bridge, and
-    another program may use the same. So a table `watches` with the bridge's column `callback_url` must exist as well.
+    A revision alone does not tell which program wrote it: an unknown revision may be that of a later release of the
+    bridge, and another program may have a revision of the same name. So a table `watches` with the bridge's column
+    `callback_url` must exist as well.
     """
     inspector = inspect(connection)
     revisions = _revisions(connection)

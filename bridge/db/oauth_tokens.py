@@ -22,8 +22,9 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 class StoredTokens:
     """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
-    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh: one is under way, or the
-    last one failed. `failure` says why it failed; `at_fault` is true when the credentials are the cause.
+    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh: a refresh is under way,
+    or the last one failed. `failure` says why the last refresh failed, else it is None; `at_fault` is true when the
+    credentials are the cause.
     """
 
     origin: str
@@ -66,7 +67,7 @@ def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
     """Store a row without tokens for the credentials with the hash `origin`; return it.
 
     A row for other credentials is replaced. A row for the same credentials is kept, because another process has just
-    stored it, and may have added tokens; the returned value has none all the same.
+    stored it, and may have added tokens; even so, the returned value has no tokens.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -101,7 +102,7 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Record why a refresh failed, and until when no other is tried; return False when the lease was lost."""
+    """Record why a refresh failed, and until when no other refresh is tried; return False if the lease was lost."""
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)
 

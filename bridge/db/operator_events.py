@@ -1,11 +1,11 @@
 """A transactional outbox: an event for the operator is added in the transaction of the change it reports.
 
 The event is sent later. Until its first attempt, further events of the same type and subject are merged into its row:
-`count` is their sum, `since` is the earliest, `reason` and `last_at` are those of the newest. After the first attempt
-the row's content is fixed, and further events get a row of their own.
+`count` is the sum of their counts, `since` is the earliest, `reason` and `last_at` are those of the newest. Once the
+first attempt has begun, the row's content is fixed, and further events get a row of their own.
 
-Most events are due at once. But callbacks are often given up in bursts, and a burst is one event: it is due when no
-callback to the host has been given up for QUIET, and about APART after the first at the latest.
+Most events are due at once. Callbacks are often given up in bursts, and a burst is reported by one event. That event is
+due when no callback to the host has been given up for QUIET, and about APART after the first at the latest.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.tables import operator_events
 
-# The least time after an event is settled until the first attempt to send the next of its type and subject.
+# After an event is settled, the next event of its type and subject waits at least this long for its first attempt.
 APART = timedelta(seconds=60)
-# How long an event of callbacks that were given up waits for the next one.
+# An event about a callback that was given up waits this long for others to be merged into it.
 QUIET = timedelta(seconds=5)
 # Settled events are kept for a day for a person who reads the table.
 KEPT = timedelta(days=1)
@@ -136,7 +136,7 @@ def claim(
 ) -> ClaimedEvent | None:
     """Claim a due event for an attempt, which fixes its content; None when it is no longer due.
 
-    Then another process has claimed it, or what happened meanwhile was merged into it.
+    Then another process has claimed it, or a later event was merged into it.
     """
     claimed = (
         update(operator_events)

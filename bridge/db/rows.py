@@ -35,7 +35,7 @@ def to_row(watch: Watch) -> dict[str, Any]:
 
 
 def to_changes(watch: Watch) -> dict[str, Any]:
-    """Return a watch's values by column, of the columns that may change, to be updated."""
+    """Return a watch's values for an UPDATE, by column: only the columns that may change after registration."""
     return dict(zip(CHANGING, _changing_of(watch), strict=True))
 
 

@@ -67,7 +67,7 @@ def is_open() -> Any:
 def is_over() -> Any:
     """Return the condition of the partial index on settled watches that are not UNDELIVERED.
 
-    They are pruned earlier than UNDELIVERED ones.
+    These watches are pruned earlier than UNDELIVERED ones.
     """
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
@@ -121,7 +121,7 @@ def _partial(name: str, *columns: str, where: Any) -> Index:
 
 _partial("ix_watches_to_poll", "account", "due_at", where=is_state(State.WATCHING))
 _partial("ix_watches_to_deliver", "callback_host", "due_at", where=is_state(State.DELIVERING))
-# These find what has fallen due since the last look, without a visit to each lane.
+# These find the watches that have fallen due since a given instant, without a query for each account or host.
 _partial("ix_watches_due_polls", "due_at", "account", where=is_state(State.WATCHING))
 _partial("ix_watches_due_callbacks", "due_at", "callback_host", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))

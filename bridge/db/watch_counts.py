@@ -40,7 +40,8 @@ def recount(engine: Engine, now: datetime) -> None:
 
 
 _ALL = "all"
-# Nearly all watches are delivered. The others are counted by an index, and the delivered ones are the rest of all.
+# Nearly all watches are delivered. The others are counted by an index; the number of delivered ones is the total less
+# the others.
 _COUNT = union_all(
     select(watches.c.state, func.count().label("number")).where(is_not_delivered()).group_by(watches.c.state),
     select(literal_column(f"'{_ALL}'"), func.count()).select_from(watches),

@@ -24,8 +24,8 @@ OLDEST_DUE_SAMPLE = 100
 class Filters:
     """Conditions on watches, all of which must be met.
 
-    None means no condition. When a field holds several values, a watch must have one of them. The bounds `…_after` and
-    `…_before` are exclusive.
+    None means no condition. When a field holds several values, a watch must have one of them. The bounds `…_after`
+    and `…_before` are exclusive.
     """
 
     state: Sequence[State] | None = None
@@ -128,7 +128,7 @@ def _redelivered(now: datetime) -> dict[str, Any]:
 
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Return how many watches of a client are in each state and have each outcome; None: of all clients."""
+    """Return how many watches are in each state and have each outcome: those of `client`, or all if it is None."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
     found = select(watches.c.state, watches.c.outcome, func.count())

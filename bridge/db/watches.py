@@ -91,7 +91,7 @@ def get(connection: Connection, watch_id: str) -> Watch | None:
 
 
 def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
-    """Return the watches with these ids, and lock their rows until the transaction ends."""
+    """Return the stored watches with these ids, and lock their rows until the transaction ends."""
     return [to_watch(row) for row in connection.execute(_LOCKED, {"ids": ids})]
 
 
@@ -141,8 +141,8 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, up to `most`, and when the first of their tasks ended.
 
-    The instant is None when no callback waits. Only the WAITING_SAMPLE callbacks with the latest `due_at` are
-    looked at for it: waits grow with each attempt, so callbacks that have waited longest are due last.
+    The instant is None when no callback waits. It is found among the WAITING_SAMPLE callbacks with the latest `due_at`:
+    waits grow with each attempt, so callbacks that have waited longest are due last.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
