@@ -82,7 +82,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 LOOPBACK = ("127.0.0.1", "::1")
 MAX_URL_CHARACTERS = 2_048
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# A host name in lower case, international labels encoded (RFC 1123 §2.1; underscores are in use).
+# A host name in lower case, international labels encoded (RFC 1123 §2.1, but some names in use have underscores, too).
 _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
 _MAX_NAME_CHARACTERS = 253
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -90,7 +90,7 @@ _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def blocked_address_reason(address: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why `address` must not be dialled, as a sentence without the address; None when it is allowed.
+    """Return why a connection to `address` is refused, as a sentence without the address; None when it is allowed.
 
     `allow` holds the blocks that BRIDGE_CALLBACK_ALLOW exempts. Text that is not an IP address is refused.
     """
@@ -128,8 +128,9 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
 
-    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost` is allowed if `allow`
-    holds 127.0.0.1 or ::1. Other names are allowed here: their addresses are checked when a connection is opened.
+    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost` is allowed if a block
+    in `allow` contains 127.0.0.1 or ::1. Other names are allowed here: their addresses are checked when a connection is
+    opened.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -156,9 +157,10 @@ def server_of(url: str) -> str:
 
 
 def filter_host(text: str) -> str:
-    """Return a host, given as a filter of watches, in the form of `callback_host`; other text is returned unchanged.
+    """Return `text`, the host in a filter of watches, in the form that `callback_host` returns.
 
-    Raises ValueError when the text holds a path, a user name or another part of a URL.
+    Text that is not a valid host is returned unchanged. Raises ValueError when the text holds a path, a user name or
+    another part of a URL.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")
@@ -190,7 +192,7 @@ def _host_of(origin: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """Return the URL up to its path or query: parsers look for the host only there (RFC 3986, 3.2)."""
+    """Return the URL without its path and query. Only this part can contain the host (RFC 3986, 3.2)."""
     return _ORIGIN.match(url)[0]  # type: ignore[index]  # it matches any text
 
 

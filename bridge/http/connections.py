@@ -21,7 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from bridge.http.deadline import Blocked, Deadline, Resolver, SocketOptions, connect
 
-# Returns why an address must not be dialled, as a sentence; None when it may be.
+# Returns why a connection to an address is refused, as a sentence; None when it is allowed.
 Guard: TypeAlias = Callable[[str], str | None]
 
 # By default, a thread keeps idle connections to at most this many hosts.
@@ -36,8 +36,8 @@ class Exchange:
     """One try to send a request, and what happened to its connection.
 
     `opened`: the connection is new; `reused`: it was kept from an earlier request. `sent` is true as soon as the
-    request may have reached the server, `answered` as soon as a response has begun. `guard` is None if any address
-    may be dialled.
+    request may have reached the server, `answered` as soon as a response has begun. `guard` is None if connections
+    may be opened to any address.
     """
 
     deadline: Deadline
@@ -206,7 +206,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the host's connection pool. Without a proxy, parses the URL once; requests would do so four times."""
+        """Return the host's connection pool. Without a proxy, parses the URL once; `requests` parses it four times."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")
@@ -217,7 +217,7 @@ class Adapter(HTTPAdapter):
         return super().request_url(request, proxies) if proxies else request.path_url
 
     def build_response(self, req: PreparedRequest, resp: Any) -> Response:
-        """Return a Response with only `raw`: cookies and charsets from untrusted servers are not parsed."""
+        """Return a Response with only `raw` set: cookies and charsets from untrusted servers are not parsed."""
         response = Response()
         response.raw = resp
         return response

@@ -51,7 +51,10 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """From the end of `deadline` until `release`, shut down its connection and any later connection."""
+        """Begin to watch `deadline`: when its time is over, shut down its connection.
+
+        A connection that is attached later is shut down, too, until `release` is called.
+        """
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():

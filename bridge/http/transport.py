@@ -36,8 +36,8 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 class Transport:
     """Sends HTTP requests, each within `timeout_seconds`, from the look-up of the host name to the body's last byte.
 
-    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, only addresses that it allows are
-    dialled. With `proxy` (an http or https URL) the guard is not called: the proxy resolves the names, and must
+    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, connections are opened only to addresses
+    that it allows. With `proxy` (an http or https URL) the guard is not called: the proxy resolves the names, and must
     filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to at most
     `hosts_per_thread` hosts. Thread-safe.
     """
