@@ -42,7 +42,7 @@ class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
     `ask_seconds` bounds the time of a whole call: getting or refreshing a token, the request, and a second request
-    with a newer token. It must be at least the transport's time-out.
+    with a newer token. `ask_seconds` must be at least the transport's time-out.
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:

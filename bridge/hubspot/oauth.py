@@ -41,8 +41,9 @@ HEADERS = {
     "User-Agent": USER_AGENT,
 }
 
-# After a refresh that failed because of the credentials, no refresh is tried for this time. A refused token that is
-# younger is not refreshed. Shorter than an account's first pause, 30 s, so that each probe may try one refresh.
+# After a refresh that failed because of the credentials, no refresh is tried for this time. A token that
+# was issued less than this time ago is not refreshed, even if HubSpot refuses it. The time is shorter than an account's
+# first pause (30 s), so that each probe may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
 # How long a thread waits for another thread's refresh, which takes HubSpot some tenths of a second. Not longer, because
@@ -94,9 +95,9 @@ class OAuthTokens:
     def current(self, account: Account, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        Returns the token in memory unless a refresh is due. If it is, returns the token in the database if another
-        process has refreshed it, or else refreshes the token now. If `after_refusal` had no time for a refresh, one is
-        due at the next call. No wait and no refresh begins that could take longer than `within_seconds`.
+        Returns the token in memory until a refresh is due. Then returns the token in the database if another process
+        has refreshed it, or else refreshes the token now. A refresh is also due if `after_refusal` had no time for it.
+        No wait and no refresh begins that could take longer than `within_seconds`.
         """
         return self._token(account, self._refused.pop(_key(account), None), within_seconds)
 
@@ -257,7 +258,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is needed.
+    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is needed or goes on.
 
     While no refresh may start, because one goes on or has failed, a token that is due for a refresh is returned, too.
     """
