@@ -1,4 +1,4 @@
-"""The operations of the bridge, one module each, for the API, the commands and the worker.
+"""The bridge's operations, which the API, the commands and the worker call.
 
-Most transactions begin here; those of polls and callbacks begin in the worker's loop.
+Most database transactions begin in these modules. The transactions for polls and callbacks begin in the worker's loop.
 """

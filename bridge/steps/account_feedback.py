@@ -31,7 +31,7 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """End the account's pause, if there is one, so that its next poll is the probe.
+    """End the account's pause, if there is one, so that its next request is the probe.
 
     The account's watches with a failed last poll become due now.
     """
@@ -60,6 +60,6 @@ def _log_change(
 def _without_digits(reason: str | None) -> str:
     """Return a reason without its digits, to compare it with another.
 
-    HubSpot's messages of one cause may differ in numbers, such as the seconds since a token expired.
+    HubSpot's messages for one cause may differ only in numbers, such as the seconds since a token expired.
     """
     return re.sub(r"\d+", "", reason or "")

@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account and its circuit breaker, which is closed unless the account is paused.
+    """An account and its circuit breaker; unless the account is paused, `breaker` is closed.
 
     `stored` is true when the account is in the database, false when it comes from the environment alone.
     """
@@ -34,7 +34,7 @@ class AccountNotRemoved:
 
 
 def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
-    """Return all accounts, sorted by name."""
+    """Return the status of each account, sorted by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
         paused = readiness.paused_accounts(connection, now)
@@ -50,7 +50,8 @@ def put(
 ) -> tuple[AccountStatus, bool]:
     """Add an account or replace it; return its status, and whether it is new.
 
-    If the account is paused, the pause ends, and the account's next poll is the probe.
+    If the account is paused, the pause ends: the next request is the probe, a trial request. The account's watches
+    with a failed last poll become due now.
     """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
@@ -65,9 +66,10 @@ def put(
 def remove(
     engine: Engine, accounts: Accounts, name: str, *, now: datetime
 ) -> AccountStatus | AccountNotRemoved:
-    """Remove a stored account and return it; AccountNotRemoved when there is none, or watches need it.
+    """Remove a stored account, and return its last status.
 
-    A stored account `default` can always be removed: `default` from the environment then takes its place.
+    Returns AccountNotRemoved when no account of this name is stored, or its tasks are still being watched. A stored
+    account `default` can always be removed: `default` from the environment then takes its place.
     """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):

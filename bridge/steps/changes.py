@@ -16,13 +16,13 @@ from bridge.db.watch_filters import Filters
 
 log = structlog.get_logger()
 
-# How many rows a transaction locks, at the most: so few that workers do not wait long for them.
+# The most rows that one transaction locks: so few that workers do not wait long for them.
 BATCH = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """The operation was carried out; `watch` is the watch after it.
+    """The operation was carried out; `watch` is the watch afterwards.
 
     `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
     """
@@ -46,7 +46,8 @@ class WatchUnchanged:
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Stop the polls and callbacks of an open watch; the same task may then be registered again.
 
-    `client` is the caller: only its own watches are changed. None permits any watch.
+    `client` is the caller, who may change only its own watches; None permits any watch. Returns WatchUnchanged when
+    the watch is not open, does not exist or belongs to another client.
     """
     return _change(engine, watch_id, core.withdraw, store.save_withdrawn, client=client, now=now)
 
@@ -73,7 +74,7 @@ def problem_with_redelivery(
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Make the next poll of a watch due now, if its task has not ended.
 
-    A watch that a worker is polling already stays as it is, and is returned as Changed. `client` is the
+    If a worker is polling the watch just now, nothing is changed, but the result is still Changed. `client` is the
     caller, as in `withdraw`.
     """
     return _change(engine, watch_id, _recheck, _put, client=client, now=now)
@@ -88,7 +89,7 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
     """Count the watches that `redeliver_all` would redeliver; return the count, and whether it is complete.
 
-    Only the newest watches are examined, so that the time does not grow with the table.
+    Only the newest watches are examined, so that the count takes no longer in a large table.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)
@@ -97,7 +98,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
     """Redeliver all delivered and undelivered watches that match the filters: their callbacks are due now.
 
-    Return how many. `by` is the caller's name, for the log.
+    Returns how many. Each transaction redelivers up to BATCH watches. `by` is the caller's name, for the log.
     """
     count, before = 0, None
     while True:

@@ -32,8 +32,8 @@ HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 class AccountCheck:
     """The result of a check: `ok` is true when HubSpot accepts the credentials.
 
-    `summary` explains the result, and says what the operator should do. `status_code` is None when HubSpot did not
-    answer; `quota` is None when the answer reports no quota.
+    `summary` explains the result to the operator. `status_code` is None when HubSpot did not answer. `quota` is None
+    when HubSpot reported no quota.
     """
 
     ok: bool
@@ -45,7 +45,7 @@ class AccountCheck:
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Send one request with the account's credentials, even during a pause; None when there is no such account.
+    """Check an account by one request to HubSpot, even during a pause; return None when there is no such account.
 
     A failure does not pause the account, because the credentials of this process may differ from the
     worker's. A success ends a pause, and the account's watches with a failed last poll become due now.
@@ -107,9 +107,10 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far this machine's clock is ahead of the header Date (negative: behind), or None without one.
+    """Return how far this machine's clock is ahead of the header Date (negative: behind).
 
-    0 when the Date, which is in whole seconds, lies between the request and the answer.
+    Returns None without a valid Date, and 0 when the Date, which is in whole seconds, lies between the request and
+    the answer.
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

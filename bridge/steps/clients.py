@@ -49,7 +49,7 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when the name is not free. Raises ValueError when the name does not match NAME.
+    Returns NameTaken when the name is not free. Raises ValueError when the name does not match the pattern NAME.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_RULE}")
@@ -62,7 +62,7 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
-    """Add the client of BRIDGE_ADMIN_KEY, with a signing secret for its callbacks, unless it is stored."""
+    """Add the client of BRIDGE_ADMIN_KEY, with a signing secret for its callbacks, unless already stored."""
     with reading(engine) as connection:
         if store.get(connection, ADMIN):
             return
@@ -81,8 +81,8 @@ def rotate_secret(
 ) -> str | ClientUnchanged:
     """Give a client a new signing secret and return it: `secret`, or a random one.
 
-    For `overlap_seconds` callbacks are signed with the old secret as well. Returns ClientUnchanged when
-    `secret` is malformed, or there is no such client, or it is revoked.
+    For `overlap_seconds` callbacks are signed with the old secret as well. Returns ClientUnchanged when `secret` is
+    malformed, there is no such client, or the client is revoked.
     """
     new = _new_secret() if secret is None else secret
     try:
@@ -100,9 +100,9 @@ def rotate_secret(
 
 
 def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
-    """Give a client a new API key and return it; the old one is no longer accepted.
+    """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    Returns ClientUnchanged when there is no such client, or it is revoked.
+    Returns ClientUnchanged when there is no such client, or the client is revoked.
     """
     new = _new_key()
     with engine.begin() as connection:
@@ -115,7 +115,7 @@ def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
     """Revoke a client's API key for good, and return the client; its open watches go on.
 
-    Returns ClientUnchanged when there is no such client, or it is revoked already.
+    Returns ClientUnchanged when there is no such client, or the client is already revoked.
     """
     with engine.begin() as connection:
         client = _lock_active(connection, name)
@@ -185,7 +185,7 @@ def _insert(
 
 
 def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
-    """Lock and return a client; ClientUnchanged when there is no such client, or it is revoked."""
+    """Lock a client's row and return the client; ClientUnchanged when there is none, or it is revoked."""
     client = store.get(connection, name, lock=True)
     if client is None:
         return ClientUnchanged(reason=f"There is no client {name}.")

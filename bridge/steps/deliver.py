@@ -1,4 +1,7 @@
-"""Step 3: claim due callbacks, sign and POST them, and decide what follows; the worker's loop saves the results."""
+"""The third step of a watch: claim its due callback, sign and POST it, and decide what follows.
+
+The worker's loop saves the results.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -35,8 +38,8 @@ UNREADABLE = (
 class DeliveryJob:
     """A claimed watch whose task has ended, with the data for its callback.
 
-    `hubspot` is HubSpot's last answer as JSON text; None when there is none. `probes` is true for a trial request: the
-    host is recovering.
+    `hubspot` is HubSpot's last answer as JSON text; None when there is none. `probes` is true when the host is paused
+    or recovers from a pause: the callback is then a trial request.
     """
 
     watch: Watch
@@ -93,7 +96,7 @@ class Deliveries:
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return the unpaused hosts with due callbacks, by name, and how many callbacks may be claimed for each.
 
-        `room` returns how many more jobs of a lane, here a host's callbacks, the worker's pool takes.
+        `room` returns how many more jobs of a lane the worker's pool takes. Here a lane is a host's callbacks.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -130,10 +133,10 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Claim callbacks of watches that have just ended, to send them at once; return the claimed watches by id.
+        """Claim callbacks of tasks that have just ended, to send them at once; return the claimed watches by id.
 
-        The caller saves these watches in the same transaction. Callbacks to a host are claimed only if its breaker is
-        closed and has no recent failure, and at most `shares[host]` of them.
+        The caller saves these watches in the same transaction. At most `shares[host]` callbacks to a host are claimed,
+        and none unless the host's breaker is closed and without recent failures.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -155,10 +158,10 @@ class Deliveries:
         *,
         recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch; those to `recovering` hosts are trial requests.
+        """Return a job for each claimed watch; callbacks to `recovering` hosts are trial requests.
 
-        `hubspot` holds HubSpot's answers as JSON text, by watch id, as far as the caller has them; the others are read
-        from the database.
+        `hubspot` maps ids of watches to HubSpot's answers as JSON text. Answers that are missing there are read from
+        the database.
         """
         if not watches:
             return []
@@ -251,8 +254,8 @@ def send(
 ) -> HttpResponse | NoResponse | NotSent:
     """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-    The result is NotSent when the settings forbid the URL, or all addresses of its host. Raises
-    ValueError when `secrets` is empty, or one is malformed.
+    The result is NotSent when the settings forbid the URL, or all addresses of its host. Raises ValueError when
+    `secrets` is empty, or a secret is malformed.
     """
     headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
     answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
@@ -307,7 +310,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that the host was paused or resumed, and return the event for the operator; None if it was neither."""
+    """Log a new pause of a host or its end; return the event for the operator, None when there is neither."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return new_event(OperatorEventType.HOST_PAUSED, host, after.reason, now)

@@ -1,6 +1,6 @@
-"""Counts requests other than polls in the accounts' quotas, and records HubSpot's answers to them.
+"""Grants requests other than polls within the accounts' quotas, and records HubSpot's answers to them.
 
-These requests start imports and check accounts. The callers send them.
+These requests start imports or check accounts. The callers of this module send the requests.
 """
 
 from collections.abc import Callable
@@ -36,10 +36,11 @@ class RetryLater:
 
 
 class HubSpotCalls:
-    """Counts requests in the accounts' quotas, and updates the accounts from HubSpot's answers. Thread-safe.
+    """Grants requests within the accounts' quotas, and updates the accounts from HubSpot's answers.
 
-    The callers send the requests themselves, by `hubspot`. When a paused account's probe has been granted, no other
-    request is granted until the answer is recorded, or for `lease_seconds`, which must exceed the time of a request.
+    Thread-safe. The callers send the requests, by `hubspot`. After `acquire` has granted the probe of a paused account,
+    it grants no other request until the answer is recorded, or until `lease_seconds` have passed. `lease_seconds` must
+    exceed the longest time of a request.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class HubSpotCalls:
     def acquire(self, name: str) -> Account | RetryLater:
         """Take one request from an account's quota and return the account; RetryLater when no request may be sent.
 
-        After a pause, the first request is the probe: no other is granted until its answer is recorded. For an
+        After a pause, the first request is the probe: no other request is granted until its answer is recorded. For an
         account without credentials no quota is taken, because no request will be sent.
         """
         now = self.clock()
@@ -107,10 +108,10 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        `signal` is what the answer means for the account's breaker; None when it means nothing. `retry`: the
-        credentials work, so a pause ends, and the account's watches with a failed last poll become due now. A database
-        error is logged and not raised, because the caller still needs the answer. Without credentials in this process
-        nothing is recorded, because other processes may have them.
+        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, a pause ends, and the
+        account's watches with a failed last poll become due now. A database error is logged and not raised, because the
+        caller still needs the answer. Nothing is recorded for an account without credentials in this process, because
+        other processes may have credentials of the account.
         """
         if not account.has_credentials:
             return

@@ -1,4 +1,4 @@
-"""Operator webhooks: sends events that a person should know of to the operator's URL.
+"""Sends operator webhooks: POSTs events, such as the pause of an account, to the operator's URL.
 
 An event is saved in the transaction of the change that causes it, and sent later by a worker.
 """
@@ -20,7 +20,7 @@ from bridge.steps.deliver import send
 
 log = structlog.get_logger()
 
-# The longest time-out of an attempt, even if BRIDGE_CALLBACK_TIMEOUT is longer: a worker's stop waits for it.
+# The longest time-out of an attempt, even if BRIDGE_CALLBACK_TIMEOUT is longer: a worker that stops waits so long.
 ATTEMPT_SECONDS = 10.0
 SILENCE = "It gave no sign of life for a minute, and did not say that it stops: it was killed, or hangs."
 
@@ -35,9 +35,9 @@ class OperatorOutbox:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events. To be called at the end of a transaction.
+        """Save the events; to be called at the end of a transaction.
 
-        The rows stay locked until the commit, and other workers change them, too.
+        The saved rows stay locked until the commit, and other workers that add such events wait for it.
         """
         if self.is_enabled:
             store.add(connection, merge_events(events))
@@ -47,9 +47,9 @@ NO_OPERATOR = OperatorOutbox(is_enabled=False)
 
 
 class OperatorWebhooks:
-    """Sends saved events to the operator's URL, under the rules for callbacks.
+    """Sends saved events to the operator's URL, signed and retried like callbacks.
 
-    Several processes may send at once: each event is claimed by one of them.
+    Several processes may send at once, because a process claims an event before it sends the event.
     """
 
     def __init__(

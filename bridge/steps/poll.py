@@ -1,4 +1,7 @@
-"""Step 2: claim due watches, poll HubSpot, and decide what follows; the worker's loop saves the results."""
+"""The second step of a watch: claim it when it is due, poll HubSpot, and decide what follows.
+
+The worker's loop saves the results.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -33,7 +36,7 @@ ALIVE = timedelta(seconds=30)  # how long a worker counts as alive after a heart
 class PollJob:
     """A claimed watch, with the data for its poll.
 
-    `suspected`: the account, not the task, is the likely cause of HubSpot's refusals.
+    `suspected` is true when the account, not the task, is the likely cause of HubSpot's refusals.
     """
 
     watch: Watch
@@ -52,9 +55,9 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether polls of the same account that wait in the pool may start; false when the account must pause.
+        """Whether polls of the same account that wait in the pool may start; false when this answer pauses the account.
 
-        After a single failure they may: they have been counted in the quota already.
+        After a Failure, such as a server error, the waiting polls start: the quota already counts their requests.
         """
         return not isinstance(self.call.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter)
 
@@ -87,14 +90,14 @@ class Polls:
         self._clock = clock
         self._jitter = jitter
         self._due = DueLanes(self.state)
-        # Whether an account's last odd poll went to a young watch, by account: odd polls alternate (`claim_urgent`).
+        # The `odd_to_young` of the last call of `claim_urgent`, by account: it is the opposite in the next call.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return the accounts with due watches, by name, and how many polls may be claimed for each.
 
-        Accounts that may send nothing now are left out. `room` returns how many more jobs of a lane, here an
-        account's polls, the worker's pool takes.
+        Accounts that may send nothing now are left out; so is `default` when only other workers have its credentials.
+        `room` returns how many more jobs of a lane the worker's pool takes. Here a lane is an account's polls.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -111,7 +114,7 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return `default` if this worker lacks its credentials and another worker has them; else nothing."""
+        """Return the account `default` if only other workers, alive now, have its credentials; else nothing."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
@@ -153,7 +156,7 @@ class Polls:
         limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
-        # Only when the quota is short, urgency decides. Else, and for a probe, the watch due longest goes first.
+        # When the quota is short, the most urgent watches are polled. Otherwise, and for a probe, those due longest.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
@@ -216,8 +219,8 @@ def _granted(
 def time_out_overdue(engine: Engine, now: datetime) -> int:
     """Time out watches that are past their deadline and cannot be polled once more; return how many.
 
-    They cannot be polled because their account is paused, or because they have waited for its quota for
-    OVERDUE_GRACE_SECONDS. One call times out at most OVERDUE_BATCH watches.
+    A watch is timed out if its account is paused, or if it is still due OVERDUE_GRACE_SECONDS after its deadline. One
+    call times out at most OVERDUE_BATCH watches.
     """
     with engine.begin() as connection:
         late = claims.past_deadline(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

@@ -1,4 +1,4 @@
-"""Step 1: store a watch for a registration; an equal registration gets the same watch."""
+"""The first step of a watch: store it for a registration; an equal registration gets the same watch."""
 
 import json
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from bridge.core.watch import Watch
 from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
 
-# An insert may fail because of an existing watch that is then withdrawn before it can be read.
+# An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again.
 MAX_TRIES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
-    """A client's checked request; `metadata` is a JSON object as text."""
+    """A client's valid request to watch a task; `metadata` is a JSON object as text."""
 
     client: str
     account: str
@@ -36,7 +36,7 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The watch is stored: by this request if `new`, else by an earlier one."""
+    """The watch is stored; `new` is false when an earlier, equal registration had stored it."""
 
     watch: Watch
     new: bool
@@ -44,7 +44,10 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConflictingRegistration:
-    """The client has a watch of this task and callback URL already, with other values of these `fields`."""
+    """The client already has a watch of this task and callback URL, but some of its values differ.
+
+    `watch` is the existing watch. `fields` names the values that differ: `metadata`, `timeout_seconds` or both.
+    """
 
     watch: Watch
     fields: tuple[str, ...]
@@ -54,7 +57,7 @@ class ConflictingRegistration:
 class RegistrationRaced:
     """No watch could be stored or read in MAX_TRIES tries; the client should send the request again.
 
-    Each time an existing watch prevented the insert, and was withdrawn before it could be read.
+    In each try, an existing watch prevented the insert, and was withdrawn before it could be read.
     """
 
 
@@ -64,7 +67,7 @@ RegistrationResult: TypeAlias = Registered | ConflictingRegistration | Registrat
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
     """Register all of `wanted`, and return their results in the same order.
 
-    Takes one transaction; more only when an existing watch is withdrawn meanwhile.
+    Uses one transaction; up to MAX_TRIES only when existing watches are withdrawn meanwhile.
     """
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [registration_key(registration) for registration in wanted]
@@ -82,7 +85,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of the fields that identify a registration: two with the same key get the same watch."""
+    """Return a hash of the fields that identify a registration; equal hashes mean the same watch."""
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
@@ -126,7 +129,7 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are equal apart from white space and the order of names (RFC 8259, 4)."""
+    """Return whether two JSON texts are equal apart from white space and the order of members (RFC 8259, 4)."""
     return one == other or _sorted(one) == _sorted(other)
 
 

@@ -36,14 +36,14 @@ QUOTA_WAIT_SECONDS = 2.0
 SHORTEST_WAIT_SECONDS = 0.01
 
 LONGEST_TASK_ID = 255
-EXCERPT_CHARACTERS = 2000  # kept of an answer that is not JSON, such as a proxy's page
+EXCERPT_CHARACTERS = 2000  # so many are kept of an answer that is not JSON, such as a proxy's page
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotStarted:
     """This request has not started an import at HubSpot, and the client may send it again.
 
-    `retry_at` is the earliest instant for that, None when it is not known.
+    `retry_at` is the earliest instant at which a repeat may succeed; None when that is not known.
     """
 
     reason: str
@@ -54,8 +54,8 @@ class NotStarted:
 class NoTaskId:
     """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the answer's body, or, if the body is not JSON, its beginning as a JSON string (null
-    when the body is empty).
+    `hubspot` is JSON text: the answer's body if that is JSON, else the start of the body as a JSON string. It is
+    `null` when the body is empty.
     """
 
     status_code: int
@@ -65,7 +65,7 @@ class NoTaskId:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnknownOutcome:
-    """The request was sent, but no answer came: HubSpot may have started the import, or not."""
+    """The request may have reached HubSpot, but no answer came: the import may have been started, or not."""
 
     reason: str
 
@@ -81,7 +81,7 @@ class Unwatched:
     reason: str
 
 
-# The function that registers a watch for the task with this id.
+# A function that takes a task's id, and registers a watch for the task.
 RegisterTask: TypeAlias = Callable[[str], RegistrationResult]
 
 Started: TypeAlias = Registered | ConflictingRegistration | NotStarted | NoTaskId | UnknownOutcome | Unwatched
@@ -96,11 +96,11 @@ def start(
     register: RegisterTask,
     claim_hubspot_call: Callable[[], bool],
 ) -> Started:
-    """Start an import at HubSpot, at most once, and register a watch. May wait 2 s for the quota.
+    """Start an import at HubSpot, at most once, and register a watch for its task.
 
-    `document` is the body of the request to HubSpot: JSON text, sent unchanged. The request is repeated only if
-    HubSpot refused its token. `claim_hubspot_call` is called just before the request; if it returns False, nothing
-    is sent. Database errors are raised only before the request is sent.
+    Waits up to QUOTA_WAIT_SECONDS for the quota. `document` is the body of the request to HubSpot: JSON text, sent
+    unchanged. The request is repeated only if HubSpot refused its token. `claim_hubspot_call` is called just before
+    the request; if it returns False, nothing is sent. Database errors are raised only before the request is sent.
     """
     acquired = _acquire(hubspot_calls, account)
     if isinstance(acquired, RetryLater):
@@ -117,7 +117,10 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
-    """Take one request from the account's quota, and wait up to QUOTA_WAIT_SECONDS until it can be taken."""
+    """Take one request from the account's quota, and return the account.
+
+    Waits up to QUOTA_WAIT_SECONDS. Returns RetryLater, without more waiting, when no request may be sent by then.
+    """
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)
@@ -174,7 +177,7 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
 
 
 def register_task(register: RegisterTask, client: str, task_id: str) -> Started:
-    """Register a watch for the task of a started import; after a database error, return Unwatched."""
+    """Register a watch for the task of a started import; return Unwatched when no watch could be stored."""
     try:
         registered = register(task_id)
     except SQLAlchemyError as error:
