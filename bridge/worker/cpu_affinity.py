@@ -1,7 +1,7 @@
 """Keeps all threads of a process on one CPU core, so that the interpreter's lock (GIL) stays on that core.
 
 Only one thread runs Python at a time. When threads run on several cores, nearly every system call passes the
-lock from one core to another: a busy worker then needs half as much CPU again, and does two thirds of the
+lock from one core to another: a busy worker then uses one and a half times the CPU time, and does two thirds of the
 work. Only Linux lets a process choose its core; on other systems nothing is done.
 """
 
@@ -71,11 +71,11 @@ class Reading:
 
 
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the least used of the `allowed` cores, to move to; None to stay on `core`.
+    """Return the least used of the `allowed` cores if a move there is worth it; None to stay on `core`.
 
     A move is worth it when `core` is not allowed or its use is not known, or when other processes use more than
-    CROWDED of it and the least used core is freer by MARGIN. Of equally free cores the first is returned. None,
-    too, when `shares` holds none of the allowed cores.
+    CROWDED of `core` and the least used core is freer by MARGIN. Of equally free cores the first is returned. Returns
+    None as well when `shares` holds none of the allowed cores.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

@@ -1,7 +1,8 @@
 """The worker's loop: collect results, save them in one transaction, claim due watches, submit them to the pool.
 
-One thread runs the loop. The pool's threads send the requests, while no transaction is open. Only as many
-watches are claimed as can start soon; those that do not start within START_WITHIN_SECONDS are given back.
+One thread runs the loop. The pool's threads send the requests, outside any transaction. The loop claims only as many
+watches as can start soon. A watch that does not start within START_WITHIN_SECONDS is given back: its claim ends, and
+the watch is due again.
 """
 
 import math
@@ -29,8 +30,8 @@ log = structlog.get_logger()
 
 # The loop looks for due watches at least this often, and at once when results come.
 TICK_SECONDS = 0.25
-# How long the loop waits after the first, second, … failure in a row; the last wait repeats. Most are failures of the
-# database. Results that could not be saved are kept.
+# How long the loop waits after the first, second, … failure in a row; the last wait repeats. Most failures are of the
+# database. Results that could not be saved are kept until they can be.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # A host's callbacks may use at most one in HOST_SHARE of the pool's threads.
 HOST_SHARE = 4
@@ -40,9 +41,9 @@ START_WITHIN_SECONDS = 0.4
 
 
 class Worker:
-    """Polls and delivers with up to `concurrency` requests in flight.
+    """Polls HubSpot and delivers callbacks, with up to `concurrency` requests in flight.
 
-    Two threads may call `drain` and `stop` at the same time.
+    `drain` and `stop` may be called by two threads at the same time.
     """
 
     def __init__(
@@ -84,13 +85,17 @@ class Worker:
 
     @property
     def idle_seconds(self) -> float:
-        """The seconds since the loop last ran without an error; if they far exceed TICK_SECONDS, it hangs or fails."""
+        """The seconds since the loop last ran without an error.
+
+        If they far exceed TICK_SECONDS, the loop hangs or fails.
+        """
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
-        """Work until no watch is due and no request is in flight, or the `grace_seconds` of `wind_down` are over.
+        """Run the loop until no watch can be claimed and no request is in flight.
 
-        If another thread is in `drain`, waits for it first.
+        Returns earlier when the `grace_seconds` of `wind_down` are over. If another thread is in `drain`, waits first
+        until that thread has returned.
         """
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
@@ -107,9 +112,9 @@ class Worker:
             self._stopping.set()
 
     def stop(self, grace_seconds: float) -> None:
-        """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
+        """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        `grace_seconds` count from the first call of `wind_down` or of this method. Raises one of the errors in
+        The wait ends `grace_seconds` after the first call of `wind_down` or of this method. Raises one of the errors in
         UNAVAILABLE when the database is away.
         """
         self.wind_down(grace_seconds)
@@ -121,7 +126,10 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Collect, save and claim once; return False when no job, no unsaved result and no unstarted watch is left."""
+        """Run the loop once: collect, save and claim; return False when nothing is left.
+
+        Then there are no jobs, no unsaved results and no watches to give back.
+        """
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -210,7 +218,7 @@ class Worker:
             self._save_each()
 
     def _save_each(self) -> None:
-        """Save each result in its own transaction: one that cannot be saved must not prevent the others."""
+        """Save each result in its own transaction, so that the failure of one does not prevent the others."""
         while self._unsaved:
             done = self._unsaved[0]
             try:
@@ -243,7 +251,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Claim the callbacks of ended tasks that may be sent at once; return the results of all finished polls."""
+        """Claim those callbacks of ended tasks that can be sent at once; return the results of all of `polled`."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():

@@ -23,9 +23,9 @@ log = structlog.get_logger()
 Job = poll.PollJob | deliver.DeliveryJob
 Finished = poll.FinishedPoll | deliver.FinishedAttempt
 
-# As many jobs may wait as threads became free in this time, so that each waits for about this time.
+# As many jobs may wait as threads became free in the last QUEUE_SECONDS, so that each job waits for about that time.
 QUEUE_SECONDS = 0.25
-# `collect` waits for more results, to save them together: a hundred cost little more than one.
+# `collect` waits for more results, to save them together: to save a hundred costs little more than to save one.
 GATHER_SECONDS = 0.005
 GATHER_LOOKS = 3
 
@@ -73,7 +73,7 @@ class WorkerPool:
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
-        # The lock protects the next two attributes; a SimpleQueue is thread-safe by itself.
+        # `_lock` protects `_free` and `_lanes`; a SimpleQueue is thread-safe by itself.
         self._lock = threading.Lock()
         self._free = count
         self._lanes: dict[Lane, _Queue] = {}
@@ -212,7 +212,7 @@ class WorkerPool:
         return lane
 
     def close(self) -> None:
-        """Let the threads end as soon as all jobs that have been started are done."""
+        """Let each thread end after its last job."""
         for _ in self._threads:
             self._ready.put(None)
 

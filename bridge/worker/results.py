@@ -26,7 +26,11 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log and count finished jobs. A result that is not in `kept` was not saved, because its lease was lost."""
+    """Log finished jobs, and count them for the metrics.
+
+    `kept` holds the results that were saved. The others lost their leases: since the claim, another worker has claimed
+    the watch, or the watch was withdrawn.
+    """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:
         watch = saved.get(d.job.watch.id)

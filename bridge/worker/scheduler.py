@@ -1,6 +1,6 @@
-"""Runs the worker's loop and chores at intervals, by APScheduler.
+"""Runs the worker's loop and its chores at intervals, with APScheduler.
 
-The scheduler keeps nothing in the database: what is due is in the bridge's own tables.
+APScheduler stores nothing in the database: the bridge's own tables say which watches are due.
 """
 
 from collections import deque
@@ -50,7 +50,7 @@ PRUNE_BATCH = 500  # rows deleted in a transaction: a longer one would delay the
 
 
 class Scheduler:
-    """Runs one worker's loop and its chores, from `start` to `stop`; each of the two may be called once."""
+    """Runs one worker's loop and its chores; `start` and `stop` may each be called once."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Scheduler:
         outbox: OperatorOutbox = NO_OPERATOR,
         operator: OperatorWebhooks | None = None,
     ) -> None:
-        """`has_credentials`: whether the environment has credentials of the account `default`.
+        """`has_credentials` is true when the environment has credentials of the account `default`.
 
         `operator` sends the events that `outbox` saves; None when the outbox is not enabled.
         """
@@ -102,9 +102,9 @@ class Scheduler:
         self._worker.wind_down(STOP_SECONDS)
 
     def stop(self) -> None:
-        """Stop claiming, finish the requests in flight, and give back the watches of those that do not finish.
+        """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The requests have until 22 s after the first call of `wind_down`, or of this method.
+        The wait ends 22 s after the first call of `wind_down` or of this method.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
@@ -126,7 +126,7 @@ class Scheduler:
     def _beat(self) -> None:
         """Save this worker's heartbeat, and report silent workers to the operator.
 
-        While the worker's loop hangs, do neither: the worker is to seem silent.
+        While the worker's loop hangs, does neither, so that other workers report this worker as silent.
         """
         if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
             return
@@ -177,7 +177,7 @@ class CounterFlusher:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop, and save the remaining counts; to be called when nothing is counted any more."""
+        """Stop the thread, and save the remaining counts; to be called when nothing is counted any more."""
         if self._scheduler.running:
             self._scheduler.shutdown()
         self.flush()
@@ -191,7 +191,7 @@ class CounterFlusher:
 def _scheduler(
     jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
 ) -> BackgroundScheduler:
-    """Return a scheduler that runs each job as soon as it is started, and then at the job's interval in seconds.
+    """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds.
 
     `executor` must have a thread for each job, so that no job waits for another.
     """
@@ -208,7 +208,7 @@ def _scheduler(
 def _unless_unavailable(job: Callable[[], None]) -> Callable[[], None]:
     """Return a function that runs the job, and ignores errors of a database that is unavailable.
 
-    The worker's loop logs these errors, and the job runs again at its next interval.
+    The job runs again at its next interval. The worker's loop logs that the database is unavailable.
     """
 
     def run() -> None:
