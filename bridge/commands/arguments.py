@@ -229,7 +229,7 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-# The API's filters of watches, as options: how the text of each is parsed, and its help.
+# The API's filters of watches, as options: the function that parses the text of each, and its help.
 FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "state": (partial(parse_choices, State), f"any of {', '.join(State)}, separated by commas"),
     "outcome": (partial(parse_choices, Outcome), f"any of {', '.join(Outcome)}"),

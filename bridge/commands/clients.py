@@ -77,7 +77,8 @@ def _show_secrets(
 ) -> None:
     """Print a client's secrets, which are shown only now.
 
-    If they cannot be written, raises a CommandError with the commands that make new secrets; `again` holds their verbs.
+    If the secrets cannot be written, raises a CommandError that names the commands for new secrets. `again` holds the
+    names of these commands, such as `rotate-key`.
     """
     try:
         show_one(arguments, fields)

@@ -38,7 +38,7 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks and print their results. If a check has failed, raises CommandError at the end.
+    """Make all checks and print their results; raise CommandError at the end if a check has failed.
 
     After a failure of the settings, the database or the encryption key, no more checks are made.
     """
@@ -127,7 +127,7 @@ def _check_server(bridge: Bridge, name: str, server: str) -> Check:
 
 
 def _check_operator_url(bridge: Bridge, url: str) -> Check:
-    """Connect to the operator's URL, and report how many events wait for it."""
+    """Check whether the operator's server answers, and report how many events are still to be sent."""
     check = _check_server(bridge, "operator webhooks", server_of(url))
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)

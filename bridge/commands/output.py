@@ -11,7 +11,7 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command failed; the message says why, and what to do. It is printed without a traceback."""
+    """The command failed; the message, printed without a traceback, says why and what to do."""
 
 
 class OutputError(Exception):
@@ -78,7 +78,7 @@ def show_one(arguments: argparse.Namespace, fields: Mapping[str, object]) -> Non
 def show_all(
     arguments: argparse.Namespace, every: Sequence[Mapping[str, object]], *, empty: str = ""
 ) -> None:
-    """Print objects: as JSON with `--json`, else as a table, or the text `empty` when there are none."""
+    """Print objects: as JSON with `--json`, else as a table, or as the text `empty` when there are no objects."""
     write(json_text(every) if arguments.json else table_text(every) or f"{empty}\n")
 
 
@@ -88,7 +88,7 @@ def json_text(value: Any) -> str:
 
 
 def table_text(rows: Sequence[Mapping[str, object]]) -> str:
-    """Return rows as a text table, with the first row's keys as its header; an empty text if there are no rows."""
+    """Return rows as a text table, with the first row's keys as the header; '' when there are no rows."""
     if not rows:
         return ""
     lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]

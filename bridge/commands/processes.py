@@ -90,7 +90,10 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port cannot be opened; another program may still take it before the server does."""
+    """Raise CommandError when the port cannot be listened on.
+
+    Another program may still take the port before the server does.
+    """
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
@@ -104,7 +107,7 @@ def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
 
 
 def block_stop_signals() -> None:
-    """Block the stop signals, for `wait_for_stop_signal`. To be called before other threads start."""
+    """Block the stop signals, for `wait_for_stop_signal`; to be called before other threads start."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 

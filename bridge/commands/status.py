@@ -93,7 +93,7 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 
 
 def _troubles(found: Attention) -> Iterator[str]:
-    """Yield a paragraph for each kind of trouble: a title, a table, and what to do."""
+    """Yield the text about each kind of trouble: a title, a table if there is one, and advice."""
     members = _members(found)
     if not found.workers_alive:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)

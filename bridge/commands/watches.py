@@ -92,7 +92,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return the newest watches that match, at most `limit`, as JSON texts; they are read page by page."""
+    """Return the newest watches that match the filters, at most `limit`, as JSON texts."""
     texts: list[str] = []
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
@@ -139,7 +139,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
 
 
 def _fields_text(text: str) -> str:
-    """Return a watch, given as JSON text, as text with a line for each field."""
+    """Return a watch as text with a line for each field; `text` is the watch as JSON."""
     members = json.loads(text)
     members |= {name: json.dumps(members[name], ensure_ascii=False) for name in ("metadata", "hubspot")}
     return output.fields_text(members)
