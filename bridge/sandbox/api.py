@@ -19,7 +19,7 @@ from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
 SEARCH_ENDPOINT = "search-files"
-# The host of `links.status` in HubSpot's responses: not the API's host, and it accepts no tokens.
+# The host in `links.status` of HubSpot's responses. It differs from the API's host, and accepts no tokens.
 LINK_HOST = "https://api-na1.hubspot.com"
 
 _ANY = "<any('v3','2026-03','2026-09'):version>"
@@ -121,7 +121,7 @@ def _import_started(state: State) -> Reply:
 
 
 def _search(state: State, **_version: str) -> Response:
-    """Find no files, because none are kept. Callers use this route to check a token and its scopes."""
+    """Return an empty list of files; callers use this route to check a token and its scopes."""
     api_request = ApiRequest(endpoint=SEARCH_ENDPOINT, token=_bearer())
     return to_response(state.answer(api_request, lambda: json_reply(200, {"results": []})), state.stopping)
 

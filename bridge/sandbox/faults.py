@@ -1,4 +1,4 @@
-"""Faults: named responses in place of the right one, such as errors of HubSpot, a proxy or the network."""
+"""Faults: named replies that replace the right reply, such as errors of HubSpot, a proxy or the network."""
 
 import gzip
 from collections import deque
@@ -127,7 +127,7 @@ NAMES = frozenset(_NAMED)
 
 
 def factory(name: str) -> Callable[[], Reply]:
-    """Return the function that makes the replies of a named fault. Raises ValueError for an unknown name."""
+    """Return the function that makes a named fault's reply. Raises ValueError when no fault has this name."""
     if name not in _NAMED:
         raise ValueError(f"no fault is named {name}; there are {', '.join(sorted(NAMES))}")
     return _NAMED[name]
@@ -138,7 +138,7 @@ class Target:
     """The requests that a fault applies to: those about one task, with one token, or to one endpoint.
 
     `token` may also be the name of an account. If all fields are None, the fault applies to all requests except those
-    to the OAuth server. Requests without a valid token are refused before, as are requests beyond the quota.
+    to the OAuth server. A request without a valid token, or beyond the quota, is refused before faults apply.
     """
 
     task_id: str | None = None
@@ -183,9 +183,9 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return a reply of the oldest fault of the first target that has faults; None when no target has any.
+        """Return the reply of a fault for one of `targets`; None when there is none.
 
-        A fault is removed once it has been used `times` times.
+        Of the first target that has faults, the oldest fault is used. A fault is removed after its last use.
         """
         for target in targets:
             if target in self._set:

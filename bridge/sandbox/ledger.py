@@ -6,7 +6,10 @@ from typing import Any
 
 
 class Traffic:
-    """An account's requests, including those beyond its quota: their number, and the most in any rolling window."""
+    """Counts an account's requests, including those beyond its quota.
+
+    `requests` is their number; `peak_requests` is the most in any rolling window.
+    """
 
     def __init__(self) -> None:
         self.requests = 0
@@ -37,7 +40,7 @@ class Ledger:
         self._endpoints[endpoint] += 1
 
     def record_poll(self, task_id: str, now: float) -> None:
-        """Record the instant of a request about a task."""
+        """Record the instant of a request for a task's status."""
         self._polled_at[task_id].append(now)
 
     def count_account(self, account: str, now: float, window_seconds: float) -> None:

@@ -19,7 +19,10 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sends a request. `account` is the token itself if it is static, else `oauth:<refresh token>`."""
+    """The account that sends a request, and whether it uses OAuth.
+
+    `account` is the static token itself, or `oauth:<refresh token>` with the refresh token that the options name.
+    """
 
     account: str
     by_oauth: bool
@@ -40,7 +43,7 @@ class OAuthServer:
         self._spent: set[str] = set()
 
     def caller(self, options: SandboxOptions, token: str | None, now: float) -> Caller | Reply:
-        """Return who sends a request with this token; a 401 for a missing, unknown or expired token."""
+        """Return the Caller that the token belongs to, or a 401 for a missing, unknown or expired token."""
         if token in options.tokens:
             return Caller(account=token, by_oauth=False)
         if not token:

@@ -24,9 +24,9 @@ class PendingBody(StrEnum):
 class SandboxOptions:
     """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
 
-    `tokens` are static access tokens, each an account of its own. Each of `refresh_tokens` is an OAuth account. Each
-    account may send `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in UTC. `clock` returns
-    epoch seconds; the simulated HubSpot reads no other clock.
+    Each of `tokens` is the static access token of an account of its own; each of `refresh_tokens` is the refresh token
+    of an OAuth account. An account may send `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in
+    UTC. `clock` returns epoch seconds; the simulated HubSpot reads no other clock.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)

@@ -27,7 +27,7 @@ class Quota:
         self._today = 0
 
     def take(self, options: SandboxOptions, now: float) -> Policy | None:
-        """Count one request; if the quota is used up, return the policy that refuses the request instead."""
+        """Count one request and return None; if the quota is used up, return the policy that refuses the request."""
         if self.daily_remaining(options, now) == 0:
             return Policy.DAILY
         if self.remaining(options, now) == 0:

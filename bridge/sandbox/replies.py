@@ -55,7 +55,7 @@ def envelope(status_code: int, message: str, headers: Mapping[str, str] | None =
 
 
 def instant(at: float) -> str:
-    """Return epoch seconds as RFC 3339 in UTC with milliseconds, as HubSpot does."""
+    """Return epoch seconds as RFC 3339 text in UTC with milliseconds, the form that HubSpot uses."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -66,7 +66,7 @@ def merged_headers(headers: Mapping[str, str], changes: Mapping[str, str]) -> di
 
 
 def html_reply(status_code: int, title: str) -> Reply:
-    """Return an HTML page, as proxies in front of HubSpot send it."""
+    """Return an HTML page, such as a proxy in front of HubSpot sends."""
     page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return Reply(status_code=status_code, headers={"Content-Type": HTML_TYPE}, body=page.encode())
 
@@ -77,7 +77,7 @@ def no_route() -> Reply:
 
 
 def unknown_task() -> Reply:
-    """Return the 404 for a well-formed id that no task has; HubSpot does not document its response."""
+    """Return the 404 for a well-formed id that no task has; HubSpot does not document this response."""
     return envelope(404, "The requested task was not found.", category="OBJECT_NOT_FOUND")
 
 
@@ -87,7 +87,7 @@ def malformed_id() -> Reply:
 
 
 def unknown_file() -> Reply:
-    """Return the 404 for an id that no file has; HubSpot does not document its response."""
+    """Return the 404 for an id that no file has; HubSpot does not document this response."""
     return envelope(404, "The requested file was not found.", category="OBJECT_NOT_FOUND")
 
 
@@ -106,7 +106,7 @@ def invalid_authentication() -> Reply:
 
 
 def unknown_authentication(now: float) -> Reply:
-    """Return the 401 for an unknown token, which HubSpot treats as one that expired in 1970."""
+    """Return the 401 for an unknown token; HubSpot reports that the token expired in 1970."""
     return _expired(f"{int(now // 86_400)} day(s)", "1970-01-01T00:00:00Z")
 
 
@@ -127,7 +127,10 @@ def unsupported_media_type() -> Reply:
 
 
 def rate_limited(policy_name: str) -> Reply:
-    """Return the 429 for an exceeded limit; `policy_name` is a value of `Policy`. The body has no `category`."""
+    """Return the 429 for an exceeded limit, whose body has no `category`.
+
+    `policy_name` is a value of `bridge.sandbox.quota.Policy`.
+    """
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

@@ -20,12 +20,12 @@ class StartBody(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     def problem(self) -> str | None:
-        """Return what is wrong with the combination of fields, as a sentence; None when nothing is."""
+        """Return why the fields do not fit together, as a sentence; None when they do."""
         return None
 
     @abstractmethod
     def source(self) -> Source:
-        """Return the fields that the task's result repeats, and the name that decides how the task ends."""
+        """Return the task's Source, made of this body's fields."""
 
 
 class FolderUpdate(StartBody):
@@ -90,7 +90,7 @@ class CrmImport(BaseModel):
 
 
 def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
-    """Return the Source of a body, given as JSON in `document`; HubSpot's 400 when the body is invalid."""
+    """Parse the JSON body `document`; return its Source, or HubSpot's 400 when the body is invalid."""
     try:
         body = model.model_validate_json(document)
     except ValidationError as refusal:
@@ -100,10 +100,10 @@ def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
 
 
 def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Source | Reply:
-    """Return the Source of a CRM import; HubSpot's 400 when the request is invalid.
+    """Parse the request for a CRM import; return its Source, or HubSpot's 400 when the request is invalid.
 
-    `request` is the JSON of the part `importRequest`, None without that part; `uploaded` holds the names of the
-    uploaded files. The first file that `request` names decides how the task ends.
+    `request` is the JSON of the part `importRequest`; None when that part is missing. `uploaded` holds the names of
+    the uploaded files. The first file that `request` names decides how the task ends.
     """
     if request is None:
         return invalid("The part importRequest is required.")

@@ -33,7 +33,10 @@ _INT64 = 2**63
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """A request to HubSpot's API, as the ledger and the faults see it; `task_id` is set if it asks for a status."""
+    """The properties of an API request that the ledger and the faults use.
+
+    `token` is None when the request has no bearer token; `task_id` is None unless the request is for a task's status.
+    """
 
     endpoint: str
     token: str | None
@@ -41,7 +44,7 @@ class ApiRequest:
 
 
 class State:
-    """The simulated HubSpot without its HTTP: tasks, tokens, quotas, faults and the ledger."""
+    """The simulated HubSpot behind the routes: tasks, tokens, quotas, faults and the ledger."""
 
     def __init__(self, options: SandboxOptions) -> None:
         self.stopping = threading.Event()
@@ -69,7 +72,7 @@ class State:
     # For the routes of HubSpot's API.
 
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
-        """Return the response to a request: a 401, a 429, the reply of a fault, or else what `work` returns.
+        """Return the response to a request: a 401, a 429, the reply of a fault, or else the reply of `work`.
 
         The ledger counts the request and the response.
         """
@@ -95,7 +98,7 @@ class State:
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
 
     def status(self, kind: Kind, task_id: str) -> Reply:
-        """Return the status response for a task of this kind; a 400 or 404 for a malformed or unknown id."""
+        """Return the status response for a task of this kind; a 400 for a malformed id, a 404 for an unknown id."""
         if number_of(kind, task_id) is None:
             return malformed_id()
         task = self._tasks.get(task_id)
@@ -105,7 +108,7 @@ class State:
 
     def file(self, file_id: str) -> Reply:
         """Return the response for the file with this id; a 404 unless a finished import has made it."""
-        number = number_of(Kind.CRM_IMPORT, file_id)  # both ids are digits
+        number = number_of(Kind.CRM_IMPORT, file_id)  # the ids of files are digits, like those of CRM imports
         if number is None or number not in range(_INT64):
             return unknown_file()
         task = self._tasks.get(task_id_of(Kind.FILE_IMPORT, number))
@@ -170,9 +173,9 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start as many tasks as `tasks` says, without a request, and return their ids.
+        """Start `tasks` tasks of the same kind, without a request, and return their ids.
 
-        Durations that are None come from the options. Raises ValueError when the kind does not have the outcome.
+        A duration that is None is taken from the options. Raises ValueError when the kind does not have the outcome.
         """
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")
@@ -194,10 +197,11 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Reply with a fault to the next `times` requests (None: until it is cleared); return the fault's id.
+        """Reply with a fault to the next `times` requests; return the fault's id.
 
-        `fault` is the name of a fault or a custom reply; without a `target` it applies to all requests except those to
-        the OAuth server. Raises ValueError for an unknown name.
+        If `times` is None, the fault applies until it is cleared. `fault` is the name of a fault, or a custom reply.
+        Without a `target`, the fault applies to all requests except those to the OAuth server. Raises ValueError for an
+        unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:

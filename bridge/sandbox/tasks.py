@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What a task does; each kind has status routes of its own."""
+    """The kinds of tasks; each kind has status routes of its own."""
 
     FILE_IMPORT = "file-import"
     FOLDER_UPDATE = "folder-update"
@@ -112,14 +112,17 @@ class Task:
 
 
 def task_id_of(kind: Kind, number: int) -> str:
-    """Return the id of task `number`: unpadded base64url of an int64 (`AAAAEZ6whGI`), or digits."""
+    """Return the id of the task with this number.
+
+    Ids of file imports and folder updates are the unpadded base64url of an int64 (`AAAAEZ6whGI`); others are digits.
+    """
     if kind not in _ENCODED_IDS:
         return str(number)
     return base64.urlsafe_b64encode(struct.pack(">q", number)).rstrip(b"=").decode()
 
 
 def number_of(kind: Kind, task_id: str) -> int | None:
-    """Return the number of a task's id; None when the id is malformed."""
+    """Return the number of the task with this id; None when the id is malformed."""
     try:
         number = _decoded(task_id) if kind in _ENCODED_IDS else int(task_id)
         return number if task_id_of(kind, number) == task_id else None

@@ -22,7 +22,7 @@ class ClosedOnPurposeError(ConnectionError):
 
 
 def to_response(reply: Reply, stopping: Event) -> Response:
-    """Return a reply as a Flask response. Its delays end early when `stopping` is set: the server stops."""
+    """Return a reply as a Flask response; its delays end early when `stopping` is set, because the server stops."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
     response.headers["Content-Length"] = str(len(reply.body))
@@ -79,9 +79,9 @@ class Handler(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Answer a request, and keep the connection open.
 
-        The body is read before the answer, so that none of it is taken for the next request. Where that is not
-        possible, the connection is closed: the body is chunked or longer than MAX_BODY_BYTES, or its Content-Length is
-        no number. The connection is also closed after a response that is broken off.
+        The body is read before the answer, so that unread bytes are not taken for the next request. A body is not read
+        if it is chunked or longer than MAX_BODY_BYTES, or its Content-Length is no number: then the connection is
+        closed after the answer. The connection is also closed after a response that is broken off.
         """
         self.wfile.flush()
         environ = self.make_environ()
