@@ -14,7 +14,8 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 def main(arguments: Sequence[str]) -> int:
     """Run a command; return the exit status.
 
-    0 for success, 1 for an error, 2 for wrong arguments or settings, 130 when it was interrupted (Ctrl-C).
+    The status is 0 for success, 1 for an error, 2 for wrong arguments and 130 after an interrupt (Ctrl-C). Wrong
+    settings raise SystemExit with status 2.
     """
     protect()
     try:

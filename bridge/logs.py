@@ -39,7 +39,7 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
-    """Send every log line of this process, from `level` up, to standard error. May be called again.
+    """Send every log line of this process, from `level` up, to standard error; may be called again.
 
     If `log_format` is None, the format is `console` on a terminal, else `json`. From now on, what cannot be written to
     standard error is dropped and counted.

@@ -16,9 +16,9 @@ PER_REQUEST_DESCRIPTORS = 3
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
     """Raise the soft limit of file descriptors (getrlimit(2)) of this process to the number that it may need.
 
-    Child processes inherit the limit. `works`: the process has a worker with this `concurrency`. `clients` is how many
-    connections a web process accepts. When the hard limit is too low, an explanation is written to standard error,
-    and the process ends with status 2.
+    Child processes inherit the limit. `works` is true when the process has a worker, with this `concurrency`. `clients`
+    is how many connections a web process accepts. When the hard limit is too low, an explanation is written to
+    standard error, and the process ends with status 2.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

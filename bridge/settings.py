@@ -89,7 +89,7 @@ class Settings(BaseModel):
     callback_ports: Ports = Field(default=frozenset(), alias="BRIDGE_CALLBACK_PORTS")
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
 
-    # Listed after the settings for callbacks, because the URL is checked by them. Its path may hold a secret.
+    # Listed after the settings for callbacks, because they decide which URLs are valid. Its path may hold a secret.
     operator_url: OperatorUrl | None = Field(default=None, alias="BRIDGE_OPERATOR_URL")
     operator_secret: SigningSecret | None = Field(default=None, alias="BRIDGE_OPERATOR_SECRET")
 
@@ -152,7 +152,7 @@ def _problem_line(fault: ErrorDetails) -> str:
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a problem for each BRIDGE_… or HUBSPOT_… variable that is probably a misspelled setting.
 
-    Other unknown variables are ignored, with these prefixes too: Kubernetes sets some for a service named `bridge`.
+    Other unknown variables are ignored, even BRIDGE_… ones: Kubernetes sets some for a service named `bridge`.
     """
     for name in environ.keys() - NAMES:
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)

@@ -23,7 +23,8 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database to the newest revision, and check that its secrets can be decrypted.
 
-    Returns the revision. Raises WrongSecretKey, ForeignTables, or SQLAlchemy's error when the database cannot be used.
+    Returns the revision. Raises WrongSecretKey when the secrets cannot be decrypted, ForeignTables when the database
+    holds another program's tables, and SQLAlchemy's errors when the database cannot be used.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:
@@ -34,8 +35,8 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database exists and is migrated, and that its secrets can be decrypted; change nothing.
 
-    Returns the revision. Raises NoDatabase, NotMigrated, ForeignTables, NoKeyFile, WrongSecretKey, or
-    SQLAlchemy's error when the database cannot be used.
+    Returns the revision. Raises NoDatabase when there is no database, NotMigrated when the database is not migrated,
+    NoKeyFile when the key file is missing, and the errors of `prepare`.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

@@ -34,7 +34,7 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Set the count to 0 and make a new lock, at first and in each forked child.
+        """Set `dropped` to 0 and make a new lock, in the constructor and in each forked child.
 
         In a child the old lock is of no use: a thread of the parent may have held it at the fork.
         """

@@ -128,7 +128,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts requests other than polls in the accounts' quotas; its `hubspot` sends these requests."""
+        """Grants requests other than polls within the accounts' quotas; its `hubspot` sends these requests."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
@@ -168,7 +168,7 @@ class Bridge:
 
     @cached_property
     def counters(self) -> Counters:
-        """Counts what this process does, until `counter_flusher` saves the counts."""
+        """Counts this process's work for the metrics, in memory; `counter_flusher` saves the counts."""
         return Counters()
 
     @cached_property
