@@ -201,7 +201,11 @@ class Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
-        """Do nothing: the TLS context has root certificates already, and loading them takes 15 ms."""
+        """Load no root certificates; the server's certificate is verified all the same.
+
+        The TLS context has root certificates already. `requests` would load them again for each new connection,
+        which takes 15 ms.
+        """
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None

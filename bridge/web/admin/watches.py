@@ -106,7 +106,7 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Show how many callbacks the filters match, and ask whether to send them again.
+    """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them.
 
     Only the newest watches are counted. The page says so when there may be more.
     """

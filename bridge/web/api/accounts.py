@@ -157,7 +157,7 @@ class AccountSchema(Output):
 
 
 class AccountListSchema(Output):
-    """All accounts, by name."""
+    """All accounts, sorted by name."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"accounts": [EXAMPLE]}]})
 

@@ -111,7 +111,7 @@ class ClientSchema(Output):
 
 
 class ClientListSchema(Output):
-    """All clients, by name."""
+    """All clients, sorted by name."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"clients": [CLIENT_EXAMPLE]}]})
 
