@@ -200,10 +200,11 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 
 
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
-    """Return the limits after one call.
+    """Return the limits after the signal of one call; the quota is unchanged.
 
-    A refusal counts as a Success, because HubSpot has answered the account. But once HubSpot has refused SUSPECTS
-    different tasks in a row, a refusal counts as a PermanentFailure.
+    For the breaker, a refusal counts as a Success, because HubSpot has answered the account. But the refused watch is
+    remembered until a real Success. Once SUSPECTS different watches are remembered, a refusal counts as a
+    PermanentFailure.
     """
     signal, refused = h.signal, held.refused_watches
     if signal is None:

@@ -94,9 +94,10 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return the unpaused hosts with due callbacks, by name, and how many callbacks may be claimed for each.
+        """Return a lane for each host with due callbacks, with how many callbacks may be claimed for it now.
 
-        `room` returns how many more jobs of a lane the worker's pool takes. Here a lane is a host's callbacks.
+        A lane is a host's callbacks; its key is the host's name. Hosts whose pause goes on are left out. A host whose
+        pause is over gets one callback, the probe. `room` returns how many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
