@@ -48,24 +48,10 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
     return IdempotentRequest(**connection.execute(kept).mappings().one())
 
 
-def take_over(connection: Connection, kept: IdempotentRequest, *, begun_by: str, now: datetime) -> bool:
-    """Let the attempt `begun_by` carry a request out; return False when another attempt was first."""
-    return _change(connection, kept, begun_by=begun_by, begun_at=now)
-
-
-def note_asking(connection: Connection, held: IdempotentRequest, now: datetime) -> bool:
-    """Record that HubSpot is about to be asked; return False when another attempt has taken over."""
-    return _change(connection, held, asked_at=now)
-
-
-def note_task(connection: Connection, held: IdempotentRequest, task_id: str) -> None:
-    """Record the id of the task that HubSpot has started, unless another attempt has taken over."""
-    _change(connection, held, task_id=task_id)
-
-
-def note_answer(connection: Connection, held: IdempotentRequest, answer: str) -> None:
-    """Store the response for repeats of the request, unless another attempt has taken over."""
-    _change(connection, held, answer=answer)
+def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
+    """Set these fields of a stored request; return False, and set none, when another attempt has taken it over."""
+    changed = update(keyed_requests).where(_is_held(held)).values(**values)
+    return connection.execute(changed).rowcount == 1
 
 
 def forget(connection: Connection, held: IdempotentRequest) -> None:
@@ -73,7 +59,7 @@ def forget(connection: Connection, held: IdempotentRequest) -> None:
 
     Deletes nothing when another attempt has taken the request over.
     """
-    connection.execute(delete(keyed_requests).where(_is(held), _is_held(held)))
+    connection.execute(delete(keyed_requests).where(_is_held(held)))
 
 
 def prune(connection: Connection, now: datetime, *, limit: int) -> int:
@@ -83,15 +69,10 @@ def prune(connection: Connection, now: datetime, *, limit: int) -> int:
     return connection.execute(delete(keyed_requests).where(tuple_(*names).in_(over))).rowcount
 
 
-def _change(connection: Connection, held: IdempotentRequest, **values: object) -> bool:
-    changed = update(keyed_requests).where(_is(held), _is_held(held)).values(**values)
-    return connection.execute(changed).rowcount == 1
-
-
 def _is(request: IdempotentRequest) -> ColumnElement[bool]:
     return (keyed_requests.c.client == request.client) & (keyed_requests.c.key == request.key)
 
 
 def _is_held(request: IdempotentRequest) -> ColumnElement[bool]:
-    """Return the condition that no other attempt has taken the request over."""
-    return keyed_requests.c.begun_by == request.begun_by
+    """Return the condition that a row is this request, and that no other attempt has taken it over."""
+    return _is(request) & (keyed_requests.c.begun_by == request.begun_by)

@@ -63,21 +63,20 @@ class Execution:
         The result is False when another execution has taken over the request. Without a key, nothing is stored, and
         the result is True.
         """
-        if not self._held:
-            return True
-        with self._engine.begin() as connection:
-            return store.note_asking(connection, self._held, self._clock())
+        return self._change(asked_at=self._clock())
 
     def note_task(self, task_id: str) -> None:
         """Store the id of the task that HubSpot has started. Call this before using the task in any way."""
-        self._note(store.note_task, task_id)
+        self._change(task_id=task_id)
 
     def forget(self) -> None:
         """Delete the stored request, so that a repeat is carried out.
 
         Call this only when HubSpot cannot have started a task for the request.
         """
-        self._note(store.forget)
+        if self._held:
+            with self._engine.begin() as connection:
+                store.forget(connection, self._held)
 
     def keep(self, answer: Reply | Problem) -> None:
         """Store the answer, so that repeats of the request get it.
@@ -85,14 +84,16 @@ class Execution:
         A database error is logged and not raised: repeats then find only what was stored before.
         """
         try:
-            self._note(store.note_answer, _serialized(answer))
+            self._change(answer=_serialized(answer))
         except SQLAlchemyError as error:
             log.warning("answer_not_kept", error=type(error).__name__)
 
-    def _note(self, note: Callable[..., None], *values: str) -> None:
-        if self._held:
-            with self._engine.begin() as connection:
-                note(connection, self._held, *values)
+    def _change(self, **values: str | datetime) -> bool:
+        """Set fields of the stored request, if any; return False when another execution has taken it over."""
+        if not self._held:
+            return True
+        with self._engine.begin() as connection:
+            return store.change(connection, self._held, **values)
 
 
 def begin(
@@ -129,7 +130,7 @@ def _outcome(
     is_over = kept.begun_at <= now - MAX_DURATION
     if is_over and kept.asked_at and not kept.task_id:
         return UNKNOWN_OUTCOME
-    if is_over and store.take_over(connection, kept, begun_by=wanted.begun_by, now=now):
+    if is_over and store.change(connection, kept, begun_by=wanted.begun_by, begun_at=now):
         return IdempotentRequest(**asdict(kept) | {"begun_by": wanted.begun_by, "begun_at": now})
     wait = (kept.begun_at + MAX_DURATION - now).total_seconds()
     return Problem(
