@@ -63,14 +63,14 @@ class ListedTokens:
         self._takes_seconds = takes_seconds
         self.left_seconds: list[float] = []
 
-    def current(self, _account: Account, within_seconds: float) -> str | NoToken:
+    def current(
+        self, _account: Account, *, refused: str | None = None, within_seconds: float
+    ) -> str | NoToken:
+        if refused:
+            assert self._tokens.pop(0) == refused
         self.left_seconds.append(within_seconds)
         time.sleep(self._takes_seconds)
         return self._tokens[0]
-
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        assert self._tokens.pop(0) == token
-        return self.current(account, within_seconds)
 
 
 def a_cipher() -> Cipher:

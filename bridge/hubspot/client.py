@@ -26,15 +26,14 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """A source of access tokens for OAuth accounts; each method returns within `within_seconds`."""
+    """A source of access tokens for OAuth accounts."""
 
-    def current(self, account: Account, within_seconds: float) -> str | NoToken:
-        """Return a token that should work now, or a NoToken with the reason."""
+    def current(
+        self, account: Account, *, refused: str | None = None, within_seconds: float
+    ) -> str | NoToken:
+        """Return, within `within_seconds`, a token that should work now, or a NoToken with the reason.
 
-    def after_refusal(self, account: Account, token: str, within_seconds: float) -> str | NoToken:
-        """Return a newer token than the refused `token`, or a NoToken with the reason.
-
-        If a refresh would not help, `token` itself is returned.
+        `refused`: the token that HubSpot has just refused; it is returned again if a refresh would not help.
         """
 
 
@@ -72,11 +71,11 @@ class HubSpot:
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":
             return self._send(account, static_token(account), method, path, body, ends_at=ends_at)
-        token = self._oauth.current(account, self._ask_seconds)
+        token = self._oauth.current(account, within_seconds=self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
         if not isinstance(answer, HttpResponse) or answer.status_code != 401 or not isinstance(token, str):
             return answer
-        another = self._oauth.after_refusal(account, token, ends_at - monotonic())
+        another = self._oauth.current(account, refused=token, within_seconds=ends_at - monotonic())
         if another == token:
             return answer
         return replace(self._send(account, another, method, path, body, ends_at=ends_at), earlier_refusals=1)

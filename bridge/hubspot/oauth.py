@@ -92,23 +92,16 @@ class OAuthTokens:
         ] = {}  # this process's tokens that were refused without time for a refresh
         self._locks: dict[str, threading.Lock] = {}
 
-    def current(self, account: Account, within_seconds: float = inf) -> Token:
+    def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        Returns the token in memory until a refresh is due. Then returns the token in the database if another process
-        has refreshed it, or else refreshes the token now. A refresh is also due if `after_refusal` had no time for it.
-        No wait and no refresh begins that could take longer than `within_seconds`.
+        Returns the token in memory unless a refresh is due, or it is `refused`, the token that HubSpot has just
+        refused. Then returns the token in the database if another process has refreshed it, or else refreshes the token
+        now. A refused token that was issued less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not
+        help. No wait and no refresh begins that could take longer than `within_seconds`; if there was no time for the
+        refresh of a refused token, it is due at the next call.
         """
-        return self._token(account, self._refused.pop(_key(account), None), within_seconds)
-
-    def after_refusal(self, account: Account, token: str, within_seconds: float = inf) -> Token:
-        """Return a newer token than the refused `token`, or a NoToken with the reason.
-
-        A token that was issued less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
-        """
-        return self._token(account, token, within_seconds)
-
-    def _token(self, account: Account, refused: str | None, within_seconds: float) -> Token:
+        refused = refused or self._refused.pop(_key(account), None)
         if fresh := self._fresh(account, refused):
             return fresh
         old = self._remembered(account, refused)

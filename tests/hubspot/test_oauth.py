@@ -104,7 +104,7 @@ def test_a_refused_token_is_refreshed_once(
     [old] = {tokens.current(account) for tokens in processes}
     assert isinstance(old, str)
     clock.passes(AT_FAULT_HOLD_SECONDS)
-    [new] = {tokens.after_refusal(account, old) for tokens in processes for _ in range(2)}
+    [new] = {tokens.current(account, refused=old) for tokens in processes for _ in range(2)}
     assert new != old
     assert refreshes(hubspot) == 2
 
@@ -116,7 +116,7 @@ def test_a_token_that_is_refused_while_it_is_new_is_not_refreshed(
     token = tokens.current(account)
     assert isinstance(token, str)
     clock.passes(AT_FAULT_HOLD_SECONDS - 1)
-    assert tokens.after_refusal(account, token) == token
+    assert tokens.current(account, refused=token) == token
     assert refreshes(hubspot) == 1
 
 
@@ -144,15 +144,15 @@ def test_no_refresh_is_begun_that_could_not_end_in_time(
     hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
 ) -> None:
     """The transport may take ten seconds: a request that is cut off could lose a rotated refresh token."""
-    assert tokens.current(account, 9) == oauth.STILL_REFRESHING
+    assert tokens.current(account, within_seconds=9) == oauth.STILL_REFRESHING
     assert asked(hubspot) == 0
-    old = tokens.current(account, 10)
+    old = tokens.current(account, within_seconds=10)
     assert isinstance(old, str)
     clock.passes(DUE_AFTER_SECONDS)
-    assert tokens.current(account, 9) == old
-    assert tokens.after_refusal(account, old, 9) == oauth.REFUSED
+    assert tokens.current(account, within_seconds=9) == old
+    assert tokens.current(account, refused=old, within_seconds=9) == oauth.REFUSED
     assert asked(hubspot) == 1
-    assert tokens.after_refusal(account, old, 10) != old
+    assert tokens.current(account, refused=old, within_seconds=10) != old
 
 
 def test_a_refusal_that_leaves_no_time_for_a_refresh_lets_the_next_request_begin_with_it(
@@ -241,7 +241,7 @@ def test_without_the_database_an_old_token_goes_on(
     assert tokens.current(account) == old
     clock.passes(LIFE_SECONDS)
     assert tokens.current(account) == oauth.DATABASE_UNAVAILABLE
-    assert tokens.after_refusal(account, old) == oauth.DATABASE_UNAVAILABLE
+    assert tokens.current(account, refused=old) == oauth.DATABASE_UNAVAILABLE
     engine.dispose()
 
 
