@@ -36,15 +36,10 @@ class Blocked(Unreachable):
 class Watchdog:
     """One daemon thread that shuts down the connections of overdue requests.
 
-    The thread starts with the process's first request, and sleeps while no request is in flight. A forked child starts
-    a thread of its own.
+    The thread starts with the process's first request, and sleeps while no request is in flight.
     """
 
     def __init__(self) -> None:
-        self.forget_parent()
-
-    def forget_parent(self) -> None:
-        """Start anew in a forked child, where the thread does not run and the copied lock may be held for ever."""
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._watched: set[Deadline] = set()
@@ -86,7 +81,6 @@ class Watchdog:
 
 
 WATCHDOG = Watchdog()
-os.register_at_fork(after_in_child=WATCHDOG.forget_parent)
 
 
 class Deadline:

@@ -4,7 +4,6 @@ Requests are sent by `HTTPAdapter.send`, without a session: environment variable
 are not read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
 """
 
-import os
 import re
 import ssl
 import threading
@@ -39,7 +38,8 @@ class Transport:
     At most `body_limit` bytes of a body are kept, undecoded. With `guard`, connections are opened only to addresses
     that it allows. With `proxy` (an http or https URL) the guard is not called: the proxy resolves the names, and must
     filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to at most
-    `hosts_per_thread` hosts. Thread-safe.
+    `hosts_per_thread` hosts. Thread-safe. A process that has sent a request must not fork: the child's requests would
+    have no deadline.
     """
 
     def __init__(
@@ -57,10 +57,12 @@ class Transport:
         self._body_limit = body_limit
         self._proxies = {"all": proxy} if proxy else None
         self._guard = None if proxy else guard
-        self._lookup = lookup
         self._tls = tls or certifi_trust()
         self._hosts_per_thread = hosts_per_thread
-        self._forget_parent()
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._adapters: weakref.WeakSet[Adapter] = weakref.WeakSet()
+        self._resolver = Resolver(lookup)
 
     def send(
         self,
@@ -79,8 +81,6 @@ class Transport:
         once more, at once and within the same deadline. With `repeatable=False` a new connection is opened, and the
         request is sent at most once. Raises RuntimeError when the system allows no thread for the lookup.
         """
-        if self._process_id != os.getpid():
-            self._forget_parent()
         if not repeatable:
             self._adapter().close()
         request = _prepared(method, url, headers, body)
@@ -97,14 +97,6 @@ class Transport:
             adapters = tuple(self._adapters)
         for adapter in adapters:
             adapter.close()
-
-    def _forget_parent(self) -> None:
-        """Start anew in a forked child, which must not use the parent's connections or wait for its locks."""
-        self._lock = threading.Lock()
-        self._own = threading.local()
-        self._adapters: weakref.WeakSet[Adapter] = weakref.WeakSet()
-        self._resolver = Resolver(self._lookup)
-        self._process_id = os.getpid()
 
     def _adapter(self) -> Adapter:
         adapter: Adapter | None = getattr(self._own, "adapter", None)

@@ -1,7 +1,5 @@
 """Connections: which are kept, and when a stale one leads to a second try."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -147,25 +145,3 @@ def test_a_connection_that_the_peer_closed_while_idle_is_replaced(transport: Tra
             assert isinstance(transport.send("POST", receiver.url(), HEADERS, b"{}"), HttpResponse)
             time.sleep(0.05)
     assert len(receiver.requests) == 3
-
-
-def test_a_forked_child_opens_its_own_connection() -> None:
-    script = """
-import os, sys
-from bridge.core.http_results import HttpResponse
-from bridge.http.transport import Transport
-transport = Transport(timeout_seconds=5, body_limit=100)
-assert isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse)
-child = os.fork()
-if child == 0:
-    os._exit(0 if isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse) else 1)
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-assert isinstance(transport.send("GET", sys.argv[1], {}), HttpResponse)
-sys.exit(status)
-"""
-    with Receiver(answering(OK)) as receiver:
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", script, receiver.url()], timeout=30, check=False
-        )
-    assert done.returncode == 0
-    assert (receiver.connections, len(receiver.requests)) == (2, 3)

@@ -2,8 +2,6 @@
 
 import errno
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -124,24 +122,6 @@ def test_one_thread_watches_every_request() -> None:
             stack.enter_context(Deadline(60))
         watchdogs = [thread for thread in threading.enumerate() if thread.name == "deadline-watchdog"]
     assert len([thread for thread in watchdogs if thread.is_alive()]) <= 2  # the test above made its own
-
-
-def test_a_forked_child_watches_its_own_requests() -> None:
-    script = """
-import os, socket, sys
-from bridge.http.deadline import Deadline
-with Deadline(60):  # the parent's watchdog runs
-    child = os.fork()
-    if child == 0:
-        near, far = socket.socketpair()
-        near.settimeout(5)
-        with Deadline(0.2) as deadline:
-            deadline.attach(near)
-            os._exit(0 if near.recv(1) == b"" else 1)
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], timeout=30, check=False)
-    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("spelling", ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "0177.0.0.1"])
