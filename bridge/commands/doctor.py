@@ -12,7 +12,7 @@ from bridge.commands.open_bridge import refuse_unusable_database
 from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
-from bridge.db import heartbeats, operator_events, readiness, watch_filters
+from bridge.db import heartbeats, operator_events, watch_filters
 from bridge.db.engine import reading
 from bridge.http.addresses import server_of
 from bridge.settings import Settings, SettingsProblem
@@ -138,7 +138,7 @@ def _check_operator_url(bridge: Bridge, url: str) -> Check:
 
 def _check_workers(bridge: Bridge) -> Check:
     with reading(bridge.engine) as connection:
-        alive = heartbeats.count_alive(connection, since=now() - readiness.TICKED_WITHIN)
+        alive = heartbeats.count_alive(connection, now())
     if alive:
         return Check(name="workers", ok=True, detail=f"{alive} alive")
     detail = (

@@ -76,16 +76,15 @@ class Attention:
 
 def read(connection: Connection, now: datetime) -> Attention:
     """Return everything that needs an operator now."""
-    overdue = {"since": now - readiness.OVERDUE_AFTER, "now": now}
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
-    alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - readiness.TICKED_WITHIN}
+    alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - heartbeats.TICKED_WITHIN}
     shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
         paused_hosts=_paused_hosts(connection),
         given_up=_given_up(connection, now - GIVEN_UP_WITHIN),
-        overdue_accounts=readiness.overdue_accounts(connection, **overdue),
-        overdue_hosts=readiness.overdue_hosts(connection, **overdue),
+        overdue_accounts=readiness.overdue_accounts(connection, now),
+        overdue_hosts=readiness.overdue_hosts(connection, now),
         workers_alive=len(alive),
         silent_workers=[
             SilentWorker(id=name, ticked_at=ticked_at)

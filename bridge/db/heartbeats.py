@@ -8,6 +8,8 @@ from bridge.db.dialect_sql import dialect_insert
 from bridge.db.tables import workers
 
 WORKERS_KEPT = timedelta(days=1)
+# A worker whose last heartbeat is older does not count as alive.
+TICKED_WITHIN = timedelta(seconds=60)
 
 
 def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
@@ -32,9 +34,9 @@ def last_at(connection: Connection) -> datetime | None:
     return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
 
 
-def count_alive(connection: Connection, *, since: datetime) -> int:
-    """Return how many workers have had a heartbeat since `since`."""
-    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= since)
+def count_alive(connection: Connection, now: datetime) -> int:
+    """Return how many workers have had a heartbeat within TICKED_WITHIN."""
+    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= now - TICKED_WITHIN)
     return connection.execute(found).scalar_one()
 
 

@@ -16,7 +16,6 @@ from bridge.db.due_lanes import due_lanes
 from bridge.db.tables import account_breakers, is_state, watches
 from bridge.db.watches import is_watched
 
-TICKED_WITHIN = timedelta(seconds=60)
 OVERDUE_AFTER = timedelta(seconds=300)
 # An account whose last request was granted within this time is still being polled, however slowly.
 SERVED = timedelta(seconds=60)
@@ -43,28 +42,28 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
     return breaker.pause_seconds > 0 and is_watched(connection, name)
 
 
-def overdue_accounts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each account with polls due since `since` or longer.
+def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
     Left out are accounts that are paused, and accounts that are being polled as fast as their quota allows.
     """
-    late = _late(connection, State.WATCHING, since)
+    late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
     busy = set(connection.scalars(select(account_breakers.c.name).where(served)))
     return {name: due_at for name, due_at in late.items() if name not in busy}
 
 
-def overdue_hosts(connection: Connection, *, since: datetime, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each host with callbacks due since `since` or longer.
+def overdue_hosts(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Return the oldest `due_at` of each host with callbacks that have been due for OVERDUE_AFTER or longer.
 
     Left out are hosts that are paused, and hosts with an attempt in flight, which are slow receivers.
     """
-    late = _late(connection, State.DELIVERING, since)
+    late = _late(connection, State.DELIVERING, now)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}
 
 
-def _late(connection: Connection, state: State, since: datetime) -> dict[str, datetime]:
-    late, breakers = due_lanes(connection, state, since), BREAKERS[state]
+def _late(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
+    late, breakers = due_lanes(connection, state, now - OVERDUE_AFTER), BREAKERS[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
     waiting = set(connection.scalars(paused)) if late else set()
     return {name: due_at for name, due_at in late.items() if name not in waiting}

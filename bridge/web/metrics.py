@@ -19,7 +19,6 @@ from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
 from bridge.db import breakers, counters, heartbeats, watch_counts
 from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
-from bridge.db.readiness import TICKED_WITHIN
 from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
@@ -80,8 +79,8 @@ def _oldest_due(late: Mapping[str, float | None]) -> Metric:
 
 
 def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
-    alive = heartbeats.count_alive(connection, since=now - TICKED_WITHIN)
-    documentation = f"Workers that gave a sign of life within {TICKED_WITHIN.seconds} s."
+    alive = heartbeats.count_alive(connection, now)
+    documentation = f"Workers that gave a sign of life within {heartbeats.TICKED_WITHIN.seconds} s."
     yield GaugeMetricFamily("bridge_workers", documentation, value=alive)
     documentation = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
     newest = heartbeats.last_at(connection)

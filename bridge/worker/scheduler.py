@@ -27,7 +27,6 @@ from bridge.db import (
 )
 from bridge.db.counters import Counters
 from bridge.db.engine import UNAVAILABLE
-from bridge.db.readiness import TICKED_WITHIN
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox, OperatorWebhooks, silent_workers
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
@@ -134,7 +133,7 @@ class Scheduler:
         with self._engine.begin() as connection:
             heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
             if self._outbox.is_enabled and self._may_report_silence(now):
-                self._outbox.add(connection, silent_workers(connection, since=now - TICKED_WITHIN))
+                self._outbox.add(connection, silent_workers(connection, since=now - heartbeats.TICKED_WITHIN))
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:

@@ -140,8 +140,8 @@ def test_an_account_is_watched_while_one_of_its_watches_is_watching(engine: Engi
 
 ASKED: dict[str, Callable[[Connection], object]] = {
     "is_watched": lambda c: watches.is_watched(c, "account-7"),
-    "overdue_accounts": lambda c: readiness.overdue_accounts(c, since=NOW, now=NOW),
-    "overdue_hosts": lambda c: readiness.overdue_hosts(c, since=later(9_999), now=later(9_999)),
+    "overdue_accounts": lambda c: readiness.overdue_accounts(c, later(300)),
+    "overdue_hosts": lambda c: readiness.overdue_hosts(c, later(9_999)),
 }
 
 

@@ -100,11 +100,10 @@ def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
 
 def _problems(connection: Connection, now: datetime) -> list[str]:
     ticked_at = heartbeats.last_at(connection)
-    since = now - readiness.OVERDUE_AFTER
-    accounts = readiness.overdue_accounts(connection, since=since, now=now)
-    hosts = readiness.overdue_hosts(connection, since=since, now=now)
+    accounts = readiness.overdue_accounts(connection, now)
+    hosts = readiness.overdue_hosts(connection, now)
     problems = []
-    if ticked_at is None or ticked_at < now - readiness.TICKED_WITHIN:
+    if ticked_at is None or ticked_at < now - heartbeats.TICKED_WITHIN:
         problems.append("No worker was alive within the last 60 s.")
     if accounts:
         problems.append(_overdue("Polls", "accounts", accounts))
