@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, func, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import heartbeats, readiness
+from bridge.db.breakers import HOST_HAS_CALLBACKS
 from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
@@ -96,8 +97,7 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 def _paused_hosts(connection: Connection) -> list[PausedHost]:
     """Return up to MOST_NAMED paused hosts with callbacks waiting, those with the longest pauses first."""
-    waits = exists().where(is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name)
-    paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), waits)
+    paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), HOST_HAS_CALLBACKS)
     found = []
     for row in connection.execute(
         paused.order_by(host_breakers.c.pause_seconds.desc(), host_breakers.c.name).limit(MOST_NAMED)

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, exists, func, select, update
 
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
@@ -17,6 +17,10 @@ from bridge.db.tables import account_breakers, host_breakers, is_state, watches
 
 # The tables of breakers, by a watch's state: polls need the breaker of their account, callbacks that of their host.
 BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
+# The condition that callbacks to a breaker's host are still to be delivered.
+HOST_HAS_CALLBACKS = exists().where(
+    is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
+)
 _BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
@@ -97,10 +101,7 @@ _HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names")
 
 def count_paused_hosts(connection: Connection) -> int:
     """Return how many hosts with callbacks to deliver have an open or half-open breaker."""
-    waits = select(watches.c.id).where(
-        is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
-    )
-    paused = host_breakers.c.paused_until.is_not(None), waits.exists()
+    paused = host_breakers.c.paused_until.is_not(None), HOST_HAS_CALLBACKS
     return connection.execute(select(func.count()).select_from(host_breakers).where(*paused)).scalar_one()
 
 

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
-from bridge.core.watch import State
+from bridge.db.breakers import HOST_HAS_CALLBACKS
 from bridge.db.dialect_sql import in_subquery
-from bridge.db.tables import host_breakers, is_over, is_state, watches
+from bridge.db.tables import host_breakers, is_over, watches
 
 # Undelivered watches are kept this many times as long: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
@@ -36,13 +36,10 @@ def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
 
     A paused breaker is kept until BREAKERS_KEPT after the end of its pause: its host may soon have callbacks again.
     """
-    wanted = select(watches.c.id).where(
-        is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
-    )
     paused_until = host_breakers.c.paused_until
     idle = (
         select(host_breakers.c.name)
-        .where(~wanted.exists(), or_(paused_until.is_(None), paused_until < now - BREAKERS_KEPT))
+        .where(~HOST_HAS_CALLBACKS, or_(paused_until.is_(None), paused_until < now - BREAKERS_KEPT))
         .order_by(host_breakers.c.name)
         .limit(limit)
         # Breakers that another transaction is changing are skipped.
