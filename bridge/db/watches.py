@@ -1,4 +1,4 @@
-"""Registers watches, reads them by id or key, saves withdrawn ones, and makes watches due earlier for operators."""
+"""Registers watches, reads them by id or key, saves changed ones, and makes watches due earlier for operators."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -98,10 +98,14 @@ def lock(connection: Connection, ids: Collection[str]) -> list[Watch]:
 _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(watches.c.id).with_for_update()
 
 
-def save_withdrawn(connection: Connection, watch: Watch) -> None:
-    """Save a withdrawn watch and clear its registration key, so that its task may be registered again."""
-    save_watches(connection, [watch])
-    connection.execute(update(watches).where(watches.c.id == watch.id).values(registration_key=None))
+def save(connection: Connection, changed: Watch) -> None:
+    """Save a changed watch, whose row the caller has locked.
+
+    Also clears the registration key of a withdrawn watch, so that its task may be registered again.
+    """
+    save_watches(connection, [changed])
+    if changed.state is State.WITHDRAWN:
+        connection.execute(update(watches).where(watches.c.id == changed.id).values(registration_key=None))
 
 
 def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:

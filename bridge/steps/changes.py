@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from bridge.core import watch as core
 from bridge.core.watch import IllegalTransition, State, Watch
-from bridge.db import claims, pagination, watch_filters
+from bridge.db import pagination, watch_filters
 from bridge.db import watches as store
 from bridge.db.engine import reading
 from bridge.db.watch_filters import Filters
@@ -49,7 +49,7 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
     `client` is the caller, who may change only its own watches; None permits any watch. Returns WatchUnchanged when
     the watch is not open, does not exist or belongs to another client.
     """
-    return _change(engine, watch_id, core.withdraw, store.save_withdrawn, client=client, now=now)
+    return _change(engine, watch_id, core.withdraw, client=client, now=now)
 
 
 def redeliver(
@@ -59,7 +59,7 @@ def redeliver(
 
     `client` is the caller, as in `withdraw`.
     """
-    return _change(engine, watch_id, core.redeliver, _put, client=client, now=now)
+    return _change(engine, watch_id, core.redeliver, client=client, now=now)
 
 
 def problem_with_redelivery(
@@ -77,7 +77,7 @@ def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime)
     If a worker is polling the watch just now, nothing is changed, but the result is still Changed. `client` is the
     caller, as in `withdraw`.
     """
-    return _change(engine, watch_id, _recheck, _put, client=client, now=now)
+    return _change(engine, watch_id, _recheck, client=client, now=now)
 
 
 def count_redeliverable(engine: Engine, filters: Filters) -> int:
@@ -114,7 +114,6 @@ def _change(
     engine: Engine,
     watch_id: str,
     change: Callable[..., Watch],
-    save: Callable[[Connection, Watch], None],
     *,
     client: str | None,
     now: datetime,
@@ -124,7 +123,7 @@ def _change(
         after = _after(watch, watch_id, change, client, now)
         if isinstance(after, WatchUnchanged):
             return after
-        save(connection, after)
+        store.save(connection, after)
         return Changed(watch=after, hubspot=store.answers_of(connection, [watch_id]).get(watch_id))
 
 
@@ -138,10 +137,6 @@ def _after(
     except IllegalTransition as illegal:
         why = f"{watch_id} stays as it is: {illegal}."
         return WatchUnchanged(watch_id=watch_id, state=watch.state, reason=why)
-
-
-def _put(connection: Connection, watch: Watch) -> None:
-    claims.save_watches(connection, [watch])
 
 
 def _recheck(watch: Watch, *, now: datetime) -> Watch:

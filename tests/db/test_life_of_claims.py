@@ -232,8 +232,7 @@ class LifeOfClaims(RuleBasedStateMachine):
                 return
             else:
                 changed = withdraw(watch, now=self.tick())
-            save = watches.save_withdrawn if changed.state is State.WITHDRAWN else _put
-            save(connection, changed)
+            watches.save(connection, changed)
         self.holder.pop(watch.id, None)
         self.seen[watch.id] = changed
 
@@ -281,10 +280,6 @@ class LifeOfClaims(RuleBasedStateMachine):
         for watch in self.standing().values():
             assert watch.state in REDELIVERABLE | {State.WITHDRAWN}
             assert watch.state is State.WITHDRAWN or self.told[watch.id]
-
-
-def _put(connection: Connection, watch: Watch) -> None:
-    claims.save_watches(connection, [watch])
 
 
 @pytest.fixture

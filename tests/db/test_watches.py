@@ -133,7 +133,7 @@ def test_what_is_withdrawn_may_be_registered_again(engine: Engine) -> None:
     [first] = registered(engine, wanted())
     with engine.begin() as connection:
         [locked] = watches.lock(connection, [first.watch.id])
-        watches.save_withdrawn(connection, withdraw(locked, now=later(1)))
+        watches.save(connection, withdraw(locked, now=later(1)))
     [second] = registered(engine, wanted())
     assert second.new
     assert second.watch.id != first.watch.id
@@ -152,7 +152,7 @@ def test_what_is_withdrawn_and_registered_at_once_ends_well(engine: Engine) -> N
                 with engine.begin() as connection:
                     for locked in watches.lock(connection, [result.watch.id]):
                         if locked.state is State.WATCHING:
-                            watches.save_withdrawn(connection, withdraw(locked, now=NOW))
+                            watches.save(connection, withdraw(locked, now=NOW))
 
     at_once(6, acquire)
     with engine.begin() as connection:

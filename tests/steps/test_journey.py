@@ -177,7 +177,7 @@ def test_a_withdrawn_watch_is_silent_even_while_hubspot_is_asked(rig: Rig) -> No
     def answer(_: Request) -> Reply:
         with rig.engine.begin() as connection:
             [locked] = watches.lock(connection, [watch.id])
-            watches.save_withdrawn(connection, withdraw(locked, now=rig.clock()))
+            watches.save(connection, withdraw(locked, now=rig.clock()))
         return COMPLETE
 
     rig.hubspot.answer = answer
