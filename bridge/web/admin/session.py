@@ -80,21 +80,14 @@ def caller(api: Api, now: datetime) -> Caller | Problem:
     if sealed is None:
         return _SIGNED_OUT
     try:
-        key = api.dependencies.cipher.decrypt(sealed)
+        known = authenticate_admin(api, api.dependencies.cipher.decrypt(sealed), now)
     except WrongSecretKey:
-        _end_if_a_person_asked()
-        return _SIGNED_OUT
-    known = authenticate_admin(api, key, now)
-    if isinstance(known, Problem):
-        _end_if_a_person_asked()
-    return known
-
-
-def _end_if_a_person_asked() -> None:
+        known = _SIGNED_OUT
     # A page that reloads itself may do so with the cookie from before the key was rotated in another window. To end
     # the session would delete the new cookie, and with it the new key before it is shown.
-    if "HX-Request" not in request.headers:
+    if isinstance(known, Problem) and "HX-Request" not in request.headers:
         session.clear()
+    return known
 
 
 def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Problem:
