@@ -240,7 +240,12 @@ FILTERS: Mapping[str, tuple[Callable[[str], Any], str]] = {
     "callback_host": (filter_host, "the callback URL's host, without the port"),
     **{
         f"{event}_{side}": (read_rfc3339, f"{what} {than} this instant, like 2026-11-05T13:00:00Z")
-        for event, what in (("created", "registered"), ("ended", "seen to end"), ("settled", "settled"))
+        for event, what in (
+            ("created", "registered"),
+            ("ended", "seen to end"),
+            ("settled", "settled"),
+            ("last_attempt", "the last attempt began"),
+        )
         for side, than in (("after", "later than"), ("before", "earlier than"))
     },
 }

@@ -65,8 +65,13 @@ class Attention:
     given_up: Sequence[GivenUp]  # within the last day; one for each host
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]
-    workers_alive: int
+    alive_workers: Mapping[str, datetime]  # the last heartbeat of each
     silent_workers: Sequence[SilentWorker]
+
+    @property
+    def workers_alive(self) -> int:
+        """How many workers are alive."""
+        return len(self.alive_workers)
 
     @property
     def is_needed(self) -> bool:
@@ -78,7 +83,8 @@ class Attention:
 def read(connection: Connection, now: datetime) -> Attention:
     """Return everything that needs an operator now."""
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
-    alive = {name for name, ticked_at in ticked.items() if ticked_at >= now - heartbeats.TICKED_WITHIN}
+    alive_since = now - heartbeats.TICKED_WITHIN
+    alive = {name: ticked_at for name, ticked_at in sorted(ticked.items()) if ticked_at >= alive_since}
     shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
@@ -86,7 +92,7 @@ def read(connection: Connection, now: datetime) -> Attention:
         given_up=_given_up(connection, now - GIVEN_UP_WITHIN),
         overdue_accounts=readiness.overdue_accounts(connection, now),
         overdue_hosts=readiness.overdue_hosts(connection, now),
-        workers_alive=len(alive),
+        alive_workers=alive,
         silent_workers=[
             SilentWorker(id=name, ticked_at=ticked_at)
             for name, ticked_at in sorted(ticked.items())

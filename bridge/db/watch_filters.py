@@ -41,6 +41,8 @@ class Filters:
     ended_before: datetime | None = None
     settled_after: datetime | None = None
     settled_before: datetime | None = None
+    last_attempt_after: datetime | None = None
+    last_attempt_before: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,13 +63,15 @@ def test_the_list_is_the_newest_first_and_in_json_it_is_as_in_the_api(
         ("--created-before", later(60).isoformat(), [THIRD, SECOND, FIRST]),
         ("--ended-after", NOW.isoformat(), [SECOND]),
         ("--settled-before", NOW.isoformat(), []),
+        ("--last-attempt-after", NOW.isoformat(), [SECOND]),
     ],
 )
 def test_each_filter_means_what_it_means_in_the_api(
     on_sqlite: Callable[..., Commands], sqlite_database: Engine, option: str, given: str, found: list[str]
 ) -> None:
     add_watch(sqlite_database, FIRST)
-    add_undelivered(sqlite_database, SECOND, settled_at=later(60), ended_at=later(60))
+    ended = dict.fromkeys(("ended_at", "settled_at", "last_attempt_at"), later(60))
+    add_undelivered(sqlite_database, SECOND, **ended)
     add_watch(
         sqlite_database,
         THIRD,

@@ -137,6 +137,7 @@ def varied(api: Api) -> Caller:
         "due_at": None,
         "ended_at": NOW,
         "settled_at": NOW,
+        "last_attempt_at": NOW,
     }
     api.change(client.register("ended")["id"], **ended)
     other.register("others")
@@ -157,6 +158,9 @@ def varied(api: Api) -> Caller:
             {"settled_after": "2026-11-21T11:59:59.999Z", "settled_before": "2026-11-21T12:00:00.001Z"},
             ["ended"],
         ),
+        ({"last_attempt_after": "2026-11-21T11:59:59.999Z"}, ["ended"]),
+        ({"last_attempt_after": "2026-11-21T12:00:00Z"}, []),
+        ({"last_attempt_before": "2026-11-21T12:00:00.001Z"}, ["ended"]),
         ({"order": "ended_at"}, ["ended"]),
         ({"outcome": "completed"}, ["ended"]),
         ({"kind": "crm-export"}, ["other-kind"]),

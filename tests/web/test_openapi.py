@@ -86,6 +86,8 @@ def test_the_filters_of_a_list_are_parameters(document: dict[str, Any]) -> None:
         "ended_before",
         "settled_after",
         "settled_before",
+        "last_attempt_after",
+        "last_attempt_before",
         "order",
         "limit",
         "cursor",

@@ -15,6 +15,9 @@ from bridge.db.tables import is_state
 from bridge.web.admin import charts
 from bridge.web.admin.blueprint import admin, call, page
 
+# HubSpot says when these tasks ended, so the time until the bridge noticed is measured.
+ENDED_BY_HUBSPOT = [outcome for outcome in Outcome if outcome not in (Outcome.REJECTED, Outcome.TIMED_OUT)]
+
 
 @admin.get("")
 def overview() -> Response:
@@ -38,6 +41,7 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
     return {
         "day": day,
         "drawn_since": rfc3339(day.since),
+        "ended_by_hubspot": ",".join(ENDED_BY_HUBSPOT),
         "outcomes": {outcome: day.ended[outcome] for outcome in Outcome if day.ended.get(outcome)},
         "registered_chart": charts.registered(hours),
         "ended_chart": charts.ended(hours),

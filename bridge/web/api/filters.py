@@ -73,6 +73,12 @@ class FilterFields(BaseModel):
     settled_before: Instant | None = Field(
         default=None, description="Settled earlier than this instant.", examples=[LATE]
     )
+    last_attempt_after: Instant | None = Field(
+        default=None, description="Whose last attempt began later than this instant.", examples=[EARLY]
+    )
+    last_attempt_before: Instant | None = Field(
+        default=None, description="Whose last attempt began earlier than this instant.", examples=[LATE]
+    )
 
     def filters(self, caller: Caller) -> Filters | Problem:
         """Return the filters for the database; unless the caller is an admin, they match only the caller's watches.
