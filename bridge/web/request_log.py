@@ -1,4 +1,4 @@
-"""Gives each request an id; logs and counts each response."""
+"""Gives each request an id; logs and counts each response, those of the HTTP server itself as well."""
 
 import re
 import time
@@ -8,7 +8,7 @@ from secrets import token_hex
 
 import structlog
 from flask import Flask, Response, g, request
-from structlog.contextvars import bind_contextvars, clear_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from bridge.core.counters import API_DURATION, API_REQUESTS
 from bridge.db.counters import Counters
@@ -21,6 +21,8 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 # Routes whose requests are not logged, because monitoring sends one every few seconds.
 _UNLOGGED = frozenset({"/healthz", "/readyz", "/metrics"})
 _METHODS = frozenset(HTTPMethod)
+# Where the application keeps the counters of its process.
+_EXTENSION = "request-log"
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
@@ -28,18 +30,30 @@ def add_request_log(app: Flask, counters: Counters) -> None:
 
     Call this before other handlers are added, because they need the id.
     """
+    app.extensions[_EXTENSION] = counters
     app.before_request(_begin)
     app.after_request(partial(_end, counters))
 
 
-def new_request_id() -> str:
-    """Return a random id for a request."""
-    return token_hex(8)
+def record_unparsed(app: Flask, status: int, sent_id: str) -> str:
+    """Log and count a response that the HTTP server gives by itself; return the request's id.
+
+    `sent_id` is the X-Request-Id that was sent, or empty.
+    """
+    request_id = _request_id(sent_id)
+    counters: Counters = app.extensions[_EXTENSION]
+    counters.inc(API_REQUESTS, "other", "unparsed", f"{status // 100}xx")
+    with bound_contextvars(request_id=request_id):
+        log.info("request", method=None, route=None, status=status, duration_ms=0, client=None)
+    return request_id
+
+
+def _request_id(sent: str) -> str:
+    return sent if _VALID_ID.fullmatch(sent) else token_hex(8)
 
 
 def _begin() -> None:
-    given = request.headers.get(HEADER, "")
-    g.request_id = given if _VALID_ID.fullmatch(given) else new_request_id()
+    g.request_id = _request_id(request.headers.get(HEADER, ""))
     g.began_at = time.monotonic()
     # Every log line of this request gets the id. Threads are reused: what an earlier request has bound is cleared.
     clear_contextvars()

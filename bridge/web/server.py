@@ -22,7 +22,7 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from bridge.web.problems import Problem
-from bridge.web.request_log import HEADER, new_request_id
+from bridge.web.request_log import HEADER, record_unparsed
 from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
@@ -64,7 +64,9 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
         problem = Problem(
             status=status, detail=_ERROR_DETAILS.get(status, "The request failed; the log says why.")
         )
-        request_id = new_request_id()
+        # Not `self.request`: for a 500, waitress makes another one. Headers that were not parsed are not there.
+        sent_id = self.channel.requests[0].headers.get("X_REQUEST_ID", "")
+        request_id = record_unparsed(self.channel.server.application, status, sent_id)
         answer = respond(problem, request_id)
         answer.headers[HEADER] = request_id
         body = answer.get_data()

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.web.wire import ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, statuses
+from tests.reliability.waiting import until
+from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, statuses
 
 
 def test_a_request_may_come_in_pieces_and_the_next_before_the_answer(port: int) -> None:
@@ -99,6 +100,57 @@ def test_what_is_no_http_is_refused_as_a_problem_that_repeats_nothing(
     assert told["type"].startswith("/problems/")
     assert b"sekret" not in head + body
     assert "sekret" not in web.process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("start", "rest", "status", "keeps_id"),
+    [
+        (b"sekret", b"", 400, True),
+        (b"GET / HTTP/1.1", b"Host b\r\n", 400, True),
+        (b"POST / HTTP/1.1", b"Content-Length: sekret\r\n", 400, True),
+        (b"POST / HTTP/1.1", b"Transfer-Encoding: sekret\r\n", 501, True),
+        (b"POST / HTTP/1.1", b"Content-Length: 99999999\r\n", 413, True),
+        (b"POST / HTTP/1.1", b"Transfer-Encoding: chunked\r\n\r\nsekret\r\n", 400, True),
+        (b"GET / HTTP/1.1", b"X-Request-Id: twice\r\nHost b\r\n", 400, False),
+        (b"GET / HTTP/1.1", b"X: " + b"sekret" * 6000 + b"\r\n", 431, False),
+    ],
+)
+def test_what_the_server_refuses_by_itself_is_a_line_with_the_id_of_its_answer(
+    web: Web, start: bytes, rest: bytes, status: int, *, keeps_id: bool
+) -> None:
+    sent_id = f"of-{status}-{len(start + rest)}"
+    with connected(
+        web.port, start + b"\r\nX-Request-Id: " + sent_id.encode() + b"\r\n" + rest + b"\r\n"
+    ) as client:
+        request_id = json.loads(all_of(client).partition(b"\r\n\r\n")[2])["request_id"]
+    assert (request_id == sent_id) is keeps_id
+    log = [json.loads(line) for line in web.process.log.read_text().splitlines()]
+    [line] = [line for line in log if line.get("request_id") == request_id]
+    assert line.pop("timestamp")
+    assert line == {
+        "event": "request",
+        "level": "info",
+        "logger": "bridge",
+        "method": None,
+        "route": None,
+        "status": status,
+        "duration_ms": 0,
+        "client": None,
+        "request_id": request_id,
+    }
+
+
+def test_what_the_server_refuses_by_itself_is_counted(web: Web) -> None:
+    with connected(web.port, b"no\r\n\r\n") as client:
+        all_of(client)
+
+    def is_counted() -> bool:
+        scrape = f"GET /metrics HTTP/1.0\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n"
+        with connected(web.port, scrape.encode()) as client:
+            line = b'bridge_api_requests_total{method="other",route="unparsed",status="4xx"} '
+            return line in all_of(client)
+
+    until(is_counted)
 
 
 @pytest.mark.parametrize("body", [b"\x00" * 400_000, b"1\r\n1\r\n" * 500_000], ids=["head", "chunks"])
