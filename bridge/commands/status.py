@@ -42,7 +42,7 @@ def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None
         output.write(output.json_text({"needs_a_person": found.is_needed, **members}))
         return
     total = ", ".join(f"{count:,} {state}" for state, count in counts.items()) or "none yet"
-    lines = [f"{rfc3339(at)[:19]}Z", f"Watches: {total}.", f"Workers alive: {found.workers_alive}."]
+    lines = [f"{rfc3339(at)[:19]}Z", f"Watches: {total}.", f"Workers alive: {len(found.alive_workers)}."]
     lines += ["", *_day_lines(day), ""]
     lines += list(_troubles(found)) or [coloured("Nothing needs a person.", Colour.GREEN)]
     output.write(before + "\n".join(lines) + "\n")
@@ -59,7 +59,7 @@ def _members(found: Attention) -> dict[str, Any]:
         "given_up_within_a_day": [_json_members(given_up) for given_up in found.given_up],
         "overdue_accounts": {name: rfc3339(due_at) for name, due_at in found.overdue_accounts.items()},
         "overdue_hosts": {name: rfc3339(due_at) for name, due_at in found.overdue_hosts.items()},
-        "workers_alive": found.workers_alive,
+        "workers_alive": len(found.alive_workers),
         "silent_workers": [_json_members(worker) for worker in found.silent_workers],
     }
 
@@ -95,7 +95,7 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 def _troubles(found: Attention) -> Iterator[str]:
     """Yield the text about each kind of trouble: a title, a table if there is one, and advice."""
     members = _members(found)
-    if not found.workers_alive:
+    if not found.alive_workers:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)
         yield "  Start one: python -m bridge worker, or the web process with BRIDGE_EMBEDDED_WORKER=true.\n"
     yield from _section(

@@ -69,15 +69,10 @@ class Attention:
     silent_workers: Sequence[SilentWorker]
 
     @property
-    def workers_alive(self) -> int:
-        """How many workers are alive."""
-        return len(self.alive_workers)
-
-    @property
     def is_needed(self) -> bool:
         """Whether anything needs an operator, or no worker is alive."""
         troubles = (self.paused_accounts, self.paused_hosts, self.given_up, self.silent_workers)
-        return not self.workers_alive or any((*troubles, self.overdue_accounts, self.overdue_hosts))
+        return not self.alive_workers or any((*troubles, self.overdue_accounts, self.overdue_hosts))
 
 
 def read(connection: Connection, now: datetime) -> Attention:
