@@ -28,7 +28,7 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.quota import Rate, Usage
 
-# When HubSpot has refused this many different tasks in a row, the likely cause is the account, not the tasks.
+# When HubSpot has refused the tasks of this many watches since the last Success, the likely cause is the account.
 SUSPECTS = 5
 CHANGED = "The account was changed: its next request shows whether HubSpot answers it."
 
@@ -51,8 +51,8 @@ AccountSignal: TypeAlias = Signal | Refusal
 class AccountLimits:
     """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
-    `refused_watches` holds the id of each watch whose task HubSpot has refused since the last success, at most
-    SUSPECTS ids.
+    `refused_watches` holds the ids of the watches whose tasks HubSpot has refused since the last Success, at most
+    SUSPECTS ids. A Refusal is no Success here.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -61,9 +61,9 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot refused SUSPECTS different tasks in a row: then the likely cause is the account.
+        """Whether HubSpot has refused the tasks of SUSPECTS watches since the last Success.
 
-        For example, its token may belong to another portal.
+        Then the likely cause is the account. For example, its token may belong to another portal.
         """
         return len(self.refused_watches) >= SUSPECTS
 
@@ -83,10 +83,10 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call sent to HubSpot's API, including requests that got no answer.
+        """How many requests the call made to HubSpot's API, including those without an answer or a connection.
 
-        Usually 1; 2 when HubSpot refused the first token and the call was repeated with a newer token; 0 when there was
-        no token at all.
+        Usually 1; 2 when HubSpot refused the first token and the request was repeated with a newer token; 0 when there
+        was no token in time. Requests to the token server do not count.
         """
         return (
             self.answer.earlier_refusals
@@ -131,7 +131,7 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
 def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may be sent now, within the quota.
 
-    0 during a pause. After a pause at most 1: the probe.
+    While the account is paused: 0 until `paused_until`, then at most 1, the probe.
     """
     until = held.breaker.paused_until
     if until is not None:
@@ -154,7 +154,10 @@ def spend(
 
 
 def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits with the pause, if there is one, ended now: the next request is the probe."""
+    """Return the limits with the probe due now if the account is paused; otherwise return them unchanged.
+
+    The account stays paused until a probe succeeds.
+    """
     breaker, until = held.breaker, held.breaker.paused_until
     if until is None or until <= now:
         return held
@@ -162,10 +165,10 @@ def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
 
 
 def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after an operator has added or replaced an account: a pause ends now, a probe is due.
+    """Return the limits after an operator has added or replaced an account: if it is paused, its probe is due now.
 
-    Until the probe is answered, the account still counts as paused, with CHANGED as the reason: the former reason
-    may concern the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
+    Until the probe is answered, the account stays paused, with CHANGED as the reason: the former reason may concern
+    the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
     may have another quota.
     """
     usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)
@@ -177,7 +180,7 @@ def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> A
 def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after a request that was sent without a grant, such as the check of an account.
 
-    However many such requests are sent, together they delay the polls by at most one interval of the quota.
+    After the last of several such requests, the polls wait for at most one interval of the quota.
     """
     usage = quota.cap_free_at(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
     return replace(held, usage=usage)
@@ -202,9 +205,8 @@ def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now:
 def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
     """Return the limits after the signal of one call; the quota is unchanged.
 
-    For the breaker, a refusal counts as a Success, because HubSpot has answered the account. But the refused watch is
-    remembered until a real Success. Once SUSPECTS different watches are remembered, a refusal counts as a
-    PermanentFailure.
+    A Refusal becomes a Success for the breaker alone, because HubSpot has answered the account; its watch is added to
+    `refused_watches`. Once these are SUSPECTS watches, a Refusal becomes a PermanentFailure.
     """
     signal, refused = h.signal, held.refused_watches
     if signal is None:

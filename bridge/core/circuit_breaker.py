@@ -1,8 +1,8 @@
 """The circuit breaker of a HubSpot account or of a receiver's host, which says whether requests may be sent.
 
-While the breaker is closed, requests may be sent. After failures the breaker opens: nothing is sent until
+While the breaker is closed, requests may be sent. After failures the breaker opens: no request is granted until
 `paused_until`. Then the breaker is half open: one trial request, the probe, is sent. If the probe succeeds, the
-breaker closes; if the probe fails, the next pause is twice as long, up to a limit.
+breaker closes; if the probe fails, another pause begins. Each failed probe doubles the pause, up to a limit.
 """
 
 from dataclasses import dataclass, replace
@@ -12,12 +12,15 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
-    """The signal that the account or host answers; even a refusal, such as a receiver's 404, is a Success."""
+    """The signal that the account or host works; for a host, even most refusals, such as a 404, are a Success.
+
+    When HubSpot refuses a task, the signal is a Refusal of `account_limits` instead.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The signal that a request failed but a later one may succeed; several in a row open the breaker.
+    """The signal that a request failed but a later one may succeed; several in a row open a closed breaker.
 
     Examples are no answer, and a server error.
     """
@@ -27,7 +30,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PermanentFailure:
-    """The signal that no request can succeed before a repair, such as new credentials.
+    """The signal of a failure that probably lasts until a repair, such as new credentials.
 
     A single one of these signals opens the breaker.
     """
@@ -50,8 +53,9 @@ Signal = Success | Failure | PermanentFailure | RetryAfter
 class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
-    `failures` in a row open the breaker. The first pause lasts `first_seconds`; each failed probe doubles the pause,
-    up to `most_seconds`. With `slow_starts`, few requests may be sent at first after a pause, as `limit` describes.
+    `failures` is the number of Failures in a row that opens the breaker. The first pause after a failure lasts
+    `first_seconds`; each failed probe doubles it, up to `most_seconds`. With `slow_starts`, few requests may be sent at
+    first after a pause, as `limit` describes.
     """
 
     failures: int
@@ -108,10 +112,10 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests to the account or host one worker may claim now; without trouble, `most`.
+    """Return how many more requests one worker may claim when no pause goes on; without trouble, `most`.
 
-    While the breaker is not closed, 1: the probe. In slow start 1 at first, and twice as many after each success, so
-    that waiting requests go out soon, but do not flood the host.
+    While the breaker is paused, 1: the probe. In slow start 1 at first, and twice as many after each success, up to
+    `most`, so that waiting requests go out soon, but do not flood the host.
     """
     if breaker.paused:
         return 1

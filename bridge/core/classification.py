@@ -40,8 +40,8 @@ class Unfinished:
 class Ended:
     """The task has ended. `error` says in a sentence why the outcome is not `completed`; else it is None.
 
-    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot gives none, or gives it
-    without a time zone.
+    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot gives no instant with a time
+    zone.
     """
 
     result: ClassVar = "ended"
@@ -54,9 +54,9 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered 2xx, but without a status that the bridge knows.
+    """HubSpot answered 2xx, but the bridge found no status that it knows.
 
-    If the answer has an unknown status, `status` and `body` hold that status and the body; else both are None.
+    If the answer has an unknown status, `status` holds it, as `clean` cuts it, and `body` the body; else both are None.
     """
 
     result: ClassVar = "inconclusive"
@@ -69,7 +69,7 @@ class Inconclusive:
 class Refused:
     """HubSpot itself, not a proxy in front of it, refused this task or import.
 
-    One refusal does not count against the account; refusals of several different tasks in a row do.
+    A few refusals do not pause the account; those of the tasks of SUSPECTS watches do: see `AccountLimits`.
     """
 
     result: ClassVar = "refused"
@@ -78,9 +78,9 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountError:
-    """HubSpot does not accept the account's credentials, or the account has none.
+    """HubSpot refused the request because of the account's credentials or app, or there are no usable credentials.
 
-    `scopes` is true when the credentials only lack a scope: tasks of other kinds may still be polled.
+    `scopes` is true when the credentials only lack a scope: HubSpot may still answer for tasks of other kinds.
     """
 
     result: ClassVar = "account_at_fault"
@@ -90,7 +90,7 @@ class AccountError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """The whole account must pause for `seconds`: HubSpot asks for it, or its token server gives no token."""
+    """The whole account must pause for `seconds`: HubSpot asks for it, or there is no token for now."""
 
     result: ClassVar = "throttled"
     seconds: float
@@ -99,7 +99,7 @@ class Throttled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TransientError:
-    """HubSpot, or the network on the way to it, failed; the next poll may succeed."""
+    """HubSpot or something on the way to it failed, or the answer was unexpected; a later request may succeed."""
 
     result: ClassVar = "trouble"
     reason: str
@@ -272,7 +272,7 @@ def text_of(answer: HttpResponse) -> str:
 def parse_json(answer: HttpResponse) -> Any:
     """Return the parsed body; None when it is not strictly JSON (RFC 8259), is `null`, or was cut short.
 
-    None also when the JSON is nested too deeply for the parser.
+    None also when the JSON is nested too deeply, or has too long an integer, for the parser.
     """
     if not answer.complete:
         return None

@@ -46,7 +46,7 @@ class Histogram:
         return self.bounds[bisect_left(self.bounds, seconds)]
 
     def quantile(self, counts: Mapping[float, float], share: float) -> float | None:
-        """Return the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
+        """Estimate the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
 
         `counts` maps a bucket's upper bound to the number of durations in the bucket. The result is interpolated
         inside its bucket; in the last bucket it is the bucket's lower bound. None when nothing was counted.

@@ -22,8 +22,8 @@ EXCERPT_BYTES = 2048
 class Trigger(StrEnum):
     """Who asked for an attempt."""
 
-    SCHEDULE = "schedule"  # the bridge's own schedule
-    MANUAL = "manual"  # a person or a program, by redelivering
+    SCHEDULE = "schedule"  # the bridge's own schedule, also for the later attempts of a redelivery
+    MANUAL = "manual"  # a person or a program, by redelivering: the first attempt of the redelivery
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Attempt:
 class AttemptDecision:
     """What follows from one attempt: the watch and the attempt to save, and the signal for the host's breaker.
 
-    `signal` is None when no request was sent.
+    `signal` is None when the result of the attempt is a NotSent.
     """
 
     watch: Watch
@@ -168,9 +168,9 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """Return the signal for the host's breaker; None when no request was sent.
+    """Return the signal for the host's breaker; None for a NotSent.
 
-    Failure for no answer, a 429 or a 5xx; Success for every other answer.
+    Failure for a NoResponse, a 429 or a 5xx; Success for every other response.
     """
     if isinstance(answer, NotSent):
         return None
@@ -185,10 +185,10 @@ def event_type(watch: Watch) -> str:
 
 
 def payload(watch: Watch, hubspot: str | None) -> bytes:
-    """Return the callback's body: the same bytes for every attempt of one ended watch.
+    """Return the callback's body: the same bytes for every attempt of one watch.
 
     The metadata and `hubspot`, HubSpot's answer as JSON text, are inserted unchanged; an answer of more than
-    256 KiB is left out. Raises ValueError when the watch has not ended.
+    256 KiB is left out. Raises ValueError when the task has not ended.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")

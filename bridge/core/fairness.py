@@ -56,7 +56,7 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
     """Return how many of the `free` slots each lane of `most` gets, when the lanes take one slot each in turn.
 
     `most` says how many slots each lane may hold, in the order of the turns; `held` says how many each holds
-    now. Lanes that get no slot are left out.
+    now. No lane gets more than `ceiling` allows, so some slots may stay free. Lanes that get no slot are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)

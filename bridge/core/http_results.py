@@ -38,7 +38,7 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge itself could not send the request, which says nothing about the receiver.
+    """The bridge itself could not or must not send the request, which says nothing about the receiver.
 
     `reason` is a sentence for the attempt's `error`.
     """
@@ -48,7 +48,7 @@ class NotSent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """The request was not sent, because the account has no token that works; `reason` is a sentence.
+    """The request was not sent, because there was no usable token in time; `reason` is a sentence.
 
     `is_temporary` is true when there may soon be a token without an operator's help. `earlier_refusals` is as in
     HttpResponse.

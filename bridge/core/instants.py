@@ -21,7 +21,7 @@ def rfc3339_or_none(instant: datetime | None) -> str | None:
 
 
 def read_rfc3339(text: object) -> datetime:
-    """Parse an RFC 3339 instant and return it in UTC. Raises ValueError when the text is malformed."""
+    """Parse an RFC 3339 instant and return it in UTC. Raises ValueError for anything else."""
     try:
         # `t` and `z` mean the same as `T` and `Z` (RFC 3339, 5.6).
         if isinstance(text, str) and (written := _RFC3339.fullmatch(text.upper())):

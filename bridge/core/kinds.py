@@ -32,8 +32,8 @@ class Kind:
 
     `v3` and `dated` are templates of the endpoint's path: in paths with a dated version, such as 2026-03, the
     version may stand in another place. `field` names the status field of the answer; `running` holds the statuses of
-    tasks that have not ended. `ends` maps every other status to a function that returns the outcome for the
-    answer's body. `event_prefix` begins the `type` of callbacks.
+    tasks that have not ended. `ends` maps every other known status to a function that returns the outcome for
+    the answer's body. `event_prefix` begins the `type` of callbacks.
     """
 
     name: str

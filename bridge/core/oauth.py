@@ -10,8 +10,8 @@ from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.parsing import HEADER_SAFE
 
-# A token is refreshed before it expires: by AHEAD_SECONDS, or by AHEAD_SHARE of its life if that is longer. But no
-# token is refreshed in the first half of its life.
+# A token is due for a refresh AHEAD_SECONDS before it expires, or AHEAD_SHARE of its life before if that is longer. But
+# no token is due in the first half of its life.
 AHEAD_SECONDS = 60.0
 AHEAD_SHARE = 0.1
 
@@ -46,7 +46,7 @@ class TokenPair:
         return now < self.expires_at and self.access_token != refused
 
     def needs_refresh(self, now: datetime) -> bool:
-        """Return whether it is time to refresh the access token, shortly before it expires."""
+        """Return whether it is time to refresh the access token: it will expire soon, or has expired."""
         life = self.expires_at - self.issued_at
         ahead = min(max(timedelta(seconds=AHEAD_SECONDS), life * AHEAD_SHARE), life / 2)
         return now >= self.expires_at - ahead

@@ -26,7 +26,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_name(text: str) -> str:
-    """Return `text`, if it may name a client or an account; otherwise raise ValueError."""
+    """Return `text`, if it has the form of a client's or an account's name; otherwise raise ValueError."""
     if not NAME.fullmatch(text):
         raise ValueError(f"must be a name of {NAME_RULE}")
     return text
@@ -35,7 +35,7 @@ def parse_name(text: str) -> str:
 def parse_printable(text: str) -> str:
     """Return `text`, if it may be the id of a task; otherwise raise ValueError.
 
-    It must not be empty, and must have only printable characters and no white space.
+    It must not be empty, and must have only printable characters and no white space. Its length is not checked.
     """
     if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
@@ -45,8 +45,8 @@ def parse_printable(text: str) -> str:
 def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
     """Return the choices that the words in `given` name, each choice once. A choice's name is `str(choice)`.
 
-    `given` must hold at least one word, as a list or as a text with commas between the words. Raises ValueError when a
-    word names no choice.
+    `given` must hold at least one word, as a list or as a text with commas between the words. Raises ValueError when it
+    does not, or a word names no choice.
     """
     words = {str(choice): choice for choice in choices}
     parts = given.split(",") if isinstance(given, str) else given
@@ -75,7 +75,10 @@ def parse_header_safe(text: str) -> str:
 
 
 def parse_http_url(text: str) -> str:
-    """Return `text`, if it is an http:// or https:// URL with a host; otherwise raise ValueError."""
+    """Return `text`, if it is an http:// or https:// URL with a host, of at most 4,096 ASCII characters.
+
+    Otherwise raise ValueError.
+    """
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -87,7 +90,7 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Return `text` without a final slash, if it is a URL that an API's paths can be appended to.
+    """Return `text` without final slashes, if it is a URL that an API's paths can be appended to.
 
     Otherwise raise ValueError.
     """

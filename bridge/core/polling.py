@@ -50,7 +50,7 @@ LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
 YOUNG_SECONDS = 120.0  # younger watches get half of the polls when the quota is short
 BACKOFF_JITTER = 0.2
-# No task is watched for longer, so a reported end that is older cannot be right.
+# No task is watched for longer, so a reported end that is older does not say how late the bridge noticed it.
 LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
@@ -64,7 +64,7 @@ def poll_interval(age_seconds: float) -> float:
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
 
-    `waited_seconds` is the time since the task's last poll.
+    `waited_seconds` is the time since the watch's last poll, before the first one since its registration.
     `bridge.db.claims` orders by the same formula, in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
@@ -84,7 +84,7 @@ def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to
 
 
 def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
-    """Return when a new watch is first polled: after 2 s, or at its deadline if that is sooner."""
+    """Return when the first poll of a new watch is due: after 2 s, or at its deadline if that is sooner."""
     return min(created_at + timedelta(seconds=poll_interval(0)), deadline_at)
 
 
@@ -213,7 +213,7 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
     """Return the watch after an AccountError, with its next poll scheduled.
 
-    The wait is 30 s, and doubles with each failure in a row, up to 15 min. So the account's next probe polls another
+    The wait is 30 s, and doubles with each failure in a row, up to 15 min. So the account's next probe can poll another
     watch, perhaps of a kind that the token's scopes allow.
     """
     policy = ACCOUNT_POLICY

@@ -1,7 +1,7 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
 `Usage.free_at` is when the next request would be sent if all were evenly spaced (the theoretical arrival time of
-GCRA). It may be ahead of the clock by a tolerance, which permits bursts.
+GCRA). Requests are granted while it is ahead of the clock by at most a tolerance, which permits bursts.
 """
 
 import re
@@ -74,14 +74,15 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return how many seconds `free_at` may be ahead of the clock."""
+    """Return how many seconds `free_at` may be ahead of the clock when a request is granted."""
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the shortest interval between two requests that keeps each window within the bridge's share.
+    """Return by how many seconds each request moves `free_at`, so that each window stays within the bridge's share.
 
-    The interval is longer, up to SLOWEST_SECONDS, when HubSpot reports that little of its quota is left.
+    The interval is longer, up to SLOWEST_SECONDS, when HubSpot reports that little of its quota is left. A share of
+    less than one request counts as one.
     """
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)

@@ -13,13 +13,13 @@ class State(StrEnum):
     DELIVERING = "delivering"  # the task ended; its callback is being delivered
     DELIVERED = "delivered"  # the receiver answered 2xx
     UNDELIVERED = "undelivered"  # the receiver answered 410, or the last attempt failed
-    WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; nothing more is sent
+    WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; nothing more is claimed
 
 
 class Outcome(StrEnum):
     """How a task ended."""
 
-    COMPLETED = "completed"  # HubSpot finished, without errors
+    COMPLETED = "completed"  # HubSpot finished; for kinds with a result, there is one, and no errors
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
     FAILED = "failed"  # HubSpot finished, and there is no result
     CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED
@@ -127,7 +127,7 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch withdrawn: its task is no longer polled, its callback no longer sent.
+    """Return the watch withdrawn: no more polls or callbacks are claimed; a claimed one may still be sent.
 
     Raises IllegalTransition unless the watch is open.
     """
