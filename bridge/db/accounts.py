@@ -22,7 +22,7 @@ _NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A static access token, or OAuth credentials to obtain access tokens with; left out of `repr`."""
+    """A static access token, OAuth credentials to obtain access tokens with, or neither; left out of `repr`."""
 
     access_token: str | None = field(default=None, repr=False)
     client_id: str | None = field(default=None, repr=False)
@@ -148,7 +148,7 @@ class Accounts:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Add or replace an account; return True when it is new.
+        """Add or replace a stored account; return True when none of this name was stored.
 
         Its next OAuth refresh may start at once, even if the last one failed.
         """
@@ -170,6 +170,6 @@ class Accounts:
         return new
 
     def remove(self, connection: Connection, name: str) -> bool:
-        """Delete a stored account and its OAuth tokens; return False when no account of this name is stored."""
+        """Delete an account's OAuth tokens and its row; return False when no account of this name is stored."""
         oauth_tokens.remove(connection, name)
         return connection.execute(delete(accounts).where(accounts.c.name == name)).rowcount == 1

@@ -29,7 +29,7 @@ class PausedHost:
     """A host whose callbacks wait because it failed several times in a row."""
 
     name: str
-    since: datetime | None  # the earliest end of a task whose callback waits; None when no callback waits
+    since: datetime | None  # about when the first task with a waiting callback ended; None: no callback waits
     until: datetime
     reason: str | None
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
@@ -37,7 +37,7 @@ class PausedHost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GivenUp:
-    """Callbacks to a host that were not delivered, and will not be tried again."""
+    """Callbacks to a host that were not delivered, and will not be tried again unless somebody redelivers them."""
 
     host: str
     callbacks: int  # among the MOST_COUNTED undelivered watches that were registered last
@@ -47,9 +47,9 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker that was killed or hangs: its heartbeats have stopped without notice.
+    """A worker whose heartbeats have stopped although it did not stop properly, for example because it was killed.
 
-    It is listed until SILENCE_SHOWN after its last heartbeat; when no worker is alive, until its row is deleted.
+    It is listed until SILENCE_SHOWN after its last heartbeat; while no worker is alive, until WORKERS_KEPT after it.
     """
 
     id: str
@@ -61,7 +61,7 @@ class Attention:
     """Everything that needs an operator, for the overview page and the command `status`."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
-    paused_hosts: Sequence[PausedHost]
+    paused_hosts: Sequence[PausedHost]  # with callbacks that wait; at most MOST_NAMED
     given_up: Sequence[GivenUp]  # within the last day; one for each host
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]

@@ -106,7 +106,7 @@ def count_paused_hosts(connection: Connection) -> int:
 
 
 def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
-    """Return the breakers of up to `most` failing or recovering hosts, by name, the paused hosts first."""
+    """Return the breakers of up to `most` failing or recovering hosts, keyed by name; paused hosts come first."""
     paused_first = (
         host_breakers.c.paused_until.is_(None),
         host_breakers.c.failures.desc(),
@@ -117,7 +117,7 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
 
 
 def end_pause(connection: Connection, host: str, now: datetime) -> None:
-    """End a host's pause now, so that its next callback is the probe."""
+    """Make a host's probe due now, if the host is paused; it stays paused until a probe succeeds."""
     paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
     connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
 

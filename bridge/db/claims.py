@@ -1,7 +1,7 @@
-"""Claims due watches for a worker and saves its results, so that no two workers work on the same watch.
+"""Claims due watches for a worker and saves its results; until the lease ends, no other worker claims the watch.
 
 A claim moves `due_at` to the end of the lease and sets `claimed_by`. A save requires that both are unchanged: it drops
-a result when another worker has claimed the watch since. No transaction is open during an HTTP request.
+a result when, for example, another worker has claimed the watch since. No transaction is open during an HTTP request.
 
 Polls are claimed by `claim`, `claim_urgent` or `claim_least_refused`, callbacks by `claim`. The callback of a task that
 has just ended may be claimed at once, by `Deliveries.claim_ended`, in the transaction that saves the end.
@@ -81,7 +81,7 @@ class StepResult:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in this state: at most `shares[lane]` of each account or host, the longest due first."""
+    """Claim due watches in this state: at most `shares[lane]` of each account or host, those due longest."""
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
         return []
@@ -203,7 +203,7 @@ _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young
 def save(connection: Connection, results: Sequence[StepResult], worker: str) -> list[StepResult]:
     """Save results, and return those that were saved.
 
-    The others came too late: since the claim, another worker has claimed or ended the watch, or it was withdrawn.
+    The others came too late: for example, another worker has claimed the watch since, or it was withdrawn.
     """
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
@@ -257,7 +257,7 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Give up a worker's claims: make the watches due now; return how many of them the worker still held.
+    """Give up a worker's claims: make the watches that it still holds due now; return how many these are.
 
     If a claim was for a probe, another probe may be sent at once, not only after the end of the lease.
     """
@@ -277,7 +277,8 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 def past_deadline(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
-    Either their account is paused, or they are still due `grace_seconds` after the deadline, for want of quota.
+    Either their account's `paused_until` is yet to come, or they are still due `grace_seconds` after the deadline, for
+    example for want of quota.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

@@ -95,7 +95,7 @@ def record_use(connection: Connection, name: str, now: datetime) -> None:
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
     """Add a client's new signing secret; callbacks are signed with the old one, too, until `old_until`.
 
-    `token` is the new secret, encrypted. Secrets that have expired are deleted.
+    `token` is the new secret, encrypted. The client's secrets that have expired are deleted.
     """
     current = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
     connection.execute(update(signing_secrets).where(*current).values(expires_at=old_until))
@@ -107,7 +107,7 @@ def add_secret(connection: Connection, name: str, token: str, now: datetime, *, 
 
 
 def secrets_of(connection: Connection, names: Collection[str], now: datetime) -> dict[str, list[str]]:
-    """Return each client's valid signing secrets, still encrypted, newest first."""
+    """Return the clients' valid signing secrets, by client, still encrypted, newest first."""
     secrets: dict[str, list[str]] = {}
     for row in connection.execute(_VALID_SECRETS, {"names": list(names), "now": now}):
         secrets.setdefault(row.client, []).append(row.secret)

@@ -1,8 +1,8 @@
 """Counters and histograms, summed over all processes in the table `counters`, for metrics and charts.
 
-Each process counts in memory and adds its counts to the table about once a second, so that counting never waits for a
-lock. A process that is killed loses the counts of its last second; a process whose connection breaks during a commit
-may add its counts twice. So counters only show trends: nothing may be decided by them.
+Each process counts in memory and adds its counts to the table about once a second, so that counting never waits for the
+database. A process that is killed loses the counts that it has not added yet; a process whose connection breaks during
+a commit may add its counts twice. So counters only show trends: nothing may be decided by them.
 """
 
 from collections import Counter as Sums
@@ -202,7 +202,7 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityTotals:
-    """What all processes did in one hour, or in 24 hours, that began at `since`.
+    """What all processes did in the hour that began at `since`, or in several hours of which the first began then.
 
     `detection` and `delivery` are None when nothing was measured.
     """
@@ -217,9 +217,9 @@ class ActivityTotals:
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:
-    """Return the activity of the last 24 hours: all hours together, and each hour, the oldest first.
+    """Return the activity of the current hour and the 23 before: all together, and each hour, the oldest first.
 
-    The last hour is the current one. Hours in which nothing was done are included.
+    Hours in which nothing was done are included.
     """
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])

@@ -1,6 +1,6 @@
-"""How many requests were sent for each account on a day, and how many failed: HubSpot limits both by the day.
+"""How many requests were made for each account on a day, and how many failed: HubSpot limits both by the day.
 
-Unlike counters, these numbers are exact: they are added in the transaction that saves the results of the requests.
+Unlike counters, these numbers are added in the transaction that saves the results of the requests.
 """
 
 from collections.abc import Mapping

@@ -27,7 +27,8 @@ class DueLanes:
     """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe.
 
     A look reads the watches that have fallen due since the last look, and visits the lanes that had due watches or were
-    paused then. So its cost does not depend on how many watches are due later, nor on how many are due in one lane.
+    left out then. So its cost does not depend on how many watches are due later, nor on how many were due before the
+    last look in one lane.
     """
 
     def __init__(self, state: State) -> None:
@@ -37,9 +38,10 @@ class DueLanes:
         self._visited_all_at: datetime | None = None
 
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
-        """Return the oldest `due_at` of each lane with due watches; paused lanes are left out.
+        """Return the oldest `due_at` of each lane with due watches, except lanes whose `paused_until` is yet to come.
 
-        At most MOST_LANES lanes are returned, the longest due first.
+        Watches that became visible late may be found by a later look. At most MOST_LANES lanes are returned, the
+        longest due first.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
         # `since_all` is negative when the clock was set back.
@@ -78,7 +80,7 @@ _VISIT = {state: _visit_statement(state) for state in LANES}
 
 
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each lane with due watches, including the paused lanes.
+    """Return the oldest `due_at` of each lane with due watches, paused or not.
 
     If anything is due, the query skips from lane to lane along the index (a loose index scan): its cost depends on the
     number of lanes, not of watches.

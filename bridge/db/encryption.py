@@ -58,7 +58,7 @@ class Cipher:
 
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:
-    """Raise WrongSecretKey when this database's secrets were encrypted with other keys.
+    """Raise WrongSecretKey when none of the keys decrypts the known text that this database holds.
 
     The first call for a database stores KNOWN_TEXT, encrypted with the newest key. Later calls decrypt it.
     """
@@ -74,9 +74,9 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 
 
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
-    """Encrypt every stored secret anew with the newest key; return how many.
+    """Encrypt every text in the columns ENCRYPTED anew with the newest key; return how many.
 
-    Raises WrongSecretKey when none of the keys decrypts a secret; the caller then rolls back. A secret that another
+    Raises WrongSecretKey when none of the keys decrypts a text; the caller then rolls back. A text that another
     process changes meanwhile keeps its newer value, which that process has encrypted with its own newest key.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)

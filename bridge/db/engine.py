@@ -103,7 +103,10 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
 
 
 def _of_existing(place: str, *, is_uri: bool) -> str:
-    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none."""
+    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none.
+
+    A URI that names a mode itself is returned unchanged.
+    """
     if not is_uri:
         return f"file:{quote(place)}?mode=rw"
     return place if "mode=" in place else f"{place}{'&' if '?' in place else '?'}mode=rw"
@@ -169,7 +172,10 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def is_unavailable(error: DBAPIError) -> bool:
-    """Return whether an error means that the database is away or unable to work, not a wrong statement."""
+    """Return whether an error probably means that the database is away or unable to work.
+
+    On SQLite the same class of error is also raised for some wrong statements.
+    """
     return isinstance(error, UNAVAILABLE) or error.connection_invalidated
 
 
@@ -183,5 +189,5 @@ _CONNECTION_LIMIT = text("""
 
 
 def connection_limit(connection: Connection) -> int | None:
-    """Return how many connections all processes of this user may have together; None on SQLite: no limit."""
+    """Return how many connections all processes of this user may have at most; None on SQLite: no limit."""
     return None if connection.dialect.name == "sqlite" else connection.scalar(_CONNECTION_LIMIT)

@@ -15,7 +15,7 @@ TICKED_WITHIN = timedelta(seconds=60)
 def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
     """Save a worker's heartbeat, and delete workers whose last heartbeat is older than WORKERS_KEPT.
 
-    `has_credentials`: the worker's environment has credentials of the account `default`.
+    `has_credentials`: the worker's environment has credentials of the account `default`; saved at the first heartbeat.
     """
     new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
     add = dialect_insert(connection, workers).values(new)

@@ -13,7 +13,7 @@ KEPT = timedelta(hours=24)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotentRequest:
-    """A request, identified by client and key. `begun_by` is the id of the attempt that carries it out."""
+    """A request, identified by client and key. `begun_by` is the id of the execution that carries it out."""
 
     client: str
     key: str
@@ -49,7 +49,7 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
 
 
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
-    """Set these fields of a stored request; return False, and set none, when another attempt has taken it over."""
+    """Set these fields of a stored request; return False, and set none, when another execution has taken it over."""
     changed = update(keyed_requests).where(_is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 
@@ -57,7 +57,7 @@ def change(connection: Connection, held: IdempotentRequest, **values: str | date
 def forget(connection: Connection, held: IdempotentRequest) -> None:
     """Delete a request that was not carried out, so that a repeat is carried out as a new request.
 
-    Deletes nothing when another attempt has taken the request over.
+    Deletes nothing when another execution has taken the request over.
     """
     connection.execute(delete(keyed_requests).where(_is_held(held)))
 
@@ -74,5 +74,5 @@ def _is(request: IdempotentRequest) -> ColumnElement[bool]:
 
 
 def _is_held(request: IdempotentRequest) -> ColumnElement[bool]:
-    """Return the condition that a row is this request, and that no other attempt has taken it over."""
+    """Return the condition that a row is this request, and that no other execution has taken it over."""
     return _is(request) & (keyed_requests.c.begun_by == request.begun_by)

@@ -1,4 +1,4 @@
-"""Ids of watches: opaque, unguessable, and sorted by the time at which they were made."""
+"""Ids of watches: opaque, unguessable, and sortable by the time at which they were made."""
 
 import base64
 import secrets

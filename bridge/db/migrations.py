@@ -57,7 +57,7 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
 
     A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.
     While another transaction locks a table, tries again for `timeout_seconds`, then raises OperationalError. Raises
-    ForeignTables when the database is another program's.
+    ForeignTables when another program's tables are where the bridge's belong.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:
@@ -115,7 +115,8 @@ def is_migrated(connection: Connection) -> bool:
 def check(connection: Connection) -> str:
     """Return the revision of a database that is ready for this code.
 
-    Raises NotMigrated when its revision is too old, ForeignTables when the database is another program's.
+    Raises NotMigrated when its revision is too old or missing, ForeignTables when another program's tables are where
+    the bridge's belong.
     """
     _refuse_other_tables(connection)
     if not is_migrated(connection):

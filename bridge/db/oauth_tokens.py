@@ -1,7 +1,7 @@
 """The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
 
-No row is locked during a request to HubSpot. Instead, a process changes the row only if the tokens are still those that
-it has read; `take_refresh_lease` and `fail` also require that the lease is unchanged.
+No row is locked during a request to HubSpot. Instead, a process that refreshes changes the row only if the tokens are
+still those that it has read; `take_refresh_lease` and `fail` also require that the lease is unchanged.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens,
 
 
 def save(connection: Connection, cipher: Cipher, account: str, seen: StoredTokens, new: TokenPair) -> bool:
-    """Replace the tokens that were `seen`; return False when another process has replaced them first.
+    """Replace the tokens that were `seen`; return False when they were replaced or removed first.
 
     It does not matter who holds the lease: a refresh that outlived its lease may have got the only refresh token that
     still works.

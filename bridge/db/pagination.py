@@ -62,7 +62,7 @@ class Cursor:
 
     @classmethod
     def read(cls, text: str) -> "Cursor | None":
-        """Parse a cursor; None when the text is not one that the bridge has made."""
+        """Parse a cursor; None when the text does not have the form of the bridge's cursors."""
         try:
             found = _CURSOR.fullmatch(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
         except ValueError:
@@ -86,7 +86,8 @@ def _encoded(text: str) -> str:
 class Page:
     """A page of a list, newest first.
 
-    `following` is the cursor of the page of older watches, `previous` of newer ones; None when there is no such page.
+    `following` is the cursor of the page of older watches, `previous` of newer ones; None when there is no such page. A
+    page that they name may still be empty.
     """
 
     watches: Sequence[Watch]
@@ -114,9 +115,10 @@ def page(
 
 
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Count the redeliverable watches that match; return the number, and whether all rows were read.
+    """Count the redeliverable watches that match; return the number, and whether it is surely all of them.
 
-    Only the newest rows are read, at most MOST_SCANNED_TO_COUNT of each state or outcome that the filters name.
+    Only the newest rows are read: at most MOST_SCANNED_TO_COUNT, or as many of each state or outcome that the filters
+    name.
     """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
@@ -196,7 +198,10 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions that each select a part of an index sorted in this order; all matches are in these parts."""
+    """Return conditions that each select a part of an index; all matches are in these parts.
+
+    Each part is sorted in this order, except the few watches of a task id.
+    """
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]
     if filters.task_id is not None:

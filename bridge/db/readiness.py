@@ -45,7 +45,8 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts that are paused, and accounts that are being polled as fast as their quota allows.
+    Left out are accounts that are paused, and accounts with a request within about the last SERVED: their polls
+    may just wait for the quota.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
@@ -56,7 +57,7 @@ def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetim
 def overdue_hosts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each host with callbacks that have been due for OVERDUE_AFTER or longer.
 
-    Left out are hosts that are paused, and hosts with an attempt in flight, which are slow receivers.
+    Left out are hosts that are paused, and hosts with a claimed callback, which may just be slow receivers.
     """
     late = _late(connection, State.DELIVERING, now)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}
@@ -70,7 +71,7 @@ def _late(connection: Connection, state: State, now: datetime) -> dict[str, date
 
 
 def _is_attempted(connection: Connection, host: str, now: datetime) -> bool:
-    """Return whether an attempt to this host is in flight: a claimed watch is due at the end of its lease."""
+    """Return whether a callback to this host is claimed: then its watch is due at the end of the lease."""
     claimed = select(watches.c.id).where(
         is_state(State.DELIVERING),
         LANES[State.DELIVERING] == host,

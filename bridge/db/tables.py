@@ -237,7 +237,7 @@ account_breakers = Table(
     Column("headroom", Float, nullable=False),
     Column("daily_remaining", BigInteger),
     Column("observed_at", Instant),
-    # The ids of the watches whose tasks were refused since the last success, separated by spaces.
+    # The ids of the watches whose tasks were refused since the last Success, at most SUSPECTS, separated by spaces.
     Column("refused_watches", Text, nullable=False, server_default=""),
 )
 
@@ -290,7 +290,7 @@ keyed_requests = Table(
     Column("begun_at", Instant, nullable=False),
     Column(
         "begun_by", String(32), nullable=False
-    ),  # the id of the attempt that carries it out; a later attempt may take over
+    ),  # the id of the execution that carries it out; a later execution may take over
     Column("asked_at", Instant),  # just before HubSpot was asked; from then on a task may have started
     Column("task_id", String(255)),  # of the task that HubSpot has started
     Column("answer", Text),  # the bridge's response, as JSON

@@ -86,7 +86,7 @@ def _condition(name: str, value: Any) -> Any:
 
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
-    """Return how many watches `redeliver` would change."""
+    """Return how many watches all batches of `redeliver` together would change."""
     found = select(func.count()).select_from(watches).where(is_redeliverable(), *conditions(filters))
     return connection.execute(found).scalar_one()
 
@@ -146,7 +146,7 @@ def counts(connection: Connection, client: str | None) -> tuple[Counter[State], 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
     """Return the oldest `due_at` of the watches due in a state, for a client or, with None, for all.
 
-    Watches that wait for a paused account or host do not count. None when no watch is due.
+    Watches that wait for a paused account or host do not count. None when no other watch is due.
     """
     breakers, lane = BREAKERS[state], LANES[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))

@@ -24,7 +24,8 @@ WAITING_SAMPLE = 20
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     """Insert new watches, given by registration key, in one statement; return the stored watch of each key.
 
-    When a watch with the key is stored already, that one is returned; it has another id.
+    When a watch with the key is stored already, that one is returned; it has another id. If it is withdrawn just then,
+    the key is left out.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
@@ -143,10 +144,10 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 
 
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
-    """Return how many callbacks wait for a host, up to `most`, and when the first of their tasks ended.
+    """Return how many callbacks wait for a host, up to `most`, and about when the first of their tasks ended.
 
     The instant is None when no callback waits. It is found among the WAITING_SAMPLE callbacks with the latest `due_at`:
-    waits grow with each attempt, so callbacks that have waited longest are due last.
+    waits grow with each attempt, so callbacks that have waited longest are mostly due last.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
