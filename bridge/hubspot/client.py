@@ -26,12 +26,15 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """A source of access tokens for OAuth accounts."""
+    """A source of access tokens for OAuth accounts.
+
+    `current` begins no wait and no refresh that could take longer than `within_seconds`.
+    """
 
     def current(
         self, account: Account, *, refused: str | None = None, within_seconds: float
     ) -> str | NoToken:
-        """Return, within `within_seconds`, a token that should work now, or a NoToken with the reason.
+        """Return a token that should work now, or a NoToken with the reason.
 
         `refused`: the token that HubSpot has just refused; it is returned again if a refresh would not help.
         """
@@ -40,8 +43,8 @@ class Tokens(Protocol):
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
-    `ask_seconds` bounds the time of a whole call: getting or refreshing a token, the request, and a second request
-    with a newer token. `ask_seconds` must be at least the transport's time-out.
+    `ask_seconds` bounds the time of a whole call, except waits for the database: getting or refreshing a token, the
+    request, and a second request with a newer token. `ask_seconds` must be at least the transport's time-out.
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:
@@ -57,7 +60,7 @@ class HubSpot:
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
-        """Start the import of a file from a URL; `document` is the body that HubSpot documents, as JSON."""
+        """Request the import of a file from a URL; `document` is the body that HubSpot documents, as JSON text."""
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 
@@ -66,7 +69,7 @@ class HubSpot:
     ) -> HttpResponse | NoResponse | NoToken:
         """Send one request; after a 401, send it once more if the account uses OAuth and there is a newer token.
 
-        Returns a NoToken when there is no token, for the first request or for the second.
+        Returns a NoToken when there is no token in time, for the first request or for the second.
         """
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":
@@ -110,7 +113,7 @@ class HubSpot:
 
 
 def static_token(account: Account) -> str | NoToken:
-    """Return the access token of an account without OAuth, or a NoToken that says how to set one."""
+    """Return the access token of an account without OAuth, or a NoToken that says what to do."""
     if account.unreadable:
         return NoToken(reason=UNREADABLE.format(account.name))
     return account.credentials.access_token or NoToken(reason=NO_CREDENTIALS.format(account.name))

@@ -1,7 +1,8 @@
-"""The access tokens of OAuth accounts: refreshed before they expire, by one thread of one process at a time.
+"""The access tokens of OAuth accounts: refreshed when they are needed, by one thread of one process at a time.
 
 The thread that refreshes holds a lease on the account's row. Meanwhile other threads and processes use the old token;
-when it has expired, they wait up to WAIT_SECONDS for the new token. No transaction is open during a request to HubSpot.
+when it has expired or was refused, they wait up to WAIT_SECONDS for the new token. No transaction is open during a
+request to HubSpot.
 """
 
 import json
@@ -41,9 +42,9 @@ HEADERS = {
     "User-Agent": USER_AGENT,
 }
 
-# After a refresh that failed because of the credentials, no refresh is tried for this time. A token that
-# was issued less than this time ago is not refreshed, even if HubSpot refuses it. The time is shorter than an account's
-# first pause (30 s), so that each probe may try one refresh.
+# After a refresh that failed because of the credentials, no refresh is tried for this time. When HubSpot refuses a token
+# that was issued less than this time ago, the token is not refreshed. The time is shorter than an account's first pause
+# (30 s), so that each probe may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
 # How long a thread waits for another thread's refresh, which takes HubSpot some tenths of a second. Not longer, because
@@ -95,11 +96,13 @@ class OAuthTokens:
     def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        Returns the token in memory unless a refresh is due, or it is `refused`, the token that HubSpot has just
-        refused. Then returns the token in the database if another process has refreshed it, or else refreshes the token
-        now. A refused token that was issued less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not
-        help. No wait and no refresh begins that could take longer than `within_seconds`; if there was no time for the
-        refresh of a refused token, it is due at the next call.
+        `refused` is the token that HubSpot has just refused. Returns the token in memory, unless it is refused or its
+        refresh is due. Then returns the token in the database if another process has refreshed it; otherwise refreshes
+        the token, unless a refresh is under way or has just failed. A refused token that was issued less than
+        AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
+
+        No wait and no refresh begins that could take longer than `within_seconds`. If that leaves no time to refresh a
+        refused token, its refresh is due at the next call.
         """
         refused = refused or self._refused.pop(_key(account), None)
         if fresh := self._fresh(account, refused):
@@ -121,7 +124,7 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return a NoToken because there is no time for a refresh, or the `refused` token if it is new.
+        """Return a NoToken because a refresh would take too long, or the `refused` token if it is new.
 
         A token younger than AT_FAULT_HOLD_SECONDS is new: a refresh would not help. An older `refused` token is
         remembered, so that the next call of `current` refreshes it.
@@ -153,7 +156,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token from memory, the database or a refresh; None while another process refreshes."""
+        """Return a token from memory, the database or a refresh, or a NoToken; None while another process refreshes."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
@@ -215,7 +218,7 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: StoredTokens, new: TokenPair) -> None:
-        """Save new tokens; when the database is away, each later call of `_row` tries again.
+        """Save new tokens; when the database is away, later calls of `_row` by this process try again.
 
         The new refresh token may be the only one that works, so a short outage of the database must not lose it.
         """
@@ -234,7 +237,7 @@ def _key(account: Account) -> _Key:
 
 
 def _origin(account: Account) -> str:
-    """Return a hash of the credentials that tokens are obtained with; a new client secret does not change the hash."""
+    """Return a hash of the API's address and the account's OAuth credentials, except the client secret."""
     given = account.credentials
     named = (account.base_url, given.client_id, given.refresh_token)
     return sha256(json.dumps(named).encode()).hexdigest()
@@ -251,9 +254,10 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is needed or goes on.
+    """Return the row's token, or a NoToken soon after a failed refresh; None when only a refresh gives a token.
 
     While no refresh may start, because one goes on or has failed, a token that is due for a refresh is returned, too.
+    So is a `refused` token that was just issued.
     """
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
