@@ -67,8 +67,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("ff00::/8", "multicast (RFC 4291)"),
 )
 
-# IPv6 blocks whose addresses contain an IPv4 address, and how many bits follow the IPv4 address. Only the IPv4 address
-# is checked: in a network with DNS64 every IPv4 receiver has such an IPv6 address (RFC 6147).
+# IPv6 blocks whose addresses contain an IPv4 address, and how many bits follow the IPv4 address. For such an address,
+# REFUSED is applied to the IPv4 address: in a network with DNS64 every IPv4 receiver has one (RFC 6147).
 EMBEDDING: tuple[tuple[str, int, str], ...] = (
     ("::ffff:0:0/96", 0, "IPv4-mapped (RFC 4291)"),
     ("64:ff9b::/96", 0, "NAT64 (RFC 6052)"),
@@ -128,9 +128,9 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
 
-    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost` is allowed if a block
-    in `allow` contains 127.0.0.1 or ::1. Other names are allowed here: their addresses are checked when a connection is
-    opened.
+    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost`, and any name that
+    ends in `.localhost`, is allowed if `allow` exempts 127.0.0.1 or ::1. Other names are allowed here: their addresses
+    are checked when a connection is opened, unless a proxy is set.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -143,7 +143,7 @@ def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
 def callback_host(url: str) -> str:
     """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when `url` has no valid host.
+    Raises ValueError when urllib3 finds no host in `url`; other faults of the host go unnoticed here.
     """
     return _host_of(_origin(url))
 
@@ -159,8 +159,8 @@ def server_of(url: str) -> str:
 def filter_host(text: str) -> str:
     """Return `text`, the host in a filter of watches, in the form that `callback_host` returns.
 
-    Text that is not a valid host is returned unchanged. Raises ValueError when the text holds a path, a user name or
-    another part of a URL.
+    A port is dropped. Text in which no host is found is returned unchanged. Raises ValueError when the text holds
+    `/`, `?`, `#`, `@` or a backslash.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")
@@ -174,7 +174,8 @@ def filter_host(text: str) -> str:
 def without_stray_percent(url: str) -> str:
     """Return `url` with `%25` in place of each `%` that does not begin an escape.
 
-    Otherwise urllib3 would treat the whole URL as not yet escaped, and escape its valid escapes a second time.
+    Otherwise urllib3 would treat the whole path (or query) that holds it as not yet escaped, and escape its valid
+    escapes a second time.
     """
     return _STRAY_PERCENT.sub("%25", url) if "%" in url else url
 

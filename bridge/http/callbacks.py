@@ -1,4 +1,4 @@
-"""Sends callbacks to receivers, only to allowed URLs and addresses."""
+"""Sends callbacks to receivers: only to allowed URLs and, unless a proxy is set, only to allowed addresses."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,17 @@ from bridge.http.connections import HOSTS_PER_THREAD
 from bridge.http.deadline import Lookup, system_lookup
 from bridge.http.transport import Transport
 
-# How many bytes of a response's body are read: enough to show to people. Only the status decides what follows.
+# How many bytes of a response's body are kept: enough to show to people. The body does not decide what follows.
 BODY_LIMIT = 64 * 1024
 
 
 class CallbackSender:
-    """POSTs callbacks, each within `timeout_seconds`, and never to a refused address. Thread-safe.
+    """POSTs callbacks to allowed URLs, each within `timeout_seconds`. Thread-safe.
 
-    `allow` holds blocks that are exempt from the address filter, `ports` the allowed ports (any when empty). With
-    `proxy`, an http or https URL, the proxy resolves host names and must filter their addresses; a host that is an
-    address itself, or `localhost`, is still checked here.
+    Without `proxy`, no connection is opened to a refused address. With `proxy`, an http or https URL, the proxy
+    resolves host names and must filter their addresses; a host that is an address itself, or `localhost`, is still
+    checked here. `allow` holds blocks that are exempt from the address filter, `ports` the allowed ports (any when
+    empty).
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class CallbackSender:
         )
 
     def problem_with(self, url: str) -> str | None:
-        """Return why the settings allow no callback to `url`, as a sentence; None when they allow it.
+        """Return why no callback may be sent to `url`, as a sentence; None when one may be sent.
 
-        The addresses of a host name are not checked here, but when a connection is opened.
+        The addresses of a host name other than `localhost` are not checked here. They are checked when a connection is
+        opened, unless a proxy is set.
         """
         problem = callback_url_problem(url, https_only=self._https_only, ports=self._ports)
         return problem or blocked_host_reason(url, allow=self._allow)
@@ -62,10 +64,11 @@ class CallbackSender:
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
     ) -> HttpResponse | NoResponse:
-        """POST `body` as it is, and read at most 64 KiB of the response's body, undecoded.
+        """POST `body` as it is, and return the response with at most 64 KiB of its body, undecoded.
 
-        The URL is checked again, because the settings may have changed since its registration; if it is refused, the
-        NoResponse is `blocked`. The time-out is the lesser of `timeout_seconds` and `within_seconds`.
+        The URL is checked again, because the settings may have changed since its registration; if the URL or all
+        addresses of its host are refused, a `blocked` NoResponse is returned. The time-out is the lesser of
+        `timeout_seconds` and `within_seconds`.
         """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem, blocked=True)

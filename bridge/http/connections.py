@@ -1,4 +1,7 @@
-"""Each thread's HTTP connections: opened to allowed addresses, within a deadline, and kept for later requests."""
+"""Each thread's HTTP connections: opened within a deadline, only to addresses that a guard allows, and kept.
+
+Without a guard, every address is allowed.
+"""
 
 import functools
 import re
@@ -127,7 +130,7 @@ class _HeaderReader:
             raise HTTPException("More lines than headers there may be.")
 
     def flush(self) -> None:
-        """Do nothing: HTTPResponse calls this before `close`."""
+        """Exists because HTTPResponse calls it before `close`; there is nothing to flush."""
 
     def close(self) -> None:
         self._stream.close()
@@ -210,7 +213,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the host's connection pool. Without a proxy, parses the URL once; `requests` parses it four times."""
+        """Return the request's connection pool; without a proxy, the URL is parsed once, not four times."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

@@ -26,11 +26,11 @@ SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be opened; the message says why, for the watch's `last_error`."""
+    """No connection could be opened; the message says why, as the `reason` of a NoResponse does."""
 
 
 class Blocked(Unreachable):
-    """The guard refuses all addresses of the host; the message says why."""
+    """The guard refuses all addresses of the host; the message says why it refuses the first."""
 
 
 class Watchdog:
@@ -56,7 +56,7 @@ class Watchdog:
                 self._wake()
 
     def release(self, deadline: "Deadline") -> None:
-        """Stop watching `deadline`: its connection is left alone from now on."""
+        """Stop watching `deadline`; only a scan that is already under way may still shut down its connection."""
         with self._lock:
             self._watched.discard(deadline)
 
@@ -86,7 +86,8 @@ WATCHDOG = Watchdog()
 class Deadline:
     """The end of one request's time, and the connection to shut down then; a context manager.
 
-    `seconds` counts from the construction. Thread-safe: the watchdog shuts the connection down from its own thread.
+    `seconds` counts from the construction. The watchdog shuts the connection down, from its own thread, within the
+    `with` block only. Thread-safe.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")

@@ -1,4 +1,4 @@
-"""Sends HTTP requests, each within one deadline from start to end, and explains failures in sentences.
+"""Sends HTTP requests, each within one deadline from start to end, and explains failures in words.
 
 Requests are sent by `HTTPAdapter.send`, without a session: environment variables (proxies, CA bundles) and `.netrc`
 are not read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
@@ -74,12 +74,13 @@ class Transport:
         repeatable: bool = True,
         within_seconds: float = inf,
     ) -> HttpResponse | NoResponse:
-        """Send one request and read the response; a failure is returned as NoResponse, not raised.
+        """Send one request and read the response; without a response, return why as a NoResponse.
 
-        The time-out is the lesser of `timeout_seconds` and `within_seconds`. `headers` must hold neither
-        `Content-Length` nor `Accept-Encoding`. If the server had closed a kept connection, the request is sent
-        once more, at once and within the same deadline. With `repeatable=False` a new connection is opened, and the
-        request is sent at most once. Raises RuntimeError when the system allows no thread for the lookup.
+        A failure while the body is read makes the HttpResponse incomplete. The time-out is the lesser of
+        `timeout_seconds` and `within_seconds`. `headers` must hold neither `Content-Length` nor `Accept-Encoding`. If
+        the server had closed a kept connection, the request is sent once more, at once and within the same deadline.
+        With `repeatable=False` this thread's idle connections are closed first, and the request is sent at most once.
+        Raises RuntimeError when the system allows no more threads.
         """
         if not repeatable:
             self._adapter().close()
@@ -186,7 +187,7 @@ _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
 
 
 def _reason(error: BaseException, deadline: Deadline) -> str:
-    """Return why a request failed, without the error's own text, which may hold a secret or an address."""
+    """Return why a request failed; most errors' own texts are left out, as they may hold a secret or an address."""
     if isinstance(error, Unreachable):
         return str(error)
     if deadline.passed:
