@@ -1,4 +1,4 @@
-"""The bridge's operations, which the API, the commands and the worker call.
+"""The bridge's operations, which the API, the admin page, the commands and the worker call.
 
-Most database transactions begin in these modules. The transactions for polls and callbacks begin in the worker's loop.
+Most operations begin their own database transactions; polls and callbacks use those of the worker's loop.
 """

@@ -1,4 +1,4 @@
-"""Updates an account's circuit breaker, quota and daily statistics from HubSpot's responses."""
+"""Updates accounts' circuit breakers, quotas and daily statistics after calls to HubSpot, answered or not."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log a new pause or the end of a pause; return the event for the operator, None when there is none to send."""
+    """Log that a pause began, changed or ended; return the event for the operator, None when there is none to send."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

@@ -15,8 +15,9 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account and its circuit breaker; unless the account is paused, `breaker` is closed.
+    """An account and its circuit breaker as people should see it.
 
+    `breaker` is closed unless `readiness.paused_accounts` counts the account as paused.
     `stored` is true when the account is in the database, false when it comes from the environment alone.
     """
 

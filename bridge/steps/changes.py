@@ -22,9 +22,9 @@ BATCH = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changed:
-    """The operation was carried out; `watch` is the watch afterwards.
+    """The operation was carried out, or was not needed; `watch` is the watch afterwards.
 
-    `hubspot` is HubSpot's last answer about the task as JSON text; None when there is none.
+    `hubspot` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
     """
 
     watch: Watch
@@ -44,10 +44,11 @@ class WatchUnchanged:
 
 
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Stop the polls and callbacks of an open watch; the same task may then be registered again.
+    """Withdraw an open watch: no more polls and callbacks are claimed; the same task may then be registered again.
 
-    `client` is the caller, who may change only its own watches; None permits any watch. Returns WatchUnchanged when
-    the watch is not open, does not exist or belongs to another client.
+    A poll or callback that a worker has claimed already may still be sent. `client` is the caller, who may change only
+    its own watches; None permits any watch. Returns WatchUnchanged when the watch is not open, does not exist or
+    belongs to another client.
     """
     return _change(engine, watch_id, core.withdraw, client=client, now=now)
 
@@ -72,9 +73,9 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Make the next poll of a watch due now, if its task has not ended.
+    """Make the next poll of a watch that is still `watching` due now.
 
-    If a worker is polling the watch just now, nothing is changed, but the result is still Changed. `client` is the
+    If a worker has claimed the poll already, nothing is changed, but the result is still Changed. `client` is the
     caller, as in `withdraw`.
     """
     return _change(engine, watch_id, _recheck, client=client, now=now)

@@ -1,4 +1,4 @@
-"""Checks by one harmless request whether HubSpot accepts an account's credentials, and explains the answer."""
+"""Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,25 +30,26 @@ HARMLESS_PATH = "/files/{v}/files/search?limit=1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """The result of a check: `ok` is true when HubSpot accepts the credentials.
+    """The result of a check: `ok` is true when HubSpot's answer shows that it accepts the credentials.
 
-    `summary` explains the result to the operator. `status_code` is None when HubSpot did not answer. `quota` is None
-    when HubSpot reported no quota.
+    `summary` explains the result to the operator. `status_code` is None when no answer came. `quota` is None when
+    HubSpot reported no quota.
     """
 
     ok: bool
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # How far this machine's clock is ahead of HubSpot's (negative: behind); None without a valid header Date.
+    # How far at least this machine's clock is ahead of HubSpot's (negative: behind); None without a valid header Date.
     clock_ahead_seconds: float | None
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Check an account by one request to HubSpot, even during a pause; return None when there is no such account.
+    """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    A failure does not pause the account, because the credentials of this process may differ from the
-    worker's. A success ends a pause, and the account's watches with a failed last poll become due now.
+    Without a token no request is sent. A failure does not pause the account, because the credentials of this process
+    may differ from the worker's. A success ends a pause: the account's next request is the probe, and its watches with
+    a failed last poll become due now.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -107,7 +108,7 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far this machine's clock is ahead of the header Date (negative: behind).
+    """Return how far at least this machine's clock is ahead of the header Date (negative: behind).
 
     Returns None without a valid Date, and 0 when the Date, which is in whole seconds, lies between the request and
     the answer.

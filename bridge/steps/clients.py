@@ -33,7 +33,7 @@ class NewClient:
 class NameTaken:
     """The client was not added, because its name is taken.
 
-    The name belongs to another client, perhaps a revoked one, or is reserved for BRIDGE_ADMIN_KEY.
+    The name belongs to another client, perhaps a revoked one, or is `admin`, which only an admin may have.
     """
 
     name: str
@@ -49,7 +49,8 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when the name is not free. Raises ValueError when the name does not match the pattern NAME.
+    Returns NameTaken when another client has the name, or had it, or when it is `admin` and the argument `admin` is
+    false. Raises ValueError when the name does not match the pattern NAME.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_RULE}")
@@ -102,7 +103,7 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    Returns ClientUnchanged when there is no such client, or the client is revoked.
+    BRIDGE_ADMIN_KEY itself stays valid. Returns ClientUnchanged when there is no such client, or the client is revoked.
     """
     new = _new_key()
     with engine.begin() as connection:
@@ -115,7 +116,8 @@ def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
     """Revoke a client's API key for good, and return the client; its open watches go on.
 
-    Returns ClientUnchanged when there is no such client, or the client is already revoked.
+    BRIDGE_ADMIN_KEY itself stays valid. Returns ClientUnchanged when there is no such client, or the client is already
+    revoked.
     """
     with engine.begin() as connection:
         client = _lock_active(connection, name)

@@ -38,8 +38,8 @@ UNREADABLE = (
 class DeliveryJob:
     """A claimed watch whose task has ended, with the data for its callback.
 
-    `hubspot` is HubSpot's last answer as JSON text; None when there is none. `probes` is true when the host is paused
-    or recovers from a pause: the callback is then a trial request.
+    `hubspot` is HubSpot's last answer with a status, as JSON text; None when there is none. `probes` is true when the
+    callback is the probe of a paused host, or is sent during a host's slow start.
     """
 
     watch: Watch
@@ -58,7 +58,7 @@ class FinishedAttempt:
 
     @property
     def may_follow(self) -> bool:
-        """Whether callbacks to the same host that wait in the pool may start; false after a failure."""
+        """Whether callbacks to the same host that wait in the pool may start; false when the signal is a Failure."""
         return isinstance(self.decision.signal, circuit_breaker.Success | None)
 
     @property
@@ -109,7 +109,7 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` of each host, and return a job for each.
 
-        When a host's pause is over, only one callback to it is claimed, the probe; during a pause none.
+        When a host's pause is over, at most one callback to it is claimed, the probe; during a pause none.
         """
         if not shares:
             return []
@@ -137,7 +137,7 @@ class Deliveries:
         """Claim callbacks of tasks that have just ended, to send them at once; return the claimed watches by id.
 
         The caller saves these watches in the same transaction. At most `shares[host]` callbacks to a host are claimed,
-        and none unless the host's breaker is closed and without recent failures.
+        and none if the host is paused, is in slow start, or has failed since its last success.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -159,7 +159,7 @@ class Deliveries:
         *,
         recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch; callbacks to `recovering` hosts are trial requests.
+        """Return a job for each claimed watch; `recovering` names the hosts that are paused or in slow start.
 
         `hubspot` maps ids of watches to HubSpot's answers as JSON text. Answers that are missing there are read from
         the database.

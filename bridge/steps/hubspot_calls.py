@@ -1,6 +1,6 @@
-"""Grants requests other than polls within the accounts' quotas, and records HubSpot's answers to them.
+"""Grants requests that start imports or check accounts, and records HubSpot's answers to them.
 
-These requests start imports or check accounts. The callers of this module send the requests.
+A start is granted only within the account's quota, a check always. The callers of this module send the requests.
 """
 
 from collections.abc import Callable
@@ -29,18 +29,18 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryLater:
-    """No request may be sent for the account before `retry_at`; `reason` is a sentence for the client."""
+    """No request is granted for the account before `retry_at`; `reason` is a sentence for the client."""
 
     retry_at: datetime
     reason: str
 
 
 class HubSpotCalls:
-    """Grants requests within the accounts' quotas, and updates the accounts from HubSpot's answers.
+    """Grants requests, takes them from the accounts' quotas, and updates the accounts from HubSpot's answers.
 
     Thread-safe. The callers send the requests, by `hubspot`. After `acquire` has granted the probe of a paused account,
-    it grants no other request until the answer is recorded, or until `lease_seconds` have passed. `lease_seconds` must
-    exceed the longest time of a request.
+    it grants no other request for `lease_seconds`, unless a recorded answer changes the pause before. `lease_seconds`
+    must exceed the longest time of a request.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class HubSpotCalls:
         self._outbox = outbox
 
     def acquire(self, name: str) -> Account | RetryLater:
-        """Take one request from an account's quota and return the account; RetryLater when no request may be sent.
+        """Take one request from an account's quota and return the account; RetryLater when none is granted now.
 
-        After a pause, the first request is the probe: no other request is granted until its answer is recorded. For an
-        account without credentials no quota is taken, because no request will be sent.
+        After a pause, the first request is the probe. For an account without credentials no quota is taken, because no
+        request will be sent.
         """
         now = self.clock()
         with self.engine.begin() as connection:
@@ -85,7 +85,7 @@ class HubSpotCalls:
     def acquire_at_once(self, name: str) -> Account | None:
         """Take one request from an account's quota, even during a pause or with no quota left.
 
-        Returns the account; None when there is no such account.
+        Returns the account; None when there is no such account. Without credentials no quota is taken, as in `acquire`.
         """
         with self.engine.begin() as connection:
             if not self._accounts.exists(connection, name):

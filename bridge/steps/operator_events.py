@@ -37,7 +37,8 @@ class OperatorOutbox:
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
         """Save the events; to be called at the end of a transaction.
 
-        The saved rows stay locked until the commit, and other workers that add such events wait for it.
+        The saved rows stay locked until the commit, and other processes that add events of the same type and subject
+        wait for it.
         """
         if self.is_enabled:
             store.add(connection, merge_events(events))
@@ -75,7 +76,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send the event that has been due longest; return False when none is due."""
+        """Try to send the event that has been due longest of those that may be sent now; return False without any."""
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)
@@ -127,6 +128,9 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
-    """Return an event for each worker without a heartbeat since `since`; a worker's silence is reported once."""
+    """Return an event for each worker without a heartbeat since `since`, and mark these workers as reported.
+
+    Workers that are marked already are left out, so that each silence is reported once.
+    """
     found = heartbeats.newly_silent(connection, since=since)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

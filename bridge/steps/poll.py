@@ -55,9 +55,10 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether polls of the same account that wait in the pool may start; false when this answer pauses the account.
+        """Whether polls of the same account that wait in the pool may start.
 
-        After a Failure, such as a server error, the waiting polls start: the quota already counts their requests.
+        False when the signal is a PermanentFailure or a RetryAfter. After a Failure or a Refusal the waiting polls
+        start, even if it pauses the account: the quota already counts their requests.
         """
         return not isinstance(self.call.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter)
 
@@ -94,10 +95,11 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return the accounts with due watches, by name, and how many polls may be claimed for each.
+        """Return a lane for each account with due watches, with how many polls may be claimed for it now.
 
-        Accounts that may send nothing now are left out; so is `default` when only other workers have its credentials.
-        `room` returns how many more jobs of a lane the worker's pool takes. Here a lane is an account's polls.
+        A lane is an account's polls; its key is the account's name. Accounts for which no poll may be claimed now are
+        left out; so is `default` when only other workers have its credentials. `room` returns how many more jobs of a
+        lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -114,7 +116,7 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the account `default` if only other workers, alive now, have its credentials; else nothing."""
+        """Return the name `default` if only other workers, alive now, have that account's credentials; else nothing."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
@@ -219,8 +221,8 @@ def _granted(
 def time_out_overdue(engine: Engine, now: datetime) -> int:
     """Time out watches that are past their deadline and cannot be polled once more; return how many.
 
-    A watch is timed out if its account is paused, or if it is still due OVERDUE_GRACE_SECONDS after its deadline. One
-    call times out at most OVERDUE_BATCH watches.
+    A due watch is timed out if a pause of its account goes on, or if OVERDUE_GRACE_SECONDS have passed since its
+    deadline. One call times out at most OVERDUE_BATCH watches.
     """
     with engine.begin() as connection:
         late = claims.past_deadline(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

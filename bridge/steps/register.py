@@ -1,4 +1,4 @@
-"""The first step of a watch: store it for a registration; an equal registration gets the same watch."""
+"""The first step of a watch: store it. Equal registrations get the same watch, until it is withdrawn."""
 
 import json
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of the fields that identify a registration; equal hashes mean the same watch."""
+    """Return a hash of the fields that identify a registration; at most one watch that is not withdrawn has it."""
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
@@ -129,7 +129,7 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are equal apart from white space and the order of members (RFC 8259, 4)."""
+    """Return whether two JSON texts are equal once parsed and written with sorted members (RFC 8259, 4)."""
     return one == other or _sorted(one) == _sorted(other)
 
 

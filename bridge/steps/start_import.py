@@ -54,8 +54,8 @@ class NotStarted:
 class NoTaskId:
     """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the answer's body if that is JSON, else the start of the body as a JSON string. It is
-    `null` when the body is empty.
+    `hubspot` is JSON text: the answer's body if `parse_json` can read it, else the start of the body as a JSON string.
+    It is `null` when the body is empty.
     """
 
     status_code: int
@@ -98,9 +98,10 @@ def start(
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
-    Waits up to QUOTA_WAIT_SECONDS for the quota. `document` is the body of the request to HubSpot: JSON text, sent
-    unchanged. The request is repeated only if HubSpot refused its token. `claim_hubspot_call` is called just before
-    the request; if it returns False, nothing is sent. Database errors are raised only before the request is sent.
+    Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body of the request to
+    HubSpot: JSON text, sent unchanged. The request is repeated only if HubSpot refused its token. `claim_hubspot_call`
+    is called just before the request; if it returns False, nothing is sent. Database errors are raised only before the
+    request is sent.
     """
     acquired = _acquire(hubspot_calls, account)
     if isinstance(acquired, RetryLater):
