@@ -2,7 +2,7 @@
 
 Only one thread runs Python at a time. When threads run on several cores, nearly every system call passes the
 lock from one core to another: a busy worker then uses one and a half times the CPU time, and does two thirds of the
-work. Only Linux lets a process choose its core; on other systems nothing is done.
+work. This module works on Linux; on other systems it does nothing.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 LOOK_SECONDS = 0.5
-# A process leaves its core when other processes use more than CROWDED of it, and another core is freer by MARGIN.
+# A process may leave its core when other processes use more than CROWDED of it, and another core is freer by MARGIN.
 CROWDED = 0.25
 MARGIN = 0.2
 # The chance of a move at each look, so that two processes on one core do not move to the same core together.
@@ -25,7 +25,7 @@ MOVE_CHANCE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """The use of CPU time, as shares of one core, 0 to 1.
+    """The use of CPU time, as shares of one core's time.
 
     `cores` maps each core to its use by all processes together; `process` is the use by this process.
     """
@@ -74,8 +74,8 @@ def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int
     """Return the least used of the `allowed` cores if a move there is worth it; None to stay on `core`.
 
     A move is worth it when `core` is not allowed or its use is not known, or when other processes use more than
-    CROWDED of `core` and the least used core is freer by MARGIN. Of equally free cores the first is returned. Returns
-    None as well when `shares` holds none of the allowed cores.
+    CROWDED of `core`, and more than the use of the least used core plus MARGIN. Of equally free cores the first is
+    returned. Returns None as well when `shares` holds none of the allowed cores.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:
@@ -88,10 +88,10 @@ def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int
 
 
 def use_one_core() -> None:
-    """Keep all threads of this process, later ones included, on one CPU core from now on.
+    """Start a daemon thread that keeps all threads of this process, later ones included, on one CPU core.
 
-    A daemon thread looks twice a second for a less busy core, and then moves the threads there. Nothing is done with
-    a single core, or where the system does not report the use of its cores.
+    It looks twice a second for a less busy core, and may then move all threads there. Nothing is done with a single
+    core, or where the system does not report the use of its cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         return

@@ -28,10 +28,10 @@ from bridge.worker.results import log_and_count
 
 log = structlog.get_logger()
 
-# The loop looks for due watches at least this often, and at once when results come.
+# While the pool has room, the loop looks for due watches at least this often, and at once when results come.
 TICK_SECONDS = 0.25
 # How long the loop waits after the first, second, … failure in a row; the last wait repeats. Most failures are of the
-# database. Results that could not be saved are kept until they can be.
+# database. While it is away, results that could not be saved are kept.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # A host's callbacks may use at most one in HOST_SHARE of the pool's threads.
 HOST_SHARE = 4
@@ -92,7 +92,7 @@ class Worker:
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
-        """Run the loop until no watch can be claimed and no request is in flight.
+        """Run the loop until it claims nothing more, no request is in flight and no result is unsaved.
 
         Returns earlier when the `grace_seconds` of `wind_down` are over. If another thread is in `drain`, waits first
         until that thread has returned.
@@ -102,7 +102,7 @@ class Worker:
                 pass
 
     def wind_down(self, grace_seconds: float) -> None:
-        """Stop claiming; `drain` then returns when no request is in flight, or after `grace_seconds`.
+        """Stop claiming; `drain` then returns when nothing is in flight or unsaved, or after `grace_seconds`.
 
         May be called in a signal handler. Calls after the first change nothing.
         """
@@ -114,8 +114,8 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait ends `grace_seconds` after the first call of `wind_down` or of this method. Raises one of the errors in
-        UNAVAILABLE when the database is away.
+        The first call of `wind_down` or of this method decides when the wait ends: after its `grace_seconds`. Raises
+        one of the errors in UNAVAILABLE when watches cannot be given back because the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -179,7 +179,7 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches for the free threads, shared fairly among accounts and hosts; return a job for each."""
+        """Claim due watches for the room in the pool, shared fairly among accounts and hosts; return a job for each."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -218,7 +218,11 @@ class Worker:
             self._save_each()
 
     def _save_each(self) -> None:
-        """Save each result in its own transaction, so that the failure of one does not prevent the others."""
+        """Save each result in its own transaction.
+
+        A result that cannot be saved although the database is not away is logged and dropped, so that it does not
+        prevent the others.
+        """
         while self._unsaved:
             done = self._unsaved[0]
             try:

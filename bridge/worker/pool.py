@@ -34,7 +34,8 @@ GATHER_LOOKS = 3
 class _Queue:
     """The jobs of one lane: `waiting` ones, with the time when each was submitted, and the number `at_work`.
 
-    A lane is `halted` after a failure: its waiting jobs do not start, and `take_back` returns them.
+    A lane is `halted` after a job without a result, or whose result's `may_follow` is false: its waiting jobs do not
+    start, and `take_back` returns them and ends the halt.
     """
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
@@ -43,7 +44,7 @@ class _Queue:
 
 
 class WorkerPool:
-    """A fixed number of threads, each started when it is first needed, and the jobs that wait for them.
+    """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
     `submit`, `collect` and `take_back` must be called by one thread alone, the one that claims and saves.
     """
@@ -57,11 +58,11 @@ class WorkerPool:
         start_within_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make a pool of `count` threads.
+        """Make a pool of up to `count` threads.
 
-        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says how
-        many jobs of one lane may be at work at a time, for lanes of polls (WATCHING) and of callbacks (DELIVERING).
-        A job that has waited for `start_within_seconds` is not started.
+        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says how many jobs of one lane
+        may at most be at work at a time, for lanes of polls (WATCHING) and of callbacks (DELIVERING). A job that has
+        waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -99,7 +100,7 @@ class WorkerPool:
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
+        """Queue a job; it starts in its turn when a thread is free and its lane is below the limit of jobs at work.
 
         A job that waits for too long, or whose lane is halted, does not start: `take_back` returns it.
         """
@@ -125,7 +126,7 @@ class WorkerPool:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs, one of each lane in turn, while threads are free; the caller holds the lock."""
+        """Start waiting jobs, at most one of each lane, while threads are free; the caller holds the lock."""
         # At most `_count` lanes can be at their limit, so a look at twice as many finds others.
         for lane in list(islice(self._lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]

@@ -1,4 +1,4 @@
-"""Logs results once they are saved, and counts them for the metrics."""
+"""Logs finished jobs once their results are saved or dropped, and counts them for the metrics."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[S
     """Log finished jobs, and count them for the metrics.
 
     `kept` holds the results that were saved. The others lost their leases: since the claim, another worker has claimed
-    the watch, or the watch was withdrawn.
+    or ended the watch, or the watch was withdrawn.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

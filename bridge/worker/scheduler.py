@@ -103,7 +103,7 @@ class Scheduler:
     def stop(self) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait ends 22 s after the first call of `wind_down` or of this method.
+        The wait for the requests ends 22 s after the first call of `wind_down` or of this method.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
@@ -123,9 +123,9 @@ class Scheduler:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat, and report silent workers to the operator.
+        """Save this worker's heartbeat; if its heartbeats are regular, report silent workers to the operator.
 
-        While the worker's loop hangs, does neither, so that other workers report this worker as silent.
+        While the worker's loop hangs or fails, does neither, so that other workers report this worker as silent.
         """
         if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
             return
@@ -192,7 +192,8 @@ def _scheduler(
 ) -> BackgroundScheduler:
     """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds.
 
-    `executor` must have a thread for each job, so that no job waits for another.
+    A run is left out while the job's last run goes on. `executor` must have a thread for each job, so that no job waits
+    for another.
     """
     scheduler = BackgroundScheduler(
         executors={"default": executor},
