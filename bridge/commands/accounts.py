@@ -51,7 +51,7 @@ def remove(arguments: argparse.Namespace) -> None:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Ask HubSpot whether it accepts an account's credentials; raise CommandError when it does not."""
+    """Ask HubSpot whether it accepts an account's credentials; raise CommandError unless it does."""
     bridge = open_bridge()
     found = check_account.check(bridge.hubspot_calls, arguments.name)
     bridge.counter_flusher.flush()

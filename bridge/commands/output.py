@@ -11,7 +11,7 @@ from typing import Any
 
 
 class CommandError(Exception):
-    """The command failed; the message, printed without a traceback, says why and what to do."""
+    """The command failed; the message, printed without a traceback, is for the user."""
 
 
 class OutputError(Exception):
@@ -27,7 +27,7 @@ class OutputError(Exception):
 
 
 class Colour(StrEnum):
-    """A terminal's escape sequence for a colour (ECMA-48, 8.3.117)."""
+    """A terminal's escape sequence for a colour or for bold text (ECMA-48, 8.3.117)."""
 
     RED = "\x1b[31m"
     GREEN = "\x1b[32m"
@@ -61,7 +61,7 @@ def _closed(error: Exception) -> OutputError:
 
 
 def coloured(text: str, colour: Colour) -> str:
-    """Return the text in a colour; unchanged when standard output is no terminal, or NO_COLOR is set."""
+    """Return the text in a colour; unchanged when standard output is no terminal, or NO_COLOR is not empty."""
     return f"{colour}{text}\x1b[0m" if is_terminal() and not os.environ.get("NO_COLOR") else text
 
 

@@ -64,7 +64,7 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def redeliver(arguments: argparse.Namespace) -> None:
-    """Make one callback due again, or with `--all` the callbacks of all watches that match the filters."""
+    """Make one callback due again, or with `--all` those of all delivered and undelivered watches that match."""
     filters = _filters(arguments)
     is_filtered = filters != Filters()
     if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
@@ -83,7 +83,7 @@ def recheck(arguments: argparse.Namespace) -> None:
 
 
 def withdraw(arguments: argparse.Namespace) -> None:
-    """Withdraw a watch: no more polls, no callback."""
+    """Withdraw a watch: no more of its polls and callbacks are claimed."""
     _change(arguments, changes.withdraw)
 
 
@@ -92,7 +92,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return the newest watches that match the filters, at most `limit`, as JSON texts."""
+    """Return the newest watches by `order` that match the filters, at most `limit`, as JSON texts."""
     texts: list[str] = []
     page: Page | None = None
     while page is None or (page.following and len(texts) < limit):
