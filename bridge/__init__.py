@@ -12,8 +12,8 @@ The path of one watch::
     worker.loop -> steps.deliver -> db.claims.claim -> core.signing -> http.callbacks.post
                 -> core.delivery.after_attempt                        -> db.claims.save
 
-`core` holds the decisions: pure functions that read no clock. Only `commands`, `wiring`, app.py and gunicorn.conf.py
-import `settings`. ARCHITECTURE.md names each function on the path.
+`core` holds the decisions: pure functions that read no clock. Only `commands`, `wiring` and the files outside this
+package import `settings`. ARCHITECTURE.md names each function on the path.
 """
 
 __version__ = "1.0.0"

@@ -1,7 +1,7 @@
-"""Configures logging: each event of the bridge and of its libraries is a line on standard error.
+"""Configures logging: what the bridge and its libraries log goes to standard error, a line for each event.
 
 In the console format, an event's traceback follows its line. No log call raises: values that cannot be rendered are
-replaced, and a line that cannot be written is dropped.
+replaced, and a line that cannot be formatted or written is dropped.
 """
 
 import logging
@@ -39,10 +39,10 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
-    """Send every log line of this process, from `level` up, to standard error; may be called again.
+    """Send the log lines of this process from `level` up to standard error; may be called again.
 
-    If `log_format` is None, the format is `console` on a terminal, else `json`. From now on, what cannot be written to
-    standard error is dropped and counted.
+    gunicorn and the libraries in LEVELS have levels of their own. If `log_format` is None, the format is `console` on a
+    terminal, else `json`. From now on, what cannot be written to standard error is dropped and counted.
     """
     protect()
     if log_format is None:

@@ -1,4 +1,4 @@
-"""Raises a process's limit of open file descriptors to the number that its settings require."""
+"""Raises a process's limit of open file descriptors, if it is lower than its settings require."""
 
 import resource
 import sys
@@ -14,7 +14,7 @@ PER_REQUEST_DESCRIPTORS = 3
 
 
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
-    """Raise the soft limit of file descriptors (getrlimit(2)) of this process to the number that it may need.
+    """Raise the soft limit of file descriptors (getrlimit(2)) of this process to what it may need, if it is lower.
 
     Child processes inherit the limit. `works` is true when the process has a worker, with this `concurrency`. `clients`
     is how many connections a web process accepts. When the hard limit is too low, an explanation is written to

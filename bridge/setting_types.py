@@ -1,6 +1,6 @@
 """Pydantic types for the settings: each parses and checks the text of one environment variable.
 
-Error messages say what the text must be, and never repeat the text. A value that may be secret is a `SecretStr`.
+Error messages say what the text must be, and never repeat what may be secret. Such a value is a `SecretStr`.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The settings, read once from the environment and checked: all problems are reported together."""
+"""The settings, read from the environment when a process starts, and checked; problems are reported together."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +97,7 @@ class Settings(BaseModel):
     def load(cls, environ: Mapping[str, str]) -> Self:
         """Return the settings in `environ`; a variable that is empty or blank counts as not set.
 
-        Raises SettingsProblem, which names every problem.
+        Raises SettingsProblem, which names every problem that was found.
         """
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)

@@ -6,7 +6,7 @@ from bridge.db import encryption, migrations
 from bridge.db.engine import connection_limit, reading
 from bridge.wiring import Bridge
 
-# How many connections a process opens at the most; see `bridge.db.engine`.
+# How many connections to PostgreSQL a process opens at the most; see `bridge.db.engine`.
 DATABASE_CONNECTIONS = 6
 TOO_MANY_PROCESSES = (
     "Lower WEB_CONCURRENCY, or take a plan or a pooler with more connections: requests are refused when they are "
@@ -21,9 +21,9 @@ log = structlog.get_logger()
 
 
 def prepare(bridge: Bridge) -> str:
-    """Migrate the database to the newest revision, and check that its secrets can be decrypted.
+    """Migrate the database, unless it is at this code's revision or a later one, and check that the keys fit it.
 
-    Returns the revision. Raises WrongSecretKey when the secrets cannot be decrypted, ForeignTables when the database
+    Returns the revision. Raises WrongSecretKey when the encryption keys do not fit, ForeignTables when the database
     holds another program's tables, and SQLAlchemy's errors when the database cannot be used.
     """
     revision = migrations.upgrade(bridge.engine)
@@ -33,7 +33,7 @@ def prepare(bridge: Bridge) -> str:
 
 
 def check_database(bridge: Bridge) -> str:
-    """Check that the database exists and is migrated, and that its secrets can be decrypted; change nothing.
+    """Check that the database exists and is migrated, and that the encryption keys fit it; change nothing.
 
     Returns the revision. Raises NoDatabase when there is no database, NotMigrated when the database is not migrated,
     NoKeyFile when the key file is missing, and the errors of `prepare`.

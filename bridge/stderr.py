@@ -67,7 +67,7 @@ class StandardError(io.RawIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Do nothing: a TextIOWrapper that is no longer `sys.stderr` closes its stream when it is deleted."""
+        """Leave the descriptor open: a TextIOWrapper that is no longer `sys.stderr` calls this when it is deleted."""
 
     def drop(self) -> None:
         """Count a line that could not be formatted."""
@@ -125,7 +125,7 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Replace `sys.stderr`, so that all writes of the bridge and of every library pass through STDERR."""
+    """Replace `sys.stderr`, so that writes to it pass through STDERR; one without a descriptor is left alone."""
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):

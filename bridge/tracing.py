@@ -1,8 +1,9 @@
 """Distributed tracing (W3C Trace Context, level 1): continues a client's trace up to the callback.
 
 A watch keeps the `traceparent` of its registration, and its callback belongs to the same trace. With the packages of
-requirements-otel.txt and an OTLP endpoint, a span is exported for each API request with a `traceparent`, and for each
-poll and attempt of a watch that has a `traceparent`. Otherwise the `traceparent` is passed on unchanged.
+requirements-otel.txt and an OTLP endpoint, API requests with a `traceparent` have spans, and so have the polls and
+attempts of watches with a `traceparent`; spans that are sampled are exported. Without the packages or the endpoint, the
+`traceparent` is passed on unchanged.
 """
 
 import os

@@ -128,7 +128,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Grants requests other than polls within the accounts' quotas; its `hubspot` sends these requests."""
+        """Grants requests that start imports or check accounts; its `hubspot` sends these requests."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
