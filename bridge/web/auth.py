@@ -40,10 +40,10 @@ class Caller:
 
 
 class LastUses:
-    """Saves the time at which each client last used its API key, in a background thread.
+    """Saves the times at which clients last used their API keys, in a background thread.
 
-    No request waits for the thread, which runs only while there is something to save. When the database fails, the
-    unsaved times are dropped; the next use of each key is saved instead. Thread-safe.
+    No request waits for the thread, which runs only while there is something to save. When a save fails, its times are
+    dropped; the next use of each key is saved instead. Thread-safe.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -88,8 +88,8 @@ class Authenticator:
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
         """Return the client whose API key is in the `Authorization` header, or a Problem.
 
-        The Problem is a 401 when the key is missing or wrong. After MAX_FAILURES wrong keys from `address` within
-        WINDOW, a further wrong key is a 429.
+        The Problem is a 401 when the key is missing or wrong; but a 429 for a wrong key from an `address` that must
+        wait, as `FailureCounter` describes.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:

@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 class _Pending(Generic[Request, Result]):
     """A thread's request, with its result or error once it is done.
 
-    If the thread must wait, it is woken in one of two cases: another thread has committed the request, or this thread
-    is the one to commit the next group.
+    If the thread must wait, it is woken in one of two cases: another thread is done with the request, or this thread is
+    the one to commit the next group.
     """
 
     def __init__(self, request: Request) -> None:
@@ -36,8 +36,8 @@ class GroupCommit(Generic[Request, Result]):
 
     A transaction for eight requests takes about as long as for one, because it mostly waits for the disk or for the
     database server. Registrations share a commit in this way, and HTTP requests share the query for their API keys.
-    `commit` returns the results in the order of the requests. When `commit` raises an exception, every thread with a
-    request in the group raises the same exception.
+    `commit` must return the results in the order of the requests. When `commit` raises an exception, every thread with
+    a request in the group raises the same exception.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:

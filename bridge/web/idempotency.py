@@ -1,4 +1,4 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeat gets the first request's answer."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeat gets the stored answer, if any."""
 
 import json
 import re
@@ -45,10 +45,10 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 
 
 class Execution:
-    """Stores the progress of a request with an Idempotency-Key, so that a repeat does not call HubSpot again.
+    """Stores the progress of a request with an Idempotency-Key, so that a repeat starts no second task at HubSpot.
 
     `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
-    an earlier execution of the request started a task at HubSpot, but ended without storing an answer; else None.
+    an earlier execution of the request started a task at HubSpot, but stored no answer in time; else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
@@ -102,8 +102,8 @@ def begin(
     """Return an Execution when the request is to be carried out, else the answer to send.
 
     Without a `key`, every request is carried out. The answer to send is the stored one, or a Problem: the key came with
-    another body (422), the first request is still being carried out (409), or the bridge crashed while it called
-    HubSpot (504).
+    another body (422); another execution of the request began less than MAX_DURATION ago (409); or an older one
+    called HubSpot, and stored no task id (504).
     """
     if key is None:
         return Execution(engine, clock, None)

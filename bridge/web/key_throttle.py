@@ -14,7 +14,10 @@ IPV6_PREFIX_LENGTH = 64
 
 
 class FailureCounter:
-    """Counts the wrong keys from each address in a sliding window. Thread-safe; its memory is bounded."""
+    """Counts the wrong keys that this process gets from each address, in a sliding window.
+
+    Thread-safe; its memory is bounded.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

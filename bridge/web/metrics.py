@@ -1,4 +1,4 @@
-"""Prometheus metrics of the whole bridge, read from the database at each scrape."""
+"""Prometheus metrics of the whole bridge; nearly all are read from the database at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -33,7 +33,8 @@ DROPPED = (
 class BridgeCollector(Collector):
     """Collects the metrics of all processes from their common database.
 
-    Only the number of dropped log lines is that of this process alone, because it is not stored in the database.
+    Two are of this process alone, because they are not stored in the database: the version, and the number of dropped
+    log lines.
     """
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
@@ -153,10 +154,10 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return all combinations of label values: those that were counted, and the other possible ones, with 0.
+    """Return all combinations of label values: those that were counted, and the other ones known to be possible.
 
-    `known` holds the possible values of labels for which `metric` lists none, such as the names of accounts. A series
-    must begin with 0, because Prometheus computes no increase from the first value of a series.
+    `known` holds the possible values of labels for which `metric` lists none, such as the names of accounts. The caller
+    gives 0 to what was not counted: Prometheus computes no increase from the first value of a series.
     """
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

@@ -177,7 +177,7 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
 
 
 def _problems(operation: Operation) -> list[int]:
-    """Return the statuses of all problems that this operation may answer with."""
+    """Return the statuses of the Problems that the document lists for this operation."""
     statuses = {400, 500, *operation.problems}
     if operation.path_parameters:
         statuses |= {404}

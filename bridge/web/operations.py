@@ -66,7 +66,7 @@ class RequestKey:
 class ApiCall:
     """A request to an operation, with its caller and the dependencies that the operation needs.
 
-    An operation with Access.OPEN checks no key: its caller has an empty name, and is no admin.
+    An operation with Access.OPEN needs no API key: its caller has an empty name, and is no admin.
     """
 
     dependencies: Dependencies
@@ -75,7 +75,7 @@ class ApiCall:
     caller: Caller
     now: datetime
     key: RequestKey | None = None  # for operations with Idempotency.KEY
-    traceparent: str | None = None  # of the request (W3C Trace Context); None when it has none
+    traceparent: str | None = None  # for callbacks (W3C Trace Context); None without a valid one
 
     def url(self, path: str) -> str:
         """Return the absolute URL of a path of the bridge; the path alone if the public URL is unknown."""
@@ -84,7 +84,7 @@ class ApiCall:
     def ensure_client(self) -> None:
         """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and not stored yet.
 
-        Other clients are stored when an admin adds them.
+        Other clients are stored when they are added.
         """
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
@@ -136,7 +136,7 @@ class Operation:
     responses: Mapping[int, ResponseSpec]
     problems: Sequence[int]
     idempotency: Idempotency | None
-    opens_watches: bool  # it can open watches, so its responses have RateLimit headers for the client's limit
+    opens_watches: bool  # it can open watches: its responses may have RateLimit headers for the limit
 
     @property
     def name(self) -> str:
@@ -189,8 +189,8 @@ class Resource:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
 
         The function is called with an ApiCall and, as named arguments, the parameters of the path. When the operation
-        has a model for the body or the query, `body` or `query` is passed too, validated. The other arguments of this
-        method are the fields of Operation.
+        has a model for the body or the query, `body` or `query` is passed too, validated, unless `access` is
+        Access.OPEN. The other arguments of this method are the fields of Operation.
         """
         method, _, path = method_and_path.partition(" ")
 

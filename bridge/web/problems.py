@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): the form of every error response, and all types of problem."""
+"""Problem details (RFC 9457): the form of error responses, and all types of problem."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A type of problem. `meaning` explains it and says what to do, for its page and the OpenAPI document."""
+    """A type of problem. `meaning` explains it, on its page and in the OpenAPI document."""
 
     status: int
     title: str
@@ -187,9 +187,10 @@ class FieldError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """An error response: it tells the client's developer why the request failed, and never contains a secret.
+    """An error response, which tells the client's developer why the request failed; it must not contain a secret.
 
-    `detail` is a sentence. `cause` is a name in PROBLEM_TYPES; None stands for the status's default (`cause_name`).
+    `detail` is one sentence or several. `cause` is a name in PROBLEM_TYPES; None stands for the status's default
+    (`cause_name`).
     """
 
     status: int
@@ -201,7 +202,7 @@ class Problem:
     hubspot: str | None = None  # the body of HubSpot's response as JSON text, unchanged
 
     def members(self) -> dict[str, Any]:
-        """Return the members of the problem's JSON object (RFC 9457), without HubSpot's response."""
+        """Return the problem's JSON object (RFC 9457), without HubSpot's response and the request's id."""
         cause = self.cause or cause_name(self.status)
         wait = self.headers.get("Retry-After", "")
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults]

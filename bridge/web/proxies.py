@@ -1,4 +1,4 @@
-"""Finds the client's address when requests come through a router or a reverse proxy."""
+"""Finds the client's address when requests come through Heroku's router or a proxy on this machine."""
 
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address

@@ -38,8 +38,9 @@ class _Count:
 class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The limit is approximate. A client can exceed it with registrations that other processes accept within a minute,
-    and with simultaneous requests, because nothing is reserved between the check and the registration.
+    The methods that register do not check the limit: the caller asks `available` first. The limit is approximate. A
+    client can exceed it with watches that other processes open within a minute, and with simultaneous requests, because
+    nothing is reserved between the check and the registration.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -93,11 +94,11 @@ class Registrar:
         return count
 
     def register_one(self, wanted: Registration) -> RegistrationResult:
-        """Register one watch; registrations by other threads at the same time share its transaction."""
+        """Register one watch; simultaneous calls by other threads may share its transaction."""
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted` in a transaction of their own; return the results in the same order."""
+        """Register all of `wanted` without sharing a transaction; return the results in the same order."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -1,4 +1,7 @@
-"""Gives each request an id; logs and counts each response, those of the HTTP server itself as well."""
+"""Gives each request an id; counts each response, and logs it, except on the routes for monitoring.
+
+The HTTP server's own responses are counted and logged as well.
+"""
 
 import re
 import time
@@ -26,9 +29,10 @@ _EXTENSION = "request-log"
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Make the application give each request an id, and log and count each response.
+    """Make the application give each request an id, and count and log each response.
 
-    Call this before other handlers are added, because they need the id.
+    Requests to the routes in _UNLOGGED are not logged. Call this before other handlers are added, because they need the
+    id.
     """
     app.extensions[_EXTENSION] = counters
     app.before_request(_begin)

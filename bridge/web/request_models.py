@@ -56,7 +56,7 @@ class Body(Input):
 
 
 class Query(Input):
-    """The query parameters, all of them text.
+    """The query parameters; each is sent as text.
 
     A parameter in `LISTS` may have several values: separated by commas, or by repeating the parameter.
     """
@@ -90,8 +90,8 @@ class ValidationContext:
 def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
     """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
 
-    The Problem quotes no values, because they may be secret. Without a `context`, nothing checks whether an
-    account exists or whether the settings allow a callback URL.
+    Values may be secret: the Problem quotes none of them, except the port of a callback URL. Without a `context`,
+    nothing checks whether an account exists or whether the settings allow a callback URL.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:

@@ -18,8 +18,8 @@ class _Schemas(GenerateJsonSchema):
     """Makes schemas that are easy to read, and that client generators turn into code that compiles.
 
     Schemas are named by `schema_name`. Fields have no titles, which would only repeat their names. A field of a body
-    or response gets its example from the model's examples. The default of a field of a body is told in the field's
-    description: with `default` in its schema, generators would treat the field as always present.
+    or response gets its example from the model's examples. The default of a field of a body, unless it is None, is told
+    in the field's description: with `default` in its schema, generators would treat the field as always present.
     """
 
     def normalize_name(self, name: str) -> str:
@@ -63,7 +63,7 @@ def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
 
 
 def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI document with each enumeration defined once, and a `$ref` wherever it is used."""
+    """Return the OpenAPI document with each titled enumeration defined once, and a `$ref` wherever it is used."""
     enumerations: dict[str, Any] = {}
     named: dict[str, Any] = _named(document, enumerations)
     described = named["components"]["schemas"]

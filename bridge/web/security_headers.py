@@ -1,4 +1,4 @@
-"""Security headers: they stop browsers from caching, framing, sniffing or running a response."""
+"""Security headers: by default, they stop browsers from caching, framing, sniffing or running a response."""
 
 from collections.abc import Mapping
 

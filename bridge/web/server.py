@@ -1,8 +1,9 @@
 """The HTTP server of the web processes: gunicorn starts and stops the processes, waitress serves HTTP in them.
 
 waitress reads and writes without blocking, in one loop, and gives a request to a thread when the request is complete.
-So slow clients block no thread. This module adds: time-outs for clients that take too long; problems (RFC 9457) as
-error responses, which also reach a client that is still sending; and a shutdown that finishes open requests first.
+So a slow client blocks no thread, unless over 16 MiB of its response are unsent. This module adds: time-outs for
+clients that take too long; problems (RFC 9457) as error responses, which also reach a client that is still sending; and
+a shutdown that gives open requests time to finish.
 """
 
 import logging
@@ -128,7 +129,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a refused request, first give the client 10 s to read the response.
+        """Close the connection; after a refused request, first give the client up to 10 s to read the response.
 
         Closing with unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
         """
@@ -205,7 +206,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
     def _run_loop_once(self) -> None:
         """Wait up to LOOP_SECONDS for events and handle them; close connections that take too long.
 
-        Also tells gunicorn that the process is alive. At the limit of connections, an idle one is closed.
+        Also tells gunicorn that the process is alive. At the limit of connections, one that is idle over 1 s is closed.
         """
         self.notify()
         wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)

@@ -104,7 +104,7 @@ class Api:
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
     """Return the answer as a Flask response with the security headers.
 
-    A Problem needs a request id. Outside a Flask request, give it as `request_id`; inside, the request's own is used.
+    A Problem needs a request id. Inside a Flask request, leave out `request_id`: the request's own id is used.
     """
     if isinstance(answer, Problem):
         answer = Reply(

@@ -22,9 +22,10 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `requests_per_second` is the rate at which the bridge may send requests now. `daily_remaining` is the rest of the
-    daily quota, which all apps share, according to HubSpot's newest response; None when HubSpot has not reported it
-    today. `errors` is the number of `requests` that failed.
+    `breaker` is closed unless people should see the account as paused (`readiness.paused_accounts`).
+    `requests_per_second` is the rate that the quota allows now, whether the account is paused or not. `daily_remaining`
+    is the rest of the daily quota, which all apps share, according to HubSpot's newest rate-limit headers; None when
+    they do not report it, or did not come today. `errors` is how many of the `requests` were not answered with 2xx.
     """
 
     name: str
@@ -37,7 +38,7 @@ class AccountStatistics:
 
     @property
     def errors_share(self) -> float:
-        """The share of today's requests that failed, 0 to 1; 0 when there were no requests.
+        """The share of today's requests that were not answered with 2xx, 0 to 1; 0 when there were no requests.
 
         HubSpot requires less than 0.05.
         """
@@ -88,8 +89,8 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
     """Return how many seconds ago the oldest due poll (`poll`) and callback (`deliver`) became due.
 
-    A value is None when no poll or callback is due. Only watches of `client` count; None counts the watches of all
-    clients. Watches that wait for a paused account or host do not count.
+    Only watches of `client` count, or of all clients when it is None; watches that wait for a paused account or host
+    do not count. A value is None when nothing that counts is due.
     """
     oldest = {
         step: watch_filters.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

@@ -32,9 +32,9 @@ class Number(float):
 
 
 class NotJson(ValueError):
-    """The input is not strict JSON.
+    """The input is not strict JSON, is nested too deeply, or has a number that is too large or too long.
 
-    The message says why, in words that fit after a colon, and does not quote the input.
+    The message says why, in words that fit after a colon, and quotes nothing of the input but a word such as NaN.
     """
 
 
@@ -50,7 +50,8 @@ def body_bytes(request: Request) -> bytes | Problem:
 def read_json(request: Request) -> Any:
     """Return the request's body as Python objects, as `loads` does, or a Problem.
 
-    The Problem is a 415 for another media type or encoding, a 413 for a body that is too large, else a 400.
+    The Problem is a 415 unless the headers say JSON in UTF-8, not compressed; a 413 for a body that is too large; else
+    a 400.
     """
     if problem := _problem_with_type(request):
         return problem
