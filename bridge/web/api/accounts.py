@@ -108,7 +108,7 @@ class AccountSettings(Body):
         return [FieldError(pointer="", detail=detail)]
 
     def change(self) -> AccountChange:
-        """Return the settings as an AccountChange to be stored, with the secrets as plain text."""
+        """Return the settings as an AccountChange; its secrets are plain text, which `Accounts.put` encrypts."""
         return AccountChange(
             credentials=Credentials(
                 access_token=_revealed(self.access_token),
@@ -200,7 +200,7 @@ def show_account(call: ApiCall, name: str) -> Reply | Problem:
 def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
     """Add a HubSpot account, or replace all settings of an existing one.
 
-    A paused account is tried again at once.
+    If the account is paused, the pause ends: its next request is a trial request.
     """
     dependencies = call.dependencies
     status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
@@ -217,8 +217,8 @@ def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
 def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
-    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. `default` can
-    always be removed; then the environment's settings for it apply again.
+    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. A stored `default`
+    can be removed even then; the environment's settings for it apply again.
     """
     removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):

@@ -70,8 +70,8 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
     This works only in the states `delivered` and `undelivered`; in others the answer is a 409. The first attempt is
-    made at once and counts as manual; then the schedule starts again. The watch is open again: beyond the client's
-    limit of open watches the answer is a 429, except for an admin.
+    due at once and counts as manual; then the schedule starts again. The watch is open again: beyond the client's limit
+    of open watches the answer is a 429, except for an admin.
     """
     engine, client = call.dependencies.engine, _owner_filter(call)
     if full := _client_limit_problem(call, 1):
@@ -89,9 +89,10 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     problems=(404, 409),
 )
 def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
-    """Ask HubSpot about a watch's task now, instead of when the watch is due.
+    """Make a watch's next poll due now.
 
-    This works only in the state `watching`; in others the answer is a 409.
+    This works only in the state `watching`; in others the answer is a 409. The poll still waits while the account is
+    paused or its quota is used up.
     """
     rechecked = changes.recheck(call.dependencies.engine, watch_id, client=_owner_filter(call), now=call.now)
     return _to_response(rechecked, status=202)

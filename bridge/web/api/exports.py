@@ -1,4 +1,4 @@
-"""`GET /v1/watches.csv`: all watches that match the filters, streamed as CSV."""
+"""`GET /v1/watches.csv`: the watches that match the filters, streamed as CSV."""
 
 import csv
 from collections.abc import Iterator
@@ -60,8 +60,9 @@ class WatchTableSchema(RootModel[str]):
 def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
     """Export watches as CSV.
 
-    All watches that match the filters are exported; the filters are those of the list. The response is streamed: after
-    an error in the middle, the connection is closed before the response is complete.
+    All watches that match the filters are exported; the filters are those of the list. With `order=ended_at`, watches
+    whose task has not ended are left out. The response is streamed: after an error in the middle, the connection is
+    closed before the response is complete.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):

@@ -88,14 +88,14 @@ class NewImport(Body):
 def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
-    HubSpot is called at most once: when its response is lost, the answer is a 504, and the import may have been
+    When HubSpot's response is lost, HubSpot is not called again: the answer is a 504, and the import may have been
     started or not. After an error from HubSpot, the answer is a 502 with HubSpot's response. When HubSpot cannot be
     called now, because the account is paused or the bridge's share of its quota is used up, the answer is a 503.
 
     With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
-    between, and HubSpot is called once. Only a 429 or a 503 is not kept: a repeat may then still start or watch the
-    import. While the first request is being carried out, a repeat gets a 409; a request with the same key and another
-    body gets a 422. Without a key, a repeated request starts another import.
+    between, and one import is started at most. Only a 429 or a 503 is not kept: a repeat may then still start or watch
+    the import. While the first request is being carried out, a repeat gets a 409; a request with the same key and
+    another body gets a 422. Without a key, a repeated request starts another import.
     """
     execution = idempotency.begin(
         call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key

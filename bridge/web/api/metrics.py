@@ -37,8 +37,8 @@ class MetricsTextSchema(RootModel[str]):
 def show_metrics(call: ApiCall) -> Reply:
     """Show the metrics for Prometheus.
 
-    The metrics are those of all processes together, whichever process answers. Only the dropped log lines, and the
-    metrics whose names begin with `process_` or `python_`, are those of the process that answers.
+    The metrics are those of all processes together, whichever process answers. Only the version, the dropped
+    log lines, and the metrics whose names begin with `process_` or `python_`, are those of the process that answers.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()

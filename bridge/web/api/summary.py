@@ -1,4 +1,4 @@
-"""`GET /v1/summary`, for dashboards: counts of watches by state, overdue work, and the accounts."""
+"""`GET /v1/summary`, for dashboards: counts of watches by state, what is late, and the accounts."""
 
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,7 @@ class OldestDueSchema(Output):
 
 
 class DetectionDelaySchema(Output):
-    """The time from a task's end until the bridge noticed the end, today; null when no task has ended."""
+    """The time from a task's end until the bridge noticed the end, today; null when none was measured."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
 
