@@ -56,7 +56,7 @@ def registered(hours: Sequence[ActivityTotals]) -> Chart:
 
 
 def ended(hours: Sequence[ActivityTotals]) -> Chart:
-    """Return the chart of tasks that ended in each hour, stacked by outcome."""
+    """Return the chart of tasks that ended in each hour, stacked by the groups of outcomes in OUTCOMES."""
     return _columns(
         hours,
         [

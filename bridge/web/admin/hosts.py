@@ -1,4 +1,4 @@
-"""The page of receivers' hosts that fail or are recovering, with a button to probe each host now."""
+"""The page of receivers' hosts that fail or are recovering, with a button to try each that callbacks wait for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,14 +48,14 @@ def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> Trouble
 
 @admin.get("/hosts")
 def list_hosts() -> Response:
-    """Show the hosts that fail or are recovering."""
+    """Show at most MOST_HOSTS hosts that fail or are recovering."""
     with reading(call().dependencies.engine) as connection:
         return page("admin/hosts.html", hosts=troubled(connection, most=MOST_HOSTS), most=MOST_HOSTS)
 
 
 @admin.post("/hosts/probe")
 def probe_host() -> Response:
-    """End a host's pause, and make its next waiting callback due now, as the probe."""
+    """End a host's pause, if there is one, and make its next waiting callback due now."""
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
         # Hosts are locked before watches in every transaction, so that no two wait for each other.

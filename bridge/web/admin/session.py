@@ -1,8 +1,8 @@
 """The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
 A new key or secret also waits in the cookie, encrypted, until it is shown. Each request authenticates with the admin's
-API key, as in the API. So the session ends when this key is rotated or revoked. Only an admin who rotates their own key
-on the page of clients stays signed in, because that page puts the new key into the cookie.
+API key, as in the API. So the session ends when this key is rotated or revoked, and after LIFETIME. Only an admin who
+rotates their own key on the page of clients stays signed in, because that page puts the new key into the cookie.
 """
 
 import json
@@ -102,7 +102,7 @@ def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Proble
 
 
 def keep_to_show(api: Api, text: str, now: datetime) -> None:
-    """Keep a text with a new key or secret, encrypted in the cookie, until `take_to_show` returns it."""
+    """Keep a text with a new key or secret, encrypted in the cookie, for `take_to_show` to return it once."""
     kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
     session[_SHOWN_ONCE] = api.dependencies.cipher.encrypt(kept)
 

@@ -58,9 +58,9 @@ def in_words(word: str) -> str:
 
 @admin.app_template_filter()
 def pretty_json(text: str) -> str:
-    """Return JSON text with line breaks and indentation added, and numbers exactly as they were.
+    """Return JSON text indented for people to read, with numbers exactly as they were.
 
-    Text that is not JSON, or is nested too deeply, is returned unchanged.
+    Text that `loads` refuses, or that is nested too deeply, is returned unchanged.
     """
     try:
         # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.

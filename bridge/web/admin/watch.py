@@ -1,4 +1,4 @@
-"""The page of one watch: history, HubSpot's response, the callback as it is sent, and buttons for changes."""
+"""The page of one watch: history, HubSpot's response, the callback as it would be sent, and buttons for changes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

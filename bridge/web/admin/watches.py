@@ -62,7 +62,7 @@ def list_watches() -> Response:
 def _query_parameters() -> dict[str, str]:
     """Return the query as the API takes it.
 
-    Empty fields are left out, several values are joined by commas, and an instant without a time zone is in UTC.
+    Empty fields are left out, several values are joined by commas, and an instant without a time zone is taken as UTC.
     """
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
