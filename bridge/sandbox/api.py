@@ -121,7 +121,7 @@ def _import_started(state: State) -> Reply:
 
 
 def _search(state: State, **_version: str) -> Response:
-    """Return an empty list of files; callers use this route to check a token and its scopes."""
+    """Return an empty list of files, or an error; callers use this route to check a token."""
     api_request = ApiRequest(endpoint=SEARCH_ENDPOINT, token=_bearer())
     return to_response(state.answer(api_request, lambda: json_reply(200, {"results": []})), state.stopping)
 

@@ -14,7 +14,7 @@ FILE_LIFE_SECONDS = 90 * 86_400
 
 
 def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
-    """Return the status response at `now`: 202 while a task runs, else 200; for a CRM import always 200."""
+    """Return the status response at `now`: 202 until the task has ended, then 200; for a CRM import always 200."""
     phase = task.phase(now)
     if task.kind is Kind.CRM_IMPORT:
         return json_reply(200, _crm_import(task, phase))
@@ -26,7 +26,7 @@ def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
 
 
 def file_reply(task: Task) -> Reply:
-    """Return the response that describes the file that an import has made."""
+    """Return the response that describes the file that a file import has made."""
     return json_reply(200, _file(task))
 
 

@@ -81,7 +81,7 @@ class TakenQuota(_Body):
 
 
 def blueprint(state: State) -> Blueprint:
-    """Return a blueprint with routes that control `state`; callers that are not on loopback get a 403."""
+    """Return a blueprint with routes that control `state`; callers that are not on 127.0.0.1 or ::1 get a 403."""
     routes = Blueprint("control", __name__, url_prefix="/sandbox")
     routes.before_request(_refuse_other_hosts)
     routes.register_error_handler(ValueError, _bad_request)

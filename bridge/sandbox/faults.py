@@ -1,4 +1,4 @@
-"""Faults: named replies that replace the right reply, such as errors of HubSpot, a proxy or the network."""
+"""Faults: replies that replace the right reply, such as errors of HubSpot or the network; many are named."""
 
 import gzip
 from collections import deque
@@ -137,8 +137,9 @@ def factory(name: str) -> Callable[[], Reply]:
 class Target:
     """The requests that a fault applies to: those about one task, with one token, or to one endpoint.
 
-    `token` may also be the name of an account. If all fields are None, the fault applies to all requests except those
-    to the OAuth server. A request without a valid token, or beyond the quota, is refused before faults apply.
+    At most one field is set; `token` may also be the name of an account. If none is set, the fault applies to every API
+    request; requests to the OAuth server and to unknown routes are not API requests. An API request without a valid
+    token, or beyond the quota, is refused before faults apply.
     """
 
     task_id: str | None = None
@@ -161,9 +162,9 @@ class Faults:
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Answer the next `times` requests (None: all) to `target` with the reply of `make`.
+        """Answer `times` requests of `target` with the reply of `make`; None means until the fault is cleared.
 
-        Faults that were set earlier for the target are used first. Returns the fault's id.
+        Other faults may be used first, as `pick` describes. Returns the fault's id.
         """
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)

@@ -1,4 +1,4 @@
-"""The body that starts a file import, with HubSpot's validation."""
+"""The body that starts a file import, with validation like HubSpot's."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -26,7 +26,7 @@ class Access(StrEnum):
 
 
 class DuplicateValidationStrategy(StrEnum):
-    """What to do when the same file exists. The sandbox keeps no files, so it only validates the value."""
+    """What HubSpot does when the same file exists; the sandbox only validates the value."""
 
     NONE = "NONE"
     REJECT = "REJECT"
@@ -41,7 +41,7 @@ class DuplicateValidationScope(StrEnum):
 
 
 class ImportFromUrl(StartBody):
-    """The body of `import-from-url/async`: the file name at the end of `url` decides how the task ends."""
+    """The body of `import-from-url/async`: the file name in the path of `url` decides how the task ends."""
 
     access: Access
     url: str

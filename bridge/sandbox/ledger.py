@@ -1,4 +1,4 @@
-"""The ledger: counts of the requests to the sandbox."""
+"""The ledger: counts of the requests to the simulated HubSpot, without those to the control routes."""
 
 from array import array
 from collections import Counter, defaultdict, deque
@@ -48,7 +48,7 @@ class Ledger:
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """Count a response by its status code; `status` is `none` when no status code is sent."""
+        """Count a response by its status code; `status` is a `Reply.ledger_status`."""
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:

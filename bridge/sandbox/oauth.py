@@ -1,4 +1,4 @@
-"""Authentication: access tokens, and the OAuth server that issues them."""
+"""Authentication: static tokens, and the OAuth server, which issues access tokens."""
 
 import secrets
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ class OAuthServer:
         raise ValueError("no account has this token")
 
     def refresh(self, options: SandboxOptions, form: Mapping[str, str], now: float) -> Reply:
-        """Return the response to a refresh of tokens at `POST /oauth/2026-03/token` (RFC 6749, section 6)."""
+        """Answer `POST /oauth/2026-03/token` (RFC 6749, section 6): issue an access token, or return a 400."""
         if form.get("grant_type") != "refresh_token":
             return _refused("unsupported_grant_type", "BAD_GRANT_TYPE", "missing or unknown grant type")
         if form.get("client_id") != options.client_id:

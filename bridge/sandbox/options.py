@@ -13,10 +13,10 @@ Requests = Annotated[int, Field(ge=1)]
 
 
 class PendingBody(StrEnum):
-    """The status body of a PENDING task; HubSpot does not document which of these bodies it sends."""
+    """The status body of a PENDING task, except for a CRM import; HubSpot does not document which body it sends."""
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
-    DATES_NULL = "dates-null"  # both are in the body, as null
+    DATES_NULL = "dates-null"  # both are in the body, as null; while PROCESSING, completedAt still is
     NULL = "null"  # the whole body is `null`
 
 

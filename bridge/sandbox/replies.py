@@ -38,7 +38,7 @@ class Reply:
 
     @property
     def ledger_status(self) -> str:
-        """The status code for the ledger; `none` when the caller receives no status code."""
+        """The status code for the ledger; `none` when the caller never receives all headers."""
         return "none" if self.send_mode in WITHOUT_STATUS else str(self.status_code)
 
 

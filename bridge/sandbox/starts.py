@@ -1,4 +1,4 @@
-"""The bodies of requests that start tasks, except file imports, with HubSpot's validation."""
+"""The bodies of requests that start tasks, except file imports, with validation like HubSpot's."""
 
 from abc import abstractmethod
 from collections.abc import Collection

@@ -74,7 +74,8 @@ class State:
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
         """Return the response to a request: a 401, a 429, the reply of a fault, or else the reply of `work`.
 
-        The ledger counts the request and the response.
+        The ledger counts the request and the response. Unless its token is refused or the quota is used up, the
+        request uses the account's quota.
         """
         with self._lock:
             now = self._now()
@@ -107,7 +108,7 @@ class State:
         return status_reply(task, self._now(), self.options.pending_body)
 
     def file(self, file_id: str) -> Reply:
-        """Return the response for the file with this id; a 404 unless a finished import has made it."""
+        """Return the response for the file with this id; a 404 unless a finished file import has made it."""
         number = number_of(Kind.CRM_IMPORT, file_id)  # the ids of files are digits, like those of CRM imports
         if number is None or number not in range(_INT64):
             return unknown_file()
@@ -136,9 +137,9 @@ class State:
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Return the OAuth server's response; `form` is None when the request's body is no form.
+        """Answer as the OAuth server: issue tokens, or return an error or the reply of a fault.
 
-        Only faults for the OAuth server's endpoint apply.
+        `form` is None when the request's body is no form. Only faults for the OAuth server's endpoint apply.
         """
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)
@@ -197,11 +198,11 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Reply with a fault to the next `times` requests; return the fault's id.
+        """Reply with a fault to `times` requests of `target`; return the fault's id.
 
         If `times` is None, the fault applies until it is cleared. `fault` is the name of a fault, or a custom reply.
-        Without a `target`, the fault applies to all requests except those to the OAuth server. Raises ValueError for an
-        unknown name.
+        Without a `target`, the fault applies to every API request (see Target). Other faults may be used first, as
+        `Faults.pick` describes. Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:

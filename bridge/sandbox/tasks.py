@@ -63,7 +63,10 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The fields of a request that the task's result repeats; `file_name` decides how the task ends."""
+    """The fields of a request that the task's result repeats.
+
+    If a request starts the task (`State.start`), `file_name` decides how the task ends.
+    """
 
     file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"
@@ -122,7 +125,7 @@ def task_id_of(kind: Kind, number: int) -> str:
 
 
 def number_of(kind: Kind, task_id: str) -> int | None:
-    """Return the number of the task with this id; None when the id is malformed."""
+    """Return the number that a task's id stands for; None when the id is malformed."""
     try:
         number = _decoded(task_id) if kind in _ENCODED_IDS else int(task_id)
         return number if task_id_of(kind, number) == task_id else None

@@ -69,7 +69,7 @@ class Handler(WSGIRequestHandler):
     """An HTTP handler that keeps connections open.
 
     werkzeug's own `run_wsgi` closes the connection after each answer, and waits 10 ms to do so;
-    HubSpot keeps connections open. Every response of the sandbox has a Content-Length.
+    HubSpot keeps connections open. Every complete response of the sandbox has a Content-Length.
     """
 
     protocol_version = "HTTP/1.1"
@@ -133,7 +133,7 @@ class Handler(WSGIRequestHandler):
 
 
 class Server(ThreadedWSGIServer):
-    """A threaded server that closes its open connections when it stops."""
+    """A threaded server that knows its open connections, so that `end_connections` can close them."""
 
     def __init__(self, host: str, port: int, app: Any) -> None:
         self._open: set[socket.socket] = set()
@@ -148,7 +148,7 @@ class Server(ThreadedWSGIServer):
         super().shutdown_request(request)
 
     def end_connections(self) -> None:
-        """Close the connections that clients keep open."""
+        """Close all open connections."""
         for connection in tuple(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
