@@ -18,8 +18,8 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` maps each label to the values that are reported as 0 before anything is counted. An `hourly`
-    counter is also stored for each hour, for charts.
+    `labels` maps each label to its values known in advance: their counts are reported as 0 until something is counted.
+    An `hourly` counter is also stored for each hour, for charts and the figures of the last day.
     """
 
     name: str

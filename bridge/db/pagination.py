@@ -149,8 +149,8 @@ def _find(
 ) -> tuple[list[Watch], Cursor | None]:
     """Return at most `limit` matches, and the cursor at which the list goes on; None at the list's end.
 
-    The first step looks at `limit` + 1 rows, which are often enough; each further step looks at more rows, until
-    MOST_SCANNED have been looked at.
+    The first step looks at `limit` + 1 rows, which are often enough. Further steps look at more rows, until there are
+    enough matches or MOST_SCANNED rows have been looked at.
     """
     backwards = cursor is not None and cursor.backwards
     keys: list[Row[Any]] = []

@@ -1,4 +1,4 @@
-"""Registers watches, reads them by id or key, saves changed ones, and makes watches due earlier for operators."""
+"""Registers watches, reads them by id or registration key, saves changed ones, and makes them due earlier if asked to."""
 
 import json
 from collections.abc import Collection, Mapping

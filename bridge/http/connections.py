@@ -213,7 +213,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the request's connection pool; without a proxy, the URL is parsed once, not four times."""
+        """Return the request's connection pool; without a proxy, faster than `requests`: the URL is parsed once."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

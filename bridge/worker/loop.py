@@ -126,9 +126,9 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Run the loop once: collect, save and claim; return False when nothing is left.
+        """Run the loop once: collect, save and claim.
 
-        Then there are no jobs, no unsaved results and no watches to give back.
+        Return False when there are no jobs, no unsaved results and no watches to give back.
         """
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
