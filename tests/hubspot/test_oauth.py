@@ -38,16 +38,6 @@ BAD_REFRESH_TOKEN = (
 )
 
 
-@pytest.fixture
-def tokens(sqlite_engine: Engine, clock: Clock) -> OAuthTokens:
-    return new_tokens(sqlite_engine, clock)
-
-
-@pytest.fixture
-def account(hubspot: Sandbox) -> Account:
-    return an_account(hubspot.url, OAUTH)
-
-
 def status_code(account: Account, hubspot: HubSpot) -> int | str:
     answer = hubspot.status(account, "file-import", "AAAAAAAAAAA")
     return answer.status_code if isinstance(answer, HttpResponse) else answer.reason

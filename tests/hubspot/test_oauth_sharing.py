@@ -44,16 +44,6 @@ NEW = response("200 OK", {"access_token": "new", "refresh_token": "rotated", "ex
 SPENT = response("400 Bad Request", {"error": "invalid_grant", "status": "BAD_REFRESH_TOKEN"})
 
 
-@pytest.fixture
-def tokens(sqlite_engine: Engine, clock: Clock) -> OAuthTokens:
-    return new_tokens(sqlite_engine, clock)
-
-
-@pytest.fixture
-def account(hubspot: Sandbox) -> Account:
-    return an_account(hubspot.url, OAUTH)
-
-
 # One at a time
 
 
