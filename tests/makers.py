@@ -70,6 +70,10 @@ def asked(answer: HttpResponse | NoResponse | NoToken, *, jitter: float = 0.0, *
     return after_answer(KINDS[watch.kind], watch, answer, now=NOW, jitter=jitter)
 
 
+def real_clock() -> datetime:
+    return datetime.now(UTC)
+
+
 class SteppedClock:
     """A clock that goes on by a millisecond whenever somebody looks, and further when a test says so."""
 

@@ -13,10 +13,9 @@ from bridge.core.http_results import HttpResponse
 from bridge.core.operator_events import OperatorEventType, new_event, payload
 from bridge.steps.deliver import send
 from tests.docs.markdown import blocks, page, section
-from tests.makers import SECRET
+from tests.makers import SECRET, real_clock
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
-from tests.steps.rig import real_clock
 
 RELAY = section(page("docs/operator-webhooks.md"), "A relay")
 REASON = 'HubSpot answered 401: <!channel> & "quotes".'

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -36,10 +36,6 @@ def asked(hubspot: Sandbox) -> int:
 
 def refreshes(hubspot: Sandbox) -> int:
     return int(hubspot.state.ledger()["refreshes"])
-
-
-def real_clock() -> datetime:
-    return datetime.now(UTC)
 
 
 def ahead_of(clock: Clock, seconds: float) -> Callable[[], datetime]:

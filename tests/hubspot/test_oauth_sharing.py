@@ -32,12 +32,12 @@ from tests.hubspot.oauth_parts import (
     asked,
     await_asked,
     new_tokens,
-    real_clock,
     refreshes,
     slow_clock,
     stored,
 )
 from tests.hubspot_accounts import KEY, OAUTH, Clock, a_cipher, an_account
+from tests.makers import real_clock
 from tests.postgres import PostgresServer
 
 NEW = response("200 OK", {"access_token": "new", "refresh_token": "rotated", "expires_in": 1800})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from bridge.db.tables import account_breakers
 from bridge.db.tables import watches as watches_table
 from bridge.sandbox import Sandbox
 from bridge.worker.loop import Worker
+from tests.makers import real_clock
 from tests.postgres import someone_waits
 from tests.reliability.conftest import NewSite
 from tests.reliability.database import LEASE_SECONDS, Site
@@ -38,15 +39,11 @@ def worker(site: Site, hubspot: Sandbox) -> Iterator[Worker]:
         yield worker
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def ended(site: Site, watch_id: str) -> None:
     """Have a callback be due."""
     with site.engine.begin() as connection:
         [watch] = watches.lock(connection, [watch_id])
-        claims.save_watches(connection, [end(watch, Outcome.COMPLETED, None, now=now())])
+        claims.save_watches(connection, [end(watch, Outcome.COMPLETED, None, now=real_clock())])
 
 
 def is_free(connection: Connection, table: Table, name: str) -> bool:
@@ -82,13 +79,13 @@ def test_a_claim_never_waits_for_a_watch_that_is_being_saved(
         watches.lock(saver, [held])
         # A claim that waits fails, instead of hanging.
         claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
-        urgent = claims.claim_urgent(claimer, "default", 2, CLAIMANT, now(), odd_to_young=True)
+        urgent = claims.claim_urgent(claimer, "default", 2, CLAIMANT, real_clock(), odd_to_young=True)
         assert [watch.id for watch in urgent] == [free]
         claimer.rollback()
     with site.engine.begin() as saver, site.engine.begin() as claimer:
         watches.lock(saver, [held])
         claimer.execute(text("SET LOCAL lock_timeout = '1s'"))
-        longest = claims.claim(claimer, State.WATCHING, {"default": 2}, CLAIMANT, now())
+        longest = claims.claim(claimer, State.WATCHING, {"default": 2}, CLAIMANT, real_clock())
         assert [watch.id for watch in longest] == [free]
 
 
@@ -100,11 +97,11 @@ def test_an_account_that_is_well_again_locks_its_watches_in_order(
     for watch_id in (second, first):
         backing_off = update(watches_table).where(watches_table.c.id == watch_id)
         with site.engine.begin() as connection:
-            connection.execute(backing_off.values(failures=1, due_at=now() + timedelta(hours=1)))
+            connection.execute(backing_off.values(failures=1, due_at=real_clock() + timedelta(hours=1)))
 
     def retry() -> None:
         with site.engine.begin() as connection:
-            watches.make_failed_polls_due(connection, "default", now())
+            watches.make_failed_polls_due(connection, "default", real_clock())
 
     with ThreadPoolExecutor(1) as pool, site.engine.begin() as holder:
         watches.lock(holder, [first])

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -40,10 +40,6 @@ POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
 PLENTY = Rate(requests=100_000, seconds=1, share=1)
 COMPLETE = saying({"status": "COMPLETE", "result": {"id": "1"}})
 PENDING = saying({"status": "PENDING"}, 202)
-
-
-def real_clock() -> datetime:
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from datetime import timedelta
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import breakers
-from tests.makers import NOW, later
+from tests.makers import NOW, later, real_clock
 from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
-from tests.steps.rig import COMPLETE, Rig, at_work, real_clock
+from tests.steps.rig import COMPLETE, Rig, at_work
 
 
 def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_slots(rig: Rig) -> None:

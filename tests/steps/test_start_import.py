@@ -28,8 +28,8 @@ from tests.hubspot_accounts import (
     hubspot_calls,
     limits_of_default,
 )
+from tests.makers import real_clock
 from tests.postgres import PostgresServer
-from tests.steps.rig import real_clock
 from tests.steps.starting import JSON, START, started, starts
 
 

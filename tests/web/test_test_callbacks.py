@@ -3,7 +3,6 @@
 import json
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,15 +14,11 @@ from bridge.db.encryption import Cipher
 from bridge.steps import clients
 from bridge.web.api import test_callbacks
 from tests.http.receiver import OK, Receiver, Visit, answering, answering_once
+from tests.makers import real_clock
 from tests.senders import a_sender
 from tests.web.api import Api, Caller, Serve, members, pointers, problem
 
 PATH = "/v1/test-callback"
-
-
-def real_time() -> datetime:
-    """A clock with the real time, because the verifier refuses signatures that are older than five minutes."""
-    return datetime.now(UTC)
 
 
 def received(receiver: Receiver) -> tuple[dict[str, str], bytes]:
@@ -35,7 +30,8 @@ def received(receiver: Receiver) -> tuple[dict[str, str], bytes]:
 
 
 def test_a_signed_event_is_sent_once_and_the_attempt_is_the_answer(serve: Serve) -> None:
-    api = serve(clock=real_time)
+    # The verifier refuses signatures that are older than five minutes.
+    api = serve(clock=real_clock)
     made = api.new_client("cms")
     with Receiver(answering(OK)) as receiver:
         response = Caller(app=api.app, key=made.api_key).post(PATH, {"callback_url": receiver.url()})
@@ -58,10 +54,10 @@ def test_a_signed_event_is_sent_once_and_the_attempt_is_the_answer(serve: Serve)
 
 
 def test_while_a_rotation_overlaps_both_secrets_sign(serve: Serve) -> None:
-    api = serve(clock=real_time)
+    api = serve(clock=real_clock)
     made = api.new_client("cms")
     new = clients.rotate_secret(
-        api.dependencies.engine, api.dependencies.cipher, "cms", overlap_seconds=60, now=real_time()
+        api.dependencies.engine, api.dependencies.cipher, "cms", overlap_seconds=60, now=real_clock()
     )
     assert isinstance(new, str)
     with Receiver(answering(OK)) as receiver:

@@ -15,10 +15,11 @@ from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.db.tables import watches as table
 from bridge.steps.poll import PollJob, Polls
+from tests.makers import real_clock
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
-from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, real_clock, set_up
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, set_up
 from tests.threads import at_once
 
 

@@ -10,11 +10,11 @@ from bridge.db import heartbeats
 from bridge.db.tables import operator_events
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.scheduler import HEARTBEAT_SECONDS, Scheduler
-from tests.makers import SECRET
+from tests.makers import SECRET, real_clock
 from tests.reliability.waiting import until
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
-from tests.steps.rig import LEASE_SECONDS, POLICY, Rig, real_clock
+from tests.steps.rig import LEASE_SECONDS, POLICY, Rig
 
 OUTBOX = OperatorOutbox(is_enabled=True)
 

@@ -18,8 +18,9 @@ from bridge.steps.poll import OVERDUE_BATCH
 from bridge.worker.loop import TICK_SECONDS, Worker
 from bridge.worker.scheduler import PRUNE_BATCH, CounterFlusher, Scheduler
 from tests.db.claiming import added, due
+from tests.makers import real_clock
 from tests.reliability.waiting import until
-from tests.steps.rig import COMPLETE, Rig, real_clock
+from tests.steps.rig import COMPLETE, Rig
 
 
 def a_scheduler(rig: Rig, worker: Worker) -> Scheduler:
