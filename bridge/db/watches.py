@@ -1,4 +1,4 @@
-"""Registers watches, reads them by id or registration key, saves changed ones, and makes them due earlier if asked to."""
+"""Registers watches, reads them by id or registration key, saves changed ones, and makes watches due earlier."""
 
 import json
 from collections.abc import Collection, Mapping

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.steps import accounts
-from bridge.web.admin.blueprint import admin, call, page, problem_page
+from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
@@ -64,10 +64,7 @@ def set_account() -> Response:
 @admin.post("/accounts/<name:name>/check")
 def check(name: str) -> Response:
     """Ask HubSpot whether it accepts the account's credentials, and show the result."""
-    answer = check_account(call(), name)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
-    found = json.loads(str(answer.text))
+    found = json.loads(str(or_abort(check_account(call(), name)).text))
     flash(f"{name}: {found['summary']}"[:LONGEST_MESSAGE], "good" if found["ok"] else "bad")
     return redirect(url_for("admin.list_accounts"), 303)
 
@@ -75,9 +72,7 @@ def check(name: str) -> Response:
 @admin.post("/accounts/<name:name>/remove")
 def remove(name: str) -> Response:
     """Remove a stored account."""
-    answer = remove_account(call(), name)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
+    or_abort(remove_account(call(), name))
     flash(f"The account {name} is removed.")
     return redirect(url_for("admin.list_accounts"), 303)
 

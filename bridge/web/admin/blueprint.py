@@ -1,9 +1,9 @@
 """The Flask blueprint of the admin pages: sign-in check, CSRF check, error pages, and helpers for views."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
-from flask import Blueprint, Response, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, g, redirect, render_template, request, url_for
 from flask_wtf import CSRFProtect
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -14,6 +14,8 @@ from bridge.web.operations import ApiCall
 from bridge.web.problems import Problem
 from bridge.web.request_models import ValidationContext
 from bridge.web.serving import Api
+
+Answer = TypeVar("Answer")
 
 EXTENSION = "bridge"
 
@@ -86,12 +88,19 @@ def _handle_error(error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.code == 400:
         detail = "The form is too old, or was not sent from this page. Go back, reload the page, and send it again."
         problem = Problem(status=400, detail=detail)
-    return problem_page(problem)
+    return _problem_page(problem)
 
 
-def problem_page(problem: Problem) -> Response:
+def _problem_page(problem: Problem) -> Response:
     """Return a problem as an HTML page."""
     return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
+
+
+def or_abort(answer: Answer | Problem) -> Answer:
+    """Return the answer; if it is a Problem, end the request with the problem's page."""
+    if isinstance(answer, Problem):
+        abort(_problem_page(answer))
+    return answer
 
 
 def page(
@@ -109,4 +118,4 @@ def page(
 @admin.get("/<path:unknown>")
 def unknown(unknown: str) -> Response:  # noqa: ARG001 -- Flask passes it
     """Answer an unknown path under /admin with a 404 page."""
-    return problem_page(Problem(status=404, detail="There is no such page."))
+    return _problem_page(Problem(status=404, detail="There is no such page."))

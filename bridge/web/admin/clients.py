@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.admin import session
-from bridge.web.admin.blueprint import admin, api, call, page, problem_page
+from bridge.web.admin.blueprint import admin, api, call, or_abort, page
 from bridge.web.api.clients import (
     NewClient,
     SecretRotation,
@@ -40,9 +40,7 @@ def make_client() -> Response:
 @admin.post("/clients/<name:name>/rotate-key")
 def rotate_key(name: str) -> Response:
     """Give a client a new key, and show it once. An admin who rotates their own key stays signed in."""
-    answer = rotate_client_key(call(), name)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
+    answer = or_abort(rotate_client_key(call(), name))
     if name == call().caller.name and not call().caller.from_environment:
         session.begin(api(), json.loads(str(answer.text))["api_key"])
     return _show_once(answer)
@@ -51,17 +49,14 @@ def rotate_key(name: str) -> Response:
 @admin.post("/clients/<name:name>/rotate-secret")
 def rotate_secret(name: str) -> Response:
     """Give a client a new signing secret, and show it once; the old one also signs during the overlap."""
-    body = validated(SecretRotation, {"overlap": request.form.get("overlap", parsing.OVERLAP)})
-    answer = body if isinstance(body, Problem) else rotate_client_secret(call(), name, body)
-    return problem_page(answer) if isinstance(answer, Problem) else _show_once(answer)
+    body = or_abort(validated(SecretRotation, {"overlap": request.form.get("overlap", parsing.OVERLAP)}))
+    return _show_once(or_abort(rotate_client_secret(call(), name, body)))
 
 
 @admin.post("/clients/<name:name>/revoke")
 def revoke(name: str) -> Response:
     """Revoke a client's key permanently."""
-    answer = revoke_client(call(), name)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
+    or_abort(revoke_client(call(), name))
     flash(f"{name} is revoked. Its open watches go on.")
     return redirect(url_for("admin.list_clients"), 303)
 

@@ -16,7 +16,7 @@ from bridge.db import clients, watches
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, signed_headers
-from bridge.web.admin.blueprint import admin, call, page, problem_page
+from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
 from bridge.web.operations import ApiCall, Reply
 from bridge.web.problems import Problem
@@ -81,9 +81,7 @@ def show_watch(watch_id: str) -> Response:
 def change_watch(watch_id: str, change: str) -> Response:
     """Recheck, redeliver or withdraw the watch, by calling the API's operation."""
     carry_out, done = CHANGES[change]
-    answer = carry_out(call(), watch_id)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
+    or_abort(carry_out(call(), watch_id))
     flash(done)
     return redirect(url_for("admin.show_watch", watch_id=watch_id), 303)
 

@@ -14,7 +14,7 @@ from bridge.db import pagination, watches
 from bridge.db.engine import reading
 from bridge.db.watch_filters import Filters
 from bridge.steps import changes
-from bridge.web.admin.blueprint import admin, call, page, problem_page
+from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.changes import BulkRedelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
@@ -38,9 +38,7 @@ def list_watches() -> Response:
         query = invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     if isinstance(query, Problem):
         return page("admin/watches.html", query.status, parameters=parameters, problem=query, **CHOICES)
-    filters = query.filters(call().caller)
-    if isinstance(filters, Problem):
-        return problem_page(filters)
+    filters = or_abort(query.filters(call().caller))
     with reading(call().dependencies.engine) as connection:
         found = pagination.page(
             connection, filters, order=query.order, cursor=query.cursor, limit=query.limit
@@ -113,10 +111,7 @@ def count_redelivery() -> Response:
 
     Only the newest watches are counted. The page says so when there may be more.
     """
-    body = _redelivery()
-    filters = body if isinstance(body, Problem) else body.filters(call().caller)
-    if isinstance(filters, Problem):
-        return problem_page(filters)
+    filters = or_abort(_redelivery().filters(call().caller))
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
     settled = " or ".join(sorted(REDELIVERABLE))
     return page(
@@ -131,14 +126,11 @@ def count_redelivery() -> Response:
 @admin.post("/watches/redeliver")
 def redeliver_all() -> Response:
     """Redeliver all delivered and undelivered watches that match the filters."""
-    body = _redelivery()
-    answer = body if isinstance(body, Problem) else redeliver_watches(call(), body)
-    if isinstance(answer, Problem):
-        return problem_page(answer)
+    answer = or_abort(redeliver_watches(call(), _redelivery()))
     count = json.loads(str(answer.text))["count"]
     flash(f"{count:,} {'callback is' if count == 1 else 'callbacks are'} being sent again.")
     return redirect(_url(_filters(_query_parameters())), 303)
 
 
-def _redelivery() -> BulkRedelivery | Problem:
-    return validated(BulkRedelivery, _filters(_query_parameters()))
+def _redelivery() -> BulkRedelivery:
+    return or_abort(validated(BulkRedelivery, _filters(_query_parameters())))
