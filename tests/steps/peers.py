@@ -53,12 +53,12 @@ class Server(ThreadingHTTPServer):
 
 
 class Peer:
-    """Listens on loopback. `answer` returns the reply to a request, in a thread for each connection.
+    """Listens on loopback. `answer` returns the reply to a request, in a thread for each connection; None hangs up.
 
     `requests` holds what came, in order; `most_at_once` how many were answered at the same time, at the most.
     """
 
-    def __init__(self, answer: Callable[[Request], Reply]) -> None:
+    def __init__(self, answer: Callable[[Request], Reply | None]) -> None:
         self.answer = answer
         self.requests: list[Request] = []
         self.most_at_once = 0
@@ -97,7 +97,7 @@ class Peer:
         """From now on connections are refused."""
         self._server.socket.close()
 
-    def _take(self, request: Request) -> Reply:
+    def _take(self, request: Request) -> Reply | None:
         with self._came:
             self.requests.append(request)
             self._at_once += 1
@@ -124,10 +124,13 @@ class Peer:
             def do_POST(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                request = Request(
-                    method=self.command, path=self.path, headers=headers, body=self.rfile.read(length)
-                )
-                reply = take(request)
+                body = self.rfile.read(length)
+                request = Request(method=self.command, path=self.path, headers=headers, body=body)
+                # A sender that died in the middle has sent no request.
+                reply = take(request) if len(body) == length else None
+                if reply is None:
+                    self.close_connection = True
+                    return
                 self.send_response(reply.status_code)
                 for name, value in reply.headers.items():
                     self.send_header(name, value)

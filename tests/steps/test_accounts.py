@@ -24,7 +24,7 @@ class Account:
         self.asked = 0
         before, authorization = rig.hubspot.answer, f"Bearer {token}"
 
-        def answer(request: Request) -> Reply:
+        def answer(request: Request) -> Reply | None:
             if request.headers["authorization"] != authorization:
                 return before(request)
             self.asked += 1

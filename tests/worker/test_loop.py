@@ -221,7 +221,7 @@ def test_a_task_that_ends_while_its_worker_stops_is_left_for_another(rig: Rig) -
     rig.closing.callback(held.set)
     before = rig.hubspot.answer
 
-    def answer(request: Request) -> Reply:
+    def answer(request: Request) -> Reply | None:
         held.wait(30)
         return before(request)
 
