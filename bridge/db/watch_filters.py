@@ -169,6 +169,14 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
     return connection.scalars(newest).all()
 
 
+def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
+    """Return the kinds of an account's watches: of the open ones, and of those among the newest NEWEST_SCANNED."""
+    to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
+    newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
+    found = [row.kind for row in connection.execute(newest) if row.account == account]
+    return frozenset((*found, *connection.scalars(to_poll.limit(NEWEST_SCANNED))))
+
+
 def is_redeliverable() -> ColumnElement[bool]:
     """Return the SQL condition for watches that may be redelivered: delivered or undelivered, but not withdrawn."""
     return or_(*(is_state(state) for state in sorted(REDELIVERABLE)))

@@ -18,14 +18,12 @@ from bridge.sandbox.state import ApiRequest, State
 from bridge.sandbox.tasks import Kind
 from bridge.sandbox.wire import to_response
 
-SEARCH_ENDPOINT = "search-files"
 # The host in `links.status` of HubSpot's responses. It differs from the API's host, and accepts no tokens.
 LINK_HOST = "https://api-na1.hubspot.com"
 
 _ANY = "<any('v3','2026-03','2026-09'):version>"
 _DATED = "<any('2026-03','2026-09'):version>"
 _STATUS = "tasks/<task_id>/status"
-_SEARCH_PATH = f"/files/{_ANY}/files/search"
 _STATUS_PATHS = (
     (Kind.FILE_IMPORT, f"/files/{_ANY}/files/import-from-url/async/{_STATUS}"),
     (Kind.FOLDER_UPDATE, f"/files/{_ANY}/folders/update/async/{_STATUS}"),
@@ -56,6 +54,24 @@ _STARTS: tuple[tuple[Kind, str, type[StartBody], tuple[str, ...]], ...] = (
 _CRM_IMPORT_ENDPOINT = "start-crm-import"
 _CRM_IMPORT_PATHS = ("/crm/v3/imports", f"/crm/imports/{_DATED}")
 _FILE_ENDPOINT = "file"
+_ACCOUNT = {
+    "portalId": 17,
+    "accountType": "STANDARD",
+    "timeZone": "UTC",
+    "companyCurrency": "USD",
+    "additionalCurrencies": [],
+    "utcOffset": "+00:00",
+    "utcOffsetMilliseconds": 0,
+    "uiDomain": "app.hubspot.com",
+    "dataHostingLocation": "na1",
+}
+# Requests by which callers check a token and its scopes: each with its endpoint's name in the ledger, the body that
+# is always the same (no files are kept, and no imports listed), and the paths.
+_CHECKS: tuple[tuple[str, object, tuple[str, ...]], ...] = (
+    ("search-files", {"results": []}, (f"/files/{_ANY}/files/search",)),
+    ("list-imports", {"results": []}, _CRM_IMPORT_PATHS),
+    ("account-details", _ACCOUNT, (f"/account-info/{_ANY}/details",)),
+)
 
 
 def blueprint(state: State) -> Blueprint:
@@ -73,7 +89,11 @@ def blueprint(state: State) -> Blueprint:
         # The official clients end this path with a slash.
         routes.add_url_rule(f"{path}/", f"{name}-slash", partial(_import, state), methods=["POST"])
     routes.add_url_rule(f"/files/{_ANY}/files/<file_id>", _FILE_ENDPOINT, partial(_file, state))
-    routes.add_url_rule(_SEARCH_PATH, SEARCH_ENDPOINT, partial(_search, state))
+    for endpoint, document, paths in _CHECKS:
+        for number, path in enumerate(paths):
+            fixed = partial(_fixed, state, endpoint, document)
+            routes.add_url_rule(path, f"{endpoint}-{number}", fixed)
+            routes.add_url_rule(f"{path}/", f"{endpoint}-{number}-slash", fixed)
     routes.add_url_rule("/oauth/2026-03/token", "token", partial(_token, state), methods=["POST"])
     return routes
 
@@ -120,10 +140,9 @@ def _import_started(state: State) -> Reply:
     return state.started(state.start(Kind.CRM_IMPORT, source))
 
 
-def _search(state: State, **_version: str) -> Response:
-    """Return an empty list of files, or an error; callers use this route to check a token."""
-    api_request = ApiRequest(endpoint=SEARCH_ENDPOINT, token=_bearer())
-    return to_response(state.answer(api_request, lambda: json_reply(200, {"results": []})), state.stopping)
+def _fixed(state: State, endpoint: str, document: object, **_version: str) -> Response:
+    api_request = ApiRequest(endpoint=endpoint, token=_bearer())
+    return to_response(state.answer(api_request, lambda: json_reply(200, document)), state.stopping)
 
 
 def _token(state: State) -> Response:

@@ -28,13 +28,13 @@ HANG_SECONDS = 60.0
 DRIP_SECONDS = 0.5
 # Broken responses contain a final status, so that tests notice a caller that uses an incomplete response.
 _COMPLETE = b'{"status":"COMPLETE","result":{"id":"17"},"links":{}}'
-SCOPES = ["files", "files.read", "files.ui_hidden.read"]
+SCOPES = ("files", "files.read", "files.ui_hidden.read")
 
 
-def _missing_scopes() -> Reply:
+def _missing_scopes(*scopes: str) -> Reply:
     detail = {
         "message": "One or more of the following scopes are required.",
-        "context": {"requiredGranularScopes": SCOPES},
+        "context": {"requiredGranularScopes": scopes},
     }
     message = "This app hasn't been granted all required scopes to make this call."
     return envelope(403, message, category="MISSING_SCOPES", errors=[detail])
@@ -83,7 +83,8 @@ _NAMED: Mapping[str, Callable[[], Reply]] = {
     "401": invalid_authentication,
     "401-expired": partial(expired_authentication, 60, "2026-11-21T00:00:00.000Z"),
     "403": partial(envelope, 403, "You do not have permission to do this.", category="FORBIDDEN"),
-    "403-scopes": _missing_scopes,
+    "403-scopes": partial(_missing_scopes, *SCOPES),
+    "403-scopes-crm": partial(_missing_scopes, "crm.import"),
     "403-ban": partial(envelope, 403, "This account was banned.", category="BANNED"),
     "404": unknown_task,
     "404-html": no_route,

@@ -81,6 +81,7 @@ FOR_OPERATORS: list[Callable[[Connection], object]] = [
         c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")
     ),
     lambda c: pagination.count_some_redeliverable(c, Filters(client="cms")),
+    lambda c: watch_filters.kinds_of_account(c, "lane-3"),
     lambda c: store.get(c, "wat_00000001"),
     lambda c: store.attempts_of(c, "wat_00000001"),
 ]

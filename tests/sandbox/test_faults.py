@@ -32,6 +32,7 @@ def faulty(hubspot: Caller, fault: str) -> requests.Response:
         ("401-expired", 401, {"category": "EXPIRED_AUTHENTICATION"}),
         ("403", 403, {"category": "FORBIDDEN"}),
         ("403-scopes", 403, {"category": "MISSING_SCOPES"}),
+        ("403-scopes-crm", 403, {"category": "MISSING_SCOPES"}),
         ("403-ban", 403, {"category": "BANNED"}),
         ("404", 404, {"category": "OBJECT_NOT_FOUND"}),
         ("423", 423, {"category": "LOCKED"}),

@@ -149,6 +149,15 @@ def test_the_client_starts_an_import_of_records(hubspot: Caller, clock: Clock, t
     assert model.state == "DONE"
 
 
+def test_the_client_finds_no_imports_of_records_and_learns_whether_it_may_list_them(hubspot: Caller) -> None:
+    with official_api(hubspot, "crm.imports.core_api") as api:
+        assert api.get_page(limit=1).results == []
+        hubspot.state.set_fault("403-scopes-crm", Target(endpoint="list-imports"))
+        with pytest.raises(imports.ApiException) as refused:
+            api.get_page(limit=1)
+    assert "crm.import" in refused.value.body
+
+
 def test_the_client_extracts_an_archive(hubspot: Caller, clock: Clock) -> None:
     with official_api(hubspot, "cms.source_code.extract_api") as api:
         task_id = api.do_async(source_code.FileExtractRequest(path="theme.zip")).id
