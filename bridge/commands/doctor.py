@@ -30,10 +30,13 @@ SERVER_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """The result of a check; `detail` says what was found and, unless `ok`, what to do."""
+    """The result of a check; `detail` says what was found and, unless `ok`, what to do.
+
+    `ok` is None when there is nothing to check yet.
+    """
 
     name: str
-    ok: bool
+    ok: bool | None
     detail: str
 
 
@@ -44,15 +47,20 @@ def diagnose(arguments: argparse.Namespace) -> None:
     """
     well, found = True, []
     for check in _checks():
-        well &= check.ok
+        well &= check.ok is not False
         found.append(asdict(check))
         if not arguments.json:
-            word = coloured("ok   ", Colour.GREEN) if check.ok else coloured("wrong", Colour.RED)
-            output.write(f"{word}  {check.name}: {check.detail}\n")
+            output.write(f"{_word(check)}  {check.name}: {check.detail}\n")
     if arguments.json:
         output.write(output.json_text({"ok": well, "checks": found}))
     if not well:
         raise CommandError("Something is wrong.")
+
+
+def _word(check: Check) -> str:
+    if check.ok is None:
+        return "-    "
+    return coloured("ok   ", Colour.GREEN) if check.ok else coloured("wrong", Colour.RED)
 
 
 def _checks() -> Iterator[Check]:
@@ -112,8 +120,8 @@ def _check_receivers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
         urls = watch_filters.newest_callback_urls(connection)
     if not urls:
-        detail = "no watch says where callbacks go; POST /v1/test-callback tries a URL"
-        yield Check(name="callbacks", ok=True, detail=detail)
+        detail = "nothing to try yet: no watch says where callbacks go. POST /v1/test-callback tries a URL"
+        yield Check(name="callbacks", ok=None, detail=detail)
     for server in list(dict.fromkeys(map(server_of, urls)))[:SERVERS]:
         yield _check_server(bridge, f"callbacks to {server.partition('//')[2]}", server)
 

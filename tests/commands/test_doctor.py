@@ -103,6 +103,18 @@ def test_without_credentials_and_workers_it_says_how_to_have_them(on_sqlite: Cal
     assert "python -m bridge worker" in found["workers"]
 
 
+def test_without_watches_it_says_that_no_callback_could_be_tried(
+    on_sqlite: Callable[..., Commands], hubspot: Sandbox, sqlite_database: Engine
+) -> None:
+    beat(sqlite_database, "worker-1")
+    commands = on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="sandbox-token")
+    [line] = [line for line in commands.said("doctor").splitlines() if "callbacks" in line]
+    assert line.startswith("-      callbacks: nothing to try yet: ")
+    told = commands.json("doctor")
+    assert told["ok"]
+    assert {check["name"]: check["ok"] for check in told["checks"]}["callbacks"] is None
+
+
 def test_a_scope_that_is_missing_is_named(on_sqlite: Callable[..., Commands], hubspot: Sandbox) -> None:
     hubspot.state.set_fault("403-scopes")
     found = wrong(on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="sandbox-token"))
