@@ -40,5 +40,7 @@ def _run(arguments: Sequence[str]) -> int:
         return exit_.code if isinstance(exit_.code, int) else 2
     # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.
     family, _, name = parsed.run.rpartition(".")
-    getattr(import_module(f"bridge.commands.{family}"), name)(parsed)
+    command = getattr(import_module(f"bridge.commands.{family}"), name)
+    with import_module("bridge.commands.open_bridge").refuse_unavailable_database():
+        command(parsed)
     return 0

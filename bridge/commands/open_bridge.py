@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from bridge import logs, startup
 from bridge.commands.output import CommandError
@@ -22,6 +22,11 @@ log = structlog.get_logger()
 UNUSABLE = (
     "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
     "the rights."
+)
+NO_RIGHTS = (
+    "SQLite cannot {} the database at DATABASE_URL. Its folder must be there, and this user must be able to write to "
+    "the folder and to the file, even for a command that only reads. Run the command as the user that the service runs as, or "
+    "give this user the rights."
 )
 
 
@@ -65,4 +70,23 @@ def refuse_unusable_database() -> Iterator[None]:
     except (NoDatabase, NoKeyFile, NotMigrated, ForeignTables) as found:
         raise CommandError(str(found)) from None
     except (*UNAVAILABLE, DatabaseError) as error:
-        raise CommandError(UNUSABLE.format(str(error).splitlines()[0])) from None
+        raise CommandError(_sentence(error)) from None
+
+
+@contextmanager
+def refuse_unavailable_database() -> Iterator[None]:
+    """In a `with` block, turn the error that the database is away, or cannot be written to, into a CommandError."""
+    try:
+        yield
+    except UNAVAILABLE as error:
+        raise CommandError(_sentence(error)) from None
+
+
+def _sentence(error: SQLAlchemyError) -> str:
+    match getattr(getattr(error, "orig", None), "sqlite_errorname", "").split("_"):
+        case ["SQLITE", "READONLY", *_]:
+            return NO_RIGHTS.format("write to")
+        case ["SQLITE", "CANTOPEN", *_]:
+            return NO_RIGHTS.format("open")
+        case _:
+            return UNUSABLE.format(str(error).splitlines()[0])

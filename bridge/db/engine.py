@@ -74,7 +74,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
         if not makes_files:
-            if not options.get("uri") and not Path(arguments[0]).exists():
+            if not options.get("uri") and _is_missing(arguments[0]):
                 raise NoDatabase(arguments[0])
             arguments[0], options["uri"] = _of_existing(arguments[0], is_uri=bool(options.get("uri"))), True
             return
@@ -100,6 +100,16 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _is_missing(place: str) -> bool:
+    try:
+        Path(place).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # no right to enter the folder, for example: SQLite raises its own error later
+        return False
+    return False
 
 
 def _of_existing(place: str, *, is_uri: bool) -> str:

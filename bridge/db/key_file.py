@@ -7,26 +7,24 @@ from cryptography.fernet import Fernet
 
 
 class NoKeyFile(Exception):
-    """The file with the key is not there. The message says what to do."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"The key file {path} is not there: put it back beside the database, or set BRIDGE_SECRET_KEY."
-        )
+    """The file with the key is not there, or this user may not read it. The message says what to do."""
 
 
 def read(path: Path) -> str:
-    """Return the key in `path`. Raises NoKeyFile when there is no such file."""
+    """Return the key in `path`. Raises NoKeyFile when there is no such file, or it may not be read."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        raise NoKeyFile(path) from None
+        what = f"The key file {path} is not there: put it back beside the database"
+    except PermissionError:
+        what = f"This user may not read the key file {path}: run the command as the user that the service runs as"
+    raise NoKeyFile(f"{what}, or set BRIDGE_SECRET_KEY.")
 
 
 def read_or_make(path: Path) -> str:
     """Return the key in `path`; make one, readable by its owner alone, when there is none.
 
-    Safe when several processes start at once: all get the same key.
+    Safe when several processes start at once: all get the same key. Raises NoKeyFile when it may not be read.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -39,4 +37,4 @@ def read_or_make(path: Path) -> str:
         pass
     finally:
         draft.unlink()
-    return path.read_text().strip()
+    return read(path)
