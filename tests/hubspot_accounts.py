@@ -100,7 +100,7 @@ def hubspot_calls(
 
 def limits_of_default(engine: Engine) -> AccountLimits:
     with engine.connect() as connection:
-        return breakers.every_account(connection)["default"]
+        return breakers.all_account_limits(connection)["default"]
 
 
 def counts_of_default(engine: Engine, day: date) -> tuple[int, int]:

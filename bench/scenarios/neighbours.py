@@ -92,12 +92,12 @@ def _hanging_host(bench: Bench, system: System) -> None:
 def _paused_account(bench: Bench, system: System) -> None:
     _account(bench, system, "paused", HOSTS[0])
     with system.engine.begin() as connection:
-        held = breakers.lock_accounts(connection, ["paused"])["paused"]
+        held = breakers.lock_account_limits(connection, ["paused"])["paused"]
         now = datetime.now(UTC)
         paused = CircuitBreaker(
             paused_at=now, paused_until=now + timedelta(hours=1), reason="for the benchmark"
         )
-        breakers.save_accounts(connection, {"paused": AccountLimits(breaker=paused, usage=held.usage)})
+        breakers.save_account_limits(connection, {"paused": AccountLimits(breaker=paused, usage=held.usage)})
     system.register(names(NEIGHBOURS), account="paused")
 
 

@@ -128,19 +128,19 @@ def signal_of_single_call(classified: Classification) -> AccountSignal | None:
     return signal_of(classified)
 
 
-def grant(rate: Rate, held: AccountLimits, *, wanted: int, now: datetime) -> int:
+def grant(rate: Rate, limits: AccountLimits, *, wanted: int, now: datetime) -> int:
     """Return how many of the `wanted` requests may be sent now, within the quota.
 
     While the account is paused: 0 until `paused_until`, then at most 1, the probe.
     """
-    until = held.breaker.paused_until
+    until = limits.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
-    return quota.grant(rate, held.usage, wanted=wanted, now=now)
+    return quota.grant(rate, limits.usage, wanted=wanted, now=now)
 
 
 def spend(
-    rate: Rate, held: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
+    rate: Rate, limits: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
 ) -> AccountLimits:
     """Return the limits after `requests` were granted.
 
@@ -148,80 +148,82 @@ def spend(
     `lease_ends_at`.
     """
     breaker = (
-        circuit_breaker.half_open(held.breaker, until=lease_ends_at) if held.breaker.paused else held.breaker
+        circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
+        if limits.breaker.paused
+        else limits.breaker
     )
-    return replace(held, breaker=breaker, usage=quota.spend(rate, held.usage, requests=requests, now=now))
+    return replace(limits, breaker=breaker, usage=quota.spend(rate, limits.usage, requests=requests, now=now))
 
 
-def with_probe_due(held: AccountLimits, *, now: datetime) -> AccountLimits:
+def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits with the probe due now if the account is paused; otherwise return them unchanged.
 
     The account stays paused until a probe succeeds.
     """
-    breaker, until = held.breaker, held.breaker.paused_until
+    breaker, until = limits.breaker, limits.breaker.paused_until
     if until is None or until <= now:
-        return held
-    return replace(held, breaker=replace(breaker, paused_at=now, paused_until=now))
+        return limits
+    return replace(limits, breaker=replace(breaker, paused_at=now, paused_until=now))
 
 
-def after_account_change(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
+def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account: if it is paused, its probe is due now.
 
     Until the probe is answered, the account stays paused, with CHANGED as the reason: the former reason may concern
     the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
     may have another quota.
     """
-    usage = quota.cap_free_at(rate, Usage(free_at=held.usage.free_at), now=now)
-    if held.breaker.paused:
-        held = replace(held, breaker=replace(held.breaker, reason=CHANGED))
-    return replace(with_probe_due(held, now=now), usage=usage)
+    usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)
+    if limits.breaker.paused:
+        limits = replace(limits, breaker=replace(limits.breaker, reason=CHANGED))
+    return replace(with_probe_due(limits, now=now), usage=usage)
 
 
-def spend_ungranted(rate: Rate, held: AccountLimits, *, now: datetime) -> AccountLimits:
+def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after a request that was sent without a grant, such as the check of an account.
 
     After the last of several such requests, the polls wait for at most one interval of the quota.
     """
-    usage = quota.cap_free_at(rate, quota.spend(rate, held.usage, requests=1, now=now), now=now)
-    return replace(held, usage=usage)
+    usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
+    return replace(limits, usage=usage)
 
 
-def after_answers(held: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
+def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
     """Return the limits after these calls, which are applied in their order."""
-    for h in finished:
-        before, usage = held.breaker, held.usage
-        held = _after_signal(held, h, now=now)
+    for call in finished:
+        before, usage = limits.breaker, limits.usage
+        limits = _after_signal(limits, call, now=now)
         # The grant counted one request; a call that was repeated with a newer token sent two.
-        if more := max(h.requests - 1, 0):
-            usage = quota.spend(h.rate, usage, requests=more, now=now)
-        if isinstance(h.answer, HttpResponse):
-            usage = quota.observe(usage, h.answer.headers, now=now)
-        if before.paused and not held.breaker.paused:
-            usage = quota.cap_free_at(h.rate, usage, now=now)
-        held = replace(held, usage=usage)
-    return held
+        if more := max(call.requests - 1, 0):
+            usage = quota.spend(call.rate, usage, requests=more, now=now)
+        if isinstance(call.answer, HttpResponse):
+            usage = quota.observe(usage, call.answer.headers, now=now)
+        if before.paused and not limits.breaker.paused:
+            usage = quota.cap_free_at(call.rate, usage, now=now)
+        limits = replace(limits, usage=usage)
+    return limits
 
 
-def _after_signal(held: AccountLimits, h: FinishedCall, *, now: datetime) -> AccountLimits:
+def _after_signal(limits: AccountLimits, call: FinishedCall, *, now: datetime) -> AccountLimits:
     """Return the limits after the signal of one call; the quota is unchanged.
 
     A Refusal becomes a Success for the breaker alone, because HubSpot has answered the account; its watch is added to
     `refused_watches`. Once these are SUSPECTS watches, a Refusal becomes a PermanentFailure.
     """
-    signal, refused = h.signal, held.refused_watches
+    signal, refused = call.signal, limits.refused_watches
     if signal is None:
-        return held
+        return limits
     if isinstance(signal, Refusal):
         refused = _with(refused, signal.watch_id)
         signal = PermanentFailure(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
     elif isinstance(signal, Success):
         refused = ()
-    if circuit_breaker.is_stale(held.breaker, h.asked_at):
-        refused = held.refused_watches
+    if circuit_breaker.is_stale(limits.breaker, call.asked_at):
+        refused = limits.refused_watches
     breaker = circuit_breaker.after_signal(
-        held.breaker, signal, asked_at=h.asked_at, now=now, policy=ACCOUNT_POLICY
+        limits.breaker, signal, asked_at=call.asked_at, now=now, policy=ACCOUNT_POLICY
     )
-    return replace(held, breaker=breaker, refused_watches=refused)
+    return replace(limits, breaker=breaker, refused_watches=refused)
 
 
 def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
@@ -240,4 +242,4 @@ def suspicion(reason: str) -> str:
 
 def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:
     """Return how many requests these calls sent, and how many of them HubSpot may count as errors."""
-    return sum(h.requests for h in finished), sum(h.errors for h in finished)
+    return sum(call.requests for call in finished), sum(call.errors for call in finished)

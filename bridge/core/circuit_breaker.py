@@ -53,21 +53,21 @@ Signal = Success | Failure | PermanentFailure | RetryAfter
 class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
-    `failures` is the number of Failures in a row that opens the breaker. The first pause after a failure lasts
+    `failure_threshold` is the number of Failures in a row that opens the breaker. The first pause after a failure lasts
     `first_seconds`; each failed probe doubles it, up to `most_seconds`. With `slow_starts`, few requests may be sent at
     first after a pause, as `limit` describes.
     """
 
-    failures: int
+    failure_threshold: int
     first_seconds: float
     most_seconds: float
     slow_starts: bool
 
 
 # No slow start: the quota already limits the requests to an account after its pause.
-ACCOUNT_POLICY = BreakerPolicy(failures=10, first_seconds=30, most_seconds=900, slow_starts=False)
+ACCOUNT_POLICY = BreakerPolicy(failure_threshold=10, first_seconds=30, most_seconds=900, slow_starts=False)
 # Short pauses are enough: a host gets one probe at a time, so that a dead host costs the workers little.
-HOST_POLICY = BreakerPolicy(failures=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
+HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +154,7 @@ def after_signal(
             return _closed(breaker, policy)
         case Failure(reason=reason):
             failed = replace(breaker, failures=breaker.failures + 1)
-            if not breaker.paused and failed.failures < policy.failures:
+            if not breaker.paused and failed.failures < policy.failure_threshold:
                 return failed
             return _paused(failed, reason, now=now, policy=policy)
         case PermanentFailure(reason=reason):

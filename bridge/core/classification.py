@@ -18,7 +18,7 @@ from bridge.core.watch import Outcome
 THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling window
 DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
 MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
-LONGEST_HOLD_SECONDS = 86_400.0
+LONGEST_PAUSE_SECONDS = 86_400.0
 NO_TOKEN_PAUSE_SECONDS = 5.0  # after the token server gave no token; then a probe asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
@@ -118,7 +118,7 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
         return TransientError(reason=f"HubSpot did not answer: {answer.reason}")
     if 200 <= answer.status_code < 300:
         return _read_body(kind, answer)
-    return _read_refusal(answer, now=now)
+    return _classify_error(answer, now=now)
 
 
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
@@ -191,7 +191,7 @@ def _first_error(body: Mapping[str, Any]) -> Mapping[str, Any]:
     return first if isinstance(first, Mapping) else {}
 
 
-def _read_refusal(answer: HttpResponse, *, now: datetime) -> Classification:
+def _classify_error(answer: HttpResponse, *, now: datetime) -> Classification:
     body = parse_json(answer)
     said = body if isinstance(body, Mapping) else {}
     reason = f"HubSpot answered {answer.status_code}{_message(said)}"
@@ -237,7 +237,7 @@ def _throttled_seconds(answer: HttpResponse, said: Mapping[str, Any], *, now: da
 
 
 def _bounded(seconds: float) -> float:
-    return min(max(seconds, 1.0), LONGEST_HOLD_SECONDS)
+    return min(max(seconds, 1.0), LONGEST_PAUSE_SECONDS)
 
 
 def _names(said: Mapping[str, Any], category: str) -> bool:

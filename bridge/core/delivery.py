@@ -93,7 +93,7 @@ def after_attempt(
     elif wait is None:
         after = advance(watch, Event.GAVE_UP, settled_at=now, **made)
     else:
-        after = advance(watch, Event.MISSED, due_at=now + timedelta(seconds=wait), **made)
+        after = advance(watch, Event.ATTEMPT_FAILED, due_at=now + timedelta(seconds=wait), **made)
     return AttemptDecision(watch=after, attempt=attempt, signal=_signal(answer, attempt.error))
 
 
@@ -184,15 +184,15 @@ def event_type(watch: Watch) -> str:
     return f"{KINDS[watch.kind].event_prefix}.{watch.outcome}"
 
 
-def payload(watch: Watch, hubspot: str | None) -> bytes:
+def payload(watch: Watch, hubspot_body: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one watch.
 
-    The metadata and `hubspot`, HubSpot's answer as JSON text, are inserted unchanged; an answer of more than
+    The metadata and `hubspot_body`, HubSpot's answer as JSON text, are inserted unchanged; an answer of more than
     256 KiB is left out. Raises ValueError when the task has not ended.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
-    truncated = hubspot is not None and len(hubspot.encode()) > LARGEST_HUBSPOT_BYTES
+    truncated = hubspot_body is not None and len(hubspot_body.encode()) > LARGEST_HUBSPOT_BYTES
     data = {
         "id": watch.id,
         "task_id": watch.task_id,
@@ -204,7 +204,7 @@ def payload(watch: Watch, hubspot: str | None) -> bytes:
         "ended_at": rfc3339(watch.ended_at),
         "error": watch.error,
         **({"truncated": True} if truncated else {}),
-        "hubspot": None if truncated or hubspot is None else Verbatim(hubspot),
+        "hubspot": None if truncated or hubspot_body is None else Verbatim(hubspot_body),
     }
     event = {
         "type": event_type(watch),

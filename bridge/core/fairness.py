@@ -12,7 +12,7 @@ from bridge.core.watch import State, Watch
 
 # A lane may hold at most this many slots for each slot that stays free (dynamic thresholds, Choudhury and
 # Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
-FREE_SHARE = 7
+SLOTS_PER_FREE_SLOT = 7
 
 # (watching, the account's name) for polls, (delivering, the host's name) for callbacks.
 Lane = tuple[State, str]
@@ -37,18 +37,18 @@ class DueLane:
     recovering: bool = False
 
 
-def longest_first(due: Mapping[Key, DueLane], *, recovering: int) -> dict[Key, int]:
+def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
-    All recovering lanes together get no more than `recovering` watches: each of a hundred dead hosts has only one
+    All recovering lanes together get no more than `recovering_slots` watches: each of a hundred dead hosts has only one
     trial request in flight, but together they would take every slot. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
         more[lane] = due[lane].more
         if due[lane].recovering:
-            more[lane] = min(more[lane], recovering)
-            recovering -= more[lane]
+            more[lane] = min(more[lane], recovering_slots)
+            recovering_slots -= more[lane]
     return {lane: count for lane, count in more.items() if count > 0}
 
 
@@ -70,4 +70,4 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
 
 def ceiling(most: int, free: int) -> int:
     """Return how many slots, at most `most`, a lane may hold while `free` slots are free."""
-    return min(most, FREE_SHARE * free)
+    return min(most, SLOTS_PER_FREE_SLOT * free)

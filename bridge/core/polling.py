@@ -28,13 +28,13 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 class PollDecision:
     """What follows from one poll: the watch and HubSpot's body to save, and the signal for the account's limits.
 
-    `hubspot` is the body as JSON text, None when none is to be saved. `result` is the value of the label
+    `hubspot_body` is the body as JSON text, None when none is to be saved. `result` is the value of the label
     `result` of the counter POLLS. `delay_seconds` is the time from the task's end to this poll; None when the task
     has not ended, or HubSpot does not report a plausible end.
     """
 
     watch: Watch
-    hubspot: str | None
+    hubspot_body: str | None
     signal: AccountSignal
     result: str
     delay_seconds: float | None = None
@@ -109,26 +109,26 @@ def after_answer(
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)
             ended = end(watch, outcome, error, now=now, status=status, **polled)
-            return decided(watch=ended, hubspot=body, delay_seconds=delay)
+            return decided(watch=ended, hubspot_body=body, delay_seconds=delay)
         case Unfinished(status=status, body=body):
             going = _unfinished(watch, status, polled, now=now, jitter=jitter)
-            return decided(watch=going, hubspot=body)
+            return decided(watch=going, hubspot_body=body)
         case Inconclusive(reason=reason, status=status, body=body):
             polled |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
             going = _schedule_next_poll(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
-            return decided(watch=going, hubspot=body)
+            return decided(watch=going, hubspot_body=body)
         case Refused(reason=reason):
             refused = _refused(watch, reason, polled, suspected=suspected, now=now, jitter=jitter)
-            return decided(watch=refused, hubspot=None)
+            return decided(watch=refused, hubspot_body=None)
         case TransientError(reason=reason):
             going = _back_off(watch, reason, polled, now=now, jitter=jitter)
-            return decided(watch=going, hubspot=None)
+            return decided(watch=going, hubspot_body=None)
         case AccountError(reason=reason):
             going = _delay_after_account_error(watch, reason, polled, now=now)
-            return decided(watch=going, hubspot=None)
+            return decided(watch=going, hubspot_body=None)
         case Throttled(reason=reason):
             going = _schedule_next_poll(watch, 0, polled | {"last_error": reason}, now=now)
-            return decided(watch=going, hubspot=None)
+            return decided(watch=going, hubspot_body=None)
         case never:
             assert_never(never)
 

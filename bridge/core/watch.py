@@ -35,7 +35,7 @@ class Event(StrEnum):
     ENDED = "ended"  # the task ended, with any outcome
     WITHDRAWN = "withdrawn"  # a client or an operator wants no more polls or callbacks
     ACCEPTED = "accepted"  # the receiver answered an attempt with 2xx
-    MISSED = "missed"  # an attempt failed, and another will follow
+    ATTEMPT_FAILED = "attempt_failed"  # an attempt failed, and another will follow
     GAVE_UP = "gave_up"  # an attempt failed, and none will follow
     REDELIVERED = "redelivered"  # a client or an operator wants the callback again
 
@@ -46,7 +46,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.WATCHING, Event.ENDED): State.DELIVERING,
     (State.WATCHING, Event.WITHDRAWN): State.WITHDRAWN,
     (State.DELIVERING, Event.ACCEPTED): State.DELIVERED,
-    (State.DELIVERING, Event.MISSED): State.DELIVERING,
+    (State.DELIVERING, Event.ATTEMPT_FAILED): State.DELIVERING,
     (State.DELIVERING, Event.GAVE_UP): State.UNDELIVERED,
     (State.DELIVERING, Event.WITHDRAWN): State.WITHDRAWN,
     (State.DELIVERED, Event.REDELIVERED): State.DELIVERING,

@@ -7,8 +7,8 @@ from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.core.watch import Watch
 
 
-def watch_text(watch: Watch, hubspot: str | None) -> str:
-    """Return a watch as JSON text. The metadata and `hubspot`, HubSpot's answer as JSON text, stay unchanged."""
+def watch_text(watch: Watch, hubspot_body: str | None) -> str:
+    """Return a watch as JSON text. The metadata and `hubspot_body`, HubSpot's answer as JSON text, stay unchanged."""
     return json_object(
         {
             "id": watch.id,
@@ -32,7 +32,7 @@ def watch_text(watch: Watch, hubspot: str | None) -> str:
             "attempts": watch.attempts,
             "last_attempt_at": rfc3339_or_none(watch.last_attempt_at),
             "last_status_code": watch.last_status_code,
-            "hubspot": None if hubspot is None else Verbatim(hubspot),
+            "hubspot": None if hubspot_body is None else Verbatim(hubspot_body),
         }
     )
 

@@ -25,7 +25,7 @@ _BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
 
-def lock_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
+def lock_account_limits(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
     """Return the accounts' limits, by name. Adds missing rows, and locks the rows until the transaction ends."""
     new = asdict(CircuitBreaker()) | asdict(Usage()) | {"refused_watches": ""}
     return {row.name: _to_limits(row) for row in _locked(connection, account_breakers, names, new)}
@@ -52,12 +52,12 @@ _LOCKED = {
 }
 
 
-def every_account(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the limits of every account that has a row, by name; `lock_accounts` adds the rows."""
+def all_account_limits(connection: Connection) -> dict[str, AccountLimits]:
+    """Return the limits of every account that has a row, by name; `lock_account_limits` adds the rows."""
     return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
-def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
+def read_account_limits(connection: Connection, names: Collection[str]) -> dict[str, AccountLimits]:
     """Return the limits of the named accounts, by name, without a lock; accounts without a row are left out."""
     rows = connection.execute(_ACCOUNTS, {"names": list(names)})
     return {row.name: _to_limits(row) for row in rows}
@@ -66,7 +66,7 @@ def read_accounts(connection: Connection, names: Collection[str]) -> dict[str, A
 _ACCOUNTS = select(account_breakers).where(in_parameter(account_breakers.c.name, "names"))
 
 
-def save_accounts(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
+def save_account_limits(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
     """Save accounts' limits. The caller has locked their rows."""
     rows = [{"name": name, **_to_account_row(held)} for name, held in accounts.items()]
     batches.run(connection, _SAVE_ACCOUNTS, rows)

@@ -68,13 +68,13 @@ class Claimant:
 class StepResult:
     """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
 
-    `hubspot` is HubSpot's body as JSON text, stored as the watch's last answer; None when there is none to store.
+    `hubspot_body` is HubSpot's body as JSON text, stored as the watch's last answer; None when there is none to store.
     `attempt` is the attempt to add; None after a poll.
     """
 
     claimed: Watch
     watch: Watch
-    hubspot: str | None = None
+    hubspot_body: str | None = None
     attempt: Attempt | None = None
 
 
@@ -208,7 +208,7 @@ def save(connection: Connection, results: Sequence[StepResult], worker: str) -> 
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
     save_watches(connection, [result.watch for result in kept])
-    bodies = [{"watch_id": r.watch.id, "body": r.hubspot} for r in kept if r.hubspot is not None]
+    bodies = [{"watch_id": r.watch.id, "body": r.hubspot_body} for r in kept if r.hubspot_body is not None]
     batches.run(connection, _KEEP_ANSWERS, bodies)
     made = [to_attempt_row(result.attempt) for result in kept if result.attempt is not None]
     batches.run(connection, _ADD_ATTEMPTS, made)
@@ -274,7 +274,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
 _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
 
 
-def past_deadline(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
+def lock_overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
     Either their account's `paused_until` is yet to come, or they are still due `grace_seconds` after the deadline, for

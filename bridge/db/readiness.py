@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import SLOWEST_SECONDS
 from bridge.core.watch import State
-from bridge.db.breakers import BREAKERS, every_account
+from bridge.db.breakers import BREAKERS, all_account_limits
 from bridge.db.claims import LANES
 from bridge.db.due_lanes import due_lanes
 from bridge.db.tables import account_breakers, is_state, watches
@@ -29,7 +29,7 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
     These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a
     request for it succeeds, as long as it has watches to poll.
     """
-    breakers = {name: held.breaker for name, held in every_account(connection).items()}
+    breakers = {name: held.breaker for name, held in all_account_limits(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
 
 

@@ -22,11 +22,14 @@ def record_calls(
 
     `finished` maps each account's name to its calls, which are applied in their order.
     """
-    limits = breakers.lock_accounts(connection, finished)
+    limits = breakers.lock_account_limits(connection, finished)
     after = {name: after_answers(before, finished[name], now=now) for name, before in limits.items()}
-    breakers.save_accounts(connection, after)
-    daily_stats.count(connection, now.date(), {name: count(answers) for name, answers in finished.items()})
-    events = [_log_change(name, limits[name].breaker, both.breaker, now) for name, both in after.items()]
+    breakers.save_account_limits(connection, after)
+    daily_stats.count(connection, now.date(), {name: count(calls) for name, calls in finished.items()})
+    events = [
+        _log_change(name, limits[name].breaker, limits_after.breaker, now)
+        for name, limits_after in after.items()
+    ]
     return [event for event in events if event]
 
 
@@ -35,8 +38,8 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 
     The account's watches with a failed last poll become due now.
     """
-    limits = breakers.lock_accounts(connection, [name])[name]
-    breakers.save_accounts(connection, {name: with_probe_due(limits, now=now)})
+    limits = breakers.lock_account_limits(connection, [name])[name]
+    breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})
     watches.make_failed_polls_due(connection, name, now)
 
 

@@ -58,8 +58,10 @@ def put(
         new = accounts.put(connection, name, change, now)
         rate = accounts.load(connection, [name])[name].rate
         # The new credentials may work, and the new rate applies to the quota.
-        limits = breakers.lock_accounts(connection, [name])[name]
-        breakers.save_accounts(connection, {name: account_limits.after_account_change(rate, limits, now=now)})
+        limits = breakers.lock_account_limits(connection, [name])[name]
+        breakers.save_account_limits(
+            connection, {name: account_limits.after_account_change(rate, limits, now=now)}
+        )
         watches.make_failed_polls_due(connection, name, now)
         return _stored(connection, accounts, name, now), new
 

@@ -38,15 +38,15 @@ UNREADABLE = (
 class DeliveryJob:
     """A claimed watch whose task has ended, with the data for its callback.
 
-    `hubspot` is HubSpot's last answer with a status, as JSON text; None when there is none. `probes` is true when the
-    callback is the probe of a paused host, or is sent during a host's slow start.
+    `hubspot_body` is HubSpot's last answer with a status, as JSON text; None when there is none. `host_recovering` is
+    true when the callback is the probe of a paused host, or is sent during a host's slow start.
     """
 
     watch: Watch
-    hubspot: str | None
+    hubspot_body: str | None
     encrypted_secrets: tuple[str, ...]
     claimed_at: datetime
-    probes: bool
+    host_recovering: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,20 +113,20 @@ class Deliveries:
         """
         if not shares:
             return []
-        probes = {}
+        probe_shares = {}
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         known = store.read_hosts(connection, shares)
         # In alphabetical order, as everywhere, so that workers that lock several rows cannot deadlock.
         for name, breaker in sorted(known.items()):
             if breaker.paused_until is not None:
                 over = breaker.paused_until <= now
-                probes[name] = int(
+                probe_shares[name] = int(
                     over
                     and store.take_probe(connection, name, seen=breaker.paused_until, until=lease_ends_at)
                 )
-        watches = claims.claim(connection, self.state, {**shares, **probes}, self._claimant, now)
+        watches = claims.claim(connection, self.state, {**shares, **probe_shares}, self._claimant, now)
         # The host's last due watch may have been withdrawn: then there is no callback for the probe.
-        unused = {name for name, taken in probes.items() if taken} - {w.callback_host for w in watches}
+        unused = {name for name, taken in probe_shares.items() if taken} - {w.callback_host for w in watches}
         store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         recovering = {name for name, breaker in known.items() if breaker.recovering}
         return self.jobs(connection, watches, {}, now, recovering=recovering)
@@ -154,28 +154,28 @@ class Deliveries:
         self,
         connection: Connection,
         watches: Sequence[Watch],
-        hubspot: Mapping[str, str],
+        bodies: Mapping[str, str],
         now: datetime,
         *,
         recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
         """Return a job for each claimed watch; `recovering` names the hosts that are paused or in slow start.
 
-        `hubspot` maps ids of watches to HubSpot's answers as JSON text. Answers that are missing there are read from
-        the database.
+        `bodies` maps ids of watches to HubSpot's answers as JSON text. Answers that are missing there are read from the
+        database.
         """
         if not watches:
             return []
-        older = [watch.id for watch in watches if watch.id not in hubspot]
-        answers = {**store_watches.answers_of(connection, older), **hubspot} if older else hubspot
+        older = [watch.id for watch in watches if watch.id not in bodies]
+        answers = {**store_watches.answers_of(connection, older), **bodies} if older else bodies
         secrets = clients.secrets_of(connection, {watch.client for watch in watches}, now)
         return [
             DeliveryJob(
                 watch=watch,
-                hubspot=answers.get(watch.id),
+                hubspot_body=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
-                probes=watch.callback_host in recovering,
+                host_recovering=watch.callback_host in recovering,
             )
             for watch in watches
         ]
@@ -195,7 +195,7 @@ class Deliveries:
         return FinishedAttempt(job=job, decision=decision)
 
     def _answer(self, job: DeliveryJob, at: datetime) -> HttpResponse | NoResponse | NotSent:
-        body = delivery.payload(job.watch, job.hubspot)
+        body = delivery.payload(job.watch, job.hubspot_body)
         try:
             # Decrypted here: a secret that cannot be decrypted fails only the callbacks of its own client.
             secrets = [self._cipher.decrypt(secret) for secret in job.encrypted_secrets]

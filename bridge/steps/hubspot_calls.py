@@ -73,13 +73,13 @@ class HubSpotCalls:
             account = self._accounts.load(connection, [name])[name]
             if not account.has_credentials:
                 return account
-            limits = store.lock_accounts(connection, [name])[name]
+            limits = store.lock_account_limits(connection, [name])[name]
             if retry_later := _retry_later(account, limits, now):
                 return retry_later
             spent = account_limits.spend(
                 account.rate, limits, requests=1, lease_ends_at=now + self._lease, now=now
             )
-            store.save_accounts(connection, {name: spent})
+            store.save_account_limits(connection, {name: spent})
         return account
 
     def acquire_at_once(self, name: str) -> Account | None:
@@ -92,9 +92,9 @@ class HubSpotCalls:
                 return None
             account = self._accounts.load(connection, [name])[name]
             if account.has_credentials:
-                limits = store.lock_accounts(connection, [name])[name]
+                limits = store.lock_account_limits(connection, [name])[name]
                 spent = account_limits.spend_ungranted(account.rate, limits, now=self.clock())
-                store.save_accounts(connection, {name: spent})
+                store.save_account_limits(connection, {name: spent})
         return account
 
     def record_call(

@@ -66,7 +66,7 @@ class FinishedPoll:
     def result(self) -> claims.StepResult:
         """The watch and HubSpot's answer to save in the database."""
         return claims.StepResult(
-            claimed=self.job.watch, watch=self.decision.watch, hubspot=self.decision.hubspot
+            claimed=self.job.watch, watch=self.decision.watch, hubspot_body=self.decision.hubspot_body
         )
 
 
@@ -104,7 +104,7 @@ class Polls:
         due = self._due.look(connection, now)
         if not due:
             return {}
-        accounts, limits = self._accounts.load(connection, due), store.read_accounts(connection, due)
+        accounts, limits = self._accounts.load(connection, due), store.read_account_limits(connection, due)
         granted = _granted(accounts, limits, {name: room((self.state, name)) for name in due}, now)
         left = self._left_to_others(connection, accounts, now)
         return {
@@ -127,7 +127,7 @@ class Polls:
             return []
         accounts = self._accounts.load(connection, shares)
         # Computed again with the rows locked, because other processes may have used the quota since `lanes`.
-        limits = store.lock_accounts(connection, shares)
+        limits = store.lock_account_limits(connection, shares)
         # One more than the share: if even that is granted, the quota is not what limits the claim.
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)
@@ -139,7 +139,7 @@ class Polls:
             )
             for name, requests in spent.items()
         }
-        store.save_accounts(connection, after)
+        store.save_account_limits(connection, after)
         return [
             PollJob(
                 watch=watch,
@@ -225,7 +225,7 @@ def time_out_overdue(engine: Engine, now: datetime) -> int:
     deadline. One call times out at most OVERDUE_BATCH watches.
     """
     with engine.begin() as connection:
-        late = claims.past_deadline(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
+        late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]
         claims.save_watches(connection, over)
     for watch in over:

@@ -28,7 +28,7 @@ from bridge.web.errors import add_handlers
 from bridge.web.operations import Operation
 from bridge.web.pages import add_pages
 from bridge.web.proxies import trust_reverse_proxy
-from bridge.web.registration_limits import Registrar
+from bridge.web.registrar import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
 from bridge.web.serving import Api

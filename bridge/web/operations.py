@@ -15,7 +15,7 @@ from bridge.steps import clients
 from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
-from bridge.web.registration_limits import Registrar
+from bridge.web.registrar import Registrar
 from bridge.web.request_models import Body, Query, ValidationContext
 
 JSON = "application/json"

@@ -23,7 +23,7 @@ from bridge.web.operations import (
 )
 from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
 from bridge.web.rate_limits import OPEN_WATCHES, rate_limit_headers
-from bridge.web.registration_limits import Registrar
+from bridge.web.registrar import Registrar
 from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
 from bridge.web.strict_json import body_bytes, read_json

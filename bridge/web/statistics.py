@@ -47,7 +47,7 @@ class AccountStatistics:
 
 def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
     """Return the statistics of every account."""
-    held, paused = breakers.every_account(connection), readiness.paused_accounts(connection, now)
+    held, paused = breakers.all_account_limits(connection), readiness.paused_accounts(connection, now)
     counted = daily_stats.counts(connection, now.date())
     figures = []
     for name, account in accounts.list_all(connection).items():

@@ -24,7 +24,7 @@ from bridge.db.engine import UNAVAILABLE, reading
 from bridge.steps import deliver, poll
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.worker.pool import Finished, Job, WorkerPool
-from bridge.worker.results import log_and_count
+from bridge.worker.reporting import log_and_count
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ class Worker:
         self._iterated_at = time.monotonic()
 
     @property
-    def idle_seconds(self) -> float:
+    def seconds_since_success(self) -> float:
         """The seconds since the loop last ran without an error.
 
         If they far exceed TICK_SECONDS, the loop hangs or fails.
@@ -143,7 +143,7 @@ class Worker:
             log.warning("database_away", error=str(error).splitlines()[0], retry_in_seconds=wait)
             self._back_off(wait)
         except Exception:
-            log.exception("worker_round_crashed", retry_in_seconds=wait)
+            log.exception("worker_loop_crashed", retry_in_seconds=wait)
             self._back_off(wait)
         else:
             self._failures = 0
@@ -191,8 +191,10 @@ class Worker:
             }
         if not due:
             return []
-        probes = sum(isinstance(job, deliver.DeliveryJob) and job.probes for job in self._pool.jobs)
-        more = fairness.longest_first(due, recovering=self._max_per_lane[State.DELIVERING] - probes)
+        recovering = sum(
+            isinstance(job, deliver.DeliveryJob) and job.host_recovering for job in self._pool.jobs
+        )
+        more = fairness.longest_first(due, recovering_slots=self._max_per_lane[State.DELIVERING] - recovering)
         most = {lane: self._pool.jobs_per_lane[lane] + count for lane, count in more.items()}
         shares = fairness.share(self._pool.room, self._pool.jobs_per_lane, most)
         with self._engine.begin() as connection:
@@ -230,7 +232,7 @@ class Worker:
             except UNAVAILABLE:
                 raise
             except Exception:
-                log.exception("result_refused", watch=done.job.watch.id)
+                log.exception("result_not_saved", watch=done.job.watch.id)
             self._unsaved.pop(0)
 
     def _save(self, done: Sequence[Finished]) -> list[Job]:
@@ -271,8 +273,8 @@ class Worker:
     ) -> Sequence[Job]:
         """Return a job for each saved watch whose callback this worker has claimed."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]
-        hubspot = {r.watch.id: r.hubspot for r in mine if r.hubspot is not None}
-        return self._deliveries.jobs(connection, [r.watch for r in mine], hubspot, now)
+        bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
+        return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, now)
 
 
 def _shares_of(state: State, shares: dict[Lane, int]) -> dict[str, int]:

@@ -115,7 +115,7 @@ class Scheduler:
                 heartbeats.remove(connection, self._worker.id)
         except UNAVAILABLE as error:
             # Nothing is lost: other workers claim the watches when the leases end.
-            log.warning("leases_left", worker=self._worker.id, error=type(error).__name__)
+            log.warning("leases_not_released", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
 
     def _time_out(self) -> None:
@@ -127,7 +127,7 @@ class Scheduler:
 
         While the worker's loop hangs or fails, does neither, so that other workers report this worker as silent.
         """
-        if self._worker.idle_seconds >= HEARTBEAT_SECONDS * 3:
+        if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
             return
         now = self._now()
         with self._engine.begin() as connection:

@@ -87,7 +87,7 @@ class Stage:
     def pause_of(self, name: str = "default") -> float:
         """How long an account waits from now on; 0 when it does not."""
         with reading(self.engine) as connection:
-            held = breakers.read_accounts(connection, [name])
+            held = breakers.read_account_limits(connection, [name])
         until = held[name].breaker.paused_until if name in held else None
         return max((until - self.clock()) / timedelta(seconds=1), 0) if until else 0
 

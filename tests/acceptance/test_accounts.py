@@ -249,4 +249,4 @@ def test_a_removed_account_leaves_no_pause_behind(each_stage: NewStage) -> None:
     assert stage.admin.delete("/v1/accounts/eu").status_code == 200
     assert shown_as_paused(stage) == set()
     with reading(stage.engine) as connection:
-        assert "eu" not in breakers.every_account(connection)
+        assert "eu" not in breakers.all_account_limits(connection)

@@ -178,7 +178,7 @@ def test_a_breaker_says_whether_until_when_and_why_it_is_paused(
         assert breaker.paused == (breaker.paused_at is not None) == (breaker.reason is not None)
         assert not breaker.paused or breaker.slow_start is None
         assert 0 <= breaker.pause_seconds <= policy.most_seconds
-        assert breaker.paused or breaker.failures < policy.failures
+        assert breaker.paused or breaker.failures < policy.failure_threshold
 
 
 @given(policy=policies, moves=st.lists(own_signals, max_size=30))

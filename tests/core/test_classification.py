@@ -24,7 +24,7 @@ def test_a_task_that_goes_on_is_watched_on_whatever_2xx_says_so(status_code: int
     watch = polled.watch
     assert (watch.state, watch.status, watch.outcome) == (State.WATCHING, status, None)
     assert (watch.refusals, watch.failures, watch.last_error) == (0, 0, None)
-    assert polled.hubspot == f'{{"status": "{status}"}}'
+    assert polled.hubspot_body == f'{{"status": "{status}"}}'
     assert polled.signal == Success()
 
 
@@ -146,14 +146,14 @@ def test_a_2xx_that_was_cut_short_is_no_news_though_it_looks_whole() -> None:
 def test_an_unknown_status_is_kept_and_so_is_what_came_with_it() -> None:
     polled = asked(an_answer(200, {"status": "ARCHIVED", "extra": 1}), status="PENDING")
     assert polled.watch.status == "ARCHIVED"
-    assert polled.hubspot == '{"status": "ARCHIVED", "extra": 1}'
+    assert polled.hubspot_body == '{"status": "ARCHIVED", "extra": 1}'
 
 
 @pytest.mark.parametrize("body", [b"null", b"", HTML, b"{}"])
 def test_an_answer_without_a_status_leaves_the_last_one_standing(body: bytes) -> None:
     polled = asked(HttpResponse(status_code=200, body=body), status="PENDING")
     assert polled.watch.status == "PENDING"
-    assert polled.hubspot is None
+    assert polled.hubspot_body is None
 
 
 def test_a_status_of_any_length_and_kind_fits_the_column() -> None:
@@ -163,9 +163,9 @@ def test_a_status_of_any_length_and_kind_fits_the_column() -> None:
 def test_a_byte_order_mark_before_the_json_is_no_part_of_it() -> None:
     polled = asked(HttpResponse(status_code=200, body=b'\xef\xbb\xbf{"status": "PENDING"}'))
     assert (polled.watch.status, polled.watch.last_error) == ("PENDING", None)
-    assert polled.hubspot == '{"status": "PENDING"}'
+    assert polled.hubspot_body == '{"status": "PENDING"}'
 
 
 def test_hubspot_s_words_are_kept_as_they_came() -> None:
     text = '{ "status":"COMPLETE",\n "n": 123456789012345678901234567890, "f": 1.10, "result": {"id":"é"} }'
-    assert asked(HttpResponse(status_code=200, body=text.encode())).hubspot == text
+    assert asked(HttpResponse(status_code=200, body=text.encode())).hubspot_body == text

@@ -157,7 +157,7 @@ def test_trouble_makes_one_watch_back_off_and_is_noted_against_the_account(
     assert (watch.state, watch.failures, watch.refusals) == (State.WATCHING, 1, 0)
     assert watch.due_at == later(2)
     assert watch.last_error == polled.signal.reason
-    assert polled.hubspot is None
+    assert polled.hubspot_body is None
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,11 @@ def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
     ],
 )
 def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, DueLane], more: dict[str, int]) -> None:
-    found = longest_first(lanes, recovering=3)
+    found = longest_first(lanes, recovering_slots=3)
     assert list(found.items()) == list(more.items())
 
 
 def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
-    assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering=0) == {"well": 4}
+    assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering_slots=0) == {
+        "well": 4
+    }

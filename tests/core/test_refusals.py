@@ -61,7 +61,7 @@ def test_three_refusals_in_a_row_about_ten_seconds_apart_end_as_rejected(answer:
         assert (watch.state, watch.refusals) == (State.WATCHING, refusals)
         assert watch.due_at == later(11, now)
         assert isinstance(polled.signal, Refusal)
-        assert (polled.signal.watch_id, polled.hubspot) == (watch.id, None)
+        assert (polled.signal.watch_id, polled.hubspot_body) == (watch.id, None)
         now = watch.due_at
     rejected = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=-1).watch
     assert (rejected.state, rejected.outcome) == (State.DELIVERING, Outcome.REJECTED)

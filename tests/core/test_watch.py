@@ -42,7 +42,7 @@ def test_the_transitions_are_those_that_the_contract_allows() -> None:
         ("watching", "ended", "delivering"),
         ("watching", "withdrawn", "withdrawn"),
         ("delivering", "accepted", "delivered"),
-        ("delivering", "missed", "delivering"),
+        ("delivering", "attempt_failed", "delivering"),
         ("delivering", "gave_up", "undelivered"),
         ("delivering", "withdrawn", "withdrawn"),
         ("delivered", "redelivered", "delivering"),

@@ -82,7 +82,7 @@ def pause(connection: Connection, breaker_table: Table, lanes: Mapping[str, date
 def polled(claimed: Watch) -> StepResult:
     answer = an_answer(200, {"status": "PENDING"})
     after = after_answer(KINDS[claimed.kind], claimed, answer, now=NOW, jitter=0)
-    return StepResult(claimed=claimed, watch=after.watch, hubspot=after.hubspot)
+    return StepResult(claimed=claimed, watch=after.watch, hubspot_body=after.hubspot_body)
 
 
 def delivered(claimed: Watch) -> StepResult:

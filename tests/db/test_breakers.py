@@ -34,7 +34,7 @@ def host(engine: Engine, name: str) -> CircuitBreaker | None:
 
 
 def test_twenty_workers_at_once_lose_no_failure_of_a_host(engine: Engine) -> None:
-    patient = replace(HOST_POLICY, failures=1_000)
+    patient = replace(HOST_POLICY, failure_threshold=1_000)
 
     def fail(_: int) -> None:
         for _ in range(5):
@@ -53,13 +53,13 @@ def test_twenty_workers_at_once_lose_no_request_of_an_account(engine: Engine) ->
     def spend(_: int) -> None:
         for _ in range(5):
             with engine.begin() as connection:
-                held = store.lock_accounts(connection, ["default"])["default"]
+                held = store.lock_account_limits(connection, ["default"])["default"]
                 usage = quota.spend(rate, held.usage, requests=1, now=NOW)
-                store.save_accounts(connection, {"default": replace(held, usage=usage)})
+                store.save_account_limits(connection, {"default": replace(held, usage=usage)})
 
     at_once(20, spend)
     with engine.begin() as connection:
-        usage = store.every_account(connection)["default"].usage
+        usage = store.all_account_limits(connection)["default"].usage
     assert usage.free_at is not None
     spent = (usage.free_at - NOW).total_seconds() / quota.interval_seconds(rate, Usage(), now=NOW)
     assert spent == pytest.approx(100, abs=0.01)
@@ -108,17 +108,17 @@ def test_a_breaker_comes_out_of_the_table_as_it_went_in(engine: Engine) -> None:
         refused_watches=("wat_00000001", "wat_00000002"),
     )
     with engine.begin() as connection:
-        store.lock_accounts(connection, ["default", "other"])
-        store.save_accounts(connection, {"default": both})
-        assert store.every_account(connection) == {"default": both, "other": AccountLimits()}
+        store.lock_account_limits(connection, ["default", "other"])
+        store.save_account_limits(connection, {"default": both})
+        assert store.all_account_limits(connection) == {"default": both, "other": AccountLimits()}
 
 
 def test_nothing_is_saved_when_there_is_nothing_to_save(engine: Engine) -> None:
     with engine.begin() as connection:
-        store.save_accounts(connection, {})
+        store.save_account_limits(connection, {})
         store.save_hosts(connection, {})
         daily_stats.count(connection, DAY, {})
-        assert store.every_account(connection) == {}
+        assert store.all_account_limits(connection) == {}
 
 
 def test_twenty_workers_at_once_lose_no_request_of_the_day(engine: Engine) -> None:
@@ -145,10 +145,10 @@ def test_three_workers_each_with_its_own_connections_never_use_more_than_the_sha
             clock.passes(0.005)
             now = clock()
             with engine.begin() as connection:
-                held = store.lock_accounts(connection, ["default"])["default"]
+                held = store.lock_account_limits(connection, ["default"])["default"]
                 count = quota.grant(rate, held.usage, wanted=8, now=now)
                 usage = quota.spend(rate, held.usage, requests=count, now=now)
-                store.save_accounts(connection, {"default": replace(held, usage=usage)})
+                store.save_account_limits(connection, {"default": replace(held, usage=usage)})
             mine += [now] * count
         engine.dispose()
         return mine

@@ -177,16 +177,16 @@ def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
         CircuitBreaker() if pause is None else CircuitBreaker(paused_at=later(-9), paused_until=later(pause))
     )
     with engine.begin() as connection:
-        breakers.lock_accounts(connection, ["a"])
-        breakers.save_accounts(connection, {"a": AccountLimits(breaker=breaker)})
-        late = claims.past_deadline(connection, NOW, grace_seconds=60, limit=9)
+        breakers.lock_account_limits(connection, ["a"])
+        breakers.save_account_limits(connection, {"a": AccountLimits(breaker=breaker)})
+        late = claims.lock_overdue(connection, NOW, grace_seconds=60, limit=9)
     assert ids(late) == ([watch.id] if found else [])
 
 
 def test_the_longest_overdue_come_first(engine: Engine) -> None:
     added(engine, *(replace(due(n, at=-1), deadline_at=later(-100 * n)) for n in (3, 1, 4, 2)))
     with engine.begin() as connection:
-        late = claims.past_deadline(connection, NOW, grace_seconds=60, limit=3)
+        late = claims.lock_overdue(connection, NOW, grace_seconds=60, limit=3)
     assert ids(late) == ["wat_00000004", "wat_00000003", "wat_00000002"]
 
 

@@ -100,7 +100,7 @@ def test_what_is_redelivered_while_it_is_pruned_is_kept(postgres_url: str) -> No
 def test_with_a_watch_go_its_attempts_and_what_hubspot_said(engine: Engine) -> None:
     added(engine, due(1, State.DELIVERING))
     [claimed] = claim(engine, {"a": 1}, state=State.DELIVERING)
-    saved(engine, replace(delivered(claimed), hubspot="{}"))
+    saved(engine, replace(delivered(claimed), hubspot_body="{}"))
     with engine.begin() as connection:
         housekeeping.prune(connection, NOW + RETENTION + timedelta(days=1), retention=RETENTION, limit=9)
         for each in (table, attempts, answers):

@@ -178,7 +178,7 @@ class LifeOfClaims(RuleBasedStateMachine):
         now, watch = self.tick(), job.watch
         if watch.state is State.WATCHING:
             after = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=0)
-            return StepResult(claimed=watch, watch=after.watch, hubspot=after.hubspot)
+            return StepResult(claimed=watch, watch=after.watch, hubspot_body=after.hubspot_body)
         self.told[watch.id] += 1
         made = after_attempt(watch, answer, started_at=now, now=now, policy=FEW_TRIES, jitter=0)
         return StepResult(claimed=watch, watch=made.watch, attempt=made.attempt)

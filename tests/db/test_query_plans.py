@@ -44,7 +44,7 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_open": [lambda c: store.count_open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
-    "ix_watches_to_time_out": [lambda c: claims.past_deadline(c, NOW, grace_seconds=60, limit=9)],
+    "ix_watches_to_time_out": [lambda c: claims.lock_overdue(c, NOW, grace_seconds=60, limit=9)],
 }
 
 
@@ -133,9 +133,9 @@ HELD = [replace(due(number, at=60), claimed_by=ONE.worker) for number in range(9
         lambda c: claims.give_back(c, HELD, ONE.worker, NOW),
         lambda c: claims.claim_urgent(c, "a", 9, ONE, NOW, odd_to_young=True),
         lambda c: store.answers_of(c, ["a", "b"]),
-        lambda c: breakers.lock_accounts(c, ["a", "b"]),
+        lambda c: breakers.lock_account_limits(c, ["a", "b"]),
         lambda c: breakers.lock_hosts(c, ["a", "b"]),
-        lambda c: breakers.read_accounts(c, ["a", "b"]),
+        lambda c: breakers.read_account_limits(c, ["a", "b"]),
         lambda c: breakers.read_hosts(c, ["a", "b"]),
         lambda c: clients.by_keys(c, ["hib_a", "hib_b"]),
         lambda c: clients.secrets_of(c, ["a", "b"], NOW),

@@ -82,7 +82,7 @@ def test_fifty_results_are_saved_in_one_transaction(engine: Engine) -> None:
     with engine.begin() as connection:
         every = [result.watch.id for result in results]
         assert watches.answers_of(connection, every) == {
-            result.watch.id: result.hubspot for result in results[:25]
+            result.watch.id: result.hubspot_body for result in results[:25]
         }
         assert [watches.attempts_of(connection, id_) for id_ in every] == [
             [result.attempt] if result.attempt else [] for result in results
@@ -102,7 +102,7 @@ def test_the_newest_answer_of_hubspot_s_replaces_the_one_before(engine: Engine) 
     [watch] = added(engine, due(1))
     for body in ('{"status": "PENDING"}', '{ "status":"PENDING", "f": 1.10, "b": "\\u0000" }'):
         [claimed] = claim(engine, {"a": 1}, now=later(100))
-        saved(engine, StepResult(claimed=claimed, watch=replace(claimed, due_at=NOW), hubspot=body))
+        saved(engine, StepResult(claimed=claimed, watch=replace(claimed, due_at=NOW), hubspot_body=body))
         with engine.begin() as connection:
             assert watches.answers_of(connection, [watch.id]) == {watch.id: body}
 

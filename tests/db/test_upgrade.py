@@ -166,7 +166,9 @@ def test_the_secrets_still_open(upgraded: Engine) -> None:
 
 def test_a_pause_goes_on(upgraded: Engine) -> None:
     with upgraded.begin() as connection:
-        assert breakers.every_account(connection)["shop"].breaker.paused_until == NOW + timedelta(seconds=30)
+        assert breakers.all_account_limits(connection)["shop"].breaker.paused_until == NOW + timedelta(
+            seconds=30
+        )
 
 
 def test_the_release_before_goes_on_working_on_the_new_tables(upgraded: Engine) -> None:

@@ -23,7 +23,7 @@ from bridge.core.watch import State
 from bridge.db import claims, watches
 from bridge.http import connections
 from bridge.steps import deliver, operator_events, poll
-from bridge.web import registration_limits, serving
+from bridge.web import registrar, serving
 from bridge.worker import loop, pool
 
 # What it says last, for whoever cannot see how it ended.
@@ -91,9 +91,9 @@ def _keeps_some(_kept: Any, _outbox: Any, _connection: Any, events: Any) -> bool
 
 
 REGISTER = {
-    "register: read": _before(registration_limits.Registrar, "register_one"),
+    "register: read": _before(registrar.Registrar, "register_one"),
     "register: before the commit": _before_the_commit(watches, "add"),
-    "register: after the commit": _after(registration_limits, "register"),
+    "register: after the commit": _after(registrar, "register"),
     "register: answered": _after(serving, "respond"),
 }
 POLL = {

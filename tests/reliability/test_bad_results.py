@@ -41,7 +41,7 @@ def test_a_result_that_no_database_takes_holds_up_no_other(
         worker._unsaved = [bad(first), second]
         worker._save_all()
         assert not worker._unsaved
-    refused = [line["watch"] for line in logged if line["event"] == "result_refused"]
+    refused = [line["watch"] for line in logged if line["event"] == "result_not_saved"]
     assert refused == [first.job.watch.id]
     with site.engine.connect() as connection:
         states = {watch.id: watch.state for watch in watches.lock(connection, ids)}

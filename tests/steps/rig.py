@@ -157,7 +157,7 @@ class Rig:
 
     def account(self, name: str = "default") -> AccountLimits:
         with self.engine.begin() as connection:
-            return breakers.every_account(connection)[name]
+            return breakers.all_account_limits(connection)[name]
 
     def host_breaker(self, host: str = "app.example.com") -> CircuitBreaker:
         with self.engine.begin() as connection:

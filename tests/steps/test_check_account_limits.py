@@ -67,8 +67,8 @@ def paused(engine: Engine, clock: Clock) -> None:
     """Pause the account for another 15 minutes."""
     clock.now = later(1)
     with engine.begin() as connection:
-        held = breakers.lock_accounts(connection, ["default"])["default"]
-        breakers.save_accounts(connection, {"default": replace(held, breaker=PAUSED)})
+        held = breakers.lock_account_limits(connection, ["default"])["default"]
+        breakers.save_account_limits(connection, {"default": replace(held, breaker=PAUSED)})
 
 
 @pytest.mark.usefixtures("paused")
@@ -87,8 +87,8 @@ def test_a_check_that_fails_changes_nothing(
     """The workers may have other credentials than the process that checks."""
     hubspot.state.set_fault(fault)
     with sqlite_engine.begin() as connection:
-        held = breakers.lock_accounts(connection, ["default"])["default"]
-        breakers.save_accounts(connection, {"default": replace(held, breaker=breaker)})
+        held = breakers.lock_account_limits(connection, ["default"])["default"]
+        breakers.save_account_limits(connection, {"default": replace(held, breaker=breaker)})
     for _ in range(12):
         assert not checked(sqlite_engine, clock, an_account(hubspot.url)).ok
     assert limits_of_default(sqlite_engine).breaker == breaker
@@ -137,4 +137,4 @@ def test_an_account_that_nobody_has_set_is_not_asked_and_leaves_no_trace(
     asking = hubspot_calls(engine, clock, an_account(hubspot.url))
     assert check_account.check(asking, "typo") is None
     with engine.connect() as connection:
-        assert breakers.every_account(connection) == {}
+        assert breakers.all_account_limits(connection) == {}

@@ -150,7 +150,7 @@ def test_without_credentials_nothing_was_started(
     assert starts(hubspot) == 0
     # Workers may have some, and go on: a request without any neither pauses the account nor takes its probe.
     with sqlite_engine.connect() as connection:
-        assert breakers.every_account(connection) == {}
+        assert breakers.all_account_limits(connection) == {}
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from bridge.web.registration_limits import Registrar
+from bridge.web.registrar import Registrar
 from tests.makers import a_registration
 from tests.web.api import URL, Api, Serve, members, problem
 

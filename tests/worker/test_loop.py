@@ -157,7 +157,7 @@ def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> No
     states = {watch.task_id: rig.now(watch).state for watch in watches}
     assert states.pop("T1") is State.WATCHING
     assert set(states.values()) == {State.DELIVERED}
-    assert [line["watch"] for line in rig.events("result_refused")] == [watches[1].id]
+    assert [line["watch"] for line in rig.events("result_not_saved")] == [watches[1].id]
     with rig.engine.begin() as connection:
         undo = {
             "sqlite": "DROP TRIGGER refuse",
@@ -268,7 +268,7 @@ def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
         second = rig.registered("T2", clock=real_clock)
         until(lambda: rig.now(second).state is State.DELIVERED)
     assert messages(rig) == Counter({watch.id: 1, second.id: 1})
-    assert not rig.events("result_refused")
+    assert not rig.events("result_not_saved")
     assert not rig.events("lease_lost")
 
 
@@ -287,7 +287,7 @@ def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
     worker = rig.worker(polls=Faulty)
     worker.drain()
-    [told] = rig.events("worker_round_crashed")
+    [told] = rig.events("worker_loop_crashed")
     assert told["retry_in_seconds"] == 0.5
     worker.drain()
     assert rig.now(watch).state is State.DELIVERED
