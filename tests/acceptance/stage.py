@@ -22,7 +22,6 @@ from bridge.hubspot.client import HubSpot
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
-from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.poll import Polls
 from bridge.web.dependencies import OPEN_WATCH_LIMIT
 from bridge.worker.loop import Worker
@@ -135,13 +134,15 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
             "clock": clock,
             "counters": Counters(),
         }
+        limit = setting.open_watch_limit
+        api = serving(url, cipher=a_cipher(), is_migrated=is_migrated, open_watch_limit=limit, **shared)
         yield Stage(
             clock=clock,
             engine=engine,
             hubspot=hubspot,
             receiver=receiver,
             worker=_worker(closing, **shared),
-            admin=_admin(closing, url, open_watch_limit=setting.open_watch_limit, **shared),
+            admin=closing.enter_context(api).admin,
             counters=shared["counters"],
             logged=logged,
         )
@@ -183,37 +184,3 @@ def _worker(
         clock=clock,
         counters=counters,
     )
-
-
-def _admin(
-    closing: ExitStack,
-    url: str,
-    *,
-    open_watch_limit: int,
-    engine: Engine,
-    accounts: Accounts,
-    hubspot: HubSpot,
-    clock: SteppedClock,
-    counters: Counters,
-) -> Caller:
-    """Whoever holds the admin's key to a REST API over the same parts."""
-    hubspot_calls = HubSpotCalls(
-        engine=engine,
-        accounts=accounts,
-        hubspot=hubspot,
-        clock=clock,
-        lease_seconds=LEASE_SECONDS,
-        counters=counters,
-    )
-    api = serving(
-        url,
-        engine=engine,
-        cipher=a_cipher(),
-        accounts=accounts,
-        hubspot_calls=hubspot_calls,
-        clock=clock,
-        counters=counters,
-        is_migrated=is_migrated,
-        open_watch_limit=open_watch_limit,
-    )
-    return closing.enter_context(api).admin

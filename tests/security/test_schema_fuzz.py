@@ -27,12 +27,10 @@ from schemathesis.specs.openapi.checks import (
 from bridge import sandbox
 from bridge.core.quota import Rate
 from bridge.db.accounts import Accounts
-from bridge.db.counters import Counters
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot
 from bridge.sandbox import SandboxOptions
-from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.hubspot_accounts import ListedTokens, a_cipher, an_account
@@ -86,9 +84,7 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             "clock": CLOCK,
         }
         asking = HubSpot(transport, ListedTokens())
-        hubspot_calls = HubSpotCalls(hubspot=asking, lease_seconds=60, counters=Counters(), **shared)
-        made = closing.enter_context(serving(url, cipher=a_cipher(), hubspot_calls=hubspot_calls, **shared))
-        yield made
+        yield closing.enter_context(serving(url, asking, cipher=a_cipher(), **shared))
 
 
 @pytest.fixture(scope="module")

@@ -142,37 +142,31 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 
 
 @contextmanager
-def serving(database_url: str, **dependencies: Any) -> Iterator[Api]:
-    """Yield the API on a migrated database; `dependencies` replace the usual ones."""
+def serving(database_url: str, hubspot: HubSpot | None = None, **dependencies: Any) -> Iterator[Api]:
+    """Yield the API on a migrated database; `hubspot` and `dependencies` replace the usual ones."""
     engine, cipher, clock = (
         open_engine(database_url),
         Cipher([Fernet.generate_key().decode()]),
         SteppedClock(),
     )
-    accounts, callbacks, counters = Accounts(_environment(), cipher), a_sender(), Counters()
+    callbacks = a_sender()
     transport = Transport(timeout_seconds=10, body_limit=1024 * 1024)
-    hubspot_calls = HubSpotCalls(
-        engine=engine,
-        accounts=accounts,
-        hubspot=HubSpot(transport, ListedTokens()),
-        clock=clock,
-        lease_seconds=60,
-        counters=counters,
-    )
-    usual: dict[str, Any] = {
+    parts: dict[str, Any] = {
         "engine": engine,
         "cipher": cipher,
-        "accounts": accounts,
+        "accounts": Accounts(_environment(), cipher),
         "callbacks": callbacks,
-        "hubspot_calls": hubspot_calls,
-        "counters": counters,
+        "counters": Counters(),
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,
         "admin_key": ADMIN_KEY,
         "public_url": None,
-    }
-    made = web.Dependencies(**usual | dependencies)
+    } | dependencies
+    shared = {name: parts[name] for name in ("engine", "accounts", "clock", "counters")}
+    hubspot = hubspot or HubSpot(transport, ListedTokens())
+    calls = HubSpotCalls(hubspot=hubspot, lease_seconds=60, **shared)
+    made = web.Dependencies(hubspot_calls=calls, **parts)
     try:
         yield Api(dependencies=made, app=web.create_app(made), clock=clock)
     finally:
