@@ -1,14 +1,17 @@
 """The account check asks for the scope of each kind of task that the account is used for."""
 
+import re
+
 import pytest
 from sqlalchemy import Engine
 
 from bridge.core.kinds import KINDS
 from bridge.core.watch import State
 from bridge.sandbox import Sandbox, Target
+from bridge.steps import check_account
 from bridge.steps.check_account import AccountCheck, Scope
 from tests.db.claiming import added, numbered
-from tests.hubspot_accounts import Clock, an_account, checked
+from tests.hubspot_accounts import Clock, an_account, checked, hubspot_calls
 
 FILES = Target(endpoint="search-files")
 IMPORTS = Target(endpoint="list-imports")
@@ -93,3 +96,17 @@ def test_what_concerns_all_kinds_is_asked_once(
     assert not found.ok
     assert known(found) == {}
     assert hubspot.state.ledger()["endpoints"] == {"search-files": 1}
+
+
+def test_the_requests_share_the_time_of_one_call(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock
+) -> None:
+    used_for(sqlite_engine, "file-import", "crm-import")
+    hubspot.state.set_fault("hang", IMPORTS)
+    calls = hubspot_calls(sqlite_engine, clock, an_account(hubspot.url), timeout_seconds=60)
+    calls.hubspot.ask_seconds = 4
+    found = check_account.check(calls, "default")
+    assert found
+    given = re.search(r"timed out after ([0-9.]+) s\.$", found.summary)
+    assert given
+    assert float(given[1]) <= 2
