@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from importlib import import_module
+from io import StringIO
 
 from bridge.commands.arguments import parser
-from bridge.commands.output import CommandError, OutputError, flush
+from bridge.commands.output import CommandError, OutputError, flush, write
 from bridge.stderr import protect
 
 INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
@@ -34,9 +36,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
+    # argparse would keep it to itself when the help or the version cannot be written.
+    told = StringIO()
     try:
-        parsed = parser().parse_args(arguments)
-    except SystemExit as exit_:  # argparse has printed the help, the version or an error
+        with redirect_stdout(told):
+            parsed = parser().parse_args(arguments)
+    except SystemExit as exit_:  # argparse has told the help or the version, or printed an error
+        if text := told.getvalue():
+            write(text)
         return exit_.code if isinstance(exit_.code, int) else 2
     # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.
     family, _, name = parsed.run.rpartition(".")

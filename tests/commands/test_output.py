@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 import bridge
-from tests.commands.conftest import ROOT, Commands
+from tests.commands.conftest import ROOT, Commands, Ran
 from tests.docs import code
 
 READS = [
@@ -110,23 +110,48 @@ def test_the_wrong_key_is_told_by_what_only_reads(commands: Commands) -> None:
     assert refused.stderr.startswith("BRIDGE_SECRET_KEY: ")
 
 
-@pytest.mark.parametrize("command", ["clients list", "watches list", "status", "--help"])
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+SHOWS = ["clients list", "accounts list", "accounts check default", "watches list", "status", "doctor"]
+PRINTS = [
+    *SHOWS,
+    *(f"{command} --json" for command in SHOWS),
+    "rotate-encryption",
+    "--help",
+    "--version",
+    "clients list --help",
+]
+
+
+@pytest.mark.parametrize("command", PRINTS)
 def test_output_that_cannot_be_written_is_one_sentence(
-    on_sqlite: Callable[..., Commands], command: str, unbuffered: str
+    on_sqlite: Callable[..., Commands], command: str
 ) -> None:
-    done = shell(on_sqlite(PYTHONUNBUFFERED=unbuffered), f"bridge {command} >/dev/full")
-    if command == "--help" and unbuffered:
-        assert done.stderr == ""  # argparse keeps it to itself
-        return
-    assert done.returncode == 1
-    assert done.stderr == (
-        "Standard output cannot be written to: No space left on device. What the command changes is changed.\n"
+    assert_refused(on_sqlite().run(*command.split(), stdout="/dev/full"), "No space left on device")
+
+
+@pytest.mark.parametrize("command", ["clients list", "--help", "--version"])
+def test_without_a_buffer_or_a_standard_output_it_is_the_same(
+    on_sqlite: Callable[..., Commands], command: str
+) -> None:
+    unbuffered = on_sqlite(PYTHONUNBUFFERED="1")
+    assert_refused(shell(unbuffered, f"bridge {command} >/dev/full"), "No space left on device")
+    assert_refused(shell(on_sqlite(), f"bridge {command} >&-"), "it is closed")
+
+
+def assert_refused(done: subprocess.CompletedProcess[str] | Ran, why: str) -> None:
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"Standard output cannot be written to: {why}. What the command changes is changed.\n",
     )
 
 
 @pytest.mark.parametrize(
-    "line", ["bridge clients list | true", "bridge --help | true", "bridge clients list | head -1"]
+    "line",
+    [
+        "bridge clients list | true",
+        "bridge clients list | head -1",
+        "bridge status --watch | head -1",
+        "bridge --help | true",
+    ],
 )
 def test_a_reader_that_has_seen_enough_ends_it_silently(
     on_sqlite: Callable[..., Commands], line: str
