@@ -15,6 +15,7 @@ from bench.peers import measure
 from bench.processes import machine
 from bench.scenarios import (
     accounts,
+    commands,
     latency,
     neighbours,
     order,
@@ -39,12 +40,13 @@ SCENARIOS: dict[str, Scenario] = {
     "accounts": accounts.run,
     "pages": pages.run,
     "order": order.run,
+    "commands": commands.run,
     PEERS: measure.run,
     IMPORTS: imports.run,
     SOAK: soak.run,
 }
 # What fits into a minute.
-SHORT = ("throughput", "registration", "latency", "order")
+SHORT = ("throughput", "registration", "latency", "order", "commands")
 
 
 def main() -> int:
