@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.web.admin.browser import listening
 from tests.web.api import Api
@@ -16,7 +17,8 @@ def address(api: Api) -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_address(sqlite_api: Api) -> Iterator[str]:
-    """The server's URL, on SQLite."""
-    with listening(sqlite_api.app) as address:
-        yield address
+def browser(browser: Browser) -> Iterator[Browser]:
+    """The file's Chromium. After a test its pages are closed: they would refresh themselves for ever."""
+    yield browser
+    for context in browser.contexts:
+        context.close()

@@ -9,6 +9,13 @@ from werkzeug.test import Client, TestResponse
 from tests.web.api import ADMIN_KEY, Api
 
 
+def csrf_token(html: str) -> str:
+    """Return the token of a page's forms."""
+    found = re.search(r'name="csrf_token" value="([^"]+)"', html)
+    assert found, html
+    return unescape(found[1])
+
+
 class Operator:
     """A user of the page, with a separate cookie jar."""
 
@@ -22,14 +29,8 @@ class Operator:
 
     def submit(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
         """Submit a form with a valid CSRF token."""
-        given = {"csrf_token": self._token(), **(form or {})}
+        given = {"csrf_token": csrf_token(self.get("/sign-in").text), **(form or {})}
         return self.browser.post(f"/admin{path}", data=given, environ_base=self._environ, **options)
-
-    def _token(self) -> str:
-        with_form = self.get("/sign-in").text
-        found = re.search(r'name="csrf_token" value="([^"]+)"', with_form)
-        assert found, with_form
-        return unescape(found[1])
 
     def sign_in(self, key: str = ADMIN_KEY, **options: Any) -> TestResponse:
         return self.submit("/sign-in", {"key": key}, **options)

@@ -31,28 +31,33 @@ class Elements(HTMLParser):
         self.found += [name for name in (tag, *(name for name, _ in attrs)) if "evil" in name]
 
 
-@pytest.fixture
-def hostile(sqlite_api: Api) -> str:
+def add_hostile_values(api: Api) -> str:
     """Store a hostile value wherever one can come from outside; return the watch's id."""
-    client = sqlite_api.client()
+    client = api.client()
     url = f"https://app.example.com/{EVIL}"
     watch_id: str = client.register(EVIL, callback_url=url, metadata={EVIL: EVIL})["id"]
-    sqlite_api.change(watch_id, state="undelivered", outcome="failed", ended_at=NOW, settled_at=NOW,
+    api.change(watch_id, state="undelivered", outcome="failed", ended_at=NOW, settled_at=NOW,
                       due_at=None, callback_host=HOST, status=EVIL[:64], error=EVIL, last_error=EVIL)  # fmt: skip
     waits = client.register(f"{EVIL}2", callback_url=url)["id"]
-    sqlite_api.change(waits, state="delivering", outcome="failed", ended_at=NOW, callback_host=HOST,
+    api.change(waits, state="delivering", outcome="failed", ended_at=NOW, callback_host=HOST,
                       claimed_by=EVIL[:64], last_error=EVIL)  # fmt: skip
-    sqlite_api.insert(
+    api.insert(
         answers, watch_id=watch_id, body=f'{{"status": "COMPLETE", "m": "{EVIL.replace(chr(34), "")}"}}'
     )
-    sqlite_api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=NOW, duration_ms=1,
+    api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=NOW, duration_ms=1,
                       status_code=500, error=EVIL, response_excerpt=EVIL)  # fmt: skip
     paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "reason": EVIL,
                               "paused_until": NOW.replace(hour=23)}  # fmt: skip
-    sqlite_api.execute(insert(account_breakers).values(name="default", headroom=1.0, **paused))
-    sqlite_api.execute(insert(host_breakers).values(name=HOST, **paused))
-    sqlite_api.insert(workers, id=EVIL[:64], started_at=NOW, ticked_at=NOW.replace(hour=1))
+    api.execute(insert(account_breakers).values(name="default", headroom=1.0, **paused))
+    api.execute(insert(host_breakers).values(name=HOST, **paused))
+    api.insert(workers, id=EVIL[:64], started_at=NOW, ticked_at=NOW)
+    api.insert(workers, id=EVIL[:63], started_at=NOW, ticked_at=NOW.replace(hour=11, minute=30))
     return watch_id
+
+
+@pytest.fixture
+def hostile(sqlite_api: Api) -> str:
+    return add_hostile_values(sqlite_api)
 
 
 PAGES = [
@@ -100,10 +105,11 @@ def test_no_input_becomes_markup(sqlite_api: Api, path: str, form: dict[str, str
     assert Elements(answer.text).found == []
 
 
-def test_a_browser_makes_nothing_of_it_either(hostile: str, sqlite_address: str, browser: Browser) -> None:
-    page = signed_in(browser, sqlite_address)
+def test_a_browser_makes_nothing_of_it_either(api: Api, address: str, browser: Browser) -> None:
+    hostile = add_hostile_values(api)
+    page = signed_in(browser, address)
     told = browser_errors(page)
     for path in ("", "/watches", f"/watches/{hostile}", "/accounts", "/clients", "/hosts"):
-        page.goto(f"{sqlite_address}/admin{path}")
+        page.goto(f"{address}/admin{path}")
         assert page.locator("x-evil, [data-evil]").count() == 0
     assert told == []

@@ -1,6 +1,7 @@
 """The list of watches: its filters in the URL, its pages, the search, and bulk redelivery."""
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
@@ -103,6 +104,15 @@ def test_where_nothing_is_newer_any_more_the_first_page_is_shown(sqlite_api: Api
 def test_a_list_is_refreshed_as_it_was_asked_for(sqlite_api: Api) -> None:
     html = an_operator(sqlite_api).get("/watches?state=delivered&client=cms").text
     assert 'hx-get="/admin/watches?state=delivered&amp;client=cms"' in html
+
+
+def test_ages_are_in_words_with_the_instant_in_a_title(sqlite_api: Api) -> None:
+    sqlite_api.client().register()
+    sqlite_api.clock.passes(timedelta(minutes=3).total_seconds())
+    html = an_operator(sqlite_api).get("/watches").text
+    assert re.search(
+        r'data-label="Registered"><time [^>]*title="2026-11-21T12:00:00\.\d{6}Z">3 min ago</time>', html
+    )
 
 
 def test_one_box_finds_watches_tasks_and_hosts(api: Api) -> None:
