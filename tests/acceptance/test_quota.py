@@ -14,8 +14,8 @@ from bridge import sandbox
 from bridge.db.tables import watches
 from bridge.sandbox import Sandbox, SandboxOptions
 from tests.postgres import PostgresServer
-from tests.reliability import forked
 from tests.reliability.database import site
+from tests.reliability.processes import WORKER, running
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
@@ -85,16 +85,16 @@ def ledger(
     """What HubSpot has counted, after three workers had hundreds of due watches and half of the quota."""
     folder = tmp_path_factory.mktemp("quota")
     url = postgres_server.create_database("bridge_quota", template=postgres_template)
-    with ExitStack() as running:
-        hubspot = running.enter_context(sandbox.running(SandboxOptions(burst_requests=LIMIT)))
-        receiver, place = running.enter_context(Receiver()), running.enter_context(site(url))
+    with ExitStack() as closing:
+        hubspot = closing.enter_context(sandbox.running(SandboxOptions(burst_requests=LIMIT)))
+        receiver, place = closing.enter_context(Receiver()), closing.enter_context(site(url))
         tasks = hubspot.state.add_tasks(tasks=400, pending_seconds=0, processing_seconds=600)
         place.register(tasks, receiver.url(place))
         for number in range(WORKERS):
             log = Path(folder) / f"{number}.log"
-            running.enter_context(forked.running(place.env(hubspot.url, **SETTINGS), log))
+            closing.enter_context(running(place.env(hubspot.url, **SETTINGS), log, *WORKER))
         claims = Claims(place.engine)
-        running.enter_context(meanwhile(claims.look))
+        closing.enter_context(meanwhile(claims.look))
         until(lambda: requests_of(hubspot))
         time.sleep(ALONE_SECONDS)
         app, before = App(hubspot), requests_of(hubspot)

@@ -1,11 +1,9 @@
 """The real commands, each in a process of its own, over a fresh database of each kind."""
 
-import importlib
 import json
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,13 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from bridge import cli, wiring
+from bridge import wiring
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db import claims
 from bridge.db import watches as store
 from bridge.db.engine import open_engine
 from bridge.settings import Settings
-from tests.forks import FORKS
+from tests.forks import Fork
 from tests.makers import a_watch
 
 ROOT = Path(__file__).parents[2]
@@ -42,23 +40,24 @@ class Commands:
     def __init__(self, **env: str) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         self.env = inherited | env
-        # Who runs the commands, by number; only root can choose.
-        self.user = os.geteuid()
+        # The number of the user who runs the commands, if it is another one; only root can choose.
+        self.user: int | None = None
 
-    def run(self, *arguments: str, given: str = "", stdout: str | None = None) -> Ran:
+    def run(self, *arguments: str, given: str = "", stdout: Path | None = None) -> Ran:
         """Run a command with `given` on its standard input; `stdout` is where its output goes, instead of the result."""
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            (folder / "0").write_text(given)
-            if stdout:
-                (folder / "1").symlink_to(stdout)
-            process = FORKS.Process(target=_run, args=(arguments, self.env, folder, self.user))
-            process.start()
-            process.join(TIMEOUT_SECONDS)
-            process.kill()
-            process.join()
-            said = ["" if stdout else (folder / "1").read_text(), (folder / "2").read_text()]
-        return Ran(returncode=process.exitcode, stdout=said[0], stderr=said[1])
+            stdin, out, err = (folder / name for name in ("0", "1", "2"))
+            stdin.write_text(given)
+            command = ("-m", "bridge", *arguments)
+            process = Fork(command, self.env, stdin=stdin, stdout=stdout or out, stderr=err, user=self.user)
+            try:
+                returncode = process.wait(TIMEOUT_SECONDS)
+            finally:
+                process.kill()
+            return Ran(
+                returncode=returncode, stdout="" if stdout else out.read_text(), stderr=err.read_text()
+            )
 
     def said(self, *arguments: str, given: str = "") -> str:
         done = self.run(*arguments, given=given)
@@ -67,22 +66,6 @@ class Commands:
 
     def json(self, *arguments: str, given: str = "") -> Any:
         return json.loads(self.said(*arguments, "--json", given=given))
-
-
-def _run(arguments: Sequence[str], env: Mapping[str, str], folder: Path, user: int) -> None:
-    os.chdir(ROOT)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.stdin = (folder / "0").open()
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        stream.flush()
-        os.dup2(os.open(folder / str(number), os.O_WRONLY | os.O_CREAT), number)
-    if user != os.geteuid():
-        # Another user may not be allowed to import what is not imported yet.
-        importlib.import_module("sqlalchemy.dialects.sqlite")
-        os.setgroups([])
-        os.setuid(user)
-    sys.exit(cli.main(arguments))
 
 
 @pytest.fixture

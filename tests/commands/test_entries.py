@@ -62,7 +62,7 @@ def taken_port() -> Iterator[int]:
 )
 def test_it_serves_and_works(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     port = free_port()
-    process = Running(arguments, environment(tmp_path, port), tmp_path / "log")
+    process = Running(arguments, environment(tmp_path, port), tmp_path / "log", interpreter=True)
     try:
         until(process.has_logged("worker_started"))
         until(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=20).ok)

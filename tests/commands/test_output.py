@@ -133,7 +133,7 @@ PRINTS = [
 def test_output_that_cannot_be_written_is_one_sentence(
     on_sqlite: Callable[..., Commands], command: str
 ) -> None:
-    assert_refused(on_sqlite().run(*command.split(), stdout="/dev/full"), "No space left on device")
+    assert_refused(on_sqlite().run(*command.split(), stdout=Path("/dev/full")), "No space left on device")
 
 
 @pytest.mark.parametrize("command", ["clients list", "--help", "--version"])

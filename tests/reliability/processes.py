@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 
+from tests.forks import Fork
 from tests.reliability.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -23,20 +24,18 @@ STOP_SECONDS = 40.0
 
 
 class Running:
-    """A Python command in a process group of its own, with its log lines in a file."""
+    """A Python command in a process group of its own, with its log lines in a file.
 
-    def __init__(self, arguments: Sequence[str], env: Mapping[str, str], log: Path) -> None:
+    It is a fork of a process that has imported the bridge, unless `interpreter` says that it has one of its own.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], env: Mapping[str, str], log: Path, *, interpreter: bool = False
+    ) -> None:
         self.log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env={**env, "PYTHONFAULTHANDLER": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        self._process = (
+            _interpreted(arguments, env, log) if interpreter else Fork(arguments, env, stdout=log, stderr=log)
+        )
         self.pid = self._process.pid
 
     @property
@@ -70,6 +69,8 @@ class Running:
     def end(self) -> None:
         """Leave nothing of it, whatever state it is in."""
         self.send_to_all(signal.SIGKILL)
+        # A fork that has just begun has no group of its own yet.
+        self._process.kill()
         self._process.wait()
 
     def has_logged(self, event: str) -> Callable[[], bool]:
@@ -93,6 +94,19 @@ class Running:
     def peak_memory_bytes(self) -> int:
         """Return the most memory that it ever had in use."""
         return _status_bytes(self.pid, "VmHWM")
+
+
+def _interpreted(arguments: Sequence[str], env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**env, "PYTHONFAULTHANDLER": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def lines(log: Path, event: str) -> list[dict[str, Any]]:
@@ -154,6 +168,16 @@ class Processes:
     def end(self) -> None:
         for running in self.started:
             running.end()
+
+
+@contextmanager
+def running(env: Mapping[str, str], log: Path, *arguments: str) -> Iterator[Running]:
+    """Run a command until the block ends."""
+    command = Running(arguments, env, log)
+    try:
+        yield command
+    finally:
+        command.end()
 
 
 def answers(web: Running, port: int) -> bool:

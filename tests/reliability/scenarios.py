@@ -8,7 +8,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +15,9 @@ from bridge.sandbox import Sandbox
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 from bridge.worker.loop import Worker
-from tests.reliability import forked
 from tests.reliability.database import LEASE_SECONDS, Site
 from tests.reliability.ledger import Ledger
+from tests.reliability.processes import WORKER, Running, running
 from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
@@ -26,6 +25,7 @@ from tests.reliability.waiting import until
 SIDE_BY_SIDE = 10
 # What must not be sent again would be sent when the lease runs out that nobody ended.
 QUIET_SECONDS = LEASE_SECONDS + 1
+FAULT_POINTS = ("-m", "tests.reliability.fault_points")
 
 Name = TypeVar("Name", bound=Hashable)
 Came = TypeVar("Came")
@@ -55,14 +55,14 @@ class Scene:
 
     def struck(
         self, boundary: str, nth: int, number: str, command: str, **changes: str
-    ) -> AbstractContextManager[BaseProcess]:
+    ) -> AbstractContextManager[Running]:
         """Run a command that gets a signal when it reaches a boundary for the nth time."""
         env = self.site.env(self.hubspot.url, **changes)
-        return forked.running(env, self.log, boundary, str(nth), number, command)
+        return running(env, self.log, *FAULT_POINTS, boundary, str(nth), number, command)
 
-    def healthy_worker(self, **changes: str) -> AbstractContextManager[BaseProcess]:
+    def healthy_worker(self, **changes: str) -> AbstractContextManager[Running]:
         """Run a worker to which nothing happens."""
-        return forked.running(self.site.env(self.hubspot.url, **changes), self.folder / "healthy.log")
+        return running(self.site.env(self.hubspot.url, **changes), self.folder / "healthy.log", *WORKER)
 
 
 def followed(ledger: Ledger) -> list[str]:

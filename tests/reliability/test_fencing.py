@@ -1,6 +1,5 @@
 """A worker that is stopped past its lease comes back too late: it may neither save nor send any more."""
 
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -56,12 +55,11 @@ def worker_stops(scene: Scene, boundary: str) -> Aftermath:
     [watch_id] = scene.site.register(scene.hubspot.state.add_tasks(), scene.receiver.url(scene.site))
     ledger.promise(watch_id)
     with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
-        pid = stopped.pid or 0
-        until(lambda: process_state(pid) == STOPPED)
+        until(lambda: process_state(stopped.pid) == STOPPED)
         with scene.healthy_worker():
             until(ledger.settled)
             told = len(scene.receiver.arrivals(scene.site))
-            os.kill(pid, signal.SIGCONT)
+            stopped.send(signal.SIGCONT)
             lost = until(lambda: lines(scene.log, "lease_lost"))
             time.sleep(QUIET_SECONDS)
             # What was only claimed is not even begun: there is no result to refuse.
@@ -81,10 +79,10 @@ def worker_stops_in_a_transaction(scene: Scene, boundary: str) -> list[str]:
     tasks = scene.hubspot.state.add_tasks(tasks=3)
     ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site)))
     with scene.struck(boundary, 1, "SIGSTOP", "worker") as stopped:
-        until(lambda: process_state(stopped.pid or 0) == STOPPED)
+        until(lambda: process_state(stopped.pid) == STOPPED)
         with scene.healthy_worker():
             until(ledger.settled)
-            assert process_state(stopped.pid or 0) == STOPPED
+            assert process_state(stopped.pid) == STOPPED
     return ledger.problems()
 
 

@@ -1,5 +1,6 @@
 """A process may die between any two steps: nothing is lost, and what is told again is told alike."""
 
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ import pytest
 
 from bridge.sandbox import Target
 from tests.ports import free_port
-from tests.reliability import forked
 from tests.reliability.api import Api
 from tests.reliability.conftest import KINDS, NewScene
 from tests.reliability.fault_points import DELIVER, POLL, REGISTER, STRUCK
@@ -35,7 +35,7 @@ def worker_dies(scene: Scene, boundary: str) -> Aftermath:
         scene.hubspot.state.set_fault("null", Target(task_id=task_id), times=1)
     ledger.promise(*scene.site.register(tasks, scene.receiver.url(scene.site, "flaky")))
     with scene.struck(boundary, 1, "SIGKILL", "worker") as worker:
-        died = forked.has_ended(worker, TIMEOUT_SECONDS)
+        died = worker.wait(TIMEOUT_SECONDS) == -signal.SIGKILL
     with scene.healthy_worker():
         return Aftermath(died=died, log=scene.log.read_text(), problems=followed(ledger))
 

@@ -1,5 +1,6 @@
 """What the operator is told survives crashes, an operator's URL that is away, and several processes."""
 
+import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from tests.http.receiver import OK, answering
 from tests.http.receiver import Receiver as Operator
 from tests.makers import SECRET
 from tests.ports import free_port
-from tests.reliability import forked
 from tests.reliability.conftest import KINDS, NewScene, NewSite
 from tests.reliability.database import Site
 from tests.reliability.fault_points import OPERATOR, STRUCK
@@ -68,7 +68,7 @@ def worker_dies(scene: Scene, boundary: str) -> list[Told]:
     scene.site.register(tasks, scene.receiver.url(scene.site, "gone"))
     with Operator(answering(OK)) as operator:
         with scene.struck(boundary, 1, "SIGKILL", "worker", **settings(operator.port)) as worker:
-            assert forked.has_ended(worker, TIMEOUT_SECONDS)
+            assert worker.wait(TIMEOUT_SECONDS) == -signal.SIGKILL
         assert STRUCK in scene.log.read_text()
         with scene.healthy_worker(**settings(operator.port)):
             until(lambda: not waiting(scene.site) and told(operator))
