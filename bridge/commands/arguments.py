@@ -154,7 +154,7 @@ def _add_accounts(verbs: Any) -> None:
     _with_name(
         _add(verbs, "remove", "accounts.remove", about, "accounts remove eu"), read=_argument_type(parse_name)
     )
-    about = "make a harmless call for each kind of its tasks, and say what HubSpot answered"
+    about = "make one harmless call, and say what HubSpot answered"
     _with_name(
         _add(verbs, "check", "accounts.check", about, "accounts check default"),
         read=_argument_type(parse_name),

@@ -48,9 +48,9 @@ class HubSpot:
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:
-        self.ask_seconds = ask_seconds
         self._transport = transport
         self._oauth = oauth
+        self._ask_seconds = ask_seconds
 
     def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
         """Request a task's status; `kind` is a key of `KINDS`.
@@ -65,24 +65,16 @@ class HubSpot:
         return self.request(account, "POST", path, document.encode())
 
     def request(
-        self,
-        account: Account,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        *,
-        within_seconds: float | None = None,
+        self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
         """Send one request; after a 401, send it once more if the account uses OAuth and there is a newer token.
 
-        `within_seconds` bounds this call instead of `ask_seconds`. Returns a NoToken when there is no token in time, for
-        the first request or for the second.
+        Returns a NoToken when there is no token in time, for the first request or for the second.
         """
-        within_seconds = self.ask_seconds if within_seconds is None else within_seconds
-        ends_at = monotonic() + within_seconds
+        ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":
             return self._send(account, static_token(account), method, path, body, ends_at=ends_at)
-        token = self._oauth.current(account, within_seconds=within_seconds)
+        token = self._oauth.current(account, within_seconds=self._ask_seconds)
         answer = self._send(account, token, method, path, body, ends_at=ends_at)
         if not isinstance(answer, HttpResponse) or answer.status_code != 401 or not isinstance(token, str):
             return answer

@@ -1,10 +1,12 @@
-"""Checks by harmless requests whether HubSpot accepts an account's credentials and scopes, and explains the answers."""
+"""Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer.
 
-from collections.abc import Mapping, Sequence
+The request needs the scope of the tasks that the account is used for.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import assert_never
 
 from bridge.core import classification
@@ -27,30 +29,22 @@ from bridge.db.engine import reading
 from bridge.db.watch_filters import kinds_of_account
 from bridge.steps.hubspot_calls import HubSpotCalls
 
-# By kind of task, the request that a token with the kind's scope gets a 200 to: its path with `v3`, and with a dated
-# version. An answer of 400 or more would add to HubSpot's count of errors. HubSpot has no such request for other kinds.
+# A token with the kind's scope gets a 200: an answer of 400 or more would add to HubSpot's count of errors. By kind of
+# task, the path with `v3`, and the path with a dated version.
 HARMLESS_PATHS: Mapping[str, tuple[str, str]] = {
     "file-import": ("/files/{v}/files/search?limit=1", "/files/{v}/files/search?limit=1"),
     "crm-import": ("/crm/{v}/imports?limit=1", "/crm/imports/{v}?limit=1"),
 }
-# For the other kinds: every token has the scope of this request.
-ANY_SCOPE_PATHS = ("/account-info/{v}/details", "/account-info/{v}/details")
-
-
-class Scope(StrEnum):
-    """Whether the credentials have the scope that a kind of task needs."""
-
-    GRANTED = "granted"
-    MISSING = "missing"
-    UNKNOWN = "unknown"  # not asked, or only the kind's tasks show it
+# Whatever its scopes, a token gets a 200. HubSpot has no harmless request for the scopes of the other kinds.
+ANY_SCOPE_PATH = "/account-info/{v}/details"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """The result of a check: `ok` is true when HubSpot accepts the credentials, with the scopes that are needed.
+    """The result of a check: `ok` is true when HubSpot's answer shows that it accepts the credentials.
 
     `summary` explains the result to the operator. `status_code` is None when no answer came. `quota` is None when
-    HubSpot reported no quota. `scopes` has each kind of task.
+    HubSpot reported no quota.
     """
 
     ok: bool
@@ -59,97 +53,46 @@ class AccountCheck:
     quota: QuotaLeft | None
     # How far at least this machine's clock is ahead of HubSpot's (negative: behind); None without a valid header Date.
     clock_ahead_seconds: float | None
-    scopes: Mapping[str, Scope]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
-    """HubSpot's answer to a harmless request for a kind of task; `kind` is None when it needs no scope."""
-
-    kind: str | None
-    answer: HttpResponse | NoResponse | NoToken
-    asked_at: datetime
-    answered_at: datetime
-    ok: bool
-    summary: str
-    scope: Scope
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Send harmless requests with the account's credentials, even during a pause; None when there is no such account.
+    """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    One is sent for each kind of the account's watches. An account without watches is asked for one kind after the
-    other, until the credentials have the scope of one.
+    The request needs the scope for file imports, or for imports of records if the account has watches of that kind and
+    none of file imports. If it has only watches of other kinds, the request needs no scope.
 
     Without a token no request is sent. A failure does not pause the account, because the credentials of this process
     may differ from the worker's. A success ends a pause: the account's next request is the probe, and its watches with
     a failed last poll become due now.
     """
     with reading(hubspot_calls.engine) as connection:
-        used = kinds_of_account(connection, name)
-    kinds: Sequence[str | None] = [kind for kind in HARMLESS_PATHS if kind in used or not used] or [None]
-    answers: list[_Answer] = []
-    for kind in kinds:
-        account = hubspot_calls.acquire_at_once(name)
-        if account is None:
-            return None
-        latest = _ask(hubspot_calls, account, kind, hubspot_calls.hubspot.ask_seconds / len(kinds))
-        answers.append(latest)
-        is_enough = latest.ok and not used
-        concerns_all_kinds = not latest.ok and latest.scope is not Scope.MISSING
-        if is_enough or concerns_all_kinds:
-            break
-    return _result(answers, used)
-
-
-def _ask(hubspot_calls: HubSpotCalls, account: Account, kind: str | None, within_seconds: float) -> _Answer:
-    v3, dated = HARMLESS_PATHS[kind] if kind else ANY_SCOPE_PATHS
-    path = (v3 if account.api_version == "v3" else dated).format(v=account.api_version)
+        used = kinds_of_account(connection, name) or {DEFAULT_KIND}
+    account = hubspot_calls.acquire_at_once(name)
+    if account is None:
+        return None
+    kind = next((kind for kind in HARMLESS_PATHS if kind in used), None)
     asked_at = hubspot_calls.clock()
-    answer = hubspot_calls.hubspot.request(account, "GET", path, within_seconds=within_seconds)
+    answer = hubspot_calls.hubspot.request(account, "GET", _path(kind, account.api_version))
     answered_at = hubspot_calls.clock()
-    classified = classification.classify(KINDS[kind or DEFAULT_KIND], answer, now=answered_at)
+    classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=answered_at)
     ok, summary = _ok_and_summary(account, kind, answer, classified)
     hubspot_calls.record_call(account, answer, None, asked_at=asked_at, retry=ok)
-    return _Answer(
-        kind=kind,
-        answer=answer,
-        asked_at=asked_at,
-        answered_at=answered_at,
-        ok=ok,
-        summary=summary,
-        scope=_scope(answer, classified, ok=ok),
-    )
-
-
-def _scope(answer: HttpResponse | NoResponse | NoToken, classified: Classification, *, ok: bool) -> Scope:
-    if isinstance(classified, AccountError) and classified.scopes:
-        return Scope.MISSING
-    is_granted = ok and isinstance(answer, HttpResponse) and 200 <= answer.status_code < 300
-    return Scope.GRANTED if is_granted else Scope.UNKNOWN
-
-
-def _result(answers: Sequence[_Answer], used: frozenset[str]) -> AccountCheck:
-    """Return the result: every kind of the account's watches must work; without watches, one kind."""
-    failed = [each for each in answers if not each.ok]
-    ok = not failed or (not used and answers[-1].ok)
-    told = answers[-1] if ok else failed[0]
-    scopes = dict.fromkeys(KINDS, Scope.UNKNOWN) | {a.kind: a.scope for a in answers if a.kind}
-    sentences = [told.summary] if ok else [each.summary for each in failed]
-    if ok and failed:
-        sentences.append(f"The scope for {', '.join(str(each.kind) for each in failed)} is missing.")
-    if ok and (unknown := sorted(kind for kind in used if scopes.get(kind) is Scope.UNKNOWN)):
-        sentences.append(f"Whether the scope for {', '.join(unknown)} is there, only such tasks show.")
-    answer = told.answer
-    left = quota_left(answer.headers) if isinstance(answer, HttpResponse) else QuotaLeft()
+    if not isinstance(answer, HttpResponse):
+        return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None, clock_ahead_seconds=None)
+    left = quota_left(answer.headers)
+    quota = None if left == QuotaLeft() else left
     return AccountCheck(
         ok=ok,
-        summary=" ".join(sentences),
-        status_code=answer.status_code if isinstance(answer, HttpResponse) else None,
-        quota=None if left == QuotaLeft() else left,
-        clock_ahead_seconds=_clock_ahead_seconds(told),
-        scopes=scopes,
+        summary=summary,
+        status_code=answer.status_code,
+        quota=quota,
+        clock_ahead_seconds=_clock_ahead_seconds(answer, asked_at, answered_at),
     )
+
+
+def _path(kind: str | None, version: str) -> str:
+    v3, dated = HARMLESS_PATHS[kind] if kind else (ANY_SCOPE_PATH, ANY_SCOPE_PATH)
+    return (v3 if version == "v3" else dated).format(v=version)
 
 
 def _unanswered_summary(account: Account, answer: NoResponse | NoToken) -> str:
@@ -175,7 +118,12 @@ def _ok_and_summary(
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
         case Unfinished() | Ended() | Inconclusive() | Refused():
-            return True, f"HubSpot takes the credentials.{_quota_sentence(quota_left(answer.headers))}"
+            taken = "HubSpot takes the credentials."
+            if kind is None:
+                taken += (
+                    " Whether they have the scopes for the account's tasks, only the tasks themselves show."
+                )
+            return True, f"{taken}{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
         case AccountError(reason=reason, scopes=True) if kind:
@@ -188,17 +136,15 @@ def _ok_and_summary(
             assert_never(never)
 
 
-def _clock_ahead_seconds(told: _Answer) -> float | None:
+def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
     """Return how far at least this machine's clock is ahead of the header Date (negative: behind).
 
     Returns None without a valid Date, and 0 when the Date, which is in whole seconds, lies between the request and
     the answer.
     """
-    if not isinstance(told.answer, HttpResponse):
-        return None
     try:
-        date = parsedate_to_datetime(told.answer.headers.get("date", ""))
-        early, late = (told.asked_at - date).total_seconds() - 1, (told.answered_at - date).total_seconds()
+        date = parsedate_to_datetime(answer.headers.get("date", ""))
+        early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()
     except (ValueError, TypeError, OverflowError):  # no date, or one without a time zone
         return None
     return round(max(early, 0.0) or min(late, 0.0), 1)

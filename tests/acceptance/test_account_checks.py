@@ -23,13 +23,6 @@ def test_good_credentials_are_said_to_be_good_and_what_is_left_of_the_quota(each
         "249,999 of 250,000 requests are left today.",
         "status_code": 200,
         "quota": {"burst": 100, "burst_remaining": 99, "daily": 250_000, "daily_remaining": 249_999},
-        "scopes": {
-            "file-import": "granted",
-            "folder-update": "unknown",
-            "crm-export": "unknown",
-            "crm-import": "unknown",
-            "source-code-extract": "unknown",
-        },
     }
 
 

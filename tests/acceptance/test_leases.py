@@ -28,11 +28,11 @@ def wired(lease_seconds: float = 60, timeout_seconds: float = 10) -> Any:
 def test_a_question_ends_before_the_lease_and_one_request_has_its_whole_time_out(
     lease_seconds: float, timeout_seconds: float
 ) -> None:
-    assert timeout_seconds <= wired(lease_seconds, timeout_seconds).hubspot.ask_seconds < lease_seconds
+    assert timeout_seconds <= wired(lease_seconds, timeout_seconds).hubspot._ask_seconds < lease_seconds
 
 
 def test_by_default_a_lease_has_room_for_two_refreshes_two_requests_and_the_waits() -> None:
-    assert wired().hubspot.ask_seconds >= 2 * (WAIT_SECONDS + 10 + 10)
+    assert wired().hubspot._ask_seconds >= 2 * (WAIT_SECONDS + 10 + 10)
 
 
 def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much() -> None:
@@ -45,6 +45,6 @@ def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_r
     lease_seconds: float, timeout_seconds: float
 ) -> None:
     bridge = wired(lease_seconds, timeout_seconds)
-    assert bridge.hubspot_calls.hubspot.ask_seconds + QUOTA_WAIT_SECONDS < 25
+    assert bridge.hubspot_calls.hubspot._ask_seconds + QUOTA_WAIT_SECONDS < 25
     # The account's tokens are the same ones, and refreshed once for all.
     assert bridge.hubspot_calls.hubspot._oauth is bridge.hubspot._oauth

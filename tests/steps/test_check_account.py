@@ -9,13 +9,12 @@ from email.utils import format_datetime
 import pytest
 from sqlalchemy import Engine
 
-from bridge.core.kinds import KINDS
 from bridge.core.quota import QuotaLeft
 from bridge.db.accounts import Account, Credentials
 from bridge.db.engine import open_engine
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.steps import check_account
-from bridge.steps.check_account import AccountCheck, Scope
+from bridge.steps.check_account import AccountCheck
 from tests.http.held_server import HeldServer, response
 from tests.hubspot_accounts import (
     NONE,
@@ -48,7 +47,6 @@ def test_good_credentials_are_said_to_be_good(hubspot: Sandbox, check: Check) ->
         status_code=200,
         quota=QuotaLeft(burst=100, burst_remaining=99, daily=1_000_000, daily_remaining=999_999),
         clock_ahead_seconds=None,
-        scopes=dict.fromkeys(KINDS, Scope.UNKNOWN) | {"file-import": Scope.GRANTED},
     )
 
 
@@ -115,6 +113,11 @@ def test_a_wrong_token_is_named(hubspot: Sandbox, check: Check) -> None:
     ("fault", "status_code", "words"),
     [
         ("401-expired", 401, "expired 60 second(s) ago. Give the account a valid token."),
+        (
+            "403-scopes",
+            403,
+            "one of the scopes files, files.read, files.ui_hidden.read for tasks of the kind file-import.",
+        ),
         ("403-ban", 403, "This account was banned. HubSpot has banned the account's app."),
         ("403", 403, "HubSpot answered 403: You do not have permission to do this."),
         ("429", 429, "You have reached your ten_secondly_rolling limit. HubSpot wants no request for 10 s."),

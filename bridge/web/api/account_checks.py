@@ -44,21 +44,12 @@ class AccountCheckSchema(Output):
                     "status_code": 200,
                     "quota": QUOTA_EXAMPLE,
                     "clock_ahead_seconds": 0.4,
-                    "scopes": {
-                        "file-import": "granted",
-                        "folder-update": "unknown",
-                        "crm-export": "unknown",
-                        "crm-import": "granted",
-                        "source-code-extract": "unknown",
-                    },
                 }
             ]
         }
     )
 
-    ok: bool = Field(
-        description="Whether HubSpot takes them, with the scopes that the account's watches need."
-    )
+    ok: bool = Field(description="Whether HubSpot takes them.")
     summary: str = Field(description="What HubSpot answered, and what to do about it, in words.")
     status_code: int | None = Field(
         description="Null when HubSpot was not asked, or did not answer.", ge=100, le=999
@@ -66,10 +57,6 @@ class AccountCheckSchema(Output):
     quota: QuotaLeftSchema | None = Field(description="What HubSpot says is left of the quota.")
     clock_ahead_seconds: float | None = Field(
         description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
-    )
-    scopes: dict[str, str] = Field(
-        description="For each kind of task, whether the credentials have its scope: `granted`, `missing`, or `unknown` "
-        "where it was not asked for or only such tasks show it."
     )
 
 
@@ -82,9 +69,8 @@ class AccountCheckSchema(Output):
 def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.
 
-    This sends one read-only request for each kind of the account's watches (without any: for one kind after the other,
-    until one works), even while the account is paused; they count towards the account's quota. A failure does not
-    pause the account. A success ends a pause, and watches whose last poll failed are due now.
+    This sends one read-only request, even while the account is paused; the request counts towards the account's quota.
+    A failure does not pause the account. A success ends a pause, and watches whose last poll failed are due now.
     """
     found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")
