@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from bridge.core.watch import Outcome
 
+# HubSpot's details of the account: every token that works may request them.
+ANY_SCOPE_PATH = "/account-info/{v}/details"
 API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
@@ -33,7 +35,8 @@ class Kind:
     `v3` and `dated` are templates of the endpoint's path: in paths with a dated version, such as 2026-03, the
     version may stand in another place. `field` names the status field of the answer; `running` holds the statuses of
     tasks that have not ended. `ends` maps every other known status to a function that returns the outcome for
-    the answer's body. `event_prefix` begins the `type` of callbacks.
+    the answer's body. `event_prefix` begins the `type` of callbacks. `scope_check` holds the templates of a path, for
+    `v3` and for a dated version: a harmless GET of it needs the kind's scope. None where HubSpot has no such path.
     """
 
     name: str
@@ -43,11 +46,17 @@ class Kind:
     running: frozenset[str] = frozenset({"PENDING", "PROCESSING"})
     ends: Mapping[str, Callable[[Mapping[str, Any]], Outcome]]
     event_prefix: str
+    scope_check: tuple[str, str] | None = None
 
     def path(self, version: str, task_id: str) -> str:
         """Return the path that reports a task's status; `task_id` is percent-encoded as one segment."""
         template = self.v3 if version == "v3" else self.dated
         return template.format(v=version, task_id=_segment(task_id))
+
+    def check_path(self, version: str) -> str:
+        """Return a path whose GET is harmless; without `scope_check`, every token that works may request it."""
+        v3, dated = self.scope_check or (ANY_SCOPE_PATH, ANY_SCOPE_PATH)
+        return (v3 if version == "v3" else dated).format(v=version)
 
 
 def _segment(task_id: str) -> str:
@@ -96,6 +105,7 @@ KINDS: Mapping[str, Kind] = {
             dated="/files/{v}/files/import-from-url/async/tasks/{task_id}/status",
             ends={"COMPLETE": _judged_by(_has_id), "CANCELED": _CANCELED},
             event_prefix="import",
+            scope_check=("/files/{v}/files/search?limit=1", "/files/{v}/files/search?limit=1"),
         ),
         Kind(
             name="folder-update",
@@ -124,6 +134,7 @@ KINDS: Mapping[str, Kind] = {
                 "REVERTED": _CANCELED,
             },
             event_prefix="import",
+            scope_check=("/crm/{v}/imports?limit=1", "/crm/imports/{v}?limit=1"),
         ),
         Kind(
             name="source-code-extract",

@@ -22,21 +22,12 @@ from bridge.core.classification import (
     parse_json,
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.core.kinds import DEFAULT_KIND, KINDS
+from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.quota import QuotaLeft, quota_left
 from bridge.db.accounts import Account
 from bridge.db.engine import reading
 from bridge.db.watch_filters import kinds_of_account
 from bridge.steps.hubspot_calls import HubSpotCalls
-
-# A token with the kind's scope gets a 200: an answer of 400 or more would add to HubSpot's count of errors. By kind of
-# task, the path with `v3`, and the path with a dated version.
-HARMLESS_PATHS: Mapping[str, tuple[str, str]] = {
-    "file-import": ("/files/{v}/files/search?limit=1", "/files/{v}/files/search?limit=1"),
-    "crm-import": ("/crm/{v}/imports?limit=1", "/crm/imports/{v}?limit=1"),
-}
-# Whatever its scopes, a token gets a 200. HubSpot has no harmless request for the scopes of the other kinds.
-ANY_SCOPE_PATH = "/account-info/{v}/details"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,23 +49,24 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    The request needs the scope for file imports, or for imports of records if the account has watches of that kind and
-    none of file imports. If it has only watches of other kinds, the request needs no scope.
+    The request needs the scope of one kind of the account's watches: the first of KINDS that has a `scope_check`. If no
+    kind of its watches has one, the request needs no scope. An account without watches is checked for DEFAULT_KIND.
 
     Without a token no request is sent. A failure does not pause the account, because the credentials of this process
     may differ from the worker's. A success ends a pause: the account's next request is the probe, and its watches with
     a failed last poll become due now.
     """
     with reading(hubspot_calls.engine) as connection:
-        used = kinds_of_account(connection, name) or {DEFAULT_KIND}
+        used = kinds_of_account(connection, name)
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
         return None
-    kind = next((kind for kind in HARMLESS_PATHS if kind in used), None)
+    kinds = [kind for kind in KINDS.values() if kind.name in used] or [KINDS[DEFAULT_KIND]]
+    kind = next((kind for kind in kinds if kind.scope_check), kinds[0])
     asked_at = hubspot_calls.clock()
-    answer = hubspot_calls.hubspot.request(account, "GET", _path(kind, account.api_version))
+    answer = hubspot_calls.hubspot.request(account, "GET", kind.check_path(account.api_version))
     answered_at = hubspot_calls.clock()
-    classified = classification.classify(KINDS[DEFAULT_KIND], answer, now=answered_at)
+    classified = classification.classify(kind, answer, now=answered_at)
     ok, summary = _ok_and_summary(account, kind, answer, classified)
     hubspot_calls.record_call(account, answer, None, asked_at=asked_at, retry=ok)
     if not isinstance(answer, HttpResponse):
@@ -90,11 +82,6 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     )
 
 
-def _path(kind: str | None, version: str) -> str:
-    v3, dated = HARMLESS_PATHS[kind] if kind else (ANY_SCOPE_PATH, ANY_SCOPE_PATH)
-    return (v3 if version == "v3" else dated).format(v=version)
-
-
 def _unanswered_summary(account: Account, answer: NoResponse | NoToken) -> str:
     if isinstance(answer, NoToken):
         return answer.reason
@@ -103,7 +90,7 @@ def _unanswered_summary(account: Account, answer: NoResponse | NoToken) -> str:
 
 def _ok_and_summary(
     account: Account,
-    kind: str | None,
+    kind: Kind,
     answer: HttpResponse | NoResponse | NoToken,
     classified: Classification,
 ) -> tuple[bool, str]:
@@ -119,15 +106,15 @@ def _ok_and_summary(
             return False, f"{reason}."
         case Unfinished() | Ended() | Inconclusive() | Refused():
             taken = "HubSpot takes the credentials."
-            if kind is None:
+            if not kind.scope_check:
                 taken += (
                     " Whether they have the scopes for the account's tasks, only the tasks themselves show."
                 )
             return True, f"{taken}{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
-        case AccountError(reason=reason, scopes=True) if kind:
-            return False, f"{reason.rstrip('.')} for tasks of the kind {kind}."
+        case AccountError(reason=reason, scopes=True):
+            return False, f"{reason.rstrip('.')} for tasks of the kind {kind.name}."
         case AccountError(reason=reason):
             return False, reason
         case TransientError(reason=reason):
