@@ -102,7 +102,7 @@ def world(database: str, random: Random) -> Iterator[World]:
             receiver=receiver,
             ledger=Ledger(place, receiver),
             api=Api(place, port),
-            processes=stack.enter_context(processes(env, folder)),
+            processes=stack.enter_context(processes(env, folder, interpreter=True)),
             lock_database=lock_database,
         )
         # Before the processes end: a timer must find what it is to wake.

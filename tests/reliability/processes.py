@@ -141,15 +141,16 @@ def _status_bytes(pid: int, name: str) -> int:
 class Processes:
     """Starts commands with one environment, each with a log of its own in `folder`."""
 
-    def __init__(self, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, env: Mapping[str, str], folder: Path, *, interpreter: bool = False) -> None:
         self._env = env
         self._folder = folder
+        self._interpreter = interpreter
         self.started: list[Running] = []
 
     def start(self, *arguments: str, **changes: str) -> Running:
         """Start a command, with some changes to the environment; returns at once."""
         log = self._folder / f"{len(self.started)}.log"
-        running = Running(arguments, {**self._env, **changes}, log)
+        running = Running(arguments, {**self._env, **changes}, log, interpreter=self._interpreter)
         self.started.append(running)
         return running
 
@@ -189,9 +190,9 @@ def answers(web: Running, port: int) -> bool:
 
 
 @contextmanager
-def processes(env: Mapping[str, str], folder: Path) -> Iterator[Processes]:
-    """Processes that are all gone when the block ends."""
-    started = Processes(env, folder)
+def processes(env: Mapping[str, str], folder: Path, *, interpreter: bool = False) -> Iterator[Processes]:
+    """Processes that are all gone when the block ends; `interpreter` as for `Running`."""
+    started = Processes(env, folder, interpreter=interpreter)
     try:
         yield started
     finally:

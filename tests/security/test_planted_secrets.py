@@ -207,7 +207,7 @@ def test_no_planted_secret_is_found_where_none_may_be(database_url: str, tmp_pat
                 "BRIDGE_OPERATOR_URL": operator_url,
                 "BRIDGE_OPERATOR_SECRET": secrets["operator secret"],
             }
-            with processes(home.env(hubspot.url, **changes), tmp_path) as started:
+            with processes(home.env(hubspot.url, **changes), tmp_path, interpreter=True) as started:
                 world = World(
                     site=home,
                     hubspot=hubspot,
