@@ -28,13 +28,13 @@ _WITHOUT_LIMIT = text(
 
 _INSERT = """
 INSERT INTO watches (id, client, account, kind, task_id, callback_url, callback_host, metadata, created_at,
-    deadline_at, registration_key, state, outcome, due_at, ended_at, settled_at, polls, age_zero_at, refusals,
-    failures, attempts, tries, manual)
+    deadline_at, registration_key, state, outcome, due_at, ended_at, settled_at, last_attempt_at, polls,
+    age_zero_at, refusals, failures, attempts, tries, manual)
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :count)
 SELECT :stem || {padded}, '{client}', {account}, 'file-import', :stem || {padded},
     :url || :stem || {padded}, {host}, '{{"order": 17}}', {created_at}, {deadline_at},
-    :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, {settled_at}, 3,
-    {created_at}, 0, 0, 0, 0, false
+    :stem || {padded} || :stem || {padded}, :state, {outcome}, {due_at}, {ended_at}, {settled_at}, {settled_at},
+    3, {created_at}, 0, 0, 0, 0, false
 FROM numbers
 """
 
@@ -43,7 +43,7 @@ FROM numbers
 class Load:
     """So many watches, due one after another from an instant on, over some accounts and hosts in turn.
 
-    Those with a settled state are never due; they were registered, ended and settled an hour before `due_at`.
+    Those with a settled state are never due; they were registered, ended and settled an hour ago.
     """
 
     stem: str
@@ -96,7 +96,7 @@ def _parameters(load: Load) -> dict[str, str | float]:
         "state": load.state.value,
         "due_at": _written(load.due_at),
         "step": load.spread.total_seconds() / load.count,
-        "created_at": _written(load.due_at - timedelta(hours=1)),
+        "created_at": _written(min(load.due_at, datetime.now(UTC)) - timedelta(hours=1)),
         "deadline_at": _written(load.due_at + load.spread + timedelta(days=1)),
     }
 

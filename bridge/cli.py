@@ -36,13 +36,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    # argparse would keep it to itself when the help or the version cannot be written.
-    told = StringIO()
+    # argparse ignores an error of writing the help or the version.
+    printed = StringIO()
     try:
-        with redirect_stdout(told):
+        with redirect_stdout(printed):
             parsed = parser().parse_args(arguments)
-    except SystemExit as exit_:  # argparse has told the help or the version, or printed an error
-        if text := told.getvalue():
+    except SystemExit as exit_:  # argparse has printed the help or the version, or printed an error
+        if text := printed.getvalue():
             write(text)
         return exit_.code if isinstance(exit_.code, int) else 2
     # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.

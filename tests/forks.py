@@ -18,15 +18,14 @@ from signal import Signals
 from bridge import cli
 
 NOTHING = Path(os.devnull)
+# The modules of the commands.
+FAMILIES = ("accounts", "clients", "doctor", "processes", "status", "watches")
 
 # The fork server is one for the whole run, and so is the list of what it imports first.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
-        *(
-            f"bridge.commands.{name}"
-            for name in ("accounts", "clients", "doctor", "processes", "status", "watches")
-        ),
+        *(f"bridge.commands.{family}" for family in FAMILIES),
         "tests.reliability.fault_points",
     ]
 )
@@ -54,10 +53,11 @@ class Fork:
         for output in (stdout, stderr):
             output.touch()
         given = (arguments, dict(env), (stdin, stdout, stderr), user)
-        self._process = _FORKS.Process(target=_run, args=given)
+        self._process = _FORKS.Process(target=_run, args=given, daemon=True)
         with _STATUSES:
             self._process.start()
         self.pid = self._process.pid or 0
+        self.sentinel = self._process.sentinel
 
     def poll(self) -> int | None:
         """Return the exit status, minus the signal's number if one has killed it, or None while it runs."""
@@ -66,7 +66,7 @@ class Fork:
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit status; TimeoutExpired when the command does not end within so many seconds."""
-        wait([self._process.sentinel], timeout)
+        wait([self.sentinel], timeout)
         status = self.poll()
         if status is None:
             raise subprocess.TimeoutExpired("the fork", timeout or 0)
@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], files: Sequence[Path]
     _, module, *given = arguments
     sys.argv = [module, *given]
     try:
-        if user is not None:
+        if user not in (None, os.geteuid()):
             # That user may not be allowed to import what is not imported yet.
             importlib.import_module("sqlalchemy.dialects.sqlite")
             os.setgroups([])
@@ -102,4 +102,5 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], files: Sequence[Path]
             sys.exit(cli.main(given))
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
+        # A fork ends without them. Among others, one writes what coverage has counted.
         atexit._run_exitfuncs()

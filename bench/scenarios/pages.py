@@ -35,6 +35,7 @@ PAGES = (
     "/admin/watches?outcome=rejected",
     f"/admin/watches?client={CLIENT}&order=ended_at",
     f"/admin/watches?callback_host={HOST}",
+    "/admin/watches?last_attempt_after=2026-11-05T13:00:00Z",
     f"/admin/search?q={HOST}",
     "/admin/watches/{watch}",
     "/admin/watches/redeliver?state=undelivered",

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from bridge import logs, startup
 from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
-from bridge.db.engine import UNAVAILABLE, NoDatabase
+from bridge.db.engine import BUSY_SECONDS, UNAVAILABLE, NoDatabase
 from bridge.db.key_file import NoKeyFile
 from bridge.db.migrations import ForeignTables, NotMigrated
 from bridge.settings import Settings
@@ -23,6 +23,7 @@ UNUSABLE = (
     "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
     "the rights."
 )
+BUSY = "Another process has held the database at DATABASE_URL for {} s. Run the command again."
 NO_RIGHTS = (
     "SQLite cannot {} the database at DATABASE_URL. Its folder must be there, and this user must be able to write to "
     "the folder and to the file, even for a command that only reads. Run the command as the user that the service runs as, or "
@@ -79,11 +80,19 @@ def refuse_unavailable_database() -> Iterator[None]:
     try:
         yield
     except UNAVAILABLE as error:
+        if _sqlite_error(error) == ["SQLITE", "ERROR"]:  # a wrong statement, which is a bug
+            raise
         raise CommandError(_sentence(error)) from None
 
 
+def _sqlite_error(error: SQLAlchemyError) -> list[str]:
+    return getattr(getattr(error, "orig", None), "sqlite_errorname", "").split("_")
+
+
 def _sentence(error: SQLAlchemyError) -> str:
-    match getattr(getattr(error, "orig", None), "sqlite_errorname", "").split("_"):
+    match _sqlite_error(error):
+        case ["SQLITE", "BUSY", *_]:
+            return BUSY.format(BUSY_SECONDS)
         case ["SQLITE", "READONLY", *_]:
             return NO_RIGHTS.format("write to")
         case ["SQLITE", "CANTOPEN", *_]:

@@ -134,7 +134,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
     changed = change(open_bridge().engine, arguments.id, client=None, now=now())
     if isinstance(changed, WatchUnchanged):
         raise CommandError(changed.reason)
-    text = watch_text(changed.watch, changed.hubspot)
+    text = watch_text(changed.watch, changed.hubspot_body)
     output.write(f"{text}\n" if arguments.json else _fields_text(text))
 
 

@@ -13,8 +13,6 @@ from urllib.parse import quote
 
 from bridge.core.watch import Outcome
 
-# HubSpot's details of the account: every token that works may request them.
-ANY_SCOPE_PATH = "/account-info/{v}/details"
 API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
@@ -26,6 +24,10 @@ def parse_api_version(text: str) -> str:
     if not re.fullmatch(API_VERSION, text):
         raise ValueError("must be v3, or a year and a month such as 2026-03")
     return text
+
+
+# HubSpot's details of the account, for which HubSpot asks for no scope but `oauth`, which every token has.
+ANY_SCOPE = ("/account-info/{v}/details", "/account-info/{v}/details")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,13 +52,15 @@ class Kind:
 
     def path(self, version: str, task_id: str) -> str:
         """Return the path that reports a task's status; `task_id` is percent-encoded as one segment."""
-        template = self.v3 if version == "v3" else self.dated
-        return template.format(v=version, task_id=_segment(task_id))
+        return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
         """Return a path whose GET is harmless; without `scope_check`, every token that works may request it."""
-        v3, dated = self.scope_check or (ANY_SCOPE_PATH, ANY_SCOPE_PATH)
-        return (v3 if version == "v3" else dated).format(v=version)
+        return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
+
+
+def _versioned(v3: str, dated: str, version: str) -> str:
+    return v3 if version == "v3" else dated
 
 
 def _segment(task_id: str) -> str:

@@ -66,9 +66,9 @@ def read_account_limits(connection: Connection, names: Collection[str]) -> dict[
 _ACCOUNTS = select(account_breakers).where(in_parameter(account_breakers.c.name, "names"))
 
 
-def save_account_limits(connection: Connection, accounts: Mapping[str, AccountLimits]) -> None:
+def save_account_limits(connection: Connection, limits: Mapping[str, AccountLimits]) -> None:
     """Save accounts' limits. The caller has locked their rows."""
-    rows = [{"name": name, **_to_account_row(held)} for name, held in accounts.items()]
+    rows = [{"name": name, **_to_account_row(each)} for name, each in limits.items()]
     batches.run(connection, _SAVE_ACCOUNTS, rows)
 
 
@@ -190,5 +190,7 @@ def _to_limits(row: Row[Any]) -> AccountLimits:
     )
 
 
-def _to_account_row(held: AccountLimits) -> dict[str, Any]:
-    return asdict(held.breaker) | asdict(held.usage) | {"refused_watches": " ".join(held.refused_watches)}
+def _to_account_row(limits: AccountLimits) -> dict[str, Any]:
+    return (
+        asdict(limits.breaker) | asdict(limits.usage) | {"refused_watches": " ".join(limits.refused_watches)}
+    )

@@ -107,8 +107,8 @@ def _is_missing(place: str) -> bool:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # no right to enter the folder, for example: SQLite raises its own error later
-        return False
+    except OSError:
+        pass  # no right to enter the folder, for example: SQLite raises its own error later
     return False
 
 

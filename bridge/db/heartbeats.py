@@ -40,13 +40,13 @@ def count_alive(connection: Connection, now: datetime) -> int:
     return connection.execute(found).scalar_one()
 
 
-def newly_silent(connection: Connection, *, since: datetime) -> dict[str, datetime]:
-    """Mark the workers without a heartbeat since `since` as reported; return their last heartbeats, by id.
+def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Mark the workers without a heartbeat within TICKED_WITHIN as reported; return their last heartbeats, by id.
 
     Workers that are marked already are left out. So a worker is returned once, even when several processes call this at
     the same time, unless it has another heartbeat and falls silent again.
     """
-    silent = select(workers.c.id).where(workers.c.ticked_at < since, ~workers.c.silence_told)
+    silent = select(workers.c.id).where(workers.c.ticked_at < now - TICKED_WITHIN, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.
     report = update(workers).where(workers.c.id.in_(silent.with_for_update(skip_locked=True)))
     rows = connection.execute(report.values(silence_told=True).returning(workers.c.id, workers.c.ticked_at))

@@ -79,6 +79,7 @@ def _add(insert: Any) -> Any:
     new, old = added.excluded, operator_events.c
     # Processes may store their events in another order than they happened.
     is_newest, is_oldest = new.last_at >= old.last_at, new.since < old.since
+    # A newer event moves `due_at`, but only within APART of the first. Without a quiet time, it stays due at once.
     may_wait = and_(is_newest, old.since > bindparam("waits_if_since", type_=Instant))
     return added.on_conflict_do_update(
         index_elements=["type", "subject"],

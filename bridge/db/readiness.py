@@ -29,7 +29,7 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
     These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a
     request for it succeeds, as long as it has watches to poll.
     """
-    breakers = {name: held.breaker for name, held in all_account_limits(connection).items()}
+    breakers = {name: limits.breaker for name, limits in all_account_limits(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
 
 

@@ -170,7 +170,11 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds of an account's watches: of the open ones, and of those among the newest NEWEST_SCANNED."""
+    """Return kinds of an account's watches.
+
+    They are taken from up to NEWEST_SCANNED watches that are still polled, and from the account's watches among the
+    newest NEWEST_SCANNED of all accounts. For an account that was not used lately there may be none.
+    """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
     found = [row.kind for row in connection.execute(newest) if row.account == account]

@@ -24,11 +24,11 @@ BATCH = 1000
 class Changed:
     """The operation was carried out, or was not needed; `watch` is the watch afterwards.
 
-    `hubspot` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
+    `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
     """
 
     watch: Watch
-    hubspot: str | None
+    hubspot_body: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +125,7 @@ def _change(
         if isinstance(after, WatchUnchanged):
             return after
         store.save(connection, after)
-        return Changed(watch=after, hubspot=store.answers_of(connection, [watch_id]).get(watch_id))
+        return Changed(watch=after, hubspot_body=store.answers_of(connection, [watch_id]).get(watch_id))
 
 
 def _after(

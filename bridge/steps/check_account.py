@@ -56,11 +56,11 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     may differ from the worker's. A success ends a pause: the account's next request is the probe, and its watches with
     a failed last poll become due now.
     """
-    with reading(hubspot_calls.engine) as connection:
-        used = kinds_of_account(connection, name)
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
         return None
+    with reading(hubspot_calls.engine) as connection:
+        used = kinds_of_account(connection, name)
     kinds = [kind for kind in KINDS.values() if kind.name in used] or [KINDS[DEFAULT_KIND]]
     kind = next((kind for kind in kinds if kind.scope_check), kinds[0])
     asked_at = hubspot_calls.clock()
@@ -105,15 +105,12 @@ def _ok_and_summary(
         case Refused(reason=reason) if answer.status_code == 403:
             return False, f"{reason}."
         case Unfinished() | Ended() | Inconclusive() | Refused():
-            taken = "HubSpot takes the credentials."
-            if not kind.scope_check:
-                taken += (
-                    " Whether they have the scopes for the account's tasks, only the tasks themselves show."
-                )
-            return True, f"{taken}{_quota_sentence(quota_left(answer.headers))}"
+            unknown = " Whether they have the scopes for the account's tasks, only the tasks themselves show."
+            scope = "" if kind.scope_check else unknown
+            return True, f"HubSpot takes the credentials.{scope}{_quota_sentence(quota_left(answer.headers))}"
         case Throttled(seconds=seconds, reason=reason):
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
-        case AccountError(reason=reason, scopes=True):
+        case AccountError(reason=reason, scopes=True) if kind.scope_check:
             return False, f"{reason.rstrip('.')} for tasks of the kind {kind.name}."
         case AccountError(reason=reason):
             return False, reason

@@ -127,10 +127,10 @@ class OperatorWebhooks:
         return None if wait is None else now + timedelta(seconds=wait)
 
 
-def silent_workers(connection: Connection, *, since: datetime) -> list[OperatorEvent]:
+def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]:
     """Return an event for each worker without a heartbeat since `since`, and mark these workers as reported.
 
     Workers that are marked already are left out, so that each silence is reported once.
     """
-    found = heartbeats.newly_silent(connection, since=since)
+    found = heartbeats.newly_silent(connection, now)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

@@ -5,12 +5,11 @@ The HTTP server's own responses are counted and logged as well.
 
 import re
 import time
-from functools import partial
 from http import HTTPMethod
 from secrets import token_hex
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 from bridge.core.counters import API_DURATION, API_REQUESTS
@@ -36,19 +35,20 @@ def add_request_log(app: Flask, counters: Counters) -> None:
     """
     app.extensions[_EXTENSION] = counters
     app.before_request(_begin)
-    app.after_request(partial(_end, counters))
+    app.after_request(_end)
 
 
-def record_unparsed(app: Flask, status: int, sent_id: str) -> str:
+def record_server_response(app: Flask, status: int, sent_id: str) -> str:
     """Log and count a response that the HTTP server gives by itself; return the request's id.
 
-    `sent_id` is the X-Request-Id that was sent, or empty.
+    `sent_id` is the X-Request-Id that was sent, or empty. A 500 means that the application failed; any other status
+    means that the request could not be parsed.
     """
     request_id = _request_id(sent_id)
     counters: Counters = app.extensions[_EXTENSION]
-    counters.inc(API_REQUESTS, "other", "unparsed", f"{status // 100}xx")
+    counters.inc(API_REQUESTS, "other", "none" if status == 500 else "unparsed", f"{status // 100}xx")
     with bound_contextvars(request_id=request_id):
-        log.info("request", method=None, route=None, status=status, duration_ms=0, client=None)
+        log.info("request", method=None, route=None, status=status, duration_ms=None, client=None)
     return request_id
 
 
@@ -64,7 +64,8 @@ def _begin() -> None:
     bind_contextvars(request_id=g.request_id)
 
 
-def _end(counters: Counters, response: Response) -> Response:
+def _end(response: Response) -> Response:
+    counters: Counters = current_app.extensions[_EXTENSION]
     response.headers[HEADER] = g.request_id
     # In the form of the OpenAPI document, such as `/v1/watches/{watch_id}`. A converter of Flask may have arguments.
     route = re.sub(r"<[^<>]*?(\w+)>", r"{\1}", request.url_rule.rule) if request.url_rule else None

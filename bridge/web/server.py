@@ -23,7 +23,7 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
 from bridge.web.problems import Problem
-from bridge.web.request_log import HEADER, record_unparsed
+from bridge.web.request_log import HEADER, record_server_response
 from bridge.web.serving import respond
 from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
@@ -67,7 +67,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
         )
         # Not `self.request`: for a 500, waitress makes another one. Headers that were not parsed are not there.
         sent_id = self.channel.requests[0].headers.get("X_REQUEST_ID", "")
-        request_id = record_unparsed(self.channel.server.application, status, sent_id)
+        request_id = record_server_response(self.channel.server.application, status, sent_id)
         answer = respond(problem, request_id)
         answer.headers[HEADER] = request_id
         body = answer.get_data()

@@ -47,11 +47,11 @@ class AccountStatistics:
 
 def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
     """Return the statistics of every account."""
-    held, paused = breakers.all_account_limits(connection), readiness.paused_accounts(connection, now)
+    limits, paused = breakers.all_account_limits(connection), readiness.paused_accounts(connection, now)
     counted = daily_stats.counts(connection, now.date())
     figures = []
     for name, account in accounts.list_all(connection).items():
-        usage = held.get(name, AccountLimits()).usage
+        usage = limits.get(name, AccountLimits()).usage
         requests, errors = counted.get(name, (0, 0))
         figures.append(
             AccountStatistics(

@@ -115,7 +115,7 @@ class Scheduler:
                 heartbeats.remove(connection, self._worker.id)
         except UNAVAILABLE as error:
             # Nothing is lost: other workers claim the watches when the leases end.
-            log.warning("leases_not_released", worker=self._worker.id, error=type(error).__name__)
+            log.warning("leases_not_given_back", worker=self._worker.id, error=type(error).__name__)
         log.info("worker_stopped", worker=self._worker.id)
 
     def _time_out(self) -> None:
@@ -133,7 +133,7 @@ class Scheduler:
         with self._engine.begin() as connection:
             heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
             if self._outbox.is_enabled and self._may_report_silence(now):
-                self._outbox.add(connection, silent_workers(connection, since=now - heartbeats.TICKED_WITHIN))
+                self._outbox.add(connection, silent_workers(connection, now))
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:

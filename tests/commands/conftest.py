@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 60
 class Ran:
     """The result of a command."""
 
-    returncode: int | None
+    returncode: int
     stdout: str
     stderr: str
 

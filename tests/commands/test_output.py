@@ -12,6 +12,7 @@ from cryptography.fernet import Fernet
 import bridge
 from tests.commands.conftest import ROOT, Commands, Ran
 from tests.docs import code
+from tests.forks import FAMILIES
 
 READS = [
     ("clients", "list"),
@@ -62,6 +63,14 @@ for command in ["", *sys.argv[1:]]:
     assert main([*command.split(), "--help"]) == 0, command
     assert HEAVY.isdisjoint(sys.modules), (command, HEAVY & sys.modules.keys())
 """
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_of_commands_can_be_imported_alone(family: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", f"import bridge.commands.{family}"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_no_help_imports_what_takes_long() -> None:

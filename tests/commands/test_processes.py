@@ -178,7 +178,7 @@ def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
 def test_an_idle_worker_stops_with_status_0(
     commands: Commands, number: signal.Signals, tmp_path: Path
 ) -> None:
-    worker = Running(WORKER, commands.env, tmp_path / "worker.log")
+    worker = Running(WORKER, commands.env, tmp_path / "worker.log", interpreter=True)
     try:
         until(worker.has_logged("worker_started"))
         worker.send(number)

@@ -148,19 +148,24 @@ class LifeOfClaims(RuleBasedStateMachine):
         return job
 
     @precondition(lambda self: self.jobs)
-    @rule(pick=picks, answer=polled, other=received, hand_on=st.booleans())
+    @rule(pick=picks, answer=polled, other=received, hand_off=st.booleans())
     def a_job_is_done_in_time_or_too_late(
-        self, pick: int, answer: HttpResponse | NoResponse, other: HttpResponse | NoResponse, *, hand_on: bool
+        self,
+        pick: int,
+        answer: HttpResponse | NoResponse,
+        other: HttpResponse | NoResponse,
+        *,
+        hand_off: bool,
     ) -> None:
         job = self.jobs[pick % len(self.jobs)]
-        self.saves(job, answer if job.watch.state is State.WATCHING else other, hand_on=hand_on)
+        self.saves(job, answer if job.watch.state is State.WATCHING else other, hand_off=hand_off)
 
-    def saves(self, job: Job, answer: HttpResponse | NoResponse, *, hand_on: bool = False) -> None:
+    def saves(self, job: Job, answer: HttpResponse | NoResponse, *, hand_off: bool = False) -> None:
         """Save what the answer leads to, and see that it is kept by whoever holds the watch alone."""
         self.jobs.remove(job)
         result = self.result(job, answer)
-        handed_on = hand_on and (job.watch.state, result.watch.state) == (State.WATCHING, State.DELIVERING)
-        if handed_on:
+        handed_off = hand_off and (job.watch.state, result.watch.state) == (State.WATCHING, State.DELIVERING)
+        if handed_off:
             lease_ends_at = self.now + timedelta(seconds=job.claimant.lease_seconds)
             result = replace(
                 result,
@@ -171,7 +176,7 @@ class LifeOfClaims(RuleBasedStateMachine):
         assert bool(kept) == (self.holder.get(job.watch.id) is job)
         if kept:
             del self.holder[job.watch.id]
-            if handed_on:
+            if handed_off:
                 self.holds(Job(claimant=job.claimant, watch=result.watch))
 
     def result(self, job: Job, answer: HttpResponse | NoResponse) -> StepResult:

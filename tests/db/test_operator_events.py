@@ -269,7 +269,7 @@ def test_a_silent_worker_is_found_once_until_it_ticks_again(engine: Engine) -> N
 
     def silent(at: float) -> dict[str, datetime]:
         with engine.begin() as connection:
-            return heartbeats.newly_silent(connection, since=later(at - 60))
+            return heartbeats.newly_silent(connection, later(at))
 
     beat(0)
     assert silent(60) == {}

@@ -1,8 +1,6 @@
 """What the tests of this folder share: a HubSpot, a receiver, and databases, as many as a test wants."""
 
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,13 +22,6 @@ KINDS = ("sqlite", "postgresql")
 
 NewSite = Callable[[str], Site]
 NewScene = Callable[[str], Scene]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _unwind_when_terminated() -> None:
-    """Have SIGTERM end the tests as Ctrl-C does: what they have started must not outlive them."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated"))
 
 
 @pytest.fixture(scope="module")

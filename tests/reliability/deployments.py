@@ -62,10 +62,12 @@ class Deployment:
 
 
 @contextmanager
-def deployment(site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path) -> Iterator[Deployment]:
-    """Run a bridge until the block ends."""
+def deployment(
+    site: Site, hubspot: Sandbox, receiver: Receiver, folder: Path, *, interpreter: bool = False
+) -> Iterator[Deployment]:
+    """Run a bridge until the block ends; `interpreter` as for `Running`."""
     port = free_port()
-    with processes(site.env(hubspot.url, **ENV), folder) as started:
+    with processes(site.env(hubspot.url, **ENV), folder, interpreter=interpreter) as started:
         yield Deployment(
             site=site,
             hubspot=hubspot,

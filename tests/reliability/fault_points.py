@@ -104,7 +104,7 @@ POLL = {
     "poll: answered": _after(poll.Polls, "work"),
     "poll: before the commit": _before_the_commit(claims, "save", _polls),
     "poll: saved": _after(loop.Worker, "_save", _goes_on),
-    "poll: saved and handed on": _after(loop.Worker, "_save", _has_jobs),
+    "poll: saved and handed off": _after(loop.Worker, "_save", _has_jobs),
 }
 DELIVER = {
     "deliver: before the claim": _before(deliver.Deliveries, "claim", _has_shares),

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -64,9 +65,11 @@ class Receiver:
         self._listening.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         self._stopping.set()
-        self._listening.__exit__(None, None, None)
+        self._listening.__exit__(kind, error, at)
 
     def url(self, site: Site, behaviour: str = "ok", host: str = "127.0.0.1") -> str:
         """Return a callback URL of the site's client that behaves so."""

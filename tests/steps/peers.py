@@ -88,10 +88,12 @@ class Peer:
     def listening(self) -> Iterator["Peer"]:
         thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield self
-        self._server.shutdown()
-        thread.join()
-        self._server.server_close()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
 
     def stop_listening(self) -> None:
         """From now on connections are refused."""

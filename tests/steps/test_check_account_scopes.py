@@ -58,3 +58,13 @@ def test_for_other_kinds_the_check_says_that_it_cannot_tell_their_scopes(
     assert found.ok
     assert "only the tasks themselves show" in found.summary
     assert hubspot.state.ledger()["endpoints"] == {"account-details": 1}
+
+
+def test_a_scope_that_every_token_has_is_not_said_to_be_one_for_the_account_s_tasks(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock
+) -> None:
+    used_for(sqlite_engine, "crm-export")
+    hubspot.state.set_fault("403-scopes")
+    found = checked(sqlite_engine, clock, an_account(hubspot.url))
+    assert not found.ok
+    assert "crm-export" not in found.summary

@@ -74,7 +74,7 @@ def test_an_end_without_an_answer_is_told_with_the_last_one_in_the_same_bytes_ea
     assert body in first.body
 
 
-def test_a_task_that_ends_is_handed_on_without_a_second_claim(rig: Rig) -> None:
+def test_a_task_that_ends_is_handed_off_without_a_second_claim(rig: Rig) -> None:
     claimed, seen = list[str](), list[Watch]()
 
     class Noting(Deliveries):

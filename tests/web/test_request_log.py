@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from structlog.testing import LogCapture
 
+from bridge.web.request_log import record_server_response
 from tests.makers import NOW
 from tests.web.admin.operator import an_operator
 from tests.web.api import Api, members, problem
@@ -53,6 +54,17 @@ def test_a_request_is_one_line_without_its_query_and_its_ids(sqlite_api: Api, lo
         "status": 422,
         "client": "cms",
     }
+
+
+@pytest.mark.parametrize(("status", "route"), [(400, "unparsed"), (431, "unparsed"), (500, "none")])
+def test_a_failure_of_the_application_is_not_counted_as_a_request_that_could_not_be_parsed(
+    sqlite_api: Api, status: int, route: str
+) -> None:
+    record_server_response(sqlite_api.app, status, "")
+    sqlite_api.dependencies.counters.flush(sqlite_api.dependencies.engine, NOW)
+    scrape = sqlite_api.admin.send("GET", "/metrics").text
+    labels = f'method="other",route="{route}",status="{status // 100}xx"'
+    assert f"bridge_api_requests_total{{{labels}}} 1" in scrape
 
 
 def test_who_is_unknown_and_what_is_nowhere_is_told_without_a_name(

@@ -15,7 +15,7 @@ from bridge.web.problems import Problem
 from bridge.web.request_models import ValidationContext
 from bridge.web.serving import Api
 
-Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
 EXTENSION = "bridge"
 
@@ -96,7 +96,7 @@ def _problem_page(problem: Problem) -> Response:
     return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
 
 
-def or_abort(answer: Answer | Problem) -> Answer:
+def or_abort(answer: Value | Problem) -> Value:
     """Return the answer; if it is a Problem, end the request with the problem's page."""
     if isinstance(answer, Problem):
         abort(_problem_page(answer))

@@ -15,7 +15,8 @@ from bridge.db.tables import is_state
 from bridge.web.admin import charts
 from bridge.web.admin.blueprint import admin, call, page
 
-# HubSpot says when these tasks ended, so the time until the bridge noticed is measured.
+# These outcomes come from HubSpot's status. If HubSpot also says when the task ended, the time until the bridge noticed
+# is measured.
 ENDED_BY_HUBSPOT = [outcome for outcome in Outcome if outcome not in (Outcome.REJECTED, Outcome.TIMED_OUT)]
 
 

@@ -145,7 +145,7 @@ def _owner_filter(call: ApiCall) -> str | None:
 def _to_response(result: Changed | WatchUnchanged, *, status: int) -> Reply | Problem:
     if isinstance(result, WatchUnchanged):
         return _problem(result)
-    return Reply(text=watch_text(result.watch, result.hubspot), status=status)
+    return Reply(text=watch_text(result.watch, result.hubspot_body), status=status)
 
 
 def _problem(refused: WatchUnchanged) -> Problem:

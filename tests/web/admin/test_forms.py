@@ -130,6 +130,7 @@ def _watch(api: Api, watch_id: str) -> Any:
 
 def _sign_in(page: Page, address: str, hands: Hands) -> None:
     page.goto(f"{address}/admin")
+    expect(page.get_by_label("Admin's API key")).to_be_focused()
     hands.fill(page.get_by_label("Admin's API key"), ADMIN_KEY)
     hands.press(page.get_by_role("button", name="Sign in"))
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
@@ -142,6 +143,7 @@ def _set_up_an_account(page: Page, hands: Hands, hubspot: Sandbox) -> None:
     hands.fill(new.get_by_label("Access token"), "a-wrong-token")
     hands.fill(new.get_by_label("Base URL"), hubspot.url)
     hands.fill(new.get_by_label("Rate limit"), "190/10")
+    hands.fill(new.get_by_label("Share of it"), "0.25")
     hands.press(new.get_by_role("button", name="Add"))
     _is_told(page, "The account eu is set.")
     card = page.get_by_role("article", name="eu")
@@ -154,6 +156,7 @@ def _set_up_an_account(page: Page, hands: Hands, hubspot: Sandbox) -> None:
     hands.press(card.get_by_role("button", name="Replace eu"))
     _is_told(page, "The account eu is set.")
     expect(card.get_by_label("Rate limit")).to_have_value("190/10")
+    expect(card.get_by_label("Share of it")).to_have_value("0.25")
     hands.press(card.get_by_role("button", name="Check now"))
     _is_told(page, "HubSpot takes the credentials.")
     hands.press(card.get_by_role("button", name="Remove…"))

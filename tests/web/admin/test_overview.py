@@ -216,7 +216,7 @@ def test_attempts_lead_to_all_watches_that_they_were_made_for(busy: Operator) ->
 def test_percentiles_lead_to_what_they_are_measured_over(busy: Operator) -> None:
     found = {text.partition(":")[0]: href for text, href in links(busy.get().text).items() if "half" in text}
     assert {what: listed(busy, href) for what, href in found.items()} == {
-        "Tasks that HubSpot ended": ["b", "a"],
+        "Tasks for which HubSpot says when they ended": ["b", "a"],
         "Callbacks delivered, redeliveries apart": ["b", "a"],
     }
 
@@ -225,6 +225,7 @@ def test_no_number_is_without_a_link(busy: Operator) -> None:
     html = busy.get().text
     tiles = html.partition('id="now"')[2].partition("</section>")[0]
     beneath_charts = re.findall("</svg>\\s*<p>(.+?)</p>", html.partition('id="day"')[2], re.DOTALL)
+    assert "<a " in tiles
     assert len(beneath_charts) == 5
     unlinked = text_of(re.sub("<a .+?</a>", "", tiles + "".join(beneath_charts), flags=re.DOTALL))
     assert not re.search(r"\d", unlinked), unlinked
