@@ -198,9 +198,10 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions that each select a part of an index; all matches are in these parts.
+    """Return conditions that together select all watches that match the filters; each is served by one index.
 
-    Each part is sorted in this order, except the few watches of a task id.
+    An index gives its rows sorted by `order`, so that only the first few have to be read. The index on `task_id` is not
+    sorted, but a task id has few watches.
     """
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]

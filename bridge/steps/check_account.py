@@ -1,6 +1,6 @@
 """Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer.
 
-The request needs the scope of the tasks that the account is used for.
+The request needs the scope of one kind of task at most. HubSpot has such a request for some kinds only.
 """
 
 from collections.abc import Mapping

@@ -98,7 +98,7 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted` without sharing a transaction; return the results in the same order."""
+        """Register all of `wanted` in one transaction, for this call alone; return the results in the same order."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

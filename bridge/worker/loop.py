@@ -257,7 +257,10 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Claim those callbacks of ended tasks that can be sent at once; return the results of all of `polled`."""
+        """Return the results of all of `polled`; a callback that can be sent at once is claimed in its result.
+
+        Writes nothing: the caller saves the results, and with them the claims.
+        """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
