@@ -17,7 +17,8 @@ def main(arguments: Sequence[str]) -> int:
     """Run a command; return the exit status.
 
     The status is 0 for success, 1 for an error, 2 for wrong arguments and 130 after an interrupt (Ctrl-C). Wrong
-    settings, or too low a limit of open files, raise SystemExit with status 2; `serve` ends as gunicorn does.
+    settings (except in `doctor`) and too low a limit of open files raise SystemExit with status 2. `serve` ends as
+    gunicorn does.
     """
     protect()
     try:

@@ -35,8 +35,9 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database exists and is migrated, and that the encryption keys fit it; change nothing.
 
-    Returns the revision. Raises NoDatabase when there is no database, NotMigrated when the database is not migrated,
-    NoKeyFile when the key file is missing, and the errors of `prepare`.
+    `bridge` must be built with `makes_files=False`. Returns the revision. Raises NoDatabase when there is no SQLite
+    database, NotMigrated when the database is not migrated, NoKeyFile when the key file is missing, and the errors of
+    `prepare`.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

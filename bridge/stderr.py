@@ -19,9 +19,9 @@ OTHER_BYTES = 65_536
 class StandardError(io.RawIOBase):
     """Writes to a file descriptor; what cannot be written is dropped, and counted in `dropped`.
 
-    Writes fail when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up,
-    or there is no standard error. Nothing is kept for later, but new lines are written as soon as writing works
-    again. Thread-safe, and safe in a signal handler.
+    Data cannot be written when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up,
+    or there is no standard error. No error is raised then. Nothing is kept for later, but new lines are written as
+    soon as writing works again. Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:

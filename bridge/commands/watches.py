@@ -83,7 +83,7 @@ def recheck(arguments: argparse.Namespace) -> None:
 
 
 def withdraw(arguments: argparse.Namespace) -> None:
-    """Withdraw a watch: no more of its polls and callbacks are claimed."""
+    """Withdraw a watch: no worker claims it again; one that has claimed it may still send a request."""
     _change(arguments, changes.withdraw)
 
 

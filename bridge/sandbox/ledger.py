@@ -25,7 +25,10 @@ class Traffic:
 
 
 class Ledger:
-    """Counts of requests by endpoint, status code, account and task; instants are epoch seconds."""
+    """Counts requests by endpoint, status code and account; keeps the instants of each task's polls.
+
+    Instants are epoch seconds.
+    """
 
     def __init__(self) -> None:
         self.refreshes = 0
@@ -52,7 +55,7 @@ class Ledger:
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:
-        """Return all counts as a JSON object, for `GET /sandbox/ledger`."""
+        """Return the counts, and the instants of each task's polls, for the response to `GET /sandbox/ledger`."""
         return {
             "endpoints": dict(self._endpoints),
             "status_codes": dict(self._status_codes),
