@@ -112,10 +112,11 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests one worker may claim when no pause goes on; without trouble, `most`.
+    """Return how many more requests one worker may claim; without a pause or a slow start, `most`.
 
-    While the breaker is paused, 1: the probe. In slow start 1 at first, and twice as many after each success, up to
-    `most`, so that waiting requests go out soon, but do not flood the host.
+    While the breaker is paused, 1: the probe, which the caller must not claim before `paused_until`. In slow start 1 at
+    first, and twice as many after each success, up to `most`, so that waiting requests go out soon, but do not flood
+    the host.
     """
     if breaker.paused:
         return 1

@@ -69,7 +69,7 @@ class Inconclusive:
 class Refused:
     """HubSpot itself, not a proxy in front of it, refused this task or import.
 
-    A few refusals do not pause the account; those of the tasks of SUSPECTS watches do: see `AccountLimits`.
+    Refusals pause the account only when they concern the tasks of several watches: see `AccountLimits.suspected`.
     """
 
     result: ClassVar = "refused"

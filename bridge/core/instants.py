@@ -38,7 +38,7 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     """Return the wait in seconds that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
 
     Fractions of a second, which servers send although the RFC has none, are rounded up. None when there is no
-    header, or its value is neither seconds nor an HTTP date, such as `1m30s`, or two joined headers, `90, 90`.
+    header, or its value is neither seconds nor an HTTP date: for example `1m30s`, or `90, 90` from two headers.
     """
     text = (value or "").strip()
     if seconds := _SECONDS.fullmatch(text):

@@ -64,7 +64,7 @@ def poll_interval(age_seconds: float) -> float:
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
 
-    `waited_seconds` is the time since the watch's last poll, before the first one since its registration.
+    `waited_seconds` is the time since the watch's last poll or, if it was never polled, since its registration.
     `bridge.db.claims` orders by the same formula, in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)

@@ -257,9 +257,9 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all of `polled`; a callback that can be sent at once is claimed in its result.
+        """Return the polls' results, in which callbacks that can be sent at once are marked as claimed.
 
-        Writes nothing: the caller saves the results, and with them the claims.
+        Writes nothing: the caller saves the results, and the claims with them.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
