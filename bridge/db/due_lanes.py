@@ -26,9 +26,9 @@ _NOW = bindparam("now", type_=Instant)
 class DueLanes:
     """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe.
 
-    A look reads the watches that have fallen due since the last look, and visits the lanes that had due watches or were
-    left out then. So its cost does not depend on how many watches are due later, nor on how many were due before the
-    last look in one lane.
+    A look reads the watches that have fallen due since the last look, and visits the lanes that, at the last look, had
+    due watches or were in a pause. So its cost does not depend on how many watches are due later, nor on how many
+    watches of a lane were already due at the last look. Every VISIT_ALL_EVERY, a look visits all lanes.
     """
 
     def __init__(self, state: State) -> None:
@@ -40,8 +40,8 @@ class DueLanes:
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
         """Return the oldest `due_at` of each lane with due watches, except lanes whose `paused_until` is yet to come.
 
-        Watches that became visible late may be found by a later look. At most MOST_LANES lanes are returned, the
-        longest due first.
+        A watch whose `due_at` was committed more than LATEST_COMMIT after that instant may be missed, but a later look
+        finds it. At most MOST_LANES lanes are returned, the longest due first.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
         # `since_all` is negative when the clock was set back.

@@ -137,7 +137,7 @@ def claim(
 ) -> ClaimedEvent | None:
     """Claim a due event for an attempt, which fixes its content; None when it is no longer due.
 
-    Then another process has claimed it, or a later event was merged into it.
+    It is no longer due when another process has claimed it, or a later event was merged into it.
     """
     claimed = (
         update(operator_events)

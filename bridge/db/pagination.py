@@ -117,8 +117,8 @@ def page(
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Count the redeliverable watches that match; return the number, and whether it is surely all of them.
 
-    Only the newest rows are read: at most MOST_SCANNED_TO_COUNT, or as many of each state or outcome that the filters
-    name.
+    Only the newest rows are read, at most MOST_SCANNED_TO_COUNT; when the filters name several states or outcomes, up
+    to MOST_SCANNED_TO_COUNT of each.
     """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
@@ -198,10 +198,10 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions that together select all watches that match the filters; each is served by one index.
+    """Return conditions that together select every watch that matches the filters, and often other watches.
 
-    An index gives its rows sorted by `order`, so that only the first few have to be read. The index on `task_id` is not
-    sorted, but a task id has few watches.
+    Each condition is served by one index, which gives its rows sorted by `order`, so that only the first few have to be
+    read. The index on `task_id` is not sorted, but a task id has few watches.
     """
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]

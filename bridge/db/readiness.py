@@ -45,8 +45,8 @@ def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: 
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts that are paused, and accounts with a request within about the last SERVED: their polls
-    may just wait for the quota.
+    Left out are accounts that are paused, and accounts whose last request was granted about SERVED ago or later:
+    their polls may just wait for the quota.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

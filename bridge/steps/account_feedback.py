@@ -34,7 +34,7 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """End the account's pause, if there is one, so that its next request is the probe.
+    """Make an account's probe due now, if the account is paused; it stays paused until a probe succeeds.
 
     The account's watches with a failed last poll become due now.
     """

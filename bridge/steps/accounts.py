@@ -51,8 +51,8 @@ def put(
 ) -> tuple[AccountStatus, bool]:
     """Add an account or replace it; return its status, and whether it is new.
 
-    If the account is paused, the pause ends: the next request is the probe, a trial request. The account's watches
-    with a failed last poll become due now.
+    The account's watches with a failed last poll become due now. If the account is paused, its probe, a trial request,
+    is due now, too; the account stays paused until a probe succeeds.
     """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)

@@ -1,6 +1,7 @@
 """Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer.
 
-The request needs the scope of one kind of task at most. HubSpot has such a request for some kinds only.
+For some kinds of task, HubSpot has a harmless request that needs the kind's scope. A check covers the scope of one kind
+at most.
 """
 
 from collections.abc import Mapping
@@ -53,8 +54,8 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     kind of its watches has one, the request needs no scope. An account without watches is checked for DEFAULT_KIND.
 
     Without a token no request is sent. A failure does not pause the account, because the credentials of this process
-    may differ from the worker's. A success ends a pause: the account's next request is the probe, and its watches with
-    a failed last poll become due now.
+    may differ from the worker's. After a success, the account's watches with a failed last poll become due now. If the
+    account is paused, its probe is due now, too; the account stays paused until a probe succeeds.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:

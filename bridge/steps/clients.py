@@ -82,7 +82,7 @@ def rotate_secret(
 ) -> str | ClientUnchanged:
     """Give a client a new signing secret and return it: `secret`, or a random one.
 
-    For `overlap_seconds` callbacks are signed with the old secret as well. Returns ClientUnchanged when `secret` is
+    Callbacks are signed with the old secret as well for `overlap_seconds`. Returns ClientUnchanged when `secret` is
     malformed, there is no such client, or the client is revoked.
     """
     new = _new_secret() if secret is None else secret

@@ -134,10 +134,11 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Claim callbacks of tasks that have just ended, to send them at once; return the claimed watches by id.
+        """Choose callbacks of tasks that have just ended, to send at once; return their watches, as claimed, by id.
 
-        The caller saves these watches in the same transaction. At most `shares[host]` callbacks to a host are claimed,
-        and none if the host is paused, is in slow start, or has failed since its last success.
+        Writes nothing: the caller saves these watches, and so the claims, in the same transaction. At most
+        `shares[host]` callbacks to a host are chosen, and none if the host is paused, is in slow start, or has failed
+        since its last success.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)

@@ -108,10 +108,10 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, a pause ends, and the
-        account's watches with a failed last poll become due now. A database error is logged and not raised, because the
-        caller still needs the answer. Nothing is recorded for an account without credentials in this process, because
-        other processes may have credentials of the account.
+        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's watches with
+        a failed last poll become due now, and so does the probe, if the account is paused. A database error is logged
+        and not raised, because the caller still needs the answer. Nothing is recorded for an account without
+        credentials in this process, because other processes may have credentials of the account.
         """
         if not account.has_credentials:
             return

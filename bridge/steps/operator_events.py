@@ -76,7 +76,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send the event that has been due longest of those that may be sent now; return False without any."""
+        """Try to send one event: the longest due of those that may be sent now; return False if there are none."""
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)
@@ -128,9 +128,10 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]:
-    """Return an event for each worker without a heartbeat since `since`, and mark these workers as reported.
+    """Return an event for each worker whose heartbeats have stopped, and mark these workers as reported.
 
-    Workers that are marked already are left out, so that each silence is reported once.
+    These are the workers without a heartbeat within `heartbeats.TICKED_WITHIN`. Workers that are marked already are
+    left out, so that each silence is reported once.
     """
     found = heartbeats.newly_silent(connection, now)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]
