@@ -24,7 +24,7 @@ class Dependencies:
     - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
     - `admin_key` is BRIDGE_ADMIN_KEY; None when it is not set.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
-    - `open_watch_limit` is how many watches one client may have open; `Registrar` enforces it approximately.
+    - `open_watch_limit` is how many watches one client may have open, approximately: see `Registrar`.
     - `behind_router` is true when every request comes through Heroku's router.
     """
 

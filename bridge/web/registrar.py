@@ -1,4 +1,4 @@
-"""Registers watches for clients, with a limit on each client's open watches."""
+"""Registers watches for clients, and tells how many more watches each client may open."""
 
 import threading
 from collections import Counter

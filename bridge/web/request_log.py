@@ -1,4 +1,4 @@
-"""Gives each request an id; counts each response, and logs it, except on the routes for monitoring.
+"""Gives each request an id, counts each response, and logs each one except on the routes for monitoring.
 
 The HTTP server's own responses are counted and logged as well.
 """
@@ -42,7 +42,7 @@ def record_server_response(app: Flask, status: int, sent_id: str) -> str:
     """Log and count a response that the HTTP server gives by itself; return the request's id.
 
     `sent_id` is the X-Request-Id that was sent, or empty. A 500 means that the application failed; any other status
-    means that the request could not be parsed.
+    means that the server refused the request.
     """
     request_id = _request_id(sent_id)
     counters: Counters = app.extensions[_EXTENSION]

@@ -141,7 +141,7 @@ class TestEventSchema(Output):
 
 
 class OperatorEventDataSchema(Output):
-    """To whom or what it happened, and why."""
+    """Which account, host or worker the event is about, and why it happened."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [OPERATOR_EXAMPLE]})
 

@@ -1,4 +1,4 @@
-"""The page of receivers' hosts that fail or are recovering, with a button to try each that callbacks wait for."""
+"""The page of receivers' hosts that fail or are recovering, with a button to send a waiting callback now."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,7 +55,10 @@ def list_hosts() -> Response:
 
 @admin.post("/hosts/probe")
 def probe_host() -> Response:
-    """End a host's pause, if there is one, and make its next waiting callback due now."""
+    """Make a host's next waiting callback due now, even if the host is paused, and show the callback's watch.
+
+    A paused host stays paused until that attempt, its probe, succeeds.
+    """
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
         # Hosts are locked before watches in every transaction, so that no two wait for each other.
