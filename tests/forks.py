@@ -93,13 +93,13 @@ def _run(arguments: Sequence[str], env: Mapping[str, str], files: Sequence[Path]
     faulthandler.enable()
     _, module, *given = arguments
     sys.argv = [module, *given]
+    if user not in (None, os.geteuid()):
+        # That user may not be allowed to import what is not imported yet, nor to write what coverage has counted.
+        importlib.import_module("sqlalchemy.dialects.sqlite")
+        os.setgroups([])
+        os.setuid(user)
+        os._exit(cli.main(given))
     try:
-        if user not in (None, os.geteuid()):
-            # That user may not be allowed to import what is not imported yet.
-            importlib.import_module("sqlalchemy.dialects.sqlite")
-            os.setgroups([])
-            os.setuid(user)
-            sys.exit(cli.main(given))
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         # A fork ends without them. Among others, one writes what coverage has counted.

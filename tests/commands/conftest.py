@@ -20,6 +20,7 @@ from bridge.db.engine import open_engine
 from bridge.settings import Settings
 from tests.forks import Fork
 from tests.makers import a_watch
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_SECONDS = 60
@@ -39,7 +40,7 @@ class Commands:
 
     def __init__(self, **env: str) -> None:
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        self.env = inherited | env
+        self.env = inherited | {"PORT": str(free_port())} | env
         # The number of the user who runs the commands, if it is another one; only root can choose.
         self.user: int | None = None
 

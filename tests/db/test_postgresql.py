@@ -20,6 +20,7 @@ from bridge.db.tables import metadata
 from tests.db.claiming import ONE, added
 from tests.db.first_release import KEY
 from tests.makers import NOW, a_watch
+from tests.ports import free_port
 from tests.postgres import PostgresServer
 
 
@@ -78,7 +79,7 @@ def test_a_schema_of_its_own_holds_every_table(
 @pytest.mark.parametrize("command", [("bridge", "migrate"), ("gunicorn", "app:app")])
 def test_a_schema_that_is_not_there_is_told_in_a_sentence(empty_url: str, command: tuple[str, str]) -> None:
     url = f"{empty_url}&options=-csearch_path%3Dbridge"
-    env = os.environ | {"DATABASE_URL": url, "BRIDGE_SECRET_KEY": KEY}
+    env = os.environ | {"DATABASE_URL": url, "BRIDGE_SECRET_KEY": KEY, "PORT": str(free_port())}
     run = [sys.executable, "-m", *command]
     refused = subprocess.run(run, cwd=ROOT, env=env, check=False, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
