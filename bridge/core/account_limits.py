@@ -52,7 +52,7 @@ class AccountLimits:
     """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
     `refused_watches` holds the ids of the watches whose tasks HubSpot has refused since the last Success, at most
-    SUSPECTS ids. A Refusal is no Success here.
+    SUSPECTS ids. Only a Success empties it; a Refusal does not, even where `breaker` takes it for a Success.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)

@@ -33,9 +33,9 @@ def parse_name(text: str) -> str:
 
 
 def parse_printable(text: str) -> str:
-    """Return `text`, if it may be the id of a task; otherwise raise ValueError.
+    """Return `text`, if it is not empty and has only printable characters and no white space.
 
-    It must not be empty, and must have only printable characters and no white space. Its length is not checked.
+    Otherwise raises ValueError. For ids of tasks and names of hosts; their length is not checked.
     """
     if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")

@@ -92,9 +92,9 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 
 
 def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
-    """Return how many watches meet these conditions, at most `most`.
+    """Return how many watches meet all conditions in `which`, but at most `most`.
 
-    The cost grows with the result when an index serves the conditions.
+    If an index serves the conditions, the cost depends on the result alone, not on the size of the table.
     """
     found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()

@@ -110,8 +110,8 @@ class HubSpotCalls:
 
         `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's watches with
         a failed last poll become due now, and so does the probe, if the account is paused. A database error is logged
-        and not raised, because the caller still needs the answer. Nothing is recorded for an account without
-        credentials in this process, because other processes may have credentials of the account.
+        and not raised, because the caller still needs the answer. If this process has no credentials of the account,
+        nothing is recorded: other processes may have them, and must not be paused because of this one.
         """
         if not account.has_credentials:
             return

@@ -1,4 +1,4 @@
-"""Logs finished jobs once their results are saved or dropped, and counts them for the metrics."""
+"""After results are saved: logs ends of tasks, attempts and lost leases, and counts all jobs for the metrics."""
 
 from collections.abc import Sequence
 
