@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from bridge.core import account_limits
+from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.instants import rfc3339_or_none
 from bridge.db import breakers, readiness, watches
@@ -19,11 +20,14 @@ class AccountStatus:
 
     `breaker` is closed unless `readiness.paused_accounts` counts the account as paused.
     `stored` is true when the account is in the database, false when it comes from the environment alone.
+    `unproven_reason` is the reason of the last pause, if that pause is over and no request has been sent since, because
+    the account has no watches to poll. Otherwise it is None.
     """
 
     account: Account
     stored: bool
     breaker: CircuitBreaker
+    unproven_reason: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +42,26 @@ def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[Accou
     """Return the status of each account, sorted by name."""
     with reading(engine) as connection:
         stored = accounts.stored(connection)
-        paused = readiness.paused_accounts(connection, now)
         known = accounts.list_all(connection)
+        paused = readiness.paused_accounts(connection, now)
+        limits = breakers.all_account_limits(connection)
     return [
-        AccountStatus(account=account, stored=name in stored, breaker=paused.get(name, CircuitBreaker()))
+        _status(account, paused.get(name), limits.get(name), stored=name in stored)
         for name, account in sorted(known.items())
     ]
+
+
+def _status(
+    account: Account, paused: CircuitBreaker | None, limits: AccountLimits | None, *, stored: bool
+) -> AccountStatus:
+    last = limits.breaker if limits else CircuitBreaker()
+    unproven = paused is None and last.paused and last.pause_seconds > 0
+    return AccountStatus(
+        account=account,
+        stored=stored,
+        breaker=paused or CircuitBreaker(),
+        unproven_reason=last.reason if unproven else None,
+    )
 
 
 def put(
@@ -87,8 +105,8 @@ def remove(
 
 
 def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> AccountStatus:
-    breaker = readiness.paused_accounts(connection, now).get(name, CircuitBreaker())
-    return AccountStatus(account=accounts.load(connection, [name])[name], stored=True, breaker=breaker)
+    paused, limits = readiness.paused_accounts(connection, now), breakers.all_account_limits(connection)
+    return _status(accounts.load(connection, [name])[name], paused.get(name), limits.get(name), stored=True)
 
 
 def to_json(status: AccountStatus) -> dict[str, object]:

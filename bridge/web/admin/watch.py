@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 
 from bridge.core.delivery import Attempt, payload
 from bridge.core.watch import REDELIVERABLE, State, Watch
-from bridge.db import clients, watches
+from bridge.db import breakers, clients, watches
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
 from bridge.steps.deliver import UNREADABLE, signed_headers
@@ -62,11 +62,12 @@ def show_watch(watch_id: str) -> Response:
         attempts = watches.attempts_of(connection, watch_id)
         hubspot = watches.answers_of(connection, [watch_id]).get(watch_id)
         callback = _callback(connection, watch, hubspot) if watch.ended_at else None
+        host = breakers.read_hosts(connection, [watch.callback_host]).get(watch.callback_host)
     return page(
         "admin/watch.html",
         watch=watch,
         history=history(watch, attempts),
-        next_step=_next_step(watch),
+        next_step=_next_step(watch, call().now, host_paused=bool(host and host.paused)),
         hubspot=hubspot,
         callback=callback,
         can={
@@ -148,15 +149,21 @@ def _settled(watch: Watch, at: datetime) -> HistoryEntry:
             return HistoryEntry(at=at, what="Withdrawn", detail="nothing more is asked or sent")
 
 
-def _next_step(watch: Watch) -> HistoryEntry | None:
+def _next_step(watch: Watch, now: datetime, *, host_paused: bool) -> HistoryEntry | None:
     if watch.due_at is None:
         return None
     if watch.claimed_by is not None:
         return HistoryEntry(
             at=watch.due_at, what="A worker is at it", detail=f"{watch.claimed_by}, at the longest until then"
         )
+    is_due = watch.due_at <= now
     if watch.state is State.WATCHING:
-        return HistoryEntry(at=watch.due_at, what="HubSpot is asked again")
+        return HistoryEntry(
+            at=watch.due_at, what="The next poll is due" if is_due else "HubSpot is asked again"
+        )
+    if is_due:
+        waits = f"It waits until {watch.callback_host} takes callbacks again." if host_paused else ""
+        return HistoryEntry(at=watch.due_at, what="The callback is due", detail=waits)
     return HistoryEntry(
         at=watch.due_at, what="The callback is sent again" if watch.tries else "The callback is sent"
     )

@@ -11,7 +11,7 @@ from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, account_days
 from bridge.sandbox import Sandbox
 from bridge.steps import accounts
-from tests.makers import NOW
+from tests.makers import NOW, later
 from tests.web.admin.operator import an_operator
 from tests.web.api import Api
 
@@ -57,6 +57,22 @@ def test_what_is_wrong_is_told_and_what_was_typed_stays_but_for_secrets(
     assert told in answer.text
     assert 'value="2026-09"' in answer.text
     assert TOKEN not in answer.text
+
+
+def test_a_card_tells_that_the_last_request_was_refused_though_the_pause_is_over(api: Api) -> None:
+    api.execute(
+        breaker(
+            "default",
+            paused_at=later(-60),
+            paused_until=later(-30),
+            reason="Answered 401",
+            pause_seconds=30.0,
+        )
+    )
+    html = an_operator(api).get("/accounts").text
+    assert "Answered 401" in html
+    assert "No request has followed" in html
+    assert "not paused" not in html
 
 
 def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from bridge.db.tables import answers, attempts, signing_secrets
-from tests.makers import NOW
+from bridge.db.tables import answers, attempts, host_breakers, signing_secrets
+from tests.makers import NOW, later
 from tests.web.admin.operator import an_operator
 from tests.web.api import URL, Api
 
@@ -58,6 +58,17 @@ def test_an_open_watch_tells_its_next_step(sqlite_api: Api) -> None:
     assert "HubSpot is asked again" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
     sqlite_api.change(watch_id, claimed_by="worker-7")
     assert "worker-7" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
+
+
+def test_a_callback_that_waits_for_its_host_says_so_instead_of_a_time_that_is_over(sqlite_api: Api) -> None:
+    watch_id = sqlite_api.client().register()["id"]
+    sqlite_api.change(watch_id, state="delivering", outcome="completed", ended_at=NOW, due_at=later(-60))
+    assert "The callback is due" in an_operator(sqlite_api).get(f"/watches/{watch_id}").text
+    paused = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "paused_until": later(30)}
+    sqlite_api.insert(host_breakers, name="app.example.com", reason="The receiver is gone", **paused)
+    html = an_operator(sqlite_api).get(f"/watches/{watch_id}").text
+    assert "It waits until app.example.com takes callbacks again." in html
+    assert "attempt due" in an_operator(sqlite_api).get("/watches").text
 
 
 def test_hubspots_answer_is_shown_in_lines_with_its_numbers_as_they_were(sqlite_api: Api) -> None:
