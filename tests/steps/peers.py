@@ -1,6 +1,7 @@
 """HubSpot and receivers on real sockets, with the replies of a test."""
 
 import json
+import sys
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,11 @@ def saying(said: Any, status_code: int = 200, **headers: str) -> Reply:
 class Server(ThreadingHTTPServer):
     request_queue_size = 256  # as many may knock at once
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that was killed, and hung up so."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class Peer:
