@@ -238,7 +238,7 @@ class Bridge:
         )
 
     def start_worker(self) -> None:
-        """Start to save counts, and start the embedded worker if BRIDGE_EMBEDDED_WORKER is true."""
+        """Start the thread that saves counters for the metrics, and the embedded worker if the settings ask for it."""
         self.counter_flusher.start()
         if self._settings.embedded_worker:
             self.scheduler.start()

@@ -182,7 +182,7 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after a request that was sent without a grant, such as the check of an account.
 
-    After the last of several such requests, the polls wait for at most one interval of the quota.
+    The waits of several such requests do not add up: the polls wait for at most one interval of the quota.
     """
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
     return replace(limits, usage=usage)

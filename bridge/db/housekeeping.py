@@ -1,4 +1,4 @@
-"""Deletes old watches and breakers."""
+"""Deletes old watches, and the circuit breakers of hosts without callbacks to deliver."""
 
 from datetime import datetime, timedelta
 

@@ -96,10 +96,11 @@ class OAuthTokens:
     def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        `refused` is the token that HubSpot has just refused. Returns the token in memory, unless it is refused or its
-        refresh is due. Then returns the token in the database if another process has refreshed it; otherwise refreshes
-        the token, unless a refresh is under way or has just failed. A refused token that was issued less than
-        AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
+        `refused` is the token that HubSpot has just refused. The token in memory is returned, unless it is refused or
+        its refresh is due. In these cases the token in the database is returned if another process has refreshed it;
+        otherwise the token is refreshed. While a refresh is under way or has just failed, the old token is returned if
+        it still works; otherwise this waits up to WAIT_SECONDS, or returns a NoToken. A refused token that was issued
+        less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
 
         No wait and no refresh begins that could take longer than `within_seconds`. If that leaves no time to refresh a
         refused token, its refresh is due at the next call.
@@ -256,8 +257,8 @@ def _form(account: Account, refresh_token: str) -> bytes:
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
     """Return the row's token, or a NoToken soon after a failed refresh; None when only a refresh gives a token.
 
-    While no refresh may start, because one goes on or has failed, a token that is due for a refresh is returned, too.
-    So is a `refused` token that was just issued.
+    A token that is due for a refresh is returned only while no refresh may start: one is under way or has just failed. A
+    `refused` token that was just issued is always returned, because a refresh would not help.
     """
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):

@@ -41,7 +41,7 @@ def add_request_log(app: Flask, counters: Counters) -> None:
 def record_server_response(app: Flask, status: int, sent_id: str) -> str:
     """Log and count a response that the HTTP server gives by itself; return the request's id.
 
-    `sent_id` is the X-Request-Id that was sent, or empty. A 500 means that the application failed; any other status
+    `sent_id` is the client's X-Request-Id, or empty. A 500 means that the application failed; any other status
     means that the server refused the request.
     """
     request_id = _request_id(sent_id)
