@@ -9,7 +9,7 @@ The path of one watch::
     web.api.registrations -> steps.register -> db.watches.add                               (201)
     worker.loop -> steps.poll    -> db.claims.claim -> hubspot.client.status
                 -> core.classification -> core.polling.after_answer   -> db.claims.save
-    worker.loop -> steps.deliver -> db.claims.claim -> core.signing -> http.callbacks.post
+    worker.loop -> steps.deliver -> db.claims.claim -> http.callbacks.send -> core.signing
                 -> core.delivery.after_attempt                        -> db.claims.save
 
 `core` holds the decisions: pure functions that read no clock. Only `commands`, `wiring` and the files outside this

@@ -1,10 +1,13 @@
-"""Sends callbacks to receivers: only to allowed URLs and, unless a proxy is set, only to allowed addresses."""
+"""Signs and sends callbacks: only to allowed URLs and, unless a proxy is set, only to allowed addresses."""
 
 import functools
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from math import inf
 
-from bridge.core.http_results import HttpResponse, NoResponse
+from bridge import USER_AGENT, tracing
+from bridge.core.http_results import HttpResponse, NoResponse, NotSent
+from bridge.core.signing import sign
 from bridge.http.addresses import (
     Network,
     blocked_address_reason,
@@ -61,6 +64,28 @@ class CallbackSender:
         problem = callback_url_problem(url, https_only=self._https_only, ports=self._ports)
         return problem or blocked_host_reason(url, allow=self._allow)
 
+    def send(
+        self,
+        url: str,
+        message_id: str,
+        body: bytes,
+        *,
+        secrets: Sequence[str],
+        at: datetime,
+        within_seconds: float = inf,
+        traceparent: str | None = None,
+    ) -> HttpResponse | NoResponse | NotSent:
+        """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
+
+        The result is NotSent when the settings forbid the URL, or all addresses of its host. Raises ValueError when
+        `secrets` is empty, or a secret is malformed.
+        """
+        headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
+        answer = self.post(url, headers, body, within_seconds=within_seconds)
+        if isinstance(answer, NoResponse) and answer.blocked:
+            return NotSent(reason=f"The callback was not sent: {answer.reason}.")
+        return answer
+
     def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
     ) -> HttpResponse | NoResponse:
@@ -88,3 +113,13 @@ class CallbackSender:
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""
         self._transport.close()
+
+
+def signed_headers(
+    message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
+) -> dict[str, str]:
+    """Return a callback's headers, with signatures by each of `secrets` for the timestamp `at`."""
+    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+    if traceparent:
+        headers[tracing.HEADER] = traceparent
+    return headers | sign(message_id, int(at.timestamp()), body, secrets)

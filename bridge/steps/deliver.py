@@ -7,17 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from math import inf
 
 import structlog
 from sqlalchemy import Connection
 
-from bridge import USER_AGENT, tracing
+from bridge import tracing
 from bridge.core import circuit_breaker, delivery
 from bridge.core.fairness import DueLane, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
-from bridge.core.signing import sign
 from bridge.core.watch import State, Watch
 from bridge.db import breakers as store
 from bridge.db import claims, clients
@@ -204,14 +202,8 @@ class Deliveries:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
         watch = job.watch
         with tracing.span("deliver", watch.traceparent, watch=watch.id) as traceparent:
-            return send(
-                self._callbacks,
-                watch.callback_url,
-                watch.id,
-                body,
-                secrets=secrets,
-                at=at,
-                traceparent=traceparent,
+            return self._callbacks.send(
+                watch.callback_url, watch.id, body, secrets=secrets, at=at, traceparent=traceparent
             )
 
     def record_attempts(
@@ -241,39 +233,6 @@ def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) ->
     return DueLane(
         since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering
     )
-
-
-def send(
-    callbacks: CallbackSender,
-    url: str,
-    message_id: str,
-    body: bytes,
-    *,
-    secrets: Sequence[str],
-    at: datetime,
-    within_seconds: float = inf,
-    traceparent: str | None = None,
-) -> HttpResponse | NoResponse | NotSent:
-    """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
-
-    The result is NotSent when the settings forbid the URL, or all addresses of its host. Raises ValueError when
-    `secrets` is empty, or a secret is malformed.
-    """
-    headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
-    answer = callbacks.post(url, headers, body, within_seconds=within_seconds)
-    if isinstance(answer, NoResponse) and answer.blocked:
-        return NotSent(reason=f"The callback was not sent: {answer.reason}.")
-    return answer
-
-
-def signed_headers(
-    message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
-) -> dict[str, str]:
-    """Return a callback's headers, with signatures by each of `secrets` for the timestamp `at`."""
-    headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
-    if traceparent:
-        headers[tracing.HEADER] = traceparent
-    return headers | sign(message_id, int(at.timestamp()), body, secrets)
 
 
 def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:

@@ -16,7 +16,6 @@ from bridge.db import heartbeats
 from bridge.db import operator_events as store
 from bridge.db.engine import reading
 from bridge.http.callbacks import CallbackSender
-from bridge.steps.deliver import send
 
 log = structlog.get_logger()
 
@@ -90,8 +89,7 @@ class OperatorWebhooks:
         return True
 
     def _post(self, claimed: store.ClaimedEvent, now: datetime) -> HttpResponse | NoResponse | NotSent:
-        return send(
-            self._callbacks,
+        return self._callbacks.send(
             self._url,
             claimed.id,
             payload(claimed.event),

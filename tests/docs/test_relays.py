@@ -11,7 +11,6 @@ from werkzeug.serving import make_server
 
 from bridge.core.http_results import HttpResponse
 from bridge.core.operator_events import OperatorEventType, new_event, payload
-from bridge.steps.deliver import send
 from tests.docs.markdown import blocks, page, section
 from tests.makers import SECRET, real_clock
 from tests.senders import a_sender
@@ -57,7 +56,7 @@ def status(url: str, type_: OperatorEventType, *, secret: str = SECRET) -> int:
     sender, at = a_sender(), real_clock()
     try:
         body = payload(new_event(type_, "eu", REASON, at))
-        answer = send(sender, url, "evt_1", body, secrets=[secret], at=at)
+        answer = sender.send(url, "evt_1", body, secrets=[secret], at=at)
     finally:
         sender.close()
     assert isinstance(answer, HttpResponse)

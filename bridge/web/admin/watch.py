@@ -15,7 +15,8 @@ from bridge.core.watch import REDELIVERABLE, State, Watch
 from bridge.db import breakers, clients, watches
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
-from bridge.steps.deliver import UNREADABLE, signed_headers
+from bridge.http.callbacks import signed_headers
+from bridge.steps.deliver import UNREADABLE
 from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.changes import recheck_watch, redeliver_watch, withdraw_watch
 from bridge.web.operations import ApiCall, Reply

@@ -12,7 +12,7 @@ from bridge.core.watch_json import attempt_members
 from bridge.db import clients as store
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import reading
-from bridge.steps.deliver import UNREADABLE, send
+from bridge.steps.deliver import UNREADABLE
 from bridge.web.api.watches import AttemptSchema
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem
@@ -75,8 +75,7 @@ def _attempt(call: ApiCall, url: str) -> Attempt:
     message_id = f"test_{token_hex(16)}"
     secrets = _secrets(call)
     started_at = call.dependencies.clock()
-    answer = send(
-        call.dependencies.callbacks,
+    answer = call.dependencies.callbacks.send(
         url,
         message_id,
         json.dumps(event).encode(),
