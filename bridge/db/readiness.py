@@ -24,16 +24,17 @@ SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
-    """Return the breakers of the accounts that people should see as paused, by name.
-
-    These are the accounts in a pause. After a pause that failures caused, an account also counts as paused until a
-    request for it succeeds, as long as it has watches to poll.
-    """
+    """Return the breakers of the accounts that people should see as paused, by name."""
     breakers = {name: limits.breaker for name, limits in all_account_limits(connection).items()}
-    return {name: breaker for name, breaker in breakers.items() if _is_paused(connection, name, breaker, now)}
+    return {name: breaker for name, breaker in breakers.items() if is_paused(connection, name, breaker, now)}
 
 
-def _is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
+def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
+    """Return whether people should see an account with this breaker as paused.
+
+    It is paused until its pause is over. After a pause that failures caused, it also counts as paused until a request
+    for it succeeds, as long as it has watches to poll.
+    """
     if breaker.paused_until is None:
         return False
     if breaker.paused_until > now:

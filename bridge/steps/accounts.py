@@ -18,7 +18,7 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account and its circuit breaker as people should see it.
 
-    `breaker` is closed unless `readiness.paused_accounts` counts the account as paused.
+    `breaker` is closed unless `readiness.is_paused`.
     `stored` is true when the account is in the database, false when it comes from the environment alone.
     `unproven_reason` is the reason of the last pause, if that pause is over and no request has been sent since, because
     the account has no watches to poll. Otherwise it is None.
@@ -43,24 +43,25 @@ def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[Accou
     with reading(engine) as connection:
         stored = accounts.stored(connection)
         known = accounts.list_all(connection)
-        paused = readiness.paused_accounts(connection, now)
         limits = breakers.all_account_limits(connection)
-    return [
-        _status(account, paused.get(name), limits.get(name), stored=name in stored)
-        for name, account in sorted(known.items())
-    ]
+        return [
+            _status(connection, account, limits.get(name, AccountLimits()), now, stored=name in stored)
+            for name, account in sorted(known.items())
+        ]
 
 
 def _status(
-    account: Account, paused: CircuitBreaker | None, limits: AccountLimits | None, *, stored: bool
+    connection: Connection, account: Account, limits: AccountLimits, now: datetime, *, stored: bool
 ) -> AccountStatus:
-    last = limits.breaker if limits else CircuitBreaker()
-    unproven = paused is None and last.paused and last.pause_seconds > 0
+    breaker = limits.breaker
+    if readiness.is_paused(connection, account.name, breaker, now):
+        return AccountStatus(account=account, stored=stored, breaker=breaker, unproven_reason=None)
+    unproven = breaker.paused and breaker.pause_seconds > 0
     return AccountStatus(
         account=account,
         stored=stored,
-        breaker=paused or CircuitBreaker(),
-        unproven_reason=last.reason if unproven else None,
+        breaker=CircuitBreaker(),
+        unproven_reason=breaker.reason if unproven else None,
     )
 
 
@@ -105,8 +106,9 @@ def remove(
 
 
 def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> AccountStatus:
-    paused, limits = readiness.paused_accounts(connection, now), breakers.all_account_limits(connection)
-    return _status(accounts.load(connection, [name])[name], paused.get(name), limits.get(name), stored=True)
+    account = accounts.load(connection, [name])[name]
+    limits = breakers.read_account_limits(connection, [name]).get(name, AccountLimits())
+    return _status(connection, account, limits, now, stored=True)
 
 
 def to_json(status: AccountStatus) -> dict[str, object]:

@@ -47,16 +47,17 @@ class AccountStatistics:
 
 def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
     """Return the statistics of every account."""
-    limits, paused = breakers.all_account_limits(connection), readiness.paused_accounts(connection, now)
+    every = breakers.all_account_limits(connection)
     counted = daily_stats.counts(connection, now.date())
     figures = []
     for name, account in accounts.list_all(connection).items():
-        usage = limits.get(name, AccountLimits()).usage
+        limits = every.get(name, AccountLimits())
+        usage, is_paused = limits.usage, readiness.is_paused(connection, name, limits.breaker, now)
         requests, errors = counted.get(name, (0, 0))
         figures.append(
             AccountStatistics(
                 name=name,
-                breaker=paused.get(name, CircuitBreaker()),
+                breaker=limits.breaker if is_paused else CircuitBreaker(),
                 usage=usage,
                 requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
                 daily_remaining=_of_today(usage, now),

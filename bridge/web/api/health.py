@@ -99,11 +99,10 @@ def _readiness(problems: list[str], paused: list[dict[str, Any]]) -> Reply:
 
 
 def _problems(connection: Connection, now: datetime) -> list[str]:
-    ticked_at = heartbeats.last_at(connection)
     accounts = readiness.overdue_accounts(connection, now)
     hosts = readiness.overdue_hosts(connection, now)
     problems = []
-    if ticked_at is None or ticked_at < now - heartbeats.TICKED_WITHIN:
+    if not heartbeats.count_alive(connection, now):
         problems.append("No worker was alive within the last 60 s.")
     if accounts:
         problems.append(_overdue("Polls", "accounts", accounts))

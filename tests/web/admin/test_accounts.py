@@ -59,20 +59,15 @@ def test_what_is_wrong_is_told_and_what_was_typed_stays_but_for_secrets(
     assert TOKEN not in answer.text
 
 
-def test_a_card_tells_that_the_last_request_was_refused_though_the_pause_is_over(api: Api) -> None:
-    api.execute(
-        breaker(
-            "default",
-            paused_at=later(-60),
-            paused_until=later(-30),
-            reason="Answered 401",
-            pause_seconds=30.0,
-        )
-    )
+def test_a_card_tells_that_the_last_request_failed_though_the_pause_is_over(api: Api) -> None:
+    over = {"paused_at": later(-60), "paused_until": later(-30)}
+    api.add_account("eu")
+    api.execute(breaker("default", **over, reason="Answered 401", pause_seconds=30.0))
+    api.execute(breaker("eu", **over, reason="Asked for time", pause_seconds=0.0))
     html = an_operator(api).get("/accounts").text
     assert "Answered 401" in html
-    assert "No request has followed" in html
-    assert "not paused" not in html
+    assert html.count("No request has followed") == html.count("not paused") == 1
+    assert "Asked for time" not in html
 
 
 def test_a_card_tells_quota_errors_and_why_the_account_is_paused(api: Api) -> None:
