@@ -20,8 +20,8 @@ class AccountStatus:
 
     `breaker` is closed unless `readiness.is_paused`.
     `stored` is true when the account is in the database, false when it comes from the environment alone.
-    `unproven_reason` is the reason of the last pause, if that pause is over and no request has been sent since, because
-    the account has no watches to poll. Otherwise it is None.
+    `unproven_reason` is the reason of the last pause, if that pause is over and only checks were sent since, because the
+    account has no watches to poll. Otherwise it is None.
     """
 
     account: Account

@@ -66,7 +66,7 @@ def test_a_card_tells_that_the_last_request_failed_though_the_pause_is_over(api:
     api.execute(breaker("eu", **over, reason="Asked for time", pause_seconds=0.0))
     html = an_operator(api).get("/accounts").text
     assert "Answered 401" in html
-    assert html.count("No request has followed") == html.count("not paused") == 1
+    assert html.count("HubSpot has not been polled since") == html.count("not paused") == 1
     assert "Asked for time" not in html
 
 
