@@ -1,12 +1,10 @@
 """A simulated HubSpot, for the demo, for development, and for the tests of integrators.
 
-It uses no other part of the bridge. `python -m bridge sandbox` serves it; in tests::
+`python -m bridge sandbox` serves it, and `GUIDE` describes it; in tests::
 
     with sandbox.running(SandboxOptions(pending_seconds=0)) as hubspot:
         requests.post(f"{hubspot.url}/files/v3/files/import-from-url/async", ...)
         hubspot.state.ledger()
-
-`GUIDE` describes what the sandbox can do.
 """
 
 from bridge.sandbox.faults import Target

@@ -138,9 +138,8 @@ def factory(name: str) -> Callable[[], Reply]:
 class Target:
     """The requests that a fault applies to: those about one task, with one token, or to one endpoint.
 
-    At most one field is set; `token` may also be the name of an account. If none is set, the fault applies to every API
-    request; requests to the OAuth server and to unknown routes are not API requests. An API request without a valid
-    token, or beyond the quota, is refused before faults apply.
+    At most one field is set; without any, the fault applies to every request except to the OAuth server and
+    to unknown routes. `token` may also be the name of an account.
     """
 
     task_id: str | None = None
@@ -163,10 +162,7 @@ class Faults:
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Answer `times` requests of `target` with the reply of `make`; None means until the fault is cleared.
-
-        Other faults may be used first, as `pick` describes. Returns the fault's id.
-        """
+        """Reply to `times` requests of `target` (None: until cleared) with `make()`; return the fault's id."""
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)
         return fault.fault_id
@@ -181,14 +177,10 @@ class Faults:
         return False
 
     def clear_all(self) -> None:
-        """Remove all faults."""
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return the reply of a fault for one of `targets`; None when there is none.
-
-        Of the first target that has faults, the oldest fault is used. A fault is removed after its last use.
-        """
+        """Use the oldest fault of the first target that has one, and return its reply; None without any."""
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

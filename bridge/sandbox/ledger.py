@@ -6,10 +6,7 @@ from typing import Any
 
 
 class Traffic:
-    """Counts an account's requests, including those beyond its quota.
-
-    `requests` is their number; `peak_requests` is the most in any rolling window.
-    """
+    """Counts an account's requests, also beyond its quota; `peak_requests` is the most in any rolling window."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -25,10 +22,7 @@ class Traffic:
 
 
 class Ledger:
-    """Counts requests by endpoint, status code and account; keeps the instants of each task's polls.
-
-    Instants are epoch seconds.
-    """
+    """Counts requests by endpoint, status code and account; keeps when each task was polled (epoch seconds)."""
 
     def __init__(self) -> None:
         self.refreshes = 0
@@ -39,11 +33,10 @@ class Ledger:
         self._polled_at: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
 
     def count_request(self, endpoint: str) -> None:
-        """Count a request to an endpoint."""
         self._endpoints[endpoint] += 1
 
     def record_poll(self, task_id: str, now: float) -> None:
-        """Record the instant of a request for a task's status."""
+        """Record a request for a task's status."""
         self._polled_at[task_id].append(now)
 
     def count_account(self, account: str, now: float, window_seconds: float) -> None:

@@ -19,10 +19,7 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The account that sends a request, and whether it uses OAuth.
-
-    `account` is the static token itself, or `oauth:<refresh token>` with the refresh token that the options name.
-    """
+    """The account of a request: its static token, or `oauth:` and its refresh token in the options."""
 
     account: str
     by_oauth: bool
@@ -56,10 +53,7 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return the account of a token, valid or expired; `token` may also be an account's name.
-
-        Raises ValueError when `token` is neither.
-        """
+        """Return the account that has this token or this name. Raises ValueError when there is none."""
         if token in options.tokens or token in {_account_name(each) for each in options.refresh_tokens}:
             return token
         if token in self._grants:

@@ -24,9 +24,8 @@ class PendingBody(StrEnum):
 class SandboxOptions:
     """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
 
-    Each of `tokens` is the static access token of an account of its own; each of `refresh_tokens` is the refresh token
-    of an OAuth account. An account may send `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in
-    UTC. `clock` returns epoch seconds; the simulated HubSpot reads no other clock.
+    Each of `tokens` and of `refresh_tokens` is for an account of its own. An account may send
+    `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in UTC; `clock` gives epoch seconds.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)

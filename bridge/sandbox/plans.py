@@ -23,10 +23,9 @@ _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """How a task with a certain file name behaves: its outcome, its pace, and a fault in place of status responses.
+    """What a task's file name asks for: the outcome, the pace, and a fault in place of status responses.
 
-    `pace` is a factor for the task's durations. The first `fault_times` status responses are `fault`; all of them when
-    `fault_times` is None; none when `fault` is None.
+    `pace` multiplies the task's durations. The first `fault_times` status responses are `fault` (None: all).
     """
 
     outcome: Outcome = Outcome.COMPLETED
@@ -36,10 +35,7 @@ class Plan:
 
 
 def plan(kind: Kind, file_name: str) -> Plan:
-    """Return the plan for this file name, which may be a path; `bridge.sandbox.GUIDE` lists the names.
-
-    An outcome that this kind of task does not have is ignored.
-    """
+    """Return the plan for this file name, which may be a path; `bridge.sandbox.GUIDE` lists the names."""
     stem = PurePosixPath(file_name).stem
     repeated = _TIMES.fullmatch(stem)
     name = repeated["name"] if repeated else stem

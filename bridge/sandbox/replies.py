@@ -127,10 +127,7 @@ def unsupported_media_type() -> Reply:
 
 
 def rate_limited(policy_name: str) -> Reply:
-    """Return the 429 for an exceeded limit, whose body has no `category`.
-
-    `policy_name` is a value of `bridge.sandbox.quota.Policy`.
-    """
+    """Return the 429 for an exceeded limit; `policy_name` is a value of `bridge.sandbox.quota.Policy`."""
     spans = {"SECONDLY": "secondly", "TEN_SECONDLY_ROLLING": "ten_secondly_rolling", "DAILY": "daily"}
     message = f"You have reached your {spans[policy_name]} limit."
     return envelope(429, message, errorType="RATE_LIMIT", policyName=policy_name)

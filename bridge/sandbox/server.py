@@ -53,10 +53,7 @@ def create_app(options: SandboxOptions | None = None) -> Flask:
 
 @contextmanager
 def running(options: SandboxOptions | None = None, port: int = 0) -> Iterator[Sandbox]:
-    """Serve a sandbox on loopback from a thread of this process; port 0 takes any free port.
-
-    At the end of the block, all connections are closed, and delayed responses are aborted.
-    """
+    """Serve a sandbox on loopback from a thread of this process; port 0 takes any free port."""
     app = create_app(options)
     state: State = app.extensions["sandbox"]
     server = Server(HOST, port, app)

@@ -72,11 +72,7 @@ class State:
     # For the routes of HubSpot's API.
 
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
-        """Return the response to a request: a 401, a 429, the reply of a fault, or else the reply of `work`.
-
-        The ledger counts the request and the response. Unless its token is refused or the quota is used up, the
-        request uses the account's quota.
-        """
+        """Count a request, and return its response: a 401, a 429, the reply of a fault, or that of `work`."""
         with self._lock:
             now = self._now()
             self._ledger.count_request(api_request.endpoint)
@@ -137,10 +133,7 @@ class State:
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Answer as the OAuth server: issue tokens, or return an error or the reply of a fault.
-
-        `form` is None when the request's body is no form. Only faults for the OAuth server's endpoint apply.
-        """
+        """Return the OAuth server's response; `form` is None when the request's body is no form."""
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)
             fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))
@@ -198,11 +191,10 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Reply with a fault to `times` requests of `target`; return the fault's id.
+        """Reply with a named fault or a custom reply to `times` requests of `target`; return the fault's id.
 
-        If `times` is None, the fault applies until it is cleared. `fault` is the name of a fault, or a custom reply.
-        Without a `target`, the fault applies to every API request (see Target). Other faults may be used first, as
-        `Faults.pick` describes. Raises ValueError for an unknown name.
+        `times` None means until the fault is cleared; `target` None means every API request.
+        Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:
@@ -214,14 +206,13 @@ class State:
             return self._faults.clear(fault_id)
 
     def clear_faults(self) -> None:
-        """Remove all faults."""
         with self._lock:
             self._faults.clear_all()
 
     def take_quota(self, token: str, requests: int) -> int:
         """Take up to `requests` from an account's quota, as another app would; return how many were taken.
 
-        `token` is a token or the name of the account. Raises ValueError when it is unknown.
+        `token` is a token or the name of the account. Raises ValueError when no account has it.
         """
         with self._lock:
             now = self._now()
@@ -235,7 +226,6 @@ class State:
             return self._ledger.report()
 
     def clear_ledger(self) -> None:
-        """Reset all counts."""
         with self._lock:
             self._ledger = Ledger()
 

@@ -63,10 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The fields of a request that the task's result repeats.
-
-    If a request starts the task (`State.start`), `file_name` decides how the task ends.
-    """
+    """What a task's result repeats of its request, and `file_name`, which decides its end in `State.start`."""
 
     file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"
@@ -115,10 +112,7 @@ class Task:
 
 
 def task_id_of(kind: Kind, number: int) -> str:
-    """Return the id of the task with this number.
-
-    Ids of file imports and folder updates are the unpadded base64url of an int64 (`AAAAEZ6whGI`); others are digits.
-    """
+    """Return a task's id: for some kinds the unpadded base64url of an int64 (`AAAAEZ6whGI`), else digits."""
     if kind not in _ENCODED_IDS:
         return str(number)
     return base64.urlsafe_b64encode(struct.pack(">q", number)).rstrip(b"=").decode()

@@ -25,6 +25,7 @@ def to_response(reply: Reply, stopping: Event) -> Response:
     """Return a reply as a Flask response; its delays end early when `stopping` is set, because the server stops."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
+    # Connections stay open, so every complete response tells its length.
     response.headers["Content-Length"] = str(len(reply.body))
     return response
 
@@ -66,23 +67,15 @@ def _drip_headers(reply: Reply, connection: socket.socket, stopping: Event) -> N
 
 
 class Handler(WSGIRequestHandler):
-    """An HTTP handler that keeps connections open.
-
-    werkzeug's own `run_wsgi` closes the connection after each answer, and waits 10 ms to do so;
-    HubSpot keeps connections open. Every complete response of the sandbox has a Content-Length.
-    """
+    """An HTTP handler that keeps connections open, as HubSpot does."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
-        """Answer a request, and keep the connection open.
-
-        The body is read before the answer, so that unread bytes are not taken for the next request. A body is not read
-        if it is chunked or longer than MAX_BODY_BYTES, or its Content-Length is no number: then the connection is
-        closed after the answer. The connection is also closed after a response that is broken off.
-        """
+        """Answer a request; keep the connection open, except after a broken response or an unread body."""
+        # werkzeug's own method closes the connection after each answer, and waits 10 ms to do so.
         self.wfile.flush()
         environ = self.make_environ()
         self._take_body(environ)
