@@ -55,10 +55,7 @@ class _Name(BaseConverter):
 
 
 def create_app(dependencies: Dependencies) -> Flask:
-    """Return the Flask application.
-
-    The application opens no database connection and starts no thread before its first request.
-    """
+    """Return the Flask application; it opens no database connection and no thread until a request comes."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
@@ -85,10 +82,7 @@ def create_app(dependencies: Dependencies) -> Flask:
 
 
 def _refuse_leading_slashes() -> None:
-    """Answer with 404 when the path begins with `//`.
-
-    Werkzeug would route `//metrics` to `/metrics`, past a proxy's rule that blocks only `/metrics`.
-    """
+    # Werkzeug would route `//metrics` to `/metrics`, past a proxy's rule that blocks only `/metrics`.
     if request.environ["PATH_INFO"].startswith("//"):
         abort(404)
 

@@ -40,11 +40,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves the times at which clients last used their API keys, in a background thread.
-
-    No request waits for the thread, which runs only while there is something to save. When a save fails, its times are
-    dropped; the next use of each key is saved instead. Thread-safe.
-    """
+    """Saves when clients last used their keys, in a background thread; a failed save is dropped. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -88,8 +84,7 @@ class Authenticator:
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
         """Return the client whose API key is in the `Authorization` header, or a Problem.
 
-        The Problem is a 401 when the key is missing or wrong; but a 429 for a wrong key from an `address` that must
-        wait, as `FailureCounter` describes.
+        The Problem is a 401, or a 429 when `address` has sent too many wrong keys.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:

@@ -8,10 +8,7 @@ SMALLEST_BYTES = 1024
 
 
 def compress(response: Response) -> Response:
-    """Return the response, compressed if the client accepts gzip and the body has at least 1 KiB.
-
-    Streamed responses, files, and responses that have a Content-Encoding are not compressed.
-    """
+    """Return the response, compressed if the client accepts gzip and the body has at least 1 KiB."""
     is_text = not (response.is_streamed or response.direct_passthrough)
     if not is_text or (response.content_length or 0) < SMALLEST_BYTES:
         return response

@@ -22,9 +22,8 @@ class Dependencies:
     - `clock` returns the current instant, timezone-aware.
     - `is_migrated` returns whether the database's schema is at this code's revision or a later one.
     - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
-    - `admin_key` is BRIDGE_ADMIN_KEY; None when it is not set.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
-    - `open_watch_limit` is how many watches one client may have open, approximately: see `Registrar`.
+    - `open_watch_limit` is how many watches each client may have open, approximately.
     - `behind_router` is true when every request comes through Heroku's router.
     """
 

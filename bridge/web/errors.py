@@ -36,7 +36,7 @@ def describe_outage(error: Exception) -> str | None:
 
 
 def add_handlers(app: Flask) -> None:
-    """Make the application answer exceptions with a problem; those of the admin pages get an HTML page."""
+    """Make the application answer exceptions with a Problem; the admin pages have a handler of their own."""
     app.register_error_handler(Exception, _respond)
 
 
@@ -47,8 +47,7 @@ def _respond(error: Exception) -> Response:
 def problem_of(error: Exception) -> Problem:
     """Return the Problem that answers an exception; log the exception unless it is an HTTPException.
 
-    An HTTPException keeps its status. When the database is away or unable to work (`is_unavailable`), the log line is a
-    warning, and the status is 503. Any other exception is logged as an error, and the status is 500.
+    An HTTPException keeps its status, a database that is away or cannot work is a 503, anything else a 500.
     """
     match error:
         case HTTPException():

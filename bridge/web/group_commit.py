@@ -9,11 +9,7 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A thread's request, with its result or error once it is done.
-
-    If the thread must wait, it is woken in one of two cases: another thread is done with the request, or this thread is
-    the one to commit the next group.
-    """
+    """A thread's request. The thread is woken when the request is done, or to commit the next group itself."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -34,10 +30,7 @@ class _Pending(Generic[Request, Result]):
 class GroupCommit(Generic[Request, Result]):
     """Collects the requests of waiting threads, and lets one of the threads pass them all to `commit`.
 
-    A transaction for eight requests takes about as long as for one, because it mostly waits for the disk or for the
-    database server. Registrations share a commit in this way, and HTTP requests share the query for their API keys.
-    `commit` must return the results in the order of the requests. When `commit` raises an exception, every thread with
-    a request in the group raises the same exception.
+    `commit` must return the results in the order of the requests.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:
@@ -47,10 +40,7 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Commit the request in a group, in this thread or another, and return its result.
-
-        Raises the exception that `commit` raised for the group.
-        """
+        """Return the result of the request, or raise the exception that `commit` raised for its group."""
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
             self._pending.append(pending)

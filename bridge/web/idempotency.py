@@ -30,10 +30,7 @@ MAX_DURATION = timedelta(seconds=60)
 
 
 def request_key(request: Request) -> RequestKey | Problem | None:
-    """Return the request's Idempotency-Key with the hash of the body.
-
-    Returns None when the request has no key, and a Problem when the key is malformed.
-    """
+    """Return the request's Idempotency-Key and the body's hash; None without a key, a Problem if malformed."""
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -47,8 +44,8 @@ def request_key(request: Request) -> RequestKey | Problem | None:
 class Execution:
     """Stores the progress of a request with an Idempotency-Key, so that a repeat starts no second task at HubSpot.
 
-    `held` is the stored request; None for a request without a key, for which nothing is stored. `task_id` is set when
-    an earlier execution of the request started a task at HubSpot, but stored no answer in time; else None.
+    `held` is None for a request without a key, for which nothing is stored. `task_id` is the id of the task that an
+    earlier execution of the request has started, else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
@@ -58,11 +55,7 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def claim_hubspot_call(self) -> bool:
-        """Store that this execution is about to call HubSpot, and return whether it may make the call.
-
-        The result is False when another execution has taken over the request. Without a key, nothing is stored, and
-        the result is True.
-        """
+        """Return whether HubSpot may be called, and store the call; False when another execution has taken over."""
         return self._change(asked_at=self._clock())
 
     def note_task(self, task_id: str) -> None:
@@ -79,10 +72,7 @@ class Execution:
                 store.forget(connection, self._held)
 
     def keep(self, answer: Reply | Problem) -> None:
-        """Store the answer, so that repeats of the request get it.
-
-        A database error is logged and not raised: repeats then find only what was stored before.
-        """
+        """Store the answer, so that repeats of the request get it; a database error is only logged."""
         try:
             self._change(answer=_serialized(answer))
         except SQLAlchemyError as error:
@@ -101,9 +91,8 @@ def begin(
 ) -> Execution | Reply | Problem:
     """Return an Execution when the request is to be carried out, else the answer to send.
 
-    Without a `key`, every request is carried out. The answer to send is the stored one, or a Problem: the key came with
-    another body (422); another execution of the request began less than MAX_DURATION ago (409); or an older one
-    called HubSpot, and stored no task id (504).
+    The answer is the stored one, or a Problem: the key came with another body (422), another execution still runs
+    (409), or an earlier one called HubSpot and stored no task id (504).
     """
     if key is None:
         return Execution(engine, clock, None)

@@ -1,4 +1,4 @@
-"""Limits how many wrong API keys an address may send. Requests with a valid key are not slowed down."""
+"""Limits how many wrong API keys an address may send."""
 
 import threading
 from collections import OrderedDict, deque
@@ -14,21 +14,14 @@ IPV6_PREFIX_LENGTH = 64
 
 
 class FailureCounter:
-    """Counts the wrong keys that this process gets from each address, in a sliding window.
-
-    Thread-safe; its memory is bounded.
-    """
+    """Counts the wrong keys that this process gets from each address, in a sliding window. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def record_failure(self, address: str, now: datetime) -> int:
-        """Count a wrong key from `address`; return how many seconds the address must wait, or 0.
-
-        An address must wait after MAX_FAILURES wrong keys within WINDOW. Wrong keys that it sends before the wait is
-        over are not counted. The addresses of an IPv6 network (/64) are counted together.
-        """
+        """Count a wrong key from `address`; return how many seconds the address must wait, or 0."""
         sender = _sender(address)
         with self._lock:
             seen = self._seen.setdefault(sender, deque())

@@ -31,11 +31,7 @@ DROPPED = (
 
 
 class BridgeCollector(Collector):
-    """Collects the metrics of all processes from their common database.
-
-    Two are of this process alone, because they are not stored in the database: the version, and the number of dropped
-    log lines.
-    """
+    """Collects the metrics of all processes from the database, and the dropped log lines of this process."""
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
@@ -154,10 +150,7 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return all combinations of label values: those that were counted, and the other ones known to be possible.
-
-    `known` holds the possible values of labels for which `metric` lists none, such as the names of accounts. The caller
-    gives 0 to what was not counted: Prometheus computes no increase from the first value of a series.
-    """
+    """Return all combinations of label values: those counted, and those that `metric` and `known` list."""
+    # All of them are shown, if only as 0: Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

@@ -199,12 +199,10 @@ def _query_parameters(model: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _query_parameter(name: str, field: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI description of a query parameter, made from the JSON Schema of the model's field.
-
-    The model has None for an absent parameter, but a query cannot contain null: the schema must not allow null.
-    """
+    """Return the OpenAPI description of a query parameter, made from the JSON Schema of the model's field."""
     described = {"name": name, "in": "query", "required": False, "description": field.pop("description")}
     [example] = field.pop("examples")
+    # The model has None for an absent parameter, but a query cannot contain null.
     if field.get("default", ...) is None:
         field.pop("default")
         field = _never_null(field)

@@ -40,7 +40,7 @@ class Access(StrEnum):
 
 
 class Idempotency(StrEnum):
-    """How an operation recognizes a repeated request. Both kinds accept an `Idempotency-Key` header."""
+    """How an operation recognizes a repeated request."""
 
     KEY = "key"  # by the Idempotency-Key: the answer is stored
     BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but ignored
@@ -64,10 +64,7 @@ class RequestKey:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiCall:
-    """A request to an operation, with its caller and the dependencies that the operation needs.
-
-    An operation with Access.OPEN needs no API key: its caller has an empty name, and is no admin.
-    """
+    """A request to an operation; with Access.OPEN, the caller's name is empty."""
 
     dependencies: Dependencies
     registrar: Registrar
@@ -82,10 +79,7 @@ class ApiCall:
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and not stored yet.
-
-        Other clients are stored when they are added.
-        """
+        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and not stored yet."""
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 
@@ -119,11 +113,8 @@ class ResponseSpec:
 class Operation:
     """An HTTP method and a path of the API, with the function `run` that carries out the request.
 
-    In the OpenAPI document, the function's name is the operation's id, and its docstring is the operation's summary
-    and description. `responses` describes all responses that are not Problems, by status. `problems` holds the
-    statuses of the operation's own Problems; the document adds those that many operations share, such as 401.
-    `body` and `query` are None when the operation has none. `idempotency` is None when repeated requests are not
-    recognized.
+    The name and the docstring of `run` are printed in the OpenAPI document. `problems` holds the statuses of the
+    operation's own Problems, without those that many operations share, such as 401.
     """
 
     method: str
@@ -188,9 +179,8 @@ class Resource:
     ) -> Callable[[Run], Run]:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
 
-        The function is called with an ApiCall and, as named arguments, the parameters of the path. When the operation
-        has a model for the body or the query, `body` or `query` is passed too, validated, unless `access` is
-        Access.OPEN. The other arguments of this method are the fields of Operation.
+        The function gets an ApiCall and, by name, the path's parameters and the validated `body` and `query`; with
+        Access.OPEN, neither body nor query.
         """
         method, _, path = method_and_path.partition(" ")
 

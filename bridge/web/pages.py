@@ -21,10 +21,7 @@ CACHED = "public, max-age=300"
 
 
 def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | None) -> None:
-    """Add the routes of this module to the application.
-
-    The OpenAPI document is made at the first request for it.
-    """
+    """Add the routes of this module to the application."""
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
     def openapi_json() -> Response:

@@ -177,8 +177,8 @@ def cause_name(status: int) -> str | None:
 class FieldError:
     """An error in one field of the body or in one query parameter.
 
-    For a field, `pointer` is a JSON pointer (RFC 6901), empty for the whole body; for a query parameter, a slash and
-    the parameter's name. `detail` continues a sentence that begins with the field's name, for example `is required`.
+    `pointer` is a JSON pointer into the body (RFC 6901), or a slash and the parameter's name. `detail` continues a
+    sentence that begins with the field's name, for example `is required`.
     """
 
     pointer: str
@@ -189,8 +189,7 @@ class FieldError:
 class Problem:
     """An error response, which tells the client's developer why the request failed; it must not contain a secret.
 
-    `detail` is one sentence or several. `cause` is a name in PROBLEM_TYPES; None stands for the status's default
-    (`cause_name`).
+    `cause` is a name in PROBLEM_TYPES; None stands for the status's default (`cause_name`).
     """
 
     status: int
@@ -231,8 +230,5 @@ def invalid(*faults: FieldError) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """Return a 404 Problem; `what` is a noun, such as `watch`.
-
-    Something that belongs to another client gets the same answer, so that clients cannot find out that it exists.
-    """
+    """Return the 404 Problem, also for what belongs to another client; `what` is a noun, such as `watch`."""
     return Problem(status=404, detail=f"There is no such {what}.")

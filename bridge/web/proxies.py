@@ -12,16 +12,15 @@ if TYPE_CHECKING:
 
 
 def trust_reverse_proxy(app: Flask, *, behind_router: bool) -> None:
-    """Take the client's address from X-Forwarded-For, when a trusted proxy sent the request.
+    """Take the client's address from X-Forwarded-For, if Heroku's router or a local proxy sent the request.
 
-    The last address in the header is taken. From any other sender, the header could be forged and is ignored. Two
-    proxies are trusted: Heroku's router, which no request can bypass (`behind_router`), and a proxy on this machine. A
-    proxy on this machine is recognized by its address: loopback or, over a Unix socket, empty or `localhost`.
+    `behind_router` says that every request comes through Heroku's router.
     """
     direct = app.wsgi_app
     forwarded = ProxyFix(direct, x_for=1, x_proto=0)
 
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        # Any other sender could forge the header. Over a Unix socket, the address is empty or `localhost`.
         peer = environ.get("REMOTE_ADDR", "")
         is_known = behind_router or peer in ("", "localhost") or _is_loopback(peer)
         return (forwarded if is_known else direct)(environ, start_response)

@@ -32,8 +32,8 @@ def rate_limit_headers(
 ) -> dict[str, str]:
     """Return both headers for the limit named `policy`: it allows `quota`, of which `left` are not used yet.
 
-    `quota` applies to each period of `window_seconds`; when that is None, `quota` is the most at any one time.
-    `reset_seconds` is the time until `left` increases; None when it is not known.
+    If `window_seconds` is None, `quota` is the most at any one time. `reset_seconds` is the time until `left`
+    increases, None when not known.
     """
     window = "" if window_seconds is None else f";w={window_seconds}"
     reset = "" if reset_seconds is None else f";t={reset_seconds}"

@@ -24,11 +24,7 @@ RECOUNTED_EVERY = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """The number of a client's watches that were open at `counted_at`.
-
-    `added_before` is the number of watches that this process had opened for the client before the count. The watches
-    that it has opened after the count are not in `open`, so `_remaining` adds them.
-    """
+    """A client's open watches at `counted_at`; this process had opened `added_before` for the client by then."""
 
     open: int
     counted_at: datetime
@@ -38,9 +34,8 @@ class _Count:
 class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The methods that register do not check the limit: the caller asks `available` first. The limit is approximate. A
-    client can exceed it with watches that other processes open within a minute, and with simultaneous requests, because
-    nothing is reserved between the check and the registration.
+    The methods that register do not check the limit: the caller asks `available` first. Nothing is reserved
+    in between, so the limit is approximate.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -98,7 +93,7 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted` in one transaction, for this call alone; return the results in the same order."""
+        """Register all of `wanted` in one transaction; return the results in the same order."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -1,7 +1,4 @@
-"""Gives each request an id, counts each response, and logs each one except on the routes for monitoring.
-
-The HTTP server's own responses are counted and logged as well.
-"""
+"""Gives each request an id, counts the responses, and logs them except on the routes for monitoring."""
 
 import re
 import time
@@ -30,8 +27,7 @@ _EXTENSION = "request-log"
 def add_request_log(app: Flask, counters: Counters) -> None:
     """Make the application give each request an id, and count and log each response.
 
-    Requests to the routes in _UNLOGGED are not logged. Call this before other handlers are added, because they need the
-    id.
+    Call this before other handlers are added, because they need the id.
     """
     app.extensions[_EXTENSION] = counters
     app.before_request(_begin)
@@ -39,13 +35,10 @@ def add_request_log(app: Flask, counters: Counters) -> None:
 
 
 def record_server_response(app: Flask, status: int, sent_id: str) -> str:
-    """Log and count a response that the HTTP server gives by itself; return the request's id.
-
-    `sent_id` is the client's X-Request-Id, or empty. A 500 means that the application failed; any other status
-    means that the server refused the request.
-    """
+    """Log and count a response by the HTTP server itself; return the request's id, `sent_id` if that is valid."""
     request_id = _request_id(sent_id)
     counters: Counters = app.extensions[_EXTENSION]
+    # With a 500, the application failed; with any other status, the server refused the request.
     counters.inc(API_REQUESTS, "other", "none" if status == 500 else "unparsed", f"{status // 100}xx")
     with bound_contextvars(request_id=request_id):
         log.info("request", method=None, route=None, status=status, duration_ms=None, client=None)

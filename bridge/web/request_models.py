@@ -39,7 +39,7 @@ MAX_POINTER = 200
 
 
 class Input(BaseModel):
-    """Base of request models. An unknown field is an error, so that a typo is noticed."""
+    """Base of request models; an unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,10 +56,7 @@ class Body(Input):
 
 
 class Query(Input):
-    """The query parameters; each is sent as text.
-
-    A parameter in `LISTS` may have several values: separated by commas, or by repeating the parameter.
-    """
+    """The query parameters, sent as text; those in `LISTS` take several values, by commas or repetition."""
 
     LISTS: ClassVar[Collection[str]] = ()
 
@@ -70,7 +67,7 @@ Model = TypeVar("Model", bound=Input)
 class ValidationContext:
     """Tells validators which accounts this bridge has, and which callback URLs its settings allow.
 
-    Make a new instance for each request: an instance reads the accounts from the database only once.
+    Make a new instance for each request: an instance reads the accounts only once.
     """
 
     def __init__(self, dependencies: Dependencies) -> None:
@@ -90,13 +87,13 @@ class ValidationContext:
 def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
     """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
 
-    Values may be secret: the Problem quotes none of them, except the port of a callback URL. Without a `context`,
-    nothing checks whether an account exists or whether the settings allow a callback URL.
+    Without a `context`, nothing checks whether an account exists or whether the settings allow a callback URL.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:
         made = model.model_validate(given, context=context)
     except ValidationError as error:
+        # Values may be secret: they are left out here, and the messages of validators must not quote them.
         details = error.errors(include_url=False, include_input=False, include_context=False)
         return invalid(*[*map(_fault, details), *cross_field][:MAX_FAULTS])
     return invalid(*cross_field) if cross_field else made
@@ -167,11 +164,7 @@ def _document(given: object) -> str:
 
 
 def _object_text(given: object, max_bytes: int) -> str:
-    """Return the object as JSON with numbers exactly as sent; in ASCII, which every database can store.
-
-    Raises ValueError when `given` is no object, is nested more than MAX_DEPTH deep, or is larger than `max_bytes` as
-    compact JSON in UTF-8.
-    """
+    """Return the object as JSON in ASCII, which every database can store, with numbers exactly as sent."""
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
     if _is_deep(given):

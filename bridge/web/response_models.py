@@ -25,11 +25,7 @@ def schema_name(name: str) -> str:
 
 
 class Output(BaseModel):
-    """Base of the models for the JSON that the bridge sends: responses, events, and parts of both.
-
-    No response has fields that its model lacks. The OpenAPI document still allows further fields, because clients must
-    accept fields and enumeration values that a later release adds.
-    """
+    """Base of the models for the JSON that the bridge sends: responses, events, and parts of both."""
 
     model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))
 

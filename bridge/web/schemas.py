@@ -15,12 +15,7 @@ Models = dict[type[BaseModel], str]
 
 
 class _Schemas(GenerateJsonSchema):
-    """Makes schemas that are easy to read, and that client generators turn into code that compiles.
-
-    Schemas are named by `schema_name`. Fields have no titles, which would only repeat their names. A field of a body
-    or response gets its example from the model's examples. The default of a field of a body, unless it is None, is told
-    in the field's description: with `default` in its schema, generators would treat the field as always present.
-    """
+    """Makes schemas that are easy to read, and that client generators turn into code that compiles."""
 
     def normalize_name(self, name: str) -> str:
         return schema_name(super().normalize_name(name))
@@ -39,9 +34,11 @@ class _Schemas(GenerateJsonSchema):
         made = super().model_schema(schema)
         is_query, is_answer = (issubclass(schema["cls"], base) for base in (Query, Output))
         if is_answer:
+            # Clients must accept fields that a later release adds.
             made.pop("additionalProperties", None)
         for name, field in made.get("properties", {}).items():
             if not is_query:
+                # With `default` in its schema, client generators would treat the field as always present.
                 default = field.pop("default", None)
                 if default is not None and not is_answer:
                     field["description"] += f" `{json.dumps(default).strip(chr(34))}` when left out."
@@ -74,10 +71,7 @@ def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(value: Any, enumerations: dict[str, Any]) -> Any:
-    """Return a part of the OpenAPI document with references in place of enumerations that have a title.
-
-    The enumerations themselves are added to `enumerations`, by title.
-    """
+    """Return a part of the document with each titled enumeration moved to `enumerations`, and a `$ref` instead."""
     match value:
         case {"enum": _, "title": str(title)}:
             title = schema_name(title)

@@ -1,9 +1,7 @@
 """The HTTP server of the web processes: gunicorn starts and stops the processes, waitress serves HTTP in them.
 
-waitress reads and writes without blocking, in one loop, and gives a request to a thread when the request is complete.
-So a slow client blocks no thread, unless over 16 MiB of its response are unsent. This module adds: time-outs for
-clients that take too long; problems (RFC 9457) as error responses, which also reach a client that is still sending; and
-a shutdown that gives open requests time to finish.
+To waitress, this module adds: time-outs for slow clients; problems (RFC 9457) as error responses, which also reach
+a client that is still sending; and a shutdown that gives open requests time to finish.
 """
 
 import logging
@@ -80,10 +78,7 @@ class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
 
 
 class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
-    """Answers a request by calling the application.
-
-    While the process is stopping, the connection is closed after the response.
-    """
+    """Calls the application; while the process is stopping, the connection is closed after the response."""
 
     def get_environment(self) -> dict[str, Any]:
         # waitress would reduce several slashes at the beginning to one.
@@ -96,10 +91,7 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A client's connection.
-
-    The methods defined here run in the loop's thread; the base class's `service` runs in a request thread.
-    """
+    """A client's connection. The loop's thread runs the methods here, a request thread the inherited `service`."""
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
@@ -114,10 +106,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         self._deadline: float | None = time.monotonic() + REQUEST_TIMEOUT_SECONDS
 
     def received(self, data: bytes) -> bool:
-        """Process received bytes.
-
-        Returns False when they are discarded, because a request was refused or the connection is about to close.
-        """
+        """Process received bytes; return False when they are discarded."""
         if self.is_refused:
             return False
         before = self.request
@@ -129,11 +118,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a refused request, first give the client up to 10 s to read the response.
-
-        Closing with unread bytes resets the connection, and the client may lose the response (RFC 9112, 9.6).
-        """
+        """Close the connection; after a refused request, first give the client up to 10 s to read the response."""
         if self.is_refused and not self._is_lingering and not self.total_outbufs_len:
+            # Closing with unread bytes resets the connection: the response may get lost (RFC 9112, 9.6).
             self._is_lingering, self.will_close = True, False
             self._deadline = time.monotonic() + REQUEST_TIMEOUT_SECONDS
             with suppress(OSError):
@@ -147,10 +134,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(self.request or self.requests or self.total_outbufs_len or self.close_when_flushed)
 
     def close_if_late(self, now: float) -> None:
-        """Close the connection when the client takes too long to send a request or to read a response.
-
-        `now` is time.monotonic().
-        """
+        """Close the connection if the client takes too long to send or to read; `now` is time.monotonic()."""
         if self._deadline and self.requests:
             # Nothing is read while a request is being answered, so the time for the next request starts afterwards.
             self._deadline = now + REQUEST_TIMEOUT_SECONDS
@@ -204,11 +188,8 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         return server
 
     def _run_loop_once(self) -> None:
-        """Wait up to LOOP_SECONDS for events and handle them; close connections that take too long.
-
-        Also tells gunicorn that the process is alive. At the limit of connections, one that is idle over 1 s is closed.
-        """
-        self.notify()
+        """Wait up to LOOP_SECONDS for events and handle them; close connections that take too long."""
+        self.notify()  # tells gunicorn that the process is alive
         wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)
         now = time.monotonic()
         if now > self._next_check_at:
@@ -225,10 +206,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Accept the connections in the kernel's queue, finish open requests, and close idle connections.
-
-        This takes about `graceful_timeout` seconds at most. Requests that are still open then are lost.
-        """
+        """Accept queued connections, finish requests within `graceful_timeout` seconds, close idle connections."""
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
         for server in servers:
@@ -252,10 +230,8 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
 
 
 def _start_threads(count: int) -> Callable[[_Channel], None]:
-    """Start `count` threads for requests and one for `/healthz`; return the function that queues a request.
-
-    `/healthz` has its own thread, so that it is answered while all other threads wait for the database.
-    """
+    """Start `count` threads for requests and one for `/healthz`; return the function that queues a request."""
+    # `/healthz` must be answered while all other threads wait for the database.
     threads, liveness = ThreadedTaskDispatcher(), ThreadedTaskDispatcher()
     threads.set_thread_count(count)
     liveness.set_thread_count(1)

@@ -102,10 +102,7 @@ class Api:
 
 
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
-    """Return the answer as a Flask response with the security headers.
-
-    A Problem needs a request id. Inside a Flask request, leave out `request_id`: the request's own id is used.
-    """
+    """Return the answer as a Flask response; outside a Flask request, a Problem needs the `request_id`."""
     if isinstance(answer, Problem):
         answer = Reply(
             text=answer.text(request_id or g.request_id),

@@ -22,10 +22,8 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `breaker` is closed unless people should see the account as paused (`readiness.paused_accounts`).
-    `requests_per_second` is the rate that the quota allows now, whether the account is paused or not. `daily_remaining`
-    is the rest of the daily quota, which all apps share, according to HubSpot's newest rate-limit headers; None when
-    they do not report it, or did not come today. `errors` is how many of the `requests` were not answered with 2xx.
+    `breaker` is closed unless people should see the account as paused. `requests_per_second` is what the quota
+    allows, paused or not. `daily_remaining` is what HubSpot said today of its daily limit; None if nothing.
     """
 
     name: str
@@ -38,10 +36,7 @@ class AccountStatistics:
 
     @property
     def errors_share(self) -> float:
-        """The share of today's requests that were not answered with 2xx, 0 to 1; 0 when there were no requests.
-
-        HubSpot requires less than 0.05.
-        """
+        """The share of today's requests that were not answered with 2xx, 0 to 1; 0 without requests."""
         return self.errors / self.requests if self.requests else 0.0
 
 
@@ -74,10 +69,7 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Percentiles]:
-    """Return the percentiles of each account's detection delays since midnight UTC, by the account's name.
-
-    A detection delay is the time from the end of a task until a poll noticed it. Accounts without a delay are left out.
-    """
+    """Return today's (UTC) percentiles of the seconds from a task's end to the poll that saw the end, by account."""
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
     return {
@@ -88,10 +80,9 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return how many seconds ago the oldest due poll (`poll`) and callback (`deliver`) became due.
+    """Return for how many seconds the oldest poll (`poll`) and callback (`deliver`) have been due, or None.
 
-    Only watches of `client` count, or of all clients when it is None; watches that wait for a paused account or host
-    do not count. A value is None when nothing that counts is due.
+    `client` None means all clients. Watches that wait for a paused account or host do not count.
     """
     oldest = {
         step: watch_filters.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

@@ -34,25 +34,18 @@ class Number(float):
 class NotJson(ValueError):
     """The input is not strict JSON, is nested too deeply, or has a number that is too large or too long.
 
-    The message says why, in words that fit after a colon, and quotes nothing of the input but a word such as NaN.
+    The message says why, in words that fit after a colon, and quotes no string of the input.
     """
 
 
 def body_bytes(request: Request) -> bytes | Problem:
-    """Return the request's body, or a 413 Problem when it has more than LARGEST_BYTES.
-
-    When the Content-Length is larger than READ_BYTES, Werkzeug raises RequestEntityTooLarge; the response is a 413 too.
-    """
+    """Return the request's body; beyond LARGEST_BYTES, return a 413 Problem, or Werkzeug raises a 413."""
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 
 
 def read_json(request: Request) -> Any:
-    """Return the request's body as Python objects, as `loads` does, or a Problem.
-
-    The Problem is a 415 unless the headers say JSON in UTF-8, not compressed; a 413 for a body that is too large; else
-    a 400.
-    """
+    """Return the request's body as Python objects, as `loads` does, or a 400, 413 or 415 Problem."""
     if problem := _problem_with_type(request):
         return problem
     body = body_bytes(request)
@@ -65,10 +58,7 @@ def read_json(request: Request) -> Any:
 
 
 def loads(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python might write back differently becomes a Number.
-
-    Raises NotJson, also for extensions of JSON that Python's own parser accepts, such as NaN.
-    """
+    """Return JSON as Python objects; a number that Python might write otherwise is a Number. Raises NotJson."""
     try:
         return _decoder.decode(text.decode())
     except NotJson:
@@ -84,10 +74,7 @@ def loads(text: bytes) -> Any:
 
 
 def dumps(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return JSON text for a value from `loads`, with the original text of each Number.
-
-    With `ascii_only`, characters outside ASCII are escaped. `space` follows each comma and colon.
-    """
+    """Return JSON text for a value from `loads`, each Number as it was; `space` follows each comma and colon."""
 
     def write(value: object) -> str:
         match value:

@@ -175,10 +175,7 @@ class OperatorEventSchema(Output):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Webhook:
-    """A type of event that the bridge sends, as described under `webhooks` in the OpenAPI document.
-
-    `headers` holds the description and an example of each header.
-    """
+    """A type of event that the bridge sends; `headers` holds each header's description and example."""
 
     event: str
     summary: str
