@@ -181,7 +181,8 @@ def _compact_bytes(given: object) -> int:
 
 
 def _is_deep(value: object) -> bool:
-    """Return whether the value is nested more than MAX_DEPTH deep. No recursion: the stack could overflow."""
+    """Return whether the value is nested more than MAX_DEPTH deep."""
+    # No recursion: the stack could overflow.
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]

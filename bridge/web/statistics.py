@@ -80,7 +80,7 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for how many seconds the oldest poll (`poll`) and callback (`deliver`) have been due, or None.
+    """Return for how many seconds the oldest poll (`poll`) and callback (`deliver`) have been due, None if none is.
 
     `client` None means all clients. Watches that wait for a paused account or host do not count.
     """

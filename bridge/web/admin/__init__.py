@@ -1,7 +1,6 @@
 """The admin pages under `/admin`, for operators: a Flask blueprint with a module for each page.
 
-Changes are made by calling the API's own operations, as the admin who is signed in. Only the probe of a host has no
-operation in the API.
+A page makes a change by calling the API's operation for it, if there is one, as the admin who is signed in.
 """
 
 from flask import Flask

@@ -92,7 +92,6 @@ def _handle_error(error: Exception) -> Response:
 
 
 def _problem_page(problem: Problem) -> Response:
-    """Return a problem as an HTML page."""
     return page("admin/problem.html", problem.status, problem.headers, problem=problem.members())
 
 

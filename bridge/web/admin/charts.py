@@ -40,10 +40,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PercentileLines:
-    """The 50th and the 95th percentile over time, each as the `points` of an SVG polyline.
-
-    The top of the chart is at `most` seconds.
-    """
+    """The 50th and 95th percentile over time, as `points` of SVG polylines; the chart's top is at `most` seconds."""
 
     p50: str
     p95: str
@@ -77,10 +74,7 @@ def attempted(hours: Sequence[ActivityTotals]) -> Chart:
 
 
 def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Return a chart in which the counts of several series are stacked, the first series at the bottom.
-
-    A series is a tuple: a CSS class, a word for what is counted, and a count for each of the `hours`.
-    """
+    """Return a chart of stacked series, the first at the bottom; each has a CSS class, a word, hourly counts."""
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)
     below = [0] * len(hours)
@@ -107,10 +101,7 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:
-    """Return the lines for a duration's percentiles in each hour; None when all are 0 or missing.
-
-    `spreads` has an item for each hour: None when no duration was measured in that hour.
-    """
+    """Return the lines of hourly percentiles (None: nothing was measured); None when all are 0 or None."""
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None

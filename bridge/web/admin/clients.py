@@ -63,12 +63,9 @@ def revoke(name: str) -> Response:
 
 @admin.get("/clients/shown-once")
 def show_secret() -> Response:
-    """Show the new key or secret, once; if there is none to show, redirect to the list of clients.
-
-    A HEAD request does not count: the GET request after it still shows the key or secret.
-    """
+    """Show the new key or secret, once; if there is none to show, redirect to the list of clients."""
     if request.method == "HEAD":
-        return Response()
+        return Response()  # the GET request after it still shows the key or secret
     made = session.take_to_show(api(), call().now)
     if made is None:
         flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")
@@ -87,9 +84,6 @@ def _list(problem: Problem | None = None) -> Response:
 
 
 def _show_once(answer: Reply) -> Response:
-    """Redirect to the page that shows the new key or secret.
-
-    It is shown once: a reload of that page neither shows it again nor sends the form again.
-    """
+    """Redirect to the page that shows the new key or secret, so that a reload does not send the form again."""
     session.keep_to_show(api(), str(answer.text), call().now)
     return redirect(url_for("admin.show_secret"), 303)

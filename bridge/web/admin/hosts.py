@@ -23,8 +23,8 @@ MOST_HOSTS = 50
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `waiting` is the number of callbacks that wait for the host, at most MOST_COUNTED. `since` is the instant at which
-    the first of their tasks ended, as `watches.waiting_for_host` estimates it; None when no callback waits.
+    `waiting` is how many callbacks wait for the host, at most MOST_COUNTED; `since` is about when the first of their
+    tasks ended, None when no callback waits.
     """
 
     name: str
@@ -55,10 +55,7 @@ def list_hosts() -> Response:
 
 @admin.post("/hosts/probe")
 def probe_host() -> Response:
-    """Make a host's next waiting callback due now, even if the host is paused, and show the callback's watch.
-
-    A paused host stays paused until that attempt, its probe, succeeds.
-    """
+    """Make a host's next waiting callback due now, even if the host is paused, and show the callback's watch."""
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
         # Hosts are locked before watches in every transaction, so that no two wait for each other.

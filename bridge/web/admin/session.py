@@ -1,8 +1,6 @@
 """The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
-A new key or secret also waits in the cookie, encrypted, until it is shown. Each request authenticates with the admin's
-API key, as in the API. So the session ends when this key is rotated or revoked, and after LIFETIME. Only an admin who
-rotates their own key on the page of clients stays signed in, because that page puts the new key into the cookie.
+Each request authenticates with that key, so a session ends when its key is rotated or revoked, or after LIFETIME.
 """
 
 import json
@@ -72,10 +70,7 @@ def end() -> None:
 
 
 def caller(api: Api, now: datetime) -> Caller | Problem:
-    """Return the signed-in admin; a Problem when nobody is signed in, or the session's key is refused.
-
-    A key that is refused or cannot be decrypted ends the session, unless htmx sent the request to refresh a page.
-    """
+    """Return the signed-in admin, or a Problem; a refused key ends the session, unless htmx refreshes a page."""
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT
@@ -91,10 +86,7 @@ def caller(api: Api, now: datetime) -> Caller | Problem:
 
 
 def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Problem:
-    """Return the admin with this API key; a Problem when the key is wrong or is no admin's.
-
-    Wrong keys count towards the limit of wrong keys from one address, as in the API.
-    """
+    """Return the admin with this API key; a Problem when the key is wrong or is no admin's."""
     known = api.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
@@ -108,10 +100,7 @@ def keep_to_show(api: Api, text: str, now: datetime) -> None:
 
 
 def take_to_show(api: Api, now: datetime) -> str | None:
-    """Return the text that `keep_to_show` kept, and forget it.
-
-    Returns None when no text was kept, it is older than SHOWN_WITHIN, or it cannot be decrypted.
-    """
+    """Return the text that `keep_to_show` kept, and forget it; None when there is none, or it is too old."""
     sealed = session.pop(_SHOWN_ONCE, None)
     try:
         kept = json.loads(api.dependencies.cipher.decrypt(sealed)) if sealed else None

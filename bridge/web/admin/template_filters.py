@@ -31,10 +31,7 @@ def duration(seconds: float) -> str:
 
 @admin.app_template_filter()
 def relative_time(instant: datetime | None) -> Markup | str:
-    """Return an instant relative to now as HTML, such as `3 min ago` or `in 12 s`; for None, `never`.
-
-    The instant itself appears when the mouse is over the text.
-    """
+    """Return an instant relative to now as HTML, such as `3 min ago` or `in 12 s`; for None, `never`."""
     if instant is None:
         return "never"
     seconds = (g.now - instant).total_seconds()
@@ -58,10 +55,7 @@ def in_words(word: str) -> str:
 
 @admin.app_template_filter()
 def pretty_json(text: str) -> str:
-    """Return JSON text indented for people to read, with numbers exactly as they were.
-
-    Text that `loads` refuses, or that is nested too deeply, is returned unchanged.
-    """
+    """Return JSON text indented, with numbers exactly as they were; other text is returned unchanged."""
     try:
         # JSON may escape half of a surrogate pair, which UTF-8 cannot encode.
         return _indented(loads(text.encode()), "\n").encode(errors="backslashreplace").decode()

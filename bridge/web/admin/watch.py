@@ -32,10 +32,7 @@ CHANGES: Mapping[str, tuple[Callable[[ApiCall, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """An event in a watch's history, or the watch's next step.
-
-    `css_class` is "good", "bad" or "". `attempt` is None unless the event is an attempt to deliver the callback.
-    """
+    """An event in a watch's history, or the watch's next step; `css_class` is "good", "bad" or ""."""
 
     at: datetime
     what: str

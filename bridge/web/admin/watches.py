@@ -58,10 +58,7 @@ def list_watches() -> Response:
 
 
 def _query_parameters() -> dict[str, str]:
-    """Return the query as the API takes it.
-
-    Empty fields are left out, several values are joined by commas, and an instant without a time zone is taken as UTC.
-    """
+    """Return the query in the API's form: no empty fields, values joined by commas, local instants taken as UTC."""
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
 
@@ -82,11 +79,7 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Search watches by id, HubSpot's task id or callback host, and redirect to the result.
-
-    If one watch has the id or task id, the result is its page; if several have the task id, their list. Any other text
-    is taken as a callback host: the result is the list for this host. Without a text, it is the list of all watches.
-    """
+    """Redirect to the watch with this id or HubSpot task id, or to the list for this task id or callback host."""
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))
@@ -107,10 +100,7 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them.
-
-    Only the newest watches are counted. The page says so when there may be more.
-    """
+    """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them."""
     filters = or_abort(_redelivery().filters(call().caller))
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
     settled = " or ".join(sorted(REDELIVERABLE))
