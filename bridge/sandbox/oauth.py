@@ -19,7 +19,7 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The account of a request: its static token, or `oauth:` and its refresh token in the options."""
+    """Who sends a request: `account` is a static token, or `oauth:` and a refresh token of the options."""
 
     account: str
     by_oauth: bool

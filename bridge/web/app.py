@@ -55,7 +55,7 @@ class _Name(BaseConverter):
 
 
 def create_app(dependencies: Dependencies) -> Flask:
-    """Return the Flask application; it opens no database connection and no thread until a request comes."""
+    """Return the Flask application; until a request comes, it opens no database connection and starts no thread."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
     app.url_map.merge_slashes = False
