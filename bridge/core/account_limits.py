@@ -35,10 +35,7 @@ CHANGED = "The account was changed: its next request shows whether HubSpot answe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """The signal that HubSpot refused a task, or the start of an import.
-
-    `watch_id` is the id of the task's watch; None for the start of an import.
-    """
+    """The signal that HubSpot refused a task, or the start of an import (with None as the `watch_id`)."""
 
     reason: str
     watch_id: str | None = None
@@ -51,8 +48,8 @@ AccountSignal: TypeAlias = Signal | Refusal
 class AccountLimits:
     """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
-    `refused_watches` holds the ids of the watches whose tasks HubSpot has refused since the last Success, at most
-    SUSPECTS ids. Only a Success empties it; a Refusal does not, even where `breaker` takes it for a Success.
+    `refused_watches` holds the ids of the watches whose tasks HubSpot has refused since the last Success, at
+    most SUSPECTS.
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -61,10 +58,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot has refused the tasks of SUSPECTS watches since the last Success.
-
-        Then the likely cause is the account. For example, its token may belong to another portal.
-        """
+        """Whether HubSpot has refused the tasks of SUSPECTS watches since the last Success."""
         return len(self.refused_watches) >= SUSPECTS
 
 
@@ -73,7 +67,7 @@ class FinishedCall:
     """The result of one call to HubSpot for an account with this `rate`.
 
     `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
-    is what the result means for the account's limits; None when it means nothing.
+    is None when the result means nothing for the account's limits.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -83,11 +77,7 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call made to HubSpot's API, including those without an answer or a connection.
-
-        Usually 1; 2 when HubSpot refused the first token and the request was repeated with a newer token; 0 when there
-        was no token in time. Requests to the token server do not count.
-        """
+        """How many requests the call made to HubSpot's API (0 to 2), with or without an answer."""
         return (
             self.answer.earlier_refusals
             if isinstance(self.answer, NoToken)
@@ -119,20 +109,15 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what an answer to a call other than a poll means for the account; None when a scope is missing.
-
-    A missing scope must not pause the account, because its polls may need other scopes.
-    """
+    """Return what an answer to a call that is no poll means for the account; None when a scope is missing."""
+    # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:
         return None
     return signal_of(classified)
 
 
 def grant(rate: Rate, limits: AccountLimits, *, wanted: int, now: datetime) -> int:
-    """Return how many of the `wanted` requests may be sent now, within the quota.
-
-    While the account is paused: 0 until `paused_until`, then at most 1, the probe.
-    """
+    """Return how many of the `wanted` requests the account's quota and circuit breaker allow now."""
     until = limits.breaker.paused_until
     if until is not None:
         wanted = 0 if until > now else min(wanted, 1)
@@ -144,8 +129,7 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after `requests` were granted.
 
-    For a paused account the request is its probe: no other is granted until it is answered, or until
-    `lease_ends_at`.
+    If the account is paused, the request is its probe: without an answer, the next probe is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -156,10 +140,7 @@ def spend(
 
 
 def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits with the probe due now if the account is paused; otherwise return them unchanged.
-
-    The account stays paused until a probe succeeds.
-    """
+    """Return the limits with the probe due now if the account is paused; otherwise return them unchanged."""
     breaker, until = limits.breaker, limits.breaker.paused_until
     if until is None or until <= now:
         return limits
@@ -167,12 +148,8 @@ def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
 
 
 def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after an operator has added or replaced an account: if it is paused, its probe is due now.
-
-    Until the probe is answered, the account stays paused, with CHANGED as the reason: the former reason may concern
-    the old credentials. The quota that HubSpot last reported is forgotten, because the new credentials
-    may have another quota.
-    """
+    """Return the limits after an operator has set an account: if it is paused, its probe is due now."""
+    # The new credentials may have another quota, so what HubSpot last reported is forgotten.
     usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)
     if limits.breaker.paused:
         limits = replace(limits, breaker=replace(limits.breaker, reason=CHANGED))
@@ -180,10 +157,8 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after a request that was sent without a grant, such as the check of an account.
-
-    The waits of several such requests do not add up: the polls wait for at most one interval of the quota.
-    """
+    """Return the limits after a request that was sent without a grant, such as the check of an account."""
+    # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
     return replace(limits, usage=usage)
 
@@ -205,15 +180,11 @@ def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, no
 
 
 def _after_signal(limits: AccountLimits, call: FinishedCall, *, now: datetime) -> AccountLimits:
-    """Return the limits after the signal of one call; the quota is unchanged.
-
-    A Refusal becomes a Success for the breaker alone, because HubSpot has answered the account; its watch is added to
-    `refused_watches`. Once these are SUSPECTS watches, a Refusal becomes a PermanentFailure.
-    """
     signal, refused = call.signal, limits.refused_watches
     if signal is None:
         return limits
     if isinstance(signal, Refusal):
+        # HubSpot has answered the account: for its breaker, the first refusals count as Successes.
         refused = _with(refused, signal.watch_id)
         signal = PermanentFailure(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
     elif isinstance(signal, Success):

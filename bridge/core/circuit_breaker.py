@@ -1,8 +1,7 @@
 """The circuit breaker of a HubSpot account or of a receiver's host, which says whether requests may be sent.
 
-While the breaker is closed, requests may be sent. After failures the breaker opens: no request is granted until
-`paused_until`. Then the breaker is half open: one trial request, the probe, is sent. If the probe succeeds, the
-breaker closes; if the probe fails, another pause begins. Each failed probe doubles the pause, up to a limit.
+After failures the breaker opens: no request is granted until `paused_until`. Then it is half open: one trial
+request, the probe, is sent; its result closes the breaker or begins another pause.
 """
 
 from dataclasses import dataclass, replace
@@ -12,28 +11,19 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
-    """The signal that the account or host works; for a host, even most refusals, such as a 404, are a Success.
-
-    When HubSpot refuses a task, the signal is a Refusal of `account_limits` instead.
-    """
+    """The signal that the account or host works."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """The signal that a request failed but a later one may succeed; several in a row open a closed breaker.
-
-    Examples are no answer, and a server error.
-    """
+    """The signal that a request failed but a later one may succeed; several in a row open the breaker."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PermanentFailure:
-    """The signal of a failure that probably lasts until a repair, such as new credentials.
-
-    A single one of these signals opens the breaker.
-    """
+    """The signal of a failure that probably lasts until a repair; a single such signal opens the breaker."""
 
     reason: str
 
@@ -53,9 +43,8 @@ Signal = Success | Failure | PermanentFailure | RetryAfter
 class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
-    `failure_threshold` is the number of Failures in a row that opens the breaker. The first pause after a failure lasts
-    `first_seconds`; each failed probe doubles it, up to `most_seconds`. With `slow_starts`, few requests may be sent at
-    first after a pause, as `limit` describes.
+    `failure_threshold` Failures in a row open the breaker. The first pause lasts `first_seconds`; each failed
+    probe doubles it, up to `most_seconds`. With `slow_starts`, `limit` allows few requests after a pause.
     """
 
     failure_threshold: int
@@ -74,8 +63,7 @@ HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_second
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` is 0 when a probe has just ended a pause, and grows by 1 with each later success; None when no slow
-    start is under way. See `limit`.
+    `slow_start` counts the successes after the probe that ended a pause; None when no slow start is under way.
     """
 
     failures: int = 0  # in a row
@@ -97,26 +85,25 @@ class CircuitBreaker:
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the breaker with its probe in flight: nothing else is sent until its answer, or until `until`."""
+    """Return the breaker with its probe in flight; without an answer, the next probe is due at `until`."""
     return replace(breaker, paused_until=until)
 
 
 def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
-    """Return the breaker after a claimed request was not sent: if it was the probe, another one is due now.
+    """Return the breaker after a claimed request was not sent: if it was the probe, another probe is due now.
 
-    `until` is the end of the request's lease. The request was the probe if the pause ends at the same instant.
+    `until` is the end of the request's lease.
     """
+    # The request was the probe if the pause ends with the request's lease.
     if until is None or breaker.paused_until != until:
         return breaker
     return replace(breaker, paused_until=now)
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests one worker may claim; without a pause or a slow start, `most`.
+    """Return how many more requests one worker may claim: `most`, or fewer in a pause or a slow start.
 
-    While the breaker is paused, 1: the probe, which the caller must not claim before `paused_until`. In slow start 1 at
-    first, and twice as many after each success, up to `most`, so that waiting requests go out soon, but do not flood
-    the host.
+    While the breaker is paused, 1: the probe, which the caller must not claim before `paused_until`.
     """
     if breaker.paused:
         return 1
@@ -136,11 +123,7 @@ def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
 def after_signal(
     breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """Return the breaker after the `signal` of a request that was claimed at `asked_at`.
-
-    If the request was already in flight when the pause began, the pause stays, except that a RetryAfter may make it
-    longer.
-    """
+    """Return the breaker after the `signal` of a request that was claimed at `asked_at`."""
     stale = is_stale(breaker, asked_at)
     match signal:
         case RetryAfter(seconds=seconds, reason=reason):

@@ -1,7 +1,6 @@
 """Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
 
-The status field of the body says whether a task has ended, and `Kind.ends` says with what outcome. Every other field
-may be null, absent or new.
+Every field of HubSpot's bodies, except the status field, may be null, absent or new.
 """
 
 import json
@@ -38,10 +37,9 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The task has ended. `error` says in a sentence why the outcome is not `completed`; else it is None.
+    """The task has ended. `error` is a sentence; None when the outcome is `completed`.
 
-    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot gives no instant with a time
-    zone.
+    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot does not say when.
     """
 
     result: ClassVar = "ended"
@@ -56,7 +54,7 @@ class Ended:
 class Inconclusive:
     """HubSpot answered 2xx, but the bridge found no status that it knows.
 
-    If the answer has an unknown status, `status` holds it, as `clean` cuts it, and `body` the body; else both are None.
+    `status` and `body` are None unless the answer has a status that the bridge does not know.
     """
 
     result: ClassVar = "inconclusive"
@@ -67,10 +65,7 @@ class Inconclusive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """HubSpot itself, not a proxy in front of it, refused this task or import.
-
-    Refusals pause the account only when they concern the tasks of several watches: see `AccountLimits.suspected`.
-    """
+    """HubSpot itself, not a proxy in front of it, refused this task or import."""
 
     result: ClassVar = "refused"
     reason: str
@@ -78,7 +73,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountError:
-    """HubSpot refused the request because of the account's credentials or app, or there are no usable credentials.
+    """HubSpot refused the account's credentials or app, or there are no usable credentials.
 
     `scopes` is true when the credentials only lack a scope: HubSpot may still answer for tasks of other kinds.
     """
@@ -124,8 +119,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    The result is that of `classify`, with one exception. A 4xx with HubSpot's own error body that would be a
-    TransientError, such as a 415, is Refused, because the import is at fault. A 4xx in TROUBLES stays a TransientError.
+    A 4xx of HubSpot itself, except TROUBLES, that `classify` takes for a TransientError is Refused: the
+    import is at fault.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -214,11 +209,7 @@ def _classify_error(answer: HttpResponse, *, now: datetime) -> Classification:
 
 
 def is_error_envelope(body: object) -> bool:
-    """Return whether a parsed JSON body has the form in which HubSpot's API itself reports errors.
-
-    A proxy in front of HubSpot (such as Cloudflare) may also answer 400, 403 or 404, but in another form. Such an
-    answer says nothing about the task.
-    """
+    """Return whether a parsed JSON body is one in which HubSpot itself, not a proxy, reports an error."""
     if not isinstance(body, Mapping):
         return False
     return body.get("status") == "error" or ("message" in body and not ENVELOPE_FIELDS.isdisjoint(body))
@@ -262,18 +253,12 @@ def clean(text: str, length: int) -> str:
 
 
 def text_of(answer: HttpResponse) -> str:
-    """Return the body as text, without a byte order mark (RFC 8259, 8.1).
-
-    Raises UnicodeDecodeError when the body is not UTF-8.
-    """
+    """Decode the body from UTF-8, without a byte order mark (RFC 8259, 8.1), or raise UnicodeDecodeError."""
     return answer.body.decode("utf-8-sig")
 
 
 def parse_json(answer: HttpResponse) -> Any:
-    """Return the parsed body; None when it is not strictly JSON (RFC 8259), is `null`, or was cut short.
-
-    None also when the JSON is nested too deeply, or has too long an integer, for the parser.
-    """
+    """Return the body's JSON; None when it is cut short, `null`, or does not parse as strict JSON (RFC 8259)."""
     if not answer.complete:
         return None
     try:

@@ -18,8 +18,8 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` maps each label to its values known in advance: their counts are reported as 0 until something is counted.
-    An `hourly` counter is also stored for each hour, for charts and the figures of the last day.
+    `labels` maps each label to the values that are reported from the start, with the count 0. An `hourly`
+    counter is also stored for each hour.
     """
 
     name: str
@@ -30,10 +30,7 @@ class Counter:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Histogram:
-    """Durations counted in buckets; `bounds` are the upper bounds in seconds, the last of them infinite.
-
-    `labels` and `hourly` have the meaning that they have in Counter.
-    """
+    """Durations counted in buckets; `bounds` are the upper bounds in seconds, the last of them infinite."""
 
     name: str
     help: str
@@ -48,8 +45,7 @@ class Histogram:
     def quantile(self, counts: Mapping[float, float], share: float) -> float | None:
         """Estimate the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
 
-        `counts` maps a bucket's upper bound to the number of durations in the bucket. The result is interpolated
-        inside its bucket; in the last bucket it is the bucket's lower bound. None when nothing was counted.
+        `counts` maps a bucket's upper bound to the number of durations in the bucket. None when nothing was counted.
         """
         left = share * sum(counts.values())
         below = 0.0

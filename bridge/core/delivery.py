@@ -28,10 +28,7 @@ class Trigger(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryPolicy:
-    """The waits between the attempts of a delivery, in seconds.
-
-    Each wait is made longer or shorter by a random share of itself, at most `jitter_share` (0 to 1).
-    """
+    """The waits between attempts; each varies at random by up to `jitter_share` (0 to 1) of itself."""
 
     schedule_seconds: tuple[float, ...]
     jitter_share: float
@@ -39,10 +36,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt to POST a callback, and its result; never changed.
+    """One attempt to POST a callback, and its result.
 
-    `status_code` and `response_excerpt` are None when no response came. `error` is None when the receiver accepted the
-    callback.
+    `status_code` and `response_excerpt` are None when no response came, `error` when the receiver accepted
+    the callback.
     """
 
     watch_id: str
@@ -57,10 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptDecision:
-    """What follows from one attempt: the watch and the attempt to save, and the signal for the host's breaker.
-
-    `signal` is None when the result of the attempt is a NotSent.
-    """
+    """What to save after one attempt, and the signal for the host's breaker, which is None for a NotSent."""
 
     watch: Watch
     attempt: Attempt
@@ -134,10 +128,7 @@ def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
 
 
 def excerpt(body: bytes) -> str:
-    """Return the start of a response, at most 2 KiB, with `·` for unprintable characters.
-
-    Line feeds and tabs are kept.
-    """
+    """Return the start of a response, at most 2 KiB, with `·` for unprintable characters."""
     text = body[:EXCERPT_BYTES].decode(errors="replace")
     kept = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
     # A replacement may take more bytes than the character that it replaces.
@@ -154,8 +145,7 @@ def wait_seconds(
 ) -> float | None:
     """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
 
-    `tries` attempts of the same delivery came before the failed one. If the `Retry-After` of a 429 or 503 asks for
-    a longer wait than the schedule, the longer wait is returned, but at most LONGEST_RETRY_AFTER_SECONDS.
+    `tries` attempts of the same delivery came before the failed one.
     """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
@@ -168,10 +158,7 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """Return the signal for the host's breaker; None for a NotSent.
-
-    Failure for a NoResponse, a 429 or a 5xx; Success for every other response.
-    """
+    """Return a Failure for no response, a 429 or a 5xx, None for a NotSent, otherwise a Success."""
     if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
@@ -187,8 +174,7 @@ def event_type(watch: Watch) -> str:
 def payload(watch: Watch, hubspot_body: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one watch.
 
-    The metadata and `hubspot_body`, HubSpot's answer as JSON text, are inserted unchanged; an answer of more than
-    256 KiB is left out. Raises ValueError when the task has not ended.
+    `hubspot_body` is JSON text; beyond 256 KiB it is left out. Raises ValueError when the task has not ended.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
@@ -214,11 +200,9 @@ def payload(watch: Watch, hubspot_body: str | None) -> bytes:
     return json_object(event).encode()
 
 
+# Parsing and writing JSON anew could change numbers and the order of members.
 class Verbatim(str):
-    """JSON text that `json_object` inserts unchanged.
-
-    Parsing and writing it anew could change numbers and the order of members.
-    """
+    """JSON text that `json_object` inserts unchanged."""
 
     __slots__ = ()
 

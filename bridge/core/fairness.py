@@ -1,7 +1,4 @@
-"""Shares a worker's free slots fairly among lanes.
-
-A slot is room for one request in flight. A lane is an account's polls, or a host's callbacks.
-"""
+"""Shares a worker's free slots fairly among lanes; a lane is an account's polls, or a host's callbacks."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -28,8 +25,8 @@ def lane_of(watch: Watch) -> Lane:
 class DueLane:
     """A lane with due watches, of which `more` may be claimed now.
 
-    `since` is when the first of these watches fell due or, if that is later, when the host's pause ended. `recovering`:
-    the lane's host is paused, or in slow start after a pause.
+    `since` is when the first of them fell due or, if that is later, when the host's pause ended.
+    `recovering`: the host is paused, or in slow start after a pause.
     """
 
     since: datetime
@@ -40,12 +37,12 @@ class DueLane:
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
-    All recovering lanes together get no more than `recovering_slots` watches: each of a hundred dead hosts has only one
-    trial request in flight, but together they would take every slot. Lanes that get no watch are left out.
+    All recovering lanes together get at most `recovering_slots` watches. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
         more[lane] = due[lane].more
+        # Each of a hundred dead hosts has only one trial request in flight, but together they would take every slot.
         if due[lane].recovering:
             more[lane] = min(more[lane], recovering_slots)
             recovering_slots -= more[lane]
@@ -53,10 +50,10 @@ def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[
 
 
 def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[Key, int]:
-    """Return how many of the `free` slots each lane of `most` gets, when the lanes take one slot each in turn.
+    """Return how many of the `free` slots each lane of `most` gets, when the lanes take a slot each in turn.
 
-    `most` says how many slots each lane may hold, in the order of the turns; `held` says how many each holds
-    now. No lane gets more than `ceiling` allows, so some slots may stay free. Lanes that get no slot are left out.
+    `most` says how many slots each lane may hold, in the order of the turns; `held` how many it holds now.
+    Lanes that get no slot are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)

@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A response; its status line and headers were read in full, its body perhaps only in part.
+    """A response with all its headers; `complete` is false when its body was cut short.
 
-    `headers` has lower-case names; the last of several equal names wins. `body` holds the raw bytes that were
-    read, undecoded. `complete` is false when the body was cut short: by the size limit, the deadline or a
-    dropped connection. `earlier_refusals` counts earlier requests of the same call that HubSpot refused because of
-    their token.
+    `headers` has lower-case names; `body` is undecoded. `earlier_refusals` counts earlier requests of the
+    same call that HubSpot refused because of their token.
     """
 
     status_code: int
@@ -23,11 +21,10 @@ class HttpResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No response came, or not all of its headers.
+    """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
 
-    `reason` says why, as the end of a sentence such as "The receiver did not answer: …". `sent` is true when the server
-    may have received the request and acted on it; `blocked` when the bridge's own rules refused the URL or its address,
-    so that nothing was sent. `earlier_refusals` is as in HttpResponse.
+    `sent` is true when the server may have received the request; `blocked` when the bridge's own rules
+    refused the URL or its address.
     """
 
     reason: str
@@ -38,10 +35,7 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge itself could not or must not send the request, which says nothing about the receiver.
-
-    `reason` is a sentence for the attempt's `error`.
-    """
+    """The bridge could not or must not send the request; `reason` is a sentence for the attempt's `error`."""
 
     reason: str
 
@@ -50,8 +44,7 @@ class NotSent:
 class NoToken:
     """The request was not sent, because there was no usable token in time; `reason` is a sentence.
 
-    `is_temporary` is true when there may soon be a token without an operator's help. `earlier_refusals` is as in
-    HttpResponse.
+    `is_temporary` is true when there may soon be a token without an operator's help.
     """
 
     reason: str

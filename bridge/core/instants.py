@@ -37,11 +37,11 @@ def read_rfc3339(text: object) -> datetime:
 def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     """Return the wait in seconds that a Retry-After header asks for (RFC 9110, 10.2.3), never negative.
 
-    Fractions of a second, which servers send although the RFC has none, are rounded up. None when there is no
-    header, or its value is neither seconds nor an HTTP date: for example `1m30s`, or `90, 90` from two headers.
+    None when there is no header, or its value is neither seconds nor an HTTP date.
     """
     text = (value or "").strip()
     if seconds := _SECONDS.fullmatch(text):
+        # Servers send fractions of a second, too, although the RFC has none: they are rounded up.
         has_fraction = bool((seconds[2] or "").strip("0"))
         return float(seconds[1]) + has_fraction
     try:

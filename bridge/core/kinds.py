@@ -17,10 +17,7 @@ API_VERSION = r"(v3|20[0-9]{2}-(0[1-9]|1[0-2]))"
 
 
 def parse_api_version(text: str) -> str:
-    """Return `text`, if it is a version in HubSpot's paths, such as `v3` or `2026-03`.
-
-    Raises ValueError with a message for the user when it is not.
-    """
+    """Return `text` if it is a version in HubSpot's paths, such as `v3` or `2026-03`, or raise ValueError."""
     if not re.fullmatch(API_VERSION, text):
         raise ValueError("must be v3, or a year and a month such as 2026-03")
     return text
@@ -34,11 +31,11 @@ ANY_SCOPE = ("/account-info/{v}/details", "/account-info/{v}/details")
 class Kind:
     """A kind of task: the endpoint that reports its status, and what each status means.
 
-    `v3` and `dated` are templates of the endpoint's path: in paths with a dated version, such as 2026-03, the
-    version may stand in another place. `field` names the status field of the answer; `running` holds the statuses of
-    tasks that have not ended. `ends` maps every other known status to a function that returns the outcome for
-    the answer's body. `event_prefix` begins the `type` of callbacks. `scope_check` holds the templates of a path, for
-    `v3` and for a dated version: a harmless GET of it needs the kind's scope. None where HubSpot has no such path.
+    `v3` and `dated` are templates of the endpoint's path, for `v3` and for a version such as 2026-03. `field`
+    names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
+    maps every other known status to a function that returns the outcome for the answer's body. `event_prefix`
+    begins the `type` of callbacks. `scope_check` holds the templates of a path, for `v3` and for a dated
+    version: a harmless GET of it needs the kind's scope. None where HubSpot has no such path.
     """
 
     name: str
@@ -55,7 +52,7 @@ class Kind:
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
-        """Return a path whose GET is harmless; without `scope_check`, every token that works may request it."""
+        """Return a path whose harmless GET needs the kind's scope; without `scope_check`, any token will do."""
         return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
 
 
@@ -78,13 +75,10 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function from the body of an answer with the status COMPLETE to the task's outcome.
-
-    HubSpot reports failed tasks as COMPLETE, too: the task has failed unless `has_result` accepts the body's
-    `result`.
-    """
+    """Return a function from the body of an answer with the status COMPLETE to the task's outcome."""
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
+        # HubSpot reports failed tasks as COMPLETE, too.
         if not has_result(body.get("result")):
             return Outcome.FAILED
         if body.get("errors") or body.get("numErrors"):

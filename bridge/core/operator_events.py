@@ -33,8 +33,7 @@ OPPOSITES = {
 class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
-    `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest reason, as
-    a sentence.
+    `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest reason, a sentence.
     """
 
     type: OperatorEventType

@@ -1,7 +1,6 @@
 """Parsers of values in settings, requests and commands: names, durations, lists of words, task ids, URLs.
 
-Each parser returns the value, or raises ValueError with a message that is to follow the field's name, such as "must
-be …".
+Each returns the value, or raises ValueError with a message to follow the field's name, such as "must be …".
 """
 
 import re
@@ -33,10 +32,7 @@ def parse_name(text: str) -> str:
 
 
 def parse_printable(text: str) -> str:
-    """Return `text`, if it is not empty and has only printable characters and no white space.
-
-    Otherwise raises ValueError. For ids of tasks and names of hosts; their length is not checked.
-    """
+    """Return `text`, if it is not empty and has only printable characters and no white space."""
     if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text
@@ -45,8 +41,7 @@ def parse_printable(text: str) -> str:
 def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
     """Return the choices that the words in `given` name, each choice once. A choice's name is `str(choice)`.
 
-    `given` must hold at least one word, as a list or as a text with commas between the words. Raises ValueError when it
-    does not, or a word names no choice.
+    `given` is a list, or a text with commas. Raises ValueError when it holds no word, or a word that names no choice.
     """
     words = {str(choice): choice for choice in choices}
     parts = given.split(",") if isinstance(given, str) else given
@@ -75,10 +70,7 @@ def parse_header_safe(text: str) -> str:
 
 
 def parse_http_url(text: str) -> str:
-    """Return `text`, if it is an http:// or https:// URL with a host, of at most 4,096 ASCII characters.
-
-    Otherwise raise ValueError.
-    """
+    """Return `text`, if it is an http:// or https:// URL with a host, of at most 4,096 ASCII characters."""
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -90,10 +82,7 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Return `text` without final slashes, if it is a URL that an API's paths can be appended to.
-
-    Otherwise raise ValueError.
-    """
+    """Return `text` without final slashes, if it is a URL that an API's paths can be appended to."""
     parts = urlsplit(parse_http_url(text))
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")

@@ -26,11 +26,10 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollDecision:
-    """What follows from one poll: the watch and HubSpot's body to save, and the signal for the account's limits.
+    """What to save after one poll, and the signal for the account's limits.
 
-    `hubspot_body` is the body as JSON text, None when none is to be saved. `result` is the value of the label
-    `result` of the counter POLLS. `delay_seconds` is the time from the task's end to this poll; None when the task
-    has not ended, or HubSpot does not report a plausible end.
+    `hubspot_body` is JSON text; None when there is none to save. `result` is counted in POLLS. `delay_seconds` is
+    the time from the task's end to this poll; None when that is not known.
     """
 
     watch: Watch
@@ -64,8 +63,8 @@ def poll_interval(age_seconds: float) -> float:
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
 
-    `waited_seconds` is the time since the watch's last poll or, if it was never polled, since its registration.
-    `bridge.db.claims` orders by the same formula, in SQL.
+    `waited_seconds` is the time since the last poll, or else the registration. `bridge.db.claims` repeats the
+    formula in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
@@ -73,8 +72,7 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
     """Return up to `count` watch ids, half from `young`, half from `every`; both have the most urgent first.
 
-    When `count` is odd, the odd id comes from `young` if `odd_to_young`, else from `every`. `every` holds the ids of
-    young watches, too. When `young` is too short for its half, more ids come from `every`.
+    `every` holds the ids of young watches, too.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -99,8 +97,7 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    `suspected`: the account is the likely cause of HubSpot's refusals, so a task is rejected later than
-    usual.
+    If the account is `suspected`, a task is rejected later than usual.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
@@ -161,10 +158,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _schedule_next_poll(
     watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
 ) -> Watch:
-    """Return the watch with `changes`, and its next poll due after `wait_seconds`, at its deadline at the latest.
-
-    Return it timed out when the deadline has passed.
-    """
+    """Return the watch with `changes`: with its next poll scheduled, or timed out after its deadline."""
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
@@ -172,10 +166,7 @@ def _schedule_next_poll(
 
 
 def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:
-    """Return the watch of an unfinished task with its next poll scheduled, or timed out if its deadline has passed.
-
-    The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
-    """
+    # The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
     seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
@@ -211,11 +202,7 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
 
 
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    """Return the watch after an AccountError, with its next poll scheduled.
-
-    The wait is 30 s, and doubles with each failure in a row, up to 15 min. So the account's next probe can poll another
-    watch, perhaps of a kind that the token's scopes allow.
-    """
+    # The watch waits: the account's next probe polls another watch, perhaps of a kind that the scopes allow.
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
     return _schedule_next_poll(

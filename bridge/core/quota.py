@@ -1,7 +1,7 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-`Usage.free_at` is when the next request would be sent if all were evenly spaced (the theoretical arrival time of
-GCRA). Requests are granted while it is ahead of the clock by at most a tolerance, which permits bursts.
+Requests are granted while `Usage.free_at`, GCRA's theoretical arrival time, is ahead of the clock by at most
+a tolerance.
 """
 
 import re
@@ -26,10 +26,7 @@ RATE_LIMIT = r"([1-9][0-9]{0,5})/([1-9][0-9]{0,4})"
 
 
 def parse_rate_limit(text: str) -> tuple[int, float]:
-    """Parse a limit such as `100/10`, that is requests / seconds; return both numbers.
-
-    Raises ValueError with a message for the user when it is malformed.
-    """
+    """Parse a limit such as `100/10` (requests / seconds); return both numbers, or raise ValueError."""
     found = re.fullmatch(RATE_LIMIT, text)
     if not found:
         raise ValueError("must be requests / seconds, both whole numbers, such as 100/10")
@@ -49,9 +46,8 @@ class Rate:
 class Usage:
     """An account's use of its quota, and how much HubSpot's newest rate-limit headers say is left.
 
-    `free_at` is explained in the module's docstring; None before the first request. `headroom` (0.05 to 1) falls below
-    1, which slows the pace, when less than 40 % of HubSpot's burst limit is left. `daily_remaining` is None when
-    HubSpot does not report it. `headroom` and `daily_remaining` were read at `observed_at`.
+    `free_at` is when the next request would be sent if all were evenly spaced; None before the first. A
+    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is None when HubSpot does not report it.
     """
 
     free_at: datetime | None = None
@@ -62,10 +58,7 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuotaLeft:
-    """The limits and the remaining requests that HubSpot's rate-limit headers report.
-
-    None stands for a header that is missing or no number: HubSpot does not report the daily quota to OAuth apps.
-    """
+    """What HubSpot's rate-limit headers report; None for a header that is missing or no number."""
 
     burst: int | None = None
     burst_remaining: int | None = None
@@ -79,11 +72,7 @@ def tolerance_seconds(rate: Rate) -> float:
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return by how many seconds each request moves `free_at`, so that each window stays within the bridge's share.
-
-    The interval is longer, up to SLOWEST_SECONDS, when HubSpot reports that little of its quota is left. A share of
-    less than one request counts as one.
-    """
+    """Return by how many seconds a request moves `free_at`, so that the bridge's share is never exceeded."""
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
@@ -100,10 +89,7 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between two requests that make half of the day's remaining quota last until midnight UTC.
-
-    0 when HubSpot has reported no daily quota today.
-    """
+    """Return the interval that spreads half of the day's remaining quota until midnight UTC; 0 if unknown."""
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
     if _midnight(usage.observed_at) != _midnight(now):
@@ -146,11 +132,7 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage with `free_at` ahead of the clock by at most the tolerance and one interval.
-
-    So the next request may be sent after one interval at the most, even if earlier requests were sent at a
-    slower pace and have moved `free_at` further ahead.
-    """
+    """Return the usage with `free_at` limited so that the next request waits for at most one interval."""
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
         return usage
@@ -158,11 +140,7 @@ def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 
 
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
-    """Return the usage after an answer's rate-limit `headers` (lower-case names).
-
-    Headers that report only the burst window set `daily_remaining` to None. Without rate-limit headers
-    nothing changes.
-    """
+    """Return the usage after an answer's `headers` (lower-case names), unchanged if they report no quota."""
     left = quota_left(headers)
     if left.burst and left.burst_remaining is not None:
         headroom = min(max((left.burst_remaining / left.burst - 0.1) / 0.3, 0.05), 1.0)

@@ -11,9 +11,8 @@ SECRET_BYTES = range(24, 65)  # the specification's bounds
 def sign(message_id: str, timestamp: int, body: bytes, secrets: Sequence[str]) -> dict[str, str]:
     """Return the headers `webhook-id`, `webhook-timestamp` and `webhook-signature` of a message.
 
-    The signature holds for exactly these `body` bytes. `timestamp` is in Unix seconds. Each of `secrets`
-    (`whsec_…`) adds one signature, so that during a rotation the old and the new secret both work. Raises
-    ValueError when there is no secret, or one is malformed.
+    `timestamp` is in Unix seconds. Each of `secrets` (`whsec_…`) adds a signature. Raises ValueError when
+    there is no secret, or a secret is malformed.
     """
     if not secrets:
         raise ValueError("there is no secret to sign with")
@@ -30,10 +29,7 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the bytes that are base64-encoded in a `whsec_…` secret.
-
-    Raises ValueError when the text is not base64, or does not hold 24 to 64 bytes.
-    """
+    """Return the bytes of a `whsec_…` secret. Raises ValueError unless it is base64 of 24 to 64 bytes."""
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:

@@ -109,8 +109,7 @@ class Watch:
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
     """Return the watch after `event`, with `changes` to its other fields and no longer claimed.
 
-    In a state in which nothing is left to do, `due_at` is None. Raises IllegalTransition when the state does
-    not allow the event.
+    Raises IllegalTransition when the state does not allow the event.
     """
     state = next_state(watch.state, event)
     if state not in OPEN:
@@ -127,17 +126,14 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch withdrawn: no more polls or callbacks are claimed; a claimed one may still be sent.
-
-    Raises IllegalTransition unless the watch is open.
-    """
+    """Return the watch withdrawn. Raises IllegalTransition unless it is `watching` or `delivering`."""
     return advance(watch, Event.WITHDRAWN, settled_at=now)
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
     """Return the watch with a new delivery of its callback, due now, with the whole retry schedule.
 
-    Raises IllegalTransition unless the watch is delivered or undelivered.
+    Raises IllegalTransition unless the watch is `delivered` or `undelivered`.
     """
     return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
 

@@ -8,7 +8,7 @@ from bridge.core.watch import Watch
 
 
 def watch_text(watch: Watch, hubspot_body: str | None) -> str:
-    """Return a watch as JSON text. The metadata and `hubspot_body`, HubSpot's answer as JSON text, stay unchanged."""
+    """Return a watch as JSON text; the metadata and `hubspot_body`, JSON texts, are inserted unchanged."""
     return json_object(
         {
             "id": watch.id,
@@ -40,7 +40,7 @@ def watch_text(watch: Watch, hubspot_body: str | None) -> str:
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
     """Return an attempt as a dict of JSON values.
 
-    `excerpt`: whether to include the start of the receiver's response, which only admins may see; else it is None.
+    `excerpt`: whether to include the start of the receiver's response, which only admins may see.
     """
     return {
         "number": attempt.number,
