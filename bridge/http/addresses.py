@@ -1,8 +1,6 @@
-"""Decides which callback URLs may be registered, and which addresses callbacks may be sent to. Pure functions.
+"""Decides which callback URLs may be registered, and which addresses callbacks may be sent to.
 
-`CallbackSender.problem_with` checks a URL at its registration and again before each request; it checks the host, too,
-if the host is an IP address or `localhost`. The addresses of any other host are checked by `connections.Exchange` when
-it opens a connection, unless a proxy is set. If a setting is the reason for a refusal, the refusal names the setting.
+If a setting is the reason for a refusal, the refusal names the setting.
 """
 
 import re
@@ -90,10 +88,7 @@ _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def blocked_address_reason(address: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why a connection to `address` is refused, as a sentence without the address; None when it is allowed.
-
-    `allow` holds the blocks that BRIDGE_CALLBACK_ALLOW exempts. Text that is not an IP address is refused.
-    """
+    """Return why a connection to `address` is refused, as a sentence without the address; None if allowed."""
     try:
         why = _why_refused(ip_address(address), allow)
     except ValueError:
@@ -120,7 +115,7 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
     """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
 
-    `ports` holds the allowed ports; if `ports` is empty, any port is allowed. Addresses are not checked here.
+    If `ports` is empty, any port is allowed. Addresses are not checked here.
     """
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
@@ -128,9 +123,7 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
 
-    An IP address is checked in every notation that the system reads, such as `127.1`. `localhost`, and any name that
-    ends in `.localhost`, is allowed if `allow` exempts 127.0.0.1 or ::1. Other names are allowed here: their addresses
-    are checked when a connection is opened, unless a proxy is set.
+    The addresses of host names are not checked here, except those of `localhost`.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -143,7 +136,7 @@ def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
 def callback_host(url: str) -> str:
     """Return the host of a callback URL: lower case, international labels encoded, no port, no final dot.
 
-    Raises ValueError when urllib3 finds no host in `url`; other faults of the host go unnoticed here.
+    Raises ValueError when no host is found in `url`.
     """
     return _host_of(_origin(url))
 
@@ -159,8 +152,7 @@ def server_of(url: str) -> str:
 def filter_host(text: str) -> str:
     """Return `text`, the host in a filter of watches, in the form that `callback_host` returns.
 
-    A port is dropped. Text in which no host is found is returned unchanged. Raises ValueError when the text holds
-    `/`, `?`, `#`, `@` or a backslash.
+    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")
@@ -172,11 +164,8 @@ def filter_host(text: str) -> str:
 
 
 def without_stray_percent(url: str) -> str:
-    """Return `url` with `%25` in place of each `%` that does not begin an escape.
-
-    Otherwise urllib3 would treat the whole path (or query) that holds it as not yet escaped, and escape its valid
-    escapes a second time.
-    """
+    """Return `url` with `%25` in place of each `%` that does not begin an escape."""
+    # urllib3 would escape the valid escapes beside a stray `%` a second time.
     return _STRAY_PERCENT.sub("%25", url) if "%" in url else url
 
 

@@ -26,10 +26,8 @@ BODY_LIMIT = 64 * 1024
 class CallbackSender:
     """POSTs callbacks to allowed URLs, each within `timeout_seconds`. Thread-safe.
 
-    Without `proxy`, no connection is opened to a refused address. With `proxy`, an http or https URL, the proxy
-    resolves host names and must filter their addresses; a host that is an address itself, or `localhost`, is still
-    checked here. `allow` holds blocks that are exempt from the address filter, `ports` the allowed ports (any when
-    empty).
+    With `proxy`, an http or https URL, the proxy must filter the addresses of host names. `allow` holds
+    blocks that are exempt from the address filter, `ports` the allowed ports (any when empty).
     """
 
     def __init__(
@@ -58,8 +56,7 @@ class CallbackSender:
     def problem_with(self, url: str) -> str | None:
         """Return why no callback may be sent to `url`, as a sentence; None when one may be sent.
 
-        The addresses of a host name other than `localhost` are not checked here. They are checked when a connection is
-        opened, unless a proxy is set.
+        The addresses of a host name are not checked here, except those of `localhost`.
         """
         problem = callback_url_problem(url, https_only=self._https_only, ports=self._ports)
         return problem or blocked_host_reason(url, allow=self._allow)
@@ -91,9 +88,7 @@ class CallbackSender:
     ) -> HttpResponse | NoResponse:
         """POST `body` as it is, and return the response with at most 64 KiB of its body, undecoded.
 
-        The URL is checked again, because the settings may have changed since its registration; if the URL or all
-        addresses of its host are refused, a `blocked` NoResponse is returned. The time-out is the lesser of
-        `timeout_seconds` and `within_seconds`.
+        If the URL or all addresses of its host are refused, nothing is sent, and a `blocked` NoResponse is returned.
         """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem, blocked=True)
@@ -102,10 +97,7 @@ class CallbackSender:
         )
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
-        """Send a HEAD request to `url`, to find out whether its server answers.
-
-        The URL is checked as for a callback; if it is refused, a NoResponse is returned and nothing is sent.
-        """
+        """Send a HEAD request to `url`, if it is allowed, to find out whether its server answers."""
         if problem := self.problem_with(url):
             return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)

@@ -1,7 +1,4 @@
-"""Each thread's HTTP connections: opened within a deadline, only to addresses that a guard allows, and kept.
-
-Without a guard, every address is allowed.
-"""
+"""Each thread's HTTP connections: opened within a deadline, only to addresses that a guard allows, and kept."""
 
 import functools
 import re
@@ -38,9 +35,8 @@ STALE_WITHIN_SECONDS = 1.0
 class Exchange:
     """One try to send a request, and what happened to its connection.
 
-    `opened`: the connection is new; `reused`: it was kept from an earlier request. `sent` is true as soon as the
-    request may have reached the server, `answered` as soon as a response has begun. `guard` is None if connections
-    may be opened to any address.
+    `sent` is true as soon as the request may have reached the server, `answered` as soon as a response has
+    begun. Without a `guard`, every address is allowed.
     """
 
     deadline: Deadline
@@ -94,10 +90,7 @@ MOST_SKIPPED = 100  # malformed lines; http.client accepts as many headers
 
 
 class _HeaderReader:
-    """Reads a response's status line and headers, and skips malformed lines among the headers.
-
-    http.client would take a malformed line, or the end of the connection, for the end of the headers.
-    """
+    """Reads a response's status line and headers, and skips malformed lines among the headers."""
 
     def __init__(self, stream: BufferedReader) -> None:
         self._stream = stream
@@ -110,6 +103,7 @@ class _HeaderReader:
             self._begins = False
             return line
         skips = False
+        # http.client would take a malformed line for the end of the headers.
         while not _END.fullmatch(line) and (not _FIELD.fullmatch(line) or (skips and line[0] in b" \t")):
             skips = True
             self._skip()
@@ -137,10 +131,7 @@ class _HeaderReader:
 
 
 class _Response(HTTPResponse):
-    """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2).
-
-    http.client would return a 103 as the response, and read the final response as the response to the next request.
-    """
+    """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -150,6 +141,7 @@ class _Response(HTTPResponse):
     def begin(self) -> None:
         in_progress.exchange.answered = bool(self._stream.peek(1))
         super().begin()
+        # http.client would return a 103 as the response.
         while self.status < 200:
             self.headers = self.msg = None  # type: ignore[assignment]  # begin() reads anew only then
             super().begin()
@@ -204,16 +196,12 @@ class Adapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: object, cert: object) -> None:
-        """Load no root certificates; the server's certificate is verified all the same.
-
-        The TLS context has root certificates already. `requests` would load them again for each new connection,
-        which takes 15 ms.
-        """
+        """Load no root certificates: the TLS context, which verifies the server, has them already."""
 
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the request's connection pool; without a proxy, faster than `requests`: the URL is parsed once."""
+        """Return the request's connection pool; without a proxy, the URL is parsed only once."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

@@ -1,8 +1,4 @@
-"""A deadline for a whole HTTP request: name look-up, connection, TLS, request, headers and body.
-
-A socket's own time-out starts anew with every byte, so a server that sends one byte at a time can hold a request for
-hours. Here one thread per process shuts down the sockets of requests whose time is over.
-"""
+"""A deadline for a whole HTTP request: name look-up, connection, TLS, request, headers and body."""
 
 import contextlib
 import errno
@@ -26,18 +22,16 @@ SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
 
 
 class Unreachable(Exception):
-    """No connection could be opened; the message says why, as the `reason` of a NoResponse does."""
+    """No connection could be opened; the message says why."""
 
 
 class Blocked(Unreachable):
     """The guard refuses all addresses of the host; the message says why it refuses the first."""
 
 
+# A socket's own time-out starts anew with every byte: a slow server could hold a request for hours.
 class Watchdog:
-    """One daemon thread that shuts down the connections of overdue requests.
-
-    The thread starts with the process's first request, and sleeps while no request is in flight.
-    """
+    """One daemon thread that shuts down the connections of overdue requests."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -46,17 +40,14 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Begin to watch `deadline`: when its time is over, shut down its connection.
-
-        A connection that is attached later is shut down, too, until `release` is called.
-        """
+        """Shut down the connection of `deadline` when its time is over, until `release` is called."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
                 self._wake()
 
     def release(self, deadline: "Deadline") -> None:
-        """Stop watching `deadline`; only a scan that is already under way may still shut down its connection."""
+        """Stop watching `deadline`; a scan that is under way may still shut down its connection."""
         with self._lock:
             self._watched.discard(deadline)
 
@@ -86,8 +77,7 @@ WATCHDOG = Watchdog()
 class Deadline:
     """The end of one request's time, and the connection to shut down then; a context manager.
 
-    `seconds` counts from the construction. The watchdog shuts the connection down, from its own thread, within the
-    `with` block only. Thread-safe.
+    `seconds` counts from the construction. The connection is shut down within the `with` block only. Thread-safe.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")
@@ -125,10 +115,8 @@ class Deadline:
         return self.left_seconds <= 0
 
     def attach(self, connection: socket.socket) -> None:
-        """Attach `connection`, which is shut down when the time is over; it replaces an earlier connection.
-
-        A duplicate of its descriptor is kept, because a TLS handshake detaches the original socket.
-        """
+        """Attach `connection`, which is shut down when the time is over; it replaces an earlier connection."""
+        # A duplicate, because a TLS handshake detaches the original socket.
         self._replace(os.dup(connection.fileno()))
 
     def shut_down(self) -> None:
@@ -164,20 +152,14 @@ def _numeric(host: str) -> list[str]:
 
 
 class Resolver:
-    """Looks up host names in at most RESOLVER_THREADS daemon threads, because getaddrinfo has no time-out.
-
-    Nothing is cached: the host of every new connection is looked up again.
-    """
+    """Looks up host names in at most RESOLVER_THREADS daemon threads, because getaddrinfo has no time-out."""
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
         self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return the addresses of `host`. Raises Unreachable when none is found before `deadline`.
-
-        Raises RuntimeError when the system allows no more threads.
-        """
+        """Return the addresses of `host`, or raise Unreachable; RuntimeError when no thread can be started."""
         try:
             found = _numeric(host) or self._within(host, deadline)
         except (OSError, UnicodeError) as error:
@@ -224,12 +206,10 @@ def _why_unresolved(error: OSError | UnicodeError) -> str:
 
 
 def connect(addresses: Sequence[str], port: int, options: SocketOptions, deadline: Deadline) -> socket.socket:
-    """Return a TCP connection to the first of `addresses` that accepts one, or raise Unreachable.
-
-    Each address gets an equal share of the time that is left, so that one dead address leaves time for the others.
-    """
+    """Return a TCP connection to the first of `addresses` that accepts one, or raise Unreachable."""
     failure: OSError | None = None
     for index, address in enumerate(addresses):
+        # Equal shares of the time that is left, so that one dead address leaves time for the others.
         share_seconds = deadline.left_seconds / (len(addresses) - index)
         if share_seconds <= 0:
             break

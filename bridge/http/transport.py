@@ -1,7 +1,6 @@
 """Sends HTTP requests, each within one deadline from start to end, and explains failures in words.
 
-Requests are sent by `HTTPAdapter.send`, without a session: environment variables (proxies, CA bundles) and `.netrc`
-are not read, no redirect is followed, no cookie is kept, and a request costs half as much as with `Session.request`.
+Environment variables (proxies, CA bundles) and `.netrc` are not read, no redirect is followed, no cookie is kept.
 """
 
 import re
@@ -33,13 +32,10 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 
 
 class Transport:
-    """Sends HTTP requests, each within `timeout_seconds`, from the look-up of the host name to the body's last byte.
+    """Sends HTTP requests, each within `timeout_seconds`, look-up of the host name and body included.
 
-    At most `body_limit` bytes of a body are kept, undecoded. With `guard`, connections are opened only to addresses
-    that it allows. With `proxy` (an http or https URL) the guard is not called: the proxy resolves the names, and must
-    filter the addresses. `tls` replaces `certifi_trust()`. Each thread keeps idle connections to at most
-    `hosts_per_thread` hosts. Thread-safe. A process that has sent a request must not fork: the child's requests would
-    have no deadline.
+    At most `body_limit` bytes of a body are kept. With `proxy`, an http or https URL, `guard` is not called.
+    Thread-safe, but a process that has sent a request must not fork: the child's requests would have no deadline.
     """
 
     def __init__(
@@ -76,11 +72,9 @@ class Transport:
     ) -> HttpResponse | NoResponse:
         """Send one request and read the response; without a response, return why as a NoResponse.
 
-        A failure while the body is read makes the HttpResponse incomplete. The time-out is the lesser of
-        `timeout_seconds` and `within_seconds`. `headers` must hold neither `Content-Length` nor `Accept-Encoding`. If
-        the server had closed a kept connection, the request is sent once more, at once and within the same deadline.
-        With `repeatable=False` this thread's idle connections are closed first, and the request is sent at most once.
-        Raises RuntimeError when the system allows no more threads.
+        `headers` must hold neither `Content-Length` nor `Accept-Encoding`. With `repeatable=False` the
+        request is sent at most once; else twice, if the server had closed a kept connection. Raises
+        RuntimeError when no thread can be started.
         """
         if not repeatable:
             self._adapter().close()

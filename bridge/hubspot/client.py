@@ -26,25 +26,22 @@ UNREADABLE = (
 
 
 class Tokens(Protocol):
-    """A source of access tokens for OAuth accounts.
-
-    `current` begins no wait and no refresh that could take longer than `within_seconds`.
-    """
+    """A source of access tokens for OAuth accounts."""
 
     def current(
         self, account: Account, *, refused: str | None = None, within_seconds: float
     ) -> str | NoToken:
         """Return a token that should work now, or a NoToken with the reason.
 
-        `refused`: the token that HubSpot has just refused; it is returned again if a refresh would not help.
+        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not
+        help. No wait or refresh begins that could take longer than `within_seconds`.
         """
 
 
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
-    `ask_seconds` bounds the time of a whole call, except waits for the database: getting or refreshing a token, the
-    request, and a second request with a newer token. `ask_seconds` must be at least the transport's time-out.
+    `ask_seconds`, at least the transport's time-out, bounds the time of a whole call, except waits for the database.
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:
@@ -53,10 +50,8 @@ class HubSpot:
         self._ask_seconds = ask_seconds
 
     def status(self, account: Account, kind: str, task_id: str) -> HttpResponse | NoResponse | NoToken:
-        """Request a task's status; `kind` is a key of `KINDS`.
-
-        `links.status` in HubSpot's responses is not followed: it names a host that refuses tokens.
-        """
+        """Request a task's status; `kind` is a key of `KINDS`."""
+        # `links.status` in HubSpot's responses is not followed: it names a host that refuses tokens.
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
@@ -67,10 +62,7 @@ class HubSpot:
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request; after a 401, send it once more if the account uses OAuth and there is a newer token.
-
-        Returns a NoToken when there is no token in time, for the first request or for the second.
-        """
+        """Send one request; after a 401, send it again if the account uses OAuth and there is a newer token."""
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":
             return self._send(account, static_token(account), method, path, body, ends_at=ends_at)

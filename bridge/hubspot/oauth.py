@@ -1,8 +1,6 @@
 """The access tokens of OAuth accounts: refreshed when they are needed, by one thread of one process at a time.
 
-The thread that refreshes holds a lease on the account's row. Meanwhile other threads and processes use the old token;
-when it has expired or was refused, they wait up to WAIT_SECONDS for the new token. No transaction is open during a
-request to HubSpot.
+That thread holds a lease on the account's row. No transaction is open during a request to HubSpot.
 """
 
 import json
@@ -68,8 +66,7 @@ UNREADABLE = (
 class OAuthTokens:
     """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
-    Safe for threads and processes. `lease_seconds` must exceed the transport's time-out: once a lease has run out,
-    another process may refresh as well.
+    Safe for threads and processes. `lease_seconds` must exceed the transport's time-out.
     """
 
     def __init__(
@@ -96,14 +93,8 @@ class OAuthTokens:
     def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        `refused` is the token that HubSpot has just refused. The token in memory is returned, unless it is refused or
-        its refresh is due. In these cases the token in the database is returned if another process has refreshed it;
-        otherwise the token is refreshed. While a refresh is under way or has just failed, the old token is returned if
-        it still works; otherwise this waits up to WAIT_SECONDS, or returns a NoToken. A refused token that was issued
-        less than AT_FAULT_HOLD_SECONDS ago is returned again: a refresh would not help.
-
-        No wait and no refresh begins that could take longer than `within_seconds`. If that leaves no time to refresh a
-        refused token, its refresh is due at the next call.
+        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not help. No
+        wait or refresh begins that could take longer than `within_seconds`; a wait ends after WAIT_SECONDS.
         """
         refused = refused or self._refused.pop(_key(account), None)
         if fresh := self._fresh(account, refused):
@@ -125,15 +116,12 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return a NoToken because a refresh would take too long, or the `refused` token if it is new.
-
-        A token younger than AT_FAULT_HOLD_SECONDS is new: a refresh would not help. An older `refused` token is
-        remembered, so that the next call of `current` refreshes it.
-        """
+        """Return a NoToken, as a refresh would take too long, or the `refused` token if it was just issued."""
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
             if _is_just_issued(issued, self._clock()):
                 return refused
+            # The next call of `current` refreshes the token.
             self._refused[_key(account)] = refused
             return REFUSED
         return STILL_REFRESHING
@@ -171,10 +159,7 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> StoredTokens:
-        """Return the account's row; add one if there is none.
-
-        Tokens that an earlier `_save` could not save are in the returned row, and are saved now if possible.
-        """
+        """Return the account's row, added if need be, with the tokens that `_save` could not save before."""
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
@@ -219,10 +204,8 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: StoredTokens, new: TokenPair) -> None:
-        """Save new tokens; when the database is away, later calls of `_row` by this process try again.
-
-        The new refresh token may be the only one that works, so a short outage of the database must not lose it.
-        """
+        """Save new tokens; when the database is away, later calls of `_row` by this process try again."""
+        # The new refresh token may be the only one that works: a short outage of the database must not lose it.
         self._unsaved.add(key)
         try:
             with self._engine.begin() as connection:
@@ -255,14 +238,11 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken soon after a failed refresh; None when only a refresh gives a token.
-
-    A token that is due for a refresh is returned only while no refresh may start: one is under way or has just failed. A
-    `refused` token that was just issued is always returned, because a refresh would not help.
-    """
+    """Return the row's token, or a NoToken soon after a failed refresh; None if only a refresh gives a token."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token
+    # A refresh would not help.
     if issued and issued.access_token == refused and _is_just_issued(issued, now):
         return refused
     if is_held and row.failure:
