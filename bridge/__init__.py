@@ -12,8 +12,7 @@ The path of one watch::
     worker.loop -> steps.deliver -> db.claims.claim -> http.callbacks.send -> core.signing
                 -> core.delivery.after_attempt                        -> db.claims.save
 
-`core` holds the decisions: pure functions that read no clock. Only `commands`, `wiring` and the files outside this
-package import `settings`. ARCHITECTURE.md names each function on the path.
+ARCHITECTURE.md names each function on the path.
 """
 
 __version__ = "1.0.0"

@@ -14,11 +14,9 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; return the exit status.
+    """Run a command; return the exit status: 0, 1 for an error, 2 for wrong arguments, 130 after Ctrl-C.
 
-    The status is 0 for success, 1 for an error, 2 for wrong arguments and 130 after an interrupt (Ctrl-C). Wrong
-    settings (except in `doctor`) and too low a limit of open files raise SystemExit with status 2. `serve` ends as
-    gunicorn does.
+    May raise SystemExit, with status 2, for wrong settings or too low a limit of open files.
     """
     protect()
     try:

@@ -1,7 +1,6 @@
-"""Configures logging: what the bridge and its libraries log goes to standard error, a line for each event.
+"""Configures logging: what the bridge and its libraries log goes to standard error.
 
-In the console format, an event's traceback follows its line. No log call raises: values that cannot be rendered are
-replaced, and a line that cannot be formatted or written is dropped.
+No log call raises: what cannot be rendered is replaced, and what cannot be written is dropped.
 """
 
 import logging
@@ -41,8 +40,7 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
     """Send the log lines of this process from `level` up to standard error; may be called again.
 
-    gunicorn and the libraries in LEVELS have levels of their own. If `log_format` is None, the format is `console` on a
-    terminal, else `json`. From now on, what cannot be written to standard error is dropped and counted.
+    If `log_format` is None, the format is `console` on a terminal, else `json`.
     """
     protect()
     if log_format is None:
@@ -72,10 +70,7 @@ class LineHandler(logging.StreamHandler):  # type: ignore[type-arg]  # not gener
 
 
 def _safely(processors: Sequence[Processor]) -> Processor:
-    """Return a processor that renders an event by `processors`, and never raises, whatever the fields hold.
-
-    If rendering fails, the event is rendered again with all values as `_plain` returns them.
-    """
+    """Return a processor that renders an event by `processors`, and never raises."""
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         try:

@@ -14,11 +14,10 @@ PER_REQUEST_DESCRIPTORS = 3
 
 
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
-    """Raise the soft limit of file descriptors (getrlimit(2)) of this process to what it may need, if it is lower.
+    """Raise this process's soft limit of file descriptors to what it may need, or exit with status 2.
 
-    Child processes inherit the limit. `works` is true when the process has a worker, with this `concurrency`. `clients`
-    is how many connections a web process accepts. When the hard limit is too low, an explanation is written to
-    standard error, and the process ends with status 2.
+    `works` is true when the process has a worker, with this `concurrency`. `clients` is how many connections
+    a web process accepts.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

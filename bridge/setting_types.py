@@ -1,6 +1,6 @@
 """Pydantic types for the settings: each parses and checks the text of one environment variable.
 
-Error messages say what the text must be, and never repeat what may be secret. Such a value is a `SecretStr`.
+Error messages never repeat what may be secret. Such a value is a `SecretStr`.
 """
 
 import re
@@ -47,10 +47,7 @@ def _sqlite_url(text: str) -> str:
 
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
-    """Return the address, with all its options, as a connection string of libpq.
-
-    With `tls`, TLS is required unless the address has an `sslmode`. Raises ValueError for a malformed address.
-    """
+    """Return the address as libpq's connection string; `tls` requires TLS unless there is an `sslmode`."""
     with suppress(ProgrammingError):
         parts = conninfo_to_dict(text)
         if PORTS.fullmatch(str(parts.get("port", ""))):
@@ -93,10 +90,7 @@ def _fernet_key(given: SecretStr) -> SecretStr:
 
 
 def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
-    """Return the operator's URL. Raises ValueError when it breaks a rule for callback URLs.
-
-    A rule is not checked when the setting that it depends on is invalid.
-    """
+    """Check the URL by the rules for callback URLs, except rules whose setting is invalid."""
     url, rules = given.get_secret_value(), info.data
     problem = callback_url_problem(
         url,

@@ -35,10 +35,7 @@ LEASE_MARGIN_SECONDS = 0.5
 
 
 class SettingsProblem(Exception):
-    """The settings are wrong.
-
-    The message has a line for each problem, which names the variable and repeats no secret.
-    """
+    """The settings are wrong; the message has a line for each problem, and repeats no secret."""
 
 
 class Settings(BaseModel):
@@ -95,10 +92,7 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
-        """Return the settings in `environ`; a variable that is empty or blank counts as not set.
-
-        Raises SettingsProblem, which names every problem that was found.
-        """
+        """Return the settings in `environ`; a blank variable counts as not set. Raises SettingsProblem."""
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)
         unread = {_name(fault) for fault in faults}
@@ -113,10 +107,7 @@ class Settings(BaseModel):
 
     @classmethod
     def load_or_exit(cls, environ: Mapping[str, str]) -> Self:
-        """Return the settings as `load` does.
-
-        Problems are written to standard error, and the process ends with status 2.
-        """
+        """Return the settings; if there are problems, write them to standard error and exit with status 2."""
         try:
             return cls.load(environ)
         except SettingsProblem as problem:
@@ -150,11 +141,9 @@ def _problem_line(fault: ErrorDetails) -> str:
 
 
 def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a problem for each BRIDGE_… or HUBSPOT_… variable that is probably a misspelled setting.
-
-    Other unknown variables are ignored, even BRIDGE_… ones: Kubernetes sets some for a service named `bridge`.
-    """
+    """Yield a problem for each BRIDGE_… or HUBSPOT_… variable that is probably a misspelled setting."""
     for name in environ.keys() - NAMES:
+        # Other unknown names are ignored: Kubernetes sets BRIDGE_… variables for a service named `bridge`.
         near = get_close_matches(name, NAMES, n=1, cutoff=0.85)
         if near and name.startswith(("BRIDGE_", "HUBSPOT_")):
             yield f"{name}: is no setting of the bridge; did you mean {near[0]}?"
@@ -162,10 +151,7 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A condition on the environment variables `names`, checked only if all of them are valid.
-
-    `problem` is the error message when the condition is broken.
-    """
+    """A condition on the environment variables `names`, checked only if all of them are valid."""
 
     names: frozenset[str]
     is_broken: Callable[[Settings], bool]

@@ -21,10 +21,9 @@ log = structlog.get_logger()
 
 
 def prepare(bridge: Bridge) -> str:
-    """Migrate the database, unless it is at this code's revision or a later one, and check that the keys fit it.
+    """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
 
-    Returns the revision. Raises WrongSecretKey when the encryption keys do not fit, ForeignTables when the database
-    holds another program's tables, and SQLAlchemy's errors when the database cannot be used.
+    Raises WrongSecretKey, ForeignTables when the database holds another program's tables, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:
@@ -33,11 +32,10 @@ def prepare(bridge: Bridge) -> str:
 
 
 def check_database(bridge: Bridge) -> str:
-    """Check that the database exists and is migrated, and that the encryption keys fit it; change nothing.
+    """Check that the database is migrated and the encryption keys fit it; return its revision, change nothing.
 
-    `bridge` must be built with `makes_files=False`. Returns the revision. Raises NoDatabase when there is no SQLite
-    database, NotMigrated when the database is not migrated, NoKeyFile when the key file is missing, and the errors of
-    `prepare`.
+    `bridge` must be built with `makes_files=False`. Raises NoDatabase, NotMigrated, NoKeyFile, and the errors
+    of `prepare`.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)
@@ -48,7 +46,7 @@ def check_database(bridge: Bridge) -> str:
 def warn(bridge: Bridge, *, processes: int = 1) -> None:
     """Log a warning when no account has credentials, and one when the database allows too few connections.
 
-    `processes` is how many processes like this one are about to start: each opens up to DATABASE_CONNECTIONS.
+    `processes` is how many processes like this one are about to start.
     """
     with reading(bridge.engine) as connection:
         known = bridge.accounts.list_all(connection).values()

@@ -17,11 +17,9 @@ OTHER_BYTES = 65_536
 
 
 class StandardError(io.RawIOBase):
-    """Writes to a file descriptor; what cannot be written is dropped, and counted in `dropped`.
+    """Writes to a file descriptor without errors: what cannot be written is dropped, and counted in `dropped`.
 
-    Data cannot be written when the reader of a pipe has gone or does not read, a disk is full, a terminal has hung up,
-    or there is no standard error. No error is raised then. Nothing is kept for later, but new lines are written as
-    soon as writing works again. Thread-safe, and safe in a signal handler.
+    Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:
@@ -34,10 +32,7 @@ class StandardError(io.RawIOBase):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Set `dropped` to 0 and make a new lock, in the constructor and in each forked child.
-
-        In a child the old lock is of no use: a thread of the parent may have held it at the fork.
-        """
+        # Called in each forked child, too: a thread of the parent may have held the old lock at the fork.
         self._lock = threading.RLock()
         self.dropped = 0
 
@@ -75,10 +70,7 @@ class StandardError(io.RawIOBase):
             self.dropped += 1
 
     def write(self, data: Any, /) -> int:
-        """Write `data`, and return its whole length even if a part could not be written.
-
-        That part is dropped, and `dropped` rises by one.
-        """
+        """Write `data`; return its whole length even if a part of it had to be dropped."""
         given = bytes(data)
         with self._lock:
             # If only a part of the last data was written, begin a new line.
@@ -112,10 +104,7 @@ def _may_block(descriptor: int) -> bool:
 
 
 def _has_room(descriptor: int, give_up_at: float) -> bool:
-    """Wait for room to write; return False when there is none by `give_up_at` (monotonic seconds).
-
-    Returns True as well when the reader has gone: the write then fails at once.
-    """
+    """Wait for room to write; return False when there is none by `give_up_at` (monotonic seconds)."""
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(max(0.0, give_up_at - time.monotonic()) * 1000))
@@ -125,7 +114,7 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Replace `sys.stderr`, so that writes to it pass through STDERR; one without a descriptor is left alone."""
+    """Make `sys.stderr` write through STDERR; a stream without a descriptor is left alone."""
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):

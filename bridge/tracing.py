@@ -1,9 +1,7 @@
 """Distributed tracing (W3C Trace Context, level 1): continues a client's trace up to the callback.
 
-A watch keeps the `traceparent` of its registration, and its callback belongs to the same trace. With the packages of
-requirements-otel.txt and an OTLP endpoint, API requests with a `traceparent` have spans, and so have the polls and
-attempts of watches with a `traceparent`; spans that are sampled are exported. Without the packages or the endpoint, the
-`traceparent` is passed on unchanged.
+Spans need the packages of requirements-otel.txt and an OTLP endpoint; without them, the `traceparent` is
+passed on unchanged.
 """
 
 import os
@@ -43,7 +41,7 @@ def read_traceparent(header: str | None) -> str | None:
 def configure() -> None:
     """Export spans as the standard variables OTEL_* say, if the packages are installed and an endpoint is set.
 
-    To be called once in each worker and web process, after the process was forked.
+    To be called once in each process, after the fork.
     """
     if IS_INSTALLED and any(os.environ.get(name) for name in _ENDPOINTS):
         os.environ.setdefault("OTEL_EXPORTER_OTLP_TIMEOUT", _EXPORT_SECONDS)
@@ -56,8 +54,7 @@ def configure() -> None:
 def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str | None]:
     """Run the body of a `with` in a span of the trace `traceparent`; yield the span's own `traceparent`.
 
-    Without a `traceparent` there is no span, and None is yielded. Where spans are not configured, the given
-    `traceparent` is yielded.
+    If `traceparent` is None, or spans are not configured, there is no span, and `traceparent` itself is yielded.
     """
     if traceparent is None or not IS_INSTALLED:
         yield traceparent

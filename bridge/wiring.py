@@ -70,10 +70,7 @@ class Bridge:
 
     @cached_property
     def cipher(self) -> Cipher:
-        """Encrypts and decrypts the secrets in the database.
-
-        Raises NoKeyFile when the key file is missing and must not be created.
-        """
+        """Encrypts and decrypts the stored secrets. Raises NoKeyFile if a missing key file must not be created."""
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
         return Cipher(keys or [key_of(self._key_file())])
@@ -249,10 +246,7 @@ class Bridge:
             self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, if there is one, and save the last counts.
-
-        Requests in flight have until 22 s after the first call of `wind_down_worker`, or of this method.
-        """
+        """Stop the embedded worker, if there is one, and save the last counts."""
         if self._settings.embedded_worker:
             self.scheduler.stop()
         self.counter_flusher.stop()

@@ -75,11 +75,7 @@ def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
 def _show_secrets(
     arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
 ) -> None:
-    """Print a client's secrets, which are shown only now.
-
-    If the secrets cannot be written, raises a CommandError that names the commands for new secrets. `again` holds the
-    names of these commands, such as `rotate-key`.
-    """
+    """Print a client's secrets; if that fails, raise a CommandError with the commands `again` for new ones."""
     try:
         show_one(arguments, fields)
     except OutputError as error:

@@ -30,10 +30,7 @@ SERVER_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """The result of a check; `detail` says what was found and, unless `ok`, what to do.
-
-    `ok` is None when there is nothing to check yet.
-    """
+    """The result of a check, and what to do; `ok` is None when there is nothing to check yet."""
 
     name: str
     ok: bool | None

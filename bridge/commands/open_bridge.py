@@ -32,11 +32,9 @@ NO_RIGHTS = (
 
 
 def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
-    """Return the bridge, after migrating the database where needed; a missing SQLite database is created.
+    """Return the bridge after migrating the database if needed; create a missing SQLite database or key file.
 
-    So is its key file, if BRIDGE_SECRET_KEY is not set. Log lines of the bridge below `level` are dropped, so that they
-    do not mix with a command's output. Raises CommandError when the database cannot be used or the keys do not fit it,
-    SystemExit when the settings are wrong.
+    Raises CommandError when the database or its keys cannot be used, SystemExit when the settings are wrong.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
@@ -48,10 +46,9 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 
 
 def open_bridge() -> Bridge:
-    """Return the bridge with an existing database; create neither a database nor a key file.
+    """Return the bridge with an existing, migrated database; create neither a database nor a key file.
 
-    Raises CommandError when the database does not exist, is not migrated or cannot be used, when the keys do not fit
-    it, or when BRIDGE_SECRET_KEY is not set and there is no key file; SystemExit when the settings are wrong.
+    Raises CommandError when the database or its keys cannot be used, SystemExit when the settings are wrong.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)

@@ -15,10 +15,7 @@ class CommandError(Exception):
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to.
-
-    `reader_has_gone` is true when standard output is a pipe and its reader has ended, as with `| head -1`.
-    """
+    """Standard output cannot be written to; `reader_has_gone`: it is a pipe whose reader has ended."""
 
     def __init__(self, error: OSError | None) -> None:
         self.reader_has_gone = isinstance(error, BrokenPipeError)

@@ -90,10 +90,7 @@ def run_sandbox(arguments: argparse.Namespace) -> None:
 
 
 def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port cannot be listened on.
-
-    Another program may still take the port before the server does.
-    """
+    """Raise CommandError when the port cannot be listened on."""
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
