@@ -34,9 +34,9 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """Make an account's probe due now, if the account is paused; it stays paused until a probe succeeds.
+    """Make the probe of a paused account due now; the account stays paused until a probe succeeds.
 
-    The account's watches with a failed last poll become due now.
+    The account's watches with a failed last poll become due now, too.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})
@@ -46,7 +46,7 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that a pause began, changed or ended; return the event for the operator, None when there is none to send."""
+    """Log that a pause began, changed or ended; return the event for the operator, or None without one."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:
@@ -61,8 +61,5 @@ def _log_change(
 
 
 def _without_digits(reason: str | None) -> str:
-    """Return a reason without its digits, to compare it with another.
-
-    HubSpot's messages for one cause may differ only in numbers, such as the seconds since a token expired.
-    """
+    # HubSpot's messages for one cause may differ only in numbers, such as the seconds since a token expired.
     return re.sub(r"\d+", "", reason or "")

@@ -16,12 +16,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account and its circuit breaker as people should see it.
+    """An account as people should see it: `breaker` is closed unless the account counts as paused.
 
-    `breaker` is closed unless `readiness.is_paused`.
-    `stored` is true when the account is in the database, false when it comes from the environment alone.
-    `unproven_reason` is the reason of the last pause, if that pause is over and only checks were sent since, because the
-    account has no watches to poll. Otherwise it is None.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of
+    the last pause, if that pause is over and only checks were sent since; otherwise None.
     """
 
     account: Account
@@ -68,10 +66,9 @@ def _status(
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Add an account or replace it; return its status, and whether it is new.
+    """Add or replace an account; return its status, and whether the account is new.
 
-    The account's watches with a failed last poll become due now. If the account is paused, its probe, a trial request,
-    is due now, too; the account stays paused until a probe succeeds.
+    The account's watches with a failed last poll become due now; so does its probe, if the account is paused.
     """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
@@ -90,8 +87,8 @@ def remove(
 ) -> AccountStatus | AccountNotRemoved:
     """Remove a stored account, and return its last status.
 
-    Returns AccountNotRemoved when no account of this name is stored, or its tasks are still being watched. A stored
-    account `default` can always be removed: `default` from the environment then takes its place.
+    Returns AccountNotRemoved when no account of this name is stored, or its tasks are being watched. A stored
+    account `default` can always be removed.
     """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):

@@ -35,7 +35,7 @@ class Changed:
 class WatchUnchanged:
     """The watch was not changed; `reason` is a sentence for the caller.
 
-    `state` is the watch's state; None when there is no such watch, or it belongs to another client.
+    `state` is None when there is no such watch, or it belongs to another client.
     """
 
     reason: str
@@ -46,9 +46,8 @@ class WatchUnchanged:
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Withdraw an open watch: no more polls and callbacks are claimed; the same task may then be registered again.
 
-    A poll or callback that a worker has claimed already may still be sent. `client` is the caller, who may change only
-    its own watches; None permits any watch. Returns WatchUnchanged when the watch is not open, does not exist or
-    belongs to another client.
+    A poll or callback that a worker has claimed already may still be sent. `client` is the caller, who may
+    change only its own watches; None permits any watch.
     """
     return _change(engine, watch_id, core.withdraw, client=client, now=now)
 
@@ -75,8 +74,7 @@ def problem_with_redelivery(
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Make the next poll of a watch that is still `watching` due now.
 
-    If a worker has claimed the poll already, nothing is changed, but the result is still Changed. `client` is the
-    caller, as in `withdraw`.
+    `client` is the caller, as in `withdraw`.
     """
     return _change(engine, watch_id, _recheck, client=client, now=now)
 
@@ -90,16 +88,16 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
     """Count the watches that `redeliver_all` would redeliver; return the count, and whether it is complete.
 
-    Only the newest watches are examined, so that the count takes no longer in a large table.
+    Only the newest watches are examined, so the cost is bounded.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all delivered and undelivered watches that match the filters: their callbacks are due now.
+    """Redeliver all delivered and undelivered watches that match the filters; return how many.
 
-    Returns how many. Each transaction redelivers up to BATCH watches. `by` is the caller's name, for the log.
+    Each transaction redelivers up to BATCH watches. `by` is the caller's name, for the log.
     """
     count, before = 0, None
     while True:

@@ -1,8 +1,4 @@
-"""Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer.
-
-For some kinds of task, HubSpot has a harmless request that needs the kind's scope. A check covers the scope of one kind
-at most.
-"""
+"""Checks by a harmless request whether HubSpot accepts an account's credentials, and explains the answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +29,9 @@ from bridge.steps.hubspot_calls import HubSpotCalls
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountCheck:
-    """The result of a check: `ok` is true when HubSpot's answer shows that it accepts the credentials.
+    """The result of a check: `ok` is true when HubSpot's answer shows that HubSpot accepts the credentials.
 
-    `summary` explains the result to the operator. `status_code` is None when no answer came. `quota` is None when
-    HubSpot reported no quota.
+    `status_code` is None when no answer came; `quota` is None when HubSpot reported no quota.
     """
 
     ok: bool
@@ -50,12 +45,8 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    The request needs the scope of one kind of the account's watches: the first of KINDS that has a `scope_check`. If no
-    kind of its watches has one, the request needs no scope. An account without watches is checked for DEFAULT_KIND.
-
-    Without a token no request is sent. A failure does not pause the account, because the credentials of this process
-    may differ from the worker's. After a success, the account's watches with a failed last poll become due now. If the
-    account is paused, its probe is due now, too; the account stays paused until a probe succeeds.
+    Covers the scope of one kind of the account's watches at most. A failure does not pause the account. A
+    success makes its watches with a failed last poll due now and, if the account is paused, its probe.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -69,6 +60,7 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     answered_at = hubspot_calls.clock()
     classified = classification.classify(kind, answer, now=answered_at)
     ok, summary = _ok_and_summary(account, kind, answer, classified)
+    # No signal: a failure must not pause the account, because the worker may have other credentials.
     hubspot_calls.record_call(account, answer, None, asked_at=asked_at, retry=ok)
     if not isinstance(answer, HttpResponse):
         return AccountCheck(ok=ok, summary=summary, status_code=None, quota=None, clock_ahead_seconds=None)
@@ -122,16 +114,13 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far at least this machine's clock is ahead of the header Date (negative: behind).
-
-    Returns None without a valid Date, and 0 when the Date, which is in whole seconds, lies between the request and
-    the answer.
-    """
+    """Return how far at least this machine's clock is ahead of the header Date (negative: behind)."""
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))
         early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()
     except (ValueError, TypeError, OverflowError):  # no date, or one without a time zone
         return None
+    # The Date is in whole seconds: when it lies between the request and the answer, the result is 0.
     return round(max(early, 0.0) or min(late, 0.0), 1)
 
 

@@ -31,10 +31,7 @@ class NewClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameTaken:
-    """The client was not added, because its name is taken.
-
-    The name belongs to another client, perhaps a revoked one, or is `admin`, which only an admin may have.
-    """
+    """The client was not added, because its name is taken."""
 
     name: str
 
@@ -49,8 +46,8 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when another client has the name, or had it, or when it is `admin` and the argument `admin` is
-    false. Raises ValueError when the name does not match the pattern NAME.
+    Returns NameTaken when a client has this name, even a revoked one, or when `name` is `admin` but `admin`
+    is false. Raises ValueError when the name does not match the pattern NAME.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_RULE}")
@@ -80,10 +77,10 @@ def rotate_secret(
     now: datetime,
     secret: str | None = None,
 ) -> str | ClientUnchanged:
-    """Give a client a new signing secret and return it: `secret`, or a random one.
+    """Give a client a new signing secret and return the new secret: `secret`, or a random one.
 
-    Callbacks are signed with the old secret as well for `overlap_seconds`. Returns ClientUnchanged when `secret` is
-    malformed, there is no such client, or the client is revoked.
+    Callbacks are signed with the old secret as well for `overlap_seconds`. Returns ClientUnchanged for an
+    unknown or revoked client, or a malformed `secret`.
     """
     new = _new_secret() if secret is None else secret
     try:
@@ -103,7 +100,7 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    BRIDGE_ADMIN_KEY itself stays valid. Returns ClientUnchanged when there is no such client, or the client is revoked.
+    BRIDGE_ADMIN_KEY stays valid. Returns ClientUnchanged for an unknown or revoked client.
     """
     new = _new_key()
     with engine.begin() as connection:
@@ -116,8 +113,7 @@ def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
     """Revoke a client's API key for good, and return the client; its open watches go on.
 
-    BRIDGE_ADMIN_KEY itself stays valid. Returns ClientUnchanged when there is no such client, or the client is already
-    revoked.
+    BRIDGE_ADMIN_KEY stays valid. Returns ClientUnchanged for an unknown or revoked client.
     """
     with engine.begin() as connection:
         client = _lock_active(connection, name)

@@ -1,7 +1,4 @@
-"""The third step of a watch: claim its due callback, sign and POST it, and decide what follows.
-
-The worker's loop saves the results.
-"""
+"""The third step of a watch: claim its due callback, sign and POST it, and decide what follows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -92,10 +89,9 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return a lane for each host with due callbacks, with how many callbacks may be claimed for it now.
+        """Return a lane for each host with due callbacks, by host; hosts whose pause goes on are left out.
 
-        A lane is a host's callbacks; its key is the host's name. Hosts whose pause goes on are left out. A host whose
-        pause is over gets one callback, the probe. `room` returns how many more jobs of a lane the worker's pool takes.
+        `room` returns how many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -107,7 +103,7 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` of each host, and return a job for each.
 
-        When a host's pause is over, at most one callback to it is claimed, the probe; during a pause none.
+        Of a paused host, only the probe is claimed, once the pause is over.
         """
         if not shares:
             return []
@@ -134,9 +130,8 @@ class Deliveries:
     ) -> dict[str, Watch]:
         """Choose callbacks of tasks that have just ended, to send at once; return their watches, as claimed, by id.
 
-        Writes nothing: the caller saves these watches, and so the claims, in the same transaction. At most
-        `shares[host]` callbacks to a host are chosen, and none if the host is paused, is in slow start, or has failed
-        since its last success.
+        Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
+        callbacks to a host are chosen, and none to a host that has failed and not recovered since.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -160,8 +155,7 @@ class Deliveries:
     ) -> list[DeliveryJob]:
         """Return a job for each claimed watch; `recovering` names the hosts that are paused or in slow start.
 
-        `bodies` maps ids of watches to HubSpot's answers as JSON text. Answers that are missing there are read from the
-        database.
+        `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
         """
         if not watches:
             return []
@@ -209,9 +203,9 @@ class Deliveries:
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime
     ) -> list[OperatorEvent]:
-        """Update hosts' circuit breakers from finished attempts, including attempts with a lost lease.
+        """Update hosts' circuit breakers from finished attempts; return the events for the operator.
 
-        Returns the events for the operator.
+        `done` includes attempts with a lost lease.
         """
         by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:

@@ -1,7 +1,4 @@
-"""Grants requests that start imports or check accounts, and records HubSpot's answers to them.
-
-A start is granted only within the account's quota, a check always. The callers of this module send the requests.
-"""
+"""Grants requests that start imports or check accounts, and records HubSpot's answers to them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,8 +35,7 @@ class RetryLater:
 class HubSpotCalls:
     """Grants requests, takes them from the accounts' quotas, and updates the accounts from HubSpot's answers.
 
-    Thread-safe. The callers send the requests, by `hubspot`. After `acquire` has granted the probe of a paused account,
-    it grants no other request for `lease_seconds`, unless a recorded answer changes the pause before. `lease_seconds`
+    Thread-safe. The callers send the requests, by `hubspot`. `lease_seconds`, the lease of a granted probe,
     must exceed the longest time of a request.
     """
 
@@ -65,14 +61,13 @@ class HubSpotCalls:
     def acquire(self, name: str) -> Account | RetryLater:
         """Take one request from an account's quota and return the account; RetryLater when none is granted now.
 
-        After a pause, the first request is the probe. For an account without credentials no quota is taken, because no
-        request will be sent.
+        An account without credentials is returned without using its quota.
         """
         now = self.clock()
         with self.engine.begin() as connection:
             account = self._accounts.load(connection, [name])[name]
             if not account.has_credentials:
-                return account
+                return account  # no request will be sent
             limits = store.lock_account_limits(connection, [name])[name]
             if retry_later := _retry_later(account, limits, now):
                 return retry_later
@@ -83,9 +78,9 @@ class HubSpotCalls:
         return account
 
     def acquire_at_once(self, name: str) -> Account | None:
-        """Take one request from an account's quota, even during a pause or with no quota left.
+        """Take one request from an account's quota, even during a pause or with none left; return the account.
 
-        Returns the account; None when there is no such account. Without credentials no quota is taken, as in `acquire`.
+        Returns None when there is no such account.
         """
         with self.engine.begin() as connection:
             if not self._accounts.exists(connection, name):
@@ -106,13 +101,12 @@ class HubSpotCalls:
         asked_at: datetime,
         retry: bool = False,
     ) -> None:
-        """Update an account's limits, statistics and counters after a call.
+        """Update an account's limits, statistics and counters after a call; log database errors, but do not raise them.
 
-        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's watches with
-        a failed last poll become due now, and so does the probe, if the account is paused. A database error is logged
-        and not raised, because the caller still needs the answer. If this process has no credentials of the account,
-        nothing is recorded: other processes may have them, and must not be paused because of this one.
+        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's
+        watches with a failed last poll become due now; so does its probe, if the account is paused.
         """
+        # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:
             return
         now = self.clock()
@@ -124,6 +118,7 @@ class HubSpotCalls:
                     account_feedback.end_pause(connection, account.name, now)
                 self._outbox.add(connection, events)
         except SQLAlchemyError as error:
+            # Not raised: the caller still needs the answer.
             log.warning("account_update_lost", account=account.name, error=type(error).__name__)
         else:
             self._counters.inc(ACCOUNT_REQUESTS, account.name, by=finished.requests)

@@ -1,7 +1,4 @@
-"""Sends operator webhooks: POSTs events, such as the pause of an account, to the operator's URL.
-
-An event is saved in the transaction of the change that causes it, and sent later by a worker.
-"""
+"""Saves events for the operator, such as the pause of an account, and POSTs them to the operator's URL."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -34,11 +31,7 @@ class OperatorOutbox:
         self.is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
-        """Save the events; to be called at the end of a transaction.
-
-        The saved rows stay locked until the commit, and other processes that add events of the same type and subject
-        wait for it.
-        """
+        """Save the events. Call this last in a transaction: the saved rows stay locked until the commit."""
         if self.is_enabled:
             store.add(connection, merge_events(events))
 
@@ -49,7 +42,7 @@ NO_OPERATOR = OperatorOutbox(is_enabled=False)
 class OperatorWebhooks:
     """Sends saved events to the operator's URL, signed and retried like callbacks.
 
-    Several processes may send at once, because a process claims an event before it sends the event.
+    Several processes may send at once.
     """
 
     def __init__(
@@ -75,7 +68,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send one event: the longest due of those that may be sent now; return False if there are none."""
+        """Try to send the event that has been due longest; return False when no event may be sent now."""
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)
@@ -99,15 +92,13 @@ class OperatorWebhooks:
         )
 
     def _save(self, claimed: store.ClaimedEvent, answer: HttpResponse | NoResponse | NotSent) -> None:
-        """Save and log the result of an attempt.
-
-        A failure adds no event for the operator, because that would be sent to the same URL.
-        """
+        """Save and log the result of an attempt."""
         now, event, error = self._clock(), claimed.event, attempt_error(answer)
         due_at = self._next_attempt_at(claimed, answer, now) if error else None
         with self._engine.begin() as connection:
             store.save(connection, claimed, due_at=due_at, now=now)
         if error:
+            # A failure adds no event for the operator: it would be sent to the same URL.
             log.warning(
                 "operator_webhook_failed",
                 type=event.type,
@@ -126,10 +117,6 @@ class OperatorWebhooks:
 
 
 def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]:
-    """Return an event for each worker whose heartbeats have stopped, and mark these workers as reported.
-
-    These are the workers without a heartbeat within `heartbeats.TICKED_WITHIN`. Workers that are marked already are
-    left out, so that each silence is reported once.
-    """
+    """Return an event for each worker that has newly fallen silent, and mark these workers as reported."""
     found = heartbeats.newly_silent(connection, now)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]

@@ -1,7 +1,4 @@
-"""The second step of a watch: claim it when it is due, poll HubSpot, and decide what follows.
-
-The worker's loop saves the results.
-"""
+"""The second step of a watch: claim it when it is due, poll HubSpot, and decide what follows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -55,11 +52,8 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether polls of the same account that wait in the pool may start.
-
-        False when the signal is a PermanentFailure or a RetryAfter. After a Failure or a Refusal the waiting polls
-        start, even if it pauses the account: the quota already counts their requests.
-        """
+        """Whether polls of the same account that wait in the pool may start."""
+        # After a Failure or a Refusal they may, even if the account is paused: the quota already counts their requests.
         return not isinstance(self.call.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter)
 
     @property
@@ -95,11 +89,9 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return a lane for each account with due watches, with how many polls may be claimed for it now.
+        """Return a lane for each account of which due polls may be claimed now, by account.
 
-        A lane is an account's polls; its key is the account's name. Accounts for which no poll may be claimed now are
-        left out; so is `default` when only other workers have its credentials. `room` returns how many more jobs of a
-        lane the worker's pool takes.
+        `room` returns how many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -194,9 +186,9 @@ class Polls:
     def record_calls(
         self, connection: Connection, done: Sequence[FinishedPoll], now: datetime
     ) -> list[OperatorEvent]:
-        """Update accounts' limits and statistics from finished polls, including polls with a lost lease.
+        """Update accounts' limits and statistics from finished polls; return the events for the operator.
 
-        Returns the events for the operator.
+        `done` includes polls with a lost lease.
         """
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         for d in done:
@@ -219,11 +211,7 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """Time out watches that are past their deadline and cannot be polled once more; return how many.
-
-    A due watch is timed out if a pause of its account goes on, or if OVERDUE_GRACE_SECONDS have passed since its
-    deadline. One call times out at most OVERDUE_BATCH watches.
-    """
+    """Time out up to OVERDUE_BATCH watches past their deadline that cannot be polled again; return how many."""
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]

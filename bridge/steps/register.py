@@ -44,9 +44,9 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConflictingRegistration:
-    """The client already has a watch of this task and callback URL, but some of its values differ.
+    """The client already has this `watch` of the task and callback URL, but some of its values differ.
 
-    `watch` is the existing watch. `fields` names the values that differ: `metadata`, `timeout_seconds` or both.
+    `fields` names the values that differ: `metadata`, `timeout_seconds` or both.
     """
 
     watch: Watch
@@ -55,20 +55,14 @@ class ConflictingRegistration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RegistrationRaced:
-    """No watch could be stored or read in MAX_TRIES tries; the client should send the request again.
-
-    In each try, an existing watch prevented the insert, and was withdrawn before it could be read.
-    """
+    """No watch could be stored or read in MAX_TRIES tries; the client should send the request again."""
 
 
 RegistrationResult: TypeAlias = Registered | ConflictingRegistration | RegistrationRaced
 
 
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
-    """Register all of `wanted`, and return their results in the same order.
-
-    Uses one transaction; up to MAX_TRIES only when existing watches are withdrawn meanwhile.
-    """
+    """Register all of `wanted`, and return their results in the same order."""
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [registration_key(registration) for registration in wanted]
     # Of equal registrations in one batch, the first makes the watch.

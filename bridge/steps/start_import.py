@@ -54,8 +54,8 @@ class NotStarted:
 class NoTaskId:
     """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the answer's body if `parse_json` can read it, else the start of the body as a JSON string.
-    It is `null` when the body is empty.
+    `hubspot` is JSON text: the body or, if that is not JSON, its start as a string; `null` if the body is
+    empty.
     """
 
     status_code: int
@@ -72,10 +72,7 @@ class UnknownOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unwatched:
-    """HubSpot has started the import, but the bridge could not store a watch for its task.
-
-    The client can register the task by its `task_id`.
-    """
+    """HubSpot has started the import, but the bridge could not store a watch for its task."""
 
     task_id: str
     reason: str
@@ -98,10 +95,9 @@ def start(
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
-    Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body of the request to
-    HubSpot: JSON text, sent unchanged. The request is repeated only if HubSpot refused its token. `claim_hubspot_call`
-    is called just before the request; if it returns False, nothing is sent. Database errors are raised only before the
-    request is sent.
+    Waits up to QUOTA_WAIT_SECONDS for the quota. `document` is the body for HubSpot, as JSON text.
+    `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
+    errors are raised only before the request is sent.
     """
     acquired = _acquire(hubspot_calls, account)
     if isinstance(acquired, RetryLater):
@@ -118,10 +114,7 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
-    """Take one request from the account's quota, and return the account.
-
-    Waits up to QUOTA_WAIT_SECONDS. Returns RetryLater, without more waiting, when no request may be sent by then.
-    """
+    """Take one request from the account's quota, waiting up to QUOTA_WAIT_SECONDS, and return the account."""
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)

@@ -1,8 +1,6 @@
 """Keeps all threads of a process on one CPU core, so that the interpreter's lock (GIL) stays on that core.
 
-Only one thread runs Python at a time. When threads run on several cores, nearly every system call passes the
-lock from one core to another: a busy worker then uses one and a half times the CPU time, and does two thirds of the
-work. This module works on Linux; on other systems it does nothing.
+On systems other than Linux, nothing is done.
 """
 
 import os
@@ -38,7 +36,7 @@ class Shares:
 class Reading:
     """The CPU seconds that each core and this process have used so far.
 
-    `at` is the time of the reading in seconds, by the monotonic clock.
+    `at` is the monotonic clock's time of the reading, in seconds.
     """
 
     at: float
@@ -60,10 +58,7 @@ class Reading:
         return cls(at=time.monotonic(), cores=cores, process=time.process_time())
 
     def since(self, before: "Reading") -> Shares:
-        """Return the shares of CPU time used since the reading `before`, by each core and by this process.
-
-        Cores that are missing in one of the readings are left out.
-        """
+        """Return the shares of CPU time used since the reading `before`, by each core and by this process."""
         seconds = self.at - before.at
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}
@@ -73,9 +68,7 @@ class Reading:
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the least used of the `allowed` cores if a move there is worth it; None to stay on `core`.
 
-    A move is worth it when `core` is not allowed or its use is not known, or when other processes use more than
-    CROWDED of `core`, and more than the use of the least used core plus MARGIN. Of equally free cores the first is
-    returned. Returns None as well when `shares` holds none of the allowed cores.
+    Of equally free cores, the first in `allowed` is returned. `core` is None before the first move.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:
@@ -88,11 +81,7 @@ def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int
 
 
 def use_one_core() -> None:
-    """Start a daemon thread that keeps all threads of this process, later ones included, on one CPU core.
-
-    It looks twice a second for a less busy core, and may then move all threads there. Nothing is done with a single
-    core, or where the system does not report the use of its cores.
-    """
+    """Start a daemon thread that keeps all threads of this process, later ones included, on one CPU core."""
     if not hasattr(os, "sched_setaffinity"):
         return
     allowed = os.sched_getaffinity(0)

@@ -1,8 +1,6 @@
 """The worker's loop: collect results, save them in one transaction, claim due watches, submit them to the pool.
 
-One thread runs the loop. The pool's threads send the requests, outside any transaction. The loop claims only as many
-watches as can start soon. A watch that does not start within START_WITHIN_SECONDS is given back: its claim ends, and
-the watch is due again.
+One thread runs the loop. The pool's threads send the requests, outside any transaction.
 """
 
 import math
@@ -85,17 +83,13 @@ class Worker:
 
     @property
     def seconds_since_success(self) -> float:
-        """The seconds since the loop last ran without an error.
-
-        If they far exceed TICK_SECONDS, the loop hangs or fails.
-        """
+        """The seconds since the loop last ran without an error; many when the loop hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
         """Run the loop until it claims nothing more, no request is in flight and no result is unsaved.
 
-        Returns earlier when the `grace_seconds` of `wind_down` are over. If another thread is in `drain`, waits first
-        until that thread has returned.
+        Returns earlier when the `grace_seconds` of `wind_down` are over.
         """
         with self._draining:
             while self._iterate() and time.monotonic() < self._stop_at:
@@ -114,8 +108,8 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The first call of `wind_down` or of this method decides when the wait ends: after its `grace_seconds`. Raises
-        one of the errors in UNAVAILABLE when watches cannot be given back because the database is away.
+        The wait ends at the latest after the `grace_seconds` of the first call of `wind_down` or `stop`.
+        Raises one of the errors in UNAVAILABLE when the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -126,10 +120,7 @@ class Worker:
                 log.warning("leases_given_back", watches=given)
 
     def _iterate(self) -> bool:
-        """Run the loop once: collect, save and claim.
-
-        Return False when there are no jobs, no unsaved results and no watches to give back.
-        """
+        """Collect, save and claim once; return whether jobs, unsaved results or watches to give back are left."""
         self._unsaved += self._pool.collect(TICK_SECONDS)
         self._unstarted += [job.watch for job in self._pool.take_back(everything=self._stopping.is_set())]
         wait = BACK_OFF_SECONDS[min(self._failures, len(BACK_OFF_SECONDS) - 1)]
@@ -169,17 +160,15 @@ class Worker:
             time.sleep(BACK_OFF_SECONDS[0])
 
     def _work(self, job: Job) -> Finished | None:
-        """Do a job, in a thread of the pool; return None without doing it when its lease is over.
-
-        After a suspension of the process, another worker may have claimed the watch.
-        """
+        """Do a job, in a thread of the pool; return None without doing it when its lease is over."""
+        # After a suspension of the process, another worker may have claimed the watch.
         if job.watch.due_at is None or job.watch.due_at <= self._clock():
             log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
             return None
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches for the room in the pool, shared fairly among accounts and hosts; return a job for each."""
+        """Claim due watches for the room in the pool, fairly among accounts and hosts; return their jobs."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -204,11 +193,7 @@ class Worker:
             ]
 
     def _save_all(self) -> None:
-        """Save all results in one transaction, or, if that fails, each in its own.
-
-        Callbacks that were claimed in these transactions are submitted to the pool. Raises one of the errors
-        in UNAVAILABLE when the database is away.
-        """
+        """Save all results in one transaction or, if that fails, each in its own."""
         if not self._unsaved:
             return
         try:
@@ -220,11 +205,7 @@ class Worker:
             self._save_each()
 
     def _save_each(self) -> None:
-        """Save each result in its own transaction.
-
-        A result that cannot be saved although the database is not away is logged and dropped, so that it does not
-        prevent the others.
-        """
+        """Save each result in its own transaction; log and drop those that fail although the database works."""
         while self._unsaved:
             done = self._unsaved[0]
             try:
@@ -257,10 +238,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results, in which callbacks that can be sent at once are marked as claimed.
-
-        Writes nothing: the caller saves the results, and the claims with them.
-        """
+        """Return the polls' results, unsaved, in which callbacks to send at once are marked as claimed."""
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():

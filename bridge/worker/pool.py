@@ -1,7 +1,4 @@
-"""The worker's pool of threads: each sends one request at a time, to HubSpot or to a receiver.
-
-A lane is an account's polls or a host's callbacks; the pool limits how many jobs of a lane are at work.
-"""
+"""The worker's pool of threads: each sends one request at a time, to HubSpot or to a receiver."""
 
 import math
 import threading
@@ -32,14 +29,12 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of one lane: `waiting` ones, with the time when each was submitted, and the number `at_work`.
-
-    A lane is `halted` after a job without a result, or whose result's `may_follow` is false: its waiting jobs do not
-    start, and `take_back` returns them and ends the halt.
-    """
+    """The jobs of one lane: `waiting` ones, with the time when each was submitted, and the number `at_work`."""
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
     at_work: int = 0
+    # After a job without a result, or with one whose `may_follow` is false: the waiting jobs do not start, and
+    # `take_back` returns them.
     halted: bool = False
 
 
@@ -58,11 +53,10 @@ class WorkerPool:
         start_within_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Make a pool of up to `count` threads.
+        """`work` does a job, in one of up to `count` threads; it returns None when there is nothing to save.
 
-        `work` does a job; it returns None when there is nothing to save. `max_per_lane` says how many jobs of one lane
-        may at most be at work at a time, for lanes of polls (WATCHING) and of callbacks (DELIVERING). A job that has
-        waited for `start_within_seconds` is not started.
+        `max_per_lane` is the most jobs of one lane at work at a time, for lanes of polls (WATCHING) and of
+        callbacks (DELIVERING). A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -100,7 +94,7 @@ class WorkerPool:
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Queue a job; it starts in its turn when a thread is free and its lane is below the limit of jobs at work.
+        """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
         A job that waits for too long, or whose lane is halted, does not start: `take_back` returns it.
         """
@@ -148,7 +142,7 @@ class WorkerPool:
     def collect(self, timeout_seconds: float) -> list[Finished]:
         """Wait up to `timeout_seconds` until a job is done; return all results that are there by then.
 
-        Returns at once when there are no jobs; may wait some milliseconds longer, for more results.
+        Returns at once when there are no jobs.
         """
         finished = self._collect_finished(timeout_seconds) if self._jobs else []
         for done_at, job, done in finished:
@@ -173,17 +167,14 @@ class WorkerPool:
         return finished
 
     def _wait_for_batch(self, enough: int) -> None:
-        """Wait up to 15 ms until `enough` jobs are done.
-
-        The larger a batch is, the less it costs to save each result.
-        """
+        """Wait up to 15 ms until `enough` jobs are done."""
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
                 return
             time.sleep(GATHER_SECONDS)
 
     def take_back(self, *, everything: bool = False) -> list[Job]:
-        """Remove the jobs that have waited too long, and those that wait in halted lanes; return them.
+        """Remove and return the jobs that have waited too long, and those that wait in halted lanes.
 
         With `everything`, removes and returns all waiting jobs.
         """

@@ -28,8 +28,7 @@ log = structlog.get_logger()
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
     """Log finished jobs, and count them for the metrics.
 
-    `kept` holds the results that were saved. The others lost their leases: since the claim, another worker has claimed
-    or ended the watch, or the watch was withdrawn.
+    `kept` holds the results that were saved; the leases of the others were lost.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

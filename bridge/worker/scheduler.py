@@ -1,7 +1,4 @@
-"""Runs the worker's loop and its chores at intervals, with APScheduler.
-
-APScheduler stores nothing in the database: the bridge's own tables say which watches are due.
-"""
+"""Runs the worker's loop and its chores at intervals, with APScheduler."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -86,6 +83,7 @@ class Scheduler:
         }
         if operator:
             jobs[_unless_unavailable(self._send_operator_events)] = OPERATOR_SECONDS
+        # A thread for each job, so that no job waits for another.
         self._executor = ThreadPoolExecutor(len(jobs))
         self._scheduler = _scheduler(jobs, self._executor, now)
 
@@ -103,7 +101,7 @@ class Scheduler:
     def stop(self) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait for the requests ends 22 s after the first call of `wind_down` or of this method.
+        The wait ends at the latest STOP_SECONDS after the first call of `wind_down` or `stop`.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
@@ -123,12 +121,9 @@ class Scheduler:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat; if its heartbeats are regular, report silent workers to the operator.
-
-        While the worker's loop hangs or fails, does neither, so that other workers report this worker as silent.
-        """
+        """Save this worker's heartbeat; if its heartbeats are regular, report silent workers to the operator."""
         if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
-            return
+            return  # the loop hangs or fails: without heartbeats, other workers report this one as silent
         now = self._now()
         with self._engine.begin() as connection:
             heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
@@ -162,10 +157,7 @@ class Scheduler:
 
 
 class CounterFlusher:
-    """Adds the process's counts to the database, every second and in `stop`.
-
-    Each worker process and each web process has a flusher of its own.
-    """
+    """Adds this process's counts to the database, every second and in `stop`."""
 
     def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
         self._counters, self._engine, self._now = counters, engine, now
@@ -190,11 +182,7 @@ class CounterFlusher:
 def _scheduler(
     jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
 ) -> BackgroundScheduler:
-    """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds.
-
-    A run is left out while the job's last run goes on. `executor` must have a thread for each job, so that no job waits
-    for another.
-    """
+    """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds."""
     scheduler = BackgroundScheduler(
         executors={"default": executor},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -206,12 +194,10 @@ def _scheduler(
 
 
 def _unless_unavailable(job: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that runs the job, and ignores errors of a database that is unavailable.
-
-    The job runs again at its next interval. The worker's loop logs that the database is unavailable.
-    """
+    """Return a function that runs the job, and ignores errors of a database that is unavailable."""
 
     def run() -> None:
+        # The worker's loop logs that the database is unavailable.
         with suppress(*UNAVAILABLE):
             job()
 
