@@ -39,8 +39,7 @@ class Credentials:
 class Account:
     """A HubSpot account: its credentials, API address and version, and rate limit.
 
-    If the stored credentials were encrypted with a key that is no longer set, `unreadable` is true and `credentials` is
-    empty.
+    `unreadable` is true, and `credentials` is empty, when no key decrypts the stored credentials.
     """
 
     name: str
@@ -52,10 +51,7 @@ class Account:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether this process has credentials of the account.
-
-        The credentials of `default` may be set in the environment of other processes only.
-        """
+        """Whether this process has credentials of the account; another process may have those of `default`."""
         return self.credentials.scheme != "none"
 
     def url(self, path: str) -> str:
@@ -81,10 +77,7 @@ class Accounts:
     """Reads and writes accounts in the table; settings that a row leaves out come from the environment."""
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
-        """`environment` is the account `default` as the environment sets it; a row of that name takes precedence.
-
-        An account in the table that sets no base URL, API version or rate uses those of `environment`.
-        """
+        """`environment` is the account `default` as the environment sets it; a row of that name takes precedence."""
         self._environment = environment
         self._cipher = cipher
 
@@ -96,8 +89,7 @@ class Accounts:
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return the named accounts, by name.
 
-        A name that is not in the table gets the environment's account if the name is `default`, else an account without
-        credentials.
+        A name not in the table gets an account without credentials, `default` the environment's account.
         """
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}
@@ -148,10 +140,7 @@ class Accounts:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Add or replace a stored account; return True when none of this name was stored.
-
-        Its next OAuth refresh may start at once, even if the last one failed.
-        """
+        """Add or replace a stored account; return True when none of this name was stored."""
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}
         row = {

@@ -47,10 +47,7 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker whose heartbeats have stopped although it did not stop properly, for example because it was killed.
-
-    It is listed until SILENCE_SHOWN after its last heartbeat; while no worker is alive, until WORKERS_KEPT after it.
-    """
+    """A worker whose heartbeats have stopped although it did not stop properly, for example because it was killed."""
 
     id: str
     ticked_at: datetime  # its last heartbeat

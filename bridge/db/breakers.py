@@ -53,7 +53,7 @@ _LOCKED = {
 
 
 def all_account_limits(connection: Connection) -> dict[str, AccountLimits]:
-    """Return the limits of every account that has a row, by name; `lock_account_limits` adds the rows."""
+    """Return the limits of every account that has a row, by name."""
     return {row.name: _to_limits(row) for row in connection.execute(select(account_breakers))}
 
 
@@ -117,7 +117,7 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
 
 
 def end_pause(connection: Connection, host: str, now: datetime) -> None:
-    """Make a host's probe due now, if the host is paused; it stays paused until a probe succeeds."""
+    """Make the probe of a paused host due now; the host stays paused until a probe succeeds."""
     paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
     connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
 
@@ -133,7 +133,7 @@ def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, Circ
 def save_hosts(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> None:
     """Save hosts' breakers, whose rows the caller has locked.
 
-    The row of a breaker that equals a new `CircuitBreaker()`, closed and without failures, is deleted.
+    Deletes the row of a breaker that equals a new `CircuitBreaker()`.
     """
     if well := [name for name, breaker in hosts.items() if breaker == CircuitBreaker()]:
         connection.execute(_FORGET_HOSTS, {"names": well})
@@ -163,8 +163,8 @@ def release_probes(
 ) -> None:
     """Allow another probe at once in place of each probe that was claimed but will not be sent.
 
-    `leases` holds the account or host of each poll or callback that was given back, with the end of its lease. Polls
-    and callbacks that were not probes change nothing.
+    `leases` holds the account or host of each poll or callback that was given back, with the end of its
+    lease; those that were not probes change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

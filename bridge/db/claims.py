@@ -1,10 +1,6 @@
 """Claims due watches for a worker and saves its results; until the lease ends, no other worker claims the watch.
 
-A claim moves `due_at` to the end of the lease and sets `claimed_by`. A save requires that both are unchanged: it drops
-a result when, for example, another worker has claimed the watch since. No transaction is open during an HTTP request.
-
-Polls are claimed by `claim`, `claim_urgent` or `claim_least_refused`, callbacks by `claim`. The callback of a task that
-has just ended may be claimed at once, by `Deliveries.claim_ended`, in the transaction that saves the end.
+A claim moves `due_at` to the lease's end and sets `claimed_by`; a save drops a result if either has changed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -68,8 +64,7 @@ class Claimant:
 class StepResult:
     """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
 
-    `hubspot_body` is HubSpot's body as JSON text, stored as the watch's last answer; None when there is none to store.
-    `attempt` is the attempt to add; None after a poll.
+    `hubspot_body` is the answer to store, as JSON text, or None. `attempt` is None after a poll.
     """
 
     claimed: Watch
@@ -102,10 +97,8 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
-    Half of the polls are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all. If
-    there are too few young watches, other watches get the rest of their half. When `count` is odd, `odd_to_young` says
-    whether the half for young watches gets one more. The caller has locked the account's row, so no other process
-    claims polls of the account meanwhile.
+    Half are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all; if
+    `count` is odd, `odd_to_young` says which half gets one more. The caller has locked the account's row.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -119,12 +112,7 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim one due poll as the probe of a suspected account (see `AccountLimits.suspected`).
-
-    The task is the one that HubSpot has refused the fewest times in a row; among equals, the one that is due longest.
-    If even a task that was not refused before is refused now, the account is likely the cause. Returns an empty list
-    when no poll is due.
-    """
+    """Claim the due poll with the fewest refusals in a row, as the probe of a suspected account."""
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
 
@@ -162,6 +150,7 @@ def _claim_of_lanes(state: State) -> ReturningUpdate[Any]:
 
 _CLAIM_OF_LANE = {state: _claim_of_lane(state) for state in LANES}
 _CLAIM_OF_LANES = {state: _claim_of_lanes(state) for state in LANES}
+# If even a task that was not refused before is refused now, the account is likely the cause.
 _CLAIM_LEAST_REFUSED = _claim_statement(
     in_subquery(watches.c.id, _first_due(State.WATCHING, watches.c.refusals, watches.c.due_at))
 )
@@ -201,10 +190,7 @@ _MOST_URGENT_YOUNG = _MOST_URGENT.where(watches.c.age_zero_at > bindparam("young
 
 
 def save(connection: Connection, results: Sequence[StepResult], worker: str) -> list[StepResult]:
-    """Save results, and return those that were saved.
-
-    The others came too late: for example, another worker has claimed the watch since, or it was withdrawn.
-    """
+    """Save the results whose leases were not lost, and return these results."""
     ours = _still_ours(connection, [result.claimed for result in results], worker)
     kept = [result for result in results if result.claimed.id in ours]
     save_watches(connection, [result.watch for result in kept])
@@ -257,10 +243,7 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Give up a worker's claims: make the watches that it still holds due now; return how many these are.
-
-    If a claim was for a probe, another probe may be sent at once, not only after the end of the lease.
-    """
+    """Give up a worker's claims: make the watches that the worker still holds due now; return how many."""
     ours = _still_ours(connection, claimed, worker)
     if ours:
         connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})
@@ -277,8 +260,7 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 def lock_overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` watches past their deadline that should end without a last poll.
 
-    Either their account's `paused_until` is yet to come, or they are still due `grace_seconds` after the deadline, for
-    example for want of quota.
+    Either a pause of their account goes on, or they are still due `grace_seconds` after the deadline.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

@@ -30,7 +30,8 @@ _BY_HASHES = _SELECT.add_columns(clients.c.key_hash).where(in_parameter(clients.
 
 
 def key_hash(api_key: str) -> str:
-    """Return the hash that is stored in place of an API key. Keys are 32 random bytes, so SHA-256 is safe."""
+    """Return the hash that is stored in place of an API key."""
+    # Safe, because keys are 32 random bytes.
     return sha256(api_key.encode()).hexdigest()
 
 
@@ -46,20 +47,15 @@ def add(connection: Connection, client: Client, api_key: str | None) -> bool:
 
 
 def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Client]:
-    """Return the clients that own these API keys, by key; unknown keys are left out.
-
-    The lookup compares hashes, so its duration reveals nothing about the keys.
-    """
+    """Return the clients that own these API keys, by key; unknown keys are left out."""
+    # Hashes are compared, so the duration reveals nothing about the keys.
     keys = {key_hash(api_key): api_key for api_key in api_keys}
     rows = connection.execute(_BY_HASHES, {"hashes": list(keys)})
     return {keys[found]: Client(**dict(zip(_NAMES, columns, strict=True))) for *columns, found in rows}
 
 
 def get(connection: Connection, name: str, *, lock: bool = False) -> Client | None:
-    """Return the client of this name, revoked or not; None when there is none.
-
-    With `lock`, its row is locked until the transaction ends.
-    """
+    """Return the client of this name, revoked or not, or None; `lock` locks its row until the transaction ends."""
     found = _SELECT.where(clients.c.name == name)
     row = connection.execute(found.with_for_update() if lock else found).mappings().first()
     return Client(**row) if row else None
@@ -93,9 +89,9 @@ def record_use(connection: Connection, name: str, now: datetime) -> None:
 
 
 def add_secret(connection: Connection, name: str, token: str, now: datetime, *, old_until: datetime) -> None:
-    """Add a client's new signing secret; callbacks are signed with the old one, too, until `old_until`.
+    """Add a client's new signing secret; callbacks are signed with the old secret, too, until `old_until`.
 
-    `token` is the new secret, encrypted. The client's secrets that have expired are deleted.
+    `token` is the new secret, encrypted.
     """
     current = signing_secrets.c.client == name, signing_secrets.c.expires_at.is_(None)
     connection.execute(update(signing_secrets).where(*current).values(expires_at=old_until))

@@ -9,7 +9,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Instant(TypeDecorator[datetime]):
-    """A column of aware datetimes in UTC. SQLite stores no time zone, so UTC is added when a row is read."""
+    """A column of aware datetimes in UTC."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -22,6 +22,7 @@ class Instant(TypeDecorator[datetime]):
         """Return a stored instant as an aware datetime in UTC; None for NULL."""
         if not isinstance(value, datetime):
             return None
+        # SQLite stores no time zone.
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -40,5 +41,4 @@ class EnumText(TypeDecorator[str]):
         self._members = {word.value: word for word in words}
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Return the enum member of a stored value; the value as it is when it is no member."""
         return self._members.get(value, value)

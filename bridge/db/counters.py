@@ -1,8 +1,7 @@
 """Counters and histograms, summed over all processes in the table `counters`, for metrics and charts.
 
-Each process counts in memory and adds its counts to the table about once a second, so that counting never waits for the
-database. A process that is killed loses the counts that it has not added yet; a process whose connection breaks during
-a commit may add its counts twice. So counters only show trends: nothing may be decided by them.
+Each process adds its counts about once a second; some may be lost, or added twice. So counters only show
+trends: nothing may be decided by them.
 """
 
 from collections import Counter as Sums
@@ -43,9 +42,9 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Counters:
-    """Counts what this process does, until `flush` adds it to the table. Thread-safe.
+    """Counts what this process does, until `flush` adds the counts to the table. Thread-safe.
 
-    Callers count after their commit, so that work that is rolled back and repeated is counted once.
+    Callers count after their commit.
     """
 
     def __init__(self) -> None:
@@ -126,7 +125,7 @@ def _hour_of(instant: datetime) -> datetime:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete the counts of hours older than HOURS_KEPT, which no chart shows; the totals stay."""
+    """Delete the counts of hours older than HOURS_KEPT; the totals stay."""
     old = counters.c.hour > ALL_TIME, counters.c.hour < now - HOURS_KEPT
     connection.execute(delete(counters).where(*old))
 
@@ -175,7 +174,7 @@ def totals(connection: Connection) -> Counts:
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
     """Return the counts of each hour from the hour of `since` on, by the instant at which the hour began.
 
-    Hours in which nothing was counted are left out. Hours older than HOURS_KEPT are deleted by `prune`.
+    Hours in which nothing was counted are left out.
     """
     found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
     for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):
@@ -217,10 +216,7 @@ class ActivityTotals:
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:
-    """Return the activity of the current hour and the 23 before: all together, and each hour, the oldest first.
-
-    Hours in which nothing was done are included.
-    """
+    """Return the activity of the current hour and the 23 before: all together, and each hour, the oldest first."""
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])
     hours = [_activity(began_at, found.get(began_at, Counts({}))) for began_at in began]

@@ -1,7 +1,4 @@
-"""How many requests were made for each account on a day, and how many failed: HubSpot limits both by the day.
-
-Unlike counters, these numbers are added in the transaction that saves the results of the requests.
-"""
+"""How many requests were made for each account on a day, and how many failed: HubSpot limits both by the day."""
 
 from collections.abc import Mapping
 from datetime import date

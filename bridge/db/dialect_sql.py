@@ -44,15 +44,12 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Return the condition that the column's text is in the collection bound to the parameter of this name.
-
-    The collection is bound as one parameter. With one parameter for each text, the SQL would differ for each number of
-    texts, and the driver and PostgreSQL would have to prepare each variant.
-    """
+    """Return the condition that the column's text is in the collection bound to the parameter of this name."""
     return _InParameter(column, bindparam(parameter, type_=_Texts()))
 
 
 class _InParameter(DialectSQL[bool]):
+    # One parameter for all texts: otherwise the SQL would differ, and be prepared again, for each number of texts.
     # No `type` is set: on SQLite, SQLAlchemy would append `= 1` to a Boolean, and no index would be used.
     inherit_cache = True
     sql_by_dialect: ClassVar = {
@@ -62,15 +59,12 @@ class _InParameter(DialectSQL[bool]):
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that `column` is in the result of `query`, which runs once, before the statement.
-
-    With `IN`, PostgreSQL may scan the whole table, and may run the query again for each row, which would lock other
-    rows each time. With an array, it looks up each value in the index.
-    """
+    """Return the condition that `column` is in the result of `query`, which runs once, before the statement."""
     return _InSubquery(column, query.scalar_subquery())
 
 
 class _InSubquery(DialectSQL[bool]):
+    # With IN, PostgreSQL may scan the whole table, or run the query again for each row, and lock other rows.
     # No `type` is set, as in `_InParameter`.
     inherit_cache = True
     sql_by_dialect: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}

@@ -24,12 +24,7 @@ _NOW = bindparam("now", type_=Instant)
 
 
 class DueLanes:
-    """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe.
-
-    A look reads the watches that have fallen due since the last look, and visits the lanes that, at the last look, had
-    due watches or were in a pause. So its cost does not depend on how many watches are due later, nor on how many
-    watches of a lane were already due at the last look. Every VISIT_ALL_EVERY, a look visits all lanes.
-    """
+    """Finds the lanes with due watches of one state. Remembers the last look; not thread-safe."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -40,8 +35,7 @@ class DueLanes:
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
         """Return the oldest `due_at` of each lane with due watches, except lanes whose `paused_until` is yet to come.
 
-        A watch whose `due_at` was committed more than LATEST_COMMIT after that instant may be missed, but a later look
-        finds it. At most MOST_LANES lanes are returned, the longest due first.
+        At most MOST_LANES lanes are returned, the longest due first.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
         # `since_all` is negative when the clock was set back.
@@ -80,17 +74,14 @@ _VISIT = {state: _visit_statement(state) for state in LANES}
 
 
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each lane with due watches, paused or not.
-
-    If anything is due, the query skips from lane to lane along the index (a loose index scan): its cost depends on the
-    number of lanes, not of watches.
-    """
+    """Return the oldest `due_at` of each lane with due watches, paused or not."""
     rows = connection.execute(_DUE_LANES[state], {"now": now})
     return {row.name: row.oldest_due_at for row in rows}
 
 
 def _due_lanes_statement(state: State) -> Select[Any]:
     lane = LANES[state]
+    # A loose index scan skips from lane to lane: the cost depends on the number of lanes, not of watches.
     # min() is one look-up in the index; EXISTS with `due_at <= now` might scan the whole table.
     anything = select(func.min(watches.c.due_at)).where(is_state(state)).scalar_subquery() <= _NOW
     first = select(func.min(lane)).where(is_state(state)).scalar_subquery()

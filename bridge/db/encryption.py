@@ -32,7 +32,7 @@ class WrongSecretKey(Exception):
 class Cipher:
     """Encrypts with the newest of several keys, decrypts with any of them.
 
-    `decrypt` returns the text that a token holds. It raises WrongSecretKey when no key decrypts the token.
+    `decrypt` raises WrongSecretKey when no key decrypts the token.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -60,7 +60,7 @@ class Cipher:
 def check_keys(connection: Connection, cipher: Cipher) -> None:
     """Raise WrongSecretKey when none of the keys decrypts the known text that this database holds.
 
-    The first call for a database stores KNOWN_TEXT, encrypted with the newest key. Later calls decrypt it.
+    The first call for a database stores the text, encrypted with the newest key.
     """
     new = dialect_insert(connection, canaries).values(id=1, token=cipher.encrypt(KNOWN_TEXT))
     connection.execute(new.on_conflict_do_nothing())
@@ -76,14 +76,14 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
     """Encrypt every text in the columns ENCRYPTED anew with the newest key; return how many.
 
-    Raises WrongSecretKey when none of the keys decrypts a text; the caller then rolls back. A text that another
-    process changes meanwhile keeps its newer value, which that process has encrypted with its own newest key.
+    Raises WrongSecretKey when none of the keys decrypts a text; the caller then rolls back.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
 
 
 def _rotate(connection: Connection, column: Column[str], cipher: Cipher) -> int:
     tokens = connection.scalars(select(column).where(column.is_not(None))).all()
+    # A text that another process has changed meanwhile keeps its newer value.
     replace = update(column.table).where(column == bindparam("old")).values({column.name: bindparam("new")})
     if tokens:
         new = [{"old": token, "new": cipher.encrypt(cipher.decrypt(token))} for token in tokens]

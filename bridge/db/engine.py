@@ -1,8 +1,4 @@
-"""Builds the SQLAlchemy engine, with each database's settings for durable writes and bounded waits.
-
-SQLite: WAL, a sync at each commit, BEGIN IMMEDIATE. PostgreSQL: time-outs in each transaction, keepalives, a check of
-each pooled connection.
-"""
+"""Builds the SQLAlchemy engine, with each database's settings for durable writes and bounded waits."""
 
 import os
 import sqlite3
@@ -63,7 +59,7 @@ def open_engine(url: str, *, makes_files: bool = True) -> Engine:
     """Return an engine for a `sqlite:///…` URL, or for any connection string of libpq. Connects lazily.
 
     With `makes_files=False`, connecting to a SQLite database that does not exist raises NoDatabase, or
-    OperationalError when the URL holds a `file:` URI; and the journal mode of an existing database is not changed.
+    OperationalError when the URL holds a `file:` URI.
     """
     return _sqlite(url, makes_files=makes_files) if url.startswith("sqlite:") else _postgresql(url)
 
@@ -113,20 +109,14 @@ def _is_missing(place: str) -> bool:
 
 
 def _of_existing(place: str, *, is_uri: bool) -> str:
-    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none.
-
-    A URI that names a mode itself is returned unchanged.
-    """
+    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none."""
     if not is_uri:
         return f"file:{quote(place)}?mode=rw"
     return place if "mode=" in place else f"{place}{'&' if '?' in place else '?'}mode=rw"
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's dialect for psycopg, except that each BEGIN also sets time-outs, time zone and isolation level.
-
-    See _BEGIN, and _BEGIN_17 for PostgreSQL 17 and later.
-    """
+    """SQLAlchemy's dialect for psycopg, except that each BEGIN also sets time-outs, time zone and isolation level."""
 
     supports_statement_cache = True
 
@@ -182,10 +172,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 def is_unavailable(error: DBAPIError) -> bool:
-    """Return whether an error probably means that the database is away or unable to work.
-
-    On SQLite the same class of error is also raised for some wrong statements.
-    """
+    """Return whether an error probably means that the database is away or unable to work."""
     return isinstance(error, UNAVAILABLE) or error.connection_invalidated
 
 

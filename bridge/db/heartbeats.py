@@ -15,7 +15,7 @@ TICKED_WITHIN = timedelta(seconds=60)
 def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
     """Save a worker's heartbeat, and delete workers whose last heartbeat is older than WORKERS_KEPT.
 
-    `has_credentials`: the worker's environment has credentials of the account `default`; saved at the first heartbeat.
+    `has_credentials`: the worker's environment has credentials of the account `default`.
     """
     new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
     add = dialect_insert(connection, workers).values(new)
@@ -43,8 +43,7 @@ def count_alive(connection: Connection, now: datetime) -> int:
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Mark the workers without a heartbeat within TICKED_WITHIN as reported; return their last heartbeats, by id.
 
-    Workers that are marked already are left out. So a worker is returned once, even when several processes call this at
-    the same time, unless it has another heartbeat and falls silent again.
+    Workers that are marked already are left out.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < now - TICKED_WITHIN, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.

@@ -10,13 +10,14 @@ from bridge.db.tables import host_breakers, is_over, watches
 
 # Undelivered watches are kept this many times as long: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
+# A paused host's breaker is kept for this long after the pause: the host may soon have callbacks again.
 BREAKERS_KEPT = timedelta(days=1)
 
 
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
-    """Delete up to `limit` watches that were settled longer ago than `retention`, oldest first.
+    """Delete up to `limit` watches that were settled longer ago than `retention`; return how many.
 
-    Undelivered watches are kept UNDELIVERED_TIMES times as long. Returns how many were deleted.
+    Undelivered watches are kept UNDELIVERED_TIMES times as long.
     """
     over = is_over() & (watches.c.settled_at < now - retention)
     deleted = _delete(connection, over, limit)
@@ -32,10 +33,7 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
 
 
 def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many.
-
-    A paused breaker is kept until BREAKERS_KEPT after the end of its pause: its host may soon have callbacks again.
-    """
+    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many."""
     paused_until = host_breakers.c.paused_until
     idle = (
         select(host_breakers.c.name)

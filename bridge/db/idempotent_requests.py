@@ -13,7 +13,7 @@ KEPT = timedelta(hours=24)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotentRequest:
-    """A request, identified by client and key. `begun_by` is the id of the execution that carries it out."""
+    """A request, identified by client and key; `begun_by` is the id of the execution that carries the request out."""
 
     client: str
     key: str
@@ -26,10 +26,7 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Store a request, unless one with its client and key is stored already; return the stored one.
-
-    A stored request that is older than KEPT is deleted first.
-    """
+    """Return the stored request of `wanted`'s client and key; store `wanted` when none is younger than KEPT."""
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))
     row = {
@@ -49,16 +46,13 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
 
 
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
-    """Set these fields of a stored request; return False, and set none, when another execution has taken it over."""
+    """Set these fields of a stored request; return False, and set none, when another execution has taken over."""
     changed = update(keyed_requests).where(_is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 
 
 def forget(connection: Connection, held: IdempotentRequest) -> None:
-    """Delete a request that was not carried out, so that a repeat is carried out as a new request.
-
-    Deletes nothing when another execution has taken the request over.
-    """
+    """Delete a request that was not carried out, unless another execution has taken the request over."""
     connection.execute(delete(keyed_requests).where(_is_held(held)))
 
 

@@ -18,10 +18,7 @@ _newest = 0
 
 
 def new_watch_id(now: datetime) -> str:
-    """Return a `wat_…` id that sorts after every earlier id of this process: lists are sorted by id.
-
-    This holds when `now` repeats or goes back by at most MOST_AHEAD. If `now` goes back further, new ids sort earlier.
-    """
+    """Return a `wat_…` id that sorts after this process's earlier ids, unless `now` goes back by MOST_AHEAD."""
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)
     with _lock:

@@ -24,7 +24,8 @@ def read(path: Path) -> str:
 def read_or_make(path: Path) -> str:
     """Return the key in `path`; make one, readable by its owner alone, when there is none.
 
-    Safe when several processes start at once: all get the same key. Raises NoKeyFile when it may not be read.
+    Safe when several processes start at once: all get the same key. Raises NoKeyFile when the file may not be
+    read.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

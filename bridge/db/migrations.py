@@ -55,9 +55,8 @@ class NotMigrated(Exception):
 def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
-    A database that is newer than this code is left alone, so that the old code goes on working during a roll-out.
-    While another transaction locks a table, tries again for `timeout_seconds`, then raises OperationalError. Raises
-    ForeignTables when another program's tables are where the bridge's belong.
+    A database that is newer than this code is left alone. Raises OperationalError when a table stays locked
+    for `timeout_seconds`, ForeignTables when another program's tables are where the bridge's belong.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:
@@ -86,17 +85,13 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_other_tables(connection: Connection) -> None:
-    """Raise ForeignTables when tables with the bridge's names, or the Alembic revision, are another program's.
-
-    A revision alone does not tell which program wrote it: an unknown revision may be that of a later release of the
-    bridge, and another program may have a revision of the same name. So a table `watches` with the bridge's column
-    `callback_url` must exist as well.
-    """
+    """Raise ForeignTables when tables with the bridge's names, or the Alembic revision, are another program's."""
     inspector = inspect(connection)
     revisions = _revisions(connection)
     taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
     if not revisions and taken:
         raise ForeignTables(", ".join(taken))
+    # A revision does not tell which program wrote it, so the bridge's `watches` must exist as well.
     if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
         raise ForeignTables(f"alembic_version, which says {', '.join(revisions)}")
 
@@ -115,8 +110,7 @@ def is_migrated(connection: Connection) -> bool:
 def check(connection: Connection) -> str:
     """Return the revision of a database that is ready for this code.
 
-    Raises NotMigrated when its revision is too old or missing, ForeignTables when another program's tables are where
-    the bridge's belong.
+    Raises NotMigrated when the revision is too old or missing, ForeignTables for another program's tables.
     """
     _refuse_other_tables(connection)
     if not is_migrated(connection):

@@ -1,8 +1,4 @@
-"""The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them.
-
-No row is locked during a request to HubSpot. Instead, a process that refreshes changes the row only if the tokens are
-still those that it has read; `take_refresh_lease` and `fail` also require that the lease is unchanged.
-"""
+"""The OAuth tokens of accounts, which all processes share, and the lease of the process that refreshes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,9 +18,8 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 class StoredTokens:
     """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
-    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh: a refresh is under way,
-    or the last one failed. `failure` says why the last refresh failed, else it is None; `at_fault` is true when the
-    credentials are the cause.
+    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh. `failure` says
+    why the last refresh failed, else it is None; `at_fault` is true when the credentials are the cause.
     """
 
     origin: str
@@ -64,10 +59,9 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
-    """Store a row without tokens for the credentials with the hash `origin`; return it.
+    """Store a row without tokens for the credentials with the hash `origin`, and return it.
 
-    A row for other credentials is replaced. A row for the same credentials is kept, because another process has just
-    stored it, and may have added tokens; even so, the returned value has no tokens.
+    Replaces a row for other credentials; keeps a row for the same, which another process has just stored.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -85,17 +79,14 @@ def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens,
 
 
 def save(connection: Connection, cipher: Cipher, account: str, seen: StoredTokens, new: TokenPair) -> bool:
-    """Replace the tokens that were `seen`; return False when they were replaced or removed first.
-
-    It does not matter who holds the lease: a refresh that outlived its lease may have got the only refresh token that
-    still works.
-    """
+    """Replace the tokens that were `seen`; return False when they were replaced or removed first."""
     row = {
         "access_token": cipher.encrypt(new.access_token),
         "refresh_token": cipher.encrypt(new.refresh_token),
         "issued_at": new.issued_at,
         "expires_at": new.expires_at,
     }
+    # Whoever holds the lease: a refresh that outlived its lease may have got the only valid refresh token.
     return _change(connection, account, _same_tokens(seen), _NOTHING | row)
 
 
@@ -108,7 +99,7 @@ def fail(
 
 
 def forget_failure(connection: Connection, account: str) -> None:
-    """Let an account's next refresh start at once, though the last one failed: its credentials are new."""
+    """Let an account's next refresh start at once although the last refresh failed: the credentials are new."""
     failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
     connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
 

@@ -1,11 +1,6 @@
-"""A transactional outbox: an event for the operator is added in the transaction of the change it reports.
+"""A transactional outbox: an event for the operator is added in the transaction of the change that it reports.
 
-The event is sent later. Until its first attempt, further events of the same type and subject are merged into its row:
-`count` is the sum of their counts, `since` is the earliest, `reason` and `last_at` are those of the newest. Once the
-first attempt has begun, the row's content is fixed, and further events get a row of their own.
-
-Most events are due at once. Callbacks are often given up in bursts, and a burst is reported by one event. That event is
-due when no callback to the host has been given up for QUIET, and about APART after the first at the latest.
+Until the first attempt to send it, further events of the same type and subject are merged into its row.
 """
 
 from collections.abc import Sequence
@@ -57,7 +52,7 @@ class ClaimedEvent:
 def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
     """Store events to be sent; at most one of each type and subject, as `merge_events` returns them.
 
-    Their rows are locked until the transaction ends: call this last, so that other processes do not wait for long.
+    Call this last in a transaction: the rows stay locked until the commit.
     """
     if not events:
         return
@@ -98,12 +93,7 @@ _ADD = for_each_dialect(_add)
 
 
 def next_due(connection: Connection, now: datetime) -> str | None:
-    """Return the id of the longest due event that may be sent now; None when there is none.
-
-    Before its first attempt an event waits until the previous event of its type and subject has been settled for
-    APART. It also waits while an earlier event of the opposite type and the same subject is not settled, so that the
-    two arrive in order.
-    """
+    """Return the id of the event that has been due longest and may be sent now; None when there is none."""
     return connection.scalar(_NEXT, {"now": now, "settled_after": now - APART})
 
 
@@ -115,6 +105,7 @@ def _is_held_up() -> ColumnElement[bool]:
         others.attempts > 0,
         or_(is_open, others.settled_at > bindparam("settled_after", type_=Instant)),
     )
+    # Opposite events, such as a pause and its end, arrive in order.
     opposite = and_(
         others.type == case(_OPPOSITE_VALUES, value=mine.type), is_open, others.last_at < mine.last_at
     )
@@ -135,10 +126,7 @@ _NEXT = (
 def claim(
     connection: Connection, event_id: str, now: datetime, *, lease_ends_at: datetime
 ) -> ClaimedEvent | None:
-    """Claim a due event for an attempt, which fixes its content; None when it is no longer due.
-
-    It is no longer due when another process has claimed it, or a later event was merged into it.
-    """
+    """Claim a due event for an attempt, which fixes the event's content; return None when it is no longer due."""
     claimed = (
         update(operator_events)
         .where(operator_events.c.id == event_id, operator_events.c.due_at <= now)
@@ -153,10 +141,7 @@ def claim(
 
 
 def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None, now: datetime) -> None:
-    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do.
-
-    Changes nothing when the lease has run out and another process has claimed the event.
-    """
+    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do."""
     still_mine = operator_events.c.id == sent.id, operator_events.c.due_at == sent.due_at
     settled_at = None if due_at else now
     connection.execute(
@@ -165,10 +150,7 @@ def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None,
 
 
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
-    """Return how many events are still to be sent, and when the oldest of them first happened.
-
-    The instant is None when no event is to be sent.
-    """
+    """Return how many events are still to be sent, and when the oldest first happened (None without events)."""
     found = select(func.count(), func.min(operator_events.c.since)).where(
         operator_events.c.due_at.is_not(None)
     )

@@ -1,8 +1,6 @@
 """Lists watches by page; the cost of a page is bounded, however many watches there are and however few match.
 
-A page reads at most MOST_SCANNED rows of the index that fits the filters best; when the filters name several states or
-outcomes, up to MOST_SCANNED of each. So a page may hold fewer watches than were asked for, even none, although another
-page follows.
+So a page may hold fewer watches than were asked for, even none, although another page follows.
 """
 
 import re
@@ -86,8 +84,7 @@ def _encoded(text: str) -> str:
 class Page:
     """A page of a list, newest first.
 
-    `following` is the cursor of the page of older watches, `previous` of newer ones; None when there is no such page. A
-    page that they name may still be empty.
+    `following` is the cursor of the page of older watches, `previous` of newer ones; None: no such page.
     """
 
     watches: Sequence[Watch]
@@ -117,8 +114,7 @@ def page(
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Count the redeliverable watches that match; return the number, and whether it is surely all of them.
 
-    Only the newest rows are read, at most MOST_SCANNED_TO_COUNT; when the filters name several states or outcomes, up
-    to MOST_SCANNED_TO_COUNT of each.
+    Only the newest rows are read, so the cost is bounded.
     """
     is_match = and_(is_redeliverable(), *conditions(filters))
     count, is_all = 0, True
@@ -147,11 +143,7 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _find(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
 ) -> tuple[list[Watch], Cursor | None]:
-    """Return at most `limit` matches, and the cursor at which the list goes on; None at the list's end.
-
-    The first step looks at `limit` + 1 rows, which are often enough. Further steps look at more rows, until there are
-    enough matches or MOST_SCANNED rows have been looked at.
-    """
+    """Return at most `limit` matches, and the cursor at which the list goes on; None at the list's end."""
     backwards = cursor is not None and cursor.backwards
     keys: list[Row[Any]] = []
     on, left, most = cursor, MOST_SCANNED, min(limit + 1, MOST_SCANNED)
@@ -198,15 +190,12 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions that together select every watch that matches the filters, and often other watches.
-
-    Each condition is served by one index, which gives its rows sorted by `order`, so that only the first few have to be
-    read. The index on `task_id` is not sorted, but a task id has few watches.
-    """
+    """Return conditions that together select every watch that matches the filters, and often other watches."""
+    # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]
     if filters.task_id is not None:
-        return [watches.c.task_id == filters.task_id]
+        return [watches.c.task_id == filters.task_id]  # not sorted, but a task id has few watches
     # The partial indexes leave out the most common outcome and state, which are found quickly without an index.
     if filters.outcome is not None and Outcome.COMPLETED not in filters.outcome:
         return [and_(is_outcome(outcome), has_not_completed()) for outcome in filters.outcome]

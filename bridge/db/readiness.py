@@ -1,7 +1,4 @@
-"""Whether work is moving: finds polls and callbacks that are long overdue without a known cause.
-
-Known causes are a pause, a small quota and a slow receiver.
-"""
+"""Finds polls and callbacks that are long overdue, not because of a pause, a small quota or a slow receiver."""
 
 from datetime import datetime, timedelta
 
@@ -32,8 +29,7 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether people should see an account with this breaker as paused.
 
-    It is paused until its pause is over. After a pause that failures caused, it also counts as paused until a request
-    for it succeeds, as long as it has watches to poll.
+    True during a pause and, if failures caused it and there are watches to poll, until a request succeeds.
     """
     if breaker.paused_until is None:
         return False
@@ -46,8 +42,7 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts that are paused, and accounts whose last request was granted about SERVED ago or later:
-    their polls may just wait for the quota.
+    Left out are paused accounts, and accounts whose last request was granted about SERVED ago or later.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
@@ -58,7 +53,7 @@ def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetim
 def overdue_hosts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each host with callbacks that have been due for OVERDUE_AFTER or longer.
 
-    Left out are hosts that are paused, and hosts with a claimed callback, which may just be slow receivers.
+    Left out are paused hosts, and hosts with a claimed callback.
     """
     late = _late(connection, State.DELIVERING, now)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}

@@ -37,15 +37,13 @@ metadata = MetaData(
 
 
 def is_state(state: State) -> Any:
-    """Return the condition that a watch is in this state.
-
-    The state is a literal: with a bound parameter, the planner would not use the partial indexes.
-    """
+    """Return the condition that a watch is in this state."""
+    # A literal: with a bound parameter, the planner would not use the partial indexes.
     return watches.c.state == literal_column(f"'{state}'")
 
 
 def is_outcome(outcome: Outcome) -> Any:
-    """Return the condition that a watch has this outcome, which is a literal for the reason in `is_state`."""
+    """Return the condition that a watch has this outcome."""
     return watches.c.outcome == literal_column(f"'{outcome}'")
 
 
@@ -65,10 +63,7 @@ def is_open() -> Any:
 
 
 def is_over() -> Any:
-    """Return the condition of the partial index on settled watches that are not UNDELIVERED.
-
-    These watches are pruned earlier than UNDELIVERED ones.
-    """
+    """Return the condition of the partial index on settled watches that are not UNDELIVERED."""
     return and_(
         watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
     )

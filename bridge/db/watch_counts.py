@@ -1,7 +1,4 @@
-"""How many watches are in each state, counted about once a minute and stored.
-
-Counting a million watches takes longer than a Prometheus scrape may.
-"""
+"""How many watches are in each state, counted about once a minute and stored."""
 
 from datetime import datetime, timedelta
 
@@ -12,6 +9,7 @@ from bridge.db.dialect_sql import for_each_dialect
 from bridge.db.engine import reading
 from bridge.db.tables import is_not_delivered, watch_counts, watches
 
+# Not at each Prometheus scrape: to count a million watches takes longer than a scrape may.
 COUNTED_EVERY = timedelta(seconds=60)
 
 

@@ -47,7 +47,7 @@ class Filters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Redelivered:
-    """The result of one batch of a redelivery: how many watches were redelivered.
+    """The result of one batch of a redelivery; `count` is how many watches were redelivered.
 
     `before` is the id to pass as `before` for the next batch; None after the last batch.
     """
@@ -92,10 +92,7 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 
 
 def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
-    """Return how many watches meet all conditions in `which`, but at most `most`.
-
-    If an index serves the conditions, the cost depends on the result alone, not on the size of the table.
-    """
+    """Return how many watches meet all conditions in `which`, but at most `most`."""
     found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
     return connection.execute(select(func.count()).select_from(found)).scalar_one()
 
@@ -105,8 +102,7 @@ def redeliver(
 ) -> Redelivered:
     """Redeliver up to `limit` redeliverable watches that match, newest first: their callbacks are due now.
 
-    Only watches with ids less than `before` are taken; None sets no bound. The statement sets the same fields as
-    `core.watch.redeliver`.
+    Only watches with ids less than `before` are taken; None sets no bound.
     """
     matching = [
         is_redeliverable(),
@@ -125,6 +121,7 @@ def redeliver(
 
 
 def _redelivered(now: datetime) -> dict[str, Any]:
+    # The same fields as `core.watch.redeliver` sets.
     state = next_state(State.UNDELIVERED, Event.REDELIVERED)
     return {"state": state, "due_at": now, "claimed_by": None, "settled_at": None, "tries": 0, "manual": True}
 
@@ -170,11 +167,7 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return kinds of an account's watches.
-
-    They are taken from up to NEWEST_SCANNED watches that are still polled, and from the account's watches among the
-    newest NEWEST_SCANNED of all accounts. For an account that was not used lately there may be none.
-    """
+    """Return kinds of an account's watches, from a sample of those still polled and those registered last."""
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
     found = [row.kind for row in connection.execute(newest) if row.account == account]

@@ -24,8 +24,7 @@ WAITING_SAMPLE = 20
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     """Insert new watches, given by registration key, in one statement; return the stored watch of each key.
 
-    When a watch with the key is stored already, that one is returned; it has another id. If it is withdrawn just then,
-    the key is left out.
+    A key that exists already gets its stored watch; the key is left out if that watch is withdrawn just then.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
@@ -102,7 +101,7 @@ _LOCKED = select(*COLUMNS).where(in_parameter(watches.c.id, "ids")).order_by(wat
 def save(connection: Connection, changed: Watch) -> None:
     """Save a changed watch, whose row the caller has locked.
 
-    Also clears the registration key of a withdrawn watch, so that its task may be registered again.
+    Also clears the registration key of a withdrawn watch.
     """
     save_watches(connection, [changed])
     if changed.state is State.WITHDRAWN:
@@ -146,11 +145,11 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
     """Return how many callbacks wait for a host, up to `most`, and about when the first of their tasks ended.
 
-    The instant is None when no callback waits. It is found among the WAITING_SAMPLE callbacks with the latest `due_at`:
-    waits grow with each attempt, so callbacks that have waited longest are mostly due last.
+    The instant is None when no callback waits.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
+    # Waits grow with each attempt, so callbacks that have waited longest are mostly due last.
     due_last = select(watches.c.ended_at).where(*waiting).order_by(watches.c.due_at.desc())
     longest = due_last.limit(WAITING_SAMPLE).subquery()
     count = select(func.count()).select_from(counted).scalar_subquery()
