@@ -246,7 +246,10 @@ class Bridge:
             self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, if there is one, and save the last counts."""
+        """Stop the embedded worker, if there is one, and save the last counts.
+
+        Waits for requests in flight, at most until 22 s after the first call of this or `wind_down_worker`.
+        """
         if self._settings.embedded_worker:
             self.scheduler.stop()
         self.counter_flusher.stop()

@@ -75,7 +75,10 @@ def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
 def _show_secrets(
     arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
 ) -> None:
-    """Print a client's secrets; if that fails, raise a CommandError with the commands `again` for new ones."""
+    """Print a client's secrets; if that fails, raise a CommandError that names the commands in `again`.
+
+    `again` holds the commands that make new secrets, such as `rotate-key`.
+    """
     try:
         show_one(arguments, fields)
     except OutputError as error:

@@ -204,7 +204,7 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return a message for the operator: why HubSpot refused a task (`reason`), and what to check."""
+    """Return a message about a suspected account: the `reason` of its newest refusal, and what to check."""
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."

@@ -53,7 +53,7 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
     """Return how many of the `free` slots each lane of `most` gets, when the lanes take a slot each in turn.
 
     `most` says how many slots each lane may hold, in the order of the turns; `held` how many it holds now.
-    Lanes that get no slot are left out.
+    No lane gets more than `ceiling` allows, so slots may stay free. Lanes that get no slot are left out.
     """
     given = dict.fromkeys(most, 0)
     waiting = list(most)

@@ -72,7 +72,8 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
     """Return up to `count` watch ids, half from `young`, half from `every`; both have the most urgent first.
 
-    `every` holds the ids of young watches, too.
+    `every` holds the ids of young watches, too. If `count` is odd, `odd_to_young` says which half gets one
+    more.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])

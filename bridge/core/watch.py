@@ -109,7 +109,8 @@ class Watch:
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
     """Return the watch after `event`, with `changes` to its other fields and no longer claimed.
 
-    Raises IllegalTransition when the state does not allow the event.
+    If the new state is `watching` or `delivering`, `changes` must hold `due_at`; otherwise `due_at` becomes
+    None. Raises IllegalTransition when the state does not allow the event.
     """
     state = next_state(watch.state, event)
     if state not in OPEN:

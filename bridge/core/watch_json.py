@@ -40,7 +40,7 @@ def watch_text(watch: Watch, hubspot_body: str | None) -> str:
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
     """Return an attempt as a dict of JSON values.
 
-    `excerpt`: whether to include the start of the receiver's response, which only admins may see.
+    Without `excerpt`, `response_excerpt` is None: only admins may see the receiver's response.
     """
     return {
         "number": attempt.number,

@@ -40,7 +40,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Shut down the connection of `deadline` when its time is over, until `release` is called."""
+        """Begin to watch `deadline`: its connection is shut down when its time is over."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():

@@ -1,6 +1,7 @@
 """The access tokens of OAuth accounts: refreshed when they are needed, by one thread of one process at a time.
 
-That thread holds a lease on the account's row. No transaction is open during a request to HubSpot.
+That thread holds a lease on the account's row in `oauth_tokens`. No transaction is open during a request
+to HubSpot.
 """
 
 import json
