@@ -51,7 +51,10 @@ class Account:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether this process has credentials of the account; another process may have those of `default`."""
+        """Whether this process has credentials of the account.
+
+        Those of `default` may be set in the environment of other processes only.
+        """
         return self.credentials.scheme != "none"
 
     def url(self, path: str) -> str:
@@ -89,7 +92,8 @@ class Accounts:
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return the named accounts, by name.
 
-        A name not in the table gets an account without credentials, `default` the environment's account.
+        A name that is not in the table gets an account without credentials, except `default`, which gets the
+        environment's account.
         """
         found = self._to_accounts(connection.execute(_NAMED, {"names": names}))
         return {name: found.get(name) or self._unset(name) for name in names}

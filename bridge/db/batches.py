@@ -16,8 +16,9 @@ Columns = Mapping[str, ColumnElement[Any]]
 def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns], Any]) -> Mapping[str, Any]:
     """Return a statement to pass to `run`: a mapping from each dialect's name to its SQL statement.
 
-    `names` are the names of each row's values, which have the types of the columns of `table` with these
-    names. `build` gets a dialect's function `insert` and, by name, SQL expressions that stand for the values.
+    Each row given to `run` has exactly these `names`; a value has the type of the column of `table` with the
+    same name. `build` returns a dialect's SQL statement, made from the dialect's function `insert` and, by
+    name, SQL expressions that stand for the values.
     """
     columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}
     inserts = for_each_dialect(lambda insert: insert)

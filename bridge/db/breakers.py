@@ -150,7 +150,8 @@ _SAVE_HOSTS = _saving(host_breakers, _BREAKER)
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
     """Claim a paused host's probe: make its breaker half open until `until`, the end of the lease.
 
-    `seen` is the `paused_until` that the caller has read. Returns False when another process has changed it since.
+    `seen` is the `paused_until` that the caller has read; it must not be in the future. Returns False when
+    another process has changed it since.
     """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (

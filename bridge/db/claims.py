@@ -64,7 +64,8 @@ class Claimant:
 class StepResult:
     """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
 
-    `hubspot_body` is the answer to store, as JSON text, or None. `attempt` is None after a poll.
+    `hubspot_body` is HubSpot's answer, as JSON text; None leaves the stored answer as it is. `attempt` is
+    None after a poll.
     """
 
     claimed: Watch
@@ -76,7 +77,11 @@ class StepResult:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in this state: at most `shares[lane]` of each account or host, those due longest."""
+    """Claim due watches in this state: of each account (polls) or host (callbacks), those due longest.
+
+    `shares` says how many at most, by the name of the account or host. The caller has made sure that the
+    circuit breakers and quotas allow as many.
+    """
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
         return []
@@ -98,7 +103,8 @@ def claim_urgent(
     """Claim up to `count` due polls of an account whose quota is too small for all that are due.
 
     Half are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all; if
-    `count` is odd, `odd_to_young` says which half gets one more. The caller has locked the account's row.
+    `count` is odd, `odd_to_young` says whether the first half gets one more. The caller has locked the
+    account's limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -243,7 +249,10 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Give up a worker's claims: make the watches that the worker still holds due now; return how many."""
+    """Give back claimed watches: make those that the worker still holds due now; return how many these are.
+
+    If a claim was for a probe, another probe may be sent at once.
+    """
     ours = _still_ours(connection, claimed, worker)
     if ours:
         connection.execute(_GIVE_BACK, {"ids": list(ours), "now": now})

@@ -42,9 +42,9 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Counters:
-    """Counts what this process does, until `flush` adds the counts to the table. Thread-safe.
+    """Keeps this process's counts until `flush` adds them to the table. Thread-safe.
 
-    Callers count after their commit.
+    Callers count after the commit of what they count.
     """
 
     def __init__(self) -> None:
@@ -132,7 +132,11 @@ def prune(connection: Connection, now: datetime) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buckets:
-    """The number of durations in each bucket of a histogram, by upper bound in seconds, and the durations' sum."""
+    """The number of durations in each bucket of a histogram, and the sum of all its durations.
+
+    The keys of `counts` are the buckets' upper bounds, in seconds. Unlike Prometheus's, the counts are not
+    cumulative: each duration is in one bucket only.
+    """
 
     counts: Mapping[float, float] = field(default_factory=dict)
     sum_seconds: float = 0.0

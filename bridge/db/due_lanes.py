@@ -35,7 +35,8 @@ class DueLanes:
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
         """Return the oldest `due_at` of each lane with due watches, except lanes whose `paused_until` is yet to come.
 
-        At most MOST_LANES lanes are returned, the longest due first.
+        At most MOST_LANES lanes are returned, the longest due first. A look may miss a watch that was
+        committed long after its `due_at`; a later look finds it.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
         # `since_all` is negative when the clock was set back.

@@ -18,8 +18,9 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 class StoredTokens:
     """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
-    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh. `failure` says
-    why the last refresh failed, else it is None; `at_fault` is true when the credentials are the cause.
+    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh; None: one may
+    start now. `failure` says why the last refresh failed, else it is None; `at_fault` is true when the
+    credentials are the cause.
     """
 
     origin: str
@@ -61,7 +62,8 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
     """Store a row without tokens for the credentials with the hash `origin`, and return it.
 
-    Replaces a row for other credentials; keeps a row for the same, which another process has just stored.
+    Replaces a row for other credentials. Keeps a row for the same credentials, which another process has just
+    stored; the returned row has no tokens even if the stored one has some.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -72,7 +74,10 @@ def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
 
 
 def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens, until: datetime) -> bool:
-    """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`."""
+    """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`.
+
+    The caller has made sure that `seen.hold_until` is None or past.
+    """
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
     )
@@ -93,7 +98,10 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Record why a refresh failed, and until when no other refresh is tried; return False if the lease was lost."""
+    """Record why a refresh failed, and until when no other is tried; return False if the lease was lost.
+
+    `seen` is the row with the lease: its `hold_until` is the end of the lease.
+    """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)
 

@@ -190,7 +190,7 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions that together select every watch that matches the filters, and often other watches."""
+    """Return conditions to query one by one: a watch that matches the filters meets one; others may, too."""
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:
         return [watches.c.ended_at.is_not(None)]

@@ -167,7 +167,12 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return kinds of an account's watches, from a sample of those still polled and those registered last."""
+    """Return the kinds of those watches of an account that are in a sample.
+
+    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and the newest
+    NEWEST_SCANNED watches of all accounts. So some kinds may be missing, or all if the account was not used
+    lately.
+    """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
     found = [row.kind for row in connection.execute(newest) if row.account == account]
