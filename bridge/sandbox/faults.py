@@ -1,4 +1,4 @@
-"""Faults: replies that replace the right reply, such as errors of HubSpot or the network; many are named."""
+"""Faults: replies, such as errors of HubSpot or the network, in place of the right ones; many have names."""
 
 import gzip
 from collections import deque
@@ -136,10 +136,11 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The requests that a fault applies to: those about one task, with one token, or to one endpoint.
+    """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
 
-    At most one field is set; without any, the fault applies to every request except to the OAuth server and
-    to unknown routes. `token` may also be the name of an account.
+    At most one field is set; without any, the fault applies to every request to HubSpot's API, but not to
+    the OAuth server. `token` may also be the name of an account; `endpoint` is the name that the ledger
+    counts it by, not a path.
     """
 
     task_id: str | None = None
@@ -162,7 +163,10 @@ class Faults:
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Reply to `times` requests of `target` (None: until cleared) with `make()`; return the fault's id."""
+        """Set a fault: `times` requests of `target` get the reply of `make`; return the fault's id.
+
+        If `times` is None, the fault applies until it is cleared.
+        """
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)
         return fault.fault_id

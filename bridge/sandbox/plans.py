@@ -25,7 +25,8 @@ _TIMES = re.compile(r"(?P<name>.+?)-x(?P<times>[1-9]\d{0,5})")
 class Plan:
     """What a task's file name asks for: the outcome, the pace, and a fault in place of status responses.
 
-    `pace` multiplies the task's durations. The first `fault_times` status responses are `fault` (None: all).
+    `pace` multiplies the task's durations. The fault named `fault`, if any, replaces the first `fault_times`
+    status responses; all of them if `fault_times` is None.
     """
 
     outcome: Outcome = Outcome.COMPLETED

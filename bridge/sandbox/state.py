@@ -191,9 +191,9 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Reply with a named fault or a custom reply to `times` requests of `target`; return the fault's id.
+        """Set a fault (its name or a custom reply) for `times` requests of `target`; return the fault's id.
 
-        `times` None means until the fault is cleared; `target` None means every API request.
+        If `times` is None, the fault applies until it is cleared; if `target` is None, to every API request.
         Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)

@@ -45,8 +45,9 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    Covers the scope of one kind of the account's watches at most. A failure does not pause the account. A
-    success makes its watches with a failed last poll due now and, if the account is paused, its probe.
+    A success shows the scope for one kind of task at most: scopes for other kinds may be missing. It makes
+    the account's watches with a failed last poll due now and, if the account is paused, its probe. A failure
+    does not pause the account.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -114,7 +115,10 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far at least this machine's clock is ahead of the header Date (negative: behind)."""
+    """Return by how many seconds at least this machine's clock is ahead of HubSpot's (negative: behind).
+
+    None without a valid header Date.
+    """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))
         early, late = (asked_at - date).total_seconds() - 1, (answered_at - date).total_seconds()

@@ -46,8 +46,8 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when a client has this name, even a revoked one, or when `name` is `admin` but `admin`
-    is false. Raises ValueError when the name does not match the pattern NAME.
+    Returns NameTaken when a client, even a revoked one, has this name, or when the name is `admin` and the
+    argument `admin` is false. Raises ValueError when the name does not match the pattern NAME.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"a client's name has {NAME_RULE}")

@@ -35,8 +35,8 @@ class RetryLater:
 class HubSpotCalls:
     """Grants requests, takes them from the accounts' quotas, and updates the accounts from HubSpot's answers.
 
-    Thread-safe. The callers send the requests, by `hubspot`. `lease_seconds`, the lease of a granted probe,
-    must exceed the longest time of a request.
+    Thread-safe. The callers send the requests, with the attribute `hubspot`. `lease_seconds`, the lease of a
+    granted probe, must exceed the longest time of a request.
     """
 
     def __init__(

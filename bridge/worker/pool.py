@@ -96,7 +96,9 @@ class WorkerPool:
     def submit(self, job: Job) -> None:
         """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
-        A job that waits for too long, or whose lane is halted, does not start: `take_back` returns it.
+        A job that waits for too long does not start: `take_back` returns it. A job without a result, or with
+        one whose `may_follow` is false, halts its lane: the lane's waiting jobs do not start;
+        `take_back` returns them too, and ends the halt.
         """
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)
