@@ -84,7 +84,8 @@ class Authenticator:
     def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
         """Return the client whose API key is in the `Authorization` header, or a Problem.
 
-        The Problem is a 401, or a 429 when `address` has sent too many wrong keys.
+        The Problem is a 401, or a 429 for a wrong key when `address` has sent too many. A valid key is never
+        refused.
         """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:

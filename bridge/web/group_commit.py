@@ -28,9 +28,9 @@ class _Pending(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Collects the requests of waiting threads, and lets one of the threads pass them all to `commit`.
+    """Collects the requests of several threads in groups; one of the threads passes each group to `commit`.
 
-    `commit` must return the results in the order of the requests.
+    `commit` is called for one group at a time, and must return the results in the order of the requests.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:

@@ -55,7 +55,10 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def claim_hubspot_call(self) -> bool:
-        """Return whether HubSpot may be called, and store the call; False when another execution has taken over."""
+        """Store that HubSpot is about to be called, and return True.
+
+        If another execution has taken over, store nothing and return False: HubSpot must not be called.
+        """
         return self._change(asked_at=self._clock())
 
     def note_task(self, task_id: str) -> None:

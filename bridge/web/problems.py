@@ -230,5 +230,8 @@ def invalid(*faults: FieldError) -> Problem:
 
 
 def not_found(what: str) -> Problem:
-    """Return the 404 Problem, also for what belongs to another client; `what` is a noun, such as `watch`."""
+    """Return the 404 Problem for an object that does not exist, or belongs to another client.
+
+    `what` is a noun for the object, such as `watch`.
+    """
     return Problem(status=404, detail=f"There is no such {what}.")

@@ -24,7 +24,7 @@ RECOUNTED_EVERY = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """A client's open watches at `counted_at`; this process had opened `added_before` for the client by then."""
+    """How many watches a client had open at `counted_at`, and how many this process had opened for it."""
 
     open: int
     counted_at: datetime

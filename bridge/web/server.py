@@ -91,7 +91,7 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A client's connection. The loop's thread runs the methods here, a request thread the inherited `service`."""
+    """A client's connection. The methods here run in the loop's thread, `service` in a request thread."""
 
     task_class = _RequestTask
     error_task_class = _ProblemTask

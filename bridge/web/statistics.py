@@ -22,8 +22,9 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `breaker` is closed unless people should see the account as paused. `requests_per_second` is what the quota
-    allows, paused or not. `daily_remaining` is what HubSpot said today of its daily limit; None if nothing.
+    `breaker` is closed unless `readiness.is_paused` is true. `requests_per_second` is what the quota allows,
+    paused or not. `daily_remaining` is how many requests HubSpot said today (UTC) are left for the day; None
+    if HubSpot said nothing.
     """
 
     name: str

@@ -58,7 +58,10 @@ def read_json(request: Request) -> Any:
 
 
 def loads(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python might write otherwise is a Number. Raises NotJson."""
+    """Return JSON as Python objects; a number that Python might write differently is a Number.
+
+    Raises NotJson.
+    """
     try:
         return _decoder.decode(text.decode())
     except NotJson:

@@ -101,7 +101,10 @@ def _hour_text(instant: datetime) -> str:
 
 
 def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:
-    """Return the lines of hourly percentiles (None: nothing was measured); None when all are 0 or None."""
+    """Return the lines through the hours' percentiles; None when no percentile is above 0.
+
+    In `spreads`, an hour in which nothing was measured is None.
+    """
     most = max((each.p95 for each in spreads if each), default=0.0)
     if not most:
         return None

@@ -23,8 +23,8 @@ MOST_HOSTS = 50
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `waiting` is how many callbacks wait for the host, at most MOST_COUNTED; `since` is about when the first of their
-    tasks ended, None when no callback waits.
+    `waiting` is how many callbacks wait for the host, at most MOST_COUNTED. `since` is approximately when the
+    first of their tasks ended; None when no callback waits.
     """
 
     name: str

@@ -70,7 +70,7 @@ def end() -> None:
 
 
 def caller(api: Api, now: datetime) -> Caller | Problem:
-    """Return the signed-in admin, or a Problem; a refused key ends the session, unless htmx refreshes a page."""
+    """Return the signed-in admin, or a Problem. A refused key ends the session, except in htmx's requests."""
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT
