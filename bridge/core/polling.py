@@ -98,7 +98,8 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    If the account is `suspected`, a task is rejected later than usual.
+    `suspected`: the account, not the task, is the likely cause of HubSpot's refusals. A watch is then rejected
+    only if its refusals also span SPREAD_SECONDS.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)

@@ -117,12 +117,11 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return a NoToken, as a refresh would take too long, or the `refused` token if it was just issued."""
+        """Leave a refresh to the next call, as there is no time for one now; return what this call gets instead."""
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
             if _is_just_issued(issued, self._clock()):
-                return refused
-            # The next call of `current` refreshes the token.
+                return refused  # a refresh would not help
             self._refused[_key(account)] = refused
             return REFUSED
         return STILL_REFRESHING

@@ -89,9 +89,10 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return a lane for each host with due callbacks, by host; hosts whose pause goes on are left out.
+        """Return how many due callbacks to each host may be claimed now, and since when they are due.
 
-        `room` returns how many more jobs of a lane the worker's pool takes.
+        The keys are the hosts' names; hosts whose pause goes on are left out. `room` returns how many more jobs
+        of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}

@@ -89,9 +89,10 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return a lane for each account of which due polls may be claimed now, by account.
+        """Return how many due polls of each account may be claimed now, and since when they are due.
 
-        `room` returns how many more jobs of a lane the worker's pool takes.
+        The keys are the accounts' names; accounts of which none may be claimed are left out. `room` returns how
+        many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
