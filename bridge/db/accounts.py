@@ -66,7 +66,8 @@ class Account:
 class AccountChange:
     """What an operator sets for an account; None stands for the environment's value.
 
-    `rate_limit` is (requests, seconds), HubSpot's limit; `rate_share` is the share of it that the bridge may use.
+    `rate_limit` is (requests, seconds), HubSpot's limit; `rate_share` (above 0, up to 1) is the share of it
+    that the bridge may use.
     """
 
     credentials: Credentials

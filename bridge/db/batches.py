@@ -17,8 +17,8 @@ def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns
     """Return a statement to pass to `run`: a mapping from each dialect's name to its SQL statement.
 
     Each row given to `run` has exactly these `names`; a value has the type of the column of `table` with the
-    same name. `build` returns a dialect's SQL statement, made from the dialect's function `insert` and, by
-    name, SQL expressions that stand for the values.
+    same name. `build` returns the SQL statement of one dialect. It gets the dialect's function `insert`, and
+    a mapping from each name to the SQL expression that stands for the value.
     """
     columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}
     inserts = for_each_dialect(lambda insert: insert)

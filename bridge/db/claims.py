@@ -118,7 +118,11 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim the due poll with the fewest refusals in a row, as the probe of a suspected account."""
+    """Claim the due poll with the fewest refusals in a row, as the probe of a suspected account.
+
+    The caller has locked the account's limits, and makes the breaker half open. Returns an empty list when no
+    poll is due.
+    """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
 
@@ -249,7 +253,7 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Give back claimed watches: make those that the worker still holds due now; return how many these are.
+    """Give back claimed watches: those that the worker still holds become due now; return how many these are.
 
     If a claim was for a probe, another probe may be sent at once.
     """

@@ -1,4 +1,7 @@
-"""How many requests were made for each account on a day, and how many failed: HubSpot limits both by the day."""
+"""How many requests were made for each account on a day (in UTC), and how many of them failed.
+
+HubSpot limits both by the day.
+"""
 
 from collections.abc import Mapping
 from datetime import date

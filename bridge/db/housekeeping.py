@@ -33,7 +33,10 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
 
 
 def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many."""
+    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many.
+
+    A paused host's breaker is kept for BREAKERS_KEPT after the end of the pause.
+    """
     paused_until = host_breakers.c.paused_until
     idle = (
         select(host_breakers.c.name)

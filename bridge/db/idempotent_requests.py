@@ -26,7 +26,10 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Return the stored request of `wanted`'s client and key; store `wanted` when none is younger than KEPT."""
+    """Store `wanted` unless a request with its client and key is stored already; return the stored request.
+
+    A stored request that is older than KEPT is replaced.
+    """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))
     row = {

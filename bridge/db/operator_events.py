@@ -141,7 +141,10 @@ def claim(
 
 
 def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None, now: datetime) -> None:
-    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do."""
+    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do.
+
+    Changes nothing when another process has claimed the event since.
+    """
     still_mine = operator_events.c.id == sent.id, operator_events.c.due_at == sent.due_at
     settled_at = None if due_at else now
     connection.execute(

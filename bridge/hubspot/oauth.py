@@ -159,7 +159,10 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> StoredTokens:
-        """Return the account's row, added if need be, with the tokens that `_save` could not save before."""
+        """Return the account's row; add it if it is missing.
+
+        Tokens that `_save` could not save before are in the returned row, and their save is tried again.
+        """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
             row = store.read(connection, self._cipher, name, origin)
