@@ -8,7 +8,10 @@ SMALLEST_BYTES = 1024
 
 
 def compress(response: Response) -> Response:
-    """Return the response, compressed if the client accepts gzip and the body has at least 1 KiB."""
+    """Compress the response if the client accepts gzip; return the response.
+
+    A body under 1 KiB, a streamed body and a file are sent as they are.
+    """
     is_text = not (response.is_streamed or response.direct_passthrough)
     if not is_text or (response.content_length or 0) < SMALLEST_BYTES:
         return response

@@ -40,7 +40,10 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Return the result of the request, or raise the exception that `commit` raised for its group."""
+        """Pass the request to `commit` in a group, and return its result.
+
+        Raises the exception that `commit` raised for the group.
+        """
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
             self._pending.append(pending)

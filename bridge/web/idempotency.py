@@ -92,10 +92,11 @@ class Execution:
 def begin(
     engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
 ) -> Execution | Reply | Problem:
-    """Return an Execution when the request is to be carried out, else the answer to send.
+    """Store the request, and return an Execution to carry it out; or return the answer to send instead.
 
-    The answer is the stored one, or a Problem: the key came with another body (422), another execution still runs
-    (409), or an earlier one called HubSpot and stored no task id (504).
+    Without a key, nothing is stored, and the request is always carried out. The answer is what an earlier
+    execution stored, or a Problem: the key came with another body (422), another execution still runs (409),
+    or an earlier one called HubSpot and stored no task id (504).
     """
     if key is None:
         return Execution(engine, clock, None)

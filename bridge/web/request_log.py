@@ -35,7 +35,10 @@ def add_request_log(app: Flask, counters: Counters) -> None:
 
 
 def record_server_response(app: Flask, status: int, sent_id: str) -> str:
-    """Log and count a response by the HTTP server itself; return the request's id, `sent_id` if that is valid."""
+    """Log and count a response by the HTTP server itself; return the request's id.
+
+    The id is `sent_id` if that is valid, else a new one.
+    """
     request_id = _request_id(sent_id)
     counters: Counters = app.extensions[_EXTENSION]
     # With a 500, the application failed; with any other status, the server refused the request.

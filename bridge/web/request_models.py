@@ -164,7 +164,10 @@ def _document(given: object) -> str:
 
 
 def _object_text(given: object, max_bytes: int) -> str:
-    """Return the object as JSON in ASCII, which every database can store, with numbers exactly as sent."""
+    """Return the object as JSON in ASCII, which every database can store, with numbers exactly as sent.
+
+    Raises ValueError if it is no object, too deep, or longer than `max_bytes` as compact JSON in UTF-8.
+    """
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError
     if _is_deep(given):

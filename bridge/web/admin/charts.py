@@ -74,7 +74,10 @@ def attempted(hours: Sequence[ActivityTotals]) -> Chart:
 
 
 def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
-    """Return a chart of stacked series, the first at the bottom; each has a CSS class, a word, hourly counts."""
+    """Return a chart of stacked series, the first at the bottom.
+
+    A series is the CSS class of its bars, the word after the count in their titles, and the hourly counts.
+    """
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)
     below = [0] * len(hours)

@@ -79,7 +79,10 @@ def _url(parameters: Mapping[str, str]) -> str:
 
 @admin.get("/search")
 def search() -> Response:
-    """Redirect to the watch with this id or HubSpot task id, or to the list for this task id or callback host."""
+    """Redirect to the watch whose id or HubSpot task id was searched for, or to a list of watches.
+
+    The list has the watches with this task id if there are several, else those with this callback host.
+    """
     text = request.args.get("q", "").strip()
     if not text:
         return redirect(url_for("admin.list_watches"))

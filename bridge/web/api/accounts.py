@@ -200,7 +200,7 @@ def show_account(call: ApiCall, name: str) -> Reply | Problem:
 def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
     """Add a HubSpot account, or replace all settings of an existing one.
 
-    If the account is paused, the pause ends: its next request is a trial request.
+    If the account is paused, a trial request is due at once; its success ends the pause.
     """
     dependencies = call.dependencies
     status, new = accounts.put(dependencies.engine, dependencies.accounts, name, body.change(), now=call.now)
