@@ -23,7 +23,8 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
 
-    Raises WrongSecretKey, ForeignTables when the database holds another program's tables, and SQLAlchemy's errors.
+    Raises WrongSecretKey when they do not fit, ForeignTables when the database holds another program's
+    tables, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:

@@ -34,6 +34,7 @@ NO_RIGHTS = (
 def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WARNING) -> Bridge:
     """Return the bridge after migrating the database if needed; create a missing SQLite database or key file.
 
+    If `settings` is None, they are read from the environment. `level` is the lowest level that is logged.
     Raises CommandError when the database or its keys cannot be used, SystemExit when the settings are wrong.
     """
     settings = settings or Settings.load_or_exit(os.environ)
@@ -73,7 +74,7 @@ def refuse_unusable_database() -> Iterator[None]:
 
 @contextmanager
 def refuse_unavailable_database() -> Iterator[None]:
-    """In a `with` block, turn the error that the database is away, or cannot be written to, into a CommandError."""
+    """In a `with` block, turn errors of an unavailable or read-only database into a CommandError."""
     try:
         yield
     except UNAVAILABLE as error:

@@ -44,7 +44,7 @@ class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
     `failure_threshold` Failures in a row open the breaker. The first pause lasts `first_seconds`; each failed
-    probe doubles it, up to `most_seconds`. With `slow_starts`, `limit` allows few requests after a pause.
+    probe doubles it, up to `most_seconds`. With `slow_starts`, few requests are allowed just after a pause.
     """
 
     failure_threshold: int
@@ -92,7 +92,7 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
 def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
     """Return the breaker after a claimed request was not sent: if it was the probe, another probe is due now.
 
-    `until` is the end of the request's lease.
+    `until` is the end of the request's lease; if it is None, the breaker is returned unchanged.
     """
     # The request was the probe if the pause ends with the request's lease.
     if until is None or breaker.paused_until != until:

@@ -1,6 +1,6 @@
 """Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
 
-Every field of HubSpot's bodies, except the status field, may be null, absent or new.
+In HubSpot's bodies, any field but the status field may be null or absent; unknown fields are ignored.
 """
 
 import json

@@ -34,8 +34,8 @@ class Kind:
     `v3` and `dated` are templates of the endpoint's path, for `v3` and for a version such as 2026-03. `field`
     names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
     maps every other known status to a function that returns the outcome for the answer's body. `event_prefix`
-    begins the `type` of callbacks. `scope_check` holds the templates of a path, for `v3` and for a dated
-    version: a harmless GET of it needs the kind's scope. None where HubSpot has no such path.
+    begins the `type` of callbacks. `scope_check` holds two templates, for `v3` and for a dated version, of a
+    path whose harmless GET needs the kind's scope; it is None if HubSpot has no such path for the kind.
     """
 
     name: str
@@ -75,7 +75,7 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function from the body of an answer with the status COMPLETE to the task's outcome."""
+    """Return a function that finds a COMPLETE task's outcome in a body; `has_result` checks the `result`."""
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         # HubSpot reports failed tasks as COMPLETE, too.

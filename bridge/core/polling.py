@@ -160,7 +160,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _schedule_next_poll(
     watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
 ) -> Watch:
-    """Return the watch with `changes`: with its next poll scheduled, or timed out after its deadline."""
+    """Return the watch with `changes` and the next poll scheduled or, after its deadline, timed out."""
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
