@@ -19,7 +19,7 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sends a request: `account` is a static token, or `oauth:` and a refresh token of the options."""
+    """Who sends a request; `account` is a static token, or `oauth:` followed by one of `refresh_tokens`."""
 
     account: str
     by_oauth: bool

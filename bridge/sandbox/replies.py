@@ -111,7 +111,7 @@ def unknown_authentication(now: float) -> Reply:
 
 
 def expired_authentication(expired_seconds: int, expired_at: str) -> Reply:
-    """Return the 401 for an expired token."""
+    """Return the 401 for a token that expired at `expired_at` (RFC 3339 text), `expired_seconds` ago."""
     return _expired(f"{expired_seconds} second(s)", expired_at)
 
 

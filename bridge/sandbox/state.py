@@ -133,7 +133,10 @@ class State:
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Return the OAuth server's response; `form` is None when the request's body is no form."""
+        """Count a request for an access token; return a fault's reply, or else the OAuth server's response.
+
+        `form` is None when the request's body is no form.
+        """
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)
             fault = self._faults.pick(Target(endpoint=OAUTH_ENDPOINT))

@@ -16,10 +16,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is closed unless the account counts as paused.
+    """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
 
     `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of
-    the last pause, if that pause is over and only checks were sent since; otherwise None.
+    the last pause, if that pause is over and no request except checks was sent since; otherwise None.
     """
 
     account: Account

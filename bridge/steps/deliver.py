@@ -53,7 +53,7 @@ class FinishedAttempt:
 
     @property
     def may_follow(self) -> bool:
-        """Whether callbacks to the same host that wait in the pool may start; false when the signal is a Failure."""
+        """Whether callbacks to the same host that wait in the pool may start; false after a Failure."""
         return isinstance(self.decision.signal, circuit_breaker.Success | None)
 
     @property
@@ -102,7 +102,7 @@ class Deliveries:
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
-        """Claim due callbacks, at most `shares[host]` of each host, and return a job for each.
+        """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
 
         Of a paused host, only the probe is claimed, once the pause is over.
         """
@@ -129,7 +129,7 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose callbacks of tasks that have just ended, to send at once; return their watches, as claimed, by id.
+        """Choose callbacks of just ended tasks to send at once; return the watches, marked as claimed, by id.
 
         Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
         callbacks to a host are chosen, and none to a host that has failed and not recovered since.

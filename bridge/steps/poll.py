@@ -109,13 +109,16 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the name `default` if only other workers, alive now, have that account's credentials; else nothing."""
+        """Return the accounts left to others: `default`, if only other live workers have its credentials."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
-        """Claim due watches within the quota, at most `shares[account]` of each account; return a job for each."""
+        """Claim due watches, at most `shares[account]` of each account; return a job for each watch.
+
+        Takes a request for each from the account's quota, which may permit fewer.
+        """
         if not shares:
             return []
         accounts = self._accounts.load(connection, shares)
@@ -212,7 +215,10 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """Time out up to OVERDUE_BATCH watches past their deadline that cannot be polled again; return how many."""
+    """Time out up to OVERDUE_BATCH due watches past their deadline without a last poll; return how many.
+
+    Only those whose account's pause goes on, or whose deadline was OVERDUE_GRACE_SECONDS ago or earlier.
+    """
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
         over = [polling.time_out(watch, now=now) for watch in late]

@@ -114,7 +114,10 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
-    """Take one request from the account's quota, waiting up to QUOTA_WAIT_SECONDS, and return the account."""
+    """Take one request from the account's quota; return the account, or RetryLater when that takes too long.
+
+    Waits up to QUOTA_WAIT_SECONDS.
+    """
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):
         wait_seconds = max((acquired.retry_at - hubspot_calls.clock()).total_seconds(), SHORTEST_WAIT_SECONDS)

@@ -238,7 +238,10 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results, unsaved, in which callbacks to send at once are marked as claimed."""
+        """Return the polls' results, with the watches whose callbacks are sent at once marked as claimed.
+
+        Writes nothing: the caller saves the results.
+        """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():

@@ -121,7 +121,10 @@ class Scheduler:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat; if its heartbeats are regular, report silent workers to the operator."""
+        """Save this worker's heartbeat, unless its loop hangs or fails.
+
+        If its heartbeats were regular, also report silent workers to the operator.
+        """
         if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
             return  # the loop hangs or fails: without heartbeats, other workers report this one as silent
         now = self._now()
