@@ -7,6 +7,7 @@ from pathlib import Path
 from bridge import cli, logs
 from bridge.settings import Settings
 from bridge.web import server
+from bridge.web.app import create_app
 from bridge.wiring import Bridge
 
 if __name__ == "__main__":
@@ -23,4 +24,4 @@ if not server.is_configured:
 settings = Settings.load_or_exit(os.environ)
 logs.configure(settings.log_format)
 bridge = Bridge(settings)
-app = bridge.app
+app = create_app(bridge.web_dependencies)

@@ -1,4 +1,4 @@
-"""Builds all parts of a process from its settings and connects them; no other module does."""
+"""Builds the parts of a process from its settings and connects them; no other module does."""
 
 import os
 import random
@@ -8,11 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
-from flask import Flask
 from pydantic import SecretStr
 from sqlalchemy import Engine, make_url
 
-from bridge import web
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
 from bridge.db import key_file, migrations
@@ -31,6 +29,7 @@ from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.steps.poll import Polls
+from bridge.web.dependencies import Dependencies
 from bridge.worker.loop import Worker
 from bridge.worker.scheduler import CounterFlusher, Scheduler
 
@@ -213,25 +212,23 @@ class Bridge:
         )
 
     @cached_property
-    def app(self) -> Flask:
-        """The Flask application: the REST API and the admin page."""
+    def web_dependencies(self) -> Dependencies:
+        """What the web application is made from. The application is not made here: only app.py imports Flask."""
         settings = self._settings
-        return web.create_app(
-            web.Dependencies(
-                engine=self.engine,
-                cipher=self.cipher,
-                accounts=self.accounts,
-                callbacks=self.callbacks,
-                hubspot_calls=self.hubspot_calls,
-                counters=self.counters,
-                clock=now,
-                is_migrated=migrations.is_migrated,
-                watch_timeout_seconds=settings.watch_timeout_seconds,
-                admin_key=_reveal(settings.admin_key),
-                public_url=settings.public_url,
-                open_watch_limit=settings.open_watch_limit,
-                behind_router=bool(settings.dyno),
-            )
+        return Dependencies(
+            engine=self.engine,
+            cipher=self.cipher,
+            accounts=self.accounts,
+            callbacks=self.callbacks,
+            hubspot_calls=self.hubspot_calls,
+            counters=self.counters,
+            clock=now,
+            is_migrated=migrations.is_migrated,
+            watch_timeout_seconds=settings.watch_timeout_seconds,
+            admin_key=_reveal(settings.admin_key),
+            public_url=settings.public_url,
+            open_watch_limit=settings.open_watch_limit,
+            behind_router=bool(settings.dyno),
         )
 
     def start_worker(self) -> None:

@@ -18,6 +18,7 @@ from bench.report import Findings, Row, Table, at_most
 from bench.system import CLIENT, System
 from bridge import logs
 from bridge.core.watch import State
+from bridge.web.app import create_app
 
 ADMIN_KEY = "an-admin-key-for-the-bench-of-the-pages"
 FEW = 1_000
@@ -124,7 +125,7 @@ def _timed(systems: Sequence[System], rounds: int) -> list[Timings]:
 
 
 def _signed_in(system: System) -> FlaskClient:
-    client = system.bridge.app.test_client()
+    client = create_app(system.bridge.web_dependencies).test_client()
     token = re.search(r'name="csrf_token" value="([^"]+)"', _get(client, "/admin/sign-in"))
     client.post("/admin/sign-in", data={"csrf_token": token and token[1], "key": ADMIN_KEY})
     return client

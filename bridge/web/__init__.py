@@ -3,8 +3,3 @@
 `serving` makes the API's views: they authenticate (`auth`), validate (`strict_json`, `request_models`), call the
 operation in `api`, and send its Reply or Problem (an error response).
 """
-
-from bridge.web.app import create_app
-from bridge.web.dependencies import Dependencies
-
-__all__ = ["Dependencies", "create_app"]

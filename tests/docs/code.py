@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from bridge.commands import arguments
 from bridge.settings import Settings
-from bridge.web.app import RESOURCES
+from bridge.web.app import RESOURCES, create_app
 from bridge.web.response_models import ProblemSchema, schema_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
@@ -80,7 +80,7 @@ def routes() -> set[tuple[str, str]]:
     """Return the method and path of every route, its variables as `{}`."""
     return {
         (method, re.sub(r"<[^>]+>", "{}", rule.rule))
-        for rule in _bridge().app.url_map.iter_rules()
+        for rule in create_app(_bridge().web_dependencies).url_map.iter_rules()
         for method in rule.methods or ()
     }
 

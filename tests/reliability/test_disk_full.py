@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from bridge import startup
 from bridge.sandbox import Sandbox
 from bridge.settings import Settings
+from bridge.web.app import create_app
 from bridge.wiring import Bridge
 from tests.reliability.conftest import NewSite
 from tests.reliability.database import Site
@@ -59,7 +60,7 @@ class Client:
 
     def __init__(self, bridge: Bridge, site: Site, hubspot: Sandbox, receiver: Receiver) -> None:
         self.ledger = Ledger(site, receiver)
-        self._http = bridge.app.test_client()
+        self._http = create_app(bridge.web_dependencies).test_client()
         self._headers = {"Authorization": f"Bearer {site.api_key}"}
         self._hubspot = hubspot
         self._url = receiver.url(site)

@@ -12,7 +12,6 @@ from flask import Flask
 from sqlalchemy import Connection, insert, update
 from werkzeug.test import TestResponse
 
-from bridge import web
 from bridge.core.quota import Rate
 from bridge.db.accounts import Account, AccountChange, Accounts, Credentials
 from bridge.db.counters import Counters
@@ -23,6 +22,8 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.web.app import create_app
+from bridge.web.dependencies import Dependencies
 from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.response_models import ProblemSchema
 from tests.hubspot_accounts import ListedTokens
@@ -73,7 +74,7 @@ class Caller:
 class Api:
     """The application and its dependencies, with shortcuts to prepare a test's data."""
 
-    dependencies: web.Dependencies
+    dependencies: Dependencies
     app: Flask
     clock: SteppedClock
 
@@ -166,9 +167,9 @@ def serving(database_url: str, hubspot: HubSpot | None = None, **dependencies: A
     shared = {name: parts[name] for name in ("engine", "accounts", "clock", "counters")}
     hubspot = hubspot or HubSpot(transport, ListedTokens())
     calls = HubSpotCalls(hubspot=hubspot, lease_seconds=60, **shared)
-    made = web.Dependencies(hubspot_calls=calls, **parts)
+    made = Dependencies(hubspot_calls=calls, **parts)
     try:
-        yield Api(dependencies=made, app=web.create_app(made), clock=clock)
+        yield Api(dependencies=made, app=create_app(made), clock=clock)
     finally:
         callbacks.close()
         transport.close()

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from bridge.settings import Settings
+from bridge.web.app import create_app
 from bridge.wiring import Bridge
 from tests.web.api import Caller, Serve, problem
 
@@ -62,7 +63,7 @@ def test_what_a_client_calls_its_host_and_scheme_changes_nothing(serve_sqlite: S
 def test_a_dyno_knows_that_it_is_behind_the_router(sqlite_url: str, dyno: str, last: int) -> None:
     environ = {"DATABASE_URL": sqlite_url, "DYNO": dyno, "BRIDGE_ALLOW_SQLITE_ON_DYNO": "true"}
     bridge = Bridge(Settings.load(environ))
-    wrong = Caller(app=bridge.app, key="hib_wrong")
+    wrong = Caller(app=create_app(bridge.web_dependencies), key="hib_wrong")
     others = [f"198.51.100.{number}" for number in range(MAX_FAILURES + 1)]
     assert refusals(wrong, ROUTER, others) == [401] * MAX_FAILURES + [last]
     bridge.engine.dispose()

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from bridge import web
 from bridge.db.tables import answers, watches
+from bridge.web.app import create_app
 from bridge.web.response_models import WatchSchema
 from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
@@ -174,9 +174,7 @@ def test_a_repetition_that_names_no_time_out_matches_whatever_the_first_one_got(
     before = serve(watch_timeout_seconds=3600)
     client = before.client()
     watch = members(client.post("/v1/watches", BODY))
-    after = Caller(
-        app=web.create_app(replace(before.dependencies, watch_timeout_seconds=7200)), key=client.key
-    )
+    after = Caller(app=create_app(replace(before.dependencies, watch_timeout_seconds=7200)), key=client.key)
     again = after.post("/v1/watches", BODY)
     assert (again.status_code, members(again)["deadline_at"]) == (200, watch["deadline_at"])
     assert after.post("/v1/watches", BODY | {"timeout_seconds": 3600}).status_code == 200

@@ -9,10 +9,10 @@ import pytest
 from cryptography.fernet import Fernet
 from standardwebhooks import Webhook
 
-from bridge import web
 from bridge.db.encryption import Cipher
 from bridge.steps import clients
 from bridge.web.api import test_callbacks
+from bridge.web.app import create_app
 from tests.http.receiver import OK, Receiver, Visit, answering, answering_once
 from tests.makers import real_clock
 from tests.senders import a_sender
@@ -128,7 +128,7 @@ def test_a_secret_that_cannot_be_read_is_told_with_what_the_operator_must_do(ser
     with Receiver(answering(OK)) as receiver:
         trial = {"callback_url": receiver.url()}
         for _ in range(3):  # more than may be on their way at a time
-            response = Caller(app=web.create_app(changed), key=client.key).post(PATH, trial)
+            response = Caller(app=create_app(changed), key=client.key).post(PATH, trial)
             told = problem(response, 503)
             assert told["type"] == "/problems/secret-unreadable"
             assert "BRIDGE_SECRET_KEY" in told["detail"]
