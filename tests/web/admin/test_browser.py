@@ -67,6 +67,8 @@ def faults(page: Page) -> list[str]:
     return told
 
 
+# How a page looks does not depend on the database.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_every_page_fits_a_phone_keeps_the_policy_and_can_be_read_by_a_screen_reader(
     sample: str, browser: Browser
 ) -> None:

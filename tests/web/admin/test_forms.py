@@ -91,7 +91,12 @@ def add_watches(api: Api) -> dict[str, str]:
     return ids
 
 
-@pytest.mark.parametrize("hands", [Keyboard(), Mouse()], ids=["keyboard", "without-javascript"])
+@pytest.mark.parametrize(
+    ("database_url", "hands"),
+    [("sqlite", Keyboard()), ("postgresql", Mouse())],
+    indirect=["database_url"],
+    ids=["keyboard", "without-javascript"],
+)
 def test_every_form_can_be_sent_by_keyboard_alone_and_without_javascript(
     api: Api, address: str, browser: Browser, hubspot: Sandbox, hands: Hands
 ) -> None:
