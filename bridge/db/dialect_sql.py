@@ -59,7 +59,7 @@ class _InParameter(DialectSQL[bool]):
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
-    """Return the condition that `column` is in the result of `query`, which runs once, before the statement."""
+    """Return the condition that `column` is in the result of `query`, a subquery that runs once, not for each row."""
     return _InSubquery(column, query.scalar_subquery())
 
 

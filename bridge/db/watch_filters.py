@@ -180,5 +180,5 @@ def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
 
 
 def is_redeliverable() -> ColumnElement[bool]:
-    """Return the SQL condition for watches that may be redelivered: delivered or undelivered, but not withdrawn."""
+    """Return the condition for watches that may be redelivered: those that are `delivered` or `undelivered`."""
     return or_(*(is_state(state) for state in sorted(REDELIVERABLE)))

@@ -40,7 +40,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves when clients last used their keys, in a background thread; a failed save is dropped. Thread-safe."""
+    """Saves the times of clients' last uses of their keys, in a background thread. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

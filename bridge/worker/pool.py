@@ -41,7 +41,7 @@ class _Queue:
 class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    `submit`, `collect` and `take_back` must be called by one thread alone, the one that claims and saves.
+    `submit`, `collect` and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(

@@ -56,7 +56,10 @@ _OAUTH = ("client_id", "client_secret", "refresh_token")
 
 
 class AccountSettings(Body):
-    """The settings of an account. A field that is left out gets the bridge's default, not its old value."""
+    """The settings of an account, which replace all its old ones.
+
+    The credentials must always be given; any other field that is left out gets the bridge's default.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
