@@ -28,8 +28,8 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 class PollDecision:
     """What to save after one poll, and the signal for the account's limits.
 
-    `hubspot_body` is JSON text; None when there is none to save. `result` is counted in POLLS. `delay_seconds` is
-    the time from the task's end to this poll; None when that is not known.
+    `hubspot_body` is JSON text; None when there is none to save. `result` is the poll's label in the counter
+    POLLS. `delay_seconds` is the time from the task's end to this poll; None when it was not measured.
     """
 
     watch: Watch
@@ -56,24 +56,24 @@ _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
 def poll_interval(age_seconds: float) -> float:
-    """Return the seconds until the next poll of a task that was unfinished at an age of `age_seconds` (≥ 0)."""
+    """Return the seconds until the next poll, before jitter, when a task's age is `age_seconds` (≥ 0)."""
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
 
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
 
-    `waited_seconds` is the time since the last poll, or else the registration. `bridge.db.claims` repeats the
-    formula in SQL.
+    `waited_seconds` is the time since the last poll, or since the registration if there was no poll.
+    `bridge.db.claims` repeats the formula in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
 
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
-    """Return up to `count` watch ids, half from `young`, half from `every`; both have the most urgent first.
+    """Return up to `count` watch ids: up to half from `young`, the others from `every`.
 
-    `every` holds the ids of young watches, too. If `count` is odd, `odd_to_young` says which half gets one
-    more.
+    Both lists begin with the most urgent; `every` holds the ids of young watches, too. If `count` is odd,
+    `odd_to_young` says whether the half from `young` is the larger one.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -142,7 +142,7 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 
 
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
-    """Return the watch after its task has ended, with `changes` to other fields; its callback is due now."""
+    """Return the watch ended with this `outcome`, and with `changes` to other fields; its callback is due now."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
     return advance(watch, Event.ENDED, **(changes | over | {"failures": 0, **_NOT_REFUSED}))
 
@@ -160,7 +160,7 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _schedule_next_poll(
     watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
 ) -> Watch:
-    """Return the watch with `changes` and the next poll scheduled or, after its deadline, timed out."""
+    """Return the watch with `changes`: timed out if its deadline has passed, else with its next poll scheduled."""
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)
@@ -197,7 +197,7 @@ def _refused(
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
-    """Return whether this poll comes so soon after a refusal that another refusal must not be counted."""
+    """Return whether a further refusal at `now` would come too soon after the last poll to be counted."""
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)

@@ -35,7 +35,7 @@ def parse_rate_limit(text: str) -> tuple[int, float]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """HubSpot's burst limit, `requests` in any `seconds`, and the `share` (0 to 1) that the bridge may use."""
+    """HubSpot's burst limit, `requests` in any period of `seconds`; the bridge may use the `share` (up to 1) of it."""
 
     requests: int
     seconds: float
@@ -47,7 +47,7 @@ class Usage:
     """An account's use of its quota, and how much HubSpot's newest rate-limit headers say is left.
 
     `free_at` is when the next request would be sent if all were evenly spaced; None before the first. A
-    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is None when HubSpot does not report it.
+    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is None when it is not known.
     """
 
     free_at: datetime | None = None
@@ -72,7 +72,7 @@ def tolerance_seconds(rate: Rate) -> float:
 
 
 def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return by how many seconds a request moves `free_at`, so that the bridge's share is never exceeded."""
+    """Return the seconds between requests at the even pace that the quota allows now."""
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
@@ -115,7 +115,7 @@ def wait_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def spend(rate: Rate, usage: Usage, *, requests: int, now: datetime) -> Usage:
-    """Return the usage after `requests` were granted."""
+    """Return the usage with this number of `requests` added."""
     free_at = _spent_until(rate, usage, requests=requests, now=now)
     # HubSpot renews the daily quota at midnight: a longer wait is of no use.
     even = _spent_until(rate, replace(usage, daily_remaining=None), requests=requests, now=now)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """The states of a watch: what the bridge is doing for it."""
+    """The states of a watch."""
 
     WATCHING = "watching"  # HubSpot is polled until the task ends
     DELIVERING = "delivering"  # the task ended; its callback is being delivered
@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a watch; TRANSITIONS says which state follows from each event."""
+    """What can happen to a watch; TRANSITIONS gives the next state for each allowed pair of state and event."""
 
     CHECKED = "checked"  # HubSpot was polled, and the watch goes on
     RECHECKED = "rechecked"  # a client or an operator wants the next poll now

@@ -40,7 +40,7 @@ def watch_text(watch: Watch, hubspot_body: str | None) -> str:
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:
     """Return an attempt as a dict of JSON values.
 
-    Without `excerpt`, `response_excerpt` is None: only admins may see the receiver's response.
+    If `excerpt` is false, `response_excerpt` is None: clients that are no admins may not see it.
     """
     return {
         "number": attempt.number,

@@ -1,1 +1,1 @@
-"""The database: its tables, and every SQL statement, in one module for each family of tables."""
+"""The database: its tables, and the bridge's SQL statements."""

@@ -1,4 +1,4 @@
-"""HubSpot accounts: all are in the table `accounts`, except `default`, which may be in the environment."""
+"""HubSpot accounts: those in the table `accounts`, and `default`, which may come from the environment instead."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -105,7 +105,7 @@ class Accounts:
         return {DEFAULT: self._environment} | found
 
     def exists(self, connection: Connection, name: str) -> bool:
-        """Return whether watches may name an account: it is in the table, or is `default`."""
+        """Return whether there is an account of this name: it is in the table, or is `default`."""
         return name == DEFAULT or name in self.stored(connection)
 
     def stored(self, connection: Connection) -> set[str]:

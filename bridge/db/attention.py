@@ -17,8 +17,8 @@ GIVEN_UP_WITHIN = timedelta(days=1)
 # While other workers are alive, a silent worker is shown for this long, to explain why some work came late. The other
 # workers take its work over when its leases end, within minutes; work that nobody takes over is shown as overdue.
 SILENCE_SHOWN = timedelta(hours=1)
-# At most this many paused hosts are read, those with the longest pauses first. Of other lists, at most this many rows
-# are shown.
+# At most this many paused hosts are read, those with the longest pauses first. Of the hosts with callbacks given up, and
+# of the overdue accounts and hosts, at most this many are shown.
 MOST_NAMED = 10
 # Counts stop at this number, so that their cost is bounded.
 MOST_COUNTED = 1_000
@@ -47,7 +47,7 @@ class GivenUp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SilentWorker:
-    """A worker whose heartbeats have stopped although it did not stop properly, for example because it was killed."""
+    """A worker that was not stopped properly but has no recent heartbeat: perhaps it was killed, or it hangs."""
 
     id: str
     ticked_at: datetime  # its last heartbeat
@@ -55,7 +55,7 @@ class SilentWorker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
-    """Everything that needs an operator, for the overview page and the command `status`."""
+    """What needs an operator, for the overview page and the command `status`."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[PausedHost]  # with callbacks that wait; at most MOST_NAMED
@@ -73,7 +73,7 @@ class Attention:
 
 
 def read(connection: Connection, now: datetime) -> Attention:
-    """Return everything that needs an operator now."""
+    """Return what needs an operator now."""
     ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
     alive_since = now - heartbeats.TICKED_WITHIN
     alive = {name: ticked_at for name, ticked_at in sorted(ticked.items()) if ticked_at >= alive_since}

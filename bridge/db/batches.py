@@ -36,7 +36,7 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 
 
 def run(connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute a statement made by `statements` for these rows; do nothing when there are none."""
+    """Execute `statement`, which `statements` has returned, for these rows; do nothing when there are no rows."""
     if not rows:
         return
     dialect = connection.dialect.name

@@ -162,10 +162,10 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Allow another probe at once in place of each probe that was claimed but will not be sent.
+    """Make another probe due now in place of each claimed probe that will bring no result.
 
-    `leases` holds the account or host of each poll or callback that was given back, with the end of its
-    lease; those that were not probes change nothing.
+    `leases` holds the account or host of each claimed request that will bring no result, with the end of the
+    request's lease. Requests that are no probes change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

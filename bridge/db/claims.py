@@ -100,11 +100,11 @@ def claim(
 def claim_urgent(
     connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
 ) -> list[Watch]:
-    """Claim up to `count` due polls of an account whose quota is too small for all that are due.
+    """Claim up to `count` due polls of an account whose quota is short.
 
-    Half are for the most urgent watches younger than YOUNG_SECONDS, half for the most urgent of all; if
-    `count` is odd, `odd_to_young` says whether the first half gets one more. The caller has locked the
-    account's limits.
+    Half are for the most urgent watches younger than YOUNG_SECONDS, or fewer if there are fewer; the others are
+    for the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether the first
+    half is the larger one. The caller has locked the account's limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)

@@ -67,7 +67,7 @@ def list_all(connection: Connection) -> list[Client]:
 
 
 def set_key(connection: Connection, name: str, api_key: str) -> None:
-    """Replace a client's API key; the old key stops working at once."""
+    """Replace a client's API key; the old key is no longer accepted."""
     changes = {"key_hash": key_hash(api_key), "key_prefix": key_prefix(api_key)}
     connection.execute(update(clients).where(clients.c.name == name).values(changes))
 

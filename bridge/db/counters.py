@@ -1,7 +1,7 @@
-"""Counters and histograms, summed over all processes in the table `counters`, for metrics and charts.
+"""Counters and histograms for metrics and charts; the table `counters` holds their sums over all processes.
 
-Each process adds its counts about once a second; some may be lost, or added twice. So counters only show
-trends: nothing may be decided by them.
+Web and worker processes add their counts about once a second; some may be lost, or added twice. So counters
+only show trends: nothing may be decided by them.
 """
 
 from collections import Counter as Sums
@@ -44,7 +44,7 @@ Key: TypeAlias = tuple[str, str]
 class Counters:
     """Keeps this process's counts until `flush` adds them to the table. Thread-safe.
 
-    Callers count after the commit of what they count.
+    What a transaction saves must be counted after the commit, not before.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ def bound_text(bound: float) -> str:
 
 
 def add(connection: Connection, counted: Mapping[Counted, float], now: datetime) -> None:
-    """Add counts to the totals in the table and, for hourly counters and histograms, to the hour of `now`."""
+    """Add counts to the totals in the table; add those of `hourly` metrics to the hour of `now`, too."""
     rows = [
         {"hour": hour, **_row(metric, labels), "value": value}
         for (metric, labels), value in counted.items()
@@ -176,7 +176,7 @@ def totals(connection: Connection) -> Counts:
 
 
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
-    """Return the counts of each hour from the hour of `since` on, by the instant at which the hour began.
+    """Return the counts of the hour of `since` and of each later hour, by the instant at which the hour began.
 
     Hours in which nothing was counted are left out.
     """
@@ -216,7 +216,7 @@ class ActivityTotals:
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not accepted
     detection: Percentiles | None  # from the end of a task to the poll that saw it
-    delivery: Percentiles | None  # from that poll to the delivery of the callback
+    delivery: Percentiles | None  # from the end, as the bridge noticed it, to the callback's delivery
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:

@@ -1,4 +1,4 @@
-"""How many requests were made for each account on a day (in UTC), and how many of them failed.
+"""How many requests to HubSpot were made for each account on a day (in UTC), and how many of them failed.
 
 HubSpot limits both by the day.
 """

@@ -24,7 +24,7 @@ def dialect_insert(connection: Connection, table: Any) -> Any:
 
 
 def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return a statement for each dialect, by its name; `build` gets the dialect's function `insert`."""
+    """Call `build` with each dialect's function `insert`; return the results by the dialect's name."""
     return {name: build(insert) for name, insert in _INSERTS.items()}
 
 

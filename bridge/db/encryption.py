@@ -76,7 +76,7 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
     """Encrypt every text in the columns ENCRYPTED anew with the newest key; return how many.
 
-    Raises WrongSecretKey when none of the keys decrypts a text; the caller then rolls back.
+    Raises WrongSecretKey when there is a text that none of the keys decrypts; the caller then rolls back.
     """
     return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
 

@@ -1,4 +1,4 @@
-"""Builds the SQLAlchemy engine, with each database's settings for durable writes and bounded waits."""
+"""Builds the SQLAlchemy engine, with the settings that SQLite or PostgreSQL needs."""
 
 import os
 import sqlite3
