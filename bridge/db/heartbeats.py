@@ -30,7 +30,7 @@ def remove(connection: Connection, worker: str) -> None:
 
 
 def last_at(connection: Connection) -> datetime | None:
-    """Return the instant of the newest heartbeat of any worker; None when there is no worker."""
+    """Return the instant of the newest stored heartbeat; None when none is stored."""
     return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
 
 
@@ -53,6 +53,9 @@ def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
 
 
 def has_credentials(connection: Connection, *, since: datetime) -> bool:
-    """Return whether a worker with a heartbeat since `since` has credentials of the account `default`."""
+    """Return whether the environment of any worker has credentials of the account `default`.
+
+    Workers without a heartbeat since `since` do not count.
+    """
     found = select(workers.c.id).where(workers.c.has_credentials, workers.c.ticked_at >= since)
     return connection.execute(found.limit(1)).first() is not None

@@ -1,4 +1,4 @@
-"""Stores requests with an `Idempotency-Key`, with their progress, and the response that repeats also get."""
+"""Stores the progress and the response of requests that have an `Idempotency-Key`."""
 
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta

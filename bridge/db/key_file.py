@@ -1,4 +1,4 @@
-"""The key that encrypts secrets on a developer's machine: a file beside the SQLite database."""
+"""The key that encrypts secrets when BRIDGE_SECRET_KEY is not set: a file beside the SQLite database."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Migrates a database to the newest revision; any number of processes may do so at once."""
+"""Migrates a database to the newest revision; when several processes try, one does it and the others wait."""
 
 import time
 from collections.abc import Sequence

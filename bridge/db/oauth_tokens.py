@@ -18,8 +18,8 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 class StoredTokens:
     """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
 
-    `issued` is None before the first refresh. Until `hold_until` no process starts a refresh; None: one may
-    start now. `failure` says why the last refresh failed, else it is None; `at_fault` is true when the
+    `issued` is None until a refresh has succeeded. Until `hold_until` no process starts a refresh; None: one may
+    start now. `failure`, if it is not None, says why the newest refresh failed; `at_fault` is true when the
     credentials are the cause.
     """
 
@@ -107,7 +107,7 @@ def fail(
 
 
 def forget_failure(connection: Connection, account: str) -> None:
-    """Let an account's next refresh start at once although the last refresh failed: the credentials are new."""
+    """Forget that an account's last refresh failed: the next refresh need not wait until `hold_until`."""
     failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
     connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
 

@@ -50,7 +50,7 @@ class ClaimedEvent:
 
 
 def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
-    """Store events to be sent; at most one of each type and subject, as `merge_events` returns them.
+    """Store events to be sent; `events` must hold at most one of each type and subject (see `merge_events`).
 
     Call this last in a transaction: the rows stay locked until the commit.
     """

@@ -190,9 +190,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions to query one by one: each watch that matches the filters meets one of them.
+    """Return conditions to query one by one: each watch of the list meets one of them.
 
-    Watches that do not match may meet one, too.
+    Watches that are not in the list may meet one, too.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

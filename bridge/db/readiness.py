@@ -1,4 +1,4 @@
-"""Finds polls and callbacks that are long overdue, not because of a pause, a small quota or a slow receiver."""
+"""Finds paused accounts, and accounts and hosts with polls or callbacks overdue for no known reason."""
 
 from datetime import datetime, timedelta
 

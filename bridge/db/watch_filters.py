@@ -127,7 +127,7 @@ def _redelivered(now: datetime) -> dict[str, Any]:
 
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Return how many watches are in each state and have each outcome: those of `client`, or all if it is None."""
+    """Count watches by state, and by outcome: those of `client`, or all if it is None."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
     found = select(watches.c.state, watches.c.outcome, func.count())
@@ -141,7 +141,7 @@ def counts(connection: Connection, client: str | None) -> tuple[Counter[State], 
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
-    """Return the oldest `due_at` of the watches due in a state, for a client or, with None, for all.
+    """Return the oldest `due_at` of the due watches in a state: those of `client`, or all if it is None.
 
     Watches that wait for a paused account or host do not count. None when no other watch is due.
     """

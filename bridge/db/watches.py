@@ -109,7 +109,7 @@ def save(connection: Connection, changed: Watch) -> None:
 
 
 def answers_of(connection: Connection, ids: Collection[str]) -> dict[str, str]:
-    """Return HubSpot's last answer for each watch, as JSON text, by id; watches without one are left out."""
+    """Return HubSpot's stored answers, as JSON text, by watch id; watches without one are left out."""
     return {row.watch_id: row.body for row in connection.execute(_ANSWERS, {"ids": ids})}
 
 

@@ -142,7 +142,7 @@ def callback_host(url: str) -> str:
 
 
 def server_of(url: str) -> str:
-    """Return the scheme, host and port of a valid callback URL, such as `https://app.example.com:443`."""
+    """Return a valid callback URL's scheme, host and port as one text: `https://app.example.com:443`."""
     parts = urlsplit(url)
     host = callback_host(url)
     host = f"[{host}]" if ":" in host else host
@@ -152,7 +152,8 @@ def server_of(url: str) -> str:
 def filter_host(text: str) -> str:
     """Return `text`, the host in a filter of watches, in the form that `callback_host` returns.
 
-    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash.
+    A text in which no host is found is returned unchanged. Raises ValueError when the text holds `/`, `?`, `#`,
+    `@` or a backslash.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")

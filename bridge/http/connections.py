@@ -1,4 +1,4 @@
-"""Each thread's HTTP connections: opened within a deadline, only to addresses that a guard allows, and kept."""
+"""Each thread's HTTP connections: opened within a deadline, and kept; a guard may refuse addresses."""
 
 import functools
 import re
@@ -201,7 +201,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the request's connection pool; without a proxy, the URL is parsed only once."""
+        """Return the request's connection pool; without a proxy, the slower base method is not called."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

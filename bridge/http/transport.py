@@ -72,9 +72,9 @@ class Transport:
     ) -> HttpResponse | NoResponse:
         """Send one request and read the response; without a response, return why as a NoResponse.
 
-        `headers` must hold neither `Content-Length` nor `Accept-Encoding`. With `repeatable=False` the
-        request is sent at most once; else twice, if the server had closed a kept connection. Raises
-        RuntimeError when no thread can be started.
+        `headers` must hold neither `Content-Length` nor `Accept-Encoding`. With `repeatable=False` the request is
+        sent at most once; else it is sent again if it fails on a kept connection that the server had likely closed.
+        Raises RuntimeError when no thread can be started.
         """
         if not repeatable:
             self._adapter().close()
@@ -141,7 +141,7 @@ def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> HttpR
 
 
 def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
-    """Read the response's body, up to one byte beyond `limit`; return whether it was read to its end."""
+    """Read the response's body, up to one byte beyond `limit`; return whether it ended within `limit`."""
     try:
         while not raw.closed:
             if len(body) > limit:
