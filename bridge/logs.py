@@ -1,6 +1,6 @@
 """Configures logging: what the bridge and its libraries log goes to standard error.
 
-No log call raises: what cannot be rendered is replaced, and what cannot be written is dropped.
+No log call raises: what cannot be rendered is replaced or dropped, and what cannot be written is dropped.
 """
 
 import logging
@@ -38,9 +38,10 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
-    """Send the log lines of this process from `level` up to standard error; may be called again.
+    """Send the log lines of this process to standard error; may be called again with the same arguments.
 
-    If `log_format` is None, the format is `console` on a terminal, else `json`.
+    Lines below `level` are not logged; the loggers in LEVELS and GUNICORN have levels of their own. If
+    `log_format` is None, the format is `console` on a terminal, else `json`.
     """
     protect()
     if log_format is None:

@@ -1,4 +1,4 @@
-"""Raises a process's limit of open file descriptors, if it is lower than its settings require."""
+"""Raises a process's soft limit of open file descriptors when the settings require more."""
 
 import resource
 import sys

@@ -1,4 +1,4 @@
-"""Pydantic types for the settings: each parses and checks the text of one environment variable.
+"""Pydantic types for the settings: they parse and check the texts of environment variables.
 
 Error messages never repeat what may be secret. Such a value is a `SecretStr`.
 """

@@ -1,4 +1,4 @@
-"""Checks before a process starts: migrates or checks the database, and warns of likely mistakes."""
+"""Migrates or checks the database, and warns of likely mistakes, before a process begins its work."""
 
 import structlog
 
@@ -47,7 +47,7 @@ def check_database(bridge: Bridge) -> str:
 def warn(bridge: Bridge, *, processes: int = 1) -> None:
     """Log a warning when no account has credentials, and one when the database allows too few connections.
 
-    `processes` is how many processes like this one are about to start.
+    `processes` is how many processes will each open up to DATABASE_CONNECTIONS connections.
     """
     with reading(bridge.engine) as connection:
         known = bridge.accounts.list_all(connection).values()

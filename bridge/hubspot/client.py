@@ -1,4 +1,4 @@
-"""HubSpot's API: starts imports and reads the status of tasks, with the account's access token."""
+"""Sends requests to HubSpot's API, each with the access token of an account."""
 
 from dataclasses import replace
 from math import inf
@@ -34,14 +34,15 @@ class Tokens(Protocol):
         """Return a token that should work now, or a NoToken with the reason.
 
         `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not
-        help. No wait or refresh begins that could take longer than `within_seconds`.
+        help. The call takes at most `within_seconds`, not counting waits for the database.
         """
 
 
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
-    `ask_seconds`, at least the transport's time-out, bounds the time of a whole call, except waits for the database.
+    A call takes at most `ask_seconds`, not counting waits for the database. If `ask_seconds` is less than the
+    transport's time-out, no OAuth token is refreshed.
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:

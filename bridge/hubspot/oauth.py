@@ -1,4 +1,4 @@
-"""The access tokens of OAuth accounts: refreshed when they are needed, by one thread of one process at a time.
+"""The access tokens of OAuth accounts: one thread of one process at a time refreshes an account's token.
 
 That thread holds a lease on the account's row in `oauth_tokens`. No transaction is open during a request
 to HubSpot.
@@ -67,7 +67,8 @@ UNREADABLE = (
 class OAuthTokens:
     """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
-    Safe for threads and processes. `lease_seconds` must exceed the transport's time-out.
+    Thread-safe. Processes that use the same database share the tokens. `lease_seconds` must exceed the
+    transport's time-out.
     """
 
     def __init__(
@@ -94,8 +95,9 @@ class OAuthTokens:
     def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
         """Return a token that should work now, or a NoToken with the reason.
 
-        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not help. No
-        wait or refresh begins that could take longer than `within_seconds`; a wait ends after WAIT_SECONDS.
+        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not help. The
+        call takes at most `within_seconds`, not counting waits for the database. It waits at most WAIT_SECONDS for
+        another thread's refresh.
         """
         refused = refused or self._refused.pop(_key(account), None)
         if fresh := self._fresh(account, refused):
@@ -117,7 +119,10 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Leave a refresh to the next call, as there is no time for one now; return what this call gets instead."""
+        """Return `current`'s result when there is no time to refresh, or to wait longer for another thread.
+
+        The account's next call does not return a token in memory that was refused, unless it was just issued.
+        """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
             if _is_just_issued(issued, self._clock()):
@@ -241,7 +246,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken soon after a failed refresh; None if only a refresh gives a token."""
+    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is due."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token

@@ -34,7 +34,7 @@ _STATUS_PATHS = (
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/v3/source-code/extract/async/{_STATUS}"),
     (Kind.SOURCE_CODE_EXTRACT, f"/cms/source-code/{_DATED}/extract/async/{_STATUS}"),
 )
-# Each kind with its endpoint's name in the ledger, the model of the body, and the paths.
+# Each kind that a JSON body starts, with its endpoint's name in the ledger, the model of the body, and the paths.
 _STARTS: tuple[tuple[Kind, str, type[StartBody], tuple[str, ...]], ...] = (
     (Kind.FILE_IMPORT, "start-import", ImportFromUrl, (f"/files/{_ANY}/files/import-from-url/async",)),
     (Kind.FOLDER_UPDATE, "start-folder-update", FolderUpdate, (f"/files/{_ANY}/folders/update/async",)),

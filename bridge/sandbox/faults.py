@@ -138,9 +138,9 @@ def factory(name: str) -> Callable[[], Reply]:
 class Target:
     """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
 
-    At most one field is set; without any, the fault applies to every request to HubSpot's API, but not to
-    the OAuth server. `token` may also be the name of an account; `endpoint` is the name that the ledger
-    counts it by, not a path.
+    At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to
+    the OAuth server. A request that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may
+    also be the name of an account; `endpoint` is a name in the ledger, not a path.
     """
 
     task_id: str | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Traffic:
-    """Counts an account's requests, also beyond its quota; `peak_requests`: the most in `window_seconds`."""
+    """Counts an account's requests, also above its quota; `peak_requests` is the most in `window_seconds`."""
 
     def __init__(self) -> None:
         self.requests = 0

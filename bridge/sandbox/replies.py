@@ -1,4 +1,4 @@
-"""The sandbox's responses, as values that `bridge.sandbox.wire` sends."""
+"""The responses of the simulated HubSpot, as values that `bridge.sandbox.wire` sends."""
 
 import json
 import uuid

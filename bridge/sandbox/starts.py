@@ -20,7 +20,7 @@ class StartBody(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid")
 
     def problem(self) -> str | None:
-        """Return why the fields do not fit together, as a sentence; None when they do."""
+        """Return what is wrong with the parsed fields, as a message; None when nothing is."""
         return None
 
     @abstractmethod

@@ -170,7 +170,7 @@ class State:
         source: Source | None = None,
         tasks: int = 1,
     ) -> list[str]:
-        """Start `tasks` tasks of the same kind, without a request, and return their ids.
+        """Start `tasks` tasks of the same kind, and return their ids.
 
         A duration that is None is taken from the options. Raises ValueError when the kind does not have the outcome.
         """
@@ -196,7 +196,7 @@ class State:
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
         """Set a fault (its name or a custom reply) for `times` requests of `target`; return the fault's id.
 
-        If `times` is None, the fault applies until it is cleared; if `target` is None, to every API request.
+        If `times` is None, the fault applies until it is cleared. A `target` of None stands for `Target()`.
         Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
@@ -224,7 +224,7 @@ class State:
             return sum(policy is None for policy in refused)
 
     def ledger(self) -> dict[str, Any]:
-        """Return the counts of all requests; see `Ledger.report`."""
+        """Return the ledger's counts; see `Ledger.report`."""
         with self._lock:
             return self._ledger.report()
 

@@ -63,7 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What a task's result repeats of its request, and `file_name`, by which `State.start` plans the task."""
+    """What responses about a task repeat of its request, and `file_name`, by which `State.start` plans it."""
 
     file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"

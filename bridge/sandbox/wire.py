@@ -74,7 +74,7 @@ class Handler(WSGIRequestHandler):
     wbufsize = -1  # buffered, so that head and body are sent in one packet
 
     def run_wsgi(self) -> None:
-        """Answer a request; keep the connection open, except after a broken response or an unread body."""
+        """Answer a request; end the connection after a broken response or an unread body."""
         # werkzeug's own method closes the connection after each answer, and waits 10 ms to do so.
         self.wfile.flush()
         environ = self.make_environ()
