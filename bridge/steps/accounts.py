@@ -18,8 +18,9 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of
-    the last pause, if that pause is over and no request except checks was sent since; otherwise None.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is None unless
+    failures paused the account, the pause is over, no probe has succeeded since, and no task in the account
+    is being watched; then it is the reason in the stored breaker.
     """
 
     account: Account
@@ -66,7 +67,7 @@ def _status(
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Add or replace an account; return its status, and whether the account is new.
+    """Add or replace a stored account; return its status, and whether none of this name was stored before.
 
     The account's watches with a failed last poll become due now; so does its probe, if the account is paused.
     """

@@ -72,7 +72,7 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Make the next poll of a watch that is still `watching` due now.
+    """Make the next poll of a watch that is still `watching` due now, unless a worker has claimed the poll.
 
     `client` is the caller, as in `withdraw`.
     """
@@ -86,9 +86,10 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Count the watches that `redeliver_all` would redeliver; return the count, and whether it is complete.
+    """Count the watches that `redeliver_all` would redeliver; return the count, and whether all are in it.
 
-    Only the newest watches are examined, so the cost is bounded.
+    Only a limited number of watches is examined, so the cost is bounded. When that number is reached, the
+    count is taken as incomplete.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)

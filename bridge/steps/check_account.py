@@ -45,9 +45,9 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
 
-    A success shows the scope for one kind of task at most: scopes for other kinds may be missing. It makes
-    the account's watches with a failed last poll due now and, if the account is paused, its probe. A failure
-    does not pause the account.
+    A success shows the scope for one kind of task at most: scopes for other kinds may be missing. After a
+    success, the account's watches with a failed last poll are due now; so is its probe, if the account is
+    paused. A failure does not pause the account.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:

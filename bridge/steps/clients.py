@@ -31,7 +31,7 @@ class NewClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NameTaken:
-    """The client was not added, because its name is taken."""
+    """The client was not added, because its name is taken or reserved."""
 
     name: str
 
@@ -135,7 +135,7 @@ def list_all(engine: Engine) -> list[store.Client]:
         return store.list_all(connection)
 
 
-# What lists show for the client of BRIDGE_ADMIN_KEY before `ensure_admin` has added its row.
+# What `GET /v1/me` shows for the client of BRIDGE_ADMIN_KEY before `ensure_admin` has added its row.
 ADMIN_BEFORE_FIRST_USE: dict[str, object] = {
     "name": ADMIN,
     "admin": True,

@@ -89,10 +89,10 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return how many due callbacks to each host may be claimed now, and since when they are due.
+        """Return a DueLane for each host with due callbacks, by the host's name.
 
-        The keys are the hosts' names; hosts whose pause goes on are left out. `room` returns how many more jobs
-        of a lane the worker's pool takes.
+        Hosts whose pause goes on are left out. `room` returns how many more jobs of a lane the worker's pool
+        takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -129,7 +129,7 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose callbacks of just ended tasks to send at once; return the watches, marked as claimed, by id.
+        """Choose the `ended` watches whose callbacks are sent at once; return them, marked as claimed, by id.
 
         Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
         callbacks to a host are chosen, and none to a host that has failed and not recovered since.

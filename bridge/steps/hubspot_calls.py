@@ -1,4 +1,4 @@
-"""Grants requests that start imports or check accounts, and records HubSpot's answers to them."""
+"""For starts of imports and checks of accounts: takes requests from the quota, records HubSpot's answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,14 +26,17 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryLater:
-    """No request is granted for the account before `retry_at`; `reason` is a sentence for the client."""
+    """No request is granted for the account now; `reason` is a sentence for the client.
+
+    `retry_at` is when to try again.
+    """
 
     retry_at: datetime
     reason: str
 
 
 class HubSpotCalls:
-    """Grants requests, takes them from the accounts' quotas, and updates the accounts from HubSpot's answers.
+    """Takes requests from the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, with the attribute `hubspot`. `lease_seconds`, the lease of a
     granted probe, must exceed the longest time of a request.
@@ -80,7 +83,8 @@ class HubSpotCalls:
     def acquire_at_once(self, name: str) -> Account | None:
         """Take one request from an account's quota, even during a pause or with none left; return the account.
 
-        Returns None when there is no such account.
+        Returns None when there is no such account. An account without credentials is returned without using
+        its quota.
         """
         with self.engine.begin() as connection:
             if not self._accounts.exists(connection, name):
@@ -104,7 +108,8 @@ class HubSpotCalls:
         """Update an account's limits, statistics and counters after a call; log database errors, but do not raise them.
 
         `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's
-        watches with a failed last poll become due now; so does its probe, if the account is paused.
+        watches with a failed last poll become due now; so does its probe, if the account is paused. Does
+        nothing for an account without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:

@@ -215,7 +215,7 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """Time out up to OVERDUE_BATCH due watches past their deadline without a last poll; return how many.
+    """Time out, without another poll, up to OVERDUE_BATCH due watches past their deadline; return how many.
 
     Only those whose account's pause goes on, or whose deadline was OVERDUE_GRACE_SECONDS ago or earlier.
     """

@@ -43,7 +43,7 @@ EXCERPT_CHARACTERS = 2000  # so many are kept of an answer that is not JSON, suc
 class NotStarted:
     """This request has not started an import at HubSpot, and the client may send it again.
 
-    `retry_at` is the earliest instant at which a repeat may succeed; None when that is not known.
+    `retry_at` is when a repeat is worth a try; None when that is not known.
     """
 
     reason: str

@@ -40,7 +40,10 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PercentileLines:
-    """The 50th and 95th percentile over time, as `points` of SVG polylines; the chart's top is at `most` seconds."""
+    """The 50th and 95th percentile over time, each as the attribute `points` of an SVG polyline.
+
+    The top of the chart is at `most` seconds.
+    """
 
     p50: str
     p95: str

@@ -58,7 +58,8 @@ def probe_host() -> Response:
     """Make a host's next waiting callback due now, even if the host is paused, and show the callback's watch."""
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
-        # Hosts are locked before watches in every transaction, so that no two wait for each other.
+        # A worker that saves results locks watches, then hosts. `bring_forward` skips locked watches, so this
+        # cannot be a deadlock.
         breakers.end_pause(connection, host, call().now)
         watch_id = watches.bring_forward(connection, host, call().now)
     log.info("host_probe_wanted", host=host, watch=watch_id, by=call().caller.name)

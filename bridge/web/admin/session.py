@@ -42,7 +42,7 @@ class _Sessions(SecureCookieSessionInterface):
 
 
 def add_sessions(app: Flask, cipher: Cipher) -> None:
-    """Add sessions signed with keys derived from BRIDGE_SECRET_KEY, so that every process accepts them."""
+    """Add sessions signed with keys derived from the cipher's keys, so that every process accepts them."""
     newest, *older = cipher.signing_keys("admin session")
     app.session_interface = _Sessions()
     app.config |= {
