@@ -28,7 +28,7 @@ class _Pending(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Collects the requests of several threads in groups; one of the threads passes each group to `commit`.
+    """Groups the requests of several threads; a thread of each group passes the group to `commit`.
 
     `commit` is called for one group at a time, and must return the results in the order of the requests.
     """
@@ -77,7 +77,7 @@ class GroupCommit(Generic[Request, Result]):
                 pending.result, pending.done = result, True
 
     def _hand_over(self) -> None:
-        """Wake the thread that has waited longest, if any thread waits, to commit the next group."""
+        """If requests are pending, wake the thread of the oldest one, to commit the next group."""
         with self._lock:
             self._committing = bool(self._pending)
             if self._pending:

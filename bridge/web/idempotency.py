@@ -62,13 +62,14 @@ class Execution:
         return self._change(asked_at=self._clock())
 
     def note_task(self, task_id: str) -> None:
-        """Store the id of the task that HubSpot has started. Call this before using the task in any way."""
+        """Store the id of the task that HubSpot has started. Call this before its watch is registered."""
         self._change(task_id=task_id)
 
     def forget(self) -> None:
         """Delete the stored request, so that a repeat is carried out.
 
-        Call this only when HubSpot cannot have started a task for the request.
+        A request that another execution has taken over is not deleted. Call this only when this execution cannot
+        have started a task at HubSpot.
         """
         if self._held:
             with self._engine.begin() as connection:
@@ -95,8 +96,8 @@ def begin(
     """Store the request, and return an Execution to carry it out; or return the answer to send instead.
 
     Without a key, nothing is stored, and the request is always carried out. The answer is what an earlier
-    execution stored, or a Problem: the key came with another body (422), another execution still runs (409),
-    or an earlier one called HubSpot and stored no task id (504).
+    execution stored, or a Problem: the key came with another body (422), an unfinished execution began less than
+    MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
     """
     if key is None:
         return Execution(engine, clock, None)

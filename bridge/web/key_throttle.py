@@ -21,7 +21,7 @@ class FailureCounter:
         self._seen: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def record_failure(self, address: str, now: datetime) -> int:
-        """Count a wrong key from `address`; return how many seconds the address must wait, or 0."""
+        """Count a wrong key from `address` and return 0; at the limit, only return the seconds to wait."""
         sender = _sender(address)
         with self._lock:
             seen = self._seen.setdefault(sender, deque())

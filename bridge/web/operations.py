@@ -113,8 +113,8 @@ class ResponseSpec:
 class Operation:
     """An HTTP method and a path of the API, with the function `run` that carries out the request.
 
-    The name and the docstring of `run` are printed in the OpenAPI document. `problems` holds the statuses of the
-    operation's own Problems, without those that many operations share, such as 401.
+    The name and the docstring of `run` are printed in the OpenAPI document. `problems` holds statuses of the
+    operation's Problems; those that many operations share, such as 401, need not be in it.
     """
 
     method: str
@@ -146,7 +146,7 @@ class Operation:
 
     @property
     def requires_body(self) -> bool:
-        """Whether a request must have a body: true when the body's model has a required field."""
+        """Whether the body's model has a required field; if not, an absent body means `{}`."""
         return self.body is not None and any(f.is_required() for f in self.body.model_fields.values())
 
     @property

@@ -175,10 +175,10 @@ def cause_name(status: int) -> str | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldError:
-    """An error in one field of the body or in one query parameter.
+    """An error in the body, in one of its fields, or in one query parameter.
 
-    `pointer` is a JSON pointer into the body (RFC 6901), or a slash and the parameter's name. `detail` continues a
-    sentence that begins with the field's name, for example `is required`.
+    `pointer` is a JSON pointer into the body (RFC 6901; empty for the body as a whole), or a slash and the parameter's
+    name. `detail` continues a sentence that begins with what is at fault, for example `is required`.
     """
 
     pointer: str

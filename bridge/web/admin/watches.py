@@ -81,7 +81,8 @@ def _url(parameters: Mapping[str, str]) -> str:
 def search() -> Response:
     """Redirect to the watch whose id or HubSpot task id was searched for, or to a list of watches.
 
-    The list has the watches with this task id if there are several, else those with this callback host.
+    The list has the watches with this task id if there are several, else those with this callback host; after an empty
+    search, all watches.
     """
     text = request.args.get("q", "").strip()
     if not text:
@@ -103,7 +104,10 @@ def search() -> Response:
 
 @admin.get("/watches/redeliver")
 def count_redelivery() -> Response:
-    """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them."""
+    """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them.
+
+    Only the newest watches are counted; if there may be more, the page says so.
+    """
     filters = or_abort(_redelivery().filters(call().caller))
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)
     settled = " or ".join(sorted(REDELIVERABLE))

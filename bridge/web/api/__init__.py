@@ -1,1 +1,1 @@
-"""The operations of the REST API: a module for each resource, with its request and response models."""
+"""The operations of the REST API: each module except `filters` defines some of them, in a Resource."""

@@ -93,7 +93,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     called now, because the account is paused or the bridge's share of its quota is used up, the answer is a 503.
 
     With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
-    between, and one import is started at most. Only a 429 or a 503 is not kept: a repeat may then still start or watch
+    between, and one import is started at most. A 429 or a 503 is not kept: a repeat may then still start or watch
     the import. While the first request is being carried out, a repeat gets a 409; a request with the same key and
     another body gets a 422. Without a key, a repeated request starts another import.
     """
@@ -145,7 +145,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
 
 
 def _registration(call: ApiCall, body: NewImport) -> Registration:
-    """Return the registration of the import's task; its `task_id` is empty, because the id is not known yet."""
+    """Return the registration of the import's task; its `task_id` is empty, and is set later."""
     return Registration(
         client=call.caller.name,
         account=body.account,

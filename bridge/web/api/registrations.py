@@ -272,7 +272,7 @@ def _problem_with(result: ConflictingRegistration | RegistrationRaced) -> Proble
 
 
 def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's last answers about the watches' tasks, as JSON texts by watch id."""
+    """Return HubSpot's last answers about the watches that are not new, as JSON texts by watch id."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -154,7 +154,7 @@ def show_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 def list_attempts(call: ApiCall, watch_id: str) -> Reply | Problem:
     """List the newest 1,000 attempts to deliver a watch's callback, oldest first.
 
-    Only admins see the receiver's responses, which may contain data that is not for the client.
+    Only admins see the text of the receiver's responses, which may contain data that is not for the client.
     """
     with reading(call.dependencies.engine) as connection:
         watch = store.get(connection, watch_id)
