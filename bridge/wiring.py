@@ -1,4 +1,4 @@
-"""Builds the parts of a process from its settings and connects them; no other module does."""
+"""Builds the parts of a process from its settings, and connects them."""
 
 import os
 import random
@@ -69,7 +69,10 @@ class Bridge:
 
     @cached_property
     def cipher(self) -> Cipher:
-        """Encrypts and decrypts the stored secrets. Raises NoKeyFile if a missing key file must not be created."""
+        """Encrypts and decrypts the stored secrets.
+
+        Raises NoKeyFile if the key file may not be read, or is missing and `makes_files` is false.
+        """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
         return Cipher(keys or [key_of(self._key_file())])
@@ -213,7 +216,10 @@ class Bridge:
 
     @cached_property
     def web_dependencies(self) -> Dependencies:
-        """What the web application is made from. The application is not made here: only app.py imports Flask."""
+        """What app.py makes the web application from.
+
+        The application is not made here, so that this module does not import Flask.
+        """
         settings = self._settings
         return Dependencies(
             engine=self.engine,

@@ -34,8 +34,8 @@ class _Count:
 class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The methods that register do not check the limit: the caller asks `available` first. Nothing is reserved
-    in between, so the limit is approximate.
+    The methods that register do not check the limit: callers that must keep to it ask `available` first.
+    Nothing is reserved in between, so the limit is approximate.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -93,7 +93,7 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted` in one transaction; return the results in the same order."""
+        """Register all of `wanted`, normally in one transaction; return the results in the same order."""
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

@@ -25,7 +25,7 @@ _EXTENSION = "request-log"
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Make the application give each request an id, and count and log each response.
+    """Make the application give each request an id, count each response, and log all but those to monitoring.
 
     Call this before other handlers are added, because they need the id.
     """

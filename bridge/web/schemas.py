@@ -71,7 +71,7 @@ def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _named(value: Any, enumerations: dict[str, Any]) -> Any:
-    """Return a part of the document with each titled enumeration moved to `enumerations`, and a `$ref` instead."""
+    """Return `value` with each titled enumeration moved to `enumerations`, and replaced by a `$ref`."""
     match value:
         case {"enum": _, "title": str(title)}:
             title = schema_name(title)

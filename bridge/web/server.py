@@ -56,7 +56,7 @@ _ERROR_DETAILS = {
 
 
 class _ProblemTask(ErrorTask):  # type: ignore[misc] # waitress has no types
-    """Sends a problem (RFC 9457) for malformed HTTP, a request that is too large, or a failure of the server."""
+    """Sends a problem (RFC 9457) when waitress refuses a request, or an exception reaches waitress."""
 
     def execute(self) -> None:
         status = self.request.error.code
@@ -95,7 +95,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
 
     task_class = _RequestTask
     error_task_class = _ProblemTask
-    # True once a request was refused; all bytes that the client still sends are then discarded.
+    # True once a _ProblemTask has run; all bytes that the client still sends are then discarded.
     is_refused = False
     _is_lingering = False
 
@@ -118,7 +118,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a refused request, first give the client up to 10 s to read the response."""
+        """Close the connection; after a _ProblemTask, first give the client 10 s to read the response."""
         if self.is_refused and not self._is_lingering and not self.total_outbufs_len:
             # Closing with unread bytes resets the connection: the response may get lost (RFC 9112, 9.6).
             self._is_lingering, self.will_close = True, False
@@ -148,7 +148,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
     """The gunicorn worker class: gunicorn manages the process, and waitress serves HTTP in it."""
 
     def run(self) -> None:
-        """Serve until the process is stopped; then finish open requests within `graceful_timeout` seconds."""
+        """Serve until the process is stopped; then give open requests `graceful_timeout` seconds to finish."""
         # This logger would warn of each request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         # A connection takes two descriptors: its own, and one for what its request opens.
@@ -206,7 +206,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Accept queued connections, finish requests within `graceful_timeout` seconds, close idle connections."""
+        """Accept queued connections, give requests `graceful_timeout` s to finish, close idle connections."""
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
         for server in servers:

@@ -23,8 +23,8 @@ class AccountStatistics:
     """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
 
     `breaker` is closed unless `readiness.is_paused` is true. `requests_per_second` is what the quota allows,
-    paused or not. `daily_remaining` is how many requests are left for the day, as HubSpot said last; None if
-    it has said nothing today (UTC).
+    paused or not. `daily_remaining` is how many requests are left for the day, as HubSpot's newest rate-limit
+    headers say; None if they do not say it, or are from before today (UTC).
     """
 
     name: str

@@ -39,7 +39,7 @@ class NotJson(ValueError):
 
 
 def body_bytes(request: Request) -> bytes | Problem:
-    """Return the request's body; beyond LARGEST_BYTES, return a 413 Problem, or Werkzeug raises a 413."""
+    """Return the request's body, or a 413 Problem if it is too large; Werkzeug may raise a 413 instead."""
     body = request.get_data()
     return TOO_LARGE if len(body) > LARGEST_BYTES else body
 

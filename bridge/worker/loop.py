@@ -1,6 +1,6 @@
 """The worker's loop: collect results, save them in one transaction, claim due watches, submit them to the pool.
 
-One thread runs the loop. The pool's threads send the requests, outside any transaction.
+One thread at a time runs the loop. The pool's threads send the requests, outside any transaction.
 """
 
 import math
@@ -109,7 +109,7 @@ class Worker:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
         The wait ends at the latest after the `grace_seconds` of the first call of `wind_down` or `stop`.
-        Raises one of the errors in UNAVAILABLE when the database is away.
+        May raise one of the errors in UNAVAILABLE, when the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -193,7 +193,7 @@ class Worker:
             ]
 
     def _save_all(self) -> None:
-        """Save all results in one transaction or, if that fails, each in its own."""
+        """Save all results in one transaction; if that fails although the database works, each in its own."""
         if not self._unsaved:
             return
         try:

@@ -96,8 +96,8 @@ class WorkerPool:
     def submit(self, job: Job) -> None:
         """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
-        A job that waits for too long does not start: `take_back` returns it. A job without a result, or with
-        one whose `may_follow` is false, halts its lane: the lane's waiting jobs do not start;
+        A job that waits for too long does not start: `take_back` returns it. A job that ends without a result,
+        or with one whose `may_follow` is false, halts its lane: the lane's waiting jobs do not start;
         `take_back` returns them too, and ends the halt.
         """
         self._jobs[id(job)] = job
@@ -142,7 +142,7 @@ class WorkerPool:
         return in_time and queue.at_work < ceiling(self._max_per_lane[lane[0]], self._free)
 
     def collect(self, timeout_seconds: float) -> list[Finished]:
-        """Wait up to `timeout_seconds` until a job is done; return all results that are there by then.
+        """Wait up to `timeout_seconds` until a job is done, then up to 15 ms for more; return the results.
 
         Returns at once when there are no jobs.
         """

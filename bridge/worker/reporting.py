@@ -1,4 +1,4 @@
-"""After results are saved: logs ends of tasks, attempts and lost leases, and counts all jobs for the metrics."""
+"""After results are saved: logs ends of tasks, attempts and lost leases, and counts jobs for the metrics."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log finished jobs, and count them for the metrics.
+    """Log ends of tasks, attempts and lost leases; count all jobs in `done` for the metrics.
 
     `kept` holds the results that were saved; the leases of the others were lost.
     """
