@@ -14,9 +14,10 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; return the exit status: 0, 1 for an error, 2 for wrong arguments, 130 after Ctrl-C.
+    """Run a command; return its exit status: 0, 1 (error), 2 (wrong arguments) or 130 (KeyboardInterrupt).
 
-    May raise SystemExit, with status 2, for wrong settings or too low a limit of open files.
+    May raise SystemExit: with status 2 for wrong settings or too low a limit of open files, and when gunicorn
+    ends.
     """
     protect()
     try:

@@ -1,4 +1,4 @@
-"""The command `doctor`: checks the installation, and prints for each check what was found and what to do."""
+"""The command `doctor`: checks the installation, and prints the result of each check."""
 
 import argparse
 import logging
@@ -30,7 +30,7 @@ SERVER_SECONDS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """The result of a check, and what to do; `ok` is None when there is nothing to check yet."""
+    """The result of a check; `ok` is None when there is nothing to check yet."""
 
     name: str
     ok: bool | None
@@ -38,7 +38,7 @@ class Check:
 
 
 def diagnose(arguments: argparse.Namespace) -> None:
-    """Make all checks and print their results; raise CommandError at the end if a check has failed.
+    """Make the checks and print their results; raise CommandError at the end if a check has failed.
 
     After a failure of the settings, the database or the encryption key, no more checks are made.
     """

@@ -61,7 +61,7 @@ def open_bridge() -> Bridge:
 
 @contextmanager
 def refuse_unusable_database() -> Iterator[None]:
-    """In a `with` block, turn errors of the database or its keys into a CommandError that says what to do."""
+    """In a `with` block, turn errors of the database or its keys into a CommandError."""
     try:
         yield
     except WrongSecretKey as wrong:

@@ -75,7 +75,10 @@ def show_one(arguments: argparse.Namespace, fields: Mapping[str, object]) -> Non
 def show_all(
     arguments: argparse.Namespace, every: Sequence[Mapping[str, object]], *, empty: str = ""
 ) -> None:
-    """Print objects: as JSON with `--json`, else as a table, or as the text `empty` when there are no objects."""
+    """Print objects: as JSON with `--json`, else as a table.
+
+    If there are no objects, the text `empty` is printed in place of the table.
+    """
     write(json_text(every) if arguments.json else table_text(every) or f"{empty}\n")
 
 

@@ -64,7 +64,10 @@ def show(arguments: argparse.Namespace) -> None:
 
 
 def redeliver(arguments: argparse.Namespace) -> None:
-    """Make one callback due again, or with `--all` those of all delivered and undelivered watches that match."""
+    """Make the callback of one watch due again, or with `--all` the callbacks of many.
+
+    `--all` means all `delivered` and `undelivered` watches that match the filters.
+    """
     filters = _filters(arguments)
     is_filtered = filters != Filters()
     if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
@@ -83,7 +86,7 @@ def recheck(arguments: argparse.Namespace) -> None:
 
 
 def withdraw(arguments: argparse.Namespace) -> None:
-    """Withdraw a watch: no worker claims it again; one that has claimed it may still send a request."""
+    """Withdraw a watch: it is not claimed again; a worker that has claimed it may still send a request."""
     _change(arguments, changes.withdraw)
 
 

@@ -67,7 +67,7 @@ class FinishedCall:
     """The result of one call to HubSpot for an account with this `rate`.
 
     `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
-    is None when the result means nothing for the account's limits.
+    is None when the result must not change the account's circuit breaker.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -77,7 +77,7 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call made to HubSpot's API (0 to 2), with or without an answer."""
+        """How many requests with an access token the call made (0 to 2), answered or not."""
         return (
             self.answer.earlier_refusals
             if isinstance(self.answer, NoToken)
@@ -160,7 +160,7 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after a request that was sent without a grant, such as the check of an account."""
+    """Take one request from the quota without a grant, as for the check of an account; return the limits."""
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
     return replace(limits, usage=usage)
@@ -215,5 +215,5 @@ def suspicion(reason: str) -> str:
 
 
 def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:
-    """Return how many requests these calls sent, and how many of them HubSpot may count as errors."""
+    """Return how many requests these calls made, and how many of them HubSpot may count as errors."""
     return sum(call.requests for call in finished), sum(call.errors for call in finished)

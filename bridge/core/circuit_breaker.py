@@ -101,9 +101,10 @@ def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: date
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests one worker may claim: `most`, or fewer in a pause or a slow start.
+    """Return how many more requests one worker may claim: `most`, except in a pause or a slow start.
 
-    While the breaker is paused, 1: the probe, which the caller must not claim before `paused_until`.
+    In a pause it is 1: the probe, which the caller must not claim before `paused_until`. In a slow start it
+    begins at 1 and doubles with each success, up to `most`.
     """
     if breaker.paused:
         return 1
@@ -116,7 +117,7 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether a request that was claimed at `asked_at` was already in flight when the pause began."""
+    """Return whether `asked_at`, when a request was claimed, is before the breaker's `paused_at`."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 

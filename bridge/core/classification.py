@@ -104,7 +104,7 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Th
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Classify HubSpot's answer to the poll of a task of this kind."""
+    """Classify HubSpot's answer as one to the poll of a task of this kind."""
     if isinstance(answer, NoToken):
         if answer.is_temporary:
             return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)
@@ -253,7 +253,10 @@ def clean(text: str, length: int) -> str:
 
 
 def text_of(answer: HttpResponse) -> str:
-    """Decode the body from UTF-8, without a byte order mark (RFC 8259, 8.1), or raise UnicodeDecodeError."""
+    """Return the body decoded from UTF-8; a byte order mark at its start is dropped (RFC 8259, 8.1).
+
+    Raises UnicodeDecodeError.
+    """
     return answer.body.decode("utf-8-sig")
 
 

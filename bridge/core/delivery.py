@@ -23,7 +23,7 @@ class Trigger(StrEnum):
     """Who asked for an attempt."""
 
     SCHEDULE = "schedule"  # the bridge's own schedule, also for the later attempts of a redelivery
-    MANUAL = "manual"  # a person or a program, by redelivering: the first attempt of the redelivery
+    MANUAL = "manual"  # a person or a program: the first attempt of a redelivery, or a test callback
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptDecision:
-    """What to save after one attempt, and the signal for the host's breaker, which is None for a NotSent."""
+    """What to save after one attempt; `signal` is for the host's breaker, and None after a NotSent."""
 
     watch: Watch
     attempt: Attempt
@@ -158,7 +158,7 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """Return a Failure for no response, a 429 or a 5xx, None for a NotSent, otherwise a Success."""
+    """Return a Failure for a NoResponse, a 429 or a 5xx; None for a NotSent; otherwise a Success."""
     if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:

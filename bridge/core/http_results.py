@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HttpResponse:
-    """A response with all its headers; `complete` is false when its body was cut short.
+    """A response; `complete` is false when its body was cut short.
 
     `headers` has lower-case names; `body` is undecoded. `earlier_refusals` counts earlier requests of the
     same call that HubSpot refused because of their token.
@@ -23,8 +23,8 @@ class HttpResponse:
 class NoResponse:
     """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
 
-    `sent` is true when the server may have received the request; `blocked` when the bridge's own rules
-    refused the URL or its address.
+    `sent` is true when the server may have received the request. `blocked` is true when the bridge's own
+    rules refused a POST to the URL or its address.
     """
 
     reason: str

@@ -70,7 +70,7 @@ def parse_header_safe(text: str) -> str:
 
 
 def parse_http_url(text: str) -> str:
-    """Return `text`, if it is an http:// or https:// URL with a host, of at most 4,096 ASCII characters."""
+    """Return `text`, if it is an http:// or https:// URL with a host and at most 4,096 ASCII characters."""
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
