@@ -95,7 +95,7 @@ class Settings(BaseModel):
         """Return the settings in `environ`; a blank variable counts as not set. Raises SettingsProblem."""
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)
-        unread = {_name(fault) for fault in faults}
+        unread = given.keys() - {cls.model_fields[name].alias for name in settings.model_fields_set}
         problems = [
             *map(_problem_line, faults),
             *(rule.problem for rule in RULES if rule.names.isdisjoint(unread) and rule.is_broken(settings)),
@@ -121,8 +121,9 @@ class Settings(BaseModel):
             return cls.model_validate(given), []
         except ValidationError as error:
             faults = error.errors()
-        unread = {_name(fault) for fault in faults}
-        return cls.model_validate({name: given[name] for name in given.keys() - unread}), faults
+        valid = {name: given[name] for name in given.keys() - {_name(fault) for fault in faults}}
+        # BRIDGE_OPERATOR_URL may break the default that stands for an invalid setting: it is left out, too.
+        return cls._read(valid)[0], faults
 
 
 NAMES = frozenset(field.alias for field in Settings.model_fields.values() if field.alias)

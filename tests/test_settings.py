@@ -157,6 +157,19 @@ def test_the_rules_of_callbacks_hold_for_the_operator_s_url() -> None:
     assert problem == "BRIDGE_OPERATOR_URL: the port 9000 is not among BRIDGE_CALLBACK_PORTS"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "url"),
+    [
+        ("BRIDGE_CALLBACK_HTTPS_ONLY", "http://ops.example.com/"),
+        ("BRIDGE_CALLBACK_ALLOW", "https://10.0.0.1/"),
+        ("BRIDGE_CALLBACK_PORTS", "https://ops.example.com:8443/"),
+    ],
+)
+def test_an_operators_url_is_not_blamed_for_the_default_of_a_wrong_setting(wrong: str, url: str) -> None:
+    [problem] = problems(**OPERATOR | {"BRIDGE_OPERATOR_URL": url, wrong: "nonsense"})
+    assert problem.startswith(wrong)
+
+
 def test_the_command_that_makes_an_operator_s_secret_makes_one() -> None:
     [problem] = problems(BRIDGE_OPERATOR_URL=OPERATOR["BRIDGE_OPERATOR_URL"])
     [code] = re.findall(r"python -c '(.+)'$", problem)
