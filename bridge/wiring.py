@@ -40,6 +40,8 @@ MOST_HOSTS = 10
 
 # How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is; Heroku's router waits 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
+# A refresh of an OAuth token must leave such a call time for its request.
+MOST_REFRESH_SECONDS = HUBSPOT_CALL_SECONDS / 2
 
 
 def now() -> datetime:
@@ -117,12 +119,14 @@ class Bridge:
 
     @cached_property
     def _oauth(self) -> OAuthTokens:
+        refresh_seconds = min(self._settings.hubspot_timeout_seconds, MOST_REFRESH_SECONDS)
         return OAuthTokens(
             engine=self.engine,
             cipher=self.cipher,
             transport=self._transport,
             clock=now,
-            lease_seconds=self._settings.hubspot_timeout_seconds + MARGIN_SECONDS,
+            refresh_seconds=refresh_seconds,
+            lease_seconds=refresh_seconds + MARGIN_SECONDS,
         )
 
     @cached_property

@@ -87,7 +87,14 @@ def hubspot_calls(
 ) -> HubSpotCalls:
     """What asks HubSpot for one account, `default`."""
     transport = a_transport(timeout_seconds)
-    oauth = OAuthTokens(engine=engine, cipher=a_cipher(), transport=transport, clock=clock, lease_seconds=15)
+    oauth = OAuthTokens(
+        engine=engine,
+        cipher=a_cipher(),
+        transport=transport,
+        clock=clock,
+        refresh_seconds=timeout_seconds,
+        lease_seconds=15,
+    )
     return HubSpotCalls(
         engine=engine,
         accounts=Accounts(account, a_cipher()),

@@ -49,7 +49,7 @@ class Transport:
         tls: ssl.SSLContext | None = None,
         hosts_per_thread: int = HOSTS_PER_THREAD,
     ) -> None:
-        self.timeout_seconds = timeout_seconds
+        self._timeout_seconds = timeout_seconds
         self._body_limit = body_limit
         self._proxies = {"all": proxy} if proxy else None
         self._guard = None if proxy else guard
@@ -79,7 +79,7 @@ class Transport:
         if not repeatable:
             self._adapter().close()
         request = _prepared(method, url, headers, body)
-        with Deadline(min(self.timeout_seconds, within_seconds)) as deadline:
+        with Deadline(min(self._timeout_seconds, within_seconds)) as deadline:
             exchange = Exchange(deadline, self._resolver, self._guard)
             answer = self._send_once(request, exchange)
             if isinstance(answer, NoResponse) and exchange.was_stale():
@@ -105,7 +105,7 @@ class Transport:
         in_progress.exchange = exchange
         try:
             response = self._adapter().send(
-                request, stream=True, timeout=self.timeout_seconds, proxies=self._proxies
+                request, stream=True, timeout=self._timeout_seconds, proxies=self._proxies
             )
         except _FAILURES as error:
             reason = self._proxy_prefix(error) + _reason(error, exchange.deadline)

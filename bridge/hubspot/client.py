@@ -41,8 +41,7 @@ class Tokens(Protocol):
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
-    A call takes at most `ask_seconds`, not counting waits for the database. If `ask_seconds` is less than the
-    transport's time-out, no OAuth token is refreshed.
+    A call takes at most `ask_seconds`, not counting waits for the database.
     """
 
     def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:

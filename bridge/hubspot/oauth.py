@@ -67,8 +67,8 @@ UNREADABLE = (
 class OAuthTokens:
     """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
-    Thread-safe. Processes that use the same database share the tokens. `lease_seconds` must exceed the
-    transport's time-out.
+    Thread-safe. Processes that use the same database share the tokens. `refresh_seconds` is the time-out of a
+    refresh; `lease_seconds` must exceed it.
     """
 
     def __init__(
@@ -78,12 +78,14 @@ class OAuthTokens:
         cipher: Cipher,
         transport: Transport,
         clock: Callable[[], datetime],
+        refresh_seconds: float,
         lease_seconds: float,
     ) -> None:
         self._engine = engine
         self._cipher = cipher
         self._transport = transport
         self._clock = clock
+        self._refresh_seconds = refresh_seconds
         self._lease = timedelta(seconds=lease_seconds)
         self._known: dict[_Key, TokenPair] = {}
         self._unsaved: set[_Key] = set()
@@ -104,7 +106,7 @@ class OAuthTokens:
             return fresh
         old = self._remembered(account, refused)
         # After the wait, the thread may have to refresh: there must be time for both.
-        wait_seconds = min(WAIT_SECONDS, within_seconds - self._transport.timeout_seconds)
+        wait_seconds = min(WAIT_SECONDS, within_seconds - self._refresh_seconds)
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
         if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
@@ -189,7 +191,8 @@ class OAuthTokens:
         given = account.credentials.refresh_token or ""
         refresh_token = row.issued.refresh_token if row.issued else given
         asked_at, body = self._clock(), _form(account, refresh_token)
-        answer = self._transport.send("POST", account.url(TOKEN_PATH), HEADERS, body, repeatable=False)
+        url, seconds = account.url(TOKEN_PATH), self._refresh_seconds
+        answer = self._transport.send("POST", url, HEADERS, body, repeatable=False, within_seconds=seconds)
         new = read(answer, refresh_token=refresh_token, asked_at=asked_at)
         if not isinstance(new, TokenPair):
             self._save_failure(account, row, new)

@@ -156,6 +156,7 @@ def _asking(closing: ExitStack, engine: Engine, clock: SteppedClock, timeout_sec
         cipher=a_cipher(),
         transport=transport,
         clock=clock,
+        refresh_seconds=timeout_seconds,
         lease_seconds=timeout_seconds + 5,
     )
     return HubSpot(transport, oauth)

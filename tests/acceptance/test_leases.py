@@ -6,14 +6,16 @@ import pytest
 from cryptography.fernet import Fernet
 
 from bridge.hubspot.oauth import WAIT_SECONDS
+from bridge.sandbox import Sandbox
 from bridge.settings import Settings
+from bridge.steps import check_account
 from bridge.steps.start_import import QUOTA_WAIT_SECONDS
 from bridge.wiring import Bridge
 
 
-def wired(lease_seconds: float = 60, timeout_seconds: float = 10) -> Any:
+def wired(lease_seconds: float = 60, timeout_seconds: float = 10, **others: str) -> Any:
     """A bridge as the settings have it made; with a key, so that no file is made for one."""
-    environ = {
+    environ = others | {
         "BRIDGE_SECRET_KEY": Fernet.generate_key().decode(),
         "BRIDGE_LEASE_SECONDS": str(lease_seconds),
         "BRIDGE_CALLBACK_TIMEOUT": "1",
@@ -48,3 +50,20 @@ def test_a_client_that_waits_for_hubspot_has_its_answer_before_heroku_cuts_the_r
     assert bridge.hubspot_calls.hubspot._ask_seconds + QUOTA_WAIT_SECONDS < 25
     # The account's tokens are the same ones, and refreshed once for all.
     assert bridge.hubspot_calls.hubspot._oauth is bridge.hubspot._oauth
+
+
+@pytest.mark.parametrize("timeout_seconds", [10, 20, 300])
+def test_a_client_s_call_refreshes_an_oauth_token_however_long_a_poll_may_take(
+    sqlite_url: str, hubspot: Sandbox, timeout_seconds: float
+) -> None:
+    account = {
+        "HUBSPOT_BASE_URL": hubspot.url,
+        "HUBSPOT_CLIENT_ID": "sandbox-client",
+        "HUBSPOT_CLIENT_SECRET": "sandbox-secret",
+        "HUBSPOT_REFRESH_TOKEN": "sandbox-refresh",
+    }
+    bridge = wired(3_600, timeout_seconds, DATABASE_URL=sqlite_url, **account)
+    checked = check_account.check(bridge.hubspot_calls, "default")
+    assert checked is not None
+    assert (checked.ok, checked.status_code) == (True, 200)
+    bridge.engine.dispose()

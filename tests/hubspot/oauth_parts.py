@@ -25,6 +25,7 @@ def new_tokens(engine: Engine, clock: Callable[[], Any], *, timeout_seconds: flo
         cipher=a_cipher(),
         transport=a_transport(timeout_seconds),
         clock=clock,
+        refresh_seconds=timeout_seconds,
         lease_seconds=timeout_seconds + 5,
     )
 

@@ -241,7 +241,12 @@ def test_tokens_of_another_key_are_the_operator_s_to_mend(
     new_tokens(engine, clock).current(account)
     other = Cipher([Fernet.generate_key().decode()])
     stranger = OAuthTokens(
-        engine=engine, cipher=other, transport=a_transport(), clock=clock, lease_seconds=15
+        engine=engine,
+        cipher=other,
+        transport=a_transport(),
+        clock=clock,
+        refresh_seconds=10,
+        lease_seconds=15,
     )
     found = stranger.current(account)
     assert isinstance(found, NoToken)

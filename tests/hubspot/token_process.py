@@ -27,6 +27,7 @@ def main() -> None:
         cipher=Cipher([order["key"]]),
         transport=a_transport(),
         clock=lambda: datetime.now(UTC) + ahead,
+        refresh_seconds=10,
         lease_seconds=order["lease_seconds"],
     )
     account = an_account(order["hubspot_url"], OAUTH)
