@@ -249,7 +249,6 @@ def _form(account: Account, refresh_token: str) -> bytes:
 
 
 def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
-    """Return the row's token, or a NoToken soon after a failed refresh; None when a refresh is due."""
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token

@@ -24,11 +24,11 @@ RECOUNTED_EVERY = timedelta(seconds=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Count:
-    """How many watches a client had open at `counted_at`, and how many this process had opened for it."""
+    """A count of a client's open watches."""
 
     open: int
     counted_at: datetime
-    added_before: int
+    added_before: int  # how many watches this process had added for the client by then, settled ones too
 
 
 class Registrar:

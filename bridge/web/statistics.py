@@ -81,7 +81,7 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for how many seconds the oldest poll (`poll`) and callback (`deliver`) have been due, None if none is.
+    """Return by how many seconds the oldest due watch of each of STEPS is late; None for a step without due watches.
 
     `client` None means all clients. Watches that wait for a paused account or host do not count.
     """
