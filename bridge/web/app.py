@@ -1,6 +1,7 @@
 """Builds the Flask application: the REST API, its OpenAPI document, and the admin pages."""
 
 import re
+from functools import partial
 
 from flask import Flask, abort, request
 from werkzeug.routing import BaseConverter, UnicodeConverter
@@ -24,14 +25,14 @@ from bridge.web.api import (
 from bridge.web.auth import Authenticator
 from bridge.web.compression import compress
 from bridge.web.dependencies import Dependencies
-from bridge.web.errors import add_handlers
+from bridge.web.errors import problem_of
 from bridge.web.operations import Operation
 from bridge.web.pages import add_pages
 from bridge.web.proxies import trust_reverse_proxy
 from bridge.web.registrar import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
-from bridge.web.serving import Api
+from bridge.web.serving import Api, respond
 from bridge.web.strict_json import READ_BYTES
 
 RESOURCES = (
@@ -73,7 +74,7 @@ def create_app(dependencies: Dependencies) -> Flask:
         _route(app, api, operation)
     add_pages(app, operations, dependencies.public_url)
     add_admin(app, api)
-    add_handlers(app)
+    app.register_error_handler(Exception, lambda error: respond(problem_of(error)))
     app.before_request(_refuse_leading_slashes)
     app.after_request(add_security_headers)
     app.after_request(compress)
@@ -91,7 +92,7 @@ def _route(app: Flask, api: Api, operation: Operation) -> None:
     app.add_url_rule(
         re.sub(r"\{(\w+)\}", r"<\1:\1>", operation.path),
         endpoint=operation.name,
-        view_func=api.view(operation),
+        view_func=partial(api.serve, operation),
         methods=[operation.method],
         provide_automatic_options=False,
         # Paths under /v1/ may be sent with one more slash at the end. `/metrics/` is answered with a 404: a proxy's

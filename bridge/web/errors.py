@@ -1,14 +1,12 @@
 """Turns exceptions into problems (RFC 9457): for an unknown path, a failing database, a bug of the bridge."""
 
 import structlog
-from flask import Flask, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.db.engine import is_unavailable
 from bridge.web.problems import Problem
-from bridge.web.serving import respond
 from bridge.web.strict_json import TOO_LARGE
 
 log = structlog.get_logger()
@@ -33,15 +31,6 @@ def describe_outage(error: Exception) -> str | None:
     """Return a sentence that says why the database failed; None when the error's message does not tell."""
     message = str(error).lower()
     return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
-
-
-def add_handlers(app: Flask) -> None:
-    """Make the application answer exceptions with a Problem; the admin pages have a handler of their own."""
-    app.register_error_handler(Exception, _respond)
-
-
-def _respond(error: Exception) -> Response:
-    return respond(problem_of(error))
 
 
 def problem_of(error: Exception) -> Problem:

@@ -24,13 +24,16 @@ def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | Non
     """Add the routes of this module to the application."""
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
+    @app.get("/openapi.json", provide_automatic_options=False)
     def openapi_json() -> Response:
         return Response(text(), headers={"Cache-Control": CACHED}, content_type="application/json")
 
+    @app.get("/docs", provide_automatic_options=False)
     def docs() -> Response:
         # The version is part of the scripts' URLs, so that browsers load them anew after an upgrade.
         return _page("docs.html", version=__version__)
 
+    @app.get("/docs/scalar.js", provide_automatic_options=False)
     def scalar() -> Response:
         # The file is stored compressed, because compressing it takes a tenth of a second.
         script = send_from_directory(
@@ -39,14 +42,10 @@ def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | Non
         script.headers["Content-Encoding"] = "gzip"
         return script
 
+    @app.get("/problems/<name>", provide_automatic_options=False)
     def problem(name: str) -> Response:
         cause = PROBLEM_TYPES.get(name)
         return _page("problem.html", name=name, cause=cause) if cause else abort(404)
-
-    app.add_url_rule("/openapi.json", view_func=openapi_json, provide_automatic_options=False)
-    app.add_url_rule("/docs", view_func=docs, provide_automatic_options=False)
-    app.add_url_rule("/docs/scalar.js", view_func=scalar, provide_automatic_options=False)
-    app.add_url_rule("/problems/<name>", view_func=problem, provide_automatic_options=False)
 
 
 def _page(template: str, **values: object) -> Response:

@@ -1,6 +1,5 @@
-"""Makes a Flask view of each operation: the view authenticates, validates, calls the operation, and responds."""
+"""Serves the API's operations: authenticates and validates a request, calls the operation, and responds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -38,19 +37,15 @@ NO_ID = Problem(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Api:
-    """Makes the views that carry out the API's operations, and holds the objects that all requests share."""
+    """Carries out the API's operations, and holds the objects that all requests share."""
 
     dependencies: Dependencies
     authenticator: Authenticator
     registrar: Registrar
 
-    def view(self, operation: Operation) -> Callable[..., Response]:
-        """Return the function that Flask calls for an operation."""
-
-        def serve(**names: str) -> Response:
-            return respond(self._handle(operation, names))
-
-        return serve
+    def serve(self, operation: Operation, **names: str) -> Response:
+        """Carry out an operation for the current Flask request; `names` are the variable parts of its path."""
+        return respond(self._handle(operation, names))
 
     def _handle(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
         now = self.dependencies.clock()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from bridge.core.watch import Outcome
 from bridge.db.counters import ActivityTotals, Percentiles
@@ -96,14 +95,10 @@ def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, S
                         width=round(step - _GAP, 1),
                         height=round(HEIGHT * count / most, 1),
                         css_class=css_class,
-                        title=f"{_hour_text(hours[number].since)}: {count:,} {word}",
+                        title=f"from {hours[number].since:%H:%M} UTC: {count:,} {word}",
                     )
                 )
     return Chart(bars=bars, most=most)
-
-
-def _hour_text(instant: datetime) -> str:
-    return f"from {instant:%H:%M} UTC"
 
 
 def percentile_lines(spreads: Sequence[Percentiles | None]) -> PercentileLines | None:

@@ -32,7 +32,10 @@ def overview() -> Response:
             named=attention.MOST_NAMED,
             given_up=sum(each.callbacks for each in needs.given_up),
             since=rfc3339(now - attention.GIVEN_UP_WITHIN),
-            counts={state: _count(connection, state) for state in (State.WATCHING, State.DELIVERING)},
+            counts={
+                state: watch_filters.count_up_to(connection, MOST_COUNTED, is_state(state))
+                for state in (State.WATCHING, State.DELIVERING)
+            },
             **_last_day(connection, now),
         )
 
@@ -50,7 +53,3 @@ def _last_day(connection: Connection, now: datetime) -> dict[str, Any]:
         "detection_lines": charts.percentile_lines([hour.detection for hour in hours]),
         "delivery_lines": charts.percentile_lines([hour.delivery for hour in hours]),
     }
-
-
-def _count(connection: Connection, state: State) -> int:
-    return watch_filters.count_up_to(connection, MOST_COUNTED, is_state(state))
