@@ -140,10 +140,7 @@ def _add_clients(verbs: Any) -> None:
 
 def _add_accounts(verbs: Any) -> None:
     about = "set an account from the JSON on standard input"
-    put = _with_name(
-        _add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"),
-        read=_argument_type(parse_name),
-    )
+    put = _with_name(_add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"))
     put.description = (
         'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
         "input, and optionally base_url, api_version, rate_limit, rate_share. Arguments could be seen by others."
@@ -151,14 +148,9 @@ def _add_accounts(verbs: Any) -> None:
     about = "show all accounts, without their secrets"
     _with_json(_add(verbs, "list", "accounts.list_all", about, "accounts list"))
     about = "forget a stored account"
-    _with_name(
-        _add(verbs, "remove", "accounts.remove", about, "accounts remove eu"), read=_argument_type(parse_name)
-    )
+    _with_name(_add(verbs, "remove", "accounts.remove", about, "accounts remove eu"))
     about = "make one harmless call, and say what HubSpot answered"
-    _with_name(
-        _add(verbs, "check", "accounts.check", about, "accounts check default"),
-        read=_argument_type(parse_name),
-    )
+    _with_name(_add(verbs, "check", "accounts.check", about, "accounts check default"))
 
 
 EXAMPLE_ID = "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8"
@@ -188,10 +180,8 @@ def _with_json(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return command
 
 
-def _with_name(
-    command: argparse.ArgumentParser, *, read: Callable[[str], str] = str
-) -> argparse.ArgumentParser:
-    command.add_argument("name", metavar="NAME", type=read)
+def _with_name(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("name", metavar="NAME", type=_argument_type(parse_name))
     return _with_json(command)
 
 

@@ -15,10 +15,7 @@ Value = TypeVar("Value")
 def add(arguments: argparse.Namespace) -> None:
     """Add a client, and print its API key and signing secret."""
     bridge = prepare_bridge()
-    try:
-        new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
-    except ValueError as problem:
-        raise CommandError(f"NAME: {problem}.") from None
+    new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
     if isinstance(new, clients.NameTaken):
         raise CommandError(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
     _show_secrets(

@@ -7,7 +7,6 @@ from secrets import token_bytes, token_urlsafe
 from sqlalchemy import Connection, Engine
 
 from bridge.core.instants import rfc3339, rfc3339_or_none
-from bridge.core.parsing import NAME, NAME_RULE
 from bridge.core.signing import SECRET_PREFIX, make_secret, signing_key
 from bridge.db import clients as store
 from bridge.db.encryption import Cipher
@@ -47,10 +46,8 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
     """Add a client with a new API key and signing secret.
 
     Returns NameTaken when a client, even a revoked one, has this name, or when the name is `admin` and the
-    argument `admin` is false. Raises ValueError when the name does not match the pattern NAME.
+    argument `admin` is false. The caller checks the name with `parse_name`.
     """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"a client's name has {NAME_RULE}")
     if name == ADMIN and not admin:
         return NameTaken(name=name)
     new = NewClient(name=name, admin=admin, api_key=_new_key(), signing_secret=_new_secret())
