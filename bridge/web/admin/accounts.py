@@ -40,44 +40,8 @@ class NamedAccount(AccountSettings):
 
 
 @admin.get("/accounts")
-def list_accounts() -> Response:
-    """Show all accounts."""
-    return _list()
-
-
-@admin.post("/accounts")
-def set_account() -> Response:
-    """Add an account, or replace all settings of an existing one."""
-    fields: dict[str, Any] = {
-        name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
-    }
-    with suppress(ValueError):
-        fields["rate_share"] = float(fields["rate_share"]) if "rate_share" in fields else None
-    body = validated(NamedAccount, fields)
-    if isinstance(body, Problem):
-        return _list(body)
-    put_account(call(), body.name, body)
-    flash(f"The account {body.name} is set. Check it now to see whether HubSpot takes it.")
-    return redirect(url_for("admin.list_accounts"), 303)
-
-
-@admin.post("/accounts/<name:name>/check")
-def check(name: str) -> Response:
-    """Ask HubSpot whether it accepts the account's credentials, and show the result."""
-    found = json.loads(str(or_abort(check_account(call(), name)).text))
-    flash(f"{name}: {found['summary']}"[:LONGEST_MESSAGE], "good" if found["ok"] else "bad")
-    return redirect(url_for("admin.list_accounts"), 303)
-
-
-@admin.post("/accounts/<name:name>/remove")
-def remove(name: str) -> Response:
-    """Remove a stored account."""
-    or_abort(remove_account(call(), name))
-    flash(f"The account {name} is removed.")
-    return redirect(url_for("admin.list_accounts"), 303)
-
-
-def _list(problem: Problem | None = None) -> Response:
+def list_accounts(problem: Problem | None = None) -> Response:
+    """Show all accounts; `problem` says what is wrong with the form that was sent."""
     dependencies, now = call().dependencies, call().now
     every = accounts.list_all(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
@@ -97,3 +61,35 @@ def _list(problem: Problem | None = None) -> Response:
         form=request.form,
         problem=problem,
     )
+
+
+@admin.post("/accounts")
+def set_account() -> Response:
+    """Add an account, or replace all settings of an existing one."""
+    fields: dict[str, Any] = {
+        name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
+    }
+    with suppress(ValueError):
+        fields["rate_share"] = float(fields["rate_share"]) if "rate_share" in fields else None
+    body = validated(NamedAccount, fields)
+    if isinstance(body, Problem):
+        return list_accounts(body)
+    put_account(call(), body.name, body)
+    flash(f"The account {body.name} is set. Check it now to see whether HubSpot takes it.")
+    return redirect(url_for("admin.list_accounts"), 303)
+
+
+@admin.post("/accounts/<name:name>/check")
+def check(name: str) -> Response:
+    """Ask HubSpot whether it accepts the account's credentials, and show the result."""
+    found = json.loads(str(or_abort(check_account(call(), name)).text))
+    flash(f"{name}: {found['summary']}"[:LONGEST_MESSAGE], "good" if found["ok"] else "bad")
+    return redirect(url_for("admin.list_accounts"), 303)
+
+
+@admin.post("/accounts/<name:name>/remove")
+def remove(name: str) -> Response:
+    """Remove a stored account."""
+    or_abort(remove_account(call(), name))
+    flash(f"The account {name} is removed.")
+    return redirect(url_for("admin.list_accounts"), 303)

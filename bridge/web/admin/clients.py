@@ -23,9 +23,15 @@ from bridge.web.request_models import validated
 
 
 @admin.get("/clients")
-def list_clients() -> Response:
-    """Show all clients, the revoked ones too."""
-    return _list()
+def list_clients(problem: Problem | None = None) -> Response:
+    """Show all clients, the revoked ones too; `problem` says what is wrong with the form that was sent."""
+    return page(
+        "admin/clients.html",
+        problem.status if problem else 200,
+        clients=clients.list_all(call().dependencies.engine),
+        form=request.form,
+        problem=problem,
+    )
 
 
 @admin.post("/clients")
@@ -34,7 +40,7 @@ def make_client() -> Response:
     name = request.form.get("name", "").strip()
     body = validated(NewClient, {"name": name, "admin": "admin" in request.form})
     answer = body if isinstance(body, Problem) else add_client(call(), body)
-    return _list(answer) if isinstance(answer, Problem) else _show_once(answer)
+    return list_clients(answer) if isinstance(answer, Problem) else _show_once(answer)
 
 
 @admin.post("/clients/<name:name>/rotate-key")
@@ -71,16 +77,6 @@ def show_secret() -> Response:
         flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")
         return redirect(url_for("admin.list_clients"), 303)
     return page("admin/secret.html", **json.loads(made))
-
-
-def _list(problem: Problem | None = None) -> Response:
-    return page(
-        "admin/clients.html",
-        problem.status if problem else 200,
-        clients=clients.list_all(call().dependencies.engine),
-        form=request.form,
-        problem=problem,
-    )
 
 
 def _show_once(answer: Reply) -> Response:
