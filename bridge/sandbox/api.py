@@ -4,11 +4,11 @@ from functools import partial
 
 from flask import Blueprint, Response, request
 
-from bridge.sandbox.imports import ImportFromUrl
 from bridge.sandbox.replies import Reply, json_reply, unsupported_media_type
 from bridge.sandbox.starts import (
     CrmExport,
     FolderUpdate,
+    ImportFromUrl,
     SourceCodeExtract,
     StartBody,
     parsed,

@@ -1,9 +1,11 @@
-"""The bodies of requests that start tasks, except file imports, with validation like HubSpot's."""
+"""The bodies of requests that start tasks, with validation like HubSpot's."""
 
 from abc import abstractmethod
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -26,6 +28,50 @@ class StartBody(BaseModel):
     @abstractmethod
     def source(self) -> Source:
         """Return the task's Source, made of this body's fields."""
+
+
+class ImportFromUrl(StartBody):
+    """The body of `import-from-url/async`: the file name in the path of `url` decides how the task ends."""
+
+    access: Literal[
+        "PUBLIC_INDEXABLE",
+        "PUBLIC_NOT_INDEXABLE",
+        "HIDDEN_INDEXABLE",
+        "HIDDEN_NOT_INDEXABLE",
+        "HIDDEN_PRIVATE",
+        "HIDDEN_SENSITIVE",
+        "PRIVATE",
+        "SENSITIVE",
+    ]
+    url: str
+    name: str | None = None
+    folder_path: str | None = None
+    folder_id: str | None = None
+    duplicate_validation_strategy: Literal["NONE", "REJECT", "RETURN_EXISTING"] | None = None
+    duplicate_validation_scope: Literal["ENTIRE_PORTAL", "EXACT_FOLDER"] | None = None
+    overwrite: bool = False
+    ttl: Annotated[str, Field(pattern=r"^P")] | None = None
+    expires_at: datetime | None = None
+
+    def problem(self) -> str | None:
+        if self.folder_path is None and self.folder_id is None:
+            return "One of folderPath or folderId is required."
+        if self.folder_path is not None and self.folder_id is not None:
+            return "folderPath and folderId cannot be set at the same time."
+        if self.ttl is not None and self.expires_at is not None:
+            return "ttl and expiresAt cannot be set at the same time."
+        return None if _fetchable(self.url) else f"Invalid URL: {self.url[:200]}"
+
+    def source(self) -> Source:
+        file_name = PurePosixPath(urlsplit(self.url).path).name
+        return Source(
+            file_name=file_name,
+            url=self.url,
+            name=self.name or file_name or "file",
+            folder_path=self.folder_path or "/imports",
+            folder_id=self.folder_id or Source().folder_id,
+            access=self.access,
+        )
 
 
 class FolderUpdate(StartBody):
@@ -116,6 +162,14 @@ def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Sour
     if missing:
         return invalid(f"No file was uploaded with the name: {', '.join(missing)}")
     return Source(file_name=names[0], url=names[0], name=body.name)
+
+
+def _fetchable(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _message(refusal: ValidationError) -> str:
