@@ -85,15 +85,13 @@ def blueprint(state: State) -> Blueprint:
             routes.add_url_rule(path, f"{endpoint}-{number}", start, methods=["POST"])
     for number, path in enumerate(_CRM_IMPORT_PATHS):
         name = f"{_CRM_IMPORT_ENDPOINT}-{number}"
-        routes.add_url_rule(path, name, partial(_import, state), methods=["POST"])
         # The official clients end this path with a slash.
-        routes.add_url_rule(f"{path}/", f"{name}-slash", partial(_import, state), methods=["POST"])
+        routes.add_url_rule(path, name, partial(_import, state), methods=["POST"], strict_slashes=False)
     routes.add_url_rule(f"/files/{_ANY}/files/<file_id>", _FILE_ENDPOINT, partial(_file, state))
     for endpoint, document, paths in _CHECKS:
         for number, path in enumerate(paths):
             fixed = partial(_fixed, state, endpoint, document)
-            routes.add_url_rule(path, f"{endpoint}-{number}", fixed)
-            routes.add_url_rule(f"{path}/", f"{endpoint}-{number}-slash", fixed)
+            routes.add_url_rule(path, f"{endpoint}-{number}", fixed, strict_slashes=False)
     routes.add_url_rule("/oauth/2026-03/token", "token", partial(_token, state), methods=["POST"])
     return routes
 
