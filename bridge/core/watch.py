@@ -60,11 +60,6 @@ REDELIVERABLE = frozenset({State.DELIVERED, State.UNDELIVERED})
 class IllegalTransition(Exception):
     """The event cannot happen to a watch in this state."""
 
-    def __init__(self, state: State, event: Event) -> None:
-        super().__init__(f"a watch that is {state} cannot be {event}")
-        self.state = state
-        self.event = event
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watch:
@@ -123,7 +118,7 @@ def next_state(state: State, event: Event) -> State:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise IllegalTransition(state, event) from None
+        raise IllegalTransition(f"a watch that is {state} cannot be {event}") from None
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:

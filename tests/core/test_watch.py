@@ -72,9 +72,8 @@ def test_whoever_held_a_watch_lets_go(before: State, event: Event, after: State)
 
 @pytest.mark.parametrize(("state", "event"), ILLEGAL)
 def test_any_other_event_is_refused_in_words(state: State, event: Event) -> None:
-    with pytest.raises(IllegalTransition, match=f"a watch that is {state} cannot be {event}") as refused:
+    with pytest.raises(IllegalTransition, match=f"a watch that is {state} cannot be {event}"):
         advance(a_watch_that_is(state), event)
-    assert (refused.value.state, refused.value.event) == (state, event)
 
 
 def test_what_is_settled_is_left_only_by_redelivering_and_what_is_withdrawn_never() -> None:
