@@ -52,7 +52,7 @@ def warn(bridge: Bridge, *, processes: int = 1) -> None:
     with reading(bridge.engine) as connection:
         known = bridge.accounts.list_all(connection).values()
         allowed = connection_limit(connection)
-    if all(account.credentials.scheme == "none" and not account.unreadable for account in known):
+    if not any(account.has_credentials or account.unreadable for account in known):
         log.warning("hubspot_credentials_missing", hint=NO_CREDENTIALS)
     needed = processes * DATABASE_CONNECTIONS
     if allowed is not None and allowed < needed:
