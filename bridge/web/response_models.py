@@ -30,6 +30,11 @@ class Output(BaseModel):
     model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))
 
 
+def examples(*each: Any) -> ConfigDict:
+    """Return the `model_config` that gives a request or response model's schema these examples."""
+    return ConfigDict(json_schema_extra={"examples": list(each)})
+
+
 # `X | Absent` is the type of a member that may be absent, but is never null.
 Absent = SkipJsonSchema[None]
 
@@ -37,9 +42,7 @@ Absent = SkipJsonSchema[None]
 class InvalidFieldSchema(Output):
     """What is wrong with one field."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"pointer": "/callback_url", "detail": "is required"}]}
-    )
+    model_config = examples({"pointer": "/callback_url", "detail": "is required"})
 
     pointer: str = Field(description="A JSON pointer into the body, or a slash and a parameter's name.")
     detail: str = Field(description="What is wrong with it.")
@@ -48,25 +51,21 @@ class InvalidFieldSchema(Output):
 class ProblemSchema(Output):
     """Why a request was not carried out (RFC 9457)."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "/problems/invalid-input",
-                    "title": "Invalid input",
-                    "status": 422,
-                    "detail": "The input is not valid: /callback_url is required.",
-                    "request_id": "5f0c8e1b9a7d4c3e8f2a6b1d0c9e7f3a",
-                    "errors": [{"pointer": "/callback_url", "detail": "is required"}],
-                    "retry_after_seconds": 60,
-                    "limit": 100000,
-                    "watch_id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
-                    "state": "delivered",
-                    "task_id": "AAAAEZ6whGI",
-                    "hubspot_status_code": 400,
-                    "hubspot": {"status": "error", "message": "Invalid input JSON"},
-                }
-            ]
+    model_config = examples(
+        {
+            "type": "/problems/invalid-input",
+            "title": "Invalid input",
+            "status": 422,
+            "detail": "The input is not valid: /callback_url is required.",
+            "request_id": "5f0c8e1b9a7d4c3e8f2a6b1d0c9e7f3a",
+            "errors": [{"pointer": "/callback_url", "detail": "is required"}],
+            "retry_after_seconds": 60,
+            "limit": 100000,
+            "watch_id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
+            "state": "delivered",
+            "task_id": "AAAAEZ6whGI",
+            "hubspot_status_code": 400,
+            "hubspot": {"status": "error", "message": "Invalid input JSON"},
         }
     )
 
@@ -148,7 +147,7 @@ UNDELIVERED_EXAMPLE = EXAMPLE | {
 class WatchSchema(Output):
     """One task followed for one callback URL, on behalf of one client."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, UNDELIVERED_EXAMPLE]})
+    model_config = examples(EXAMPLE, UNDELIVERED_EXAMPLE)
 
     id: str = Field(pattern=r"^[A-Za-z0-9_]{8,64}$", description="The watch's id; ids sort by time.")
     task_id: str = Field(description="HubSpot's id of the task.")

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from bridge.core.kinds import KINDS
 from bridge.core.operator_events import OperatorEventType
 from bridge.core.watch import Outcome
 from bridge.web.request_models import Kind
-from bridge.web.response_models import Absent, Output
+from bridge.web.response_models import Absent, Output, examples
 
 TASK_EXAMPLE: dict[str, Any] = {
     "id": "wat_01hf3k9c2e7v8x4m6q0r5t1w3y8",
@@ -85,7 +85,7 @@ ENDS = {
 class TaskEventDataSchema(Output):
     """How a task ended."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [TASK_EXAMPLE, FAILED_EXAMPLE]})
+    model_config = examples(TASK_EXAMPLE, FAILED_EXAMPLE)
 
     id: str = Field(description="The watch.")
     task_id: str = Field(description="HubSpot's id of the task.")
@@ -105,12 +105,8 @@ class TaskEventDataSchema(Output):
 class TaskEventSchema(Output):
     """A task has ended: the body of a callback."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"type": "import.completed", "timestamp": TASK_EXAMPLE["ended_at"], "data": TASK_EXAMPLE}
-            ]
-        }
+    model_config = examples(
+        {"type": "import.completed", "timestamp": TASK_EXAMPLE["ended_at"], "data": TASK_EXAMPLE}
     )
 
     type: str = Field(description="What has happened: `import`, or the kind of task, and the outcome.")
@@ -121,7 +117,7 @@ class TaskEventSchema(Output):
 class TestEventDataSchema(Output):
     """The client that requested the test."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [TEST_EXAMPLE]})
+    model_config = examples(TEST_EXAMPLE)
 
     client: str = Field(description="The client.")
 
@@ -129,10 +125,8 @@ class TestEventDataSchema(Output):
 class TestEventSchema(Output):
     """A test event, sent by `POST /v1/test-callback`; it is about no task."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"type": "bridge.test", "timestamp": TASK_EXAMPLE["ended_at"], "data": TEST_EXAMPLE}]
-        }
+    model_config = examples(
+        {"type": "bridge.test", "timestamp": TASK_EXAMPLE["ended_at"], "data": TEST_EXAMPLE}
     )
 
     type: str = Field(description="`bridge.test`.")
@@ -143,7 +137,7 @@ class TestEventSchema(Output):
 class OperatorEventDataSchema(Output):
     """Which account, host or worker the event is about, and why it happened."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [OPERATOR_EXAMPLE]})
+    model_config = examples(OPERATOR_EXAMPLE)
 
     subject: str = Field(description="The account, the receiver's host, or the id of the worker.")
     reason: str = Field(description="Why it happened last, in a sentence; it may quote HubSpot.")
@@ -156,15 +150,11 @@ class OperatorEventDataSchema(Output):
 class OperatorEventSchema(Output):
     """Something that the operator of the bridge should know."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": OperatorEventType.CALLBACK_GIVEN_UP,
-                    "timestamp": TASK_EXAMPLE["ended_at"],
-                    "data": OPERATOR_EXAMPLE,
-                }
-            ]
+    model_config = examples(
+        {
+            "type": OperatorEventType.CALLBACK_GIVEN_UP,
+            "timestamp": TASK_EXAMPLE["ended_at"],
+            "data": OPERATOR_EXAMPLE,
         }
     )
 

@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bridge.steps.check_account import check
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem, not_found
-from bridge.web.response_models import Output
+from bridge.web.response_models import Output, examples
 
 resource = Resource("Accounts")
 
@@ -24,7 +24,7 @@ QUOTA_EXAMPLE: dict[str, Any] = {
 class QuotaLeftSchema(Output):
     """An account's limits at HubSpot, and how many requests are left; null where HubSpot says nothing."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [QUOTA_EXAMPLE]})
+    model_config = examples(QUOTA_EXAMPLE)
 
     burst: int | None = Field(description="HubSpot's burst limit.", ge=0)
     burst_remaining: int | None = Field(description="What is left of it now.", ge=0)
@@ -35,17 +35,13 @@ class QuotaLeftSchema(Output):
 class AccountCheckSchema(Output):
     """Whether HubSpot accepts an account's credentials."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "ok": True,
-                    "summary": "HubSpot takes the credentials.",
-                    "status_code": 200,
-                    "quota": QUOTA_EXAMPLE,
-                    "clock_ahead_seconds": 0.4,
-                }
-            ]
+    model_config = examples(
+        {
+            "ok": True,
+            "summary": "HubSpot takes the credentials.",
+            "status_code": 200,
+            "quota": QUOTA_EXAMPLE,
+            "clock_ahead_seconds": 0.4,
         }
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import structlog
-from pydantic import AfterValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
 
 from bridge.core.kinds import API_VERSION, parse_api_version
 from bridge.core.parsing import parse_base_url, parse_header_safe
@@ -15,7 +15,7 @@ from bridge.steps import accounts
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.request_models import Body
-from bridge.web.response_models import Output
+from bridge.web.response_models import Output, examples
 
 log = structlog.get_logger()
 
@@ -61,23 +61,19 @@ class AccountSettings(Body):
     The credentials must always be given; any other field that is left out gets the bridge's default.
     """
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "access_token": "pat-na1-11111111-2222-3333-4444-555555555555",
-                    "base_url": "https://api.hubapi.com",
-                    "api_version": "v3",
-                    "rate_limit": "190/10",
-                    "rate_share": 0.5,
-                },
-                {
-                    "client_id": "11111111-2222-3333-4444-555555555555",
-                    "client_secret": "66666666-7777-8888-9999-000000000000",
-                    "refresh_token": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
-                },
-            ],
-        }
+    model_config = examples(
+        {
+            "access_token": "pat-na1-11111111-2222-3333-4444-555555555555",
+            "base_url": "https://api.hubapi.com",
+            "api_version": "v3",
+            "rate_limit": "190/10",
+            "rate_share": 0.5,
+        },
+        {
+            "client_id": "11111111-2222-3333-4444-555555555555",
+            "client_secret": "66666666-7777-8888-9999-000000000000",
+            "refresh_token": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+        },
     )
 
     access_token: Secret | None = Field(
@@ -146,7 +142,7 @@ PAUSED_EXAMPLE = EXAMPLE | {
 class AccountSchema(Output):
     """A HubSpot account, without its secrets."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE, PAUSED_EXAMPLE]})
+    model_config = examples(EXAMPLE, PAUSED_EXAMPLE)
 
     name: str = Field(description="Its name.")
     source: str = Field(description="`stored` over this API, or taken from the `environment`.")
@@ -162,7 +158,7 @@ class AccountSchema(Output):
 class AccountListSchema(Output):
     """All accounts, sorted by name."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"accounts": [EXAMPLE]}]})
+    model_config = examples({"accounts": [EXAMPLE]})
 
     accounts: list[AccountSchema] = Field(description="All of them.")
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bridge.core.watch_json import watch_text
 from bridge.steps import changes
@@ -13,7 +13,7 @@ from bridge.web.api.registrations import limit_problem
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.request_models import Body
-from bridge.web.response_models import Output, WatchSchema
+from bridge.web.response_models import Output, WatchSchema, examples
 
 resource = Resource("Watches")
 
@@ -21,11 +21,7 @@ resource = Resource("Watches")
 class BulkRedelivery(FilterFields, Body):
     """The filters that select the watches to redeliver; at least one is required."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"state": "undelivered", "callback_host": "app.example.com", "dry_run": False}]
-        }
-    )
+    model_config = examples({"state": "undelivered", "callback_host": "app.example.com", "dry_run": False})
 
     dry_run: bool = Field(default=False, description="Only count them.", examples=[True])
 
@@ -40,7 +36,7 @@ class BulkRedelivery(FilterFields, Body):
 class WatchCountSchema(Output):
     """A number of watches."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"count": 17}]})
+    model_config = examples({"count": 17})
 
     count: int = Field(description="How many watches there were, or are redelivered.", ge=0)
 

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import structlog
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.request_models import Body, Name
-from bridge.web.response_models import Output
+from bridge.web.response_models import Output, examples
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ resource = Resource("Clients")
 class NewClient(Body):
     """A client to add."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "admin": False}]})
+    model_config = examples({"name": "cms", "admin": False})
 
     name: Name = Field(description=f"The client's name, for good: {parsing.NAME_RULE}.")
     admin: bool = Field(default=False, description="Whether it may see and change everything.")
@@ -35,7 +35,7 @@ def _overlap(text: str) -> str:
 class SecretRotation(Body):
     """The rotation of a signing secret."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"overlap": "24h"}]})
+    model_config = examples({"overlap": "24h"})
 
     overlap: Annotated[
         str, Field(json_schema_extra={"pattern": f"^{parsing.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
@@ -58,7 +58,7 @@ REVOKED_EXAMPLE = CLIENT_EXAMPLE | {"name": "old-cms", "revoked_at": "2026-11-04
 class NewApiKeySchema(Output):
     """A client's new API key: it is shown once."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cms", "api_key": KEY_EXAMPLE}]})
+    model_config = examples({"name": "cms", "api_key": KEY_EXAMPLE})
 
     name: str = Field(description="The client.")
     api_key: str = Field(description="Its new API key; the one before has stopped.")
@@ -67,9 +67,7 @@ class NewApiKeySchema(Output):
 class NewSigningSecretSchema(Output):
     """A client's new signing secret: it is shown once."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "cms", "signing_secret": SECRET_EXAMPLE}]}
-    )
+    model_config = examples({"name": "cms", "signing_secret": SECRET_EXAMPLE})
 
     name: str = Field(description="The client.")
     signing_secret: str = Field(description="What its callbacks are signed with from now on.")
@@ -78,16 +76,12 @@ class NewSigningSecretSchema(Output):
 class ClientWithSecretsSchema(Output):
     """A new client, with its key and secret: they are shown once."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "name": "cms",
-                    "admin": False,
-                    "api_key": KEY_EXAMPLE,
-                    "signing_secret": SECRET_EXAMPLE,
-                }
-            ]
+    model_config = examples(
+        {
+            "name": "cms",
+            "admin": False,
+            "api_key": KEY_EXAMPLE,
+            "signing_secret": SECRET_EXAMPLE,
         }
     )
 
@@ -100,7 +94,7 @@ class ClientWithSecretsSchema(Output):
 class ClientSchema(Output):
     """An application that registers watches and receives callbacks."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [CLIENT_EXAMPLE, REVOKED_EXAMPLE]})
+    model_config = examples(CLIENT_EXAMPLE, REVOKED_EXAMPLE)
 
     name: str = Field(description="Its name.")
     admin: bool = Field(description="Whether it may see and change everything.")
@@ -113,7 +107,7 @@ class ClientSchema(Output):
 class ClientListSchema(Output):
     """All clients, sorted by name."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"clients": [CLIENT_EXAMPLE]}]})
+    model_config = examples({"clients": [CLIENT_EXAMPLE]})
 
     clients: list[ClientSchema] = Field(description="All of them, the revoked ones too.")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
@@ -12,7 +12,7 @@ from bridge.db import heartbeats, readiness
 from bridge.db.engine import UNAVAILABLE, reading
 from bridge.web.errors import describe_outage
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
-from bridge.web.response_models import Output
+from bridge.web.response_models import Output, examples
 
 resource = Resource("Operation")
 
@@ -20,7 +20,7 @@ resource = Resource("Operation")
 class HealthSchema(Output):
     """The process is alive."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+    model_config = examples({"status": "ok"})
 
     status: str = Field(description="`ok`.")
 
@@ -35,7 +35,7 @@ PAUSE_EXAMPLE: dict[str, Any] = {
 class PausedAccountSchema(Output):
     """A paused account."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [PAUSE_EXAMPLE]})
+    model_config = examples(PAUSE_EXAMPLE)
 
     name: str = Field(description="The account.")
     until: datetime = Field(description="When the bridge asks again.")
@@ -45,11 +45,7 @@ class PausedAccountSchema(Output):
 class ReadinessSchema(Output):
     """Whether watches are being processed."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"status": "ready", "problems": [], "paused_accounts": [PAUSE_EXAMPLE]}]
-        }
-    )
+    model_config = examples({"status": "ready", "problems": [], "paused_accounts": [PAUSE_EXAMPLE]})
 
     status: str = Field(description="`ready` or `not ready`.")
     problems: list[str] = Field(description="What is wrong, in sentences.")

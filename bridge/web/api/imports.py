@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import assert_never
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.db.accounts import DEFAULT
@@ -20,7 +20,7 @@ from bridge.web.idempotency import Execution
 from bridge.web.operations import LOCATION, ApiCall, Idempotency, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.request_models import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
-from bridge.web.response_models import WatchSchema
+from bridge.web.response_models import WatchSchema, examples
 
 resource = Resource("Watches")
 
@@ -35,21 +35,17 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_STARTS)
 class NewImport(Body):
     """An import to start, and how to watch it. `import` and `callback_url` are required."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "import": {
-                        "url": "https://files.example.com/report.csv",
-                        "access": "PRIVATE",
-                        "folderPath": "/imports",
-                    },
-                    "callback_url": "https://app.example.com/hooks/hubspot",
-                    "account": "default",
-                    "metadata": {"order": 17},
-                    "timeout_seconds": 86400,
-                }
-            ]
+    model_config = examples(
+        {
+            "import": {
+                "url": "https://files.example.com/report.csv",
+                "access": "PRIVATE",
+                "folderPath": "/imports",
+            },
+            "callback_url": "https://app.example.com/hooks/hubspot",
+            "account": "default",
+            "metadata": {"order": 17},
+            "timeout_seconds": 86400,
         }
     )
 

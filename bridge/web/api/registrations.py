@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 
-from pydantic import ConfigDict, Field, SkipValidation
+from pydantic import Field, SkipValidation
 
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.core.watch_json import watch_text
@@ -31,7 +31,7 @@ from bridge.web.request_models import (
     TimeoutSeconds,
     validated,
 )
-from bridge.web.response_models import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema
+from bridge.web.response_models import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema, examples
 
 resource = Resource("Watches")
 
@@ -46,18 +46,14 @@ CONTENDED = Problem(
 class NewWatch(Body):
     """A watch to register. `task_id` and `callback_url` are required."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "task_id": "AAAAEZ6whGI",
-                    "callback_url": "https://app.example.com/hooks/hubspot",
-                    "account": "default",
-                    "kind": "file-import",
-                    "metadata": {"order": 17},
-                    "timeout_seconds": 86400,
-                }
-            ]
+    model_config = examples(
+        {
+            "task_id": "AAAAEZ6whGI",
+            "callback_url": "https://app.example.com/hooks/hubspot",
+            "account": "default",
+            "kind": "file-import",
+            "metadata": {"order": 17},
+            "timeout_seconds": 86400,
         }
     )
 
@@ -78,16 +74,8 @@ class NewWatch(Body):
 class NewWatchBatch(Body):
     """Registrations, each of which is accepted or refused separately."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "watches": [
-                        {"task_id": "AAAAEZ6whGI", "callback_url": "https://app.example.com/hooks/hubspot"}
-                    ]
-                }
-            ]
-        }
+    model_config = examples(
+        {"watches": [{"task_id": "AAAAEZ6whGI", "callback_url": "https://app.example.com/hooks/hubspot"}]}
     )
 
     watches: list[SkipValidation[NewWatch]] = Field(
@@ -98,22 +86,18 @@ class NewWatchBatch(Body):
 class RegistrationResultSchema(Output):
     """The result of a registration: its watch, or the problem with it."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"status": 201, "watch": EXAMPLE},
-                {
-                    "status": 422,
-                    "problem": {
-                        "type": "/problems/invalid-input",
-                        "title": "Invalid input",
-                        "status": 422,
-                        "detail": "The input is not valid: /callback_url is required.",
-                        "errors": [{"pointer": "/callback_url", "detail": "is required"}],
-                    },
-                },
-            ]
-        }
+    model_config = examples(
+        {"status": 201, "watch": EXAMPLE},
+        {
+            "status": 422,
+            "problem": {
+                "type": "/problems/invalid-input",
+                "title": "Invalid input",
+                "status": 422,
+                "detail": "The input is not valid: /callback_url is required.",
+                "errors": [{"pointer": "/callback_url", "detail": "is required"}],
+            },
+        },
     )
 
     status: int = Field(
@@ -126,9 +110,7 @@ class RegistrationResultSchema(Output):
 class RegistrationResultsSchema(Output):
     """The result of each registration of a batch, in the same order."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"results": [{"status": 201, "watch": EXAMPLE}]}]}
-    )
+    model_config = examples({"results": [{"status": 201, "watch": EXAMPLE}]})
 
     results: list[RegistrationResultSchema] = Field(description="As many as there were registrations.")
 

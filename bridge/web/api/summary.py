@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339_or_none
@@ -12,7 +12,7 @@ from bridge.db import watch_filters
 from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
-from bridge.web.response_models import Absent, Output
+from bridge.web.response_models import Absent, Output, examples
 from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today, late_seconds
 
 resource = Resource("Operation")
@@ -39,7 +39,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 class OldestDueSchema(Output):
     """For how many seconds the oldest late poll and callback have been due; null when none is late."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DUE_EXAMPLE]})
+    model_config = examples(DUE_EXAMPLE)
 
     poll: float | None = Field(description="Of the questions to HubSpot.", ge=0)
     deliver: float | None = Field(description="Of the callbacks.", ge=0)
@@ -48,7 +48,7 @@ class OldestDueSchema(Output):
 class DetectionDelaySchema(Output):
     """The time from a task's end until the bridge noticed the end, today; null when none was measured."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DELAY_EXAMPLE]})
+    model_config = examples(DELAY_EXAMPLE)
 
     p50: float | None = Field(description="Half were noticed within so many seconds.", ge=0)
     p95: float | None = Field(description="95 % were noticed within so many seconds.", ge=0)
@@ -57,7 +57,7 @@ class DetectionDelaySchema(Output):
 class AccountSummarySchema(Output):
     """An account's current limits, and its requests and errors today."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [ACCOUNT_EXAMPLE, PAUSED_EXAMPLE]})
+    model_config = examples(ACCOUNT_EXAMPLE, PAUSED_EXAMPLE)
 
     name: str = Field(description="The account.")
     paused_until: datetime | None = Field(
@@ -78,16 +78,12 @@ class AccountSummarySchema(Output):
 class SummarySchema(Output):
     """Counts of watches, and what is late."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "states": {state.value: 3 for state in State},
-                    "outcomes": {outcome.value: 2 for outcome in Outcome},
-                    "oldest_due_seconds": DUE_EXAMPLE,
-                    "accounts": [ACCOUNT_EXAMPLE],
-                }
-            ]
+    model_config = examples(
+        {
+            "states": {state.value: 3 for state in State},
+            "outcomes": {outcome.value: 2 for outcome in Outcome},
+            "oldest_due_seconds": DUE_EXAMPLE,
+            "accounts": [ACCOUNT_EXAMPLE],
         }
     )
 

@@ -4,7 +4,7 @@ import json
 import threading
 from secrets import token_hex
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bridge.core.delivery import Attempt, Trigger, record
 from bridge.core.instants import rfc3339
@@ -17,6 +17,7 @@ from bridge.web.api.watches import AttemptSchema
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem
 from bridge.web.request_models import Body, CallbackUrl
+from bridge.web.response_models import examples
 
 resource = Resource("Callbacks")
 
@@ -31,9 +32,7 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)
 class TestCallback(Body):
     """Where to send the test event."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"callback_url": "https://app.example.com/hooks/hubspot"}]}
-    )
+    model_config = examples({"callback_url": "https://app.example.com/hooks/hubspot"})
 
     callback_url: CallbackUrl = Field(description="As in a registration.")
 

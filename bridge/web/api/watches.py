@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from bridge.core.delivery import Trigger
 from bridge.core.watch_json import attempt_members, watch_text
@@ -17,7 +17,7 @@ from bridge.web.api.filters import FilterFields
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, invalid, not_found
 from bridge.web.request_models import Cursor, PageLimit, Query
-from bridge.web.response_models import EXAMPLE, Output, WatchSchema
+from bridge.web.response_models import EXAMPLE, Output, WatchSchema, examples
 
 resource = Resource("Watches")
 
@@ -39,10 +39,8 @@ class ListQuery(FilterFields, Query):
 class WatchPageSchema(Output):
     """A page of watches, newest first."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"watches": [EXAMPLE], "next_cursor": "bmV4dC1wYWdl", "prev_cursor": "cHJldi1wYWdl"}]
-        }
+    model_config = examples(
+        {"watches": [EXAMPLE], "next_cursor": "bmV4dC1wYWdl", "prev_cursor": "cHJldi1wYWdl"}
     )
 
     watches: list[WatchSchema] = Field(description="At most `limit`; may be none, and yet a page follow.")
@@ -65,7 +63,7 @@ ADMINS_EXAMPLE = ATTEMPT_EXAMPLE | {"response_excerpt": "Service Unavailable"}
 class AttemptSchema(Output):
     """One attempt to POST a callback, and its result."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [ATTEMPT_EXAMPLE, ADMINS_EXAMPLE]})
+    model_config = examples(ATTEMPT_EXAMPLE, ADMINS_EXAMPLE)
 
     number: int = Field(description="Counted from 1.", ge=1)
     trigger: Trigger | str = Field(description="`schedule`, or `manual` after a redelivery.")
@@ -79,7 +77,7 @@ class AttemptSchema(Output):
 class AttemptListSchema(Output):
     """A watch's newest attempts, oldest first."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"attempts": [ATTEMPT_EXAMPLE]}]})
+    model_config = examples({"attempts": [ATTEMPT_EXAMPLE]})
 
     attempts: list[AttemptSchema] = Field(description="The newest 1,000, oldest first.")
 
