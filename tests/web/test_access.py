@@ -37,6 +37,10 @@ def call(caller: Caller, operation: Operation, watch_id: str = "wat_unknown") ->
     return caller.send(operation.method, path, body)
 
 
+def statuses(operation: Operation) -> set[int]:
+    return {*operation.responses, *operation.problems, *([404] if operation.path_parameters else [])}
+
+
 @pytest.mark.parametrize("operation", OPEN, ids=name_of)
 def test_an_open_operation_needs_no_key(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.nobody, Caller(app=sqlite_api.app, key="wrong")):
@@ -73,13 +77,13 @@ def test_what_is_for_admins_is_refused_to_a_clients_key(refused: Caller, operati
 @pytest.mark.parametrize("operation", FOR_ADMINS, ids=name_of)
 def test_what_is_for_admins_is_open_to_both_kinds_of_admin(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.admin, sqlite_api.client("ops", admin=True)):
-        assert call(caller, operation).status_code in {*operation.responses, *operation.problems, 404}
+        assert call(caller, operation).status_code in statuses(operation)
 
 
 @pytest.mark.parametrize("operation", FOR_CLIENTS, ids=name_of)
 def test_what_is_for_clients_is_open_to_clients_and_admins(sqlite_api: Api, operation: Operation) -> None:
     for caller in (sqlite_api.admin, sqlite_api.client("cms")):
-        assert call(caller, operation).status_code in {*operation.responses, *operation.problems, 404}
+        assert call(caller, operation).status_code in statuses(operation)
 
 
 @pytest.mark.parametrize("operation", OF_WATCHES, ids=name_of)
@@ -235,7 +239,7 @@ def test_no_read_waits_for_the_writer_of_a_sqlite_database(sqlite_api: Api, oper
 
     with another_writer(sqlite_api):
         for caller in callers:
-            assert call(caller, operation).status_code in {*operation.responses, *operation.problems}
+            assert call(caller, operation).status_code in statuses(operation)
     assert set(begun) <= {"BEGIN"}
 
 

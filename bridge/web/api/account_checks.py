@@ -60,7 +60,6 @@ class AccountCheckSchema(Output):
     "POST /v1/accounts/{name}/check",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="What HubSpot said, good or bad.", model=AccountCheckSchema)},
-    problems=(404,),
 )
 def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.

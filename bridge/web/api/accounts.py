@@ -178,7 +178,6 @@ def list_accounts(call: ApiCall) -> Reply:
     "GET /v1/accounts/{name}",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="The account.", model=AccountSchema)},
-    problems=(404,),
 )
 def show_account(call: ApiCall, name: str) -> Reply | Problem:
     """Show a HubSpot account."""
@@ -211,7 +210,7 @@ def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
     "DELETE /v1/accounts/{name}",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="The account, as it was.", model=AccountSchema)},
-    problems=(404, 409),
+    problems=(409,),
 )
 def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.

@@ -44,7 +44,7 @@ class WatchCountSchema(Output):
 @resource.operation(
     "DELETE /v1/watches/{watch_id}",
     responses={200: ResponseSpec(description="The watch, now withdrawn.", model=WatchSchema)},
-    problems=(404, 409),
+    problems=(409,),
 )
 def withdraw_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Withdraw a watch.
@@ -59,7 +59,7 @@ def withdraw_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 @resource.operation(
     "POST /v1/watches/{watch_id}/redeliver",
     responses={202: ResponseSpec(description="The watch, delivering again.", model=WatchSchema)},
-    problems=(404, 409, 429),
+    problems=(409,),
     opens_watches=True,
 )
 def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
@@ -82,7 +82,7 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 @resource.operation(
     "POST /v1/watches/{watch_id}/recheck",
     responses={202: ResponseSpec(description="The watch, due now.", model=WatchSchema)},
-    problems=(404, 409),
+    problems=(409,),
 )
 def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Make a watch's next poll due now.
@@ -101,7 +101,7 @@ def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
         202: ResponseSpec(description="How many are being delivered again.", model=WatchCountSchema),
         200: ResponseSpec(description="With `dry_run`: how many would be.", model=WatchCountSchema),
     },
-    problems=(403, 429),
+    problems=(403,),
     opens_watches=True,
 )
 def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:

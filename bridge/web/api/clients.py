@@ -157,7 +157,7 @@ def add_client(call: ApiCall, body: NewClient) -> Reply | Problem:
     "DELETE /v1/clients/{name}",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="The client, now revoked.", model=ClientSchema)},
-    problems=(404, 409),
+    problems=(409,),
 )
 def revoke_client(call: ApiCall, name: str) -> Reply | Problem:
     """Revoke a client's API key, permanently.
@@ -182,7 +182,6 @@ def revoke_client(call: ApiCall, name: str) -> Reply | Problem:
     "GET /v1/clients/{name}",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="The client.", model=ClientSchema)},
-    problems=(404,),
 )
 def show_client(call: ApiCall, name: str) -> Reply | Problem:
     """Show a client."""
@@ -194,7 +193,6 @@ def show_client(call: ApiCall, name: str) -> Reply | Problem:
     "POST /v1/clients/{name}/rotate-key",
     access=Access.ADMIN,
     responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
-    problems=(404,),
 )
 def rotate_client_key(call: ApiCall, name: str) -> Reply | Problem:
     """Give a client a new API key; the old one stops working at once.
@@ -209,7 +207,6 @@ def rotate_client_key(call: ApiCall, name: str) -> Reply | Problem:
     access=Access.ADMIN,
     body=SecretRotation,
     responses={200: ResponseSpec(description="The new signing secret.", model=NewSigningSecretSchema)},
-    problems=(404,),
 )
 def rotate_client_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Problem:
     """Give a client a new signing secret; for the time of `overlap`, the old one signs callbacks too."""

@@ -124,7 +124,7 @@ class RegistrationResultsSchema(Output):
             description="The watch that this client had registered already.", model=WatchSchema
         ),
     },
-    problems=(409, 429),
+    problems=(409,),
     idempotency=Idempotency.BODY,
     opens_watches=True,
 )

@@ -130,7 +130,6 @@ def list_watches(call: ApiCall, query: ListQuery) -> Reply | Problem:
 @resource.operation(
     "GET /v1/watches/{watch_id}",
     responses={200: ResponseSpec(description="The watch.", model=WatchSchema)},
-    problems=(404,),
 )
 def show_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Show a watch."""
@@ -147,7 +146,6 @@ def show_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     responses={
         200: ResponseSpec(description="The newest 1,000 attempts, oldest first.", model=AttemptListSchema)
     },
-    problems=(404,),
 )
 def list_attempts(call: ApiCall, watch_id: str) -> Reply | Problem:
     """List the newest 1,000 attempts to deliver a watch's callback, oldest first.
