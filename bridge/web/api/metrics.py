@@ -1,4 +1,8 @@
-"""`GET /metrics`, for Prometheus. For admins only."""
+"""`GET /metrics`, for Prometheus and admins only; nearly all metrics are read from the database at each scrape."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate, product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -7,13 +11,35 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 from pydantic import ConfigDict, RootModel
+from sqlalchemy import Connection
 
-from bridge.web.metrics import BridgeCollector
+from bridge import __version__
+from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
+from bridge.db import breakers, counters, heartbeats, watch_counts
+from bridge.db.counters import Buckets, Counts, Labels, bound_text
+from bridge.db.engine import reading
+from bridge.db.watch_counts import COUNTED_EVERY
+from bridge.stderr import STDERR
+from bridge.web.dependencies import Dependencies
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec
+from bridge.web.statistics import AccountStatistics, account_statistics, late_seconds
 
 resource = Resource("Operation")
+
+DROPPED = (
+    "Log lines that could not be written to standard error, or not be rendered, since the process started that "
+    "answers this: of it alone, because others may have another standard error."
+)
 
 
 class MetricsTextSchema(RootModel[str]):
@@ -42,7 +68,133 @@ def show_metrics(call: ApiCall) -> Reply:
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()
-    registry.register(BridgeCollector(call.dependencies, call.now))
+    registry.register(_BridgeCollector(call.dependencies, call.now))
     for of_process in (ProcessCollector, PlatformCollector, GCCollector):
         of_process(registry=registry)
     return Reply(text=generate_latest(registry).decode(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _BridgeCollector(Collector):
+    """Collects the metrics of all processes from the database, and the dropped log lines of this process."""
+
+    def __init__(self, dependencies: Dependencies, now: datetime) -> None:
+        self._dependencies = dependencies
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics. Raises SQLAlchemyError when the database fails."""
+        yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
+        yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
+        with reading(self._dependencies.engine) as connection:
+            yield _watches(connection)
+            yield _oldest_due(late_seconds(connection, None, self._now))
+            yield from _workers(connection, self._now)
+            yield _hosts(connection)
+            totals = counters.totals(connection)
+            accounts = account_statistics(connection, self._dependencies.accounts, self._now)
+        yield from _gauges(accounts)
+        known = {"account": [account.name for account in accounts]}
+        yield from (_counter(counter, totals, known) for counter in COUNTERS)
+        yield from (_histogram(histogram, totals, known) for histogram in HISTOGRAMS)
+
+
+def _watches(connection: Connection) -> Metric:
+    documentation = (
+        f"Watches, by state, as they were counted within the last {COUNTED_EVERY.seconds} s or so."
+    )
+    counts = watch_counts.read(connection)
+    return _labelled(GaugeMetricFamily("bridge_watches", documentation, labels=["state"]), counts)
+
+
+def _labelled(family: GaugeMetricFamily, values: Mapping[str, float | None]) -> Metric:
+    for label, value in values.items():
+        if value is not None:
+            family.add_metric([label], value)
+    return family
+
+
+def _oldest_due(late: Mapping[str, float | None]) -> Metric:
+    documentation = "For how long the oldest step that nobody keeps waiting has been due; 0 when none is."
+    family = GaugeMetricFamily("bridge_oldest_due_seconds", documentation, labels=["step"])
+    return _labelled(family, {step: seconds or 0.0 for step, seconds in late.items()})
+
+
+def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
+    alive = heartbeats.count_alive(connection, now)
+    documentation = f"Workers that gave a sign of life within {heartbeats.TICKED_WITHIN.seconds} s."
+    yield GaugeMetricFamily("bridge_workers", documentation, value=alive)
+    documentation = "When any worker last gave a sign of life, as Unix time; 0 when none has within a day."
+    newest = heartbeats.last_at(connection)
+    yield GaugeMetricFamily(
+        "bridge_worker_heartbeat_timestamp_seconds", documentation, value=newest.timestamp() if newest else 0
+    )
+
+
+def _hosts(connection: Connection) -> Metric:
+    paused = breakers.count_paused_hosts(connection)
+    return GaugeMetricFamily(
+        "bridge_hosts_paused",
+        "Receivers' hosts that fail and are probed, while callbacks to them wait.",
+        value=paused,
+    )
+
+
+# The gauges of an account: name, documentation, and the function that returns the value. When the value is None, the
+# gauge has no series for the account.
+_ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
+    ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
+    (
+        "bridge_account_allowed_requests_per_second",
+        "How many requests a second the bridge may make in the account now.",
+        lambda a: a.requests_per_second,
+    ),
+    (
+        "bridge_account_headroom_ratio",
+        "How much of its share of the burst limit the bridge may use, 0.05 to 1, by what HubSpot says is left.",
+        lambda a: a.usage.headroom,
+    ),
+    (
+        "bridge_account_daily_requests_left",
+        "Requests that HubSpot still allows the account today, as its newest answer said. None when it does not say.",
+        lambda a: a.daily_remaining,
+    ),
+    (
+        "bridge_account_error_ratio",
+        "Errors among the requests since midnight UTC; HubSpot asks for less than 0.05.",
+        lambda a: a.errors_share,
+    ),
+)
+
+
+def _gauges(accounts: Sequence[AccountStatistics]) -> Iterator[Metric]:
+    for name, documentation, value in _ACCOUNT_GAUGES:
+        family = GaugeMetricFamily(name, documentation, labels=["account"])
+        yield _labelled(family, {account.name: value(account) for account in accounts})
+
+
+def _counter(counter: Counter, totals: Counts, known: Mapping[str, Sequence[str]]) -> Metric:
+    family = CounterMetricFamily(counter.name, counter.help, labels=list(counter.labels))
+    found = totals.of(counter)
+    for labels in _all_labels(counter, found, known):
+        family.add_metric(labels, found.get(labels, 0.0))
+    return family
+
+
+def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequence[str]]) -> Metric:
+    family = HistogramMetricFamily(histogram.name, histogram.help, labels=list(histogram.labels))
+    found = totals.buckets(histogram)
+    for labels in _all_labels(histogram, found, known):
+        counted = found.get(labels, Buckets())
+        up_to = accumulate(counted.counts.get(bound, 0.0) for bound in histogram.bounds)
+        bounds = (bound_text(bound) for bound in histogram.bounds)
+        family.add_metric(labels, list(zip(bounds, up_to, strict=True)), sum_value=counted.sum_seconds)
+    return family
+
+
+def _all_labels(
+    metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
+) -> list[Labels]:
+    """Return the combinations of label values that were counted, or that `metric` and `known` allow."""
+    # All of them are shown, if only as 0: Prometheus computes no increase from the first value of a series.
+    expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
+    return sorted({*found, *expected})
