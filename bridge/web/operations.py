@@ -16,7 +16,7 @@ from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
 from bridge.web.registrar import Registrar
-from bridge.web.request_models import Body, Query, ValidationContext
+from bridge.web.request_models import Body, Query
 
 JSON = "application/json"
 LOCATION = {
@@ -68,7 +68,6 @@ class ApiCall:
 
     dependencies: Dependencies
     registrar: Registrar
-    context: ValidationContext
     caller: Caller
     now: datetime
     key: RequestKey | None = None  # for operations with Idempotency.KEY

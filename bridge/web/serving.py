@@ -68,7 +68,6 @@ class Api:
             call = ApiCall(
                 dependencies=self.dependencies,
                 registrar=self.registrar,
-                context=context,
                 caller=caller,
                 now=now,
                 key=key,

@@ -12,7 +12,6 @@ from bridge.web.admin import session
 from bridge.web.errors import problem_of
 from bridge.web.operations import ApiCall
 from bridge.web.problems import Problem
-from bridge.web.request_models import ValidationContext
 from bridge.web.serving import Api
 
 Value = TypeVar("Value")
@@ -42,14 +41,7 @@ def api() -> Api:
 
 def call() -> ApiCall:
     """Return this request as an ApiCall for the API's operations, with the signed-in admin as the caller."""
-    dependencies = api().dependencies
-    return ApiCall(
-        dependencies=dependencies,
-        registrar=api().registrar,
-        context=ValidationContext(dependencies),
-        caller=g.caller,
-        now=g.now,
-    )
+    return ApiCall(dependencies=api().dependencies, registrar=api().registrar, caller=g.caller, now=g.now)
 
 
 @admin.before_request

@@ -29,6 +29,7 @@ from bridge.web.request_models import (
     Metadata,
     TaskId,
     TimeoutSeconds,
+    ValidationContext,
     validated,
 )
 from bridge.web.response_models import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema, examples
@@ -168,7 +169,8 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     relative to it. New watches are accepted in order until the client's limit of open watches is reached; each of the
     others is a 429. The whole body may have at most 1 MiB.
     """
-    items = [validated(NewWatch, item, call.context) for item in body.watches]
+    context = ValidationContext(call.dependencies)
+    items = [validated(NewWatch, item, context) for item in body.watches]
     checked = [item if isinstance(item, Problem) else _registration(call, item) for item in items]
     refused = _beyond_limit(call, [item for item in checked if isinstance(item, Registration)])
     checked = [
