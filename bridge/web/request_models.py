@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
@@ -154,15 +154,6 @@ def _instant(text: object) -> datetime:
         raise ValueError(f"{wrong}, a + in a query written as %2B") from None
 
 
-def _metadata(given: object) -> str:
-    """Return the object as JSON text, in the form in which it is stored."""
-    return _object_text(given, MAX_METADATA_BYTES)
-
-
-def _document(given: object) -> str:
-    return _object_text(given, MAX_DOCUMENT_BYTES)
-
-
 def _object_text(given: object, max_bytes: int) -> str:
     """Return the object as JSON in ASCII, which every database can store, with numbers exactly as sent.
 
@@ -239,8 +230,12 @@ Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 _OBJECT_SCHEMA: JsonDict = {"type": "object", "additionalProperties": True}
-Document = Annotated[Any, PlainValidator(_document), WithJsonSchema(_OBJECT_SCHEMA)]
-Metadata = Annotated[Any, PlainValidator(_metadata), WithJsonSchema(_OBJECT_SCHEMA)]
+Document = Annotated[
+    Any, PlainValidator(partial(_object_text, max_bytes=MAX_DOCUMENT_BYTES)), WithJsonSchema(_OBJECT_SCHEMA)
+]
+Metadata = Annotated[
+    Any, PlainValidator(partial(_object_text, max_bytes=MAX_METADATA_BYTES)), WithJsonSchema(_OBJECT_SCHEMA)
+]
 # The bounds come first: otherwise they are missing in the OpenAPI document.
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}
