@@ -238,7 +238,6 @@ class Bridge:
             admin_key=_reveal(settings.admin_key),
             public_url=settings.public_url,
             open_watch_limit=settings.open_watch_limit,
-            behind_router=bool(settings.dyno),
         )
 
     def start_worker(self) -> None:

@@ -28,7 +28,6 @@ from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
 from bridge.web.operations import Operation
 from bridge.web.pages import add_pages
-from bridge.web.proxies import trust_reverse_proxy
 from bridge.web.registrar import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
@@ -78,7 +77,6 @@ def create_app(dependencies: Dependencies) -> Flask:
     app.before_request(_refuse_leading_slashes)
     app.after_request(add_security_headers)
     app.after_request(compress)
-    trust_reverse_proxy(app, behind_router=dependencies.behind_router)
     return app
 
 

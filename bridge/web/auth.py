@@ -1,4 +1,4 @@
-"""Authentication: finds the client of an API key, and limits how many wrong keys an address may send."""
+"""Authentication: finds the client of an API key, and saves when a client last used its key."""
 
 import re
 import threading
@@ -17,9 +17,7 @@ from bridge.db.clients import Client
 from bridge.db.engine import reading
 from bridge.steps.clients import ADMIN
 from bridge.web.group_commit import GroupCommit
-from bridge.web.key_throttle import MAX_FAILURES, WINDOW, FailureCounter
 from bridge.web.problems import Problem
-from bridge.web.rate_limits import WRONG_KEYS, rate_limit_headers
 
 LAST_USE_PRECISION = timedelta(minutes=1)
 
@@ -76,21 +74,18 @@ class Authenticator:
     def __init__(self, engine: Engine, admin_key: str | None) -> None:
         self._engine = engine
         self._admin_hash = sha256(admin_key.encode()).digest() if admin_key else None
-        self._failures = FailureCounter()
         self._last_uses = LastUses(engine)
         # Simultaneous requests share one query: a query for each would take a third of a registration's time.
         self._find = GroupCommit(self._find_all)
 
-    def caller(self, authorization: str | None, address: str, now: datetime) -> Caller | Problem:
-        """Return the client whose API key is in the `Authorization` header, or a Problem.
-
-        The Problem is a 401, or a 429 for a wrong key when `address` has sent too many. A valid key is never
-        refused.
-        """
+    def caller(self, authorization: str | None, now: datetime) -> Caller | Problem:
+        """Return the client whose API key is in the `Authorization` header; a 401 Problem when there is none."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
-        return self._by_key(key.strip(), now) or self._wrong_key(address, now)
+        return self._by_key(key.strip(), now) or _unauthenticated(
+            "This API key is not valid.", 'Bearer error="invalid_token"'
+        )
 
     def _by_key(self, key: str, now: datetime) -> Caller | None:
         if not _KEY.fullmatch(key):
@@ -109,29 +104,6 @@ class Authenticator:
             found = store.by_keys(connection, set(keys))
         return [found.get(key) for key in keys]
 
-    def _wrong_key(self, address: str, now: datetime) -> Problem:
-        if seconds := self._failures.record_failure(address, now):
-            return Problem(
-                status=429,
-                detail="Too many wrong API keys came from this address; a valid one still works.",
-                cause="too-many-wrong-keys",
-                more={"limit": MAX_FAILURES},
-                headers={
-                    "Retry-After": str(seconds),
-                    **rate_limit_headers(
-                        WRONG_KEYS,
-                        quota=MAX_FAILURES,
-                        left=0,
-                        window_seconds=int(WINDOW.total_seconds()),
-                        reset_seconds=seconds,
-                    ),
-                },
-            )
-        return UNKNOWN_KEY
-
 
 def _unauthenticated(detail: str, challenge: str) -> Problem:
     return Problem(status=401, detail=detail, headers={"WWW-Authenticate": challenge})
-
-
-UNKNOWN_KEY = _unauthenticated("This API key is not valid.", 'Bearer error="invalid_token"')

@@ -24,7 +24,6 @@ class Dependencies:
     - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
     - `open_watch_limit` is how many watches each client may have open, approximately.
-    - `behind_router` is true when every request comes through Heroku's router.
     """
 
     engine: Engine
@@ -39,4 +38,3 @@ class Dependencies:
     admin_key: str | None = field(repr=False)
     public_url: str | None
     open_watch_limit: int = OPEN_WATCH_LIMIT
-    behind_router: bool = False

@@ -182,7 +182,7 @@ def _problems(operation: Operation) -> list[int]:
     if operation.path_parameters:
         statuses |= {404}
     if operation.access is not Access.OPEN:
-        statuses |= {401, 422, 429, 503}
+        statuses |= {401, 422, 503}
     if operation.access is Access.ADMIN:
         statuses |= {403}
     if operation.method != "GET":

@@ -93,12 +93,6 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "Another request was sent with this `Idempotency-Key` within 24 h. Take a new key for each request, and the "
         "same key and the same bytes to repeat one.",
     ),
-    "too-many-wrong-keys": ProblemType(
-        429,
-        "Too many wrong API keys",
-        "More than `limit` wrong API keys came from this address within a minute. A valid one still works; wait for "
-        "`retry_after_seconds` before you try another.",
-    ),
     "too-many-open-watches": ProblemType(
         429,
         "Too many open watches",

@@ -177,7 +177,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             max_request_body_size=MAX_FRAMED_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             outbuf_overflow=ANSWER_IN_MEMORY_BYTES,
-            # bridge/web/proxies.py decides which peers X-Forwarded-For is trusted from.
+            # X-Forwarded-Proto must reach the application: it decides whether the session cookie is `Secure`.
             clear_untrusted_proxy_headers=False,
             # No Server header.
             ident=None,

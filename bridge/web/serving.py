@@ -21,7 +21,7 @@ from bridge.web.operations import (
     Reply,
 )
 from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
-from bridge.web.rate_limits import OPEN_WATCHES, rate_limit_headers
+from bridge.web.rate_limits import rate_limit_headers
 from bridge.web.registrar import Registrar
 from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
@@ -81,15 +81,13 @@ class Api:
         left = self.registrar.remaining(caller.name, now)
         if left is None:
             return answer
-        limit = rate_limit_headers(OPEN_WATCHES, quota=self.registrar.limit, left=left)
+        limit = rate_limit_headers(quota=self.registrar.limit, left=left)
         return replace(answer, headers={**answer.headers, **limit})
 
     def _authorize(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
         if access is Access.OPEN:
             return _NOBODY
-        caller = self.authenticator.caller(
-            request.headers.get("Authorization"), request.remote_addr or "", now
-        )
+        caller = self.authenticator.caller(request.headers.get("Authorization"), now)
         if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
             return Problem(status=403, detail="Only an admin's API key may do this.")
         return caller

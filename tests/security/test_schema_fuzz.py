@@ -34,7 +34,6 @@ from bridge.sandbox import SandboxOptions
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
 from tests.hubspot_accounts import ListedTokens, a_cipher, an_account
-from tests.makers import SteppedClock
 from tests.web.api import Api, serving
 
 # Left out, because their rules are such as a schema cannot state:
@@ -63,7 +62,6 @@ REFUSED = {"start_import", "show_readiness", "rotate_own_key"}
 EXAMPLES = {"admin": 20, "client": 8}
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 PLENTY = 1_000_000
-CLOCK = SteppedClock()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,6 @@ def api(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         shared: dict[str, Any] = {
             "engine": engine,
             "accounts": Accounts(an_account(hubspot.url, rate=rate), a_cipher()),
-            "clock": CLOCK,
         }
         asking = HubSpot(transport, ListedTokens())
         yield closing.enter_context(serving(url, asking, cipher=a_cipher(), **shared))
@@ -126,8 +123,6 @@ def test_whatever_is_sent_the_document_has_promised_the_answer(
         @settings(max_examples=EXAMPLES[who], derandomize=True, database=None, deadline=None)
         @given(case=made)
         def send(case: Any) -> None:
-            # Wrong keys are tried too: by now those before them are forgotten.
-            CLOCK.passes(61)
             # The checks of schemathesis do not unpack what comes from a WSGI application.
             headers = {"Authorization": f"Bearer {caller.key}", "Accept-Encoding": "identity"}
             answer = case.call_and_validate(checks=checks, headers=headers)

@@ -160,7 +160,6 @@ def test_a_path_that_is_none_is_not_found(anyone: Caller, path: str) -> None:
     ],
 )
 def test_games_with_headers_lead_nowhere(refusing_api: Api, name: str, value: str) -> None:
-    refusing_api.clock.passes(120)
     caller = refusing_api.admin
     variable = name.upper().replace("-", "_")
     variable = variable if variable in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{variable}"

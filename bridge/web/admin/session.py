@@ -87,7 +87,7 @@ def caller(api: Api, now: datetime) -> Caller | Problem:
 
 def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Problem:
     """Return the admin with this API key; a Problem when the key is wrong or is no admin's."""
-    known = api.authenticator.caller(f"Bearer {api_key}", request.remote_addr or "", now)
+    known = api.authenticator.caller(f"Bearer {api_key}", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
     return known

@@ -19,18 +19,17 @@ def csrf_token(html: str) -> str:
 class Operator:
     """A user of the page, with a separate cookie jar."""
 
-    def __init__(self, api: Api, **environ: Any) -> None:
-        self._environ = environ
+    def __init__(self, api: Api) -> None:
         self.browser: Client = api.app.test_client()
 
     def get(self, path: str = "", **options: Any) -> TestResponse:
         """Open a page."""
-        return self.browser.get(f"/admin{path}", environ_base=self._environ, **options)
+        return self.browser.get(f"/admin{path}", **options)
 
     def submit(self, path: str, form: dict[str, Any] | None = None, **options: Any) -> TestResponse:
         """Submit a form with a valid CSRF token."""
         given = {"csrf_token": csrf_token(self.get("/sign-in").text), **(form or {})}
-        return self.browser.post(f"/admin{path}", data=given, environ_base=self._environ, **options)
+        return self.browser.post(f"/admin{path}", data=given, **options)
 
     def sign_in(self, key: str = ADMIN_KEY, **options: Any) -> TestResponse:
         return self.submit("/sign-in", {"key": key}, **options)
