@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.db import idempotent_requests as store
 from bridge.db.idempotent_requests import IdempotentRequest
-from bridge.web.operations import Reply, RequestKey
+from bridge.web.operations import Reply
 from bridge.web.problems import FieldError, Problem
 
 log = structlog.get_logger()
@@ -29,8 +29,8 @@ KEY_PATTERN = r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})'
 MAX_DURATION = timedelta(seconds=60)
 
 
-def request_key(request: Request) -> RequestKey | Problem | None:
-    """Return the request's Idempotency-Key and the body's hash; None without a key, a Problem if malformed."""
+def keyed_request(request: Request, client: str, now: datetime) -> IdempotentRequest | Problem | None:
+    """Return the request with its Idempotency-Key; None without a key, a Problem if the key is malformed."""
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -38,7 +38,13 @@ def request_key(request: Request) -> RequestKey | Problem | None:
     if not found:
         detail = f"{HEADER} must have 1 to 255 printable ASCII characters, without spaces or in quotes."
         return Problem(status=400, detail=detail, cause="malformed-idempotency-key")
-    return RequestKey(key=found[1] or found[2], body_hash=sha256(request.get_data()).hexdigest())
+    return IdempotentRequest(
+        client=client,
+        key=found[1] or found[2],
+        body_hash=sha256(request.get_data()).hexdigest(),
+        begun_at=now,
+        begun_by=uuid4().hex,
+    )
 
 
 class Execution:
@@ -91,28 +97,24 @@ class Execution:
 
 
 def begin(
-    engine: Engine, clock: Callable[[], datetime], client: str, key: RequestKey | None
+    engine: Engine, clock: Callable[[], datetime], wanted: IdempotentRequest | None
 ) -> Execution | Reply | Problem:
     """Store the request, and return an Execution to carry it out; or return the answer to send instead.
 
-    Without a key, nothing is stored, and the request is always carried out. The answer is what an earlier
-    execution stored, or a Problem: the key came with another body (422), an unfinished execution began less than
-    MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
+    `wanted` is None for a request without a key, which is not stored, and always carried out. The answer is what an
+    earlier execution stored, or a Problem: the key came with another body (422), an unfinished execution began less
+    than MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
     """
-    if key is None:
+    if wanted is None:
         return Execution(engine, clock, None)
-    now = clock()
-    wanted = IdempotentRequest(
-        client=client, key=key.key, body_hash=key.body_hash, begun_at=now, begun_by=uuid4().hex
-    )
     with engine.begin() as connection:
         kept = store.begin(connection, wanted)
-        found = _outcome(connection, wanted, kept, now)
+        found = _outcome(connection, wanted, kept)
     return Execution(engine, clock, found) if isinstance(found, IdempotentRequest) else found
 
 
 def _outcome(
-    connection: Connection, wanted: IdempotentRequest, kept: IdempotentRequest, now: datetime
+    connection: Connection, wanted: IdempotentRequest, kept: IdempotentRequest
 ) -> IdempotentRequest | Reply | Problem:
     if kept.body_hash != wanted.body_hash:
         detail = f"Another request was sent with this {HEADER}; a key belongs to one body."
@@ -121,6 +123,7 @@ def _outcome(
         return kept
     if kept.answer is not None:
         return _deserialized(kept.answer)
+    now = wanted.begun_at
     is_over = kept.begun_at <= now - MAX_DURATION
     if is_over and kept.asked_at and not kept.task_id:
         return UNKNOWN_OUTCOME

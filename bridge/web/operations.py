@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from bridge.db.idempotent_requests import IdempotentRequest
 from bridge.steps import clients
 from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
@@ -55,14 +56,6 @@ class NoFields(Body):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RequestKey:
-    """The `Idempotency-Key` of a request, and the hash of its body."""
-
-    key: str
-    body_hash: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ApiCall:
     """A request to an operation; with Access.OPEN, the caller's name is empty."""
 
@@ -70,7 +63,7 @@ class ApiCall:
     registrar: Registrar
     caller: Caller
     now: datetime
-    key: RequestKey | None = None  # for operations with Idempotency.KEY
+    keyed: IdempotentRequest | None = None  # for Idempotency.KEY; None without an Idempotency-Key
     traceparent: str | None = None  # for callbacks (W3C Trace Context); None without a valid one
 
     def url(self, path: str) -> str:

@@ -9,7 +9,7 @@ from flask import Request, Response, g, request
 from bridge import tracing
 from bridge.web.auth import Authenticator, Caller
 from bridge.web.dependencies import Dependencies
-from bridge.web.idempotency import request_key
+from bridge.web.idempotency import keyed_request
 from bridge.web.operations import (
     WATCH_ID,
     Access,
@@ -60,9 +60,9 @@ class Api:
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
             return arguments
-        key = request_key(request) if operation.idempotency is Idempotency.KEY else None
-        if isinstance(key, Problem):
-            return key
+        keyed = keyed_request(request, caller.name, now) if operation.idempotency is Idempotency.KEY else None
+        if isinstance(keyed, Problem):
+            return keyed
         traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
         with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
             call = ApiCall(
@@ -70,7 +70,7 @@ class Api:
                 registrar=self.registrar,
                 caller=caller,
                 now=now,
-                key=key,
+                keyed=keyed,
                 traceparent=traceparent,
             )
             answer: Reply | Problem = operation.run(call, **names, **arguments)

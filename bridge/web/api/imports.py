@@ -93,9 +93,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     the import. While the first request is being carried out, a repeat gets a 409; a request with the same key and
     another body gets a 422. Without a key, a repeated request starts another import.
     """
-    execution = idempotency.begin(
-        call.dependencies.engine, call.dependencies.clock, call.caller.name, call.key
-    )
+    execution = idempotency.begin(call.dependencies.engine, call.dependencies.clock, call.keyed)
     if not isinstance(execution, Execution):
         return execution
     # A task that an earlier execution has started is watched even beyond the limit: a 429 would forget the task, and
