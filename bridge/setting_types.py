@@ -27,12 +27,12 @@ POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
 
 
-def _database_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
-    scheme, _, rest = given.get_secret_value().partition("://")
+def _database_url(text: str, info: ValidationInfo) -> str:
+    scheme, _, rest = text.partition("://")
     if scheme == "sqlite":
-        return SecretStr(_sqlite_url(f"sqlite://{rest}"))
+        return _sqlite_url(f"sqlite://{rest}")
     if scheme in POSTGRESQL:
-        return SecretStr(_postgresql_address(f"postgresql://{rest}", tls=bool(info.data.get("dyno"))))
+        return _postgresql_address(f"postgresql://{rest}", tls=bool(info.data.get("dyno")))
     raise ValueError("must be a sqlite:// or postgresql:// address")
 
 
@@ -59,24 +59,13 @@ def _postgresql_address(text: str, *, tls: bool) -> str:
     )
 
 
-def _proxy_url(given: SecretStr) -> SecretStr:
-    parse_http_url(given.get_secret_value())
-    return given
-
-
-def _header_safe(given: SecretStr) -> SecretStr:
-    parse_header_safe(given.get_secret_value())
-    return given
-
-
-def _long_enough(given: SecretStr) -> SecretStr:
-    if len(given.get_secret_value()) < 32:
+def _admin_key(text: str) -> str:
+    if len(parse_header_safe(text)) < 32:
         raise ValueError("must have at least 32 characters")
-    return given
+    return text
 
 
-def _fernet_key(given: SecretStr) -> SecretStr:
-    key = given.get_secret_value()
+def _fernet_key(key: str) -> str:
     # The form in which Heroku's generator and `openssl rand -hex 32` write 32 bytes.
     if re.fullmatch("[0-9A-Fa-f]{64}", key):
         key = urlsafe_b64encode(bytes.fromhex(key)).decode()
@@ -86,12 +75,12 @@ def _fernet_key(given: SecretStr) -> SecretStr:
         raise ValueError(
             "is not a Fernet key (32 random bytes in url-safe base64, or as 64 hexadecimal digits)"
         ) from None
-    return SecretStr(key)
+    return key
 
 
-def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
+def _operator_url(url: str, info: ValidationInfo) -> str:
     """Check the URL by the rules for callback URLs, except rules whose setting is invalid."""
-    url, rules = given.get_secret_value(), info.data
+    rules = info.data
     problem = callback_url_problem(
         url,
         https_only=rules.get("callback_https_only", False),
@@ -101,30 +90,30 @@ def _operator_url(given: SecretStr, info: ValidationInfo) -> SecretStr:
         problem = blocked_host_reason(url, allow=rules["callback_allow"])
     if problem:
         raise ValueError(problem)
-    return given
+    return url
 
 
-def _signing_secret(given: SecretStr) -> SecretStr:
-    if not given.get_secret_value().startswith(SECRET_PREFIX):
+def _signing_secret(text: str) -> str:
+    if not text.startswith(SECRET_PREFIX):
         raise ValueError(f"a signing secret begins with {SECRET_PREFIX}")
-    signing_key(given.get_secret_value())
-    return given
+    signing_key(text)
+    return text
 
 
 def _comma_separated(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[SecretStr, BeforeValidator(_database_url)]
 BaseUrl = Annotated[str, AfterValidator(parse_base_url)]
-ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy_url)]
-OperatorUrl = Annotated[SecretStr, AfterValidator(_operator_url)]
+ProxyUrl = Annotated[SecretStr, BeforeValidator(parse_http_url)]
+OperatorUrl = Annotated[SecretStr, BeforeValidator(_operator_url)]
 
-Token = Annotated[SecretStr, AfterValidator(_header_safe)]
-AdminKey = Annotated[Token, AfterValidator(_long_enough)]
-FernetKey = Annotated[SecretStr, AfterValidator(_fernet_key)]
+Token = Annotated[SecretStr, BeforeValidator(parse_header_safe)]
+AdminKey = Annotated[SecretStr, BeforeValidator(_admin_key)]
+FernetKey = Annotated[SecretStr, BeforeValidator(_fernet_key)]
 FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
-SigningSecret = Annotated[SecretStr, AfterValidator(_signing_secret)]
+SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
 
 ApiVersion = Annotated[str, AfterValidator(parse_api_version)]
 # A number of requests, and the seconds in which HubSpot permits so many.
