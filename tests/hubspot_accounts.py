@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from math import inf
 from typing import Any
 
 from cryptography.fernet import Fernet
@@ -52,7 +53,7 @@ def an_account(base_url: str, credentials: Credentials = STATIC, **others: Any) 
     return Account(base_url=base_url, credentials=credentials, **fields | others)
 
 
-class ListedTokens:
+class ListedTokens(OAuthTokens):
     """OAuth tokens from a list: the first, and the next after each refusal; each takes `takes_seconds`.
 
     The list may be empty where no account uses OAuth.
@@ -64,7 +65,7 @@ class ListedTokens:
         self.left_seconds: list[float] = []
 
     def current(
-        self, _account: Account, *, refused: str | None = None, within_seconds: float
+        self, _account: Account, *, refused: str | None = None, within_seconds: float = inf
     ) -> str | NoToken:
         if refused:
             assert self._tokens.pop(0) == refused

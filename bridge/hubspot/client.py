@@ -3,13 +3,13 @@
 from dataclasses import replace
 from math import inf
 from time import monotonic
-from typing import Protocol
 
 from bridge import USER_AGENT
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
+from bridge.hubspot.oauth import OAuthTokens
 
 ANSWER_BYTES = 1024 * 1024  # the most that is read of a response's body; a status takes a few kilobytes
 START_PATH = "/files/{v}/files/import-from-url/async"
@@ -25,26 +25,13 @@ UNREADABLE = (
 )
 
 
-class Tokens(Protocol):
-    """A source of access tokens for OAuth accounts."""
-
-    def current(
-        self, account: Account, *, refused: str | None = None, within_seconds: float
-    ) -> str | NoToken:
-        """Return a token that should work now, or a NoToken with the reason.
-
-        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not
-        help. The call takes at most `within_seconds`, not counting waits for the database.
-        """
-
-
 class HubSpot:
     """Sends requests to HubSpot. Thread-safe.
 
     A call takes at most `ask_seconds`, not counting waits for the database.
     """
 
-    def __init__(self, transport: Transport, oauth: Tokens, *, ask_seconds: float = inf) -> None:
+    def __init__(self, transport: Transport, oauth: OAuthTokens, *, ask_seconds: float = inf) -> None:
         self._transport = transport
         self._oauth = oauth
         self._ask_seconds = ask_seconds
