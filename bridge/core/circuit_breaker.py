@@ -89,17 +89,6 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
     return replace(breaker, paused_until=until)
 
 
-def probe_released(breaker: CircuitBreaker, *, until: datetime | None, now: datetime) -> CircuitBreaker:
-    """Return the breaker after a claimed request was not sent: if it was the probe, another probe is due now.
-
-    `until` is the end of the request's lease; if it is None, the breaker is returned unchanged.
-    """
-    # The request was the probe if the pause ends with the request's lease.
-    if until is None or breaker.paused_until != until:
-        return breaker
-    return replace(breaker, paused_until=now)
-
-
 def limit(breaker: CircuitBreaker, most: int) -> int:
     """Return how many more requests one worker may claim: `most`, except in a pause or a slow start.
 

@@ -218,6 +218,9 @@ class Deliveries:
         breakers = store.lock_hosts(connection, failed | store.read_hosts(connection, by_host).keys())
         after = {name: _breaker_after(breaker, by_host[name], now) for name, breaker in breakers.items()}
         store.save_hosts(connection, after)
+        unsent = [d.job.watch for d in done if d.decision.signal is None]
+        leases = {(watch.callback_host, watch.due_at) for watch in unsent if watch.due_at}
+        store.release_probes(connection, self.state, leases, now)
         events = [_log_change(name, breaker, after[name], now) for name, breaker in breakers.items()]
         return [event for event in events if event]
 
@@ -247,20 +250,17 @@ def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]
 def _breaker_after(
     breaker: circuit_breaker.CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime
 ) -> circuit_breaker.CircuitBreaker:
-    """Return a host's circuit breaker after its finished attempts, which are applied in their order."""
-    after = breaker
+    """Return a host's circuit breaker after the signals of its finished attempts, applied in their order."""
     for d in done:
-        if d.decision.signal is None:
-            after = circuit_breaker.probe_released(after, until=d.job.watch.due_at, now=now)
-        else:
-            after = circuit_breaker.after_signal(
-                after,
-                d.decision.signal,
+        if (signal := d.decision.signal) is not None:
+            breaker = circuit_breaker.after_signal(
+                breaker,
+                signal,
                 asked_at=d.job.claimed_at,
                 now=now,
                 policy=circuit_breaker.HOST_POLICY,
             )
-    return after
+    return breaker
 
 
 def _log_change(

@@ -1,6 +1,6 @@
 """Circuit breakers: when they open, for how long, and how a probe closes them."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -19,7 +19,6 @@ from bridge.core.circuit_breaker import (
     after_signal,
     half_open,
     limit,
-    probe_released,
 )
 from tests.makers import NOW, later
 
@@ -225,21 +224,3 @@ def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
 )
 def test_a_limit_is_between_one_and_the_most(breaker: CircuitBreaker, most: int, requests: int) -> None:
     assert limit(breaker, most) == requests
-
-
-def test_a_probe_that_was_not_made_leaves_the_probing_to_another() -> None:
-    lease_ends_at = later(60)
-    paused = finished(CircuitBreaker(), PermanentFailure(reason="401"))
-    on_the_way = half_open(paused, until=lease_ends_at)
-    assert probe_released(on_the_way, until=lease_ends_at, now=later(1)).paused_until == later(1)
-
-
-@pytest.mark.parametrize("until", [None, later(59)])
-@pytest.mark.parametrize(
-    "breaker",
-    [CircuitBreaker(), CircuitBreaker(slow_start=1), CircuitBreaker(paused_at=NOW, paused_until=later(60))],
-)
-def test_any_other_request_that_was_not_made_changes_nothing(
-    breaker: CircuitBreaker, until: datetime | None
-) -> None:
-    assert probe_released(breaker, until=until, now=NOW) == breaker
