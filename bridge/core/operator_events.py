@@ -1,8 +1,7 @@
-"""Events for the operator's webhook: their types, how events are merged, and the webhook's body."""
+"""Events for the operator's webhook: their types, and the webhook's body."""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -48,20 +47,6 @@ def new_event(type_: OperatorEventType, subject: str, reason: str | None, at: da
     """Return an event that happened once, at the instant `at`; `reason` is None when it is not known."""
     sentence = f"{(reason or 'The reason is not known').rstrip('.')}."
     return OperatorEvent(type=type_, subject=subject, reason=sentence, since=at, last_at=at)
-
-
-def merge_events(events: Iterable[OperatorEvent]) -> list[OperatorEvent]:
-    """Merge the events that have the same type and subject; return the results sorted by type and subject."""
-    found: dict[tuple[str, str], OperatorEvent] = {}
-    for event in events:
-        key = event.type, event.subject
-        found[key] = _joined(found[key], event) if key in found else event
-    return [found[key] for key in sorted(found)]
-
-
-def _joined(one: OperatorEvent, other: OperatorEvent) -> OperatorEvent:
-    newest = max(other, one, key=lambda event: event.last_at)
-    return replace(newest, since=min(one.since, other.since), count=one.count + other.count)
 
 
 def payload(event: OperatorEvent) -> bytes:

@@ -3,9 +3,10 @@
 Until the first attempt to send it, further events of the same type and subject are merged into its row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from secrets import token_hex
 from typing import Any
 
@@ -49,14 +50,11 @@ class ClaimedEvent:
     due_at: datetime
 
 
-def add(connection: Connection, events: Sequence[OperatorEvent]) -> None:
-    """Store events to be sent; `events` must hold at most one of each type and subject (see `merge_events`).
-
-    Call this last in a transaction: the rows stay locked until the commit.
-    """
-    if not events:
-        return
-    connection.execute(_ADD[connection.dialect.name], [_row(event) for event in events])
+def add(connection: Connection, events: Iterable[OperatorEvent]) -> None:
+    """Store events to be sent. Call this last in a transaction: the rows stay locked until the commit."""
+    # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
+    if rows := [_row(event) for event in sorted(events, key=attrgetter("type", "subject"))]:
+        connection.execute(_ADD[connection.dialect.name], rows)
 
 
 def _row(event: OperatorEvent) -> dict[str, object]:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.core.delivery import RetryPolicy, attempt_error, wait_seconds
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
-from bridge.core.operator_events import OperatorEvent, OperatorEventType, merge_events, new_event, payload
+from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event, payload
 from bridge.db import heartbeats
 from bridge.db import operator_events as store
 from bridge.db.engine import reading
@@ -33,7 +33,7 @@ class OperatorOutbox:
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
         """Save the events. Call this last in a transaction: the saved rows stay locked until the commit."""
         if self.is_enabled:
-            store.add(connection, merge_events(events))
+            store.add(connection, events)
 
 
 NO_OPERATOR = OperatorOutbox(is_enabled=False)

@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from itertools import permutations
 
 import pytest
 from sqlalchemy import Engine, func, select, text
 
-from bridge.core.operator_events import OperatorEventType, merge_events, new_event
+from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import heartbeats
 from bridge.db import operator_events as store
 from bridge.db.operator_events import ClaimedEvent
@@ -24,9 +25,7 @@ HOST = "app.example.com"
 def add(engine: Engine, type_: OperatorEventType, *seconds: float, subject: str = HOST) -> None:
     """Let something happen at each of these seconds."""
     with engine.begin() as connection:
-        store.add(
-            connection, merge_events(new_event(type_, subject, f"At {at:g}.", later(at)) for at in seconds)
-        )
+        store.add(connection, [new_event(type_, subject, f"At {at:g}.", later(at)) for at in seconds])
 
 
 def claim(engine: Engine, at: float) -> ClaimedEvent | None:
@@ -57,11 +56,22 @@ def test_events_may_be_stored_in_another_order_than_they_happened(engine: Engine
     for at in (2, 5, 1, 3):
         add(engine, PAUSED, at)
     with engine.begin() as connection:
-        store.add(connection, [new_event(PAUSED, HOST, "At 5, too", later(5))])
+        store.add(connection, [new_event(PAUSED, HOST, reason, later(5)) for reason in ("Too", "Last")])
     sent = claim(engine, 5)
     assert sent is not None
     assert (sent.event.since, sent.event.last_at) == (later(1), later(5))
-    assert (sent.event.reason, sent.event.count) == ("At 5, too.", 5)
+    assert (sent.event.reason, sent.event.count) == ("Last.", 6)
+
+
+def test_equal_events_of_one_transaction_are_one_whatever_their_order(engine: Engine) -> None:
+    for order in permutations(range(3)):
+        add(engine, PAUSED, *order, subject=str(order))
+    for _ in range(6):
+        sent = claim(engine, 2)
+        assert sent is not None
+        assert (sent.event.since, sent.event.last_at) == (NOW, later(2))
+        assert (sent.event.reason, sent.event.count) == ("At 2.", 3)
+    assert claim(engine, 2) is None
 
 
 def rows(engine: Engine) -> int:
@@ -219,7 +229,7 @@ def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_
     def keep(turn: int) -> None:
         order = subjects if turn % 2 else subjects[::-1]
         with engine.begin() as connection:
-            store.add(connection, merge_events(new_event(PAUSED, subject, None, NOW) for subject in order))
+            store.add(connection, [new_event(PAUSED, subject, None, NOW) for subject in order])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(40)))
@@ -232,7 +242,7 @@ def test_with_many_hosts_in_trouble_the_next_event_is_found_by_its_indexes(engin
     hosts = [f"{number}.example.com" for number in range(2_000)]
     for type_, at in ((PAUSED, 0), (RESUMED, 1)):
         with engine.begin() as connection:
-            store.add(connection, merge_events(new_event(type_, host, None, later(at)) for host in hosts))
+            store.add(connection, [new_event(type_, host, None, later(at)) for host in hosts])
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         plan = plan_of(connection, lambda connection: store.next_due(connection, later(2)))
