@@ -129,7 +129,7 @@ def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     if _is_localhost(host):
         refusals = [blocked_address_reason(address, allow=allow) for address in LOOPBACK]
         return refusals[0] if all(refusals) else None
-    address = _address(host)
+    address = literal_address(host)
     return blocked_address_reason(address, allow=allow) if address else None
 
 
@@ -172,6 +172,16 @@ def without_stray_percent(url: str) -> str:
 
 # Each task may have its own URL, but a client's callbacks have few origins, and a check costs 50 µs.
 _cached = lru_cache(maxsize=1024)
+
+
+@_cached
+def literal_address(host: str) -> str | None:
+    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`, `0::1`), else None."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return None
+    return str(found[0][4][0])
 
 
 @_cached
@@ -269,14 +279,3 @@ def _is_ipv6(host: str) -> bool:
 def _is_localhost(host: str) -> bool:
     """Return whether the host is `localhost` or ends in `.localhost`: always this machine (RFC 6761, 6.3)."""
     return host == "localhost" or host.endswith(".localhost")
-
-
-@_cached
-def _address(host: str) -> str | None:
-    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else None."""
-    if ":" in host:
-        return host
-    try:
-        return socket.inet_ntoa(socket.inet_aton(host))
-    except OSError:
-        return None

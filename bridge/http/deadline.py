@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from time import monotonic, sleep
 from typing import Self, TypeAlias
 
+from bridge.http.addresses import literal_address
+
 # How late a socket may be shut down; ten scans a second cost under 0.1 % of a core.
 TICK_SECONDS = 0.1
 
@@ -142,15 +144,6 @@ def system_lookup(host: str) -> list[str]:
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
-def _numeric(host: str) -> list[str]:
-    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`), else an empty list."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        return []
-    return [str(entry[4][0]) for entry in found]
-
-
 class Resolver:
     """Looks up host names in at most RESOLVER_THREADS daemon threads, because getaddrinfo has no time-out."""
 
@@ -161,7 +154,8 @@ class Resolver:
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
         """Return the addresses of `host`, or raise Unreachable; RuntimeError when no thread can be started."""
         try:
-            found = _numeric(host) or self._within(host, deadline)
+            address = literal_address(host)
+            found = [address] if address else self._within(host, deadline)
         except (OSError, UnicodeError) as error:
             raise Unreachable(_why_unresolved(error)) from error
         if not found:
