@@ -24,7 +24,7 @@ class NoResponse:
     """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
 
     `sent` is true when the server may have received the request. `blocked` is true when the bridge's own
-    rules refused a POST to the URL or its address.
+    rules refuse all addresses of the host.
     """
 
     reason: str

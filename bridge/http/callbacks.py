@@ -1,7 +1,7 @@
 """Signs and sends callbacks: only to allowed URLs and, unless a proxy is set, only to allowed addresses."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from math import inf
 
@@ -78,23 +78,14 @@ class CallbackSender:
         is empty, or a secret is malformed.
         """
         headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
-        answer = self.post(url, headers, body, within_seconds=within_seconds)
-        if isinstance(answer, NoResponse) and answer.blocked:
-            return NotSent(reason=f"The callback was not sent: {answer.reason}.")
-        return answer
-
-    def post(
-        self, url: str, headers: Mapping[str, str], body: bytes, *, within_seconds: float = inf
-    ) -> HttpResponse | NoResponse:
-        """POST `body` as it is, and return the response with at most 64 KiB of its body, undecoded.
-
-        If the URL or all addresses of its host are refused, nothing is sent, and a `blocked` NoResponse is returned.
-        """
-        if problem := self.problem_with(url):
-            return NoResponse(reason=problem, blocked=True)
-        return self._transport.send(
-            "POST", without_stray_percent(url), headers, body, within_seconds=within_seconds
-        )
+        reason = self.problem_with(url)
+        if not reason:
+            target = without_stray_percent(url)
+            answer = self._transport.send("POST", target, headers, body, within_seconds=within_seconds)
+            if not (isinstance(answer, NoResponse) and answer.blocked):
+                return answer
+            reason = answer.reason
+        return NotSent(reason=f"The callback was not sent: {reason}.")
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
         """Send a HEAD request to `url`, if it is allowed, to find out whether its server answers."""

@@ -6,6 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def called_back(receiver: Receiver, *task_ids: str) -> list[int]:
     answers = []
     for task_id in task_ids:
         body = json.dumps({"type": "import.completed", "data": {"task_id": task_id}}).encode()
-        headers = sign(f"wat_{task_id:0>8}", int(time.time()), body, [SECRET])
-        answer = sender.post(receiver.url, {"Content-Type": "application/json", **headers}, body)
+        message_id, now = f"wat_{task_id:0>8}", datetime.now(UTC)
+        answer = sender.send(receiver.url, message_id, body, secrets=[SECRET], at=now)
         assert isinstance(answer, HttpResponse), answer
         answers.append(answer.status_code)
     sender.close()
