@@ -2,27 +2,39 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from operator import methodcaller
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, Connection, Row, Table, bindparam, cast, column, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSON
-
-from bridge.db.dialect_sql import for_each_dialect
 
 Columns = Mapping[str, ColumnElement[Any]]
 
 
-def statements(table: Table, names: Sequence[str], build: Callable[[Any, Columns], Any]) -> Mapping[str, Any]:
-    """Return a statement to pass to `run`: a mapping from each dialect's name to its SQL statement.
+def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
+    """Return a statement to pass to `run` that inserts rows with exactly these `names` into `table`.
 
-    Each row given to `run` has exactly these `names`; a value has the type of the column of `table` with the
-    same name. `build` returns the SQL statement of one dialect. It gets the dialect's function `insert`, and
-    a mapping from each name to the SQL expression that stands for the value.
+    `finish` gets each dialect's INSERT, and returns it, perhaps with ON CONFLICT or RETURNING added.
     """
-    columns = {"postgresql": _on_postgresql(table, names), "sqlite": _on_sqlite(table, names)}
-    inserts = for_each_dialect(lambda insert: insert)
-    return {dialect: build(insert, columns[dialect]) for dialect, insert in inserts.items()}
+    values = _on_postgresql(table, names).values()
+    return {
+        "postgresql": finish(postgresql.insert(table).from_select(names, select(*values))),
+        "sqlite": finish(sqlite.insert(table).values(_on_sqlite(table, names))),
+    }
+
+
+def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
+    """Return a statement to pass to `run` that sets these `names` in the rows of `table` with the given keys.
+
+    Each row given to `run` has exactly the column `key` and these `names`.
+    """
+
+    def build(row: Columns) -> Any:
+        return update(table).where(table.c[key] == row[key]).values({name: row[name] for name in names})
+
+    columns = (key, *names)
+    return {"postgresql": build(_on_postgresql(table, columns)), "sqlite": build(_on_sqlite(table, columns))}
 
 
 def _on_postgresql(table: Table, names: Sequence[str]) -> Columns:
@@ -35,14 +47,21 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
     return {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
 
 
-def run(connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Execute `statement`, which `statements` has returned, for these rows; do nothing when there are no rows."""
+def run(
+    connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> Sequence[Row[Any]]:
+    """Execute a statement for these rows; return what its RETURNING returns. Does nothing when there are no rows.
+
+    `statement` is a result of `inserting` or `updating`.
+    """
     if not rows:
-        return
+        return []
     dialect = connection.dialect.name
     # PostgreSQL takes one JSON parameter faster than a statement for each row; SQLite takes longer to parse JSON.
     if dialect == "postgresql":
-        connection.execute(statement[dialect], {"rows": json.dumps(rows, default=datetime.isoformat)})
+        written = json.dumps(rows, default=methodcaller("isoformat"))
+        found = connection.execute(statement[dialect], {"rows": written})
     else:
         bound = [{f"new_{name}": value for name, value in row.items()} for row in rows]
-        connection.execute(statement[dialect], bound)
+        found = connection.execute(statement[dialect], bound)
+    return found.all() if found.returns_rows else []

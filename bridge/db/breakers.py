@@ -1,6 +1,6 @@
 """The circuit breakers of accounts and hosts and the quotas of accounts, which all processes share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
@@ -72,17 +72,7 @@ def save_account_limits(connection: Connection, limits: Mapping[str, AccountLimi
     batches.run(connection, _SAVE_ACCOUNTS, rows)
 
 
-def _saving(table: Table, names: Sequence[str]) -> Mapping[str, Any]:
-    return batches.statements(
-        table,
-        ("name", *names),
-        lambda _, row: (
-            update(table).where(table.c.name == row["name"]).values({name: row[name] for name in names})
-        ),
-    )
-
-
-_SAVE_ACCOUNTS = _saving(account_breakers, (*_BREAKER, *_USAGE, "refused_watches"))
+_SAVE_ACCOUNTS = batches.updating(account_breakers, "name", (*_BREAKER, *_USAGE, "refused_watches"))
 
 
 def forget_account(connection: Connection, name: str) -> None:
@@ -144,7 +134,7 @@ def save_hosts(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> N
 
 
 _FORGET_HOSTS = delete(host_breakers).where(in_parameter(host_breakers.c.name, "names"))
-_SAVE_HOSTS = _saving(host_breakers, _BREAKER)
+_SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:

@@ -216,24 +216,14 @@ def save_watches(connection: Connection, changed: Collection[Watch]) -> None:
     batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])
 
 
-_PUT = batches.statements(
-    watches,
-    ("id", *CHANGING),
-    lambda _, row: (
-        update(watches).where(watches.c.id == row["id"]).values({name: row[name] for name in CHANGING})
-    ),
-)
-_ADD_ATTEMPTS = batches.statements(
-    attempts, ATTEMPT, lambda insert, row: insert(attempts).from_select(ATTEMPT, select(*row.values()))
-)
-_ANSWER = ("watch_id", "body")
-_KEEP_ANSWERS = batches.statements(
+_PUT = batches.updating(watches, "id", CHANGING)
+_ADD_ATTEMPTS = batches.inserting(attempts, ATTEMPT, lambda insert: insert)
+_KEEP_ANSWERS = batches.inserting(
     answers,
-    _ANSWER,
-    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
-    lambda insert, row: (
-        add := insert(answers).from_select(_ANSWER, select(*row.values()).where(true()))
-    ).on_conflict_do_update(index_elements=["watch_id"], set_={"body": add.excluded.body}),
+    ("watch_id", "body"),
+    lambda insert: insert.on_conflict_do_update(
+        index_elements=["watch_id"], set_={"body": insert.excluded.body}
+    ),
 )
 
 

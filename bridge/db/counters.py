@@ -13,7 +13,7 @@ from math import inf
 from threading import Lock
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Engine, delete, select, true
+from sqlalchemy import Connection, Engine, delete, select
 
 from bridge.core.counters import (
     ATTEMPTS,
@@ -107,15 +107,11 @@ def _row(metric: Counter | Histogram, labels: Labels) -> dict[str, str]:
     return {"name": name, "labels": ",".join(f"{label}={value}" for label, value in pairs)}
 
 
-_ROW = ("hour", "name", "labels", "value")
-_ADD = batches.statements(
+_ADD = batches.inserting(
     counters,
-    _ROW,
-    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
-    lambda insert, row: (
-        add := insert(counters).from_select(_ROW, select(*row.values()).where(true()))
-    ).on_conflict_do_update(
-        index_elements=list(counters.primary_key), set_={"value": counters.c.value + add.excluded.value}
+    ("hour", "name", "labels", "value"),
+    lambda insert: insert.on_conflict_do_update(
+        index_elements=list(counters.primary_key), set_={"value": counters.c.value + insert.excluded.value}
     ),
 )
 

@@ -8,19 +8,17 @@ from datetime import date
 
 from sqlalchemy import Connection, delete, select
 
-from bridge.db.dialect_sql import for_each_dialect
+from bridge.db import batches
 from bridge.db.tables import account_days
 
 
 def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
     """Add each account's (requests, errors) to its numbers of the day."""
-    if not made:
-        return
     rows = [
         {"account": account, "day": day, "requests": requests, "errors": errors}
         for account, (requests, errors) in sorted(made.items())
     ]
-    connection.execute(_ADD[connection.dialect.name], rows)
+    batches.run(connection, _ADD, rows)
 
 
 def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
@@ -29,11 +27,13 @@ def counts(connection: Connection, day: date) -> dict[str, tuple[int, int]]:
     return {row.account: (row.requests, row.errors) for row in rows}
 
 
-_ADD = for_each_dialect(
-    lambda insert: (add := insert(account_days)).on_conflict_do_update(
+_ADD = batches.inserting(
+    account_days,
+    ("account", "day", "requests", "errors"),
+    lambda insert: insert.on_conflict_do_update(
         index_elements=list(account_days.primary_key),
-        set_={name: account_days.c[name] + add.excluded[name] for name in ("requests", "errors")},
-    )
+        set_={name: account_days.c[name] + insert.excluded[name] for name in ("requests", "errors")},
+    ),
 )
 
 

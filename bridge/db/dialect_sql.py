@@ -1,7 +1,7 @@
 """SQL expressions that differ between SQLite and PostgreSQL."""
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Select, TableValuedAlias, Text, bindparam
@@ -21,11 +21,6 @@ _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 def dialect_insert(connection: Connection, table: Any) -> Any:
     """Return an INSERT into `table`, of the connection's dialect, that supports ON CONFLICT."""
     return _INSERTS[connection.dialect.name](table)
-
-
-def for_each_dialect(build: Callable[[Any], Any]) -> dict[str, Any]:
-    """Call `build` with each dialect's function `insert`; return the results by the dialect's name."""
-    return {name: build(insert) for name, insert in _INSERTS.items()}
 
 
 class DialectSQL(FunctionElement[Value]):

@@ -65,7 +65,14 @@ def open_engine(url: str, *, makes_files: bool = True) -> Engine:
 
 
 def _sqlite(url: str, *, makes_files: bool) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+    engine = create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS},
+        hide_parameters=True,
+        # An INSERT with RETURNING differs by its number of rows, and the driver caches each: 128 statements of about
+        # 1000 rows would fill 300 MB.
+        insertmanyvalues_page_size=50,
+    )
 
     @event.listens_for(engine, "do_connect")
     def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from bridge.core.operator_events import OPPOSITES, OperatorEvent, OperatorEventType
 from bridge.db.column_types import Instant
-from bridge.db.dialect_sql import for_each_dialect
+from bridge.db.dialect_sql import dialect_insert
 from bridge.db.tables import operator_events
 
 # After an event is settled, the next event of its type and subject waits at least this long for its first attempt.
@@ -54,7 +54,7 @@ def add(connection: Connection, events: Iterable[OperatorEvent]) -> None:
     """Store events to be sent. Call this last in a transaction: the rows stay locked until the commit."""
     # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     if rows := [_row(event) for event in sorted(events, key=attrgetter("type", "subject"))]:
-        connection.execute(_ADD[connection.dialect.name], rows)
+        connection.execute(_merging(dialect_insert(connection, operator_events)), rows)
 
 
 def _row(event: OperatorEvent) -> dict[str, object]:
@@ -67,8 +67,7 @@ def _row(event: OperatorEvent) -> dict[str, object]:
     }
 
 
-def _add(insert: Any) -> Any:
-    added = insert(operator_events)
+def _merging(added: Any) -> Any:
     new, old = added.excluded, operator_events.c
     # Processes may store their events in another order than they happened.
     is_newest, is_oldest = new.last_at >= old.last_at, new.since < old.since
@@ -85,9 +84,6 @@ def _add(insert: Any) -> Any:
             "due_at": case((may_wait, new.due_at), else_=old.due_at),
         },
     )
-
-
-_ADD = for_each_dialect(_add)
 
 
 def next_due(connection: Connection, now: datetime) -> str | None:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, Engine, func, literal_column, select, union_all
 
 from bridge.core.watch import State
-from bridge.db.dialect_sql import for_each_dialect
+from bridge.db import batches
 from bridge.db.engine import reading
 from bridge.db.tables import is_not_delivered, watch_counts, watches
 
@@ -34,7 +34,7 @@ def recount(engine: Engine, now: datetime) -> None:
     rows = [{"state": state, "watches": found.get(state, 0), "counted_at": now} for state in sorted(State)]
     # A transaction of its own: SQLite has one writer at a time, and others must not wait for the count.
     with engine.begin() as connection:
-        connection.execute(_KEEP[connection.dialect.name], rows)
+        batches.run(connection, _KEEP, rows)
 
 
 _ALL = "all"
@@ -44,9 +44,11 @@ _COUNT = union_all(
     select(watches.c.state, func.count().label("number")).where(is_not_delivered()).group_by(watches.c.state),
     select(literal_column(f"'{_ALL}'"), func.count()).select_from(watches),
 )
-_KEEP = for_each_dialect(
-    lambda insert: (keep := insert(watch_counts)).on_conflict_do_update(
+_KEEP = batches.inserting(
+    watch_counts,
+    ("state", "watches", "counted_at"),
+    lambda insert: insert.on_conflict_do_update(
         index_elements=["state"],
-        set_={name: keep.excluded[name] for name in ("watches", "counted_at")},
-    )
+        set_={name: insert.excluded[name] for name in ("watches", "counted_at")},
+    ),
 )

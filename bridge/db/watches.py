@@ -1,16 +1,13 @@
 """Registers watches, reads them by id or registration key, saves changed ones, and makes watches due earlier."""
 
-import json
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Connection, TextClause, column, func, literal, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, func, literal, select, update
 
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
+from bridge.db import batches
 from bridge.db.claims import save_watches
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
@@ -22,15 +19,13 @@ WAITING_SAMPLE = 20
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
-    """Insert new watches, given by registration key, in one statement; return the stored watch of each key.
+    """Insert new watches, given by registration key; return the stored watch of each key.
 
     A key that exists already gets its stored watch; the key is left out if that watch is withdrawn just then.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
-    dialect = connection.dialect.name
-    written = json.dumps(rows, default=lambda instant: _instant_text(instant, _INSTANT[dialect]))
-    added = set(connection.scalars(_ADD[dialect], {"rows": written}))
+    added = {row.registration_key for row in batches.run(connection, _ADD, rows)}
     stored = {key: watch for key, watch in new.items() if key in added}
     if older := new.keys() - added:
         found = connection.execute(_EXISTING, {"keys": older})
@@ -38,41 +33,13 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     return stored
 
 
-@lru_cache(maxsize=64)  # the watches of a batch share a few instants
-def _instant_text(instant: datetime, form: str) -> str:
-    return instant.astimezone(UTC).strftime(form)
-
-
-# The format in which SQLite stores instants. PostgreSQL gets the zone as well: its session's may differ.
-_INSTANT = {"sqlite": "%Y-%m-%d %H:%M:%S.%f", "postgresql": "%Y-%m-%d %H:%M:%S.%f+00"}
-_NEW = (*REGISTERED, "registration_key")
-# All rows are sent as one JSON parameter, which the database takes apart: with one parameter for each value, a
-# thousand rows took one and a half times as long.
-_TABLE: dict[str, tuple[TextClause, list[Any]]] = {
-    "sqlite": (text("json_each(:rows)"), [func.json_extract(column("value"), f"$.{name}") for name in _NEW]),
-    "postgresql": (
-        text("json_populate_recordset(NULL::watches, CAST(:rows AS json))"),
-        [column(name) for name in _NEW],
+_ADD = batches.inserting(
+    watches,
+    (*REGISTERED, "registration_key"),
+    lambda insert: insert.on_conflict_do_nothing(index_elements=["registration_key"]).returning(
+        watches.c.registration_key
     ),
-}
-
-
-def _add_statement(dialect: str, insert: Any) -> Any:
-    rows, values = _TABLE[dialect]
-    # Without a WHERE, SQLite would take ON CONFLICT for the condition of a join.
-    found = select(*values).select_from(rows).where(text("true"))
-    return (
-        insert(watches)
-        .from_select(_NEW, found)
-        .on_conflict_do_nothing(index_elements=["registration_key"])
-        .returning(watches.c.registration_key)
-    )
-
-
-_ADD = {
-    "sqlite": _add_statement("sqlite", sqlite.insert),
-    "postgresql": _add_statement("postgresql", postgresql.insert),
-}
+)
 
 
 def existing_keys(connection: Connection, keys: Collection[str]) -> set[str]:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, event, func, select
 
 from bridge.core.delivery import Attempt, Trigger
 from bridge.core.watch import State, withdraw
@@ -65,6 +65,15 @@ def test_batches_that_overlap_in_any_order_all_end_and_agree(engine: Engine) -> 
     results = [result for came in at_once(6, batch) for result in came]
     assert sum(result.new for result in results) == 60
     assert len({(result.watch.id, result.watch.task_id) for result in results}) == 60
+
+
+def test_a_large_batch_makes_only_short_statements_on_sqlite(sqlite_engine: Engine) -> None:
+    ran: list[str] = []
+    event.listen(sqlite_engine, "before_cursor_execute", lambda *of: ran.append(of[2]))
+    results = registered(sqlite_engine, *(wanted(f"task-{number}") for number in range(1_000)))
+    assert all(result.new for result in results)
+    assert in_table(sqlite_engine) == 1_000
+    assert max(map(len, ran)) < 10_000
 
 
 def test_results_are_in_the_order_of_what_was_wanted(engine: Engine) -> None:
