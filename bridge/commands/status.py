@@ -55,7 +55,16 @@ def _members(found: Attention) -> dict[str, Any]:
             {"name": name, "until": rfc3339_or_none(breaker.paused_until), "reason": breaker.reason}
             for name, breaker in paused
         ],
-        "paused_hosts": [_json_members(host) for host in found.paused_hosts],
+        "paused_hosts": [
+            {
+                "name": host.name,
+                "since": rfc3339_or_none(host.since),
+                "until": rfc3339_or_none(host.breaker.paused_until),
+                "reason": host.breaker.reason,
+                "waiting": host.waiting,
+            }
+            for host in found.paused_hosts
+        ],
         "given_up_within_a_day": [_json_members(given_up) for given_up in found.given_up],
         "overdue_accounts": {name: rfc3339(due_at) for name, due_at in found.overdue_accounts.items()},
         "overdue_hosts": {name: rfc3339(due_at) for name, due_at in found.overdue_hosts.items()},

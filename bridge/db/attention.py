@@ -8,9 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
-from bridge.db import heartbeats, readiness
-from bridge.db.breakers import HOST_HAS_CALLBACKS
-from bridge.db.tables import host_breakers, is_not_delivered, is_state, watches, workers
+from bridge.db import breakers, heartbeats, readiness
+from bridge.db.tables import is_not_delivered, is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
@@ -25,14 +24,13 @@ MOST_COUNTED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PausedHost:
-    """A host whose callbacks wait because it failed several times in a row."""
+class TroubledHost:
+    """A host that fails or is recovering."""
 
     name: str
-    since: datetime | None  # about when the first task with a waiting callback ended; None: no callback waits
-    until: datetime
-    reason: str | None
+    breaker: CircuitBreaker
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
+    since: datetime | None  # about when the first task with a waiting callback ended; None: no callback waits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +56,7 @@ class Attention:
     """What needs an operator, for the overview page and the command `status`."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
-    paused_hosts: Sequence[PausedHost]  # with callbacks that wait; at most MOST_NAMED
+    paused_hosts: Sequence[TroubledHost]  # with callbacks that wait; at most MOST_NAMED
     given_up: Sequence[GivenUp]  # within the last day; one for each host
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]
@@ -80,7 +78,7 @@ def read(connection: Connection, now: datetime) -> Attention:
     shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
-        paused_hosts=_paused_hosts(connection),
+        paused_hosts=count_waiting(connection, breakers.paused_hosts(connection, most=MOST_NAMED)),
         given_up=_given_up(connection, now - GIVEN_UP_WITHIN),
         overdue_accounts=readiness.overdue_accounts(connection, now),
         overdue_hosts=readiness.overdue_hosts(connection, now),
@@ -93,17 +91,12 @@ def read(connection: Connection, now: datetime) -> Attention:
     )
 
 
-def _paused_hosts(connection: Connection) -> list[PausedHost]:
-    """Return up to MOST_NAMED paused hosts with callbacks waiting, those with the longest pauses first."""
-    paused = select(host_breakers).where(host_breakers.c.paused_until.is_not(None), HOST_HAS_CALLBACKS)
+def count_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
+    """Return these hosts, given by name, in the same order, with how many callbacks wait for each, and since when."""
     found = []
-    for row in connection.execute(
-        paused.order_by(host_breakers.c.pause_seconds.desc(), host_breakers.c.name).limit(MOST_NAMED)
-    ):
-        waiting, since = waiting_for_host(connection, row.name, most=MOST_COUNTED)
-        found.append(
-            PausedHost(name=row.name, since=since, until=row.paused_until, reason=row.reason, waiting=waiting)
-        )
+    for name, breaker in hosts.items():
+        waiting, since = waiting_for_host(connection, name, most=MOST_COUNTED)
+        found.append(TroubledHost(name=name, breaker=breaker, waiting=waiting, since=since))
     return found
 
 

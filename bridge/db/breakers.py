@@ -21,6 +21,8 @@ BREAKERS = {State.WATCHING: account_breakers, State.DELIVERING: host_breakers}
 HOST_HAS_CALLBACKS = exists().where(
     is_state(State.DELIVERING), watches.c.callback_host == host_breakers.c.name
 )
+# The conditions that a host is paused and has callbacks to deliver.
+_PAUSED = host_breakers.c.paused_until.is_not(None), HOST_HAS_CALLBACKS
 _BREAKER = tuple(f.name for f in fields(CircuitBreaker))
 _USAGE = tuple(f.name for f in fields(Usage))
 
@@ -91,8 +93,14 @@ _HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names")
 
 def count_paused_hosts(connection: Connection) -> int:
     """Return how many hosts with callbacks to deliver have an open or half-open breaker."""
-    paused = host_breakers.c.paused_until.is_not(None), HOST_HAS_CALLBACKS
-    return connection.execute(select(func.count()).select_from(host_breakers).where(*paused)).scalar_one()
+    return connection.execute(select(func.count()).select_from(host_breakers).where(*_PAUSED)).scalar_one()
+
+
+def paused_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
+    """Return the breakers of up to `most` paused hosts with callbacks to deliver, the longest pauses first."""
+    longest_first = host_breakers.c.pause_seconds.desc(), host_breakers.c.name
+    rows = connection.execute(select(host_breakers).where(*_PAUSED).order_by(*longest_first).limit(most))
+    return {row.name: _to_breaker(row) for row in rows}
 
 
 def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:

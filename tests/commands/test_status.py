@@ -71,11 +71,13 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
         ("shop", BREAKER["reason"])
     ]
     assert [(host["name"], host["waiting"]) for host in found["paused_hosts"]] == [("down.example.com", 1)]
+    assert set(found["paused_hosts"][0]) == {"name", "since", "until", "reason", "waiting"}
     [given_up] = found["given_up_within_a_day"]
     assert (given_up["host"], given_up["callbacks"]) == ("gone.example.com", 2)
     assert list(found["overdue_accounts"]) == ["late"]
     assert list(found["overdue_hosts"]) == ["late.example.com"]
     assert [worker["id"] for worker in found["silent_workers"]] == ["worker-1"]
+    assert set(found["silent_workers"][0]) == {"id", "ticked_at"}
     assert found["workers_alive"] == 1
     assert found["states"] == {"delivering": 2, "undelivered": 3, "watching": 1}
     told = commands.said("status")

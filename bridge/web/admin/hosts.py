@@ -1,16 +1,10 @@
 """The page of receivers' hosts that fail or are recovering, with a button to send a waiting callback now."""
 
-from dataclasses import dataclass
-from datetime import datetime
-
 import structlog
 from flask import flash, redirect, request, url_for
-from sqlalchemy import Connection
 from werkzeug.wrappers import Response
 
-from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.db import breakers, watches
-from bridge.db.attention import MOST_COUNTED
+from bridge.db import attention, breakers, watches
 from bridge.db.engine import reading
 from bridge.web.admin.blueprint import admin, call, page
 
@@ -19,38 +13,12 @@ log = structlog.get_logger()
 MOST_HOSTS = 50
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TroubledHost:
-    """A host that fails or is recovering.
-
-    `waiting` is how many callbacks wait for the host, at most MOST_COUNTED. `since` is approximately when the
-    first of their tasks ended; None when no callback waits.
-    """
-
-    name: str
-    breaker: CircuitBreaker
-    waiting: int
-    since: datetime | None
-
-
-def troubled(connection: Connection, *, most: int) -> list[TroubledHost]:
-    """Return at most `most` hosts that fail or are recovering, the paused ones first."""
-    return [
-        _host(connection, name, breaker)
-        for name, breaker in breakers.troubled_hosts(connection, most=most).items()
-    ]
-
-
-def _host(connection: Connection, name: str, breaker: CircuitBreaker) -> TroubledHost:
-    waiting, since = watches.waiting_for_host(connection, name, most=MOST_COUNTED)
-    return TroubledHost(name=name, breaker=breaker, waiting=waiting, since=since)
-
-
 @admin.get("/hosts")
 def list_hosts() -> Response:
     """Show at most MOST_HOSTS hosts that fail or are recovering."""
     with reading(call().dependencies.engine) as connection:
-        return page("admin/hosts.html", hosts=troubled(connection, most=MOST_HOSTS), most=MOST_HOSTS)
+        found = attention.count_waiting(connection, breakers.troubled_hosts(connection, most=MOST_HOSTS))
+        return page("admin/hosts.html", hosts=found, most=MOST_HOSTS)
 
 
 @admin.post("/hosts/probe")
