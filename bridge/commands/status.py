@@ -4,7 +4,6 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from bridge.commands import output
@@ -65,16 +64,16 @@ def _members(found: Attention) -> dict[str, Any]:
             }
             for host in found.paused_hosts
         ],
-        "given_up_within_a_day": [_json_members(given_up) for given_up in found.given_up],
+        "given_up_within_a_day": [
+            asdict(given_up) | {"last_at": rfc3339(given_up.last_at)} for given_up in found.given_up
+        ],
         "overdue_accounts": {name: rfc3339(due_at) for name, due_at in found.overdue_accounts.items()},
         "overdue_hosts": {name: rfc3339(due_at) for name, due_at in found.overdue_hosts.items()},
         "workers_alive": len(found.alive_workers),
-        "silent_workers": [_json_members(worker) for worker in found.silent_workers],
+        "silent_workers": [
+            {"id": name, "ticked_at": rfc3339(ticked_at)} for name, ticked_at in found.silent_workers.items()
+        ],
     }
-
-
-def _json_members(part: Any) -> dict[str, Any]:
-    return {k: rfc3339(v) if isinstance(v, datetime) else v for k, v in asdict(part).items()}
 
 
 def _day_members(day: ActivityTotals) -> dict[str, Any]:

@@ -44,14 +44,6 @@ class GivenUp:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SilentWorker:
-    """A worker that was not stopped properly but has no recent heartbeat: perhaps it was killed, or it hangs."""
-
-    id: str
-    ticked_at: datetime  # its last heartbeat
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Attention:
     """What needs an operator, for the overview page and the command `status`."""
 
@@ -61,7 +53,8 @@ class Attention:
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
     overdue_hosts: Mapping[str, datetime]
     alive_workers: Mapping[str, datetime]  # the last heartbeat of each
-    silent_workers: Sequence[SilentWorker]
+    # The last heartbeat of each that was not stopped properly but is not alive: perhaps it was killed, or it hangs.
+    silent_workers: Mapping[str, datetime]
 
     @property
     def is_needed(self) -> bool:
@@ -83,11 +76,11 @@ def read(connection: Connection, now: datetime) -> Attention:
         overdue_accounts=readiness.overdue_accounts(connection, now),
         overdue_hosts=readiness.overdue_hosts(connection, now),
         alive_workers=alive,
-        silent_workers=[
-            SilentWorker(id=name, ticked_at=ticked_at)
+        silent_workers={
+            name: ticked_at
             for name, ticked_at in sorted(ticked.items())
-            if name not in alive and ticked_at >= shown_since
-        ],
+            if shown_since <= ticked_at < alive_since
+        },
     )
 
 

@@ -73,6 +73,7 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
     assert [(host["name"], host["waiting"]) for host in found["paused_hosts"]] == [("down.example.com", 1)]
     assert set(found["paused_hosts"][0]) == {"name", "since", "until", "reason", "waiting"}
     [given_up] = found["given_up_within_a_day"]
+    assert set(given_up) == {"host", "callbacks", "last_at", "last_error"}
     assert (given_up["host"], given_up["callbacks"]) == ("gone.example.com", 2)
     assert list(found["overdue_accounts"]) == ["late"]
     assert list(found["overdue_hosts"]) == ["late.example.com"]

@@ -76,7 +76,7 @@ def test_a_silent_worker_needs_somebody(
         heartbeats.record(connection, "killed", later(-60 * minutes))
         heartbeats.record(connection, "other", later(-60 * other_minutes))
     found = looked_at(sqlite_engine)
-    assert [worker.id for worker in found.silent_workers] == silent
+    assert list(found.silent_workers) == silent
     assert found.is_needed == bool(silent)
 
 
