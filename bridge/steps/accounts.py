@@ -16,11 +16,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
+    """An account as people should see it: `breaker` is closed unless `readiness.is_paused`.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is None unless
-    failures paused the account, the pause is over, no probe has succeeded since, and no task in the account
-    is being watched; then it is the reason in the stored breaker.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is why failures paused the
+    account, when the pause is over, but nothing shows yet that the account works. Otherwise it is None.
     """
 
     account: Account
