@@ -13,9 +13,10 @@ Columns = Mapping[str, ColumnElement[Any]]
 
 
 def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
-    """Return a statement to pass to `run` that inserts rows with exactly these `names` into `table`.
+    """Return a statement to pass to `run`, which inserts the rows passed into `table`.
 
-    `finish` gets each dialect's INSERT, and returns it, perhaps with ON CONFLICT or RETURNING added.
+    Each row passed to `run` has exactly the columns in `names`. `finish` gets each dialect's INSERT, and returns it,
+    perhaps with ON CONFLICT or RETURNING added.
     """
     values = _on_postgresql(table, names).values()
     return {
@@ -25,9 +26,9 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return a statement to pass to `run` that sets these `names` in the rows of `table` with the given keys.
+    """Return a statement to pass to `run`, which updates the row of `table` with the same `key` as each row passed.
 
-    Each row given to `run` has exactly the column `key` and these `names`.
+    `key` and `names` are names of columns. Each row passed to `run` has exactly these, and `names` are set.
     """
 
     def build(row: Columns) -> Any:

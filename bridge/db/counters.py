@@ -172,9 +172,9 @@ def totals(connection: Connection) -> Counts:
 
 
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
-    """Return the counts of the hour of `since` and of each later hour, by the instant at which the hour began.
+    """Return the counts of `hourly` metrics in the hour of `since` and in each later hour.
 
-    Hours in which nothing was counted are left out.
+    The keys are the instants at which the hours began. Hours without such counts are left out.
     """
     found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
     for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):

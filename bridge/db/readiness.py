@@ -68,7 +68,7 @@ def _late(connection: Connection, state: State, now: datetime) -> dict[str, date
 
 
 def _is_attempted(connection: Connection, host: str, now: datetime) -> bool:
-    """Return whether a callback to this host is claimed: then its watch is due at the end of the lease."""
+    """Return whether a worker's lease on a callback to this host is running."""
     claimed = select(watches.c.id).where(
         is_state(State.DELIVERING),
         LANES[State.DELIVERING] == host,
