@@ -1,6 +1,7 @@
 """The REST API through Flask's test client, with a real database."""
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +23,9 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
-from bridge.web.app import create_app
+from bridge.web.app import RESOURCES, create_app
 from bridge.web.dependencies import Dependencies
+from bridge.web.openapi import document
 from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.response_models import ProblemSchema
 from tests.hubspot_accounts import ListedTokens
@@ -32,6 +34,21 @@ from tests.senders import a_sender
 
 ADMIN_KEY = "an-admin-key-from-the-environment"
 URL = "https://app.example.com/hooks/hubspot"
+
+
+DOCUMENT = document([operation for resource in RESOURCES for operation in resource.operations], None)
+# The statuses that the document has for each operation, by its method and a pattern of its path.
+STATUSES = {
+    (method.upper(), re.sub(r"{\w+}", "[^/]+", path)): {int(status) for status in operation["responses"]}
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+}
+
+
+def _check_status(response: TestResponse, method: str, path: str) -> None:
+    for (known, pattern), statuses in STATUSES.items():
+        if known == method and re.fullmatch(pattern, path.partition("?")[0]):
+            assert response.status_code in statuses, (method, path, response.status_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +65,9 @@ class Caller:
             headers.setdefault("Authorization", f"Bearer {self.key}")
         if body is not None:
             options |= {"data": json.dumps(body), "content_type": "application/json"}
-        return self.app.test_client().open(path, method=method, headers=headers, buffered=True, **options)
+        response = self.app.test_client().open(path, method=method, headers=headers, buffered=True, **options)
+        _check_status(response, method, path)
+        return response
 
     def get(self, path: str, **query: Any) -> TestResponse:
         # The test client would drop a query that is part of the path.

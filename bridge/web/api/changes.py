@@ -59,7 +59,7 @@ def withdraw_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 @resource.operation(
     "POST /v1/watches/{watch_id}/redeliver",
     responses={202: ResponseSpec(description="The watch, delivering again.", model=WatchSchema)},
-    problems=(409,),
+    problems=(409, 429),
     opens_watches=True,
 )
 def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
@@ -101,7 +101,7 @@ def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
         202: ResponseSpec(description="How many are being delivered again.", model=WatchCountSchema),
         200: ResponseSpec(description="With `dry_run`: how many would be.", model=WatchCountSchema),
     },
-    problems=(403,),
+    problems=(403, 429),
     opens_watches=True,
 )
 def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:

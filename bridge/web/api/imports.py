@@ -77,7 +77,7 @@ class NewImport(Body):
             description="HubSpot named a task that this client watches already.", model=WatchSchema
         ),
     },
-    problems=(409, 502, 503, 504),
+    problems=(409, 429, 502, 503, 504),
     idempotency=Idempotency.KEY,
     opens_watches=True,
 )

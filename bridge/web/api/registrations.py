@@ -125,7 +125,7 @@ class RegistrationResultsSchema(Output):
             description="The watch that this client had registered already.", model=WatchSchema
         ),
     },
-    problems=(409,),
+    problems=(409, 429),
     idempotency=Idempotency.BODY,
     opens_watches=True,
 )

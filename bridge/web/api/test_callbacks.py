@@ -41,6 +41,7 @@ class TestCallback(Body):
     "POST /v1/test-callback",
     body=TestCallback,
     responses={200: ResponseSpec(description="The attempt, however it went.", model=AttemptSchema)},
+    problems=(429,),
 )
 def test_callback(call: ApiCall, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
