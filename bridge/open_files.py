@@ -17,7 +17,7 @@ def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
     """Raise this process's soft limit of file descriptors to what it may need, or exit with status 2.
 
     `works` is true when the process has a worker, with this `concurrency`. `clients` is how many connections
-    a web process accepts.
+    of clients a web process keeps open at most.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

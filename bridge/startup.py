@@ -23,8 +23,8 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
 
-    Raises WrongSecretKey when they do not fit, ForeignTables when the database holds another program's
-    tables, and SQLAlchemy's errors.
+    Raises WrongSecretKey when they do not fit, NoKeyFile when the key file may not be read, ForeignTables when
+    another program's tables are where the bridge's belong, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:
@@ -35,8 +35,8 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database is migrated and the encryption keys fit it; return its revision, change nothing.
 
-    `bridge` must be built with `makes_files=False`. Raises NoDatabase, NotMigrated, NoKeyFile, and the errors
-    of `prepare`.
+    `bridge` must be built with `makes_files=False`. Raises NoDatabase, NotMigrated, and the errors of `prepare`;
+    NoKeyFile also when the key file is missing.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

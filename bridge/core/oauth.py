@@ -55,7 +55,8 @@ class TokenPair:
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
     """Return the tokens in the token server's answer to a refresh, or why there are none.
 
-    The old `refresh_token` is kept when the answer has no new one. The NoToken's reason never contains a token.
+    The old `refresh_token` is kept when the answer has no new one. The NoToken's reason leaves out HubSpot's
+    message, which might repeat a token.
     """
     if isinstance(answer, NoResponse):
         return _trouble(answer.reason)

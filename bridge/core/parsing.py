@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 Value = TypeVar("Value")
 
-# Neither `.` nor `..`, because the path `/v1/clients/..` means `/v1` (RFC 3986, 5.2.4).
+# Neither `.` nor `..`, because the path `/v1/clients/..` means `/v1/` (RFC 3986, 5.2.4).
 NAME = re.compile(r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,64}")
 NAME_RULE = "1 to 64 letters, digits, dashes, underscores and dots, and is neither . nor .."
 
@@ -39,9 +39,10 @@ def parse_printable(text: str) -> str:
 
 
 def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
-    """Return the choices that the words in `given` name, each choice once. A choice's name is `str(choice)`.
+    """Return the choices whose names are in `given`, each choice once. A choice's name is `str(choice)`.
 
-    `given` is a list, or a text with commas. Raises ValueError when it holds no word, or a word that names no choice.
+    `given` is a list of names, or a text with a comma between two names. Raises ValueError when it is neither,
+    is empty, or holds anything that is not the name of a choice.
     """
     words = {str(choice): choice for choice in choices}
     parts = given.split(",") if isinstance(given, str) else given
@@ -63,7 +64,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_header_safe(text: str) -> str:
-    """Return `text`, a secret or a token, if it can be sent in a header; otherwise raise ValueError."""
+    """Return `text`, if it is 1 to 4,096 ASCII characters from `!` to `~`; otherwise raise ValueError."""
     if not HEADER_SAFE.fullmatch(text):
         raise ValueError("must be 1 to 4,096 printable ASCII characters, without white space")
     return text
@@ -82,7 +83,7 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Return `text` without final slashes, if it is a URL that an API's paths can be appended to."""
+    """Return `text` without final slashes, if it is an http or https URL without user, query or fragment."""
     parts = urlsplit(parse_http_url(text))
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")

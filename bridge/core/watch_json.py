@@ -8,7 +8,7 @@ from bridge.core.watch import Watch
 
 
 def watch_text(watch: Watch, hubspot_body: str | None) -> str:
-    """Return a watch as JSON text; the metadata and `hubspot_body`, JSON texts, are inserted unchanged."""
+    """Return a watch as JSON text; its metadata and `hubspot_body`, already JSON, are inserted unchanged."""
     return json_object(
         {
             "id": watch.id,

@@ -52,7 +52,7 @@ class Claimant:
     lease_seconds: float
 
     def terms(self, now: datetime) -> dict[str, Any]:
-        """Return a claim's SQL parameters: the worker, the instant, the end of the lease."""
+        """Return the SQL parameters that all claims need: the worker, `now`, and the end of the lease."""
         return {
             "worker": self.worker,
             "now": now,
@@ -102,7 +102,7 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is short.
 
-    Half are for the most urgent watches younger than YOUNG_SECONDS, or fewer if there are fewer; the others are
+    Up to half are for the most urgent watches whose `age_zero_at` is less than YOUNG_SECONDS ago; the others are
     for the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether the first
     half is the larger one. The caller has locked the account's limits.
     """
@@ -261,9 +261,9 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 
 
 def lock_overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
-    """Lock and return up to `limit` watches past their deadline that should end without a last poll.
+    """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    Either a pause of their account goes on, or they are still due `grace_seconds` after the deadline.
+    Only those whose account's pause goes on, or whose deadline was `grace_seconds` ago or earlier.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

@@ -84,7 +84,8 @@ def _encoded(text: str) -> str:
 class Page:
     """A page of a list, newest first.
 
-    `following` is the cursor of the page of older watches, `previous` of newer ones; None: no such page.
+    `following` is the cursor of the page of older watches, `previous` that of the page of newer watches. Each is
+    None when there is no such page.
     """
 
     watches: Sequence[Watch]
@@ -168,7 +169,10 @@ def _find(
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return the keys of the next `most` rows within the list's bounds, and whether each row matches all filters."""
+    """Return the keys of up to `most` rows beyond `cursor`, and whether each row matches all filters.
+
+    Rows outside the `_bounds` of the filters are left out.
+    """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
     # A column, not a WHERE condition: with a condition, the database might read all rows of another index.

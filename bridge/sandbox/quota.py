@@ -19,7 +19,7 @@ class Policy(StrEnum):
 
 
 class Quota:
-    """How much of its quota an account has used; refused requests do not count."""
+    """How much of its quota an account has used; requests that `take` refuses do not count."""
 
     def __init__(self) -> None:
         self._taken_at: deque[float] = deque()

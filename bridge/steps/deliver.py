@@ -129,7 +129,7 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose the `ended` watches whose callbacks are sent at once; return them, marked as claimed, by id.
+        """Return by id, marked as claimed, the watches of `ended` whose callbacks are sent at once.
 
         Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
         callbacks to a host are chosen, and none to a host that has failed and not recovered since.
@@ -266,7 +266,7 @@ def _breaker_after(
 def _log_change(
     host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log a new pause of a host or its end; return the event for the operator, None when there is neither."""
+    """Log that a host's pause began or ended; return the event for the operator, None when neither happened."""
     if after.paused and not before.paused:
         log.warning("host_paused", host=host, reason=after.reason)
         return new_event(OperatorEventType.HOST_PAUSED, host, after.reason, now)

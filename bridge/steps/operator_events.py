@@ -42,7 +42,7 @@ NO_OPERATOR = OperatorOutbox(is_enabled=False)
 class OperatorWebhooks:
     """Sends saved events to the operator's URL, signed and retried like callbacks.
 
-    Several processes may send at once.
+    Several processes may send at the same time.
     """
 
     def __init__(

@@ -25,9 +25,10 @@ _EXTENSION = "request-log"
 
 
 def add_request_log(app: Flask, counters: Counters) -> None:
-    """Make the application give each request an id, count each response, and log all but those to monitoring.
+    """Make the application give each request an id, and count and log the responses.
 
-    Call this before other handlers are added, because they need the id.
+    Responses on the routes for monitoring are counted, but not logged. Call this before other handlers are
+    added, because they need the id.
     """
     app.extensions[_EXTENSION] = counters
     app.before_request(_begin)

@@ -1,4 +1,4 @@
-"""`GET /metrics`, for Prometheus and admins only; nearly all metrics are read from the database at each scrape."""
+"""`GET /metrics`, for Prometheus with an admin's key; each scrape reads most metrics from the database."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
