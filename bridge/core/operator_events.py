@@ -9,7 +9,10 @@ from bridge.core.instants import rfc3339
 
 
 class OperatorEventType(StrEnum):
-    """The types of event, each named after its subject; but the subject of `callback.given_up` is a host."""
+    """The types of event for the operator.
+
+    The first word of a type says what the event is about; but `callback.given_up` is about a host.
+    """
 
     ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails
     ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers the account again
@@ -33,6 +36,7 @@ class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
     `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest reason, a sentence.
+    A worker counts as silent from its last heartbeat on.
     """
 
     type: OperatorEventType

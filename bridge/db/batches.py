@@ -13,7 +13,7 @@ Columns = Mapping[str, ColumnElement[Any]]
 
 
 def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
-    """Return a statement to pass to `run`, which inserts the rows passed into `table`.
+    """Return a statement with which `run` inserts its `rows` into `table`.
 
     Each row passed to `run` has exactly the columns in `names`. `finish` gets each dialect's INSERT, and returns it,
     perhaps with ON CONFLICT or RETURNING added.
@@ -26,9 +26,10 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return a statement to pass to `run`, which updates the row of `table` with the same `key` as each row passed.
+    """Return a statement with which `run` updates the rows of `table` that have the same `key` as its `rows`.
 
-    `key` and `names` are names of columns. Each row passed to `run` has exactly these, and `names` are set.
+    `key` and `names` are names of columns. Each row passed to `run` has exactly these columns; those in
+    `names` are set.
     """
 
     def build(row: Columns) -> Any:

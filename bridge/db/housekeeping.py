@@ -17,7 +17,7 @@ BREAKERS_KEPT = timedelta(days=1)
 def prune(connection: Connection, now: datetime, *, retention: timedelta, limit: int) -> int:
     """Delete up to `limit` watches that were settled longer ago than `retention`; return how many.
 
-    Undelivered watches are kept UNDELIVERED_TIMES times as long.
+    Watches in the state `undelivered` are kept UNDELIVERED_TIMES times as long.
     """
     over = is_over() & (watches.c.settled_at < now - retention)
     deleted = _delete(connection, over, limit)

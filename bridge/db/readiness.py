@@ -29,7 +29,7 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether people should see an account with this breaker as paused.
 
-    True during a pause and, if failures caused it and there are watches to poll, until a request succeeds.
+    True during a pause. If failures caused it and there are watches to poll, also after it, until a request succeeds.
     """
     if breaker.paused_until is None:
         return False
@@ -42,8 +42,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are paused accounts, and accounts whose polls may just wait for the quota: those whose
-    `free_at` is between SERVED ago and SPENT_AHEAD from now.
+    Left out are accounts whose breaker is open or half open, and accounts whose polls may just wait for the
+    quota: those whose `free_at` is between SERVED ago and SPENT_AHEAD from now.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
@@ -54,7 +54,7 @@ def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetim
 def overdue_hosts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each host with callbacks that have been due for OVERDUE_AFTER or longer.
 
-    Left out are paused hosts, and hosts with a claimed callback.
+    Left out are hosts whose breaker is open or half open, and hosts with a callback whose lease is running.
     """
     late = _late(connection, State.DELIVERING, now)
     return {name: due_at for name, due_at in late.items() if not _is_attempted(connection, name, now)}

@@ -49,7 +49,10 @@ class HubSpot:
     def request(
         self, account: Account, method: str, path: str, body: bytes | None = None
     ) -> HttpResponse | NoResponse | NoToken:
-        """Send one request; after a 401, send it again if the account uses OAuth and there is a newer token."""
+        """Send one request; after a 401 for an OAuth token, get a newer token and send the request again.
+
+        Returns the 401 when a refresh would not help, and a NoToken when the refresh fails or takes too long.
+        """
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":
             return self._send(account, static_token(account), method, path, body, ends_at=ends_at)

@@ -64,7 +64,7 @@ class Registrar:
         return max(self._remaining(client, count), 0)
 
     def count_reopened(self, client: str, watches: int) -> None:
-        """Count `watches` more open watches for the client, after a redelivery has opened that many again."""
+        """Add `watches` to the client's count of open watches, after a redelivery has opened that many again."""
         with self._lock:
             self._added[client] += watches
 
