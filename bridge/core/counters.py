@@ -1,4 +1,4 @@
-"""The counters and histograms of the bridge: their names, help texts, labels and buckets, for Prometheus."""
+"""The counters and histograms of the bridge: their names, help texts, labels and buckets."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ class Histogram:
     def quantile(self, counts: Mapping[float, float], share: float) -> float | None:
         """Estimate the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
 
-        `counts` maps a bucket's upper bound to the number of durations in the bucket. None when nothing was counted.
+        `counts` maps a bucket's upper bound to its number of durations. Returns None if nothing was counted.
         """
         left = share * sum(counts.values())
         below = 0.0

@@ -29,7 +29,10 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the bytes of a `whsec_…` secret. Raises ValueError unless it is base64 of 24 to 64 bytes."""
+    """Return the bytes of a `whsec_…` secret; a secret without this prefix is accepted, too.
+
+    Raises ValueError unless the text after the prefix is base64 of 24 to 64 bytes.
+    """
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError:

@@ -146,10 +146,10 @@ _SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Claim a paused host's probe: make its breaker half open until `until`, the end of the lease.
+    """Claim a paused host's probe; without a result, the next probe is due at `until`, the end of the lease.
 
-    `seen` is the `paused_until` that the caller has read; it must not be in the future. Returns False when
-    another process has changed it since.
+    `seen` is the `paused_until` that the caller has read; it must not be in the future. Returns False, and
+    claims nothing, when the stored value has changed since.
     """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (
@@ -162,8 +162,8 @@ def release_probes(
 ) -> None:
     """Make another probe due now in place of each claimed probe that will bring no result.
 
-    `leases` holds the account or host of each claimed request that will bring no result, with the end of the
-    request's lease. Requests that are no probes change nothing.
+    `leases` holds the account or host, and the end of the lease, of each claim that will bring no result.
+    Claims that are not for a probe change nothing.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

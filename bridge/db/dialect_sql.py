@@ -19,7 +19,7 @@ _INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def dialect_insert(connection: Connection, table: Any) -> Any:
-    """Return an INSERT into `table`, of the connection's dialect, that supports ON CONFLICT."""
+    """Return an INSERT into `table` for the connection's dialect; it supports ON CONFLICT."""
     return _INSERTS[connection.dialect.name](table)
 
 

@@ -18,7 +18,11 @@ _newest = 0
 
 
 def new_watch_id(now: datetime) -> str:
-    """Return a `wat_…` id that sorts after this process's earlier ids, unless `now` goes back by MOST_AHEAD."""
+    """Return a new id, `wat_…`, for a watch that is made at `now`.
+
+    It sorts after the earlier ids of this process, unless the newest of them is ahead of `now` by at least
+    MOST_AHEAD.
+    """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)
     with _lock:

@@ -100,7 +100,10 @@ def make_failed_polls_due(connection: Connection, account: str, now: datetime) -
 
 
 def bring_forward(connection: Connection, host: str, now: datetime) -> str | None:
-    """Make the next callback to a host due now; return its watch's id, None when no callback waits."""
+    """Make the next unclaimed callback to a host due now; return its watch's id, or None when there is none.
+
+    Watches that another transaction has locked are skipped.
+    """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host, watches.c.claimed_by.is_(None)
     found = select(watches.c.id).where(*waiting).order_by(watches.c.due_at).limit(1)
     watch_id: str | None = connection.scalar(found.with_for_update(skip_locked=True))
@@ -110,9 +113,9 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 
 
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
-    """Return how many callbacks wait for a host, up to `most`, and about when the first of their tasks ended.
+    """Return how many watches of a host are `delivering`, up to `most`, and about when the first task ended.
 
-    The instant is None when no callback waits.
+    The instant is None when there are no such watches.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
@@ -133,7 +136,7 @@ def is_watched(connection: Connection, account: str) -> bool:
 
 
 def count_open_watches(connection: Connection, client: str) -> int:
-    """Return how many watches of a client are still watching or delivering."""
+    """Return how many watches of a client are `watching` or `delivering`."""
     mine = select(func.count()).where(watches.c.client == client, is_open())
     count: int = connection.execute(mine).scalar_one()
     return count

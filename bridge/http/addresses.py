@@ -113,7 +113,7 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 
 
 def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
-    """Return what is wrong with `url` as a callback URL, as a sentence for the client; None when it is valid.
+    """Return why `url` cannot be a callback URL, in a sentence; None when it can.
 
     If `ports` is empty, any port is allowed. Addresses are not checked here.
     """
@@ -123,7 +123,8 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
 
-    The addresses of host names are not checked here, except those of `localhost`.
+    The addresses of host names are not checked here, except those of `localhost` and of names that end in
+    `.localhost`.
     """
     host = callback_host(url)
     if _is_localhost(host):

@@ -59,7 +59,7 @@ class Exchange:
         self.reused = self.sent = True
 
     def was_stale(self) -> bool:
-        """Return whether a failed try used a kept connection that the server had likely closed before."""
+        """Return whether a failed try used a kept connection that the server had likely closed already."""
         at_once = self.deadline.spent_seconds < STALE_WITHIN_SECONDS and not self.deadline.passed
         return self.reused and not self.answered and at_once
 

@@ -35,7 +35,8 @@ class Transport:
     """Sends HTTP requests, each within `timeout_seconds`, look-up of the host name and body included.
 
     At most `body_limit` bytes of a body are kept. With `proxy`, an http or https URL, `guard` is not called.
-    Thread-safe, but a process that has sent a request must not fork: the child's requests would have no deadline.
+    Thread-safe, but a process that has sent a request must not fork: the child's requests could take
+    longer than `timeout_seconds`.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _too_many_reason(error: HTTPException) -> str:
-    """Return the reason for a plain HTTPException: too many headers or, in newer Pythons, interim responses."""
+    """Return the reason for a plain HTTPException: too many headers, or too many interim (1xx) responses."""
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
     return "the server's answer has more than 100 headers"

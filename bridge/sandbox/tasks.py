@@ -63,7 +63,10 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What responses about a task repeat of its request, and `file_name`, by which `State.start` plans it."""
+    """The fields of a task's request that responses repeat, and `file_name`.
+
+    `State.start` reads the task's plan from `file_name`.
+    """
 
     file_name: str = "report.csv"
     url: str = "https://files.example.com/report.csv"

@@ -34,9 +34,9 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """Make the probe of a paused account due now; the account stays paused until a probe succeeds.
+    """If the account is paused, make its probe due now; it stays paused until a probe succeeds.
 
-    The account's watches with a failed last poll become due now, too.
+    Paused or not, its unclaimed watches with a failed last poll become due now, too.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})

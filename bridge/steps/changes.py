@@ -55,7 +55,7 @@ def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime
 def redeliver(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> Changed | WatchUnchanged:
-    """Make the callback of a delivered or undelivered watch due now, with the whole retry schedule again.
+    """Make the callback of a `delivered` or `undelivered` watch due now, with the whole retry schedule again.
 
     `client` is the caller, as in `withdraw`.
     """
@@ -96,7 +96,7 @@ def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, boo
 
 
 def redeliver_all(engine: Engine, filters: Filters, *, by: str, now: datetime) -> int:
-    """Redeliver all delivered and undelivered watches that match the filters; return how many.
+    """Redeliver all `delivered` and `undelivered` watches that match the filters; return how many.
 
     Each transaction redelivers up to BATCH watches. `by` is the caller's name, for the log.
     """

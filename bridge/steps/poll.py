@@ -65,7 +65,7 @@ class FinishedPoll:
 
 
 class Polls:
-    """Claims due watches whose task has not ended, polls HubSpot, and updates the accounts' limits."""
+    """Claims due watches that are `watching`, polls HubSpot, and updates the accounts' limits."""
 
     state = State.WATCHING
 
@@ -89,7 +89,7 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return how many due polls of each account may be claimed now, and since when they are due.
+        """Return how many due polls of each account may be claimed now, and when the first of them fell due.
 
         The keys are the accounts' names; accounts of which none may be claimed are left out. `room` returns how
         many more jobs of a lane the worker's pool takes.
