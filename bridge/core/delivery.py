@@ -38,8 +38,8 @@ class RetryPolicy:
 class Attempt:
     """One attempt to POST a callback, and its result.
 
-    `status_code` and `response_excerpt` are None when no response came, `error` when the receiver accepted
-    the callback.
+    `status_code` and `response_excerpt` are None when no response came. `error` is None when the receiver
+    accepted the callback.
     """
 
     watch_id: str
@@ -70,7 +70,7 @@ def after_attempt(
     policy: RetryPolicy,
     jitter: float,
 ) -> AttemptDecision:
-    """Decide what follows from the receiver's `answer`; `jitter` is a random number from -1 to 1."""
+    """Decide what follows from an attempt that got `answer`; `jitter` is a random number from -1 to 1."""
     trigger = Trigger.MANUAL if watch.manual else Trigger.SCHEDULE
     attempt = record(watch.id, watch.attempts + 1, trigger, answer, started_at=started_at, now=now)
     made = {
@@ -174,7 +174,8 @@ def event_type(watch: Watch) -> str:
 def payload(watch: Watch, hubspot_body: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one watch.
 
-    `hubspot_body` is JSON text; beyond 256 KiB it is left out. Raises ValueError when the task has not ended.
+    `hubspot_body` is JSON text; beyond 256 KiB it is left out. Raises ValueError when `watch.ended_at` is
+    None.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")

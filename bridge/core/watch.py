@@ -10,14 +10,14 @@ class State(StrEnum):
     """The states of a watch."""
 
     WATCHING = "watching"  # HubSpot is polled until the task ends
-    DELIVERING = "delivering"  # the task ended; its callback is being delivered
+    DELIVERING = "delivering"  # there is an outcome; the callback is being delivered
     DELIVERED = "delivered"  # the receiver answered 2xx
     UNDELIVERED = "undelivered"  # the receiver answered 410, or the last attempt failed
     WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; nothing more is claimed
 
 
 class Outcome(StrEnum):
-    """How a task ended."""
+    """How a task ended, or why the bridge stopped polling it."""
 
     COMPLETED = "completed"  # HubSpot finished; for kinds with a result, there is one, and no errors
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
@@ -32,7 +32,7 @@ class Event(StrEnum):
 
     CHECKED = "checked"  # HubSpot was polled, and the watch goes on
     RECHECKED = "rechecked"  # a client or an operator wants the next poll now
-    ENDED = "ended"  # the task ended, with any outcome
+    ENDED = "ended"  # the watch got its outcome
     WITHDRAWN = "withdrawn"  # a client or an operator wants no more polls or callbacks
     ACCEPTED = "accepted"  # the receiver answered an attempt with 2xx
     ATTEMPT_FAILED = "attempt_failed"  # an attempt failed, and another will follow
@@ -81,7 +81,7 @@ class Watch:
     outcome: Outcome | None = None
     due_at: datetime | None  # when the next poll or attempt is due; while claimed, the end of the lease
     claimed_by: str | None = None  # the worker that holds the claim
-    ended_at: datetime | None = None  # when the bridge noticed the task's end
+    ended_at: datetime | None = None  # when the watch got its outcome
     settled_at: datetime | None = None  # when it became delivered, undelivered or withdrawn
 
     polls: int = 0
@@ -104,8 +104,8 @@ class Watch:
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
     """Return the watch after `event`, with `changes` to its other fields and no longer claimed.
 
-    If the new state is `watching` or `delivering`, `changes` must hold `due_at`; otherwise `due_at` becomes
-    None. Raises IllegalTransition when the state does not allow the event.
+    If the new state is `watching` or `delivering`, `changes` must hold `due_at`. In any other new state
+    `due_at` becomes None. Raises IllegalTransition when the watch's state does not allow the event.
     """
     state = next_state(watch.state, event)
     if state not in OPEN:

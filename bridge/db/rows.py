@@ -1,4 +1,4 @@
-"""Converts between rows of the tables and the core's Watch and Attempt."""
+"""Makes a Watch from a row, and a row's values from a Watch or an Attempt."""
 
 from collections.abc import Iterable
 from dataclasses import fields
@@ -30,7 +30,7 @@ def to_watch(row: Iterable[Any]) -> Watch:
 
 
 def to_row(watch: Watch) -> dict[str, Any]:
-    """Return a new watch's values by column, to be inserted."""
+    """Return a new watch's values for an INSERT, by column: only the columns in REGISTERED."""
     return dict(zip(REGISTERED, _registered_of(watch), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The tables. `watches` is updated by every step, and so kept narrow: HubSpot's bodies are in `answers`."""
+"""The tables. Every poll and attempt updates a row of `watches`, so HubSpot's bodies are in `answers`."""
 
 from typing import Any
 
@@ -105,7 +105,7 @@ watches = Table(
     Column("manual", Boolean, nullable=False, default=False),
     Column("last_attempt_at", Instant),
     Column("last_status_code", Integer),
-    # Leaves room on each page for the next version of a row: every step updates it.
+    # Leaves room on each page for the next version of a row: every poll and attempt updates it.
     postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
 )
 

@@ -24,8 +24,9 @@ class PendingBody(StrEnum):
 class SandboxOptions:
     """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
 
-    Each of `tokens` and of `refresh_tokens` is for an account of its own. An account may send
-    `burst_requests` in any `burst_seconds`, and `daily_requests` on a day in UTC; `clock` gives epoch seconds.
+    Each token in `tokens` and in `refresh_tokens` belongs to an account of its own. An account may send at
+    most `burst_requests` requests in any span of `burst_seconds`, and at most `daily_requests` on a day in
+    UTC. `clock` returns epoch seconds.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)

@@ -1,5 +1,5 @@
 """Incoming HTTP: the REST API (`api`), its OpenAPI document and `/docs`, and the admin pages (`admin`).
 
-`serving` makes the API's views: they authenticate (`auth`), validate (`strict_json`, `request_models`), call the
-operation in `api`, and send its Reply or Problem (an error response).
+`app` routes the API's requests to `serving`, which authenticates (`auth`), validates (`strict_json`, `request_models`),
+calls the operation in `api`, and responds with its Reply or Problem (an error response).
 """
