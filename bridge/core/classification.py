@@ -1,4 +1,4 @@
-"""Classifies HubSpot's answers; `polling` and `account_limits` decide what follows.
+"""Classifies HubSpot's answers; `polling` decides what follows for a watch, `account_limits` for its account.
 
 In HubSpot's bodies, any field but the status field may be null or absent; unknown fields are ignored.
 """
@@ -104,7 +104,7 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Th
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Classify HubSpot's answer as one to the poll of a task of this kind."""
+    """Classify HubSpot's answer as if it were the answer to a poll of a task of this kind."""
     if isinstance(answer, NoToken):
         if answer.is_temporary:
             return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)

@@ -35,14 +35,14 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge could not or must not send the request; `reason` is a sentence for the attempt's `error`."""
+    """The bridge could not or must not send the request; `reason` is a sentence that says why."""
 
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """The request was not sent, because there was no usable token in time; `reason` is a sentence.
+    """There was no usable token in time to send the request, or to send it again; `reason` is a sentence.
 
     `is_temporary` is true when there may soon be a token without an operator's help.
     """

@@ -197,7 +197,7 @@ def _refused(
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
-    """Return whether a further refusal at `now` would come too soon after the last poll to be counted."""
+    """Return whether a refusal at `now` comes too soon to be counted; the first in a row never does."""
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)

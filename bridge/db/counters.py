@@ -130,8 +130,8 @@ def prune(connection: Connection, now: datetime) -> None:
 class Buckets:
     """The number of durations in each bucket of a histogram, and the sum of all its durations.
 
-    The keys of `counts` are the buckets' upper bounds, in seconds. Unlike Prometheus's, the counts are not
-    cumulative: each duration is in one bucket only.
+    The keys of `counts` are the upper bounds, in seconds, of the buckets that are not empty. Unlike
+    Prometheus's, the counts are not cumulative: each duration is in one bucket only.
     """
 
     counts: Mapping[float, float] = field(default_factory=dict)

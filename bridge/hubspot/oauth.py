@@ -121,9 +121,9 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return `current`'s result when there is no time to refresh, or to wait longer for another thread.
+        """Return `current`'s result when no token in memory is usable, and there is no time left to get one.
 
-        The account's next call does not return a token in memory that was refused, unless it was just issued.
+        If the refused token was just issued, it is returned; else the account's next call will not return it.
         """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
@@ -152,7 +152,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token from memory, the database or a refresh, or a NoToken; None while another process refreshes."""
+        """Return a token, after a refresh if needed, or a NoToken; None while another process refreshes."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()

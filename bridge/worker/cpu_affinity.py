@@ -81,7 +81,7 @@ def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int
 
 
 def use_one_core() -> None:
-    """Start a daemon thread that keeps all threads of this process, later ones included, on one CPU core."""
+    """Keep all threads of this process, later ones included, on one CPU core, where the system allows it."""
     if not hasattr(os, "sched_setaffinity"):
         return
     allowed = os.sched_getaffinity(0)

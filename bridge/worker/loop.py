@@ -238,7 +238,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results, with the watches whose callbacks are sent at once marked as claimed.
+        """Return the polls' results; in them, watches whose callbacks are sent at once are marked as claimed.
 
         Writes nothing: the caller saves the results.
         """

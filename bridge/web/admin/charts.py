@@ -55,7 +55,7 @@ def registered(hours: Sequence[ActivityTotals]) -> Chart:
 
 
 def ended(hours: Sequence[ActivityTotals]) -> Chart:
-    """Return the chart of tasks that ended in each hour, stacked by the groups of outcomes in OUTCOMES."""
+    """Return the chart of watches that got their outcome in each hour, stacked by the groups in OUTCOMES."""
     return _columns(
         hours,
         [
