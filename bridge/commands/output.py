@@ -15,7 +15,7 @@ class CommandError(Exception):
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to; `reader_has_gone`: it is a pipe whose reader has ended."""
+    """Standard output cannot be written to. `reader_has_gone`: whether it is a pipe without a reader."""
 
     def __init__(self, error: OSError | None) -> None:
         self.reader_has_gone = isinstance(error, BrokenPipeError)

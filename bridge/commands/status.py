@@ -1,4 +1,4 @@
-"""The command `status`: shows what needs an operator."""
+"""The command `status`: shows what needs an operator, counts of watches, and the last 24 hours."""
 
 import argparse
 import time
@@ -21,7 +21,7 @@ CLEAR = "\x1b[H\x1b[2J"  # moves the cursor to the corner and clears the screen 
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print the status once, or with `--watch` every EVERY_SECONDS until Ctrl-C."""
+    """Print the status; with `--watch`, print it again and again, with pauses of EVERY_SECONDS."""
     bridge = open_bridge()
     _show(arguments, bridge, before="")
     while arguments.watch:

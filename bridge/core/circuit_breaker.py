@@ -43,8 +43,9 @@ Signal = Success | Failure | PermanentFailure | RetryAfter
 class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
-    `failure_threshold` Failures in a row open the breaker. The first pause lasts `first_seconds`; each failed
-    probe doubles it, up to `most_seconds`. With `slow_starts`, few requests are allowed just after a pause.
+    The breaker opens after `failure_threshold` Failures in a row. The first pause after failures lasts
+    `first_seconds`; each failed probe doubles the pause, up to `most_seconds`. With `slow_starts`, few requests
+    are allowed just after a pause.
     """
 
     failure_threshold: int
@@ -80,7 +81,7 @@ class CircuitBreaker:
 
     @property
     def recovering(self) -> bool:
-        """Whether the account or host is paused or in slow start: few requests may be sent."""
+        """Whether the account or host is paused or in slow start."""
         return self.paused or self.slow_start is not None
 
 
@@ -106,14 +107,14 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether `asked_at`, when a request was claimed, is before the breaker's `paused_at`."""
+    """Return whether `asked_at`, the instant a request was claimed or sent at, is before `paused_at`."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 
 def after_signal(
     breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """Return the breaker after the `signal` of a request that was claimed at `asked_at`."""
+    """Return the breaker after the `signal` of a request that was claimed or sent at `asked_at`."""
     stale = is_stale(breaker, asked_at)
     match signal:
         case RetryAfter(seconds=seconds, reason=reason):

@@ -22,7 +22,7 @@ _NAMED = select(accounts).where(in_parameter(accounts.c.name, "names"))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """A static access token, OAuth credentials to obtain access tokens with, or neither; left out of `repr`."""
+    """A static access token, OAuth credentials to get access tokens with, or neither. `repr` hides them."""
 
     access_token: str | None = field(default=None, repr=False)
     client_id: str | None = field(default=None, repr=False)
@@ -145,7 +145,10 @@ class Accounts:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Add or replace a stored account; return True when none of this name was stored."""
+        """Add or replace a stored account; return whether it is new.
+
+        If the account's last OAuth refresh failed, the next one need not wait.
+        """
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}
         row = {

@@ -55,7 +55,10 @@ def by_keys(connection: Connection, api_keys: Collection[str]) -> dict[str, Clie
 
 
 def get(connection: Connection, name: str, *, lock: bool = False) -> Client | None:
-    """Return the client of this name, revoked or not, or None; `lock` locks its row until the transaction ends."""
+    """Return a client, revoked or not; None when there is none.
+
+    `lock` locks the client's row until the transaction ends.
+    """
     found = _SELECT.where(clients.c.name == name)
     row = connection.execute(found.with_for_update() if lock else found).mappings().first()
     return Client(**row) if row else None
@@ -78,7 +81,7 @@ def key_prefix(api_key: str) -> str:
 
 
 def revoke(connection: Connection, name: str, now: datetime) -> None:
-    """Delete a client's API key for good; its open watches still get their callbacks."""
+    """Mark a client as revoked, and delete its API key; callbacks of its open watches are still sent."""
     changes = {"key_hash": None, "revoked_at": now}
     connection.execute(update(clients).where(clients.c.name == name).values(changes))
 

@@ -1,4 +1,4 @@
-"""Filters of watches, the redelivery of all watches that match, and counts of watches."""
+"""Filters of watches, the redelivery of all watches that match, counts, and a few other queries."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -167,11 +167,10 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds of those watches of an account that are in a sample.
+    """Return the kinds of a sample of an account's watches; kinds may be missing.
 
-    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and the newest
-    NEWEST_SCANNED watches of all accounts. So some kinds may be missing, or all if the account was not used
-    lately.
+    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and its watches among
+    the newest NEWEST_SCANNED watches of all accounts.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

@@ -136,11 +136,12 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
+    """The requests that a fault applies to.
 
-    At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to
-    the OAuth server. A request that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may
-    also be the name of an account; `endpoint` is a name in the ledger, not a path.
+    They are those for one task's status, those with one token, or those to one endpoint. At most one field is
+    set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the OAuth server. A request
+    that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may also be the name of an
+    account; `endpoint` is a name in the ledger, not a path.
     """
 
     task_id: str | None = None

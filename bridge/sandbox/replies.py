@@ -77,7 +77,7 @@ def no_route() -> Reply:
 
 
 def unknown_task() -> Reply:
-    """Return the 404 for a well-formed id that no task has; HubSpot does not document this response."""
+    """Return the 404 for a well-formed task id that is not found; HubSpot does not document this response."""
     return envelope(404, "The requested task was not found.", category="OBJECT_NOT_FOUND")
 
 

@@ -1,4 +1,7 @@
-"""The first step of a watch: store it. Equal registrations get the same watch, until it is withdrawn."""
+"""The first step of a watch: store it.
+
+Equal registrations get the same watch, until it is withdrawn or deleted.
+"""
 
 import json
 from collections.abc import Sequence

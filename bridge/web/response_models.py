@@ -49,7 +49,7 @@ class InvalidFieldSchema(Output):
 
 
 class ProblemSchema(Output):
-    """Why a request was not carried out (RFC 9457)."""
+    """What went wrong with a request (RFC 9457)."""
 
     model_config = examples(
         {
