@@ -45,7 +45,7 @@ def _run(arguments: Sequence[str]) -> int:
         if text := printed.getvalue():
             write(text)
         return exit_.code if isinstance(exit_.code, int) else 2
-    # Imported here, because SQLAlchemy and Flask take a second to import: the help must be fast.
+    # Imported here, because SQLAlchemy and others take most of a second to import: the help must be fast.
     family, _, name = parsed.run.rpartition(".")
     command = getattr(import_module(f"bridge.commands.{family}"), name)
     with import_module("bridge.commands.open_bridge").refuse_unavailable_database():

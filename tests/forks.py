@@ -19,7 +19,7 @@ from bridge import cli
 
 NOTHING = Path(os.devnull)
 # The modules of the commands.
-FAMILIES = ("accounts", "clients", "doctor", "processes", "status", "watches")
+FAMILIES = ("accounts", "clients", "doctor", "processes", "sandbox", "status", "watches")
 
 # The fork server is one for the whole run, and so is the list of what it imports first.
 _FORKS = multiprocessing.get_context("forkserver")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from bridge.web.strict_json import LARGEST_BYTES
+from bridge.web.bodies import LARGEST_BYTES
 from demo.services import ROOT
 from tests.docs.markdown import blocks, page
 from tests.ports import free_port

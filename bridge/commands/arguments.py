@@ -62,7 +62,7 @@ def _add_processes(commands: Any) -> None:
     serve = _add(commands, "serve", "processes.serve", about, "serve --host 127.0.0.1")
     serve.add_argument("--host", default="0.0.0.0", help="the address to listen on (default: all)")  # noqa: S104 -- a server's default
     about = "a simulated HubSpot, to try things out"
-    simulated = _add(commands, "sandbox", "processes.run_sandbox", about, "sandbox --port 8001")
+    simulated = _add(commands, "sandbox", "sandbox.serve", about, "sandbox --port 8001")
     simulated.description = SANDBOX_GUIDE.read_text(encoding="utf-8")
     simulated.formatter_class = argparse.RawDescriptionHelpFormatter
     simulated.add_argument(
@@ -116,7 +116,7 @@ def _add_watches(verbs: Any) -> None:
 
 def _add_clients(verbs: Any) -> None:
     about = "make a client; its key and secret are shown once"
-    add = _with_name(_add(verbs, "add", "clients.add", about, "clients add cms --json"))
+    add = _with_name(_add(verbs, "add", "clients.add", about, "clients add cms --json"), is_new=True)
     add.add_argument("--admin", action="store_true", help="may see and change everything")
     about = "give a client a new signing secret"
     rotate = _with_name(
@@ -140,7 +140,7 @@ def _add_clients(verbs: Any) -> None:
 
 def _add_accounts(verbs: Any) -> None:
     about = "set an account from the JSON on standard input"
-    put = _with_name(_add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"))
+    put = _with_name(_add(verbs, "set", "accounts.put", about, "accounts set eu < eu.json"), is_new=True)
     put.description = (
         'Reads {"access_token": …} or {"client_id": …, "client_secret": …, "refresh_token": …} from standard '
         "input, and optionally base_url, api_version, rate_limit, rate_share. Arguments could be seen by others."
@@ -180,8 +180,9 @@ def _with_json(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     return command
 
 
-def _with_name(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("name", metavar="NAME", type=_argument_type(parse_name))
+def _with_name(command: argparse.ArgumentParser, *, is_new: bool = False) -> argparse.ArgumentParser:
+    # An earlier release allowed other names for clients.
+    command.add_argument("name", metavar="NAME", type=_argument_type(parse_name) if is_new else str)
     return _with_json(command)
 
 

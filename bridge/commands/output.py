@@ -24,12 +24,11 @@ class OutputError(Exception):
 
 
 class Colour(StrEnum):
-    """A terminal's escape sequence for a colour or for bold text (ECMA-48, 8.3.117)."""
+    """A terminal's escape sequence for a colour (ECMA-48, 8.3.117)."""
 
     RED = "\x1b[31m"
     GREEN = "\x1b[32m"
     YELLOW = "\x1b[33m"
-    BOLD = "\x1b[1m"
 
 
 def write(text: str) -> None:

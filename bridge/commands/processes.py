@@ -1,4 +1,4 @@
-"""The commands `migrate`, `rotate-encryption`, `worker`, `serve` and `sandbox`."""
+"""The commands `migrate`, `rotate-encryption`, `worker` and `serve`."""
 
 import argparse
 import logging
@@ -10,7 +10,7 @@ import sys
 
 import structlog
 
-from bridge import logs, open_files, sandbox, startup, tracing
+from bridge import open_files, startup, tracing
 from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge, prepare_bridge
 from bridge.commands.output import CommandError
@@ -60,7 +60,7 @@ def worker(_: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Migrate the database, then run gunicorn in this process."""
     settings = Settings.load_or_exit(os.environ)
-    _ensure_port_is_free(arguments.host, settings.port, "PORT")
+    ensure_port_is_free(arguments.host, settings.port, "PORT")
     open_files.ensure(
         settings.concurrency, works=settings.embedded_worker, clients=open_files.CLIENT_CONNECTIONS
     )
@@ -78,18 +78,7 @@ def serve(arguments: argparse.Namespace) -> None:
     runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 
 
-def run_sandbox(arguments: argparse.Namespace) -> None:
-    """Serve the simulated HubSpot until SIGTERM or SIGINT."""
-    _ensure_port_is_free("127.0.0.1", arguments.port, "--port")
-    logs.configure()
-    block_stop_signals()
-    with sandbox.running(port=arguments.port) as hubspot:
-        log.info("sandbox_started", url=hubspot.url)
-        wait_for_stop_signal()
-    log.info("sandbox_stopped")
-
-
-def _ensure_port_is_free(host: str, port: int, setting: str) -> None:
+def ensure_port_is_free(host: str, port: int, setting: str) -> None:
     """Raise CommandError when the port cannot be listened on."""
     try:
         socket.create_server((host, port)).close()

@@ -150,9 +150,9 @@ def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has set an account: if it is paused, its probe is due now.
 
-    What HubSpot last reported of the account's quota is forgotten.
+    The reason of a pause becomes CHANGED. What HubSpot last reported of the account's quota is forgotten.
     """
-    # The new credentials may have another quota, so what HubSpot last reported is forgotten.
+    # The new credentials may have another quota.
     usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)
     if limits.breaker.paused:
         limits = replace(limits, breaker=replace(limits.breaker, reason=CHANGED))

@@ -65,26 +65,25 @@ class Attention:
 
 def read(connection: Connection, now: datetime) -> Attention:
     """Return what needs an operator now."""
-    ticked = {row.id: row.ticked_at for row in connection.execute(select(workers.c.id, workers.c.ticked_at))}
+    found = connection.execute(select(workers.c.id, workers.c.ticked_at))
+    ticked = dict(sorted((row.id, row.ticked_at) for row in found))
     alive_since = now - heartbeats.TICKED_WITHIN
-    alive = {name: ticked_at for name, ticked_at in sorted(ticked.items()) if ticked_at >= alive_since}
+    alive = {name: ticked_at for name, ticked_at in ticked.items() if ticked_at >= alive_since}
     shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
-        paused_hosts=count_waiting(connection, breakers.paused_hosts(connection, most=MOST_NAMED)),
+        paused_hosts=with_waiting(connection, breakers.paused_hosts(connection, most=MOST_NAMED)),
         given_up=_given_up(connection, now - GIVEN_UP_WITHIN),
         overdue_accounts=readiness.overdue_accounts(connection, now),
         overdue_hosts=readiness.overdue_hosts(connection, now),
         alive_workers=alive,
         silent_workers={
-            name: ticked_at
-            for name, ticked_at in sorted(ticked.items())
-            if shown_since <= ticked_at < alive_since
+            name: ticked_at for name, ticked_at in ticked.items() if shown_since <= ticked_at < alive_since
         },
     )
 
 
-def count_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
+def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
     """Return these hosts, given by name, in the same order, with how many callbacks wait for each, and since when."""
     found = []
     for name, breaker in hosts.items():

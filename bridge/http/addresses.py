@@ -180,7 +180,9 @@ def literal_address(host: str) -> str | None:
     """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`, `0::1`), else None."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_NONAME:  # for example, out of memory: it may be an address
+            raise
         return None
     return str(found[0][4][0])
 

@@ -79,14 +79,11 @@ class CallbackSender:
         is empty, or a secret is malformed.
         """
         headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
-        reason = self.problem_with(url)
-        if not reason:
-            target = without_stray_percent(url)
-            answer = self._transport.send("POST", target, headers, body, within_seconds=within_seconds)
-            if not (isinstance(answer, NoResponse) and answer.blocked):
-                return answer
-            reason = answer.reason
-        return NotSent(reason=f"The callback was not sent: {reason}.")
+        if problem := self.problem_with(url):
+            return _not_sent(problem)
+        target = without_stray_percent(url)
+        answer = self._transport.send("POST", target, headers, body, within_seconds=within_seconds)
+        return _not_sent(answer.reason) if isinstance(answer, NoResponse) and answer.blocked else answer
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
         """Send a HEAD request to `url`, if it is allowed, to find out whether its server answers."""
@@ -97,6 +94,10 @@ class CallbackSender:
     def close(self) -> None:
         """Close the idle connections. Callbacks in flight go on."""
         self._transport.close()
+
+
+def _not_sent(reason: str) -> NotSent:
+    return NotSent(reason=f"The callback was not sent: {reason}.")
 
 
 def signed_headers(

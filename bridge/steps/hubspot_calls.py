@@ -26,10 +26,7 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryLater:
-    """No request is granted for the account now; `reason` is a sentence for the client.
-
-    `retry_at` is when to try again.
-    """
+    """No request is granted now; `reason` is a sentence for the client, `retry_at` when to try again."""
 
     retry_at: datetime
     reason: str

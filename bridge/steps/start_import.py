@@ -95,7 +95,7 @@ def start(
 ) -> Started:
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
-    Waits up to QUOTA_WAIT_SECONDS for the quota. `document` is the body for HubSpot, as JSON text.
+    Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON text.
     `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
     errors are raised only before the request is sent.
     """

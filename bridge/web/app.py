@@ -23,6 +23,7 @@ from bridge.web.api import (
     watches,
 )
 from bridge.web.auth import Authenticator
+from bridge.web.bodies import READ_BYTES
 from bridge.web.compression import compress
 from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
@@ -32,7 +33,6 @@ from bridge.web.registrar import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
 from bridge.web.serving import Api, respond
-from bridge.web.strict_json import READ_BYTES
 
 RESOURCES = (
     registrations.resource,

@@ -6,8 +6,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.db.engine import is_unavailable
+from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
-from bridge.web.strict_json import TOO_LARGE
 
 log = structlog.get_logger()
 

@@ -20,10 +20,10 @@ from waitress import create_server, wasyncore
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 
+from bridge.web.bodies import LARGEST_BYTES, TOO_LARGE
 from bridge.web.problems import Problem
 from bridge.web.request_log import HEADER, record_server_response
 from bridge.web.serving import respond
-from bridge.web.strict_json import LARGEST_BYTES, TOO_LARGE
 
 # A client must send a request within this time. A body has at most 1 MiB, and clients are servers with fast networks.
 REQUEST_TIMEOUT_SECONDS = 10.0

@@ -8,6 +8,7 @@ from flask import Request, Response, g, request
 
 from bridge import tracing
 from bridge.web.auth import Authenticator, Caller
+from bridge.web.bodies import body_bytes, read_json
 from bridge.web.dependencies import Dependencies
 from bridge.web.idempotency import keyed_request
 from bridge.web.operations import (
@@ -25,7 +26,6 @@ from bridge.web.rate_limits import rate_limit_headers
 from bridge.web.registrar import Registrar
 from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
-from bridge.web.strict_json import body_bytes, read_json
 
 # The caller of an operation that needs no key.
 _NOBODY = Caller(name="", admin=False)
@@ -60,7 +60,9 @@ class Api:
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
             return arguments
-        keyed = keyed_request(request, caller.name, now) if operation.idempotency is Idempotency.KEY else None
+        keyed = None
+        if operation.idempotency is Idempotency.KEY:
+            keyed = keyed_request(request, caller.name, self.dependencies.clock())
         if isinstance(keyed, Problem):
             return keyed
         traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))

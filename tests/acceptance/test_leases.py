@@ -37,8 +37,9 @@ def test_by_default_a_lease_has_room_for_two_refreshes_two_requests_and_the_wait
     assert wired().hubspot._ask_seconds >= 2 * (WAIT_SECONDS + 10 + 10)
 
 
-def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much() -> None:
-    lease_seconds = wired(lease_seconds=3_600).hubspot._oauth._lease.total_seconds()
+@pytest.mark.parametrize("timeout_seconds", [10, 300])
+def test_a_refresh_has_a_lease_of_its_own_that_outlives_it_but_not_by_much(timeout_seconds: float) -> None:
+    lease_seconds = wired(3_600, timeout_seconds).hubspot._oauth._lease.total_seconds()
     assert 10 < lease_seconds <= 20
 
 

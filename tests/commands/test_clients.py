@@ -10,6 +10,7 @@ from standardwebhooks import Webhook
 from bridge.core.signing import make_secret
 from bridge.db.clients import secrets_of
 from bridge.settings import Settings
+from bridge.steps import clients
 from bridge.wiring import Bridge, now
 from tests.commands.conftest import Commands
 
@@ -43,6 +44,16 @@ def test_what_is_done_to_nobody_is_refused_in_words(on_sqlite: Callable[..., Com
     refused = on_sqlite().run("clients", verb, "nobody")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "There is no client nobody." in refused.stderr
+
+
+def test_a_client_whose_name_is_no_longer_allowed_can_be_revoked(on_sqlite: Callable[..., Commands]) -> None:
+    commands = on_sqlite()
+    bridge = Bridge(Settings.load(commands.env))
+    clients.add(bridge.engine, bridge.cipher, "..", admin=False, now=now())
+    bridge.engine.dispose()
+    commands.said("clients", "revoke", "..")
+    [client] = commands.json("clients", "list")
+    assert client["revoked_at"]
 
 
 def test_rotated_keys_and_secrets_are_new(on_sqlite: Callable[..., Commands]) -> None:

@@ -224,12 +224,15 @@ def test_what_is_not_saved_within_its_lease_is_another_s(engine: Engine) -> None
 def test_processes_that_count_at_the_same_time_lose_none_and_wait_for_nobody_in_a_circle(
     engine: Engine,
 ) -> None:
-    subjects = [f"{number}.example.com" for number in range(5)]
+    events = [
+        new_event(type_, f"{number}.example.com", None, NOW)
+        for number in range(5)
+        for type_ in (PAUSED, RESUMED)
+    ]
 
     def keep(turn: int) -> None:
-        order = subjects if turn % 2 else subjects[::-1]
         with engine.begin() as connection:
-            store.add(connection, [new_event(PAUSED, subject, None, NOW) for subject in order])
+            store.add(connection, events if turn % 2 else events[::-1])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(keep, range(40)))

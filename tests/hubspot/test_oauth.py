@@ -160,6 +160,23 @@ def test_a_refusal_that_leaves_no_time_for_a_refresh_lets_the_next_request_begin
     assert refreshes(hubspot) == 2
 
 
+def test_a_refresh_has_a_time_out_of_its_own(
+    hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
+) -> None:
+    hubspot.state.set_fault("hang", TOKEN_SERVER)
+    tokens = OAuthTokens(
+        engine=sqlite_engine,
+        cipher=a_cipher(),
+        transport=a_transport(60),
+        clock=clock,
+        refresh_seconds=0.3,
+        lease_seconds=5,
+    )
+    found = tokens.current(account)
+    assert isinstance(found, NoToken)
+    assert "timed out after 0.3 s" in found.reason
+
+
 # When there is no token to be had
 
 

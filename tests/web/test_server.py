@@ -137,8 +137,8 @@ def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "bridge.sock"
     with served(tmp_path, f"bind = [bind, 'unix:{path}']"), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        client.sendall(LAST)
-        assert statuses(all_of(client)) == [b"200"]
+        client.sendall(LAST.replace(b"/healthz", b"/v1/watches"))
+        assert statuses(all_of(client)) == [b"401"]
 
 
 def test_a_proxys_word_that_it_speaks_https_makes_the_session_cookie_secure(port: int) -> None:

@@ -17,7 +17,7 @@ MOST_HOSTS = 50
 def list_hosts() -> Response:
     """Show at most MOST_HOSTS hosts that fail or are recovering."""
     with reading(call().dependencies.engine) as connection:
-        found = attention.count_waiting(connection, breakers.troubled_hosts(connection, most=MOST_HOSTS))
+        found = attention.with_waiting(connection, breakers.troubled_hosts(connection, most=MOST_HOSTS))
         return page("admin/hosts.html", hosts=found, most=MOST_HOSTS)
 
 

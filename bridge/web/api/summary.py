@@ -37,7 +37,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """For how many seconds the oldest late poll and callback have been due; null when none is late."""
+    """For how many seconds the oldest due poll and callback have been due; null when none is due."""
 
     model_config = examples(DUE_EXAMPLE)
 
