@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from bridge.core.watch import State, Watch
 
-# A lane may hold at most this many slots for each slot that stays free (dynamic thresholds, Choudhury and
-# Hahne 1998): alone it gets nearly all, and yet a lane that comes later always finds a slot.
+# A lane that holds fewer than this many slots for each free slot may take another (dynamic thresholds, Choudhury and
+# Hahne 1998): alone it gets nearly all, and yet, if there are 8 or more, leaves some for lanes that come later.
 SLOTS_PER_FREE_SLOT = 7
 
 # (watching, the account's name) for polls, (delivering, the host's name) for callbacks.
@@ -23,7 +23,7 @@ def lane_of(watch: Watch) -> Lane:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
-    """A lane with due watches, of which `more` may be claimed now.
+    """A lane with due watches; at most `more` of them may be claimed now.
 
     `since` is when the first of them fell due or, if that is later, when the host's pause ended.
     `recovering`: the host is paused, or in slow start after a pause.
@@ -66,5 +66,5 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
 
 
 def ceiling(most: int, free: int) -> int:
-    """Return how many slots, at most `most`, a lane may hold while `free` slots are free."""
+    """Return a lane's limit, at most `most`: below it, the lane may take another of the `free` slots."""
     return min(most, SLOTS_PER_FREE_SLOT * free)

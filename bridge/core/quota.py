@@ -81,7 +81,7 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the headroom, 0.05 to 1; 1 when the window in which it was observed is over."""
+    """Return the headroom, 0.05 to 1; 1 when none was observed within the last `rate.seconds`."""
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
         return 1.0

@@ -84,7 +84,7 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
-    """Return these hosts, given by name, in the same order, with how many callbacks wait for each, and since when."""
+    """Return a TroubledHost for each entry of `hosts` (names and breakers), in the same order."""
     found = []
     for name, breaker in hosts.items():
         waiting, since = waiting_for_host(connection, name, most=MOST_COUNTED)

@@ -193,5 +193,5 @@ _CONNECTION_LIMIT = text("""
 
 
 def connection_limit(connection: Connection) -> int | None:
-    """Return how many connections all processes of this user may have at most; None on SQLite: no limit."""
+    """Return how many connections the database user may have at most; None on SQLite, which has no limit."""
     return None if connection.dialect.name == "sqlite" else connection.scalar(_CONNECTION_LIMIT)

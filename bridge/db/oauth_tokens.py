@@ -16,7 +16,7 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTokens:
-    """An account's row; `origin` is a hash of the credentials with which the tokens were obtained.
+    """An account's row; `origin` is a hash of the API's address and the credentials, except the client secret.
 
     `issued` is None until a refresh has succeeded. Until `hold_until` no process starts a refresh; None: one may
     start now. `failure`, if it is not None, says why the newest refresh failed; `at_fault` is true when the
@@ -74,9 +74,9 @@ def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
 
 
 def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens, until: datetime) -> bool:
-    """Take the lease of a refresh, until `until`; return False when the row is no longer as it was `seen`.
+    """Take the lease for a refresh; return False when the row has changed since `seen` was read.
 
-    The caller has made sure that `seen.hold_until` is None or past.
+    `until` is the end of the lease. The caller has made sure that `seen.hold_until` is None or past.
     """
     return _change(
         connection, account, [*_same_tokens(seen), _same_hold(seen)], _NOTHING | {"hold_until": until}
@@ -84,7 +84,7 @@ def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens,
 
 
 def save(connection: Connection, cipher: Cipher, account: str, seen: StoredTokens, new: TokenPair) -> bool:
-    """Replace the tokens that were `seen`; return False when they were replaced or removed first."""
+    """Replace the stored tokens by `new`; return False when they have changed since `seen` was read."""
     row = {
         "access_token": cipher.encrypt(new.access_token),
         "refresh_token": cipher.encrypt(new.refresh_token),

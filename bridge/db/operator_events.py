@@ -120,7 +120,10 @@ _NEXT = (
 def claim(
     connection: Connection, event_id: str, now: datetime, *, lease_ends_at: datetime
 ) -> ClaimedEvent | None:
-    """Claim a due event for an attempt, which fixes the event's content; return None when it is no longer due."""
+    """Claim a due event for an attempt; return None when it is no longer due.
+
+    No other event is merged into an event that has been claimed.
+    """
     claimed = (
         update(operator_events)
         .where(operator_events.c.id == event_id, operator_events.c.due_at <= now)

@@ -28,7 +28,7 @@ class _Pending(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Groups the requests of several threads; a thread of each group passes the group to `commit`.
+    """Groups the requests of several threads; one of a group's threads passes the group to `commit`.
 
     `commit` is called for one group at a time, and must return the results in the order of the requests.
     """

@@ -1,6 +1,7 @@
 """The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
-Each request authenticates with that key, so a session ends when its key is rotated or revoked, or after LIFETIME.
+Each request authenticates with that key, so a session ends when its key is rotated or revoked. It also ends
+LIFETIME after the cookie was last set: at sign-in, or later by a page that changed what it holds.
 """
 
 import json
