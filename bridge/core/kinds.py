@@ -1,8 +1,8 @@
 """The kinds of HubSpot task: KINDS has an entry for each.
 
 A new kind also needs a row in each of the three tables of kinds in docs/hubspot.md, the simulation in
-`bridge.sandbox` (`Kind` and ENDINGS in `tasks`, the routes in `api`, the bodies in `starts` and `bodies`), and its
-outcomes in ENDS in tests/acceptance/test_kinds.py.
+`bridge.sandbox` (`Kind` and ENDINGS in `tasks`, the routes in `api`, the bodies in `starts` and `bodies`), its outcomes
+in ENDS in tests/acceptance/test_kinds.py, and rows in the tables of tests/sandbox (`caller`, `test_official_client`).
 """
 
 import re

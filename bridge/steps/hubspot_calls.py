@@ -1,4 +1,4 @@
-"""For starts of imports and checks of accounts: takes requests from the quota, records HubSpot's answers."""
+"""The quota for requests that start imports or check accounts, and what their answers change in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -163,7 +163,7 @@ class WatchSchema(Output):
     created_at: datetime = Field(description="When it was registered.")
     deadline_at: datetime = Field(description="When it ends as `timed_out`.")
     due_at: datetime | None = Field(description="Its next poll or attempt; null when nothing is left to do.")
-    ended_at: datetime | None = Field(description="When the bridge saw the task end.")
+    ended_at: datetime | None = Field(description="When the bridge saw the task end, or stopped polling it.")
     settled_at: datetime | None = Field(description="When nothing was left to do.")
     polls: int = Field(description="How often HubSpot was asked.", ge=0)
     last_polled_at: datetime | None = Field(description="When HubSpot was asked last.")

@@ -83,7 +83,7 @@ ENDS = {
 
 
 class TaskEventDataSchema(Output):
-    """How a task ended."""
+    """How a task ended, or why the bridge stopped polling it."""
 
     model_config = examples(TASK_EXAMPLE, FAILED_EXAMPLE)
 
@@ -94,7 +94,7 @@ class TaskEventDataSchema(Output):
     outcome: Outcome | str = Field(description="How the task ended.")
     metadata: dict[str, Any] = Field(description="As you registered it.")
     created_at: datetime = Field(description="When the watch was registered.")
-    ended_at: datetime = Field(description="When the bridge saw the task end.")
+    ended_at: datetime = Field(description="When the bridge saw the task end, or stopped polling it.")
     error: str | None = Field(description="What went wrong, in a sentence; null when it is `completed`.")
     truncated: bool | Absent = Field(
         default=None, description="True when `hubspot` is null because it has more than 256 KiB."
@@ -103,7 +103,7 @@ class TaskEventDataSchema(Output):
 
 
 class TaskEventSchema(Output):
-    """A task has ended: the body of a callback."""
+    """The body of a callback: a task has ended, or the bridge has stopped polling it."""
 
     model_config = examples(
         {"type": "import.completed", "timestamp": TASK_EXAMPLE["ended_at"], "data": TASK_EXAMPLE}

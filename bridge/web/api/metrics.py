@@ -194,7 +194,7 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the combinations of label values that were counted, or that `metric` and `known` allow."""
-    # All of them are shown, if only as 0: Prometheus computes no increase from the first value of a series.
+    """Return the label values of each series to show: those that were counted, and those to show as 0."""
+    # Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})
