@@ -9,7 +9,7 @@ from typing import Any
 class State(StrEnum):
     """The states of a watch."""
 
-    WATCHING = "watching"  # HubSpot is polled until the task ends
+    WATCHING = "watching"  # HubSpot is polled until there is an outcome
     DELIVERING = "delivering"  # there is an outcome; the callback is being delivered
     DELIVERED = "delivered"  # the receiver answered 2xx
     UNDELIVERED = "undelivered"  # the receiver answered 410, or the last attempt failed

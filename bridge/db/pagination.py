@@ -33,7 +33,7 @@ class Order(StrEnum):
     """The instant by which a list is sorted, newest first."""
 
     CREATED_AT = "created_at"
-    ENDED_AT = "ended_at"  # watches whose task has not ended are not in the list
+    ENDED_AT = "ended_at"  # watches without an outcome are not in the list
 
 
 # Ids sort by the instant of the registration.

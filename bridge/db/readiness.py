@@ -29,7 +29,8 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether people should see an account with this breaker as paused.
 
-    True during a pause. If failures caused it and there are watches to poll, also after it, until a request succeeds.
+    True during a pause. After a pause that failures caused, also true until a request succeeds, if
+    the account has watches to poll.
     """
     if breaker.paused_until is None:
         return False

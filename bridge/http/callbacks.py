@@ -27,8 +27,8 @@ class CallbackSender:
     """POSTs callbacks to allowed URLs, each within `timeout_seconds`. Thread-safe.
 
     With `proxy`, an http or https URL, the proxy must filter the addresses of host names. `allow` holds
-    blocks that are exempt from the address filter. `ports` holds the allowed ports; if it is empty, any port
-    is allowed.
+    blocks of addresses that are exempt from the address filter. `ports` holds the allowed ports; if it is
+    empty, any port is allowed.
     """
 
     def __init__(

@@ -123,7 +123,8 @@ class OAuthTokens:
     def _put_off(self, account: Account, refused: str | None) -> Token:
         """Return `current`'s result when no token in memory is usable, and there is no time left to get one.
 
-        If the refused token was just issued, it is returned; else the account's next call will not return it.
+        If the refused token was just issued, it is returned; else the next call of `current` for this
+        account will not return it.
         """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:

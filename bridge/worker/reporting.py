@@ -1,4 +1,4 @@
-"""After results are saved: logs ends of tasks, attempts and lost leases, and counts jobs for the metrics."""
+"""Logs outcomes of watches, attempts and lost leases after results are saved; counts jobs for the metrics."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log ends of tasks, attempts and lost leases; count all jobs in `done` for the metrics.
+    """Log outcomes of watches, attempts and lost leases; count all jobs in `done` for the metrics.
 
-    `kept` holds the results that were saved; the leases of the others were lost.
+    `kept` holds the results that were saved; the leases of the other jobs were lost.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

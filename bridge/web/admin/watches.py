@@ -81,8 +81,8 @@ def _url(parameters: Mapping[str, str]) -> str:
 def search() -> Response:
     """Redirect to the watch whose id or HubSpot task id was searched for, or to a list of watches.
 
-    The list has the watches with this task id if there are several, else those with this callback host; after an empty
-    search, all watches.
+    If several watches have the task id, the list has these. If none has it, the list has the watches whose
+    callback host is the text searched for. After an empty search, the list has all watches.
     """
     text = request.args.get("q", "").strip()
     if not text:
