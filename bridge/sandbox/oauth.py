@@ -19,7 +19,10 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sends a request; `account` is a static token, or `oauth:` followed by one of `refresh_tokens`."""
+    """Who sends a request.
+
+    `account` is a static token, or `oauth:` followed by one of `SandboxOptions.refresh_tokens`.
+    """
 
     account: str
     by_oauth: bool

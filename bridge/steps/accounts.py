@@ -18,9 +18,9 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account as people should see it: `breaker` is closed unless `readiness.is_paused`.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a pause
-    that failures caused and that is over, if no request has succeeded since and no task in the account is being
-    watched; otherwise it is None.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is set only while
+    `breaker` is closed: it is the reason of the last pause, if failures caused that pause and no request has
+    succeeded since.
     """
 
     account: Account

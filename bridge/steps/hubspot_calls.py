@@ -1,4 +1,4 @@
-"""The quota for requests that start imports or check accounts, and what their answers change in it."""
+"""Counts requests that start imports or check accounts against the accounts' quotas."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
