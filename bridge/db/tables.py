@@ -1,4 +1,4 @@
-"""The tables. Every poll and attempt updates a row of `watches`, so HubSpot's bodies are in `answers`."""
+"""The tables. Rows of `watches` are updated often, so HubSpot's bodies have their own table, `answers`."""
 
 from typing import Any
 

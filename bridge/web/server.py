@@ -91,7 +91,10 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A client's connection. The methods here run in the loop's thread, `service` in a request thread."""
+    """A client's connection. These methods run in the thread of waitress's loop.
+
+    The inherited method `service` runs in a request thread.
+    """
 
     task_class = _RequestTask
     error_task_class = _ProblemTask

@@ -95,7 +95,7 @@ def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Proble
 
 
 def keep_to_show(api: Api, text: str, now: datetime) -> None:
-    """Keep a text with a new key or secret, encrypted in the cookie, for `take_to_show` to return it once."""
+    """Encrypt a text that holds a new key or secret, and put it into the session for `take_to_show`."""
     kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
     session[_SHOWN_ONCE] = api.dependencies.cipher.encrypt(kept)
 
