@@ -52,9 +52,9 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered 2xx, but the bridge found no status that it knows.
+    """HubSpot answered 2xx, but with an unknown status or with none.
 
-    `status` and `body` are None unless the answer has a status that the bridge does not know.
+    `status` and `body` are None when the answer has no status.
     """
 
     result: ClassVar = "inconclusive"

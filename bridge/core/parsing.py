@@ -41,7 +41,7 @@ def parse_printable(text: str) -> str:
 def parse_choices(choices: Iterable[Value], given: object) -> tuple[Value, ...]:
     """Return the choices whose names are in `given`, each choice once. A choice's name is `str(choice)`.
 
-    `given` is a list of names, or a text with a comma between two names. Raises ValueError when it is neither,
+    `given` is a list of names, or a text of names separated by commas. Raises ValueError when it is neither,
     is empty, or holds anything that is not the name of a choice.
     """
     words = {str(choice): choice for choice in choices}

@@ -30,7 +30,7 @@ class TroubledHost:
     name: str
     breaker: CircuitBreaker
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
-    since: datetime | None  # about when the first task with a waiting callback ended; None: no callback waits
+    since: datetime | None  # about when the first of their watches got its outcome; None: no callback waits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,9 +19,10 @@ WAITING_SAMPLE = 20
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
-    """Insert new watches, given by registration key; return the stored watch of each key.
+    """Insert the `new` watches whose registration keys are not taken; return the stored watch of each key.
 
-    A key that exists already gets its stored watch; the key is left out if that watch is withdrawn just then.
+    `new` maps registration keys to watches. A key is left out of the result if its stored watch is withdrawn
+    during the call.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
@@ -113,9 +114,9 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 
 
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
-    """Return how many watches of a host are `delivering`, up to `most`, and about when the first task ended.
+    """Return how many watches of a host are `delivering`, counted up to `most`, and an instant.
 
-    The instant is None when there are no such watches.
+    The instant is about when the first of these watches got its outcome; None when there are no such watches.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()

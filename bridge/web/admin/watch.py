@@ -168,7 +168,7 @@ def _next_step(watch: Watch, now: datetime, *, host_paused: bool) -> HistoryEntr
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
-    """Return the callback of an ended task, signed now, or a sentence that says why it cannot be signed."""
+    """Return the watch's callback, signed now, or a sentence that says why it cannot be signed."""
     dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
     body = payload(watch, hubspot)
