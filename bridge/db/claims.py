@@ -263,7 +263,7 @@ _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due
 def lock_overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
     """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    Only those whose account's pause goes on, or whose deadline was `grace_seconds` ago or earlier.
+    A watch is returned only if its account's pause goes on, or its deadline was at least `grace_seconds` ago.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     late = now - timedelta(seconds=grace_seconds)

@@ -31,10 +31,11 @@ UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliveryJob:
-    """A claimed watch whose task has ended, with the data for its callback.
+    """A claimed watch in the state `delivering`, with the data for its callback.
 
-    `hubspot_body` is HubSpot's last answer with a status, as JSON text; None when there is none. `host_recovering` is
-    true when the callback is the probe of a paused host, or is sent during a host's slow start.
+    `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
+    `host_recovering` is true when the callback is the probe of a paused host, or is sent during a host's slow
+    start.
     """
 
     watch: Watch
@@ -129,7 +130,7 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Return by id, marked as claimed, the watches of `ended` whose callbacks are sent at once.
+        """Choose the watches of `ended` to be delivered at once; return them by id, marked as claimed.
 
         Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
         callbacks to a host are chosen, and none to a host that has failed and not recovered since.
