@@ -6,7 +6,10 @@ from typing import Any
 
 
 class Traffic:
-    """Counts an account's requests, also above its quota; `peak_requests` is the most in `window_seconds`."""
+    """Counts one account's requests, including those that its quota refuses.
+
+    `peak_requests` is the highest number of requests in any period of `window_seconds` (see `record`).
+    """
 
     def __init__(self) -> None:
         self.requests = 0

@@ -217,7 +217,7 @@ def _granted(
 def time_out_overdue(engine: Engine, now: datetime) -> int:
     """Time out, without another poll, up to OVERDUE_BATCH due watches past their deadline; return how many.
 
-    Only those whose account's pause goes on, or whose deadline was OVERDUE_GRACE_SECONDS ago or earlier.
+    While its account's pause lasts, a watch is timed out at its deadline; else OVERDUE_GRACE_SECONDS later.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
