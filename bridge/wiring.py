@@ -132,7 +132,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Grants requests that start imports or check accounts; its `hubspot` sends these requests."""
+        """Counts requests that start imports or check accounts against quotas; its `hubspot` sends them."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

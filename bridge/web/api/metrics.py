@@ -75,7 +75,7 @@ def show_metrics(call: ApiCall) -> Reply:
 
 
 class _BridgeCollector(Collector):
-    """Collects the metrics of all processes from the database, and the dropped log lines of this process."""
+    """Collects all processes' metrics from the database, and the number of log lines this process dropped."""
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
