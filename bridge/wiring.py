@@ -132,7 +132,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts requests that start imports or check accounts against quotas; its `hubspot` sends them."""
+        """Takes requests that start imports or check accounts from the accounts' quotas; callers send them."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -105,7 +105,7 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
 
-        Of a paused host, only the probe is claimed, once the pause is over.
+        While a host's pause goes on, none is claimed; when the pause is over, one is, as the probe.
         """
         if not shares:
             return []
