@@ -121,10 +121,9 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return `current`'s result when no token in memory is usable, and there is no time left to get one.
+        """Return what `current` returns when there is no time to get a token: a NoToken, or a just issued `refused`.
 
-        If the refused token was just issued, it is returned; else the next call of `current` for this
-        account will not return it.
+        An older `refused` that is in memory is noted, so that the account's next call does not return it.
         """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:
