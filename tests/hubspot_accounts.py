@@ -83,19 +83,25 @@ def a_transport(timeout_seconds: float = 10) -> Transport:
     return Transport(timeout_seconds=timeout_seconds, body_limit=1024 * 1024)
 
 
+def new_oauth_tokens(
+    engine: Engine, clock: Callable[[], datetime], transport: Transport, refresh_seconds: float = 10
+) -> OAuthTokens:
+    return OAuthTokens(
+        engine=engine,
+        cipher=a_cipher(),
+        transport=transport,
+        clock=clock,
+        refresh_seconds=refresh_seconds,
+        lease_seconds=refresh_seconds + 5,
+    )
+
+
 def hubspot_calls(
     engine: Engine, clock: Callable[[], datetime], account: Account, *, timeout_seconds: float = 10
 ) -> HubSpotCalls:
     """What asks HubSpot for one account, `default`."""
     transport = a_transport(timeout_seconds)
-    oauth = OAuthTokens(
-        engine=engine,
-        cipher=a_cipher(),
-        transport=transport,
-        clock=clock,
-        refresh_seconds=timeout_seconds,
-        lease_seconds=15,
-    )
+    oauth = new_oauth_tokens(engine, clock, transport, timeout_seconds)
     return HubSpotCalls(
         engine=engine,
         accounts=Accounts(account, a_cipher()),

@@ -19,13 +19,12 @@ from bridge.db.counters import Counters
 from bridge.db.engine import open_engine, reading
 from bridge.db.migrations import is_migrated
 from bridge.hubspot.client import HubSpot
-from bridge.hubspot.oauth import OAuthTokens
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
 from bridge.steps.poll import Polls
 from bridge.web.dependencies import OPEN_WATCH_LIMIT
 from bridge.worker.loop import Worker
-from tests.hubspot_accounts import STATIC, a_cipher, a_transport, an_account
+from tests.hubspot_accounts import STATIC, a_cipher, a_transport, an_account, new_oauth_tokens
 from tests.makers import SteppedClock
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
@@ -151,15 +150,7 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
 def _asking(closing: ExitStack, engine: Engine, clock: SteppedClock, timeout_seconds: float) -> HubSpot:
     transport = a_transport(timeout_seconds)
     closing.callback(transport.close)
-    oauth = OAuthTokens(
-        engine=engine,
-        cipher=a_cipher(),
-        transport=transport,
-        clock=clock,
-        refresh_seconds=timeout_seconds,
-        lease_seconds=timeout_seconds + 5,
-    )
-    return HubSpot(transport, oauth)
+    return HubSpot(transport, new_oauth_tokens(engine, clock, transport, timeout_seconds))
 
 
 def _worker(

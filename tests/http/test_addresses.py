@@ -1,5 +1,6 @@
 """Which addresses may be dialled, and which callback URLs may be registered."""
 
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
@@ -14,6 +15,7 @@ from bridge.http.addresses import (
     blocked_host_reason,
     callback_host,
     callback_url_problem,
+    literal_address,
 )
 from tests.senders import LOOPBACK
 
@@ -301,3 +303,16 @@ def test_a_place_that_was_judged_once_says_nothing_of_another_path_or_rule() -> 
     assert problem("https://a.example:8443/fine?x=1", ports=frozenset({443})) is not None
     assert problem("http://a.example:8443/fine?x=1", https_only=True) is not None
     assert problem("http://a.example:8443/fine?x=1", https_only=False) is None
+
+
+def test_a_system_that_cannot_tell_whether_a_host_is_an_address_is_an_error_and_not_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_MEMORY, "out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", out_of_memory)
+        with pytest.raises(socket.gaierror):
+            literal_address("169.254.169.254")
+    assert literal_address("169.254.169.254") == "169.254.169.254"

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 from bridge.db.tables import oauth_tokens
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.sandbox import Sandbox, Target
-from tests.hubspot_accounts import Clock, a_cipher, a_transport
+from tests.hubspot_accounts import Clock, a_transport, new_oauth_tokens
 from tests.reliability.waiting import until
 
 TOKEN_SERVER = Target(endpoint="oauth-token")
@@ -20,14 +20,7 @@ DUE_AFTER_SECONDS = 1620  # a tenth of its life before its end
 
 def new_tokens(engine: Engine, clock: Callable[[], Any], *, timeout_seconds: float = 10) -> OAuthTokens:
     """Return a process's OAuthTokens; two of them share as little as two processes."""
-    return OAuthTokens(
-        engine=engine,
-        cipher=a_cipher(),
-        transport=a_transport(timeout_seconds),
-        clock=clock,
-        refresh_seconds=timeout_seconds,
-        lease_seconds=timeout_seconds + 5,
-    )
+    return new_oauth_tokens(engine, clock, a_transport(timeout_seconds), timeout_seconds)
 
 
 def asked(hubspot: Sandbox) -> int:

@@ -30,7 +30,7 @@ from tests.hubspot.oauth_parts import (
     refreshes,
     stored,
 )
-from tests.hubspot_accounts import OAUTH, Clock, a_cipher, a_transport, an_account
+from tests.hubspot_accounts import OAUTH, Clock, a_cipher, a_transport, an_account, new_oauth_tokens
 from tests.postgres import PostgresServer
 
 BAD_REFRESH_TOKEN = (
@@ -164,15 +164,7 @@ def test_a_refresh_has_a_time_out_of_its_own(
     hubspot: Sandbox, sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     hubspot.state.set_fault("hang", TOKEN_SERVER)
-    tokens = OAuthTokens(
-        engine=sqlite_engine,
-        cipher=a_cipher(),
-        transport=a_transport(60),
-        clock=clock,
-        refresh_seconds=0.3,
-        lease_seconds=5,
-    )
-    found = tokens.current(account)
+    found = new_oauth_tokens(sqlite_engine, clock, a_transport(60), 0.3).current(account)
     assert isinstance(found, NoToken)
     assert "timed out after 0.3 s" in found.reason
 

@@ -137,7 +137,8 @@ def test_a_proxy_may_come_by_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "bridge.sock"
     with served(tmp_path, f"bind = [bind, 'unix:{path}']"), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
-        client.sendall(LAST.replace(b"/healthz", b"/v1/watches"))
+        key = b"Authorization: Bearer hib_unknown\r\n\r\n"
+        client.sendall(LAST.replace(b"/healthz", b"/v1/watches").replace(b"\r\n\r\n", b"\r\n" + key))
         assert statuses(all_of(client)) == [b"401"]
 
 
