@@ -132,7 +132,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Takes requests that start imports or check accounts from the accounts' quotas; callers send them."""
+        """Takes requests from the accounts' quotas; its callers send them, to start imports or to check accounts."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -66,5 +66,5 @@ def share(free: int, held: Mapping[Key, int], most: Mapping[Key, int]) -> dict[K
 
 
 def ceiling(most: int, free: int) -> int:
-    """Return a limit, at most `most`: a lane that holds fewer slots may take another of the `free` slots."""
+    """Return a limit, at most `most`: a lane that holds fewer slots than the limit may take one of the `free` slots."""
     return min(most, SLOTS_PER_FREE_SLOT * free)

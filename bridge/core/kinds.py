@@ -52,7 +52,7 @@ class Kind:
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
-        """Return a path whose GET needs the kind's scope; any token may GET it if `scope_check` is None."""
+        """Return a path whose GET needs the kind's scope, or only a valid token if `scope_check` is None."""
         return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
 
 

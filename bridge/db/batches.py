@@ -26,10 +26,10 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return a statement with which `run` updates the rows of `table` that have the same `key` as its `rows`.
+    """Return a statement with which `run` updates rows of `table`.
 
-    `key` and `names` are names of columns. Each row passed to `run` has exactly these columns; those in
-    `names` are set.
+    Each row passed to `run` has exactly the column `key` and the columns `names`. In the rows of `table` with the same
+    `key`, the statement sets the columns `names` to the values passed.
     """
 
     def build(row: Columns) -> Any:

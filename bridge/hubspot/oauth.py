@@ -121,9 +121,10 @@ class OAuthTokens:
             lock.release()
 
     def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return what `current` returns when there is no time to get a token: a NoToken, or a just issued `refused`.
+        """Return what `current` returns when there is no time to get a token: a NoToken, or `refused`.
 
-        An older `refused` that is in memory is noted, so that the account's next call does not return it.
+        Looks at the age of `refused`, if that is the token in memory. A token issued less than AT_FAULT_HOLD_SECONDS
+        ago is returned; an older one is noted, so that the account's next call does not return it.
         """
         issued = self._known.get(_key(account))
         if issued and issued.access_token == refused:

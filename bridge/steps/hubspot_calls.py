@@ -1,4 +1,4 @@
-"""Counts requests that start imports or check accounts against the accounts' quotas."""
+"""Takes from an account's quota each request that starts an import or checks the account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

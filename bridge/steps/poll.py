@@ -117,7 +117,8 @@ class Polls:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[PollJob]:
         """Claim due watches, at most `shares[account]` of each account; return a job for each watch.
 
-        Takes a request for each from the account's quota, which may permit fewer.
+        Each job takes one request from its account's quota. When the quota permits fewer requests than `shares` asks
+        for, fewer watches are claimed.
         """
         if not shares:
             return []

@@ -108,7 +108,7 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait ends at the latest after the `grace_seconds` of the first call of `wind_down` or `stop`.
+        The first call of `wind_down` or `stop` sets the latest end of the wait: `grace_seconds` after that call.
         May raise one of the errors in UNAVAILABLE, when the database is away.
         """
         self.wind_down(grace_seconds)

@@ -37,7 +37,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """For how many seconds the oldest due poll and callback have been due; null when none is due."""
+    """For how many seconds the oldest due poll and the oldest due callback have been due; each null when none is."""
 
     model_config = examples(DUE_EXAMPLE)
 
@@ -46,7 +46,7 @@ class OldestDueSchema(Output):
 
 
 class DetectionDelaySchema(Output):
-    """The time from a task's end until the bridge noticed the end, today; null when none was measured."""
+    """Today's percentiles of the time from a task's end until the bridge noticed it; null if nothing was measured."""
 
     model_config = examples(DELAY_EXAMPLE)
 
