@@ -10,9 +10,9 @@ compile := $(uv) pip compile --quiet --universal --python-version 3.11 --generat
 # Containers often set it. The tests start hundreds of processes, each of which would compile all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Many tests wait for real time-outs: four processes fill two cores. A file's tests stay together, because they
+# Many tests wait for real time-outs: six processes fill two cores. A file's tests stay together, because they
 # share what they started.
-parallel := --numprocesses 4 --dist loadfile --no-loadscope-reorder
+parallel := --numprocesses 6 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test run check check-pythons bench bench-peers bench-imports chaos screenshots lock clean setup
 

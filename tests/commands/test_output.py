@@ -12,7 +12,6 @@ from cryptography.fernet import Fernet
 import bridge
 from tests.commands.conftest import ROOT, Commands, Ran
 from tests.docs import code
-from tests.forks import FAMILIES
 
 READS = [
     ("clients", "list"),
@@ -63,14 +62,6 @@ for command in ["", *sys.argv[1:]]:
     assert main([*command.split(), "--help"]) == 0, command
     assert HEAVY.isdisjoint(sys.modules), (command, HEAVY & sys.modules.keys())
 """
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_family_of_commands_can_be_imported_alone_and_only_the_sandbox_loads_flask(family: str) -> None:
-    code = f"import sys, bridge.commands.{family}; print('flask' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{family == 'sandbox'}\n"
 
 
 def test_no_help_imports_what_takes_long() -> None:
