@@ -22,6 +22,8 @@ from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import Clock
 from tests.postgres import PostgresServer, temporary_server
 
+WEB = Path(__file__).parent / "web"
+
 # SIGTERM, which make hands on, is like Ctrl-C: the fixtures end what they have started. A shell that starts the tests in
 # the background has them ignore SIGINT, and so would all that they start.
 for number in (signal.SIGTERM, signal.SIGINT):
@@ -35,6 +37,11 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 DELETE_ALL = sql.SQL("; ").join(
     sql.SQL("DELETE FROM {}").format(sql.Identifier(table.name)) for table in reversed(metadata.sorted_tables)
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the web last: they are many, short, and wait for nothing, so that all processes end together."""
+    items.sort(key=lambda item: item.path.is_relative_to(WEB))
 
 
 def pytest_collection_finish() -> None:
