@@ -45,12 +45,13 @@ def test_paused_accounts_and_hosts_are_named_with_the_reason(api: Api) -> None:
     paused = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "paused_until": NOW + 5 * MINUTE}
     api.insert(account_breakers, name="default", reason="The token is gone", headroom=1.0, **paused)
     api.insert(host_breakers, name="app.example.com", reason="The receiver is gone", **paused)
-    api.change(api.client().register()["id"], state="delivering", outcome="completed", ended_at=NOW)
+    api.change(api.client().register()["id"], state="delivering", outcome="timed_out", ended_at=NOW)
     html = an_operator(api).get().text
     for part in (
         "The account default is paused",
         "The token is gone",
         "app.example.com does not take callbacks",
+        "1 waits</a>; the oldest got its outcome",
         "The receiver is gone",
     ):
         assert part in html
