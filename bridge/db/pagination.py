@@ -171,7 +171,7 @@ def _look(
 ) -> Sequence[Row[Any]]:
     """Return the keys of up to `most` rows beyond `cursor`, and whether each row matches all filters.
 
-    Rows outside the `_bounds` of the filters are left out.
+    Only rows within the `_bounds` of the filters and in one of their `_index_parts` are returned.
     """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]

@@ -303,7 +303,7 @@ workers = Table(
     Column("silence_told", Boolean, nullable=False, server_default=false()),
 )
 
-# Kept for the previous release alone, as `account_delays` is.
+# Nothing uses it. The next release drops it, as it does `account_delays`.
 worker_days = Table(
     "worker_days",
     metadata,

@@ -131,7 +131,7 @@ class _HeaderReader:
 
 
 class _Response(HTTPResponse):
-    """Records that a response began, and skips every interim response, not only 100 (RFC 9110 §15.2)."""
+    """Records that a response began, and skips every interim response (RFC 9110 §15.2: any 1xx, not only 100)."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

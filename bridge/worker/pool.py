@@ -206,7 +206,7 @@ class WorkerPool:
         return lane
 
     def close(self) -> None:
-        """Let each thread end after its last job."""
+        """End the threads after the jobs that they are running; jobs that wait in the pool are not started."""
         for _ in self._threads:
             self._ready.put(None)
 

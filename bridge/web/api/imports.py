@@ -84,9 +84,11 @@ class NewImport(Body):
 def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
-    When HubSpot's response is lost, HubSpot is not called again: the answer is a 504, and the import may have been
-    started or not. After an error from HubSpot, the answer is a 502 with HubSpot's response. When HubSpot cannot be
-    called now, because the account is paused or the bridge's share of its quota is used up, the answer is a 503.
+    When HubSpot cannot be called now, for example because the account is paused or the bridge's share of its quota is
+    used up, the answer is a 503. A 503 with `task_id` means that the import was started, but could not be watched:
+    register the task by this id. After an error from HubSpot, or a response without a task id, the answer is a 502
+    with HubSpot's response; `detail` says whether the import may have been started. When HubSpot's response is lost,
+    the answer is a 504: the import may have been started or not, and HubSpot is not called again.
 
     With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
     between, and one import is started at most. A 429 or a 503 is not kept: a repeat may then still start or watch
