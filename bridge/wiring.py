@@ -132,7 +132,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Takes requests from the accounts' quotas; its callers send them, to start imports or to check accounts."""
+        """Takes one request from an account's quota for each start of an import and each check of the account."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -1,6 +1,6 @@
 """Classifies HubSpot's answers; `polling` decides what follows for a watch, `account_limits` for its account.
 
-In HubSpot's bodies, any field but the status field may be null or absent; unknown fields are ignored.
+In HubSpot's 2xx answers about a task, any field but the status field may be null or absent; unknown fields are ignored.
 """
 
 import json
@@ -52,9 +52,9 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered 2xx, but with an unknown status or with none.
+    """HubSpot answered 2xx, but the body holds no task status, or an unknown one.
 
-    `status` and `body` are None when the answer has no status.
+    `status` and `body` are None when HubSpot's body holds no task status.
     """
 
     result: ClassVar = "inconclusive"

@@ -26,7 +26,7 @@ class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
     `since` is when the first of them fell due or, if that is later, when the host's pause ended.
-    `recovering`: the host is paused, or in slow start after a pause.
+    `recovering`: the host's probe (see `bridge.core.circuit_breaker`) is due, or the host is in slow start.
     """
 
     since: datetime

@@ -35,7 +35,7 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge could not or must not send the request; `reason` is a sentence that says why."""
+    """The bridge did not try to send the request; `reason` is a sentence that says why."""
 
     reason: str
 

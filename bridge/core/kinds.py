@@ -48,7 +48,7 @@ class Kind:
     scope_check: tuple[str, str] | None = None
 
     def path(self, version: str, task_id: str) -> str:
-        """Return the path that reports a task's status; `task_id` is percent-encoded as one segment."""
+        """Percent-encode `task_id` as one segment; return the path that reports this task's status."""
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:

@@ -197,7 +197,10 @@ def _refused(
 
 
 def _is_hasty(watch: Watch, now: datetime) -> bool:
-    """Return whether a refusal at `now` comes too soon to be counted; the first in a row never does."""
+    """Return whether a refusal at `now` follows the previous poll too soon to be counted.
+
+    The first refusal in a row is always counted.
+    """
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)

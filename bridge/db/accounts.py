@@ -53,7 +53,7 @@ class Account:
     def has_credentials(self) -> bool:
         """Whether this process has credentials of the account.
 
-        Those of `default` may be set in the environment of other processes only.
+        When this is false for `default`, the environment of another process may still hold the credentials.
         """
         return self.credentials.scheme != "none"
 

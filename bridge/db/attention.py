@@ -16,8 +16,8 @@ GIVEN_UP_WITHIN = timedelta(days=1)
 # While other workers are alive, a silent worker is shown for this long, to explain why some work came late. The other
 # workers take its work over when its leases end, within minutes; work that nobody takes over is shown as overdue.
 SILENCE_SHOWN = timedelta(hours=1)
-# At most this many paused hosts are read, those with the longest pauses first. Of the hosts with callbacks given up, and
-# of the overdue accounts and hosts, at most this many are shown.
+# At most this many paused hosts are read, those with the largest `pause_seconds` first. Of the hosts with callbacks
+# given up, and of the overdue accounts and hosts, at most this many are shown.
 MOST_NAMED = 10
 # Counts stop at this number, so that their cost is bounded.
 MOST_COUNTED = 1_000

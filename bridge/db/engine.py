@@ -123,7 +123,7 @@ def _of_existing(place: str, *, is_uri: bool) -> str:
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's dialect for psycopg, except that each BEGIN also sets time-outs, time zone and isolation level."""
+    """SQLAlchemy's dialect for psycopg, with `do_begin` and `do_ping` replaced: each BEGIN sets time-outs and more."""
 
     supports_statement_cache = True
 

@@ -43,7 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts whose polls may just wait for the quota.
+    Left out are accounts whose breaker is open or half open, and accounts that are still being polled, however slowly:
+    those with a request granted since SERVED ago.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

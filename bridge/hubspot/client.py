@@ -51,7 +51,7 @@ class HubSpot:
     ) -> HttpResponse | NoResponse | NoToken:
         """Send one request; after a 401 for an OAuth token, get a newer token and send the request again.
 
-        Returns the 401 when a refresh would not help, and a NoToken when the refresh fails or takes too long.
+        Returns the 401 when a refresh would not help, and a NoToken when there is no usable token in time.
         """
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":

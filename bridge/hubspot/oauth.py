@@ -153,7 +153,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token, after a refresh if needed, or a NoToken; None while another process refreshes."""
+        """Return a token, refreshed if needed, or a NoToken; None if the caller must wait for another process."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()

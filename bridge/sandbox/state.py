@@ -114,7 +114,7 @@ class State:
         return file_reply(task)
 
     def start(self, kind: Kind, source: Source) -> str:
-        """Start a task and return its id; the name of its file decides how the task ends, as `plan` describes."""
+        """Start a task and return its id; `plan` reads the outcome, pace and fault from `source.file_name`."""
         task_plan = plan(kind, source.file_name)
         with self._lock:
             [task_id] = self.add_tasks(

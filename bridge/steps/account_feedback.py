@@ -46,7 +46,7 @@ def end_pause(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that a pause began, changed or ended; return the event for the operator, or None without one."""
+    """Log that a pause began, changed or ended; return the event for the operator, or None if there is no event."""
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

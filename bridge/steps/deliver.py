@@ -59,7 +59,7 @@ class FinishedAttempt:
 
     @property
     def result(self) -> claims.StepResult:
-        """The watch and the attempt to save in the database."""
+        """The result for `claims.save`: the watch after the attempt, and the attempt."""
         return claims.StepResult(
             claimed=self.job.watch, watch=self.decision.watch, attempt=self.decision.attempt
         )

@@ -1,4 +1,4 @@
-"""Takes from an account's quota each request that starts an import or checks the account."""
+"""Takes one request from an account's quota for each start of an import and each check of the account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,8 +35,9 @@ class RetryLater:
 class HubSpotCalls:
     """Takes requests from the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
-    Thread-safe. The callers send the requests, with the attribute `hubspot`. `lease_seconds`, the lease of a
-    granted probe, must exceed the longest time of a request.
+    Thread-safe. The callers send the requests, with the attribute `hubspot`. If an account is paused, a granted
+    request is its probe: without an answer, the next probe is due after `lease_seconds`, which must exceed the
+    longest time of a request.
     """
 
     def __init__(

@@ -74,8 +74,8 @@ class Execution:
     def forget(self) -> None:
         """Delete the stored request, so that a repeat is carried out.
 
-        A request that another execution has taken over is not deleted. Call this only when this execution cannot
-        have started a task at HubSpot.
+        A request that another execution has taken over is not deleted. Do not call this when this execution or
+        an earlier one may have started a task at HubSpot.
         """
         if self._held:
             with self._engine.begin() as connection:

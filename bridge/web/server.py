@@ -191,7 +191,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
         return server
 
     def _run_loop_once(self) -> None:
-        """Wait up to LOOP_SECONDS for events and handle them; close connections that take too long."""
+        """Wait up to LOOP_SECONDS for events and handle them; close the connections of clients that are too slow."""
         self.notify()  # tells gunicorn that the process is alive
         wasyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._socket_map, count=1)
         now = time.monotonic()

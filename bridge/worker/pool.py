@@ -77,7 +77,7 @@ class WorkerPool:
 
     @property
     def jobs(self) -> Sequence[Job]:
-        """All jobs, the oldest first: those at work, those that wait, and those done but not collected."""
+        """All jobs of the pool: those at work, those that wait, and those done but not collected."""
         return list(self._jobs.values())
 
     @property

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from bridge.db.tables import answers, watches
 from bridge.web.app import create_app
 from bridge.web.response_models import WatchSchema
+from tests.makers import NOW
 from tests.threads import at_once
 from tests.web.api import URL, Api, Caller, Serve, members, pointers, problem
 
@@ -100,6 +101,17 @@ def test_a_withdrawn_watch_may_be_registered_again(api: Api) -> None:
     first = client.register()
     client.delete(f"/v1/watches/{first['id']}")
     assert client.register()["id"] != first["id"]
+
+
+def test_a_task_that_has_timed_out_is_watched_longer_under_another_query(api: Api) -> None:
+    """As docs/hubspot.md advises."""
+    client = api.client()
+    first = client.register()
+    api.change(first["id"], state="delivered", outcome="timed_out", ended_at=NOW, settled_at=NOW, due_at=None)
+    again = {"task_id": first["task_id"], "callback_url": URL, "timeout_seconds": 172_800}
+    assert pointers(client.post("/v1/watches", again), 409) == ["/timeout_seconds"]
+    problem(client.delete(f"/v1/watches/{first['id']}"), 409)
+    assert client.post("/v1/watches", again | {"callback_url": f"{URL}?again=1"}).status_code == 201
 
 
 def test_the_default_account_is_known_even_without_credentials(sqlite_api: Api) -> None:

@@ -99,7 +99,7 @@ class AccountSettings(Body):
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
-        """Return an error if the credentials are neither one access token nor the three OAuth fields."""
+        """Return an error unless the credentials are an access token alone, or the three OAuth fields alone."""
         oauth = [given.get(name) is not None for name in _OAUTH]
         if all(oauth) if given.get("access_token") is None else not any(oauth):
             return ()

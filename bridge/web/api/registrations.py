@@ -132,9 +132,10 @@ class RegistrationResultsSchema(Output):
 def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
-    `kind`, `account`, `task_id` and `callback_url` identify a client's watch until it is withdrawn. When they are
-    repeated, the answer is a 200 with the existing watch, or a 409 when its `metadata` or `timeout_seconds` differ. The
-    number of a client's open watches is limited; for a new watch beyond the limit, the answer is a 429.
+    `kind`, `account`, `task_id` and `callback_url` identify a client's watch until it is withdrawn, or deleted some
+    time after its end. When they are repeated, the answer is a 200 with the existing watch, or a 409 when its
+    `metadata` or `timeout_seconds` differ. The number of a client's open watches is limited; for a new watch beyond
+    the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):
