@@ -40,7 +40,7 @@ DELETE_ALL = sql.SQL("; ").join(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of the web last: they are many, short, and wait for nothing, so that all processes end together."""
+    """Put the tests of the web last: they are many, and most are short, so that all processes end together."""
     items.sort(key=lambda item: item.path.is_relative_to(WEB))
 
 

@@ -160,7 +160,10 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Take one request from the quota without a grant, as for the check of an account; return the limits."""
+    """Return the limits after a request that needs no grant: the check of an account by an operator.
+
+    It is counted even if the quota is used up or the account is paused; the breaker stays as it is.
+    """
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
     return replace(limits, usage=usage)

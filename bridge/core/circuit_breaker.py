@@ -107,7 +107,7 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether `asked_at`, the instant a request was claimed or sent at, is before `paused_at`."""
+    """Return whether a request that was claimed or sent at `asked_at` is older than the breaker's pause."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 

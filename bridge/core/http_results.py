@@ -35,7 +35,7 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The bridge did not try to send the request; `reason` is a sentence that says why."""
+    """The request was not sent: the bridge's rules forbid it, or a secret cannot be read. `reason` is a sentence."""
 
     reason: str
 

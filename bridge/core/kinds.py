@@ -48,7 +48,7 @@ class Kind:
     scope_check: tuple[str, str] | None = None
 
     def path(self, version: str, task_id: str) -> str:
-        """Percent-encode `task_id` as one segment; return the path that reports this task's status."""
+        """Return the path that reports a task's status, with `task_id` percent-encoded as one segment."""
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:

@@ -36,7 +36,7 @@ class OperatorEvent:
     """What happened to one subject `count` times, first at `since` and last at `last_at`.
 
     `subject` is the name of an account or a host, or the id of a worker; `reason` is the newest reason, a sentence.
-    The silence of a worker begins at its last heartbeat.
+    For a silent worker, `since` and `last_at` are the instant of its last heartbeat.
     """
 
     type: OperatorEventType

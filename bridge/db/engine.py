@@ -123,7 +123,7 @@ def _of_existing(place: str, *, is_uri: bool) -> str:
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's dialect for psycopg, with `do_begin` and `do_ping` replaced: each BEGIN sets time-outs and more."""
+    """SQLAlchemy's dialect for psycopg, but each BEGIN sets time-outs, time zone and isolation; a ping is a BEGIN."""
 
     supports_statement_cache = True
 

@@ -14,7 +14,7 @@ from bridge.db.tables import account_breakers, is_state, watches
 from bridge.db.watches import is_watched
 
 OVERDUE_AFTER = timedelta(seconds=300)
-# An account whose last request was granted within this time is still being polled, however slowly.
+# An account whose `free_at` (when its next request may be sent) is not longer past than this is still being polled.
 SERVED = timedelta(seconds=60)
 # An account whose `free_at` is further ahead of the clock than this is not being polled at all.
 SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
@@ -43,8 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts that are still being polled, however slowly:
-    those with a request granted since SERVED ago.
+    Left out are accounts whose breaker is open or half open, and accounts that may only be waiting for their quota:
+    those whose `free_at` is between SERVED ago and SPENT_AHEAD from now.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

@@ -303,7 +303,7 @@ workers = Table(
     Column("silence_told", Boolean, nullable=False, server_default=false()),
 )
 
-# Nothing uses it. The next release drops it, as it does `account_delays`.
+# Unused. It is kept for processes of an earlier commit that run during a roll-out; the next release drops it.
 worker_days = Table(
     "worker_days",
     metadata,

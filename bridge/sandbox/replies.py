@@ -49,7 +49,7 @@ def json_reply(status_code: int, document: object, headers: Mapping[str, str] | 
 
 
 def envelope(status_code: int, message: str, headers: Mapping[str, str] | None = None, **more: Any) -> Reply:
-    """Return a response with HubSpot's HTTP error body: `status`, `message`, `correlationId`, and `more`."""
+    """Return a response with HubSpot's error body: `status`, `message`, `correlationId`, and the keywords in `more`."""
     document = {"status": "error", "message": message, "correlationId": str(uuid.uuid4()), **more}
     return json_reply(status_code, document, headers)
 

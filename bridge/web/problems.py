@@ -52,7 +52,7 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         409,
         "Registered otherwise",
         "This client watches the same task for the same callback URL already, with other fields: `errors` names "
-        "them, `watch_id` is that watch. Leave the fields as they are, or withdraw it first. Once it is settled, it "
+        "them, `watch_id` is that watch. Leave the fields as they are, or withdraw that watch first. A settled watch "
         "cannot be withdrawn: another callback URL, such as the same with another query, makes a new watch.",
     ),
     "wrong-state": ProblemType(

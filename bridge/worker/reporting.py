@@ -1,4 +1,4 @@
-"""Logs outcomes of watches, attempts and lost leases after results are saved; counts jobs for the metrics."""
+"""After results are saved: logs ended tasks, callback attempts and lost leases, and counts jobs for the metrics."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log outcomes of watches, attempts and lost leases; count all jobs in `done` for the metrics.
+    """Log ended tasks, callback attempts and lost leases; count all jobs in `done` for the metrics.
 
     `kept` holds the results that were saved; the leases of the other jobs were lost.
     """

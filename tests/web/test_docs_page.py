@@ -30,7 +30,7 @@ def bridge(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 @contextmanager
 def opened(browser: Browser, url: str, shows: str = "Register a watch.") -> Iterator[Page]:
     """Open the page, and check that it has a heading, logs no error, and loads from its own server only."""
-    context = browser.new_context(viewport={"width": 1300, "height": 900}, color_scheme="light")
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     errors: list[str] = []
@@ -47,7 +47,9 @@ def opened(browser: Browser, url: str, shows: str = "Register a watch.") -> Iter
     assert [each for each in asked if not each.startswith((f"{server}/", "data:", "blob:"))] == []
 
 
-def test_the_page_fits_a_desk_and_a_telephone_by_day_and_by_night(browser: Browser, bridge: str) -> None:
+def test_the_page_fits_a_desk_and_a_telephone_and_turns_dark_with_the_system(
+    browser: Browser, bridge: str
+) -> None:
     with opened(browser, f"{bridge}/docs") as page:
         for width in (1300, 390):
             page.set_viewport_size({"width": width, "height": 900})

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
-from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler, make_server
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from tests.web.admin.operator import csrf_token
 from tests.web.api import ADMIN_KEY
@@ -17,19 +17,18 @@ DESK: ViewportSize = {"width": 1280, "height": 800}
 
 
 class _Quiet(WSGIRequestHandler):
-    """Does not log requests; drops a connection on which a browser sends nothing for so many seconds."""
+    """Logs nothing; drops a connection on which nothing comes for `timeout` seconds."""
 
     timeout = 1
 
-    def log_request(self, *_: Any) -> None:
+    def log(self, *_: Any) -> None:
         pass
 
 
 @contextmanager
 def listening(app: Flask) -> Iterator[str]:
     """Serve an application on loopback, and yield its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Quiet)
-    assert isinstance(server, ThreadedWSGIServer)
+    server = ThreadedWSGIServer("127.0.0.1", 0, app, handler=_Quiet)
     # So that closing it waits for its requests: afterwards, one could still hold a connection to the database.
     server.daemon_threads = False
     # It looks so often whether it is to stop.
