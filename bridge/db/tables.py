@@ -283,9 +283,8 @@ keyed_requests = Table(
     Column("body_hash", String(64), nullable=False),
     Column("created_at", Instant, nullable=False, index=True),
     Column("begun_at", Instant, nullable=False),
-    Column(
-        "begun_by", String(32), nullable=False
-    ),  # the id of the execution that carries it out; a later execution may take over
+    # The id of the execution that carries the request out; a later execution may take over.
+    Column("begun_by", String(32), nullable=False),
     Column("asked_at", Instant),  # just before HubSpot was asked; from then on a task may have started
     Column("task_id", String(255)),  # of the task that HubSpot has started
     Column("answer", Text),  # the bridge's response, as JSON
@@ -322,9 +321,8 @@ operator_events = Table(
     Column("since", Instant, nullable=False),
     Column("last_at", Instant, nullable=False),
     Column("attempts", Integer, nullable=False),  # how many were begun
-    Column(
-        "due_at", Instant
-    ),  # while it is being sent, the end of the lease; null when nothing is left to do
+    # While the event is being sent, the end of the lease; null when nothing is left to do.
+    Column("due_at", Instant),
     Column("settled_at", Instant),
 )
 Index(
