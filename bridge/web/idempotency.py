@@ -10,13 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from flask import Request
+from flask import request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.db import idempotent_requests as store
 from bridge.db.idempotent_requests import IdempotentRequest
-from bridge.web.operations import Reply
+from bridge.web.operations import ApiCall, Reply
 from bridge.web.problems import FieldError, Problem
 
 log = structlog.get_logger()
@@ -24,13 +24,22 @@ log = structlog.get_logger()
 HEADER = "Idempotency-Key"
 # A string in quotes (RFC 9651, 3.3.3), or the same without the quotes, as most programs send it.
 KEY_PATTERN = r'"([ !#-\[\]-~]{1,255})"|([!#-~]{1,255})'
+# The header as the OpenAPI document describes it.
+PARAMETER: dict[str, Any] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": f"^(?:{KEY_PATTERN})$"},
+    "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+}
 # An execution that takes longer is presumed to have crashed, and a repeat of the request may continue it. An execution
 # waits some seconds for a slot and for quota, and at most 20 s for HubSpot.
 MAX_DURATION = timedelta(seconds=60)
 
 
-def keyed_request(request: Request, client: str, now: datetime) -> IdempotentRequest | Problem | None:
-    """Return the request with its Idempotency-Key; None without a key, a Problem if the key is malformed."""
+def _keyed_request(client: str, now: datetime) -> IdempotentRequest | Problem | None:
+    """Return the Flask request with its Idempotency-Key; None without a key, a Problem if the key is malformed."""
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -96,15 +105,17 @@ class Execution:
             return store.change(connection, self._held, **values)
 
 
-def begin(
-    engine: Engine, clock: Callable[[], datetime], wanted: IdempotentRequest | None
-) -> Execution | Reply | Problem:
-    """Store the request, and return an Execution to carry it out; or return the answer to send instead.
+def begin(call: ApiCall) -> Execution | Reply | Problem:
+    """Store the current Flask request, and return an Execution to carry it out; or return the answer to send instead.
 
-    `wanted` is None for a request without a key, which is not stored, and always carried out. The answer is what an
-    earlier execution stored, or a Problem: the key came with another body (422), an unfinished execution began less
-    than MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
+    A request without a key is not stored, and always carried out. The answer is what an earlier execution stored, or a
+    Problem: the key is malformed (400) or came with another body (422), an unfinished execution began less than
+    MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
     """
+    engine, clock = call.dependencies.engine, call.dependencies.clock
+    wanted = _keyed_request(call.caller.name, clock())
+    if isinstance(wanted, Problem):
+        return wanted
     if wanted is None:
         return Execution(engine, clock, None)
     with engine.begin() as connection:

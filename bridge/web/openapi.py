@@ -8,8 +8,7 @@ from pydantic import BaseModel
 from bridge import __version__
 from bridge.core.parsing import NAME
 from bridge.web import rate_limits
-from bridge.web.idempotency import KEY_PATTERN
-from bridge.web.operations import JSON, WATCH_ID, Access, Idempotency, Operation, ResponseSpec
+from bridge.web.operations import JSON, WATCH_ID, Access, Operation, ResponseSpec
 from bridge.web.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem
 from bridge.web.response_models import ProblemSchema
 from bridge.web.schemas import Models, schemas, with_enumerations_named
@@ -48,33 +47,6 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
 }
 
-IDEMPOTENCY_KEY = {
-    Idempotency.KEY: {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": False,
-        "description": "Your own name for this request: the same again is answered the same for 24 h, and done once.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": f"^(?:{KEY_PATTERN})$"},
-        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
-    },
-    Idempotency.BODY: {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": False,
-        "description": "Taken, and not needed: the body tells which watch is meant, for as long as there is the watch.",
-        "schema": {"type": "string"},
-        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
-    },
-}
-TRACE = {
-    "name": "traceparent",
-    "in": "header",
-    "required": False,
-    "description": "The trace that this request belongs to (W3C Trace Context): the callback carries it on. One that is not "
-    "valid is ignored.",
-    "schema": {"type": "string"},
-    "example": TRACEPARENT["traceparent"][1],
-}
 REQUEST_ID = {
     "description": "The request's own, when it is 1 to 128 characters of `[A-Za-z0-9._-]`, else a new one.",
     "schema": {"type": "string"},
@@ -157,8 +129,7 @@ def _operation(operation: Operation, names: Models, query: list[dict[str, Any]])
         "parameters": [
             *map(_path_parameter, operation.path_parameters),
             *query,
-            # These operations register watches: a request may be repeated, and the callbacks continue its trace.
-            *([IDEMPOTENCY_KEY[operation.idempotency], TRACE] if operation.idempotency else []),
+            *operation.headers,
         ],
         "responses": {
             **{

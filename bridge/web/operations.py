@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from bridge.db.idempotent_requests import IdempotentRequest
 from bridge.steps import clients
 from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
@@ -40,13 +39,6 @@ class Access(StrEnum):
     ADMIN = "admin"  # an admin
 
 
-class Idempotency(StrEnum):
-    """How an operation recognizes a repeated request."""
-
-    KEY = "key"  # by the Idempotency-Key: the answer is stored
-    BODY = "body"  # by the fields of the body that identify a watch: a key is accepted, but ignored
-
-
 class NoParameters(Query):
     """The query of an operation without parameters."""
 
@@ -63,7 +55,6 @@ class ApiCall:
     registrar: Registrar
     caller: Caller
     now: datetime
-    keyed: IdempotentRequest | None = None  # for Idempotency.KEY; None without an Idempotency-Key
     traceparent: str | None = None  # for callbacks (W3C Trace Context); None without a valid one
 
     def url(self, path: str) -> str:
@@ -106,7 +97,8 @@ class Operation:
     """An HTTP method and a path of the API, with the function `run` that carries out the request.
 
     The name and the docstring of `run` are printed in the OpenAPI document. `problems` holds statuses of the
-    operation's Problems; those that many operations share, such as 401, need not be in it.
+    operation's Problems; those that many operations share, such as 401, need not be in it. `headers` holds the
+    request headers of this operation, as the document describes them.
     """
 
     method: str
@@ -118,7 +110,7 @@ class Operation:
     query: type[Query] | None
     responses: Mapping[int, ResponseSpec]
     problems: Sequence[int]
-    idempotency: Idempotency | None
+    headers: Sequence[Mapping[str, Any]]
     opens_watches: bool  # it can open watches: its responses may have RateLimit headers for the limit
 
     @property
@@ -166,7 +158,7 @@ class Resource:
         body: type[Body] | None = None,
         query: type[Query] | None = None,
         problems: Sequence[int] = (),
-        idempotency: Idempotency | None = None,
+        headers: Sequence[Mapping[str, Any]] = (),
         opens_watches: bool = False,
     ) -> Callable[[Run], Run]:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
@@ -188,7 +180,7 @@ class Resource:
                     query=query,
                     responses=responses,
                     problems=problems,
-                    idempotency=idempotency,
+                    headers=headers,
                     opens_watches=opens_watches,
                 )
             )

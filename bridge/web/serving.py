@@ -10,12 +10,10 @@ from bridge import tracing
 from bridge.web.auth import Authenticator, Caller
 from bridge.web.bodies import body_bytes, read_json
 from bridge.web.dependencies import Dependencies
-from bridge.web.idempotency import keyed_request
 from bridge.web.operations import (
     WATCH_ID,
     Access,
     ApiCall,
-    Idempotency,
     NoFields,
     NoParameters,
     Operation,
@@ -60,11 +58,6 @@ class Api:
         arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
         if isinstance(arguments, Problem):
             return arguments
-        keyed = None
-        if operation.idempotency is Idempotency.KEY:
-            keyed = keyed_request(request, caller.name, self.dependencies.clock())
-        if isinstance(keyed, Problem):
-            return keyed
         traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
         with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
             call = ApiCall(
@@ -72,7 +65,6 @@ class Api:
                 registrar=self.registrar,
                 caller=caller,
                 now=now,
-                keyed=keyed,
                 traceparent=traceparent,
             )
             answer: Reply | Problem = operation.run(call, **names, **arguments)

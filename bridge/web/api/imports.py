@@ -15,9 +15,9 @@ from bridge.steps import start_import as starting
 from bridge.steps.register import ConflictingRegistration, Registered, Registration, RegistrationResult
 from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutcome, Unwatched
 from bridge.web import idempotency
-from bridge.web.api.registrations import limit_problem, to_response
+from bridge.web.api.registrations import TRACEPARENT_PARAMETER, limit_problem, to_response
 from bridge.web.idempotency import Execution
-from bridge.web.operations import LOCATION, ApiCall, Idempotency, Reply, Resource, ResponseSpec
+from bridge.web.operations import LOCATION, ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.request_models import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
 from bridge.web.response_models import WatchSchema, examples
@@ -78,7 +78,7 @@ class NewImport(Body):
         ),
     },
     problems=(409, 429, 502, 503, 504),
-    idempotency=Idempotency.KEY,
+    headers=(idempotency.PARAMETER, TRACEPARENT_PARAMETER),
     opens_watches=True,
 )
 def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
@@ -95,7 +95,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     the import. While the first request is being carried out, a repeat gets a 409; a request with the same key and
     another body gets a 422. Without a key, a repeated request starts another import.
     """
-    execution = idempotency.begin(call.dependencies.engine, call.dependencies.clock, call.keyed)
+    execution = idempotency.begin(call)
     if not isinstance(execution, Execution):
         return execution
     # A task that an earlier execution has started is watched even beyond the limit: a 429 would forget the task, and

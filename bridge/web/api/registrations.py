@@ -19,7 +19,8 @@ from bridge.steps.register import (
     RegistrationResult,
     registration_key,
 )
-from bridge.web.operations import LOCATION, ApiCall, Idempotency, Reply, Resource, ResponseSpec
+from bridge.web import idempotency
+from bridge.web.operations import LOCATION, ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import FieldError, Problem
 from bridge.web.request_models import (
     AccountName,
@@ -33,8 +34,24 @@ from bridge.web.request_models import (
     validated,
 )
 from bridge.web.response_models import EXAMPLE, Absent, Output, ProblemSchema, WatchSchema, examples
+from bridge.web.webhooks import TRACEPARENT
 
 resource = Resource("Watches")
+
+# Request headers as the OpenAPI document describes them.
+UNUSED_KEY_PARAMETER = idempotency.PARAMETER | {
+    "description": "Taken, and not needed: the body tells which watch is meant, for as long as there is the watch.",
+    "schema": {"type": "string"},
+}
+TRACEPARENT_PARAMETER = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "The trace that this request belongs to (W3C Trace Context): the callback carries it on. One that is not "
+    "valid is ignored.",
+    "schema": {"type": "string"},
+    "example": TRACEPARENT["traceparent"][1],
+}
 
 CONTENDED = Problem(
     status=503,
@@ -126,7 +143,7 @@ class RegistrationResultsSchema(Output):
         ),
     },
     problems=(409, 429),
-    idempotency=Idempotency.BODY,
+    headers=(UNUSED_KEY_PARAMETER, TRACEPARENT_PARAMETER),
     opens_watches=True,
 )
 def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
@@ -160,7 +177,7 @@ def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
     responses={
         200: ResponseSpec(description="What became of each, in order.", model=RegistrationResultsSchema)
     },
-    idempotency=Idempotency.BODY,
+    headers=(UNUSED_KEY_PARAMETER, TRACEPARENT_PARAMETER),
     opens_watches=True,
 )
 def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
