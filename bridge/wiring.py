@@ -29,7 +29,9 @@ from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.steps.poll import Polls
+from bridge.web.auth import Authenticator
 from bridge.web.dependencies import Dependencies
+from bridge.web.registrar import Registrar
 from bridge.worker.loop import Worker
 from bridge.worker.scheduler import CounterFlusher, Scheduler
 
@@ -233,12 +235,12 @@ class Bridge:
             callbacks=self.callbacks,
             hubspot_calls=self.hubspot_calls,
             counters=self.counters,
+            authenticator=Authenticator(self.engine, _reveal(settings.admin_key)),
+            registrar=Registrar(self.engine, settings.open_watch_limit, now, self.counters),
             clock=now,
             is_migrated=migrations.is_migrated,
             watch_timeout_seconds=settings.watch_timeout_seconds,
-            admin_key=_reveal(settings.admin_key),
             public_url=settings.public_url,
-            open_watch_limit=settings.open_watch_limit,
         )
 
     def start_worker(self) -> None:

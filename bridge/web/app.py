@@ -22,17 +22,15 @@ from bridge.web.api import (
     test_callbacks,
     watches,
 )
-from bridge.web.auth import Authenticator
 from bridge.web.bodies import READ_BYTES
 from bridge.web.compression import compress
 from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
 from bridge.web.operations import Operation
 from bridge.web.pages import add_pages
-from bridge.web.registrar import Registrar
 from bridge.web.request_log import add_request_log
 from bridge.web.security_headers import add_security_headers
-from bridge.web.serving import Api, respond
+from bridge.web.serving import respond, serve
 
 RESOURCES = (
     registrations.resource,
@@ -61,18 +59,11 @@ def create_app(dependencies: Dependencies) -> Flask:
     app.url_map.merge_slashes = False
     add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
-    api = Api(
-        dependencies=dependencies,
-        authenticator=Authenticator(dependencies.engine, dependencies.admin_key),
-        registrar=Registrar(
-            dependencies.engine, dependencies.open_watch_limit, dependencies.clock, dependencies.counters
-        ),
-    )
     operations = [operation for resource in RESOURCES for operation in resource.operations]
     for operation in operations:
-        _route(app, api, operation)
+        _route(app, dependencies, operation)
     add_pages(app, operations, dependencies.public_url)
-    add_admin(app, api)
+    add_admin(app, dependencies)
     app.register_error_handler(Exception, lambda error: respond(problem_of(error)))
     app.before_request(_refuse_leading_slashes)
     app.after_request(add_security_headers)
@@ -86,11 +77,11 @@ def _refuse_leading_slashes() -> None:
         abort(404)
 
 
-def _route(app: Flask, api: Api, operation: Operation) -> None:
+def _route(app: Flask, dependencies: Dependencies, operation: Operation) -> None:
     app.add_url_rule(
         re.sub(r"\{(\w+)\}", r"<\1:\1>", operation.path),
         endpoint=operation.name,
-        view_func=partial(api.serve, operation),
+        view_func=partial(serve, dependencies, operation),
         methods=[operation.method],
         provide_automatic_options=False,
         # Paths under /v1/ may be sent with one more slash at the end. `/metrics/` is answered with a 404: a proxy's

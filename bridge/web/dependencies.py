@@ -1,7 +1,7 @@
 """The dependencies of the web application: objects and plain values that `wiring` gives to it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -11,8 +11,8 @@ from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.http.callbacks import CallbackSender
 from bridge.steps.hubspot_calls import HubSpotCalls
-
-OPEN_WATCH_LIMIT = 100_000
+from bridge.web.auth import Authenticator
+from bridge.web.registrar import Registrar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,6 @@ class Dependencies:
     - `is_migrated` returns whether the database's schema is at this code's revision or a later one.
     - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
-    - `open_watch_limit` is how many watches each client may have open, approximately.
     """
 
     engine: Engine
@@ -32,9 +31,9 @@ class Dependencies:
     callbacks: CallbackSender
     hubspot_calls: HubSpotCalls
     counters: Counters
+    authenticator: Authenticator
+    registrar: Registrar
     clock: Callable[[], datetime]
     is_migrated: Callable[[Connection], bool]
     watch_timeout_seconds: float
-    admin_key: str | None = field(repr=False)
     public_url: str | None
-    open_watch_limit: int = OPEN_WATCH_LIMIT

@@ -15,7 +15,6 @@ from bridge.steps import clients
 from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
-from bridge.web.registrar import Registrar
 from bridge.web.request_models import Body, Query
 
 JSON = "application/json"
@@ -52,7 +51,6 @@ class ApiCall:
     """A request to an operation; with Access.OPEN, the caller's name is empty."""
 
     dependencies: Dependencies
-    registrar: Registrar
     caller: Caller
     now: datetime
     traceparent: str | None = None  # for callbacks (W3C Trace Context); None without a valid one

@@ -1,13 +1,13 @@
 """Serves the API's operations: authenticates and validates a request, calls the operation, and responds."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from flask import Request, Response, g, request
 
 from bridge import tracing
-from bridge.web.auth import Authenticator, Caller
+from bridge.web.auth import Caller
 from bridge.web.bodies import body_bytes, read_json
 from bridge.web.dependencies import Dependencies
 from bridge.web.operations import (
@@ -21,7 +21,6 @@ from bridge.web.operations import (
 )
 from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
 from bridge.web.rate_limits import rate_limit_headers
-from bridge.web.registrar import Registrar
 from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
 
@@ -33,58 +32,48 @@ NO_ID = Problem(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Api:
-    """Carries out the API's operations, and holds the objects that all requests share."""
+def serve(dependencies: Dependencies, operation: Operation, **names: str) -> Response:
+    """Carry out an operation for the current Flask request; `names` are the variable parts of its path."""
+    return respond(_handle(dependencies, operation, names))
 
-    dependencies: Dependencies
-    authenticator: Authenticator
-    registrar: Registrar
 
-    def serve(self, operation: Operation, **names: str) -> Response:
-        """Carry out an operation for the current Flask request; `names` are the variable parts of its path."""
-        return respond(self._handle(operation, names))
-
-    def _handle(self, operation: Operation, names: dict[str, str]) -> Reply | Problem:
-        now = self.dependencies.clock()
-        caller = self._authorize(operation.access, request, now)
-        if isinstance(caller, Problem):
-            return caller
-        g.client = caller.name or None
-        if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
-            return NO_ID
-        context = ValidationContext(self.dependencies)
-        # Routes that need no key accept any parameter: health checks may add one to get past caches.
-        arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
-        if isinstance(arguments, Problem):
-            return arguments
-        traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
-        with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
-            call = ApiCall(
-                dependencies=self.dependencies,
-                registrar=self.registrar,
-                caller=caller,
-                now=now,
-                traceparent=traceparent,
-            )
-            answer: Reply | Problem = operation.run(call, **names, **arguments)
-        return self._with_rate_limit(caller, answer, now) if operation.opens_watches else answer
-
-    def _with_rate_limit(self, caller: Caller, answer: Reply | Problem, now: datetime) -> Reply | Problem:
-        """Return the answer with RateLimit headers; unchanged without a recent count of the caller's open watches."""
-        left = self.registrar.remaining(caller.name, now)
-        if left is None:
-            return answer
-        limit = rate_limit_headers(quota=self.registrar.limit, left=left)
-        return replace(answer, headers={**answer.headers, **limit})
-
-    def _authorize(self, access: Access, request: Request, now: datetime) -> Caller | Problem:
-        if access is Access.OPEN:
-            return _NOBODY
-        caller = self.authenticator.caller(request.headers.get("Authorization"), now)
-        if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
-            return Problem(status=403, detail="Only an admin's API key may do this.")
+def _handle(dependencies: Dependencies, operation: Operation, names: dict[str, str]) -> Reply | Problem:
+    now = dependencies.clock()
+    caller = _authorize(dependencies, operation.access, now)
+    if isinstance(caller, Problem):
         return caller
+    g.client = caller.name or None
+    if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
+        return NO_ID
+    context = ValidationContext(dependencies)
+    # Routes that need no key accept any parameter: health checks may add one to get past caches.
+    arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
+    if isinstance(arguments, Problem):
+        return arguments
+    traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
+    with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
+        call = ApiCall(dependencies=dependencies, caller=caller, now=now, traceparent=traceparent)
+        answer: Reply | Problem = operation.run(call, **names, **arguments)
+    return _with_rate_limit(call, answer) if operation.opens_watches else answer
+
+
+def _with_rate_limit(call: ApiCall, answer: Reply | Problem) -> Reply | Problem:
+    """Return the answer with RateLimit headers; unchanged without a recent count of the caller's open watches."""
+    registrar = call.dependencies.registrar
+    left = registrar.remaining(call.caller.name, call.now)
+    if left is None:
+        return answer
+    limit = rate_limit_headers(quota=registrar.limit, left=left)
+    return replace(answer, headers={**answer.headers, **limit})
+
+
+def _authorize(dependencies: Dependencies, access: Access, now: datetime) -> Caller | Problem:
+    if access is Access.OPEN:
+        return _NOBODY
+    caller = dependencies.authenticator.caller(request.headers.get("Authorization"), now)
+    if isinstance(caller, Caller) and access is Access.ADMIN and not caller.admin:
+        return Problem(status=403, detail="Only an admin's API key may do this.")
+    return caller
 
 
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:

@@ -22,7 +22,6 @@ from bridge.hubspot.client import HubSpot
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
 from bridge.steps.poll import Polls
-from bridge.web.dependencies import OPEN_WATCH_LIMIT
 from bridge.worker.loop import Worker
 from tests.hubspot_accounts import STATIC, a_cipher, a_transport, an_account, new_oauth_tokens
 from tests.makers import SteppedClock
@@ -107,7 +106,7 @@ class Setting:
     rate: Rate = PLENTY
     base_url: str | None = None
     timeout_seconds: float = 10
-    open_watch_limit: int = OPEN_WATCH_LIMIT
+    open_watch_limit: int = 100_000
 
 
 @contextmanager

@@ -24,9 +24,11 @@ from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.web.app import RESOURCES, create_app
+from bridge.web.auth import Authenticator
 from bridge.web.dependencies import Dependencies
 from bridge.web.openapi import document
 from bridge.web.problems import PROBLEM_TYPES
+from bridge.web.registrar import Registrar
 from bridge.web.response_models import ProblemSchema
 from tests.hubspot_accounts import ListedTokens
 from tests.makers import SteppedClock
@@ -162,7 +164,14 @@ def pointers(response: TestResponse, status: int = 422) -> list[str]:
 
 
 @contextmanager
-def serving(database_url: str, hubspot: HubSpot | None = None, **dependencies: Any) -> Iterator[Api]:
+def serving(
+    database_url: str,
+    hubspot: HubSpot | None = None,
+    *,
+    admin_key: str | None = ADMIN_KEY,
+    open_watch_limit: int = 100_000,
+    **dependencies: Any,
+) -> Iterator[Api]:
     """Yield the API on a migrated database; `hubspot` and `dependencies` replace the usual ones."""
     engine, cipher, clock = (
         open_engine(database_url),
@@ -180,13 +189,17 @@ def serving(database_url: str, hubspot: HubSpot | None = None, **dependencies: A
         "clock": clock,
         "is_migrated": _is_migrated,
         "watch_timeout_seconds": 86_400,
-        "admin_key": ADMIN_KEY,
         "public_url": None,
     } | dependencies
     shared = {name: parts[name] for name in ("engine", "accounts", "clock", "counters")}
     hubspot = hubspot or HubSpot(transport, ListedTokens())
     calls = HubSpotCalls(hubspot=hubspot, lease_seconds=60, **shared)
-    made = Dependencies(hubspot_calls=calls, **parts)
+    made = Dependencies(
+        hubspot_calls=calls,
+        authenticator=Authenticator(parts["engine"], admin_key),
+        registrar=Registrar(parts["engine"], open_watch_limit, parts["clock"], parts["counters"]),
+        **parts,
+    )
     try:
         yield Api(dependencies=made, app=create_app(made), clock=clock)
     finally:

@@ -18,7 +18,7 @@ from bridge.web.admin import (
     watches,
 )
 from bridge.web.admin.blueprint import EXTENSION, admin
-from bridge.web.serving import Api
+from bridge.web.dependencies import Dependencies
 
 __all__ = [
     "accounts",
@@ -36,10 +36,10 @@ __all__ = [
 STATIC_SECONDS = 300
 
 
-def add_admin(app: Flask, api: Api) -> None:
-    """Add the admin pages to the application; they use the same `api` object as the REST API."""
-    app.extensions[EXTENSION] = api
-    session.add_sessions(app, api.dependencies.cipher)
+def add_admin(app: Flask, dependencies: Dependencies) -> None:
+    """Add the admin pages to the application; they use the same objects as the REST API."""
+    app.extensions[EXTENSION] = dependencies
+    session.add_sessions(app, dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS
     # CSRF is checked by the blueprint only: the API uses no cookies.
     app.config |= {"WTF_CSRF_CHECK_DEFAULT": False, "WTF_CSRF_TIME_LIMIT": None}

@@ -9,10 +9,10 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from bridge.web.admin import session
+from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
 from bridge.web.operations import ApiCall
 from bridge.web.problems import Problem
-from bridge.web.serving import Api
 
 Value = TypeVar("Value")
 
@@ -34,23 +34,23 @@ class _AdminBlueprint(Blueprint):
 admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
 
 
-def api() -> Api:
-    """Return the application's Api object, which the REST API uses too."""
-    return cast("Api", current_app.extensions[EXTENSION])
+def dependencies() -> Dependencies:
+    """Return the application's dependencies, which the REST API uses too."""
+    return cast("Dependencies", current_app.extensions[EXTENSION])
 
 
 def call() -> ApiCall:
     """Return this request as an ApiCall for the API's operations, with the signed-in admin as the caller."""
-    return ApiCall(dependencies=api().dependencies, registrar=api().registrar, caller=g.caller, now=g.now)
+    return ApiCall(dependencies=dependencies(), caller=g.caller, now=g.now)
 
 
 @admin.before_request
 def _require_admin() -> BaseResponse | None:
-    g.now = api().dependencies.clock()
+    g.now = dependencies().clock()
     cast("CSRFProtect", current_app.extensions["csrf"]).protect()
     if request.endpoint in ("admin.sign_in", "admin.begin_session"):
         return None
-    caller = session.caller(api(), g.now)
+    caller = session.caller(dependencies(), g.now)
     if isinstance(caller, Problem):
         return _redirect_to_sign_in()
     g.caller, g.client = caller, caller.name

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from bridge.core import parsing
 from bridge.steps import clients
 from bridge.web.admin import session
-from bridge.web.admin.blueprint import admin, api, call, or_abort, page
+from bridge.web.admin.blueprint import admin, call, dependencies, or_abort, page
 from bridge.web.api.clients import (
     NewClient,
     SecretRotation,
@@ -48,7 +48,7 @@ def rotate_key(name: str) -> Response:
     """Give a client a new key, and show it once. An admin who rotates their own key stays signed in."""
     answer = or_abort(rotate_client_key(call(), name))
     if name == call().caller.name and not call().caller.from_environment:
-        session.begin(api(), json.loads(str(answer.text))["api_key"])
+        session.begin(dependencies(), json.loads(str(answer.text))["api_key"])
     return _show_once(answer)
 
 
@@ -72,7 +72,7 @@ def show_secret() -> Response:
     """Show the new key or secret, once; if there is none to show, redirect to the list of clients."""
     if request.method == "HEAD":
         return Response()  # the GET request after it still shows the key or secret
-    made = session.take_to_show(api(), call().now)
+    made = session.take_to_show(dependencies(), call().now)
     if made is None:
         flash("A new key or secret is shown once. If it was not copied, make another one.", "bad")
         return redirect(url_for("admin.list_clients"), 303)
@@ -81,5 +81,5 @@ def show_secret() -> Response:
 
 def _show_once(answer: Reply) -> Response:
     """Redirect to the page that shows the new key or secret, so that a reload does not send the form again."""
-    session.keep_to_show(api(), str(answer.text), call().now)
+    session.keep_to_show(dependencies(), str(answer.text), call().now)
     return redirect(url_for("admin.show_secret"), 303)

@@ -14,8 +14,8 @@ from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from bridge.core.instants import read_rfc3339, rfc3339
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.web.auth import Caller
+from bridge.web.dependencies import Dependencies
 from bridge.web.problems import Problem
-from bridge.web.serving import Api
 
 PATH = "/admin"
 LIFETIME = timedelta(hours=12)
@@ -58,11 +58,11 @@ def add_sessions(app: Flask, cipher: Cipher) -> None:
     }
 
 
-def begin(api: Api, api_key: str) -> None:
+def begin(dependencies: Dependencies, api_key: str) -> None:
     """Start a new session with an admin's key."""
     session.clear()
     session.permanent = True
-    session[_KEY] = api.dependencies.cipher.encrypt(api_key)
+    session[_KEY] = dependencies.cipher.encrypt(api_key)
 
 
 def end() -> None:
@@ -70,13 +70,13 @@ def end() -> None:
     session.clear()
 
 
-def caller(api: Api, now: datetime) -> Caller | Problem:
+def caller(dependencies: Dependencies, now: datetime) -> Caller | Problem:
     """Return the signed-in admin, or a Problem. A refused key ends the session, except in htmx's requests."""
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT
     try:
-        known = authenticate_admin(api, api.dependencies.cipher.decrypt(sealed), now)
+        known = authenticate_admin(dependencies, dependencies.cipher.decrypt(sealed), now)
     except WrongSecretKey:
         known = _SIGNED_OUT
     # A page that reloads itself may do so with the cookie from before the key was rotated in another window. To end
@@ -86,25 +86,25 @@ def caller(api: Api, now: datetime) -> Caller | Problem:
     return known
 
 
-def authenticate_admin(api: Api, api_key: str, now: datetime) -> Caller | Problem:
+def authenticate_admin(dependencies: Dependencies, api_key: str, now: datetime) -> Caller | Problem:
     """Return the admin with this API key; a Problem when the key is wrong or is no admin's."""
-    known = api.authenticator.caller(f"Bearer {api_key}", now)
+    known = dependencies.authenticator.caller(f"Bearer {api_key}", now)
     if isinstance(known, Caller) and not known.admin:
         return NO_ADMIN
     return known
 
 
-def keep_to_show(api: Api, text: str, now: datetime) -> None:
+def keep_to_show(dependencies: Dependencies, text: str, now: datetime) -> None:
     """Encrypt a text that holds a new key or secret, and put it into the session for `take_to_show`."""
     kept = json.dumps({"until": rfc3339(now + SHOWN_WITHIN), "text": text})
-    session[_SHOWN_ONCE] = api.dependencies.cipher.encrypt(kept)
+    session[_SHOWN_ONCE] = dependencies.cipher.encrypt(kept)
 
 
-def take_to_show(api: Api, now: datetime) -> str | None:
+def take_to_show(dependencies: Dependencies, now: datetime) -> str | None:
     """Return the text that `keep_to_show` kept, and forget it; None when there is none, or it is too old."""
     sealed = session.pop(_SHOWN_ONCE, None)
     try:
-        kept = json.loads(api.dependencies.cipher.decrypt(sealed)) if sealed else None
+        kept = json.loads(dependencies.cipher.decrypt(sealed)) if sealed else None
     except WrongSecretKey:
         return None
     return str(kept["text"]) if kept and now <= read_rfc3339(kept["until"]) else None

@@ -75,7 +75,7 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
         return _problem(refused) if refused else full
     redelivered = changes.redeliver(engine, watch_id, client=client, now=call.now)
     if isinstance(redelivered, Changed):
-        call.registrar.count_reopened(redelivered.watch.client, 1)
+        call.dependencies.registrar.count_reopened(redelivered.watch.client, 1)
     return _to_response(redelivered, status=202)
 
 
@@ -123,9 +123,9 @@ def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
         return problem
     count = changes.redeliver_all(engine, filters, by=call.caller.name, now=call.now)
     if filters.client is None:
-        call.registrar.forget_counts()
+        call.dependencies.registrar.forget_counts()
     else:
-        call.registrar.count_reopened(filters.client, count)
+        call.dependencies.registrar.count_reopened(filters.client, count)
     return reply({"count": count}, status=202)
 
 

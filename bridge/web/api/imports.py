@@ -121,7 +121,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
 
     def register(task_id: str) -> RegistrationResult:
         execution.note_task(task_id)
-        return call.registrar.register_many([replace(wanted, task_id=task_id)])[0]
+        return call.dependencies.registrar.register_many([replace(wanted, task_id=task_id)])[0]
 
     if execution.task_id:
         return starting.register_task(register, client, execution.task_id)

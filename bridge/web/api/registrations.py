@@ -158,7 +158,7 @@ def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     if _beyond_limit(call, [wanted]):
         return _limit_reached(call)
     call.ensure_client()
-    return to_response(call, call.registrar.register_one(wanted))
+    return to_response(call, call.dependencies.registrar.register_one(wanted))
 
 
 def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
@@ -197,7 +197,7 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     ]
     wanted = [item for item in checked if isinstance(item, Registration)]
     call.ensure_client()
-    results = iter(registered := call.registrar.register_many(wanted))
+    results = iter(registered := call.dependencies.registrar.register_many(wanted))
     answers = _answers(call, registered)
     outcomes = [item if isinstance(item, Problem) else next(results) for item in checked]
     texts = ", ".join(_result_text(outcome, answers) for outcome in outcomes)
@@ -232,7 +232,7 @@ def limit_problem(call: ApiCall, wanted: int) -> Problem | None:
     """Return a Problem when the caller may not open `wanted` more watches, else None."""
     return (
         None
-        if call.registrar.available(call.caller.name, wanted, call.now) >= wanted
+        if call.dependencies.registrar.available(call.caller.name, wanted, call.now) >= wanted
         else _limit_reached(call)
     )
 
@@ -246,16 +246,16 @@ def _beyond_limit(call: ApiCall, wanted: Sequence[Registration]) -> Collection[R
         existing = store.existing_keys(connection, set(keys.values()))
     # Registrations in a batch with the same key make one watch.
     new = list(dict.fromkeys(key for key in keys.values() if key not in existing))
-    refused = set(new[call.registrar.available(call.caller.name, len(new), call.now) :])
+    refused = set(new[call.dependencies.registrar.available(call.caller.name, len(new), call.now) :])
     return {each for each, key in keys.items() if key in refused}
 
 
 def _limit_reached(call: ApiCall) -> Problem:
     return Problem(
         status=429,
-        detail=f"This client may have {call.registrar.limit:,} watches open; wait until some are settled.",
+        detail=f"This client may have {call.dependencies.registrar.limit:,} watches open; wait until some are settled.",
         cause="too-many-open-watches",
-        more={"limit": call.registrar.limit},
+        more={"limit": call.dependencies.registrar.limit},
         headers={"Retry-After": "60"},
     )
 
