@@ -22,7 +22,7 @@ from bridge.web.api import (
     test_callbacks,
     watches,
 )
-from bridge.web.bodies import READ_BYTES
+from bridge.web.bodies import LARGEST_BYTES
 from bridge.web.compression import compress
 from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
@@ -55,7 +55,7 @@ class _Name(BaseConverter):
 def create_app(dependencies: Dependencies) -> Flask:
     """Return the Flask application; until a request comes, it opens no database connection and starts no thread."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = READ_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BYTES
     app.url_map.merge_slashes = False
     add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}

@@ -8,7 +8,7 @@ from flask import Request, Response, g, request
 
 from bridge import tracing
 from bridge.web.auth import Caller
-from bridge.web.bodies import body_bytes, read_json
+from bridge.web.bodies import read_json
 from bridge.web.dependencies import Dependencies
 from bridge.web.operations import (
     WATCH_ID,
@@ -110,12 +110,8 @@ def _arguments(
 def _body(operation: Operation, request: Request, context: ValidationContext) -> Any:
     """Return the validated body, or a Problem. The body may be absent when its model has no required field."""
     model = operation.body or NoFields
-    if not operation.requires_body:
-        sent = body_bytes(request)
-        if isinstance(sent, Problem):
-            return sent
-        if not sent:
-            return validated(model, {}, context)
+    if not operation.requires_body and not request.get_data():
+        return validated(model, {}, context)
     body = read_json(request)
     return body if isinstance(body, Problem) else validated(model, body, context)
 

@@ -1,6 +1,5 @@
 """What a body must be: strict JSON, in UTF-8, of at most 1 MiB."""
 
-import io
 import json
 from typing import Any
 
@@ -117,20 +116,6 @@ def test_a_body_of_one_mebibyte_is_read_and_one_more_byte_is_too_much(refused: C
     assert len(full) == MIB
     assert pointers(post(refused, full)) == ["/task_id", "/callback_url"]
     problem(post(refused, full + b" "), 413)
-
-
-def test_a_body_whose_length_nobody_told_is_too_large_too(refused: Caller) -> None:
-    def chunked(size: int) -> TestResponse:
-        return refused.send(
-            "POST",
-            "/v1/watches",
-            headers={"Content-Type": "application/json"},
-            input_stream=io.BytesIO(b" " * size),
-            environ_overrides={"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"},
-        )
-
-    problem(chunked(MIB), 400)
-    problem(chunked(MIB + 1), 413)
 
 
 def test_a_body_that_ends_early_is_refused(refused: Caller) -> None:

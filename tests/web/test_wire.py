@@ -47,6 +47,13 @@ def test_what_follows_too_large_a_body_is_not_taken_for_a_request(port: int, sen
         assert statuses(all_of(client)) == [b"413"]
 
 
+@pytest.mark.parametrize(("size", "status"), [(1048576, b"400"), (1048577, b"413")])
+def test_a_body_whose_length_nobody_told_is_too_large_too(port: int, size: int, status: bytes) -> None:
+    sent = b"%x\r\n" % size + b" " * size + b"\r\n0\r\n\r\n"
+    with connected(port, BODY + b"Transfer-Encoding: chunked\r\n\r\n" + sent + LAST) as client:
+        assert statuses(all_of(client)) == [status, b"200"]
+
+
 # Seconds of work; minutes where each chunk costs a copy of all that follow.
 def test_many_chunks_cost_no_more_than_their_bytes(port: int) -> None:
     chunks = b"1\r\n1\r\n" * 340_000 + b"0\r\n\r\n"
