@@ -9,6 +9,7 @@ from bridge.core import account_limits
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.instants import rfc3339_or_none
+from bridge.core.quota import Usage
 from bridge.db import breakers, readiness, watches
 from bridge.db.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.db.engine import reading
@@ -26,6 +27,7 @@ class AccountStatus:
     account: Account
     stored: bool
     breaker: CircuitBreaker
+    usage: Usage
     unproven_reason: str | None
 
 
@@ -40,27 +42,32 @@ class AccountNotRemoved:
 def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[AccountStatus]:
     """Return the status of each account, sorted by name."""
     with reading(engine) as connection:
-        stored = accounts.stored(connection)
-        known = accounts.list_all(connection)
-        limits = breakers.all_account_limits(connection)
-        return [
-            _status(connection, account, limits.get(name, AccountLimits()), now, stored=name in stored)
-            for name, account in sorted(known.items())
-        ]
+        return statuses(connection, accounts, now)
+
+
+def statuses(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatus]:
+    """Return the status of each account, sorted by name."""
+    stored = accounts.stored(connection)
+    known = accounts.list_all(connection)
+    limits = breakers.all_account_limits(connection)
+    return [
+        _status(connection, account, limits.get(name, AccountLimits()), now, stored=name in stored)
+        for name, account in sorted(known.items())
+    ]
 
 
 def _status(
     connection: Connection, account: Account, limits: AccountLimits, now: datetime, *, stored: bool
 ) -> AccountStatus:
     breaker = limits.breaker
-    if readiness.is_paused(connection, account.name, breaker, now):
-        return AccountStatus(account=account, stored=stored, breaker=breaker, unproven_reason=None)
-    unproven = breaker.paused and breaker.pause_seconds > 0
+    is_paused = readiness.is_paused(connection, account.name, breaker, now)
+    is_unproven = not is_paused and breaker.paused and breaker.pause_seconds > 0
     return AccountStatus(
         account=account,
         stored=stored,
-        breaker=CircuitBreaker(),
-        unproven_reason=breaker.reason if unproven else None,
+        breaker=breaker if is_paused else CircuitBreaker(),
+        usage=limits.usage,
+        unproven_reason=breaker.reason if is_unproven else None,
     )
 
 

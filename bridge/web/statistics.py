@@ -6,30 +6,26 @@ from datetime import datetime, time
 
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import AccountLimits
-from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.counters import DETECTION_DELAY
 from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
-from bridge.db import breakers, counters, daily_stats, readiness, watch_filters
+from bridge.db import counters, daily_stats, watch_filters
 from bridge.db.accounts import Accounts
 from bridge.db.counters import Percentiles
+from bridge.steps.accounts import AccountStatus, statuses
 
 STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatistics:
-    """An account's current limits, and the bridge's requests to HubSpot for the account since midnight UTC.
+    """An account's status, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `breaker` is closed unless `readiness.is_paused` is true. `requests_per_second` is what the quota allows,
-    paused or not. `daily_remaining` is how many requests are left for the day, as HubSpot's newest rate-limit
-    headers say; None if they do not say it, or are from before today (UTC).
+    `requests_per_second` is what the quota allows, paused or not. `daily_remaining` is how many requests are left for
+    the day, as HubSpot's newest rate-limit headers say; None if they do not say it, or are from before today (UTC).
     """
 
-    name: str
-    breaker: CircuitBreaker
-    usage: Usage
+    status: AccountStatus
     requests_per_second: float
     daily_remaining: int | None
     requests: int
@@ -42,21 +38,16 @@ class AccountStatistics:
 
 
 def account_statistics(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatistics]:
-    """Return the statistics of every account."""
-    every = breakers.all_account_limits(connection)
+    """Return the statistics of every account, sorted by name."""
     counted = daily_stats.counts(connection, now.date())
     figures = []
-    for name, account in accounts.list_all(connection).items():
-        limits = every.get(name, AccountLimits())
-        usage, is_paused = limits.usage, readiness.is_paused(connection, name, limits.breaker, now)
-        requests, errors = counted.get(name, (0, 0))
+    for status in statuses(connection, accounts, now):
+        requests, errors = counted.get(status.account.name, (0, 0))
         figures.append(
             AccountStatistics(
-                name=name,
-                breaker=limits.breaker if is_paused else CircuitBreaker(),
-                usage=usage,
-                requests_per_second=1 / interval_seconds(account.rate, usage, now=now),
-                daily_remaining=_of_today(usage, now),
+                status=status,
+                requests_per_second=1 / interval_seconds(status.account.rate, status.usage, now=now),
+                daily_remaining=_of_today(status.usage, now),
                 requests=requests,
                 errors=errors,
             )

@@ -2,35 +2,23 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
-from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
-from bridge.steps import accounts
 from bridge.web.admin.blueprint import admin, call, or_abort, page
 from bridge.web.api.account_checks import check_account
 from bridge.web.api.accounts import AccountSettings, put_account, remove_account
 from bridge.web.problems import Problem
 from bridge.web.request_models import Name, validated
-from bridge.web.statistics import AccountStatistics, account_statistics, detection_delays_today
+from bridge.web.statistics import account_statistics, detection_delays_today
 
 # HubSpot's limit for the share of a day's requests that fail.
 MOST_ERRORS_SHARE = 0.05
 FIELDS = tuple(AccountSettings.model_fields)
 LONGEST_MESSAGE = 500  # flashed messages are kept in the cookie
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AccountCard:
-    """An account as the page of accounts shows it."""
-
-    status: accounts.AccountStatus
-    figures: AccountStatistics
-    detection: Percentiles | None  # today, from a task's end to the poll that saw it; None without any
 
 
 class NamedAccount(AccountSettings):
@@ -43,19 +31,14 @@ class NamedAccount(AccountSettings):
 def list_accounts(problem: Problem | None = None) -> Response:
     """Show all accounts; `problem` says what is wrong with the form that was sent."""
     dependencies, now = call().dependencies, call().now
-    every = accounts.list_all(dependencies.engine, dependencies.accounts, now=now)
     with reading(dependencies.engine) as connection:
-        figures = {each.name: each for each in account_statistics(connection, dependencies.accounts, now)}
+        every = account_statistics(connection, dependencies.accounts, now)
         delays = detection_delays_today(connection, now)
     return page(
         "admin/accounts.html",
         problem.status if problem else 200,
-        # An account that was added between the two queries appears at the next reload.
-        cards=[
-            AccountCard(status=each, figures=figures[name], detection=delays.get(name))
-            for each in every
-            if (name := each.account.name) in figures
-        ],
+        accounts=every,
+        delays=delays,
         defaults=dependencies.accounts.defaults,
         most_errors_share=MOST_ERRORS_SHARE,
         form=request.form,

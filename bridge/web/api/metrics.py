@@ -93,7 +93,7 @@ class _BridgeCollector(Collector):
             totals = counters.totals(connection)
             accounts = account_statistics(connection, self._dependencies.accounts, self._now)
         yield from _gauges(accounts)
-        known = {"account": [account.name for account in accounts]}
+        known = {"account": [each.status.account.name for each in accounts]}
         yield from (_counter(counter, totals, known) for counter in COUNTERS)
         yield from (_histogram(histogram, totals, known) for histogram in HISTOGRAMS)
 
@@ -142,7 +142,11 @@ def _hosts(connection: Connection) -> Metric:
 # The gauges of an account: name, documentation, and the function that returns the value. When the value is None, the
 # gauge has no series for the account.
 _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | None]], ...] = (
-    ("bridge_account_paused", "1 while the account is paused, else 0.", lambda a: float(a.breaker.paused)),
+    (
+        "bridge_account_paused",
+        "1 while the account is paused, else 0.",
+        lambda a: float(a.status.breaker.paused),
+    ),
     (
         "bridge_account_allowed_requests_per_second",
         "How many requests a second the bridge may make in the account now.",
@@ -151,7 +155,7 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | Non
     (
         "bridge_account_headroom_ratio",
         "How much of its share of the burst limit the bridge may use, 0.05 to 1, by what HubSpot says is left.",
-        lambda a: a.usage.headroom,
+        lambda a: a.status.usage.headroom,
     ),
     (
         "bridge_account_daily_requests_left",
@@ -169,7 +173,7 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | Non
 def _gauges(accounts: Sequence[AccountStatistics]) -> Iterator[Metric]:
     for name, documentation, value in _ACCOUNT_GAUGES:
         family = GaugeMetricFamily(name, documentation, labels=["account"])
-        yield _labelled(family, {account.name: value(account) for account in accounts})
+        yield _labelled(family, {each.status.account.name: value(each) for each in accounts})
 
 
 def _counter(counter: Counter, totals: Counts, known: Mapping[str, Sequence[str]]) -> Metric:

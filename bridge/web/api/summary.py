@@ -107,7 +107,7 @@ def show_summary(call: ApiCall) -> Reply:
         if call.caller.admin:
             delays = detection_delays_today(connection, call.now)
             every = account_statistics(connection, call.dependencies.accounts, call.now)
-            members["accounts"] = [_account(figures, delays.get(figures.name)) for figures in every]
+            members["accounts"] = [_account(each, delays.get(each.status.account.name)) for each in every]
     return reply(members)
 
 
@@ -122,10 +122,11 @@ def _counts(connection: Connection, client: str | None, now: datetime) -> dict[s
 
 
 def _account(figures: AccountStatistics, delay: Percentiles | None) -> dict[str, Any]:
+    status = figures.status
     return {
-        "name": figures.name,
-        "paused_until": rfc3339_or_none(figures.breaker.paused_until),
-        "paused_reason": figures.breaker.reason,
+        "name": status.account.name,
+        "paused_until": rfc3339_or_none(status.breaker.paused_until),
+        "paused_reason": status.breaker.reason,
         "requests_per_second": _rounded(figures.requests_per_second),
         "errors_today": figures.errors,
         "requests_today": figures.requests,
