@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 _CROCKFORD = bytes.maketrans(b"0123456789ABCDEFGHIJKLMNOPQRSTUV", b"0123456789abcdefghjkmnpqrstvwxyz")
 _RANDOM_BITS = 80
 _CHARACTERS = 27  # of 5 bits each; the 55 bits beside the random ones hold microseconds until the year 3111
+_LARGEST = (1 << 5 * _CHARACTERS) - 1
 
 # How far an id's instant may be ahead of its watch's, when many are made at once or the clock is set back.
 MOST_AHEAD = timedelta(seconds=60)
@@ -33,7 +34,12 @@ def new_watch_id(now: datetime) -> str:
 
 def earliest_watch_id(instant: datetime) -> str:
     """Return a text that sorts before the ids of all watches made at this instant or later."""
-    return _written(max(0, _microseconds(instant)) << _RANDOM_BITS)
+    return _written(_microseconds(instant) << _RANDOM_BITS)
+
+
+def latest_watch_id(instant: datetime) -> str:
+    """Return a text that sorts after the ids of all watches made before this instant."""
+    return _written(_microseconds(instant) + MOST_AHEAD // timedelta(microseconds=1) << _RANDOM_BITS)
 
 
 def _microseconds(instant: datetime) -> int:
@@ -41,5 +47,7 @@ def _microseconds(instant: datetime) -> int:
 
 
 def _written(number: int) -> str:
-    digits = base64.b32hexencode(number.to_bytes(20)).translate(_CROCKFORD).decode()
+    # Filters name any instant from the year 1 to 9999; ids have room for those from 1970 to 3111.
+    bounded = min(max(0, number), _LARGEST)
+    digits = base64.b32hexencode(bounded.to_bytes(20)).translate(_CROCKFORD).decode()
     return f"wat_{digits[-_CHARACTERS:]}"

@@ -13,7 +13,7 @@ from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
 from bridge.db.dialect_sql import in_subquery
 from bridge.db.due_lanes import due_lanes
-from bridge.db.ids import MOST_AHEAD, earliest_watch_id
+from bridge.db.ids import earliest_watch_id, latest_watch_id
 from bridge.db.tables import is_state, watches
 
 NEWEST_SCANNED = 1000
@@ -66,7 +66,7 @@ def conditions(filters: Filters) -> list[ColumnElement[bool]]:
     if filters.created_after is not None:
         found.append(watches.c.id >= earliest_watch_id(filters.created_after))
     if filters.created_before is not None:
-        found.append(watches.c.id < earliest_watch_id(filters.created_before + MOST_AHEAD))
+        found.append(watches.c.id < latest_watch_id(filters.created_before))
     return found
 
 

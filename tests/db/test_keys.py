@@ -5,7 +5,7 @@ import re
 import stat
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from bridge.db import encryption, key_file
 from bridge.db.encryption import Cipher, WrongSecretKey
-from bridge.db.ids import MOST_AHEAD, earliest_watch_id, new_watch_id
+from bridge.db.ids import earliest_watch_id, latest_watch_id, new_watch_id
 from tests.makers import NOW, later
 from tests.threads import at_once
 
@@ -56,7 +56,14 @@ def test_ids_stay_in_order_while_the_clock_is_set_back_by_less_than_a_minute(ste
 def test_an_id_is_never_more_than_a_minute_ahead_of_its_watch(steps: list[float]) -> None:
     for step in steps:
         now = later(step)
-        assert earliest_watch_id(now) <= new_watch_id(now) < earliest_watch_id(now + MOST_AHEAD)
+        assert earliest_watch_id(now) <= new_watch_id(now) < latest_watch_id(now + timedelta(microseconds=1))
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_the_bounds_of_any_instant_are_on_the_right_side_of_an_id(instant: datetime) -> None:
+    made = new_watch_id(NOW)
+    assert (earliest_watch_id(instant) < made) or instant > NOW
+    assert (made < latest_watch_id(instant)) or instant <= NOW
 
 
 def test_ids_of_later_instants_sort_later() -> None:

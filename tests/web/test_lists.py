@@ -204,6 +204,17 @@ def test_created_after_and_before_leave_their_instants_out(api: Api) -> None:
     assert tasks(client, created_after=(NOW - hour).isoformat().replace("+00:00", "-00:00"), limit=1)
 
 
+@pytest.mark.parametrize("never", ["3112-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+def test_an_instant_that_never_comes_bounds_nothing(api: Api, never: str) -> None:
+    client = api.client()
+    client.register("task-0")
+    assert tasks(client, created_before=never) == ["task-0"]
+    assert tasks(client, created_after=never) == []
+    assert tasks(client, order="ended_at", created_before=never, ended_before=never) == []
+    assert tasks(client, created_after="0001-01-01T00:00:00Z") == ["task-0"]
+    assert tasks(client, created_before="0001-01-01T00:00:00Z") == []
+
+
 @pytest.mark.parametrize(
     "instant",
     [
