@@ -17,9 +17,6 @@ from bridge.core.watch import Watch
 from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
 
-# An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again.
-MAX_TRIES = 3
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registration:
@@ -56,12 +53,7 @@ class ConflictingRegistration:
     fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RegistrationRaced:
-    """No watch could be stored or read in MAX_TRIES tries; the client should send the request again."""
-
-
-RegistrationResult: TypeAlias = Registered | ConflictingRegistration | RegistrationRaced
+RegistrationResult: TypeAlias = Registered | ConflictingRegistration
 
 
 def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -> list[RegistrationResult]:
@@ -71,12 +63,12 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     # Of equal registrations in one batch, the first makes the watch.
     existing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
-    for _ in range(MAX_TRIES):
-        if missing := {key: new[key] for key in new.keys() - existing.keys()}:
-            with engine.begin() as connection:
-                existing |= store.add(connection, missing)
+    # An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again.
+    while missing := {key: new[key] for key in new.keys() - existing.keys()}:
+        with engine.begin() as connection:
+            existing |= store.add(connection, missing)
     return [
-        _result(registration, watch, existing.get(key))
+        _result(registration, watch, existing[key])
         for registration, watch, key in zip(wanted, made, keys, strict=True)
     ]
 
@@ -107,9 +99,7 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(wanted: Registration, watch: Watch, existing: Watch | None) -> RegistrationResult:
-    if existing is None:
-        return RegistrationRaced()
+def _result(wanted: Registration, watch: Watch, existing: Watch) -> RegistrationResult:
     if existing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {

@@ -22,12 +22,7 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db.accounts import Account
 from bridge.steps.hubspot_calls import HubSpotCalls, RetryLater
-from bridge.steps.register import (
-    ConflictingRegistration,
-    Registered,
-    RegistrationRaced,
-    RegistrationResult,
-)
+from bridge.steps.register import ConflictingRegistration, Registered, RegistrationResult
 
 log = structlog.get_logger()
 
@@ -176,18 +171,9 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
 def register_task(register: RegisterTask, client: str, task_id: str) -> Started:
     """Register a watch for the task of a started import; return Unwatched when no watch could be stored."""
     try:
-        registered = register(task_id)
+        return register(task_id)
     except SQLAlchemyError as error:
-        return _unwatched(client, task_id, type(error).__name__)
-    return (
-        _unwatched(client, task_id, "RegistrationRaced")
-        if isinstance(registered, RegistrationRaced)
-        else registered
-    )
-
-
-def _unwatched(client: str, task_id: str, error: str) -> Unwatched:
-    log.warning("import_unwatched", client=client, task_id=task_id, error=error)
+        log.warning("import_unwatched", client=client, task_id=task_id, error=type(error).__name__)
     return Unwatched(
         task_id=task_id,
         reason=f"HubSpot has started the import as task {task_id}, and the bridge's database did not "

@@ -129,11 +129,6 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "The bridge cannot reach its database. What changes something may have been done or not: a registration "
         "can safely be sent again.",
     ),
-    "watch-contended": ProblemType(
-        503,
-        "Withdrawn as fast as registered",
-        "Others withdraw the same watch at the same moment. Send the request again after `retry_after_seconds`.",
-    ),
     "secret-unreadable": ProblemType(
         503,
         "Signing secret unreadable",

@@ -15,7 +15,6 @@ from bridge.steps.register import (
     ConflictingRegistration,
     Registered,
     Registration,
-    RegistrationRaced,
     RegistrationResult,
     registration_key,
 )
@@ -52,13 +51,6 @@ TRACEPARENT_PARAMETER = {
     "schema": {"type": "string"},
     "example": TRACEPARENT["traceparent"][1],
 }
-
-CONTENDED = Problem(
-    status=503,
-    detail="Others withdraw the same watch as fast as it is registered. Send the request again.",
-    cause="watch-contended",
-    headers={"Retry-After": "1"},
-)
 
 
 class NewWatch(Body):
@@ -119,7 +111,7 @@ class RegistrationResultSchema(Output):
     )
 
     status: int = Field(
-        description="What it would have been answered alone: 200, 201, 409, 422, 429 or 503.", ge=200, le=599
+        description="What it would have been answered alone: 200, 201, 409, 422 or 429.", ge=200, le=599
     )
     watch: WatchSchema | Absent = Field(default=None, description="With 200 and 201.")
     problem: ProblemSchema | Absent = Field(default=None, description="With all others.")
@@ -205,7 +197,7 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
 
 
 def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, str]) -> str:
-    if isinstance(outcome, ConflictingRegistration | RegistrationRaced):
+    if isinstance(outcome, ConflictingRegistration):
         outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
         return json.dumps({"status": outcome.status, "problem": outcome.members()})
@@ -260,9 +252,7 @@ def _limit_reached(call: ApiCall) -> Problem:
     )
 
 
-def _problem_with(result: ConflictingRegistration | RegistrationRaced) -> Problem:
-    if isinstance(result, RegistrationRaced):
-        return CONTENDED
+def _problem_with(result: ConflictingRegistration) -> Problem:
     faults = [FieldError(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
     return Problem(
         status=409,
