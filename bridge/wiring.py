@@ -42,8 +42,6 @@ MOST_HOSTS = 10
 
 # How long a client may wait for a call to HubSpot, whatever HUBSPOT_TIMEOUT is; Heroku's router waits 30 s.
 HUBSPOT_CALL_SECONDS = 20.0
-# A refresh of an OAuth token must leave such a call time for its request.
-MOST_REFRESH_SECONDS = HUBSPOT_CALL_SECONDS / 2
 
 
 def now() -> datetime:
@@ -107,10 +105,13 @@ class Bridge:
     @cached_property
     def hubspot(self) -> HubSpot:
         """Sends the worker's polls to HubSpot."""
-        settings = self._settings
+        return HubSpot(self._transport, self._oauth, ask_seconds=self._poll_seconds)
+
+    @property
+    def _poll_seconds(self) -> float:
         # With OAuth a poll may take up to four time-outs, but it must end before its lease does.
-        ask_seconds = max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
-        return HubSpot(self._transport, self._oauth, ask_seconds=ask_seconds)
+        settings = self._settings
+        return max(settings.hubspot_timeout_seconds, settings.lease_seconds - MARGIN_SECONDS)
 
     @cached_property
     def _transport(self) -> Transport:
@@ -122,7 +123,9 @@ class Bridge:
 
     @cached_property
     def _oauth(self) -> OAuthTokens:
-        refresh_seconds = min(self._settings.hubspot_timeout_seconds, MOST_REFRESH_SECONDS)
+        # A refresh must leave a call time for its requests, and a request that is refused, time for a refresh.
+        call_seconds = min(self._poll_seconds, HUBSPOT_CALL_SECONDS)
+        refresh_seconds = min(self._settings.hubspot_timeout_seconds, call_seconds / 2)
         return OAuthTokens(
             engine=self.engine,
             cipher=self.cipher,

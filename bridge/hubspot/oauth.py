@@ -51,9 +51,6 @@ AT_FAULT_HOLD_SECONDS = 20.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
-REFUSED = NoToken(
-    reason="HubSpot refused the OAuth token: the next request begins with a refresh.", is_temporary=True
-)
 STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", is_temporary=True)
 DATABASE_UNAVAILABLE = NoToken(
     reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
@@ -89,9 +86,6 @@ class OAuthTokens:
         self._lease = timedelta(seconds=lease_seconds)
         self._known: dict[_Key, TokenPair] = {}
         self._unsaved: set[_Key] = set()
-        self._refused: dict[
-            _Key, str
-        ] = {}  # this process's tokens that were refused without time for a refresh
         self._locks: dict[str, threading.Lock] = {}
 
     def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
@@ -101,7 +95,6 @@ class OAuthTokens:
         call takes at most `within_seconds`, not counting waits for the database. It waits at most WAIT_SECONDS for
         another thread's refresh.
         """
-        refused = refused or self._refused.pop(_key(account), None)
         if fresh := self._fresh(account, refused):
             return fresh
         old = self._remembered(account, refused)
@@ -110,7 +103,7 @@ class OAuthTokens:
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
         if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
-            return old.access_token if old else self._put_off(account, refused)
+            return old.access_token if old else STILL_REFRESHING
         try:
             return self._wait_for_token(account, refused, give_up_at)
         except UNAVAILABLE:
@@ -119,20 +112,6 @@ class OAuthTokens:
             return NoToken(reason=UNREADABLE.format(account.name))
         finally:
             lock.release()
-
-    def _put_off(self, account: Account, refused: str | None) -> Token:
-        """Return what `current` returns when there is no time to get a token: a NoToken, or `refused`.
-
-        Looks at the age of `refused`, if that is the token in memory. A token issued less than AT_FAULT_HOLD_SECONDS
-        ago is returned; an older one is noted, so that the account's next call does not return it.
-        """
-        issued = self._known.get(_key(account))
-        if issued and issued.access_token == refused:
-            if _is_just_issued(issued, self._clock()):
-                return refused  # a refresh would not help
-            self._refused[_key(account)] = refused
-            return REFUSED
-        return STILL_REFRESHING
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
         """Return the token in memory; None when it is missing, expired or refused, or has to be refreshed or saved."""

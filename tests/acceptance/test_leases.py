@@ -33,6 +33,14 @@ def test_a_question_ends_before_the_lease_and_one_request_has_its_whole_time_out
     assert timeout_seconds <= wired(lease_seconds, timeout_seconds).hubspot._ask_seconds < lease_seconds
 
 
+@pytest.mark.parametrize(("lease_seconds", "timeout_seconds"), [(60, 59), (15, 14.5), (3, 1), (2, 1.5)])
+def test_however_short_a_lease_is_a_token_that_is_refused_at_once_leaves_time_for_a_refresh(
+    lease_seconds: float, timeout_seconds: float
+) -> None:
+    hubspot = wired(lease_seconds, timeout_seconds).hubspot
+    assert hubspot._oauth._refresh_seconds <= hubspot._ask_seconds / 2
+
+
 def test_by_default_a_lease_has_room_for_two_refreshes_two_requests_and_the_waits() -> None:
     assert wired().hubspot._ask_seconds >= 2 * (WAIT_SECONDS + 10 + 10)
 
