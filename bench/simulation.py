@@ -1,6 +1,6 @@
 """The order of polls in simulated time: one account's quota, many tasks, no network and no database.
 
-The bridge's part is the real one: `polling.poll_interval`, `polling.urgency` and `polling.half_young` (which the store's
+The bridge's part is the real one: `polling.gap`, `polling.urgency` and `polling.half_young` (which the store's
 SQL equals, by its tests) and `quota.grant`. They are used instead of the SQL because they are a
 hundred times as fast. Each request is answered at once; a tick of the clock is 0.25 s. No task is seen
 to go from PENDING to PROCESSING, where the bridge begins its gaps anew.
@@ -60,12 +60,12 @@ class Policy:
 
 def _bridge_gap(task: Task, now: float) -> float:
     jitter = random.uniform(-1, 1)
-    return now + polling.poll_interval(now - task.born_at) * (1 + polling.GAP_JITTER * jitter)
+    return now + polling.gap(now - task.born_at) * (1 + polling.GAP_JITTER * jitter)
 
 
 BRIDGE = Policy(
     name="the bridge",
-    first=lambda task: task.born_at + polling.poll_interval(0),
+    first=lambda task: task.born_at + polling.gap(0),
     following=_bridge_gap,
     urgent=True,
 )

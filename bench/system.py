@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Engine, Table, func, select
 from bench.far_side import FarSide
 from bench.loopback import RECEIVERS
 from bench.processes import Process, python, started
-from bridge.core.polling import poll_interval
+from bridge.core.polling import gap
 from bridge.core.watch import State
 from bridge.db.engine import reading
 from bridge.db.tables import is_state, watches, workers
@@ -97,7 +97,7 @@ class System:
         account: str = "default",
     ) -> None:
         """Register tasks in batches, towards the receivers in turn; they are due at once, or at an instant."""
-        created_at = (due_at or datetime.now(UTC)) - timedelta(seconds=poll_interval(0))
+        created_at = (due_at or datetime.now(UTC)) - timedelta(seconds=gap(0))
         wanted = [
             self._registration(task, receivers[number % len(receivers)], account)
             for number, task in enumerate(tasks)

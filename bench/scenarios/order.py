@@ -27,7 +27,7 @@ from bench.simulation import (
     simulate,
 )
 from bridge.core import quota
-from bridge.core.polling import poll_interval
+from bridge.core.polling import gap
 from bridge.core.quota import Rate, Usage
 
 SEED = 20261121
@@ -117,7 +117,7 @@ def _first_due_at(task: Task, policy: Policy) -> float:
     """A task that is stuck from long ago is somewhere between two polls."""
     if task.group != "stuck" or policy.first(task) >= 0 or task.ends_at < inf:
         return policy.first(task)
-    rest = poll_interval(-task.born_at)
+    rest = gap(-task.born_at)
     task.due_at = random.uniform(0, rest)
     task.last_polled_at = task.due_at - rest
     task.polls = 12  # as many as make a doubling back-off reach its cap

@@ -55,13 +55,13 @@ LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
-def poll_interval(age_seconds: float) -> float:
-    """Return the seconds until the next poll, before jitter, when a task's age is `age_seconds` (≥ 0)."""
+def gap(age_seconds: float) -> float:
+    """Return the seconds from a poll that finds a task of this age (≥ 0) unfinished to the next one, before jitter."""
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
 
 def urgency(waited_seconds: float, age_seconds: float) -> float:
-    """Return how urgent a due poll is: the square of `waited_seconds / poll_interval(age_seconds)`.
+    """Return how urgent a due poll is: the square of `waited_seconds / gap(age_seconds)`.
 
     `waited_seconds` is the time since the last poll, or since the registration if there was no poll.
     `bridge.db.claims` repeats the formula in SQL.
@@ -84,7 +84,7 @@ def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to
 
 def first_poll_at(created_at: datetime, deadline_at: datetime) -> datetime:
     """Return when the first poll of a new watch is due: after 2 s, or at its deadline if that is sooner."""
-    return min(created_at + timedelta(seconds=poll_interval(0)), deadline_at)
+    return min(created_at + timedelta(seconds=gap(0)), deadline_at)
 
 
 def after_answer(
@@ -178,7 +178,7 @@ def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datet
 def _gap_seconds(age_zero_at: datetime, now: datetime, jitter: float) -> float:
     # The age must not be negative when the clock was set back.
     age = max((now - age_zero_at).total_seconds(), 0.0)
-    return poll_interval(age) * (1 + GAP_JITTER * jitter)
+    return gap(age) * (1 + GAP_JITTER * jitter)
 
 
 def _refused(

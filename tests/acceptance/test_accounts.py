@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from bridge.core.account_limits import AccountLimits, FinishedCall, after_answers, grant, spend
 from bridge.core.circuit_breaker import PermanentFailure
-from bridge.core.polling import poll_interval
+from bridge.core.polling import gap
 from bridge.core.quota import Rate
 from bridge.db import breakers
 from bridge.db.encryption import Cipher
@@ -135,7 +135,7 @@ def polls_of(task_seconds: float, step_seconds: float) -> int:
     polls, age = 0, step_seconds
     while age < task_seconds:
         polls += 1
-        age += ceil(poll_interval(age) / step_seconds) * step_seconds
+        age += ceil(gap(age) / step_seconds) * step_seconds
     return polls
 
 

@@ -13,7 +13,7 @@ from bridge.core.circuit_breaker import ACCOUNT_POLICY, PermanentFailure
 from bridge.core.delivery import RetryPolicy, after_attempt, payload
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import KINDS
-from bridge.core.polling import after_answer, poll_interval, time_out
+from bridge.core.polling import after_answer, gap, time_out
 from bridge.core.watch import (
     OPEN,
     REDELIVERABLE,
@@ -108,7 +108,7 @@ class Life(RuleBasedStateMachine):
             age_seconds = max((self.now - polled.watch.age_zero_at).total_seconds(), 0)
             at_fault = isinstance(polled.signal, PermanentFailure)
             longest = ACCOUNT_POLICY.most_seconds if at_fault else LONGEST_BACKOFF_SECONDS
-            longest = max(poll_interval(age_seconds) * 1.1, longest) + 0.001
+            longest = max(gap(age_seconds) * 1.1, longest) + 0.001
             assert 0 <= (polled.watch.due_at - self.now).total_seconds() <= longest
             assert polled.watch.due_at <= polled.watch.deadline_at
             assert self.now < polled.watch.deadline_at

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge.core.http_results import HttpResponse
 from bridge.core.kinds import KINDS
-from bridge.core.polling import after_answer, first_poll_at, half_young, poll_interval, urgency
+from bridge.core.polling import after_answer, first_poll_at, gap, half_young, urgency
 from bridge.core.watch import State, Watch
 from tests.makers import NOW, a_watch, an_answer, asked, later
 
@@ -29,13 +29,13 @@ PROCESSING = an_answer(202, {"status": "PROCESSING"})
     ],
 )
 def test_the_gap_is_the_root_of_the_age_then_a_thirtieth_of_it(age_seconds: float, seconds: float) -> None:
-    assert poll_interval(age_seconds) == pytest.approx(seconds, rel=1e-4)
+    assert gap(age_seconds) == pytest.approx(seconds, rel=1e-4)
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e9))
 def test_the_gap_only_grows_with_the_age(one: float, other: float) -> None:
     younger, older = sorted([one, other])
-    assert 2 <= poll_interval(younger) <= poll_interval(older)
+    assert 2 <= gap(younger) <= gap(older)
 
 
 def polled_until(watch: Watch, seconds: float, *, jitter: float = 0.0) -> list[float]:
@@ -108,9 +108,7 @@ def test_urgency_is_the_square_of_the_wait_over_the_gap(
     waited_seconds: float, age_seconds: float, value: float
 ) -> None:
     assert urgency(waited_seconds, age_seconds) == pytest.approx(value)
-    assert urgency(waited_seconds, age_seconds) == pytest.approx(
-        (waited_seconds / poll_interval(age_seconds)) ** 2
-    )
+    assert urgency(waited_seconds, age_seconds) == pytest.approx((waited_seconds / gap(age_seconds)) ** 2)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +156,7 @@ def test_every_gap_is_within_its_bounds(*, age_seconds: float, jitter: float, st
     answer = PROCESSING if starts else PENDING
     due_at = after_answer(KINDS[watch.kind], watch, answer, now=NOW, jitter=jitter).watch.due_at
     assert due_at is not None
-    expected = poll_interval(0 if starts else age_seconds)
+    expected = gap(0 if starts else age_seconds)
     assert 0.899 * expected <= (due_at - NOW).total_seconds() <= 1.101 * expected
 
 
