@@ -105,6 +105,18 @@ def test_no_input_becomes_markup(sqlite_api: Api, path: str, form: dict[str, str
     assert Elements(answer.text).found == []
 
 
+@pytest.mark.parametrize("path", [path for path in PAGES if "{evil}" in path])
+def test_a_nul_is_refused_whatever_the_database(api: Api, path: str) -> None:
+    answer = an_operator(api).get(path.format(evil="wat_%00aaaa"), follow_redirects=True)
+    assert answer.status_code == 400
+    assert "NUL" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/hosts/probe", "/clients", "/accounts", "/watches/wat_%00aaaa/recheck"])
+def test_a_form_with_a_nul_is_refused_whatever_the_database(api: Api, path: str) -> None:
+    assert an_operator(api).submit(path, {"host": "\0", "name": "\0"}).status_code == 400
+
+
 def test_a_browser_makes_nothing_of_it_either(api: Api, address: str, browser: Browser) -> None:
     hostile = add_hostile_values(api)
     page = signed_in(browser, address)
