@@ -51,6 +51,14 @@ def test_an_items_problem_is_one_with_pointers_relative_to_the_item(sqlite_api: 
     ]
 
 
+def test_an_items_problem_repeats_the_request_s_id(sqlite_api: Api) -> None:
+    client = sqlite_api.client()
+    client.register("task-1", metadata={"order": 17})
+    answer = client.post("/v1/watches/batch", {"watches": [item(0, account="nope"), item(1)]})
+    sent_id = answer.headers["X-Request-Id"]
+    assert [result["problem"]["request_id"] for result in members(answer)["results"]] == [sent_id, sent_id]
+
+
 def test_every_fault_of_each_item_is_named(refused: Caller) -> None:
     faulty = {"task_id": "", "callback_url": "x", "account": "nope", "extra": 1}
     for result in results(refused, faulty, faulty):

@@ -1,8 +1,8 @@
 """`POST /v1/watches` registers one watch, `POST /v1/watches/batch` up to 1,000."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 
+from flask import g
 from pydantic import Field, SkipValidation
 
 from bridge.core.kinds import DEFAULT_KIND
@@ -200,7 +200,7 @@ def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, st
     if isinstance(outcome, ConflictingRegistration):
         outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
-        return json.dumps({"status": outcome.status, "problem": outcome.members()})
+        return f'{{"status": {outcome.status}, "problem": {outcome.text(g.request_id)}}}'
     text = watch_text(outcome.watch, answers.get(outcome.watch.id))
     return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
 
