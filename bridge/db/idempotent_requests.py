@@ -48,6 +48,13 @@ def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentReques
     return IdempotentRequest(**connection.execute(kept).mappings().one())
 
 
+def has_begun(connection: Connection, repeated: IdempotentRequest) -> bool:
+    """Return whether a request with the same client, key and body is stored, and not older than KEPT."""
+    same = _is(repeated) & (keyed_requests.c.body_hash == repeated.body_hash)
+    found = select(keyed_requests.c.key).where(same, keyed_requests.c.created_at >= repeated.begun_at - KEPT)
+    return connection.execute(found).first() is not None
+
+
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
     """Set these fields of a stored request; return False, and set none, when another execution has taken over."""
     changed = update(keyed_requests).where(_is_held(held)).values(**values)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.db import idempotent_requests as store
+from bridge.db.engine import reading
 from bridge.db.idempotent_requests import IdempotentRequest
 from bridge.web.operations import ApiCall, Reply
 from bridge.web.problems import FieldError, Problem
@@ -54,6 +55,15 @@ def _keyed_request(client: str, now: datetime) -> IdempotentRequest | Problem | 
         begun_at=now,
         begun_by=uuid4().hex,
     )
+
+
+def is_repeat(call: ApiCall) -> bool:
+    """Return whether the current Flask request has a key, and was accepted with the same key and body before."""
+    repeated = _keyed_request(call.caller.name, call.now)
+    if not isinstance(repeated, IdempotentRequest):
+        return False
+    with reading(call.dependencies.engine) as connection:
+        return store.has_begun(connection, repeated)
 
 
 class Execution:

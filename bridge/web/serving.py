@@ -10,6 +10,7 @@ from bridge import tracing
 from bridge.web.auth import Caller
 from bridge.web.bodies import read_json
 from bridge.web.dependencies import Dependencies
+from bridge.web.idempotency import is_repeat
 from bridge.web.operations import (
     WATCH_ID,
     Access,
@@ -45,16 +46,23 @@ def _handle(dependencies: Dependencies, operation: Operation, names: dict[str, s
     g.client = caller.name or None
     if "watch_id" in names and not WATCH_ID.fullmatch(names["watch_id"]):
         return NO_ID
-    context = ValidationContext(dependencies)
+    call = ApiCall(dependencies=dependencies, caller=caller, now=now)
     # Routes that need no key accept any parameter: health checks may add one to get past caches.
-    arguments = {} if operation.access is Access.OPEN else _arguments(operation, request, context)
+    arguments = {} if operation.access is Access.OPEN else _accepted_arguments(operation, call)
     if isinstance(arguments, Problem):
         return arguments
     traced = tracing.read_traceparent(request.headers.get(tracing.HEADER))
     with tracing.span(f"{operation.method} {operation.path}", traced) as traceparent:
-        call = ApiCall(dependencies=dependencies, caller=caller, now=now, traceparent=traceparent)
-        answer: Reply | Problem = operation.run(call, **names, **arguments)
+        answer: Reply | Problem = operation.run(replace(call, traceparent=traceparent), **names, **arguments)
     return _with_rate_limit(call, answer) if operation.opens_watches else answer
+
+
+def _accepted_arguments(operation: Operation, call: ApiCall) -> dict[str, Any] | Problem:
+    arguments = _arguments(operation, request, ValidationContext(call.dependencies))
+    # What was accepted once is carried on, whatever has become of the accounts and the settings since.
+    if isinstance(arguments, Problem) and is_repeat(call):
+        return _arguments(operation, request, None)
+    return arguments
 
 
 def _with_rate_limit(call: ApiCall, answer: Reply | Problem) -> Reply | Problem:
@@ -90,7 +98,7 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
 
 
 def _arguments(
-    operation: Operation, request: Request, context: ValidationContext
+    operation: Operation, request: Request, context: ValidationContext | None
 ) -> dict[str, Any] | Problem:
     """Return the arguments `query` and `body` for the operation's function; a Problem when either is invalid."""
     arguments: dict[str, Any] = {}
@@ -107,7 +115,7 @@ def _arguments(
     return arguments
 
 
-def _body(operation: Operation, request: Request, context: ValidationContext) -> Any:
+def _body(operation: Operation, request: Request, context: ValidationContext | None) -> Any:
     """Return the validated body, or a Problem. The body may be absent when its model has no required field."""
     model = operation.body or NoFields
     if not operation.requires_body and not request.get_data():

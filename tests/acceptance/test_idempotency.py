@@ -75,6 +75,18 @@ def test_what_hubspot_refused_is_told_again(new_stage: NewStage) -> None:
     assert starts(stage) == 1
 
 
+def test_what_was_accepted_is_not_judged_again_when_its_account_is_gone(each_stage: NewStage) -> None:
+    stage = each_stage()
+    token = {"access_token": "sandbox-token", "base_url": stage.hubspot.url}
+    stage.admin.send("PUT", "/v1/accounts/gone", token)
+    first = sent(stage, account="gone")
+    stage.admin.send("DELETE", f"/v1/watches/{members(first)['id']}")
+    assert stage.admin.send("DELETE", "/v1/accounts/gone").status_code == 200
+    assert sent(stage, account="gone").data == first.data
+    assert problem(sent(stage, "another key", account="gone"), 422)["type"] == "/problems/invalid-input"
+    assert starts(stage) == 1
+
+
 def test_a_key_belongs_to_one_body(each_stage: NewStage) -> None:
     stage = each_stage()
     sent(stage)
