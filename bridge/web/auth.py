@@ -38,18 +38,22 @@ class Caller:
 
 
 class LastUses:
-    """Saves the times of clients' last uses of their keys, in a background thread. Thread-safe."""
+    """Saves when clients last used their keys, in a background thread, each once in LAST_USE_PRECISION. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
+        self._noted: dict[str, datetime] = {}
         self._unsaved: dict[str, datetime] = {}
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
         """Queue `now` to be saved as the last time that `client` used its key; return at once."""
         with self._lock:
-            self._unsaved[client] = now
+            last = self._noted.get(client)
+            if last and last <= now < last + LAST_USE_PRECISION:
+                return
+            self._noted[client] = self._unsaved[client] = now
             if self._saving:
                 return
             self._saving = True
@@ -91,13 +95,13 @@ class Authenticator:
         if not _KEY.fullmatch(key):
             return None
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
-            return Caller(name=ADMIN, admin=True, from_environment=True)
-        client = self._find(key)
-        if client is None:
+            caller = Caller(name=ADMIN, admin=True, from_environment=True)
+        elif client := self._find(key):
+            caller = Caller(name=client.name, admin=client.admin)
+        else:
             return None
-        if client.last_used_at is None or client.last_used_at <= now - LAST_USE_PRECISION:
-            self._last_uses.note(client.name, now)
-        return Caller(name=client.name, admin=client.admin)
+        self._last_uses.note(caller.name, now)
+        return caller
 
     def _find_all(self, keys: Sequence[str]) -> list[Client | None]:
         with reading(self._engine) as connection:

@@ -85,7 +85,7 @@ class ValidationContext:
 
 
 def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
-    """Return the input as an instance of the model, or a 422 Problem with its faults, MAX_FAULTS at most.
+    """Return the input as an instance of the model, or a 422 Problem with its faults: the first MAX_FAULTS, and the number of others.
 
     Without a `context`, nothing checks whether an account exists or whether the settings allow a callback URL.
     """
@@ -95,8 +95,14 @@ def validated(model: type[Model], given: object, context: ValidationContext | No
     except ValidationError as error:
         # Values may be secret: they are left out here, and the messages of validators must not quote them.
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        return invalid(*[*map(_fault, details), *cross_field][:MAX_FAULTS])
+        return invalid(*_up_to_most([*map(_fault, details), *cross_field]))
     return invalid(*cross_field) if cross_field else made
+
+
+def _up_to_most(faults: Sequence[FieldError]) -> Sequence[FieldError]:
+    if (more := len(faults) - MAX_FAULTS) <= 0:
+        return faults
+    return [*faults[:MAX_FAULTS], FieldError(pointer="", detail=f"has {more:,} more faults")]
 
 
 def _fault(error: ErrorDetails) -> FieldError:

@@ -118,6 +118,12 @@ def test_when_a_key_was_used_is_noted_once_a_minute(api: Api) -> None:
     until(lambda: listed(api)["cms"]["last_used_at"] > first)
 
 
+def test_when_the_admin_key_of_the_environment_was_used_is_noted_too(api: Api) -> None:
+    api.admin.register()
+    api.clock.passes(61)
+    until(lambda: members(api.admin.get("/v1/me"))["last_used_at"])
+
+
 def test_an_admin_looks_at_one_client(api: Api) -> None:
     api.client("cms")
     assert members(api.admin.get("/v1/clients/cms")) == listed(api)["cms"]
