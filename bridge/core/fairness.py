@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import TypeVar
 
 from bridge.core.watch import State, Watch
@@ -21,31 +22,48 @@ def lane_of(watch: Watch) -> Lane:
     return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host
 
 
+class Health(Enum):
+    """What a worker knows of a receiver's host. The value is the share of slots that all such hosts together may hold.
+
+    A request to a host that hangs holds a slot for its whole time-out. So hosts that have proved nothing leave slots to
+    those that have, and all hosts leave some to polls.
+    """
+
+    HEALTHY = 0.75  # it has answered this worker lately
+    UNKNOWN = 0.5  # it has not, so it gets one request at a time
+    UNHEALTHY = 0.25  # its last request failed, or it is paused or in slow start
+
+
+def slots_by_health(slots: int) -> dict[Health, int]:
+    """Return how many of a worker's slots callbacks to all hosts of the same health may hold together, at least 1."""
+    return {health: max(1, int(slots * health.value)) for health in Health}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due or, if that is later, when the host's pause ended.
-    `recovering`: the host's probe (see `bridge.core.circuit_breaker`) is due, or the host is in slow start.
+    `since` is when the first of them fell due or, if that is later, when the host's pause ended. `health` is the
+    host's; None for an account's polls.
     """
 
     since: datetime
     more: int
-    recovering: bool = False
+    health: Health | None = None
 
 
-def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
+def longest_first(due: Mapping[Key, DueLane], left: Mapping[Health, int]) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
 
-    All recovering lanes together get at most `recovering_slots` watches. Lanes that get no watch are left out.
+    `left` says how many all hosts of the same health may get together. Lanes that get no watch are left out.
     """
-    more = {}
+    left, more = dict(left), {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
-        more[lane] = due[lane].more
-        # Each of a hundred dead hosts has only one trial request in flight, but together they would take every slot.
-        if due[lane].recovering:
-            more[lane] = min(more[lane], recovering_slots)
-            recovering_slots -= more[lane]
+        count, health = due[lane].more, due[lane].health
+        if health is not None:
+            count = max(0, min(count, left[health]))
+            left[health] -= count
+        more[lane] = count
     return {lane: count for lane, count in more.items() if count > 0}
 
 

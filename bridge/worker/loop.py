@@ -6,7 +6,8 @@ One thread at a time runs the loop. The pool's threads send the requests, outsid
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +15,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from bridge.core import fairness
-from bridge.core.fairness import Lane
+from bridge.core.fairness import DueLane, Health, Lane
 from bridge.core.watch import State, Watch
 from bridge.db import claims
 from bridge.db.counters import Counters
@@ -63,14 +64,15 @@ class Worker:
         self._deliveries = deliveries
         self._clock = clock
         self._outbox = outbox
-        self._max_per_lane = {
-            State.WATCHING: concurrency,
-            State.DELIVERING: max(1, concurrency // HOST_SHARE),
-        }
+        self._slots_by_health = fairness.slots_by_health(concurrency)
         self._pool = WorkerPool(
             concurrency,
             self._work,
-            max_per_lane=self._max_per_lane,
+            max_per_lane={
+                State.WATCHING: concurrency,
+                State.DELIVERING: max(1, concurrency // HOST_SHARE),
+            },
+            max_callbacks=self._slots_by_health[Health.HEALTHY],
             start_within_seconds=START_WITHIN_SECONDS,
         )
         self._unsaved: list[Finished] = []
@@ -173,24 +175,26 @@ class Worker:
             return []
         now = self._clock()
         with reading(self._engine) as connection:
-            due = {
-                (step.state, name): lane
-                for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._pool.room_of, now).items()
-            }
+            hosts = self._deliveries.lanes(connection, self._pool.room_of, self._pool.jobs_per_lane, now)
+            due = hosts | self._polls.lanes(connection, self._pool.room_of, now)
         if not due:
             return []
-        recovering = sum(
-            isinstance(job, deliver.DeliveryJob) and job.host_recovering for job in self._pool.jobs
-        )
-        more = fairness.longest_first(due, recovering_slots=self._max_per_lane[State.DELIVERING] - recovering)
-        most = {lane: self._pool.jobs_per_lane[lane] + count for lane, count in more.items()}
-        shares = fairness.share(self._pool.room, self._pool.jobs_per_lane, most)
+        shares = self._share(due)
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _shares_of(State.DELIVERING, shares), now),
                 *self._polls.claim(connection, _shares_of(State.WATCHING, shares), now),
             ]
+
+    def _share(self, due: Mapping[Lane, DueLane]) -> dict[Lane, int]:
+        """Return how many more watches of each lane to claim, as many as there is room for in the pool."""
+        held = Counter(job.health for job in self._pool.jobs if isinstance(job, deliver.DeliveryJob))
+        left = {health: most - held[health] for health, most in self._slots_by_health.items()}
+        # Only callbacks to hosts that answer may wait for slots that are about to be free.
+        left[Health.HEALTHY] += self._pool.ahead
+        more = fairness.longest_first(due, left)
+        most = {lane: self._pool.jobs_per_lane[lane] + count for lane, count in more.items()}
+        return fairness.share(self._pool.room, self._pool.jobs_per_lane, most)
 
     def _save_all(self) -> None:
         """Save all results in one transaction; if that fails although the database works, each in its own."""
@@ -246,10 +250,12 @@ class Worker:
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
             return results
-        hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
-        most = {host: self._pool.jobs_per_lane[host] + self._pool.room_of(host) for host in hosts}
-        shares = _shares_of(State.DELIVERING, fairness.share(self._pool.room, self._pool.jobs_per_lane, most))
-        claimed = self._deliveries.claim_ended(connection, ended, shares, now)
+        since = {watch.callback_host: now for watch in ended}
+        hosts = self._deliveries.lanes_of(connection, since, self._pool.room_of, self._pool.jobs_per_lane)
+        # The probe of a paused host must be taken in the host's row: that is the claim's matter.
+        able = {lane: host for lane, host in hosts.items() if host.health is not Health.UNHEALTHY}
+        shares = _shares_of(State.DELIVERING, self._share(able))
+        claimed = self._deliveries.claim_ended(ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
     def _next_jobs(
@@ -258,7 +264,7 @@ class Worker:
         """Return a job for each saved watch whose callback this worker has claimed."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
-        return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, now)
+        return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, {}, now)
 
 
 def _shares_of(state: State, shares: dict[Lane, int]) -> dict[str, int]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.fairness import DueLane, longest_first, share
+from bridge.core.fairness import DueLane, Health, longest_first, share, slots_by_health
 from tests.makers import later
 
 LANES = st.sampled_from("abcdefgh")
@@ -76,8 +76,8 @@ def test_a_lane_that_comes_later_finds_a_slot_beside_one_that_took_all_it_could(
     assert share(free, held, {first: most[first], "late": 1}).get("late", 0) == min(free, 1)
 
 
-def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
-    return DueLane(since=later(seconds), more=more, recovering=recovering)
+def due(seconds: float, more: int, health: Health | None = Health.HEALTHY) -> DueLane:
+    return DueLane(since=later(seconds), more=more, health=health)
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,22 @@ def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
         ),
         pytest.param({"a": due(1, 0), "b": due(2, 1)}, {"b": 1}, id="a lane that may have none is left out"),
         pytest.param(
-            {f"dead {n}": due(n, 1, recovering=True) for n in range(9)} | {"well": due(9, 8)},
+            {f"dead {n}": due(n, 1, Health.UNHEALTHY) for n in range(9)} | {"well": due(9, 8)},
             {"dead 0": 1, "dead 1": 1, "dead 2": 1, "well": 8},
-            id="the doubtful share what is theirs",
+            id="the unhealthy share what is theirs",
+        ),
+        pytest.param(
+            {f"new {n}": due(n, 1, Health.UNKNOWN) for n in range(9)}
+            | {f"well {n}": due(n, 8) for n in range(3)}
+            | {"account": due(9, 40, None)},
+            {"new 0": 1, "well 0": 8, "new 1": 1, "well 1": 4, "new 2": 1, "new 3": 1, "account": 40},
+            id="so do the unknown and the healthy, and accounts take the rest",
         ),
         pytest.param(
             {
-                "back": due(1, 2, recovering=True),
-                "dead": due(2, 1, recovering=True),
-                "late": due(3, 1, recovering=True),
+                "back": due(1, 2, Health.UNHEALTHY),
+                "dead": due(2, 1, Health.UNHEALTHY),
+                "late": due(3, 1, Health.UNHEALTHY),
             },
             {"back": 2, "dead": 1},
             id="one that is coming back takes more of it",
@@ -105,11 +112,25 @@ def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
     ],
 )
 def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, DueLane], more: dict[str, int]) -> None:
-    found = longest_first(lanes, recovering_slots=3)
+    left = {Health.HEALTHY: 12, Health.UNKNOWN: 4, Health.UNHEALTHY: 3}
+    found = longest_first(lanes, left)
     assert list(found.items()) == list(more.items())
 
 
-def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
-    assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering_slots=0) == {
-        "well": 4
+@pytest.mark.parametrize("left", [0, -2])
+def test_when_probes_have_all_that_is_theirs_no_more_begin(left: int) -> None:
+    lanes = {"dead": due(1, 1, Health.UNHEALTHY), "well": due(2, 4), "gone": due(3, 1, Health.UNHEALTHY)}
+    assert longest_first(lanes, {Health.UNHEALTHY: left, Health.HEALTHY: 9}) == {"well": 4}
+
+
+@pytest.mark.parametrize(
+    ("slots", "healthy", "unknown", "unhealthy"), [(32, 24, 16, 8), (8, 6, 4, 2), (4, 3, 2, 1), (1, 1, 1, 1)]
+)
+def test_hosts_of_one_health_hold_a_part_of_the_slots(
+    slots: int, healthy: int, unknown: int, unhealthy: int
+) -> None:
+    assert slots_by_health(slots) == {
+        Health.HEALTHY: healthy,
+        Health.UNKNOWN: unknown,
+        Health.UNHEALTHY: unhealthy,
     }

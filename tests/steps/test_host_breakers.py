@@ -2,9 +2,10 @@
 
 import threading
 from datetime import timedelta
+from uuid import uuid4
 
 from bridge.core.circuit_breaker import CircuitBreaker
-from bridge.core.watch import State
+from bridge.core.watch import State, Watch
 from bridge.db import breakers
 from tests.makers import NOW, later, real_clock
 from tests.reliability.waiting import until
@@ -16,21 +17,74 @@ def test_a_host_that_hangs_takes_at_most_a_quarter_of_the_slots(rig: Rig) -> Non
     over = threading.Event()
 
     def answer(request: Request) -> Reply:
-        if request.headers["host"].startswith("slow"):
+        if request.headers["host"].startswith("slow") and to(rig, "slow") > 1:
+            over.wait(30)
+        return Reply()
+
+    rig.receiver.answer = answer
+    add_tasks(rig, 13, "slow.example.com")
+    add_tasks(rig, 12, "well.example.com")
+    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
+        until(lambda: to(rig, "well") == 12 and to(rig, "slow") > 1)
+        assert to(rig, "slow") == 1 + 2, "the one that was answered, and a quarter of the slots"
+        over.set()
+        until(lambda: to(rig, "slow") == 13)
+
+
+def test_many_hosts_that_hang_hold_up_neither_polls_nor_other_hosts(rig: Rig) -> None:
+    over = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if request.headers["host"].startswith("hangs"):
             over.wait(30)
         return Reply()
 
     rig.receiver.answer = answer
     for number in range(12):
-        rig.tasks.set(f"S{number}", COMPLETE)
-        rig.tasks.set(f"W{number}", COMPLETE)
-        rig.registered(f"S{number}", callback_url=rig.receiver.url("slow.example.com"), clock=real_clock)
-        rig.registered(f"W{number}", callback_url=rig.receiver.url("well.example.com"), clock=real_clock)
-    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
+        add_tasks(rig, 6, f"hangs{number}.example.com")
+    with at_work(rig.worker(concurrency=32, timeout_seconds=30, clock=real_clock)):
+        until(lambda: to(rig, "hangs") == 12)
+        add_tasks(rig, 12, "well.example.com")
         until(lambda: to(rig, "well") == 12)
-        assert to(rig, "slow") == 2
+        assert to(rig, "hangs") == 12, "each has one, and gets no more before it has answered"
         over.set()
-        until(lambda: to(rig, "slow") == 12)
+        until(lambda: to(rig, "hangs") == 72)
+
+
+def test_hosts_that_hang_all_at_once_after_they_were_well_leave_slots_to_polls(rig: Rig) -> None:
+    over, hang = threading.Event(), threading.Event()
+
+    def answer(_: Request) -> Reply:
+        if hang.is_set():
+            over.wait(30)
+        return Reply()
+
+    rig.receiver.answer = answer
+    hosts = [f"host{number}.example.com" for number in range(6)]
+    for host in hosts:
+        add_tasks(rig, 1, host)
+    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
+        until(lambda: to(rig, "host") == 6)
+        hang.set()
+        for host in hosts:
+            add_tasks(rig, 4, host)
+        until(lambda: to(rig, "host") == 6 + 6)
+        polled = [add_task(rig, "last.example.com") for _ in range(12)]
+        until(lambda: all(rig.now(watch).polls for watch in polled))
+        assert to(rig, "host") == 6 + 6, "three quarters of the slots"
+        over.set()
+
+
+def add_tasks(rig: Rig, count: int, host: str) -> None:
+    for _ in range(count):
+        add_task(rig, host)
+
+
+def add_task(rig: Rig, host: str) -> Watch:
+    """Register a watch of a task that is complete."""
+    task_id = uuid4().hex
+    rig.tasks.set(task_id, COMPLETE)
+    return rig.registered(task_id, callback_url=rig.receiver.url(host), clock=real_clock)
 
 
 def to(rig: Rig, name: str) -> int:
