@@ -23,8 +23,8 @@ log = structlog.get_logger()
 def prepare(bridge: Bridge) -> str:
     """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
 
-    Raises WrongSecretKey when they do not fit, NoKeyFile when the key file may not be read, ForeignTables when
-    another program's tables are where the bridge's belong, and SQLAlchemy's errors.
+    Raises WrongSecretKey when they do not fit, NoKeyFile when no key can be read from the key file,
+    ForeignTables when another program's tables are where the bridge's belong, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:

@@ -73,8 +73,8 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, raises NoKeyFile if the key file may not be read, or is missing and `makes_files`
-        is false.
+        Without BRIDGE_SECRET_KEY, raises NoKeyFile if no key can be read from the key file, or it is missing and
+        `makes_files` is false.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read

@@ -7,25 +7,30 @@ from cryptography.fernet import Fernet
 
 
 class NoKeyFile(Exception):
-    """The file with the key is not there, or this user may not read it. The message says what to do."""
+    """No key can be read from the key file. The message says why, and what to do."""
 
 
 def read(path: Path) -> str:
-    """Return the key in `path`. Raises NoKeyFile when there is no such file, or it may not be read."""
+    """Return the key in `path`, a Fernet key. Raises NoKeyFile when there is none that can be read."""
     try:
-        return path.read_text().strip()
+        key = path.read_text(encoding="utf-8").strip()
+        Fernet(key)
     except FileNotFoundError:
         what = f"The key file {path} is not there: put it back beside the database"
     except PermissionError:
         what = f"This user may not read the key file {path}: run the command as the user that the service runs as"
+    except (OSError, ValueError):
+        what = f"The key file {path} holds no key that can be read: put it back as it was"
+    else:
+        return key
     raise NoKeyFile(f"{what}, or set BRIDGE_SECRET_KEY.")
 
 
 def read_or_make(path: Path) -> str:
     """Return the key in `path`; make one, readable by its owner alone, when there is none.
 
-    Safe when several processes start at once: all get the same key. Raises NoKeyFile when the file may not be
-    read.
+    Safe when several processes start at once: all get the same key. Raises NoKeyFile when there is a file, and no
+    key can be read from it.
     """
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

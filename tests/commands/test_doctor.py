@@ -97,6 +97,13 @@ def test_a_key_that_does_not_fit_is_told(commands: Commands) -> None:
     assert "BRIDGE_SECRET_KEY" in wrong(commands)["database and encryption key"]
 
 
+def test_a_key_file_that_is_damaged_is_told(tmp_path: Path) -> None:
+    commands = Commands(DATABASE_URL=f"sqlite:///{tmp_path}/bridge.db")
+    commands.said("migrate")
+    (tmp_path / "bridge.db.key").write_bytes(b"\xff")
+    assert "holds no key that can be read" in wrong(commands)["database and encryption key"]
+
+
 def test_without_credentials_and_workers_it_says_how_to_have_them(on_sqlite: Callable[..., Commands]) -> None:
     found = wrong(on_sqlite())
     assert "HUBSPOT_ACCESS_TOKEN" in found["HubSpot"]

@@ -115,6 +115,18 @@ def test_a_key_file_that_is_lost_is_told_and_not_made_anew(tmp_path: Path) -> No
     assert not key.exists()
 
 
+@pytest.mark.parametrize("command", ["migrate", "worker", "serve", "clients add ops", "status"])
+def test_a_key_file_that_is_damaged_is_told_by_every_command(command: str, tmp_path: Path) -> None:
+    commands = Commands(DATABASE_URL=f"sqlite:///{tmp_path}/bridge.db")
+    commands.said("clients", "add", "cms")
+    key = tmp_path / "bridge.db.key"
+    key.write_bytes(b"")
+    refused = commands.run(*command.split())
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines()[-1].startswith(f"The key file {key} holds no key that can be read: ")
+    assert "Traceback" not in refused.stderr
+
+
 def test_the_wrong_key_is_told_by_what_only_reads(commands: Commands) -> None:
     commands.said("clients", "add", "cms")
     commands.env["BRIDGE_SECRET_KEY"] = Fernet.generate_key().decode()

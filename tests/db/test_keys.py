@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 from bridge.db import encryption, key_file
 from bridge.db.encryption import Cipher, WrongSecretKey
 from bridge.db.ids import earliest_watch_id, latest_watch_id, new_watch_id
+from bridge.db.key_file import NoKeyFile
 from tests.makers import NOW, later
 from tests.threads import at_once
 
@@ -93,6 +94,21 @@ def test_a_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert Cipher([key]).decrypt(Cipher([key]).encrypt("x")) == "x"
     assert key_file.read_or_make(path) == key
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"\xff"])
+def test_a_key_file_without_a_key_is_told_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bridge.db.key"
+    path.write_bytes(content)
+    for get in (key_file.read, key_file.read_or_make):
+        with pytest.raises(NoKeyFile, match=f"{path} holds no key that can be read"):
+            get(path)
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_place_of_the_key_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(NoKeyFile, match=f"{tmp_path} holds no key that can be read"):
+        key_file.read(tmp_path)
 
 
 def test_eight_processes_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
