@@ -7,7 +7,7 @@ from importlib import import_module
 from io import StringIO
 
 from bridge.commands.arguments import parser
-from bridge.commands.output import CommandError, OutputError, flush, write
+from bridge.commands.output import CommandError, OutputError, escape_unencodable, flush, write
 from bridge.stderr import protect
 
 INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     ends.
     """
     protect()
+    escape_unencodable()
     try:
         status = _run(arguments)
         flush()

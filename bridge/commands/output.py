@@ -1,6 +1,8 @@
 """Prints the output of commands: tables for people, JSON for programs. Also holds the errors of commands."""
 
 import argparse
+import codecs
+import io
 import json
 import os
 import sys
@@ -8,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from typing import Any
+
+# The name of an error handler (PEP 293). JSON text that it has changed has the same value.
+JSON_ESCAPES = "json_escapes"
 
 
 class CommandError(Exception):
@@ -29,6 +34,19 @@ class Colour(StrEnum):
     RED = "\x1b[31m"
     GREEN = "\x1b[32m"
     YELLOW = "\x1b[33m"
+
+
+def escape_unencodable() -> None:
+    """From now on, write characters that the encoding of standard output lacks as JSON escapes them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=JSON_ESCAPES)
+
+
+def _escape(error: Any) -> tuple[str, int]:
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+codecs.register_error(JSON_ESCAPES, _escape)
 
 
 def write(text: str) -> None:

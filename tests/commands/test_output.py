@@ -1,5 +1,6 @@
 """What all commands have in common: help, version, broken output; and reading commands create no files."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import Engine
 
 import bridge
-from tests.commands.conftest import ROOT, Commands, Ran
+from tests.commands.conftest import ROOT, Commands, Ran, add_undelivered
 from tests.docs import code
 
 READS = [
@@ -167,6 +169,29 @@ def assert_refused(done: subprocess.CompletedProcess[str] | Ran, why: str) -> No
         1,
         f"Standard output cannot be written to: {why}. What the command changes is changed.\n",
     )
+
+
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "latin-1"}, ASCII], ids=["latin-1", "ascii"])
+def test_what_standard_output_cannot_encode_is_escaped_and_json_stays_json(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine, encoding: dict[str, str]
+) -> None:
+    add_undelivered(
+        sqlite_database, "wat_00000001", last_error="\u2026 \U0001f600", metadata='{"x": "\U0001f600"}'
+    )
+    commands = on_sqlite(**encoding)
+    listed = shell(commands, "bridge watches list --json")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    [watch] = json.loads(listed.stdout)
+    assert (watch["metadata"], watch["last_error"]) == ({"x": "\U0001f600"}, "\u2026 \U0001f600")
+    for command in ("list", "show wat_00000001", "redeliver wat_00000001"):
+        told = shell(commands, f"bridge watches {command}")
+        assert (told.returncode, told.stderr) == (0, "")
+        assert r"\u2026 \ud83d\ude00" in told.stdout
+    told = shell(commands, "bridge watches list --help")
+    assert (told.returncode, told.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
