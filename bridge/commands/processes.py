@@ -60,7 +60,8 @@ def worker(_: argparse.Namespace) -> None:
 def serve(arguments: argparse.Namespace) -> None:
     """Migrate the database, then run gunicorn in this process."""
     settings = Settings.load_or_exit(os.environ)
-    ensure_port_is_free(arguments.host, settings.port, "PORT")
+    host = arguments.host.strip("[]")
+    ensure_port_is_free(host, settings.port, "PORT")
     open_files.ensure(
         settings.concurrency, works=settings.embedded_worker, clients=open_files.CLIENT_CONNECTIONS
     )
@@ -69,7 +70,7 @@ def serve(arguments: argparse.Namespace) -> None:
     bridge.engine.dispose()
     # gunicorn runs in this process, because another interpreter would import everything once more. The working
     # directory is kept: a relative path to SQLite starts there.
-    bound = f"{arguments.host}:{settings.port}"
+    bound = _address(host, settings.port)
     # With `alter_sys`, sys.argv becomes a command line of gunicorn. On SIGUSR2 gunicorn runs this command line in a new
     # process, which finds app.py by PYTHONPATH.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -79,12 +80,20 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when the port cannot be listened on."""
+    """Raise CommandError when gunicorn or waitress could not listen on the port; an IPv6 `host` has no brackets."""
+    # Not socket.create_server: with it, `::` would be IPv6 alone, and its errors repeat the address.
     try:
-        socket.create_server((host, port)).close()
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, port))
+            listener.listen()
     except OSError as error:
-        why = f"{host}:{port} cannot be listened on: {error.strerror}"
+        why = f"{_address(host, port)} cannot be listened on: {error.strerror}"
         raise CommandError(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 # The long-running commands block the stop signals and wait for them with sigwait. A signal handler might need a lock

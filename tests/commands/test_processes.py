@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -172,6 +173,27 @@ def test_serve_is_whole_wherever_it_is_called_from(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=40)
     assert (tmp_path / "bridge.db").exists()
+
+
+@pytest.mark.parametrize(("host", "caller"), [("::1", "[::1]"), ("[::1]", "[::1]"), ("::", "127.0.0.1")])
+def test_serve_listens_on_ipv6_however_the_address_is_spelled(
+    on_sqlite: Callable[..., Commands], host: str, caller: str
+) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    port = free_port()
+    with started(on_sqlite(PORT=str(port)), "serve", "--host", host) as process:
+        assert answer(f"http://{caller}:{port}/healthz").status_code == 200
+        taken = on_sqlite(PORT=str(port)).run("serve", "--host", host)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=40)
+    assert (process.returncode, taken.returncode) == (0, 1)
+    assert taken.stderr == (
+        f"[{host.strip('[]')}]:{port} cannot be listened on: Address already in use. Stop what uses it, or choose another "
+        "port with PORT.\n"
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
