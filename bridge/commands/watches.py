@@ -2,13 +2,16 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge
 from bridge.commands.output import CommandError
+from bridge.core.watch import Watch
 from bridge.core.watch_json import attempt_members, watch_text
 from bridge.db import pagination
 from bridge.db import watches as store
@@ -35,15 +38,19 @@ COLUMNS = (
 )
 PAGE_SIZE = 250
 
+Found = tuple[Watch, str | None]  # a watch, and HubSpot's body as JSON text
+
 
 def list_some(arguments: argparse.Namespace) -> None:
     """Show the newest watches that match the filters."""
     bridge = open_bridge()
-    texts = _newest(bridge, _filters(arguments), order=Order(arguments.order), limit=arguments.limit)
+    found = _newest(bridge, _filters(arguments), order=Order(arguments.order), limit=arguments.limit)
     if arguments.json:
+        texts = [watch_text(watch, body) for watch, body in found]
         output.write("[\n" + ",\n".join(texts) + "\n]\n" if texts else "[]\n")
         return
-    rows = [{name: json.loads(text)[name] for name in COLUMNS} for text in texts]
+    every = (_members(watch) for watch, _ in found)
+    rows = [{name: members[name] for name in COLUMNS} for members in every]
     output.write(output.table_text(rows) or "There is no such watch.\n")
 
 
@@ -51,16 +58,15 @@ def show(arguments: argparse.Namespace) -> None:
     """Show one watch and its attempts."""
     with reading(open_bridge().engine) as connection:
         watch = store.get(connection, arguments.id)
-        answers = store.answers_of(connection, [arguments.id])
+        body = store.answers_of(connection, [arguments.id]).get(arguments.id)
         attempts = store.attempts_of(connection, arguments.id)
     if watch is None:
         raise CommandError(f"There is no watch {arguments.id}.")
-    text = watch_text(watch, answers.get(arguments.id))
     every = [attempt_members(attempt, excerpt=True) for attempt in attempts]
     if arguments.json:
-        output.write(f'{{"watch": {text},\n"attempts": {json.dumps(every)}}}\n')
+        output.write(f'{{"watch": {watch_text(watch, body)},\n"attempts": {json.dumps(every)}}}\n')
     else:
-        output.write("\n".join(filter(None, [_fields_text(text), output.table_text(every)])))
+        output.write("\n".join(filter(None, [_fields_text(watch, body), output.table_text(every)])))
 
 
 def redeliver(arguments: argparse.Namespace) -> None:
@@ -94,22 +100,22 @@ def _filters(arguments: argparse.Namespace) -> Filters:
     return Filters(**{field.name: getattr(arguments, field.name) for field in fields(Filters)})
 
 
-def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[str]:
-    """Return the newest watches by `order` that match the filters, at most `limit`, as JSON texts."""
-    texts: list[str] = []
+def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[Found]:
+    """Return the newest watches by `order` that match the filters, at most `limit`, with HubSpot's bodies."""
+    found: list[Found] = []
     page: Page | None = None
-    while page is None or (page.following and len(texts) < limit):
+    while page is None or (page.following and len(found) < limit):
         with reading(bridge.engine) as connection:
             page = pagination.page(
                 connection,
                 filters,
                 order=order,
                 cursor=page.following if page else None,
-                limit=min(limit - len(texts), PAGE_SIZE),
+                limit=min(limit - len(found), PAGE_SIZE),
             )
             answers = store.answers_of(connection, [watch.id for watch in page.watches])
-        texts += [watch_text(watch, answers.get(watch.id)) for watch in page.watches]
-    return texts
+        found += [(watch, answers.get(watch.id)) for watch in page.watches]
+    return found
 
 
 def _redeliver_all(arguments: argparse.Namespace, filters: Filters) -> None:
@@ -137,12 +143,20 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
     changed = change(open_bridge().engine, arguments.id, client=None, now=now())
     if isinstance(changed, WatchUnchanged):
         raise CommandError(changed.reason)
-    text = watch_text(changed.watch, changed.hubspot_body)
-    output.write(f"{text}\n" if arguments.json else _fields_text(text))
+    watch, body = changed.watch, changed.hubspot_body
+    output.write(f"{watch_text(watch, body)}\n" if arguments.json else _fields_text(watch, body))
 
 
-def _fields_text(text: str) -> str:
-    """Return a watch as text with a line for each field; `text` is the watch as JSON."""
-    members = json.loads(text)
-    members |= {name: json.dumps(members[name], ensure_ascii=False) for name in ("metadata", "hubspot")}
+def _members(watch: Watch) -> dict[str, Any]:
+    """Return a watch as the values of its JSON, without HubSpot's body."""
+    members: dict[str, Any] = json.loads(watch_text(watch, None))
+    return members
+
+
+def _fields_text(watch: Watch, hubspot_body: str | None) -> str:
+    """Return a watch as text with a line for each field."""
+    members = _members(watch)
+    members["metadata"] = json.dumps(members["metadata"], ensure_ascii=False)
+    # Not parsed: Python cannot read every number. Line breaks stand between values alone (RFC 8259, 2 and 7).
+    members["hubspot"] = hubspot_body and re.sub(r"[\t\n\r]\s*", " ", hubspot_body)
     return output.fields_text(members)

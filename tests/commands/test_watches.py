@@ -145,6 +145,20 @@ def test_a_watch_is_shown_with_its_attempts_and_hubspot_s_answer(
     assert (shown["watch"]["id"], shown["attempts"][0]["status_code"]) == (FIRST, 500)
 
 
+def test_hubspot_s_answer_is_shown_on_one_line_whatever_numbers_are_in_it(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    add_undelivered(sqlite_database, FIRST)
+    digits = "9" * 5_000
+    with sqlite_database.begin() as connection:
+        body = f'{{"status": "COMPLETE",\n\t"n": {digits}}}'
+        connection.execute(insert(answers).values(watch_id=FIRST, body=body))
+    commands = on_sqlite()
+    assert FIRST in commands.said("watches", "list")
+    for verb in ("show", "redeliver"):
+        assert f'{{"status": "COMPLETE", "n": {digits}}}\n' in commands.said("watches", verb, FIRST)
+
+
 @pytest.mark.parametrize(
     ("verb", "before", "after"),
     [

@@ -166,6 +166,12 @@ def test_a_byte_order_mark_before_the_json_is_no_part_of_it() -> None:
     assert polled.hubspot_body == '{"status": "PENDING"}'
 
 
+def test_a_number_of_any_length_is_no_hindrance() -> None:
+    text = f'{{"status": "COMPLETE", "n": {"9" * 5_000}, "result": {{"id": -{"9" * 5_000}}}}}'
+    polled = asked(HttpResponse(status_code=200, body=text.encode()))
+    assert (polled.watch.outcome, polled.hubspot_body) == (Outcome.COMPLETED, text)
+
+
 def test_hubspot_s_words_are_kept_as_they_came() -> None:
     text = '{ "status":"COMPLETE",\n "n": 123456789012345678901234567890, "f": 1.10, "result": {"id":"é"} }'
     assert asked(HttpResponse(status_code=200, body=text.encode())).hubspot_body == text

@@ -84,7 +84,7 @@ POISONS = {
         whole(gzip.compress(bytes(50_000_000)), OK + b"Content-Encoding: gzip\r\n"), accepted=True
     ),
     "deep JSON": _json(b"[" * 500_000),
-    "a number too long to be read": _json(b'{"status":"COMPLETE","result":{"id":%s}}' % (b"9" * 5_000)),
+    "a number of 5,000 digits": _json(b'{"status":"COMPLETE","result":{"id":%s}}' % (b"9" * 5_000)),
     "a status that is no text": _json(b'{"status":"\\ud800"}'),
     "a status with NUL in it": _json(b'{"status":"\\u0000COMPLETE"}'),
     "a status of a megabyte": _json(b'{"status":"%s"}' % (b"x" * 1_000_000)),
