@@ -41,8 +41,12 @@ def _sqlite_url(text: str) -> str:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ValueError("is not a database address like sqlite:////var/lib/bridge/bridge.db") from None
-    if url.database in {None, "", ":memory:"}:
+    if not url.database or url.database == ":memory:":
         raise ValueError("must name a file: what is only in memory is lost with the process")
+    if url.database.startswith("file:") or "uri" in url.query:
+        raise ValueError(
+            "must name a file by its path, as in sqlite:////var/lib/bridge/bridge.db, not as a URI"
+        )
     return url.render_as_string(hide_password=False)
 
 

@@ -58,8 +58,7 @@ class NoDatabase(Exception):
 def open_engine(url: str, *, makes_files: bool = True) -> Engine:
     """Return an engine for a `sqlite:///…` URL, or for any connection string of libpq. Connects lazily.
 
-    With `makes_files=False`, connecting to a SQLite database that does not exist raises NoDatabase, or
-    OperationalError when the URL holds a `file:` URI.
+    With `makes_files=False`, connecting to a SQLite database that does not exist raises NoDatabase.
     """
     return _sqlite(url, makes_files=makes_files) if url.startswith("sqlite:") else _postgresql(url)
 
@@ -77,15 +76,15 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
         if not makes_files:
-            if not options.get("uri") and _is_missing(arguments[0]):
+            if _is_missing(arguments[0]):
                 raise NoDatabase(arguments[0])
-            arguments[0], options["uri"] = _of_existing(arguments[0], is_uri=bool(options.get("uri"))), True
+            # This URI creates no file (sqlite.org/uri.html).
+            arguments[0], options["uri"] = f"file:{quote(arguments[0])}?mode=rw", True
             return
         # The file holds secrets and callback URLs: only its owner may read it, whatever the umask. SQLite gives the
         # same mode to its WAL. A file that exists is not even opened: closing it would end SQLite's locks on it.
-        if not options.get("uri"):
-            with suppress(OSError):  # SQLite raises its own error later
-                os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with suppress(OSError):  # SQLite raises its own error later
+            os.close(os.open(arguments[0], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _: Any) -> None:
@@ -113,13 +112,6 @@ def _is_missing(place: str) -> bool:
     except OSError:
         pass  # no right to enter the folder, for example: SQLite raises its own error later
     return False
-
-
-def _of_existing(place: str, *, is_uri: bool) -> str:
-    """Return the SQLite URI (sqlite.org/uri.html) that opens an existing database and creates none."""
-    if not is_uri:
-        return f"file:{quote(place)}?mode=rw"
-    return place if "mode=" in place else f"{place}{'&' if '?' in place else '?'}mode=rw"
 
 
 class _Dialect(psycopg.dialect):

@@ -83,12 +83,11 @@ def test_no_help_imports_what_takes_long_and_only_the_sandbox_imports_flask() ->
 
 
 @pytest.mark.parametrize("command", READS, ids=" ".join)
-@pytest.mark.parametrize("place", ["none.db", "folder/none.db", "file:none.db?uri=true"])
+@pytest.mark.parametrize("place", ["none.db", "folder/none.db"])
 def test_what_only_reads_makes_neither_a_database_nor_a_key_file(
     command: tuple[str, ...], place: str, tmp_path: Path
 ) -> None:
-    url = f"sqlite:///{place.replace('none', f'{tmp_path}/none') if ':' in place else tmp_path / place}"
-    refused = Commands(DATABASE_URL=url).run(*command)
+    refused = Commands(DATABASE_URL=f"sqlite:///{tmp_path / place}").run(*command)
     assert (refused.returncode, refused.stdout) == (1, "")
     [told] = refused.stderr.splitlines()
     assert "DATABASE_URL" in told
