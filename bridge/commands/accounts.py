@@ -1,11 +1,10 @@
 """The commands `accounts set`, `list`, `remove` and `check`."""
 
 import argparse
-import sys
 from dataclasses import asdict
 
 from bridge.commands.open_bridge import open_bridge, prepare_bridge
-from bridge.commands.output import CommandError, show_all, show_one
+from bridge.commands.output import CommandError, read_input, show_all, show_one
 from bridge.steps import accounts, check_account
 from bridge.web.api.accounts import AccountSettings
 from bridge.web.problems import Problem
@@ -16,7 +15,7 @@ from bridge.wiring import now
 
 def put(arguments: argparse.Namespace) -> None:
     """Set an account from the JSON on standard input."""
-    settings = _settings(sys.stdin.buffer.read())
+    settings = _settings(read_input())
     bridge = prepare_bridge()
     status, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())
     show_one(arguments, accounts.to_json(status))

@@ -5,7 +5,7 @@ import sys
 from typing import TypeVar
 
 from bridge.commands.open_bridge import open_bridge, prepare_bridge
-from bridge.commands.output import CommandError, OutputError, show_all, show_one
+from bridge.commands.output import CommandError, OutputError, read_input, show_all, show_one
 from bridge.steps import clients
 from bridge.wiring import now
 
@@ -27,7 +27,7 @@ def add(arguments: argparse.Namespace) -> None:
 
 def rotate_secret(arguments: argparse.Namespace) -> None:
     """Give a client a new signing secret, made by the bridge or read from standard input."""
-    given = sys.stdin.read().strip() if arguments.from_stdin else None
+    given = read_input().decode(errors="replace").strip() if arguments.from_stdin else None
     bridge = open_bridge()
     secret = clients.rotate_secret(
         bridge.engine,

@@ -1,4 +1,4 @@
-"""Prints the output of commands: tables for people, JSON for programs. Also holds the errors of commands."""
+"""Prints the output of commands: tables for people, JSON for programs. Also their input, and their errors."""
 
 import argparse
 import codecs
@@ -56,6 +56,15 @@ def write(text: str) -> None:
         sys.stdout.flush()
     except (OSError, AttributeError, ValueError) as error:
         raise _closed(error) from None
+
+
+def read_input() -> bytes:
+    """Return all of standard input. Raises CommandError when it cannot be read."""
+    try:
+        return sys.stdin.buffer.read()
+    except (OSError, AttributeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is closed"
+        raise CommandError(f"Standard input cannot be read: {why}.") from None
 
 
 def flush() -> None:

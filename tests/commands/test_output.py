@@ -1,4 +1,4 @@
-"""What all commands have in common: help, version, broken output; and reading commands create no files."""
+"""What all commands have in common: help, version, broken input and output; and reading commands create no files."""
 
 import json
 import re
@@ -161,6 +161,24 @@ def test_without_a_buffer_or_a_standard_output_it_is_the_same(
     unbuffered = on_sqlite(PYTHONUNBUFFERED="1")
     assert_refused(shell(unbuffered, f"bridge {command} >/dev/full"), "No space left on device")
     assert_refused(shell(on_sqlite(), f"bridge {command} >&-"), "it is closed")
+
+
+@pytest.mark.parametrize("command", ["accounts set eu", "clients rotate-secret cms --from-stdin"])
+@pytest.mark.parametrize(("where", "why"), [("<&-", "it is closed"), ("0>/dev/null", "Bad file descriptor")])
+def test_input_that_cannot_be_read_is_one_sentence(
+    on_sqlite: Callable[..., Commands], command: str, where: str, why: str
+) -> None:
+    done = shell(on_sqlite(), f"bridge {command} {where}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"Standard input cannot be read: {why}.\n"
+
+
+def test_a_secret_that_is_not_text_is_refused_as_others_are(on_sqlite: Callable[..., Commands]) -> None:
+    commands = on_sqlite(PYTHONIOENCODING="utf-8")
+    commands.said("clients", "add", "cms")
+    done = shell(commands, r"printf '\377' | bridge clients rotate-secret cms --from-stdin")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("The secret cannot be used: ")
 
 
 def assert_refused(done: subprocess.CompletedProcess[str] | Ran, why: str) -> None:
