@@ -40,7 +40,9 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     None when there is no header, or its value is neither seconds nor an HTTP date.
     """
     text = (value or "").strip()
-    if seconds := _SECONDS.fullmatch(text):
+    # Of several values the last counts, as of several lines of the header (RFC 9110, 5.3). What follows the comma of
+    # a date is no number.
+    if seconds := _SECONDS.fullmatch(text.rpartition(",")[2].strip()):
         # Servers send fractions of a second, too, although the RFC has none: they are rounded up.
         has_fraction = bool((seconds[2] or "").strip("0"))
         return float(seconds[1]) + has_fraction

@@ -3,9 +3,11 @@
 import pytest
 
 from bridge.core.http_results import HttpResponse, NoResponse
+from bridge.core.instants import retry_after_seconds
 from bridge.http.transport import Transport
 from tests.http.receiver import Receiver, answering, answering_once
 from tests.http.transports import HEADERS
+from tests.makers import NOW
 
 NO_HEADERS = [
     pytest.param(b"no colon", id="no colon"),
@@ -58,6 +60,14 @@ def test_a_line_that_is_no_header_is_skipped(
     assert (answer.status_code, answer.body, answer.complete) == (503, b"ok", True)
     name, _, value = length.decode().partition(": ")
     assert answer.headers == {name.lower(): value, "retry-after": "90"}
+
+
+@pytest.mark.parametrize("lines", [[b"Retry-After: 100", b"Retry-After: 90"], [b"Retry-After: 100, 90"]])
+def test_two_values_of_a_header_are_the_same_in_one_line_or_in_two(
+    transport: Transport, lines: list[bytes]
+) -> None:
+    answer = read(transport, head(b"Content-Length: 2", *lines) + b"ok")
+    assert retry_after_seconds(answer.headers["retry-after"], now=NOW) == 90
 
 
 @pytest.mark.parametrize("line", NO_HEADERS)
