@@ -1,6 +1,7 @@
 """The command line, `python -m bridge COMMAND`; the commands' functions are in `bridge.commands`."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from importlib import import_module
@@ -36,12 +37,21 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    commands = parser()
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:  # no database takes such a text
+        commands.error("an argument holds bytes that are not UTF-8")
+    return commands.parse_args(arguments)
+
+
 def _run(arguments: Sequence[str]) -> int:
     # argparse ignores an error of writing the help or the version.
     printed = StringIO()
     try:
         with redirect_stdout(printed):
-            parsed = parser().parse_args(arguments)
+            parsed = _parsed(arguments)
     except SystemExit as exit_:  # argparse has printed the help or the version, or printed an error
         if text := printed.getvalue():
             write(text)

@@ -50,6 +50,13 @@ def test_without_a_command_it_says_what_there_is() -> None:
     assert "usage: python -m bridge" in wrong.stderr
 
 
+def test_an_argument_that_is_not_utf_8_is_a_usage_error(commands: Commands) -> None:
+    wrong = commands.run("watches", "show", "wat_\udcff")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "not UTF-8" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+
+
 @pytest.mark.parametrize("command", ["", "watches", "clients", "accounts", *sorted(code.commands())])
 def test_the_help_of_each_command_has_an_example_of_it(command: str) -> None:
     told = " ".join(Commands().said(*command.split(), "--help").split())
