@@ -12,7 +12,7 @@ from bridge.commands.open_bridge import refuse_unusable_database
 from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
-from bridge.db import heartbeats, operator_events, watch_filters
+from bridge.db import heartbeats, operator_events, watches
 from bridge.db.engine import reading
 from bridge.http.addresses import server_of
 from bridge.settings import Settings, SettingsProblem
@@ -115,7 +115,7 @@ def _check_clock(ahead: float) -> Check:
 
 def _check_receivers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
-        urls = watch_filters.newest_callback_urls(connection)
+        urls = watches.newest_callback_urls(connection)
     if not urls:
         detail = "nothing to try yet: no watch says where callbacks go. POST /v1/test-callback tries a URL"
         yield Check(name="callbacks", ok=None, detail=detail)

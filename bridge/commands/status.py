@@ -10,7 +10,7 @@ from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
 from bridge.commands.output import Colour, coloured
 from bridge.core.instants import rfc3339, rfc3339_or_none
-from bridge.db import attention, counters, watch_filters
+from bridge.db import attention, counters, watch_counts
 from bridge.db.attention import MOST_NAMED, Attention
 from bridge.db.counters import ActivityTotals
 from bridge.db.engine import reading
@@ -33,7 +33,7 @@ def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None
     at = now()
     with refuse_unusable_database(), reading(bridge.engine) as connection:
         found = attention.read(connection, at)
-        states, _ = watch_filters.counts(connection, None)
+        states, _ = watch_counts.counts(connection, None)
         day, _ = counters.last_day(connection, at)
     counts = {state.value: count for state, count in sorted(states.items())}
     if arguments.json:

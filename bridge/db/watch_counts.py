@@ -1,16 +1,61 @@
-"""How many watches are in each state, counted about once a minute and stored."""
+"""How many watches are in each state, now and at the last stored count, and since when the oldest is due."""
 
+from collections import Counter
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, func, literal_column, select, union_all
+from sqlalchemy import ColumnElement, Connection, Engine, func, literal, literal_column, select, union_all
 
-from bridge.core.watch import State
+from bridge.core.watch import Outcome, State
 from bridge.db import batches
+from bridge.db.breakers import BREAKERS
+from bridge.db.claims import LANES
+from bridge.db.due_lanes import due_lanes
 from bridge.db.engine import reading
-from bridge.db.tables import is_not_delivered, watch_counts, watches
+from bridge.db.tables import is_not_delivered, is_state, watch_counts, watches
 
 # Not at each Prometheus scrape: to count a million watches takes longer than a scrape may.
 COUNTED_EVERY = timedelta(seconds=60)
+OLDEST_DUE_SAMPLE = 100
+
+
+def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
+    """Count watches by state, and by outcome: those of `client`, or all if it is None."""
+    states: Counter[State] = Counter()
+    outcomes: Counter[Outcome] = Counter()
+    found = select(watches.c.state, watches.c.outcome, func.count())
+    if client is not None:
+        found = found.where(watches.c.client == client)
+    for state, outcome, count in connection.execute(found.group_by(watches.c.state, watches.c.outcome)):
+        states[state] += count
+        if outcome is not None:
+            outcomes[outcome] += count
+    return states, outcomes
+
+
+def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
+    """Return how many watches meet all conditions in `which`, but at most `most`."""
+    found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
+    return connection.execute(select(func.count()).select_from(found)).scalar_one()
+
+
+def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
+    """Return the oldest `due_at` of the due watches in a state: those of `client`, or all if it is None.
+
+    Watches that wait for a paused account or host do not count. None when no other watch is due.
+    """
+    breakers, lane = BREAKERS[state], LANES[state]
+    paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
+    due = select(lane, watches.c.due_at).where(is_state(state), watches.c.due_at <= now)
+    if client is not None:
+        theirs = due.where(watches.c.client == client, lane.not_in(paused)).subquery()
+        return connection.execute(select(func.min(theirs.c.due_at))).scalar()
+    waiting = set(connection.scalars(paused))
+    longest_due = connection.execute(due.order_by(watches.c.due_at).limit(OLDEST_DUE_SAMPLE)).all()
+    if len(longest_due) < OLDEST_DUE_SAMPLE or not waiting.issuperset(name for name, _ in longest_due):
+        return next((due_at for name, due_at in longest_due if name not in waiting), None)
+    # All watches of the sample wait for paused accounts or hosts, and more may follow: each lane is looked at instead.
+    lanes = due_lanes(connection, state, now)
+    return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
 
 
 def read(connection: Connection) -> dict[str, int]:

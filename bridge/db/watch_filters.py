@@ -1,23 +1,16 @@
-"""Filters of watches, the redelivery of all watches that match, counts, and a few other queries."""
+"""Filters of watches, and the redelivery of all watches that match."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from bridge.core.watch import REDELIVERABLE, Event, Outcome, State, next_state
-from bridge.db.breakers import BREAKERS
-from bridge.db.claims import LANES
 from bridge.db.dialect_sql import in_subquery
-from bridge.db.due_lanes import due_lanes
 from bridge.db.ids import earliest_watch_id, latest_watch_id
 from bridge.db.tables import is_state, watches
-
-NEWEST_SCANNED = 1000
-OLDEST_DUE_SAMPLE = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +84,6 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
     return connection.execute(found).scalar_one()
 
 
-def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) -> int:
-    """Return how many watches meet all conditions in `which`, but at most `most`."""
-    found = select(literal(1)).select_from(watches).where(*which).limit(most).subquery()
-    return connection.execute(select(func.count()).select_from(found)).scalar_one()
-
-
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
@@ -124,58 +111,6 @@ def _redelivered(now: datetime) -> dict[str, Any]:
     # The same fields as `core.watch.redeliver` sets.
     state = next_state(State.UNDELIVERED, Event.REDELIVERED)
     return {"state": state, "due_at": now, "claimed_by": None, "settled_at": None, "tries": 0, "manual": True}
-
-
-def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Count watches by state, and by outcome: those of `client`, or all if it is None."""
-    states: Counter[State] = Counter()
-    outcomes: Counter[Outcome] = Counter()
-    found = select(watches.c.state, watches.c.outcome, func.count())
-    if client is not None:
-        found = found.where(watches.c.client == client)
-    for state, outcome, count in connection.execute(found.group_by(watches.c.state, watches.c.outcome)):
-        states[state] += count
-        if outcome is not None:
-            outcomes[outcome] += count
-    return states, outcomes
-
-
-def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
-    """Return the oldest `due_at` of the due watches in a state: those of `client`, or all if it is None.
-
-    Watches that wait for a paused account or host do not count. None when no other watch is due.
-    """
-    breakers, lane = BREAKERS[state], LANES[state]
-    paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))
-    due = select(lane, watches.c.due_at).where(is_state(state), watches.c.due_at <= now)
-    if client is not None:
-        theirs = due.where(watches.c.client == client, lane.not_in(paused)).subquery()
-        return connection.execute(select(func.min(theirs.c.due_at))).scalar()
-    waiting = set(connection.scalars(paused))
-    longest_due = connection.execute(due.order_by(watches.c.due_at).limit(OLDEST_DUE_SAMPLE)).all()
-    if len(longest_due) < OLDEST_DUE_SAMPLE or not waiting.issuperset(name for name, _ in longest_due):
-        return next((due_at for name, due_at in longest_due if name not in waiting), None)
-    # All watches of the sample wait for paused accounts or hosts, and more may follow: each lane is looked at instead.
-    lanes = due_lanes(connection, state, now)
-    return min((due_at for name, due_at in lanes.items() if name not in waiting), default=None)
-
-
-def newest_callback_urls(connection: Connection) -> Sequence[str]:
-    """Return the callback URLs of the newest watches, at most NEWEST_SCANNED, newest first."""
-    newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
-    return connection.scalars(newest).all()
-
-
-def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds of a sample of an account's watches; kinds may be missing.
-
-    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and its watches among
-    the newest NEWEST_SCANNED watches of all accounts.
-    """
-    to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
-    newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
-    found = [row.kind for row in connection.execute(newest) if row.account == account]
-    return frozenset((*found, *connection.scalars(to_poll.limit(NEWEST_SCANNED))))
 
 
 def is_redeliverable() -> ColumnElement[bool]:

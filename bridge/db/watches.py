@@ -1,6 +1,6 @@
 """Registers watches, reads them by id or registration key, saves changed ones, and makes watches due earlier."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, func, literal, select, update
@@ -16,6 +16,7 @@ from bridge.db.tables import answers, attempts, is_open, is_state, watches
 # At most this many attempts of a watch are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
 WAITING_SAMPLE = 20
+NEWEST_SCANNED = 1000
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
@@ -141,3 +142,21 @@ def count_open_watches(connection: Connection, client: str) -> int:
     mine = select(func.count()).where(watches.c.client == client, is_open())
     count: int = connection.execute(mine).scalar_one()
     return count
+
+
+def newest_callback_urls(connection: Connection) -> Sequence[str]:
+    """Return the callback URLs of the newest watches, at most NEWEST_SCANNED, newest first."""
+    newest = select(watches.c.callback_url).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
+    return connection.scalars(newest).all()
+
+
+def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
+    """Return the kinds of a sample of an account's watches; kinds may be missing.
+
+    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and its watches among
+    the newest NEWEST_SCANNED watches of all accounts.
+    """
+    to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
+    newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)
+    found = [row.kind for row in connection.execute(newest) if row.account == account]
+    return frozenset((*found, *connection.scalars(to_poll.limit(NEWEST_SCANNED))))

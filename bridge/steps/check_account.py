@@ -23,7 +23,7 @@ from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.quota import QuotaLeft, quota_left
 from bridge.db.accounts import Account
 from bridge.db.engine import reading
-from bridge.db.watch_filters import kinds_of_account
+from bridge.db.watches import kinds_of_account
 from bridge.steps.hubspot_calls import HubSpotCalls
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from bridge.core.counters import DETECTION_DELAY
 from bridge.core.quota import Usage, interval_seconds
 from bridge.core.watch import State
-from bridge.db import counters, daily_stats, watch_filters
+from bridge.db import counters, daily_stats, watch_counts
 from bridge.db.accounts import Accounts
 from bridge.db.counters import Percentiles
 from bridge.steps.accounts import AccountStatus, statuses
@@ -77,6 +77,6 @@ def late_seconds(connection: Connection, client: str | None, now: datetime) -> M
     `client` None means all clients. Watches that wait for a paused account or host do not count.
     """
     oldest = {
-        step: watch_filters.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
+        step: watch_counts.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()
     }
     return {step: (now - due_at).total_seconds() if due_at else None for step, due_at in oldest.items()}

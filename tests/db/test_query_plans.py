@@ -8,15 +8,25 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from bridge.core.watch import State
-from bridge.db import attention, breakers, claims, clients, housekeeping, pagination, watch_filters
+from bridge.db import (
+    attention,
+    breakers,
+    claims,
+    clients,
+    housekeeping,
+    pagination,
+    readiness,
+    watch_counts,
+    watch_filters,
+)
 from bridge.db import watches as store
 from bridge.db.due_lanes import DueLanes, due_lanes
 from bridge.db.engine import open_engine
 from bridge.db.tables import is_state
 from bridge.db.watch_filters import Filters
-from tests.db.claiming import ONE, added, due
+from tests.db.claiming import ONE, added, due, numbered
 from tests.db.plans import plan_of
-from tests.makers import NOW
+from tests.makers import NOW, later
 
 # A plan depends on the statistics.
 pytestmark = pytest.mark.own_database
@@ -35,11 +45,11 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
     ],
     "ix_watches_due_polls": [
         lambda c: DueLanes(State.WATCHING).look(c, NOW),
-        lambda c: watch_filters.oldest_due_at(c, State.WATCHING, None, NOW),
+        lambda c: watch_counts.oldest_due_at(c, State.WATCHING, None, NOW),
     ],
     "ix_watches_due_callbacks": [
         lambda c: DueLanes(State.DELIVERING).look(c, NOW),
-        lambda c: watch_filters.oldest_due_at(c, State.DELIVERING, None, NOW),
+        lambda c: watch_counts.oldest_due_at(c, State.DELIVERING, None, NOW),
     ],
     "ix_watches_open": [lambda c: store.count_open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
@@ -75,13 +85,13 @@ def test_what_runs_all_the_time_goes_by_its_partial_index(
 # What the operators' pages ask besides lists, of which tests/db/test_pages.py speaks.
 FOR_OPERATORS: list[Callable[[Connection], object]] = [
     lambda c: attention.read(c, NOW),
-    lambda c: watch_filters.count_up_to(c, 9, is_state(State.WATCHING)),
-    lambda c: watch_filters.count_up_to(c, 9, is_state(State.DELIVERING)),
+    lambda c: watch_counts.count_up_to(c, 9, is_state(State.WATCHING)),
+    lambda c: watch_counts.count_up_to(c, 9, is_state(State.DELIVERING)),
     lambda c: pagination.count_some_redeliverable(
         c, Filters(state=[State.UNDELIVERED], callback_host="lane-3")
     ),
     lambda c: pagination.count_some_redeliverable(c, Filters(client="cms")),
-    lambda c: watch_filters.kinds_of_account(c, "lane-3"),
+    lambda c: store.kinds_of_account(c, "lane-3"),
     lambda c: store.get(c, "wat_00000001"),
     lambda c: store.attempts_of(c, "wat_00000001"),
 ]
@@ -158,3 +168,27 @@ def test_a_claim_is_not_sorted_where_the_index_is_in_order(engine: Engine) -> No
         connection.execute(text("ANALYZE"))
         plan = plan_of(connection, lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW))
     assert "TEMP B-TREE" not in plan
+
+
+ASKED: dict[str, Callable[[Connection], object]] = {
+    "is_watched": lambda c: store.is_watched(c, "account-7"),
+    "overdue_accounts": lambda c: readiness.overdue_accounts(c, later(300)),
+    "overdue_hosts": lambda c: readiness.overdue_hosts(c, later(9_999)),
+}
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_what_is_asked_often_goes_by_the_partial_indexes(engine: Engine, asked: str) -> None:
+    settled = [numbered(number, State.DELIVERED) for number in range(3_000)]
+    waiting = [
+        numbered(n, list(State)[n % 2], account=f"account-{n % 40}", callback_host=f"host-{n % 40}")
+        for n in range(3_000, 3_400)
+    ]
+    added(engine, *settled, *waiting)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plan = plan_of(connection, ASKED[asked])
+    assert "ix_watches_to_" in plan
+    assert "ix_watches_of_client" not in plan
+    assert "Seq Scan on watches" not in plan
+    assert "SCAN watches\n" not in f"{plan}\n"

@@ -19,7 +19,7 @@ from bridge.steps.register import (
     register,
     registration_key,
 )
-from tests.db.claiming import added, claim, due, saved
+from tests.db.claiming import added, claim, due, numbered, saved
 from tests.makers import NOW, a_registration, later
 from tests.threads import at_once
 
@@ -201,3 +201,18 @@ def test_metadata_is_the_same_in_any_order_of_its_names(engine: Engine, again: s
     register(engine, [first], now=NOW)
     [result] = register(engine, [replace(first, metadata=again)], now=NOW)
     assert isinstance(result, Registered if same else ConflictingRegistration)
+
+
+def test_open_watches_are_those_that_are_watching_or_delivering(engine: Engine) -> None:
+    states = list(State) * 2
+    added(engine, *(numbered(number, state) for number, state in enumerate(states)), numbered(99, client="b"))
+    with engine.begin() as connection:
+        assert watches.count_open_watches(connection, "cms") == 4
+        assert watches.count_open_watches(connection, "b") == 1
+        assert watches.count_open_watches(connection, "nobody") == 0
+
+
+def test_an_account_is_watched_while_one_of_its_watches_is_watching(engine: Engine) -> None:
+    added(engine, numbered(1, account="a"), numbered(2, State.DELIVERING, account="b"))
+    with engine.begin() as connection:
+        assert [watches.is_watched(connection, name) for name in ("a", "b", "c")] == [True, False, False]

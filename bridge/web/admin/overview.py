@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 
 from bridge.core.instants import rfc3339
 from bridge.core.watch import Outcome, State
-from bridge.db import attention, counters, watch_filters
+from bridge.db import attention, counters, watch_counts
 from bridge.db.attention import MOST_COUNTED
 from bridge.db.engine import reading
 from bridge.db.tables import is_state
@@ -33,7 +33,7 @@ def overview() -> Response:
             given_up=sum(each.callbacks for each in needs.given_up),
             since=rfc3339(now - attention.GIVEN_UP_WITHIN),
             counts={
-                state: watch_filters.count_up_to(connection, MOST_COUNTED, is_state(state))
+                state: watch_counts.count_up_to(connection, MOST_COUNTED, is_state(state))
                 for state in (State.WATCHING, State.DELIVERING)
             },
             **_last_day(connection, now),

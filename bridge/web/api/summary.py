@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339_or_none
 from bridge.core.watch import Outcome, State
-from bridge.db import watch_filters
+from bridge.db import watch_counts
 from bridge.db.counters import Percentiles
 from bridge.db.engine import reading
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
@@ -112,7 +112,7 @@ def show_summary(call: ApiCall) -> Reply:
 
 
 def _counts(connection: Connection, client: str | None, now: datetime) -> dict[str, Any]:
-    states, outcomes = watch_filters.counts(connection, client)
+    states, outcomes = watch_counts.counts(connection, client)
     late = late_seconds(connection, client, now)
     return {
         "states": {state: states[state] for state in State},
