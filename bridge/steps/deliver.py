@@ -1,7 +1,7 @@
 """The third step of a watch: claim its due callback, sign and POST it, and decide what follows."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from bridge import tracing
 from bridge.core import circuit_breaker, delivery
-from bridge.core.fairness import DueLane, Health, Lane
+from bridge.core.fairness import DueLane, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.core.watch import State, Watch
@@ -23,10 +23,6 @@ from bridge.http.callbacks import CallbackSender
 
 log = structlog.get_logger()
 
-# A host that has answered this worker within so long may get several callbacks at a time.
-ANSWERED_LATELY = timedelta(minutes=1)
-MOST_ANSWERED = 5_000
-
 UNREADABLE = (
     "The signing secret of {!r} cannot be read with the keys in BRIDGE_SECRET_KEY. Add the key that it was "
     "encrypted with, or give the client a new secret: python -m bridge clients rotate-secret NAME."
@@ -38,14 +34,14 @@ class DeliveryJob:
     """A claimed watch in the state `delivering`, with the data for its callback.
 
     `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
-    `health` is the host's when the watch was claimed.
+    `host_troubled` is true when the host's last request failed, or the host is paused or in slow start.
     """
 
     watch: Watch
     hubspot_body: str | None
     encrypted_secrets: tuple[str, ...]
     claimed_at: datetime
-    health: Health
+    host_troubled: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,55 +87,16 @@ class Deliveries:
         self._clock = clock
         self._jitter = jitter
         self._due = DueLanes(self.state)
-        # When each host last answered this worker, of the MOST_ANSWERED newest; the oldest comes first.
-        self._answered_at: dict[str, datetime] = {}
 
-    def lanes(
-        self, connection: Connection, room: Callable[[Lane], int], held: Mapping[Lane, int], now: datetime
-    ) -> dict[Lane, DueLane]:
-        """Return a DueLane for each host with due callbacks, as `lanes_of` does; hosts whose pause goes on are left out."""
-        return self.lanes_of(connection, self._due.look(connection, now), room, held)
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
+        """Return a DueLane for each host with due callbacks, by the host's name.
 
-    def lanes_of(
-        self,
-        connection: Connection,
-        since: Mapping[str, datetime],
-        room: Callable[[Lane], int],
-        held: Mapping[Lane, int],
-    ) -> dict[Lane, DueLane]:
-        """Return a DueLane for each host in `since`, which says when its first callback fell due.
-
-        `room` returns how many more jobs of a lane the worker's pool takes, `held` says how many it has.
+        Hosts whose pause goes on are left out. `room` returns how many more jobs of a lane the worker's pool
+        takes.
         """
-        known = store.read_hosts(connection, since) if since else {}
-        lanes = {}
-        for host, first_due_at in since.items():
-            lane, breaker = (self.state, host), known.get(host, circuit_breaker.CircuitBreaker())
-            health = self._health(host, known)
-            # One callback at a time until the host has answered; how many while it recovers, the breaker says.
-            several = health is Health.HEALTHY or breaker.recovering
-            most = room(lane) if several else min(room(lane), 1 - held.get(lane, 0))
-            lanes[lane] = DueLane(
-                # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
-                since=max(first_due_at, breaker.paused_until or first_due_at),
-                more=circuit_breaker.limit(breaker, most),
-                health=health,
-            )
-        return lanes
-
-    def _health(self, host: str, known: Mapping[str, circuit_breaker.CircuitBreaker]) -> Health:
-        """Return a host's health; `known` has the breakers of all hosts that failed and have not recovered since."""
-        if host in known:
-            return Health.UNHEALTHY
-        answered_at = self._answered_at.get(host)
-        is_healthy = answered_at is not None and self._clock() - answered_at < ANSWERED_LATELY
-        return Health.HEALTHY if is_healthy else Health.UNKNOWN
-
-    def _note_answer(self, host: str, now: datetime) -> None:
-        self._answered_at.pop(host, None)
-        self._answered_at[host] = now
-        if len(self._answered_at) > MOST_ANSWERED:
-            del self._answered_at[next(iter(self._answered_at))]
+        due = self._due.look(connection, now)
+        known = store.read_hosts(connection, due) if due else {}
+        return {name: _due(since, known.get(name), room((self.state, name))) for name, since in due.items()}
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
@@ -163,21 +120,23 @@ class Deliveries:
         # The host's last due watch may have been withdrawn: then there is no callback for the probe.
         unused = {name for name, taken in probe_shares.items() if taken} - {w.callback_host for w in watches}
         store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
-        return self.jobs(connection, watches, {}, known, now)
+        return self.jobs(connection, watches, {}, now, troubled=known.keys())
 
     def claim_ended(
-        self, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
+        self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose the watches of `ended` to be delivered at once, at most `shares[host]` for a host.
+        """Choose the watches of `ended` to be delivered at once; return them by id, marked as claimed.
 
-        Returns them by id, marked as claimed. Writes nothing: the caller saves them.
+        Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
+        callbacks to a host are chosen, and none to a host that has failed and not recovered since.
         """
+        troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
         taken: Counter[str] = Counter()
         claimed = {}
         for watch in ended:
             host = watch.callback_host
-            if taken[host] < shares.get(host, 0):
+            if host not in troubled and taken[host] < shares.get(host, 0):
                 taken[host] += 1
                 claimed[watch.id] = replace(watch, due_at=lease_ends_at, claimed_by=self._claimant.worker)
         return claimed
@@ -187,13 +146,13 @@ class Deliveries:
         connection: Connection,
         watches: Sequence[Watch],
         bodies: Mapping[str, str],
-        known: Mapping[str, circuit_breaker.CircuitBreaker],
         now: datetime,
+        *,
+        troubled: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch.
+        """Return a job for each claimed watch; `troubled` names the hosts that have a circuit breaker.
 
-        `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database. `known`:
-        the breakers of those hosts that have one.
+        `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
         """
         if not watches:
             return []
@@ -206,7 +165,7 @@ class Deliveries:
                 hubspot_body=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
-                health=self._health(watch.callback_host, known),
+                host_troubled=watch.callback_host in troubled,
             )
             for watch in watches
         ]
@@ -248,8 +207,6 @@ class Deliveries:
         by_host: dict[str, list[FinishedAttempt]] = defaultdict(list)
         for d in done:
             by_host[d.job.watch.callback_host].append(d)
-            if isinstance(d.decision.signal, circuit_breaker.Success):
-                self._note_answer(d.job.watch.callback_host, now)
         # Only hosts that have a row or have just failed are locked: mostly none.
         failed = {
             d.job.watch.callback_host for d in done if isinstance(d.decision.signal, circuit_breaker.Failure)
@@ -262,6 +219,14 @@ class Deliveries:
         store.release_probes(connection, self.state, leases, now)
         events = [_log_change(name, breaker, after[name], now) for name, breaker in breakers.items()]
         return [event for event in events if event]
+
+
+def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker | None, room: int) -> DueLane:
+    if breaker is None:  # a host has one from its first failure until it is well again
+        return DueLane(since=since, more=room)
+    # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
+    waits_since = max(since, breaker.paused_until or since)
+    return DueLane(since=waits_since, more=circuit_breaker.limit(breaker, room), troubled=True)
 
 
 def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:

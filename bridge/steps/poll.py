@@ -88,13 +88,11 @@ class Polls:
         # The `odd_to_young` of the last call of `claim_urgent`, by account: it is the opposite in the next call.
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
-    def lanes(
-        self, connection: Connection, room: Callable[[Lane], int], now: datetime
-    ) -> dict[Lane, DueLane]:
+    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
         """Return how many due polls of each account may be claimed now, and when the first of them fell due.
 
-        Accounts of which none may be claimed are left out. `room` returns how many more jobs of a lane the worker's
-        pool takes.
+        The keys are the accounts' names; accounts of which none may be claimed are left out. `room` returns how
+        many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -103,7 +101,7 @@ class Polls:
         granted = _granted(accounts, limits, {name: room((self.state, name)) for name in due}, now)
         left = self._left_to_others(connection, accounts, now)
         return {
-            (self.state, name): DueLane(since=due[name], more=count)
+            name: DueLane(since=due[name], more=count)
             for name, count in granted.items()
             if count and name not in left
         }

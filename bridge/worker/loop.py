@@ -6,7 +6,6 @@ One thread at a time runs the loop. The pool's threads send the requests, outsid
 import math
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +14,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 
 from bridge.core import fairness
-from bridge.core.fairness import DueLane, Health, Lane
+from bridge.core.fairness import Lane
 from bridge.core.watch import State, Watch
 from bridge.db import claims
 from bridge.db.counters import Counters
@@ -64,15 +63,14 @@ class Worker:
         self._deliveries = deliveries
         self._clock = clock
         self._outbox = outbox
-        self._slots_by_health = fairness.slots_by_health(concurrency)
+        self._max_per_lane = {
+            State.WATCHING: concurrency,
+            State.DELIVERING: max(1, concurrency // HOST_SHARE),
+        }
         self._pool = WorkerPool(
             concurrency,
             self._work,
-            max_per_lane={
-                State.WATCHING: concurrency,
-                State.DELIVERING: max(1, concurrency // HOST_SHARE),
-            },
-            max_callbacks=self._slots_by_health[Health.HEALTHY],
+            max_per_lane=self._max_per_lane,
             start_within_seconds=START_WITHIN_SECONDS,
         )
         self._unsaved: list[Finished] = []
@@ -175,26 +173,27 @@ class Worker:
             return []
         now = self._clock()
         with reading(self._engine) as connection:
-            hosts = self._deliveries.lanes(connection, self._pool.room_of, self._pool.jobs_per_lane, now)
-            due = hosts | self._polls.lanes(connection, self._pool.room_of, now)
+            due = {
+                (step.state, name): lane
+                for step in (self._deliveries, self._polls)
+                for name, lane in step.lanes(connection, self._pool.room_of, now).items()
+            }
         if not due:
             return []
-        shares = self._share(due)
+        troubled = sum(isinstance(job, deliver.DeliveryJob) and job.host_troubled for job in self._pool.jobs)
+        more = fairness.longest_first(due, troubled_slots=self._max_per_lane[State.DELIVERING] - troubled)
+        shares = self._share(more)
         with self._engine.begin() as connection:
             return [
                 *self._deliveries.claim(connection, _shares_of(State.DELIVERING, shares), now),
                 *self._polls.claim(connection, _shares_of(State.WATCHING, shares), now),
             ]
 
-    def _share(self, due: Mapping[Lane, DueLane]) -> dict[Lane, int]:
-        """Return how many more watches of each lane to claim, as many as there is room for in the pool."""
-        held = Counter(job.health for job in self._pool.jobs if isinstance(job, deliver.DeliveryJob))
-        left = {health: most - held[health] for health, most in self._slots_by_health.items()}
-        # Only callbacks to hosts that answer may wait for slots that are about to be free.
-        left[Health.HEALTHY] += self._pool.ahead
-        more = fairness.longest_first(due, left)
-        most = {lane: self._pool.jobs_per_lane[lane] + count for lane, count in more.items()}
-        return fairness.share(self._pool.room, self._pool.jobs_per_lane, most)
+    def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:
+        """Return how many more jobs of each lane the pool takes, at most `more` and in its order."""
+        held = self._pool.jobs_per_lane
+        most = {lane: held[lane] + count for lane, count in more.items()}
+        return fairness.share(self._pool.room, self._pool.room_for_callbacks, held, most)
 
     def _save_all(self) -> None:
         """Save all results in one transaction; if that fails although the database works, each in its own."""
@@ -250,12 +249,9 @@ class Worker:
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
         if not ended or self._stopping.is_set():
             return results
-        since = {watch.callback_host: now for watch in ended}
-        hosts = self._deliveries.lanes_of(connection, since, self._pool.room_of, self._pool.jobs_per_lane)
-        # The probe of a paused host must be taken in the host's row: that is the claim's matter.
-        able = {lane: host for lane, host in hosts.items() if host.health is not Health.UNHEALTHY}
-        shares = _shares_of(State.DELIVERING, self._share(able))
-        claimed = self._deliveries.claim_ended(ended, shares, now)
+        hosts = ((State.DELIVERING, watch.callback_host) for watch in ended)
+        shares = _shares_of(State.DELIVERING, self._share({host: self._pool.room_of(host) for host in hosts}))
+        claimed = self._deliveries.claim_ended(connection, ended, shares, now)
         return [replace(r, watch=claimed.get(r.watch.id, r.watch)) for r in results]
 
     def _next_jobs(
@@ -264,7 +260,7 @@ class Worker:
         """Return a job for each saved watch whose callback this worker has claimed."""
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
-        return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, {}, now)
+        return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, now)
 
 
 def _shares_of(state: State, shares: dict[Lane, int]) -> dict[str, int]:

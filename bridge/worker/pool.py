@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from bridge.core.fairness import Lane, ceiling, lane_of
+from bridge.core.fairness import Lane, ceiling, lane_of, max_callbacks
 from bridge.core.watch import State
 from bridge.steps import deliver, poll
 
@@ -50,15 +50,13 @@ class WorkerPool:
         work: Callable[[Job], Finished | None],
         *,
         max_per_lane: Mapping[State, int],
-        max_callbacks: int,
         start_within_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`work` does a job, in one of up to `count` threads; it returns None when there is nothing to save.
 
         `max_per_lane` is the most jobs of one lane at work at a time, for lanes of polls (WATCHING) and of
-        callbacks (DELIVERING); `max_callbacks` is the most callbacks of all lanes together. A job that has waited for
-        `start_within_seconds` is not started.
+        callbacks (DELIVERING). A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -66,15 +64,14 @@ class WorkerPool:
         self.jobs_per_lane: Counter[Lane] = Counter()
         self._work = work
         self._max_per_lane = max_per_lane
-        self._max_at_work = {State.WATCHING: count, State.DELIVERING: max_callbacks}
         self._jobs: dict[int, Job] = {}
         self._freed: deque[tuple[float, Lane]] = deque()
         self._freed_of: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
-        # `_lock` protects `_free`, `_at_work` and `_lanes`; a SimpleQueue is thread-safe by itself.
+        # `_lock` protects `_free`, `_free_for_callbacks` and `_lanes`; a SimpleQueue is thread-safe by itself.
         self._lock = threading.Lock()
         self._free = count
-        self._at_work: Counter[State] = Counter()
+        self._free_for_callbacks = max_callbacks(count)
         self._lanes: dict[Lane, _Queue] = {}
         self._ready: SimpleQueue[Job | None] = SimpleQueue()
         self._finished: SimpleQueue[tuple[float, Job, Finished | None]] = SimpleQueue()
@@ -85,20 +82,20 @@ class WorkerPool:
         return list(self._jobs.values())
 
     @property
-    def ahead(self) -> int:
-        """How many jobs may wait for threads: as many as became free within QUEUE_SECONDS."""
-        return len(self._freed)
-
-    @property
     def room(self) -> int:
         """An estimate of how many more jobs would start within QUEUE_SECONDS; negative when too many wait."""
-        return self._count + self.ahead - len(self._jobs)
+        return self._count + len(self._freed) - len(self._jobs)
+
+    @property
+    def room_for_callbacks(self) -> int:
+        """The same of callbacks alone, of all hosts together."""
+        return max_callbacks(self._count) + _callbacks(self._freed_of) - _callbacks(self.jobs_per_lane)
 
     def room_of(self, lane: Lane) -> int:
         """Return an estimate of how many more jobs of this lane would start within QUEUE_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
-            may_work = max(at_work, ceiling(self._max_per_lane[lane[0]], self._free))
+            may_work = max(at_work, self._ceiling(lane))
         # A finished job still counts here until it is collected, because its result is not known before.
         return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
 
@@ -132,14 +129,14 @@ class WorkerPool:
 
     def _start_waiting(self) -> None:
         """Start waiting jobs, at most one of each lane, while threads are free; the caller holds the lock."""
-        # At most `_count` lanes can be at their limit, so a look at twice as many finds others.
-        lanes = (lane for lane in self._lanes if self._has_slot(lane[0]))
+        # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
+        lanes = (lane for lane in self._lanes if self._free_for_callbacks or lane[0] is State.WATCHING)
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
-                self._at_work[lane[0]] += 1
                 self._free -= 1
+                self._free_for_callbacks -= lane[0] is State.DELIVERING
                 self._ready.put(queue.waiting.popleft()[1])
                 # The lane moves to the end, so that the others come first next time.
                 self._lanes[lane] = self._lanes.pop(lane)
@@ -147,13 +144,13 @@ class WorkerPool:
                 return
 
     def _may_start(self, lane: Lane, queue: _Queue) -> bool:
-        if not queue.waiting or queue.halted or not self._has_slot(lane[0]):
+        if not queue.waiting or queue.halted:
             return False
         in_time = queue.waiting[0][0] >= self._clock() - self._start_within_seconds
-        return in_time and queue.at_work < ceiling(self._max_per_lane[lane[0]], self._free)
+        return in_time and queue.at_work < self._ceiling(lane)
 
-    def _has_slot(self, state: State) -> bool:
-        return self._at_work[state] < self._max_at_work[state]
+    def _ceiling(self, lane: Lane) -> int:
+        return ceiling(lane, self._max_per_lane[lane[0]], self._free, self._free_for_callbacks)
 
     def collect(self, timeout_seconds: float) -> list[Finished]:
         """Wait up to `timeout_seconds` until a job is done, then up to 15 ms for more; return the results.
@@ -237,8 +234,8 @@ class WorkerPool:
         with self._lock:
             queue = self._lanes[lane]
             queue.at_work -= 1
-            self._at_work[lane[0]] -= 1
             self._free += 1
+            self._free_for_callbacks += lane[0] is State.DELIVERING
             # Waiting jobs would repeat the failure: they are given back, and the next claim decides about them.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
@@ -258,3 +255,7 @@ def _decrement(counter: Counter[Lane], lane: Lane) -> None:
     counter[lane] -= 1
     if not counter[lane]:
         del counter[lane]
+
+
+def _callbacks(counts: Counter[Lane]) -> int:
+    return sum(count for (state, _), count in counts.items() if state is State.DELIVERING)

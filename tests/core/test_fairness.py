@@ -1,44 +1,72 @@
 """The shares of a worker's slots: each lane gets some, and none gets all."""
 
+from collections import Counter
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.core.fairness import DueLane, Health, longest_first, share, slots_by_health
+from bridge.core.fairness import DueLane, Lane, longest_first, max_callbacks, share
+from bridge.core.watch import State
 from tests.makers import later
 
-LANES = st.sampled_from("abcdefgh")
 COUNTS = st.integers(0, 40)
+ACCOUNTS = [(State.WATCHING, name) for name in "abcd"]
+HOSTS = [(State.DELIVERING, name) for name in "abcd"]
+LANES = st.sampled_from(ACCOUNTS + HOSTS)
+
+
+def lanes(counts: Mapping[str, int]) -> dict[Lane, int]:
+    """Return the counts by lane: an upper-case name is an account's, a lower-case one a host's."""
+    return {
+        (State.WATCHING if name.isupper() else State.DELIVERING, name): count
+        for name, count in counts.items()
+    }
 
 
 @pytest.mark.parametrize(
     ("free", "held", "most", "shares"),
     [
-        pytest.param(32, {}, {"a": 32}, {"a": 28}, id="one alone gets nearly all"),
+        pytest.param(32, {}, {"A": 32}, {"A": 28}, id="an account alone gets nearly all"),
         pytest.param(32, {}, {"a": 8}, {"a": 8}, id="never more than it may hold"),
         pytest.param(32, {"a": 6}, {"a": 8}, {"a": 2}, id="what it holds counts"),
         pytest.param(32, {"a": 9}, {"a": 8}, {}, id="it holds more than it may"),
         pytest.param(0, {}, {"a": 8}, {}, id="nothing is free"),
         pytest.param(8, {}, {}, {}, id="nobody wants any"),
-        pytest.param(10, {}, {"a": 8, "b": 1, "c": 8}, {"a": 5, "b": 1, "c": 4}, id="in turn"),
+        pytest.param(10, {}, {"A": 8, "B": 1, "C": 8}, {"A": 5, "B": 1, "C": 4}, id="in turn"),
+        pytest.param(
+            10, {}, {"a": 8, "b": 1, "c": 8}, {"a": 3, "b": 1, "c": 3}, id="hosts leave as many free"
+        ),
         pytest.param(2, {}, {"a": 8, "b": 8, "c": 8}, {"a": 1, "b": 1}, id="in order, when few are free"),
-        pytest.param(1, {"a": 7}, {"a": 32, "b": 8}, {"b": 1}, id="a newcomer gets the last slot"),
-        pytest.param(1, {"a": 31}, {"a": 32}, {}, id="who holds nearly all leaves the last slot"),
+        pytest.param(1, {"A": 7}, {"A": 32, "b": 8}, {"b": 1}, id="a newcomer gets the last slot"),
+        pytest.param(1, {"A": 31}, {"A": 32}, {}, id="who holds nearly all leaves the last slot"),
         pytest.param(1, {}, {"a": 1}, {"a": 1}, id="a worker with one slot uses it"),
     ],
 )
 def test_free_slots_go_round(
     free: int, held: dict[str, int], most: dict[str, int], shares: dict[str, int]
 ) -> None:
-    assert share(free, held, most) == shares
+    assert share(free, free, lanes(held), lanes(most)) == lanes(shares)
 
 
-@given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, COUNTS))
+def test_callbacks_leave_slots_to_polls() -> None:
+    hosts = lanes(dict.fromkeys("abcdefghij", 8))
+    assert share(9, 5, {}, hosts | lanes({"A": 9})) == lanes(dict.fromkeys("abcde", 1) | {"A": 4})
+
+
+@pytest.mark.parametrize(("slots", "callbacks"), [(1, 1), (7, 7), (8, 7), (32, 28), (33, 29)])
+def test_callbacks_may_hold_seven_of_eight_slots(slots: int, callbacks: int) -> None:
+    assert max_callbacks(slots) == callbacks
+
+
+@given(free=COUNTS, more=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, COUNTS))
 def test_never_more_slots_than_are_free_nor_than_a_lane_may_hold(
-    free: int, held: dict[str, int], most: dict[str, int]
+    free: int, more: int, held: dict[Lane, int], most: dict[Lane, int]
 ) -> None:
-    shares = share(free, held, most)
-    assert sum(shares.values()) <= free
+    shares = share(free + more, free, held, most)
+    assert sum(shares.values()) <= free + more
+    assert sum(slots for lane, slots in shares.items() if lane in HOSTS) <= free
     assert shares.keys() <= most.keys()
     for lane, slots in shares.items():
         assert slots >= 1
@@ -47,9 +75,9 @@ def test_never_more_slots_than_are_free_nor_than_a_lane_may_hold(
 
 @given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, st.integers(1, 40)))
 def test_every_newcomer_gets_a_slot_if_there_are_enough(
-    free: int, held: dict[str, int], most: dict[str, int]
+    free: int, held: dict[Lane, int], most: dict[Lane, int]
 ) -> None:
-    shares = share(free, held, most)
+    shares = share(free, free, held, most)
     newcomers = [lane for lane in most if not held.get(lane, 0)]
     if free >= len(most):
         assert shares.keys() >= set(newcomers)
@@ -57,31 +85,49 @@ def test_every_newcomer_gets_a_slot_if_there_are_enough(
         assert shares
 
 
-@given(free=st.integers(1, 40), most=st.lists(st.integers(1, 40), min_size=1, max_size=8))
-def test_who_wants_as_much_gets_as_much_give_or_take_one(free: int, most: list[int]) -> None:
-    shares = share(free, {}, dict(enumerate(most)))
-    satisfied = [lane for lane, slots in shares.items() if slots == most[lane]]
-    greedy = [shares.get(lane, 0) for lane in range(len(most)) if lane not in satisfied]
+@pytest.mark.parametrize("kind", [ACCOUNTS, HOSTS])
+@given(free=st.integers(1, 40), most=st.lists(st.integers(1, 40), min_size=1, max_size=4))
+def test_who_wants_as_much_gets_as_much_give_or_take_one(
+    kind: list[Lane], free: int, most: list[int]
+) -> None:
+    wanted = dict(zip(kind, most, strict=False))
+    shares = share(free, free, {}, wanted)
+    satisfied = [lane for lane, slots in shares.items() if slots == wanted[lane]]
+    greedy = [shares.get(lane, 0) for lane in wanted if lane not in satisfied]
     assert max(greedy, default=0) - min(greedy, default=0) <= 1
 
 
 @given(count=st.integers(1, 64), most=st.dictionaries(LANES, st.integers(1, 64), min_size=1))
 def test_a_lane_that_comes_later_finds_a_slot_beside_one_that_took_all_it_could(
-    count: int, most: dict[str, int]
+    count: int, most: dict[Lane, int]
 ) -> None:
     first, *_ = most
-    held = share(count, {}, {first: most[first]})
+    held = share(count, count, {}, {first: most[first]})
     free = count - sum(held.values())
     assert count < 8 or free >= 1
-    assert share(free, held, {first: most[first], "late": 1}).get("late", 0) == min(free, 1)
+    late = State.DELIVERING, "late"
+    assert share(free, free, held, {first: most[first], late: 1}).get(late, 0) == min(free, 1)
 
 
-def due(seconds: float, more: int, health: Health | None = Health.HEALTHY) -> DueLane:
-    return DueLane(since=later(seconds), more=more, health=health)
+@given(slots=st.integers(8, 64), hosts=st.integers(1, 12), each=st.integers(1, 64))
+def test_hosts_that_take_all_they_can_leave_a_slot_to_one_that_comes_later(
+    slots: int, hosts: int, each: int
+) -> None:
+    greedy = {(State.DELIVERING, f"host {number}"): max(1, slots // 4) for number in range(hosts)}
+    held: Counter[Lane] = Counter()
+    for _ in range(each):
+        holding = sum(held.values())
+        held.update(share(slots - holding, max_callbacks(slots) - holding, held, greedy))
+    free = max_callbacks(slots) - sum(held.values())
+    assert free >= (1 if hosts < max_callbacks(slots) else 0)
+
+
+def due(seconds: float, more: int, *, troubled: bool = False) -> DueLane:
+    return DueLane(since=later(seconds), more=more, troubled=troubled)
 
 
 @pytest.mark.parametrize(
-    ("lanes", "more"),
+    ("due_lanes", "more"),
     [
         pytest.param({}, {}, id="nothing is due"),
         pytest.param(
@@ -89,48 +135,27 @@ def due(seconds: float, more: int, health: Health | None = Health.HEALTHY) -> Du
         ),
         pytest.param({"a": due(1, 0), "b": due(2, 1)}, {"b": 1}, id="a lane that may have none is left out"),
         pytest.param(
-            {f"dead {n}": due(n, 1, Health.UNHEALTHY) for n in range(9)} | {"well": due(9, 8)},
+            {f"dead {n}": due(n, 1, troubled=True) for n in range(9)} | {"well": due(9, 8)},
             {"dead 0": 1, "dead 1": 1, "dead 2": 1, "well": 8},
-            id="the unhealthy share what is theirs",
-        ),
-        pytest.param(
-            {f"new {n}": due(n, 1, Health.UNKNOWN) for n in range(9)}
-            | {f"well {n}": due(n, 8) for n in range(3)}
-            | {"account": due(9, 40, None)},
-            {"new 0": 1, "well 0": 8, "new 1": 1, "well 1": 4, "new 2": 1, "new 3": 1, "account": 40},
-            id="so do the unknown and the healthy, and accounts take the rest",
+            id="the troubled share what is theirs",
         ),
         pytest.param(
             {
-                "back": due(1, 2, Health.UNHEALTHY),
-                "dead": due(2, 1, Health.UNHEALTHY),
-                "late": due(3, 1, Health.UNHEALTHY),
+                "back": due(1, 2, troubled=True),
+                "dead": due(2, 1, troubled=True),
+                "late": due(3, 1, troubled=True),
             },
             {"back": 2, "dead": 1},
             id="one that is coming back takes more of it",
         ),
     ],
 )
-def test_lanes_go_by_how_long_they_have_waited(lanes: dict[str, DueLane], more: dict[str, int]) -> None:
-    left = {Health.HEALTHY: 12, Health.UNKNOWN: 4, Health.UNHEALTHY: 3}
-    found = longest_first(lanes, left)
+def test_lanes_go_by_how_long_they_have_waited(due_lanes: dict[str, DueLane], more: dict[str, int]) -> None:
+    found = longest_first(due_lanes, troubled_slots=3)
     assert list(found.items()) == list(more.items())
 
 
-@pytest.mark.parametrize("left", [0, -2])
-def test_when_probes_have_all_that_is_theirs_no_more_begin(left: int) -> None:
-    lanes = {"dead": due(1, 1, Health.UNHEALTHY), "well": due(2, 4), "gone": due(3, 1, Health.UNHEALTHY)}
-    assert longest_first(lanes, {Health.UNHEALTHY: left, Health.HEALTHY: 9}) == {"well": 4}
-
-
-@pytest.mark.parametrize(
-    ("slots", "healthy", "unknown", "unhealthy"), [(32, 24, 16, 8), (8, 6, 4, 2), (4, 3, 2, 1), (1, 1, 1, 1)]
-)
-def test_hosts_of_one_health_hold_a_part_of_the_slots(
-    slots: int, healthy: int, unknown: int, unhealthy: int
-) -> None:
-    assert slots_by_health(slots) == {
-        Health.HEALTHY: healthy,
-        Health.UNKNOWN: unknown,
-        Health.UNHEALTHY: unhealthy,
+def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
+    assert longest_first({"dead": due(1, 1, troubled=True), "well": due(2, 4)}, troubled_slots=0) == {
+        "well": 4
     }

@@ -59,13 +59,6 @@ def test_an_items_problem_repeats_the_request_s_id(sqlite_api: Api) -> None:
     assert [result["problem"]["request_id"] for result in members(answer)["results"]] == [sent_id, sent_id]
 
 
-def test_of_very_many_faults_the_first_are_named_and_the_others_counted(refused: Caller) -> None:
-    [result] = results(refused, {f"unknown-{number}": 1 for number in range(60)})
-    *named, rest = result["problem"]["errors"]
-    assert len(named) == 50
-    assert rest == {"pointer": "", "detail": "has 12 more faults"}
-
-
 def test_every_fault_of_each_item_is_named(refused: Caller) -> None:
     faulty = {"task_id": "", "callback_url": "x", "account": "nope", "extra": 1}
     for result in results(refused, faulty, faulty):

@@ -123,10 +123,11 @@ def test_a_body_that_ends_early_is_refused(refused: Caller) -> None:
     problem(response, 400)
 
 
-def test_a_long_list_of_faults_is_cut_short(refused: Caller) -> None:
+def test_a_long_list_of_faults_is_cut_short_and_says_how_many_more_there_are(refused: Caller) -> None:
     many = {f"unknown-{number}": 1 for number in range(5_000)}
     response = refused.post("/v1/watches", VALID | many | {"x" * 5_000: 1})
-    assert len(pointers(response)) == 50
+    assert pointers(response) == [f"/unknown-{number}" for number in range(50)] + [""]
+    assert members(response)["errors"][-1]["detail"] == "has 4,951 more faults"
     assert len(response.data) < 20_000
 
 

@@ -89,7 +89,6 @@ def pool(far: Far, clock: Clock) -> Iterator[WorkerPool]:
         COUNT,
         far.work,  # type: ignore[arg-type]  # the jobs of these tests are polls alone
         max_per_lane=MAX_PER_LANE,
-        max_callbacks=COUNT,
         start_within_seconds=WAIT_SECONDS,
         clock=clock,
     )
@@ -210,7 +209,6 @@ def test_a_lane_that_is_slow_leaves_a_slot_to_a_newcomer(far: Far, clock: Clock)
         8,
         far.work,  # type: ignore[arg-type]  # as above
         max_per_lane=max_per_lane,
-        max_callbacks=8,
         start_within_seconds=WAIT_SECONDS,
         clock=clock,
     )
@@ -282,7 +280,7 @@ def test_a_step_that_crashes_frees_its_slot_and_saves_nothing() -> None:
     def crash(_: object) -> None:
         raise RuntimeError("a bug")
 
-    pool = WorkerPool(1, crash, max_per_lane=MAX_PER_LANE, max_callbacks=1, start_within_seconds=WAIT_SECONDS)
+    pool = WorkerPool(1, crash, max_per_lane=MAX_PER_LANE, start_within_seconds=WAIT_SECONDS)
     submit(pool, *jobs("eu", 1))
     assert pool.collect(TIMEOUT_SECONDS) == []
     assert (pool.room, pool.jobs) == (1, [])
