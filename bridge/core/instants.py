@@ -40,8 +40,8 @@ def retry_after_seconds(value: str | None, *, now: datetime) -> float | None:
     None when there is no header, or its value is neither seconds nor an HTTP date.
     """
     text = (value or "").strip()
-    # Of several values the last counts, as of several lines of the header (RFC 9110, 5.3). What follows the comma of
-    # a date is no number.
+    # Of several numbers the last counts, in one line as in several (they mean the same: RFC 9110, 5.3). What follows
+    # the comma of a date is no number.
     if seconds := _SECONDS.fullmatch(text.rpartition(",")[2].strip()):
         # Servers send fractions of a second, too, although the RFC has none: they are rounded up.
         has_fraction = bool((seconds[2] or "").strip("0"))

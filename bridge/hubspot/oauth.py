@@ -51,7 +51,9 @@ AT_FAULT_HOLD_SECONDS = 20.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
-STILL_REFRESHING = NoToken(reason="The OAuth token has ended, and its refresh takes long.", is_temporary=True)
+STILL_REFRESHING = NoToken(
+    reason="The OAuth token has ended or was refused, and there was no time to refresh it.", is_temporary=True
+)
 DATABASE_UNAVAILABLE = NoToken(
     reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
 )

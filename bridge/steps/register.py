@@ -63,7 +63,8 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     # Of equal registrations in one batch, the first makes the watch.
     existing: dict[str, Watch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
-    # An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again.
+    # An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again:
+    # each further round takes another withdrawal between two statements.
     while missing := {key: new[key] for key in new.keys() - existing.keys()}:
         with engine.begin() as connection:
             existing |= store.add(connection, missing)

@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -61,9 +60,13 @@ class LastUses:
 
     def _save(self) -> None:
         while unsaved := self._take_unsaved():
-            with suppress(SQLAlchemyError), self._engine.begin() as connection:
-                for client, used_at in sorted(unsaved.items()):
-                    store.record_use(connection, client, used_at)
+            try:
+                with self._engine.begin() as connection:
+                    for client, used_at in sorted(unsaved.items()):
+                        store.record_use(connection, client, used_at)
+            except SQLAlchemyError:
+                with self._lock:
+                    self._noted.clear()  # each client's next use is noted
 
     def _take_unsaved(self) -> dict[str, datetime]:
         with self._lock:

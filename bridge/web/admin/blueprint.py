@@ -55,7 +55,7 @@ def _require_admin() -> BaseResponse | None:
         return _redirect_to_sign_in()
     g.caller, g.client = caller, caller.name
     # PostgreSQL takes no NUL in a text. The API's models refuse it, but not all pages use them.
-    if any("\0" in text for text in (request.path, *request.values.values())):
+    if any("\0" in text for text in (request.path, *request.args.values(), *request.form.values())):
         return _problem_page(Problem(status=400, detail="What was sent holds a NUL character."))
     return None
 

@@ -112,7 +112,9 @@ def test_a_nul_is_refused_whatever_the_database(api: Api, path: str) -> None:
     assert "NUL" in answer.text
 
 
-@pytest.mark.parametrize("path", ["/hosts/probe", "/clients", "/accounts", "/watches/wat_%00aaaa/recheck"])
+@pytest.mark.parametrize(
+    "path", ["/hosts/probe?host=x", "/clients", "/accounts", "/watches/wat_%00aaaa/recheck"]
+)
 def test_a_form_with_a_nul_is_refused_whatever_the_database(api: Api, path: str) -> None:
     assert an_operator(api).submit(path, {"host": "\0", "name": "\0"}).status_code == 400
 
