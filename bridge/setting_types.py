@@ -83,7 +83,10 @@ def _fernet_key(key: str) -> str:
 
 
 def _operator_url(url: str, info: ValidationInfo) -> str:
-    """Check the URL by the rules for callback URLs, except rules whose setting is invalid."""
+    """Return `url`; raises ValueError when it breaks a rule for callback URLs.
+
+    A rule is skipped when its own setting, such as BRIDGE_CALLBACK_PORTS, is invalid.
+    """
     rules = info.data
     problem = callback_url_problem(
         url,

@@ -73,8 +73,8 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, raises NoKeyFile if no key can be read from the key file, or it is missing and
-        `makes_files` is false.
+        Without BRIDGE_SECRET_KEY, the key is in the key file. Raises NoKeyFile if no key can be read from it, or if
+        the file is missing and `makes_files` is false.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         key_of = key_file.read_or_make if self._makes_files else key_file.read
@@ -260,7 +260,7 @@ class Bridge:
     def stop_worker(self) -> None:
         """Stop the embedded worker, if there is one, and save the last counts.
 
-        Waits for requests in flight, at most until 22 s after the first call of this or `wind_down_worker`.
+        Waits for requests in flight, at most until 22 s after the first call of `wind_down_worker` or `stop_worker`.
         """
         if self._settings.embedded_worker:
             self.scheduler.stop()

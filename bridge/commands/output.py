@@ -37,7 +37,7 @@ class Colour(StrEnum):
 
 
 def escape_unencodable() -> None:
-    """From now on, write characters that the encoding of standard output lacks as JSON escapes them."""
+    """Make standard output write a JSON escape for each character that it cannot encode."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors=JSON_ESCAPES)
 

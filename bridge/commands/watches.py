@@ -148,7 +148,7 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
 
 
 def _members(watch: Watch) -> dict[str, Any]:
-    """Return a watch as the values of its JSON, without HubSpot's body."""
+    """Return the members of a watch's JSON object, without HubSpot's body."""
     members: dict[str, Any] = json.loads(watch_text(watch, None))
     return members
 

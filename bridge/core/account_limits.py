@@ -109,7 +109,7 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what an answer to a call that is no poll means for the account; None when a scope is missing."""
+    """Return the signal of an answer outside polling; None when the credentials only lack a scope."""
     # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:
         return None
@@ -127,9 +127,9 @@ def grant(rate: Rate, limits: AccountLimits, *, wanted: int, now: datetime) -> i
 def spend(
     rate: Rate, limits: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
 ) -> AccountLimits:
-    """Return the limits after `requests` were granted.
+    """Return the limits after a grant of `requests` requests.
 
-    If the account is paused, the request is its probe: without an answer, the next probe is due at `lease_ends_at`.
+    If the account is paused, the one request is its probe: without an answer, the next is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -170,7 +170,7 @@ def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> Acco
 
 
 def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
-    """Return the limits after these calls, which are applied in their order."""
+    """Return the limits after the `finished` calls, taken one after the other."""
     for call in finished:
         before, usage = limits.breaker, limits.usage
         limits = _after_signal(limits, call, now=now)

@@ -119,8 +119,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    The result is that of `classify`, with one exception: a TransientError for a 4xx that HubSpot itself
-    answered becomes Refused, unless the status is in TROUBLES.
+    The result is that of `classify`, but a TransientError becomes Refused when HubSpot itself, not a proxy, reports
+    an error with a 4xx that is not in TROUBLES.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):

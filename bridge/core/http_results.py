@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 class HttpResponse:
     """A response; `complete` is false when its body was cut short.
 
-    `headers` has lower-case names; `body` is undecoded. `earlier_refusals` counts earlier requests of the
-    same call that HubSpot refused because of their token.
+    `headers` has lower-case names; `body` is undecoded. `earlier_refusals` is 1 when this answers a second
+    request, sent with a newer token after HubSpot answered 401 to the first; otherwise 0.
     """
 
     status_code: int

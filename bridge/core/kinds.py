@@ -1,8 +1,10 @@
 """The kinds of HubSpot task: KINDS has an entry for each.
 
-A new kind also needs a row in each of the three tables of kinds in docs/hubspot.md, the simulation in
-`bridge.sandbox` (`Kind` and ENDINGS in `tasks`, the routes in `api`, the bodies in `starts` and `bodies`), its outcomes
-in ENDS in tests/acceptance/test_kinds.py, and rows in the tables of tests/sandbox (`caller`, `test_official_client`).
+A new kind also needs:
+- a row in each of the three tables of kinds in docs/hubspot.md;
+- the simulation in `bridge.sandbox`: `Kind` and ENDINGS in `tasks`, routes in `api`, bodies in `starts` and `bodies`;
+- its outcomes in ENDS in tests/acceptance/test_kinds.py;
+- rows in the tables of `caller` and `test_official_client` in tests/sandbox.
 """
 
 import re
@@ -52,7 +54,10 @@ class Kind:
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
-        """Return a path whose GET needs the kind's scope, or only a valid token if `scope_check` is None."""
+        """Return a path whose GET needs the kind's scope.
+
+        If `scope_check` is None, the GET needs only a valid token.
+        """
         return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
 
 
@@ -75,7 +80,7 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function that finds a COMPLETE task's outcome in a body; `has_result` checks the `result`."""
+    """Return the `Kind.ends` function for COMPLETE; `has_result` says whether a body's `result` is valid."""
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         # HubSpot reports failed tasks as COMPLETE, too.

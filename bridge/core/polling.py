@@ -56,7 +56,7 @@ _NOT_REFUSED = {"refusals": 0, "refused_since": None}
 
 
 def gap(age_seconds: float) -> float:
-    """Return the seconds from a poll that finds a task of this age (≥ 0) unfinished to the next one, before jitter."""
+    """Return the seconds, before jitter, until the next poll of a task unfinished at `age_seconds` (≥ 0)."""
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
 
@@ -98,8 +98,8 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    `suspected`: the account, not the task, is the likely cause of HubSpot's refusals. A watch is then rejected
-    only if its refusals also span SPREAD_SECONDS.
+    A watch is rejected when its `refusals` reach REFUSALS. If `suspected`, the account, not the task, is their
+    likely cause, and they must also span SPREAD_SECONDS.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)

@@ -160,10 +160,9 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Make another probe due now in place of each claimed probe that will bring no result.
+    """Make the next probe due now for each claim in `leases` that was for a probe.
 
-    `leases` holds the account or host, and the end of the lease, of each claim that will bring no result.
-    Claims that are not for a probe change nothing.
+    `leases` holds the account or host, and the end of the lease, of claims that will bring no result.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

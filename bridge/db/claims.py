@@ -77,10 +77,10 @@ class StepResult:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in this state: of each account (polls) or host (callbacks), those due longest.
+    """Claim due watches in `state`: of each account or host in `shares`, those due longest.
 
-    `shares` says how many at most, by the name of the account or host. The caller has made sure that the
-    circuit breakers and quotas allow as many.
+    `shares` maps the names of accounts (for polls) or hosts (for callbacks) to how many watches to claim at most.
+    The caller has made sure that the circuit breakers and quotas allow as many.
     """
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:

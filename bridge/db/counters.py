@@ -201,7 +201,7 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityTotals:
-    """What all processes did in the hour that began at `since`, or in several hours of which the first began then.
+    """What all processes did in one hour or in several; `since` is when the first of them began.
 
     `detection` and `delivery` are None when nothing was measured.
     """

@@ -1,6 +1,6 @@
 """How many requests to HubSpot were made for each account on a day (in UTC), and how many of them failed.
 
-HubSpot limits both by the day.
+HubSpot limits a day's requests, and the share of them that fail.
 """
 
 from collections.abc import Mapping

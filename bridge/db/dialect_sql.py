@@ -39,7 +39,7 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-    """Return the condition that the column's text is in the collection bound to the parameter of this name."""
+    """Return the condition that `column` is one of the texts bound to the SQL parameter named `parameter`."""
     return _InParameter(column, bindparam(parameter, type_=_Texts()))
 
 
@@ -66,7 +66,7 @@ class _InSubquery(DialectSQL[bool]):
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return the collection bound to the parameter of this name, as a table with one column, `value`."""
+    """Return the texts bound to the SQL parameter named `parameter`, as a table with one column, `value`."""
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 
 

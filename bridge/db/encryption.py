@@ -74,7 +74,7 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 
 
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
-    """Encrypt every text in the columns ENCRYPTED anew with the newest key; return how many.
+    """Encrypt anew, with the newest key, every text in the columns that ENCRYPTED lists; return how many.
 
     Raises WrongSecretKey when there is a text that none of the keys decrypts; the caller then rolls back.
     """

@@ -115,7 +115,7 @@ def _is_missing(place: str) -> bool:
 
 
 class _Dialect(psycopg.dialect):
-    """SQLAlchemy's dialect for psycopg, but each BEGIN sets time-outs, time zone and isolation; a ping is a BEGIN."""
+    """The psycopg dialect, but BEGIN sets time-outs, time zone and isolation, and also serves as the ping."""
 
     supports_statement_cache = True
 

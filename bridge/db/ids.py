@@ -21,8 +21,8 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    It sorts after the earlier ids of this process, unless the newest of them is ahead of `now` by at least
-    MOST_AHEAD.
+    It sorts after the id that this process made before it, unless the instant in that id is MOST_AHEAD or more
+    after `now`.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -62,8 +62,8 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
     """Store a row without tokens for the credentials with the hash `origin`, and return it.
 
-    Replaces a row for other credentials. Keeps a row for the same credentials, which another process has just
-    stored; the returned row has no tokens even if the stored one has some.
+    Replaces the account's row for other credentials. If another process has just stored a row with the same
+    `origin`, that row is kept as it is; the returned row has no tokens even then.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}

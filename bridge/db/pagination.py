@@ -194,9 +194,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions to query one by one: each watch of the list meets one of them.
+    """Return conditions to query one by one; each watch in the list meets one of them.
 
-    Watches that are not in the list may meet one, too.
+    The list is that of `filters` and `order`. Watches that are not in it may meet one, too.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

@@ -79,7 +79,7 @@ def _condition(name: str, value: Any) -> Any:
 
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
-    """Return how many watches all batches of `redeliver` together would change."""
+    """Return how many of the watches that match may be redelivered."""
     found = select(func.count()).select_from(watches).where(is_redeliverable(), *conditions(filters))
     return connection.execute(found).scalar_one()
 

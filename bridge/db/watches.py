@@ -115,9 +115,9 @@ def bring_forward(connection: Connection, host: str, now: datetime) -> str | Non
 
 
 def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[int, datetime | None]:
-    """Return how many watches of a host are `delivering`, counted up to `most`, and an instant.
+    """Return how many watches of a host are `delivering`, and when the first of them got its outcome.
 
-    The instant is about when the first of these watches got its outcome; None when there are no such watches.
+    The count stops at `most`. The instant is approximate; None when there are no such watches.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host
     counted = select(literal(1)).where(*waiting).select_from(watches).limit(most).subquery()
@@ -151,10 +151,10 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds of a sample of an account's watches; kinds may be missing.
+    """Return the kinds found in two samples of an account's watches; kinds may be missing.
 
-    The sample is up to NEWEST_SCANNED of the account's watches that are still polled, and its watches among
-    the newest NEWEST_SCANNED watches of all accounts.
+    One sample is up to NEWEST_SCANNED of its `watching` watches; the other is those of its watches that are
+    among the newest NEWEST_SCANNED of all accounts.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

@@ -49,7 +49,7 @@ class Watchdog:
                 self._wake()
 
     def release(self, deadline: "Deadline") -> None:
-        """Stop watching `deadline`; a scan that is under way may still shut down its connection."""
+        """Stop watching `deadline`; if it has just passed, its connection may still be shut down."""
         with self._lock:
             self._watched.discard(deadline)
 
@@ -77,9 +77,9 @@ WATCHDOG = Watchdog()
 
 
 class Deadline:
-    """The end of one request's time, and the connection to shut down then; a context manager.
+    """A context manager that shuts down one request's connection when the time of the request is over.
 
-    `seconds` counts from the construction. The connection is shut down within the `with` block only. Thread-safe.
+    The time is `seconds` from the construction. After the `with` block nothing is shut down. Thread-safe.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")

@@ -32,7 +32,7 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 
 
 class Transport:
-    """Sends HTTP requests, each within `timeout_seconds`, look-up of the host name and body included.
+    """Sends HTTP requests, each within `timeout_seconds` from the name look-up to the end of the body.
 
     At most `body_limit` bytes of a body are kept. With `proxy`, an http or https URL, `guard` is not called.
     Thread-safe, but a process that has sent a request must not fork: the child's requests could take

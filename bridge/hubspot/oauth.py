@@ -150,7 +150,7 @@ class OAuthTokens:
     def _row(self, account: Account) -> StoredTokens:
         """Return the account's row; add it if it is missing.
 
-        Tokens that `_save` could not save before are in the returned row, and their save is tried again.
+        If an earlier `_save` failed, it is tried again; the returned row has its tokens even if it fails once more.
         """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:

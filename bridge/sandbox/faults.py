@@ -1,4 +1,4 @@
-"""Faults: replies, such as errors of HubSpot or the network, in place of the right ones; many have names."""
+"""Faults: replies in place of the normal ones, such as errors of HubSpot or the network; many have names."""
 
 import gzip
 from collections import deque
@@ -136,12 +136,11 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The requests that a fault applies to.
+    """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
 
-    They are those for one task's status, those with one token, or those to one endpoint. At most one field is
-    set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the OAuth server. A request
-    that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may also be the name of an
-    account; `endpoint` is a name in the ledger, not a path.
+    At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the
+    OAuth server. A request that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may
+    also be the name of an account; `endpoint` is a name in the ledger, not a path.
     """
 
     task_id: str | None = None
@@ -157,7 +156,7 @@ class _Fault:
 
 
 class Faults:
-    """The faults that are set, for each target in the order in which they were set."""
+    """The faults that are set: those of each target, oldest first."""
 
     def __init__(self) -> None:
         self._ids = count(1)

@@ -114,7 +114,7 @@ class State:
         return file_reply(task)
 
     def start(self, kind: Kind, source: Source) -> str:
-        """Start a task and return its id; `plan` reads the outcome, pace and fault from `source.file_name`."""
+        """Start a task and return its id; its outcome, pace and fault follow from `source.file_name`."""
         task_plan = plan(kind, source.file_name)
         with self._lock:
             [task_id] = self.add_tasks(
@@ -129,11 +129,11 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the status response for a task just started, even if its outcome is `rejected`."""
+        """Return the status response for a task just started; no 404 if its outcome is `rejected`."""
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Count a request for an access token; return a fault's reply, or else the OAuth server's response.
+        """Count a request for an access token; return the reply of a fault that is set for it, or the normal one.
 
         `form` is None when the request's body is no form.
         """

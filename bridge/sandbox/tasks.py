@@ -65,7 +65,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 class Source:
     """The fields of a task's request that responses repeat, and `file_name`.
 
-    `State.start` reads the task's plan from `file_name`.
+    `State.start` reads the task's outcome, pace and fault from `file_name`.
     """
 
     file_name: str = "report.csv"

@@ -22,7 +22,7 @@ class ClosedOnPurposeError(ConnectionError):
 
 
 def to_response(reply: Reply, stopping: Event) -> Response:
-    """Return a reply as a Flask response; `stopping`, set when the server stops, ends its delays early."""
+    """Return a reply as a Flask response; once `stopping` is set, the reply's delays end."""
     parts = _parts(reply, request.environ, stopping)
     response = Response(parts, status=reply.status_code, headers=dict(reply.headers))
     # Connections stay open, so every complete response tells its length.

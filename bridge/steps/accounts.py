@@ -17,11 +17,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is closed unless `readiness.is_paused`.
+    """An account as people should see it: `breaker` is shown as closed unless `readiness.is_paused` is true.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is set only while
-    `breaker` is closed: it is the reason of the last pause, if failures caused that pause and no request has
-    succeeded since.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of the
+    last pause, if failures caused that pause and no request has succeeded since; None while `breaker` is paused.
     """
 
     account: Account

@@ -86,10 +86,10 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Count the watches that `redeliver_all` would redeliver; return the count, and whether all are in it.
+    """Return how many watches `redeliver_all` would redeliver, and whether this count is surely complete.
 
-    Only a limited number of watches is examined, so the cost is bounded. When that number is reached, the
-    count is taken as incomplete.
+    Only the newest watches are examined, up to a limit, so the cost is bounded. When the limit is reached, there
+    may be more.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)

@@ -101,7 +101,7 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
 
-        While a host's pause goes on, none is claimed; when the pause is over, one is, as the probe.
+        No callback to a host is claimed during the host's pause, and only one, as the probe, when the pause is over.
         """
         if not shares:
             return []
@@ -150,7 +150,7 @@ class Deliveries:
         *,
         troubled: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch; `troubled` names the hosts that have a circuit breaker.
+        """Return a job for each claimed watch; `troubled` names hosts that failed and have not recovered.
 
         `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
         """

@@ -35,9 +35,9 @@ class RetryLater:
 class HubSpotCalls:
     """Takes requests from the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
-    Thread-safe. The callers send the requests, with the attribute `hubspot`. If an account is paused, a granted
-    request is its probe: without an answer, the next probe is due after `lease_seconds`, which must exceed the
-    longest time of a request.
+    Thread-safe. The callers send the requests, through the attribute `hubspot`. After an account's pause, the
+    first request granted is its probe: without an answer, the next probe is due `lease_seconds` later. Every request
+    must end sooner than that.
     """
 
     def __init__(

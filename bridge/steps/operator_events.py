@@ -68,7 +68,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send the event that may be sent now and is due longest; return False when there is none."""
+        """Try to send the longest due event that may be sent now; return False when there is none."""
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)

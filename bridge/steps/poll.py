@@ -109,7 +109,7 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the accounts left to others: `default`, if only other live workers have its credentials."""
+        """Return the accounts not to poll here: `default` if only other live workers have its credentials."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
@@ -218,7 +218,7 @@ def _granted(
 def time_out_overdue(engine: Engine, now: datetime) -> int:
     """Time out, without another poll, up to OVERDUE_BATCH due watches past their deadline; return how many.
 
-    While its account's pause lasts, a watch is timed out at its deadline; else OVERDUE_GRACE_SECONDS later.
+    While an account's pause lasts, its watches are timed out at their deadlines; else OVERDUE_GRACE_SECONDS later.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

@@ -44,7 +44,7 @@ class Registered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConflictingRegistration:
-    """The client already has this `watch` of the task and callback URL, but some of its values differ.
+    """The client has a `watch` of the same task and callback URL, with other values than the request's.
 
     `fields` names the values that differ: `metadata`, `timeout_seconds` or both.
     """
@@ -75,7 +75,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of the fields that identify a registration; at most one watch that is not withdrawn has it."""
+    """Return a hash of what identifies a registration; of the watches not withdrawn, at most one has it."""
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()

@@ -37,7 +37,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves when clients last used their keys, in a background thread, each once in LAST_USE_PRECISION. Thread-safe."""
+    """Saves when each client last used its key, to within LAST_USE_PRECISION, in a thread. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -86,7 +86,7 @@ class Authenticator:
         self._find = GroupCommit(self._find_all)
 
     def caller(self, authorization: str | None, now: datetime) -> Caller | Problem:
-        """Return the client whose API key is in the `Authorization` header; a 401 Problem when there is none."""
+        """Return the client of the `Authorization` header's API key; a 401 Problem without a valid key."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")

@@ -15,7 +15,7 @@ TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
 
 
 def read_json(request: Request) -> Any:
-    """Return the request's body as Python objects, as `loads` does, or a 400 or 415 Problem."""
+    """Return the JSON body as Python objects (see `strict_json.loads`), or a 400 or 415 Problem."""
     if problem := _problem_with_type(request):
         return problem
     try:

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A thread's request. The thread is woken when the request is done, or to commit the next group itself."""
+    """A thread's request; `wait` returns when it is done, or when the thread is to commit the next group."""
 
     def __init__(self, request: Request) -> None:
         self.request = request

@@ -67,10 +67,10 @@ def is_repeat(call: ApiCall) -> bool:
 
 
 class Execution:
-    """Stores the progress of a request with an Idempotency-Key, so that a repeat starts no second task at HubSpot.
+    """Stores the progress of a request with an Idempotency-Key, so that a repeat starts no second task.
 
-    `held` is None for a request without a key, for which nothing is stored. `task_id` is the id of the task that an
-    earlier execution of the request has started, else None.
+    `held` is the stored request that is carried out; None for a request without a key, of which nothing is stored.
+    `task_id` is the id of the task that an earlier execution of the request has started, else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:
@@ -108,7 +108,7 @@ class Execution:
             log.warning("answer_not_kept", error=type(error).__name__)
 
     def _change(self, **values: str | datetime) -> bool:
-        """Set fields of the stored request, if any; return False when another execution has taken it over."""
+        """Set fields of the request if it is stored; return False if another execution has taken it over."""
         if not self._held:
             return True
         with self._engine.begin() as connection:
@@ -116,11 +116,11 @@ class Execution:
 
 
 def begin(call: ApiCall) -> Execution | Reply | Problem:
-    """Store the current Flask request, and return an Execution to carry it out; or return the answer to send instead.
+    """Store the Flask request and return an Execution to carry it out, or return the answer to send instead.
 
-    A request without a key is not stored, and always carried out. The answer is what an earlier execution stored, or a
-    Problem: the key is malformed (400) or came with another body (422), an unfinished execution began less than
-    MAX_DURATION ago (409), or an older one may have called HubSpot, and has stored no task id (504).
+    A request without a key is not stored, and always carried out. The answer is what an earlier execution stored, or
+    a Problem: 400 for a malformed key, 422 when the key came with another body before. While an earlier execution has
+    stored no answer: 409 for MAX_DURATION, then 504 if it may have called HubSpot and has stored no task id.
     """
     engine, clock = call.dependencies.engine, call.dependencies.clock
     wanted = _keyed_request(call.caller.name, clock())

@@ -60,7 +60,7 @@ class ApiCall:
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """Store the client of BRIDGE_ADMIN_KEY with a signing secret, if it is the caller and not stored yet."""
+        """If the key is BRIDGE_ADMIN_KEY, store its client with a signing secret, unless already stored."""
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 

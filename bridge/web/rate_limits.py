@@ -20,5 +20,5 @@ HEADERS: dict[str, dict[str, Any]] = {
 
 
 def rate_limit_headers(*, quota: int, left: int) -> dict[str, str]:
-    """Return both headers for a client that may have `quota` watches open, and may open `left` more."""
+    """Return `RateLimit` and `RateLimit-Policy` for a client that may have `quota` watches open, and may open `left` more."""
     return {"RateLimit-Policy": f'"open-watches";q={quota}', "RateLimit": f'"open-watches";r={left}'}

@@ -85,9 +85,10 @@ class ValidationContext:
 
 
 def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
-    """Return the input as an instance of the model, or a 422 Problem with its faults: the first MAX_FAULTS, and the number of others.
+    """Return `given` as an instance of `model`, or a 422 Problem that lists what is wrong with it.
 
-    Without a `context`, nothing checks whether an account exists or whether the settings allow a callback URL.
+    The Problem has the first MAX_FAULTS faults, and the number of the others. Without a `context`, nothing checks
+    whether an account exists or whether the settings allow a callback URL.
     """
     cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
     try:

@@ -31,7 +31,7 @@ class Output(BaseModel):
 
 
 def examples(*each: Any) -> ConfigDict:
-    """Return the `model_config` that gives a request or response model's schema these examples."""
+    """Return a `model_config` that puts the examples `each` into a request or response model's schema."""
     return ConfigDict(json_schema_extra={"examples": list(each)})
 
 

@@ -72,7 +72,7 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return by how many seconds the oldest due watch of each of STEPS is late; None for a step without due watches.
+    """Return, for each step in STEPS, how many seconds late its oldest due watch is; None if no watch is due.
 
     `client` None means all clients. Watches that wait for a paused account or host do not count.
     """

@@ -190,7 +190,7 @@ class Worker:
             ]
 
     def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:
-        """Return how many more jobs of each lane the pool takes, at most `more` and in its order."""
+        """Return how many jobs to add per lane, at most `more[lane]`; lanes take turns in `more`'s order."""
         held = self._pool.jobs_per_lane
         most = {lane: held[lane] + count for lane, count in more.items()}
         return fairness.share(self._pool.room, self._pool.room_for_callbacks, held, most)
@@ -241,7 +241,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results; in them, watches whose callbacks are sent at once are marked as claimed.
+        """Return the polls' results, with the watches whose callbacks are sent at once marked as claimed.
 
         Writes nothing: the caller saves the results.
         """

@@ -88,7 +88,7 @@ class WorkerPool:
 
     @property
     def room_for_callbacks(self) -> int:
-        """The same of callbacks alone, of all hosts together."""
+        """An estimate of how many more callbacks, to any hosts, would start within QUEUE_SECONDS."""
         return max_callbacks(self._count) + _callbacks(self._freed_of) - _callbacks(self.jobs_per_lane)
 
     def room_of(self, lane: Lane) -> int:
@@ -102,9 +102,9 @@ class WorkerPool:
     def submit(self, job: Job) -> None:
         """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
-        A job that waits for too long does not start: `take_back` returns it. A job that ends without a result,
-        or with one whose `may_follow` is false, halts its lane: the lane's waiting jobs do not start;
-        `take_back` returns them too, and ends the halt.
+        A job that waits for too long does not start. When a job ends without a result, or its result's `may_follow`
+        is false, its lane is halted: the jobs that wait in the lane do not start either. `take_back` returns the jobs
+        that do not start, and ends the halts.
         """
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)

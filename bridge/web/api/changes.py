@@ -66,8 +66,8 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
     This works only in the states `delivered` and `undelivered`; in others the answer is a 409. The first attempt is
-    due at once and counts as manual; then the schedule starts again. The watch is open again: beyond the client's limit
-    of open watches the answer is a 429, except for an admin.
+    due at once and counts as manual; its retries follow the schedule from the start. The watch is open again: at the
+    client's limit of open watches the answer is a 429, except for an admin.
     """
     engine, client = call.dependencies.engine, _owner_filter(call)
     if full := _client_limit_problem(call, 1):

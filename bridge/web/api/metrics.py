@@ -198,7 +198,7 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the label values of each series to show: those that were counted, and those to show as 0."""
+    """Return the labels of all series: `found`, and each combination of values in `metric` or `known`."""
     # Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

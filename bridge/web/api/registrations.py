@@ -175,9 +175,9 @@ def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
 def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
-    Each registration is accepted or refused separately, as if it had been sent alone; the pointers in its errors are
-    relative to it. New watches are accepted in order until the client's limit of open watches is reached; each of the
-    others is a 429. The whole body may have at most 1 MiB.
+    Each registration is accepted or refused separately, as if it had been sent alone; pointers in errors are relative
+    to the registration. New watches are accepted in order until the client's limit of open watches is reached; each
+    further one is a 429. The whole body may have at most 1 MiB.
     """
     context = ValidationContext(call.dependencies)
     items = [validated(NewWatch, item, context) for item in body.watches]
@@ -264,7 +264,7 @@ def _problem_with(result: ConflictingRegistration) -> Problem:
 
 
 def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's last answers about the watches that are not new, as JSON texts by watch id."""
+    """Return HubSpot's last answers for those `results` that are not new, as JSON texts by watch id."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -37,7 +37,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """For how many seconds the oldest due poll and the oldest due callback have been due; each null when none is."""
+    """The seconds since the oldest due poll and the oldest due callback became due; null without one."""
 
     model_config = examples(DUE_EXAMPLE)
 
