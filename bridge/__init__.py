@@ -1,6 +1,6 @@
 """HubSpot import bridge: polls HubSpot's asynchronous tasks, and sends a signed callback when one ends.
 
-Each part may import the parts after the next `>` (checked by import-linter)::
+Each part may import all parts to its right, except one beside it at a `|` (checked by import-linter)::
 
     commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 

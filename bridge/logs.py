@@ -96,7 +96,7 @@ def _plain(value: object) -> object:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace the value of each field by `[redacted]` if its name matches SECRET_NAME, at any depth."""
+    """Replace the value of each field whose name matches SECRET_NAME, at any depth, by `[redacted]`."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 

@@ -1,6 +1,6 @@
 """Pydantic types for the settings: they parse and check the texts of environment variables.
 
-Error messages never repeat what may be secret. Such a value is a `SecretStr`.
+A value that may be secret is a `SecretStr`, and error messages never repeat it.
 """
 
 import re
@@ -51,7 +51,7 @@ def _sqlite_url(text: str) -> str:
 
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
-    """Return the address as libpq's connection string; `tls` requires TLS unless there is an `sslmode`."""
+    """Return `text` as libpq's connection string; `tls` adds `sslmode=require` if `text` has no `sslmode`."""
     with suppress(ProgrammingError):
         parts = conninfo_to_dict(text)
         if PORTS.fullmatch(str(parts.get("port", ""))):

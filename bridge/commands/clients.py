@@ -72,9 +72,9 @@ def _value_or_error(result: Value | clients.ClientUnchanged) -> Value:
 def _show_secrets(
     arguments: argparse.Namespace, fields: dict[str, object], *, again: tuple[str, ...]
 ) -> None:
-    """Print a client's secrets; if that fails, raise a CommandError that names the commands in `again`.
+    """Print a client's secrets; if that fails, raise a CommandError that says which commands make new ones.
 
-    `again` holds the commands that make new secrets, such as `rotate-key`.
+    `again` holds the names of these commands, such as `rotate-key`.
     """
     try:
         show_one(arguments, fields)

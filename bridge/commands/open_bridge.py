@@ -35,7 +35,7 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
     """Return the bridge after migrating the database if needed; create a missing SQLite database or key file.
 
     If `settings` is None, they are read from the environment. `level` is the lowest level that is logged.
-    Raises CommandError when the database or its keys cannot be used, SystemExit when the settings are wrong.
+    Raises CommandError when the database or the encryption key cannot be used, SystemExit for wrong settings.
     """
     settings = settings or Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=level)
@@ -49,7 +49,7 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 def open_bridge() -> Bridge:
     """Return the bridge with an existing, migrated database; create neither a database nor a key file.
 
-    Raises CommandError when the database or its keys cannot be used, SystemExit when the settings are wrong.
+    Raises CommandError when the database or the encryption key cannot be used, SystemExit for wrong settings.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)
@@ -61,7 +61,7 @@ def open_bridge() -> Bridge:
 
 @contextmanager
 def refuse_unusable_database() -> Iterator[None]:
-    """In a `with` block, turn errors of the database or its keys into a CommandError."""
+    """In a `with` block, turn errors of the database or the encryption key into a CommandError."""
     try:
         yield
     except WrongSecretKey as wrong:

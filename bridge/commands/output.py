@@ -1,4 +1,4 @@
-"""Prints the output of commands: tables for people, JSON for programs. Also their input, and their errors."""
+"""Prints commands' output (tables for people, JSON for programs), reads their input, defines their errors."""
 
 import argparse
 import codecs

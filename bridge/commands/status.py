@@ -1,4 +1,4 @@
-"""The command `status`: shows what needs an operator, counts of watches, and the last 24 hours."""
+"""The command `status`: shows how many watches there are, the last 24 hours, and what needs an operator."""
 
 import argparse
 import time

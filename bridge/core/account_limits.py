@@ -35,7 +35,7 @@ CHANGED = "The account was changed: its next request shows whether HubSpot answe
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """The signal that HubSpot refused a task, or the start of an import (with None as the `watch_id`)."""
+    """The signal that HubSpot refused a watch's task or, if `watch_id` is None, the start of an import."""
 
     reason: str
     watch_id: str | None = None
@@ -48,8 +48,8 @@ AccountSignal: TypeAlias = Signal | Refusal
 class AccountLimits:
     """The circuit breaker of an account, its use of the quota, and the watches whose tasks HubSpot refuses.
 
-    `refused_watches` holds the ids of the watches whose tasks HubSpot has refused since the last Success, at
-    most SUSPECTS.
+    `refused_watches` holds the ids of up to SUSPECTS watches whose tasks HubSpot has refused since the last
+    Success (the signal that the account works).
     """
 
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -129,7 +129,7 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after a grant of `requests` requests.
 
-    If the account is paused, the one request is its probe: without an answer, the next is due at `lease_ends_at`.
+    If the account is paused, the request is its probe; if no answer comes, the next probe is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -148,9 +148,10 @@ def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
 
 
 def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after an operator has set an account: if it is paused, its probe is due now.
+    """Return the limits after an operator has added or replaced an account.
 
-    The reason of a pause becomes CHANGED. What HubSpot last reported of the account's quota is forgotten.
+    If the account is paused, its probe is due now, and the reason of the pause becomes CHANGED. What HubSpot last
+    reported of its quota is forgotten.
     """
     # The new credentials may have another quota.
     usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)

@@ -263,7 +263,7 @@ def text_of(answer: HttpResponse) -> str:
 def parse_json(answer: HttpResponse) -> Any:
     """Return the body's JSON; None when it is cut short, `null`, or does not parse as strict JSON (RFC 8259).
 
-    Every number is a float: Python makes no int of more than 4,300 digits.
+    Every number becomes a float, because Python parses no int of more than 4,300 digits.
     """
     if not answer.complete:
         return None

@@ -43,7 +43,7 @@ class Histogram:
         return self.bounds[bisect_left(self.bounds, seconds)]
 
     def quantile(self, counts: Mapping[float, float], share: float) -> float | None:
-        """Estimate the duration in seconds that `share` (0 to 1) of the counted durations did not exceed.
+        """Estimate the quantile `share` (0 to 1; 0.5 is the median) of the counted durations, in seconds.
 
         `counts` maps a bucket's upper bound to its number of durations. Returns None if nothing was counted.
         """

@@ -63,9 +63,9 @@ def share(
 ) -> dict[Lane, int]:
     """Return how many of the `free` slots each lane of `most` gets, when the lanes take a slot each in turn.
 
-    `most` maps each lane, in the order of the turns, to the slots that it may hold; `held` says what it holds now.
-    Callbacks together get at most `free_for_callbacks` slots. No lane gets more than its `ceiling` allows, so slots
-    may stay free. Lanes that get no slot are left out.
+    `most` maps each lane, in the order of the turns, to the number of slots that it may hold; `held` maps a lane to
+    the number that it holds now. Callbacks together get at most `free_for_callbacks` slots. No lane gets more than
+    its `ceiling` allows, so slots may stay free. Lanes that get no slot are left out.
     """
     given: Counter[Lane] = Counter()
     waiting = deque(most)
@@ -80,10 +80,10 @@ def share(
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return a lane's limit, at most `most`: while it holds fewer slots than that, it may take a free one.
+    """Return a lane's limit, at most `most`: a lane that holds fewer slots than this may take a free one.
 
-    A host's limit is at most the number of slots free for callbacks: each of its requests may hang for the whole
-    time-out, and of 32 slots, five hosts that hang leave one to the next.
+    A host's limit is also at most `free` and `free_for_callbacks`, to leave slots to other hosts: each of its
+    requests may hang for the whole time-out.
     """
     if lane[0] is State.DELIVERING:
         return min(most, free, free_for_callbacks)

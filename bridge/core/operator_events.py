@@ -11,7 +11,7 @@ from bridge.core.instants import rfc3339
 class OperatorEventType(StrEnum):
     """The types of event for the operator.
 
-    The first word of a type says what the event is about; but `callback.given_up` is about a host.
+    The first word of a type says what the event's subject is, but the subject of `callback.given_up` is a host.
     """
 
     ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails

@@ -98,8 +98,8 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    A watch is rejected when its `refusals` reach REFUSALS. If `suspected`, the account, not the task, is their
-    likely cause, and they must also span SPREAD_SECONDS.
+    A watch is rejected when its `refusals` reach REFUSALS. If its account is `suspected` of being their cause, the
+    refusals must also span at least SPREAD_SECONDS.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)

@@ -147,7 +147,7 @@ class Accounts:
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
         """Add or replace a stored account; return whether it is new.
 
-        If the account's last OAuth refresh failed, the next one need not wait.
+        Also forgets that the account's last OAuth refresh failed: the next refresh need not wait.
         """
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}

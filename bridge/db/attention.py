@@ -84,7 +84,7 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
-    """Return a TroubledHost for each entry of `hosts` (names and breakers), in the same order."""
+    """Return `hosts` (breakers by name) as TroubledHosts in the same order; counts the waiting callbacks."""
     found = []
     for name, breaker in hosts.items():
         waiting, since = waiting_for_host(connection, name, most=MOST_COUNTED)

@@ -15,8 +15,8 @@ Columns = Mapping[str, ColumnElement[Any]]
 def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
     """Return a statement with which `run` inserts rows into `table`.
 
-    Each row passed to `run` has exactly the columns in `names`. `finish` may add ON CONFLICT or RETURNING: it gets
-    the INSERT for each dialect, and returns the one to execute.
+    Each row passed to `run` has exactly the columns in `names`. `finish` is called with the INSERT of each dialect,
+    and returns it, perhaps with ON CONFLICT or RETURNING added.
     """
     values = _on_postgresql(table, names).values()
     return {
@@ -28,8 +28,8 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
     """Return a statement with which `run` updates rows of `table`.
 
-    Each row passed to `run` has exactly the columns `key` and `names`. It sets the columns `names` in the rows of
-    `table` whose `key` equals its own.
+    Each row passed to `run` has exactly the columns `key` and `names`. Its value of the column `key` says which rows
+    of `table` to update; its other values are the new ones.
     """
 
     def build(row: Columns) -> Any:

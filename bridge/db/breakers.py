@@ -146,7 +146,7 @@ _SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Claim a paused host's probe; without a result, the next probe is due at `until`, the end of the lease.
+    """Claim a paused host's probe; if no result is saved by `until`, the lease's end, another is due then.
 
     `seen` is the `paused_until` that the caller has read; it must not be in the future. Returns False, and
     claims nothing, when the stored value has changed since.
@@ -160,9 +160,10 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
 def release_probes(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Make the next probe due now for each claim in `leases` that was for a probe.
+    """Make another probe due now for each claimed probe that will bring no result.
 
-    `leases` holds the account or host, and the end of the lease, of claims that will bring no result.
+    `leases` holds the account or host, and the end of the lease, of claims that will bring no result; those that
+    were not for a probe are ignored.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

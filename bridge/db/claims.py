@@ -102,9 +102,9 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim up to `count` due polls of an account whose quota is short.
 
-    Up to half are for the most urgent watches whose `age_zero_at` is less than YOUNG_SECONDS ago; the others are
-    for the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether the first
-    half is the larger one. The caller has locked the account's limits.
+    Up to half are for the most urgent young watches (`age_zero_at` less than YOUNG_SECONDS ago); the others are for
+    the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether the half for young
+    watches is the larger one. The caller has locked the account's limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)

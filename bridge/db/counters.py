@@ -216,7 +216,7 @@ class ActivityTotals:
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:
-    """Return the activity of the current hour and the 23 before: all together, and each hour, the oldest first."""
+    """Return the activity of the current hour and the 23 before: in total, and by hour, oldest first."""
     began = [_hour_of(now) - timedelta(hours=hours) for hours in reversed(range(24))]
     found = by_hour(connection, began[0])
     hours = [_activity(began_at, found.get(began_at, Counts({}))) for began_at in began]

@@ -41,7 +41,7 @@ def count_alive(connection: Connection, now: datetime) -> int:
 
 
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
-    """Mark as reported the workers silent for longer than TICKED_WITHIN; return their last heartbeats, by id.
+    """Mark workers silent for longer than TICKED_WITHIN as reported; return their last heartbeats, by id.
 
     Workers that are marked already are left out.
     """

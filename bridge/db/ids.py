@@ -21,8 +21,8 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    It sorts after the id that this process made before it, unless the instant in that id is MOST_AHEAD or more
-    after `now`.
+    It holds an instant: `now` or, to sort after this process's previous id, up to MOST_AHEAD later; if that is
+    not enough, `now`.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

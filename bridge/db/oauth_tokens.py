@@ -16,10 +16,10 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTokens:
-    """An account's row; `origin` is a hash of the API's address and the credentials, except the client secret.
+    """An account's row; `origin` hashes the API's address and the credentials, except the client secret.
 
-    `issued` is None until a refresh has succeeded. Until `hold_until` no process starts a refresh; None: one may
-    start now. `failure`, if it is not None, says why the newest refresh failed; `at_fault` is true when the
+    `issued` is None until a refresh has succeeded. No process starts a refresh before `hold_until`; if it is None,
+    one may start now. `failure`, if it is not None, says why the newest refresh failed; `at_fault` is true when the
     credentials are the cause.
     """
 
@@ -98,7 +98,7 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Record why a refresh failed, and until when no other is tried; return False if the lease was lost.
+    """Record why a refresh failed; no other starts before `until`. Return False if the lease was lost.
 
     `seen` is the row with the lease: its `hold_until` is the end of the lease.
     """

@@ -138,9 +138,9 @@ def claim(
 
 
 def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None, now: datetime) -> None:
-    """Save the instant of an event's next attempt, `due_at`; None means that nothing is left to do.
+    """Save `due_at`, the instant of an event's next attempt; None means that nothing is left to do.
 
-    Changes nothing when another process has claimed the event since.
+    Changes nothing when the lease of `sent` has ended and the event has been claimed again.
     """
     still_mine = operator_events.c.id == sent.id, operator_events.c.due_at == sent.due_at
     settled_at = None if due_at else now

@@ -169,9 +169,9 @@ def _find(
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return the keys of up to `most` rows beyond `cursor`, and whether each row matches all filters.
+    """Return up to `most` rows beyond `cursor`: keys, and in `is_match` whether all filters match.
 
-    Only rows within the `_bounds` of the filters and in one of their `_index_parts` are returned.
+    The rows are those that meet `_bounds` and one of `_index_parts`; the other filters exclude none.
     """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
@@ -194,9 +194,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions to query one by one; each watch in the list meets one of them.
+    """Return conditions to query one by one: each watch of the list meets one, and other watches may, too.
 
-    The list is that of `filters` and `order`. Watches that are not in it may meet one, too.
+    The list is the one that `filters` and `order` define.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

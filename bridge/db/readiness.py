@@ -43,8 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts that may only be waiting for their quota:
-    those whose `free_at` is between SERVED ago and SPENT_AHEAD from now.
+    Left out are accounts whose breaker is open or half open, and accounts whose `free_at` is at most SERVED before
+    or SPENT_AHEAD after `now`: perhaps these just wait for their quota.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

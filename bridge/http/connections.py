@@ -201,7 +201,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the request's connection pool; without a proxy, the slower base method is not called."""
+        """Return the request's connection pool; call the slower base method only with a proxy."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

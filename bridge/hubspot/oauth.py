@@ -116,7 +116,7 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory; None when it is missing, expired or refused, or has to be refreshed or saved."""
+        """Return the token in memory if it is usable, saved, and not due for a refresh; otherwise None."""
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None
@@ -150,7 +150,7 @@ class OAuthTokens:
     def _row(self, account: Account) -> StoredTokens:
         """Return the account's row; add it if it is missing.
 
-        If an earlier `_save` failed, it is tried again; the returned row has its tokens even if it fails once more.
+        Tokens that an earlier `_save` failed to save are saved now; the returned row has them even if that fails too.
         """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:

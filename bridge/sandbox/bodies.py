@@ -67,7 +67,7 @@ def _action(task: Task, phase: Phase) -> Document:
 
 
 def _standard_error(task: Task) -> Document:
-    """Return an item of `errors`: HubSpot's StandardError, which differs from the body of its HTTP errors."""
+    """Return an item of a status body's `errors`: a StandardError; HubSpot's HTTP errors look different."""
     return {
         "status": "error",
         "category": "VALIDATION_ERROR",

@@ -184,7 +184,7 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Use the oldest fault of the first target that has one, and return its reply; None without any."""
+        """Use the oldest fault of the first target that has one; return its reply, or None if none has."""
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

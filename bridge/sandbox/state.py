@@ -129,7 +129,7 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the status response for a task just started; no 404 if its outcome is `rejected`."""
+        """Return the status response for a new task; unlike `status`, no 404 for the outcome `rejected`."""
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
@@ -151,7 +151,7 @@ class State:
         return self._oauth.refresh(self.options, form, self._now())
 
     def count_unrouted(self, reply: Reply) -> Reply:
-        """Count a request to an unknown route, and return its `reply`."""
+        """Count a request to an unknown route, and its `reply`; return `reply`."""
         with self._lock:
             self._ledger.count_request("no-route")
             self._ledger.count_status(reply.ledger_status)

@@ -63,7 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The fields of a task's request that responses repeat, and `file_name`.
+    """What is kept of the request for a task: the fields that responses repeat, and `file_name`.
 
     `State.start` reads the task's outcome, pace and fault from `file_name`.
     """

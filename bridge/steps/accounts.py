@@ -17,10 +17,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is shown as closed unless `readiness.is_paused` is true.
+    """An account as people should see it: `breaker` is shown as closed unless they should see a pause.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of the
-    last pause, if failures caused that pause and no request has succeeded since; None while `breaker` is paused.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a pause
+    that is over, if failures caused it and no request has succeeded since; None while `breaker` is paused.
     """
 
     account: Account

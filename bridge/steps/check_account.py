@@ -43,9 +43,9 @@ class AccountCheck:
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Check an account by a request to HubSpot, even during a pause; return None when there is no such account.
+    """Check an account by a request to HubSpot, even during a pause; return None if there is no such account.
 
-    A success proves that the token has the scope for at most one kind of task; scopes for other kinds may be
+    At most, a success proves that the token has the scope for one kind of task; scopes for other kinds may be
     missing. After a success, the account's watches with a failed last poll are due now; so is its probe, if the
     account is paused. A failure does not pause the account.
     """

@@ -125,10 +125,11 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose the watches of `ended` to be delivered at once; return them by id, marked as claimed.
+        """Choose the watches to be delivered at once; return them by id, marked as claimed.
 
-        Writes nothing: the caller saves these watches in the same transaction. At most `shares[host]`
-        callbacks to a host are chosen, and none to a host that has failed and not recovered since.
+        The choice is from `ended`: watches whose tasks have just ended. At most `shares[host]` watches of a host are
+        chosen, and none of a host that has failed and not recovered since. Writes nothing: the caller saves the
+        chosen watches in the same transaction.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)

@@ -36,8 +36,8 @@ class HubSpotCalls:
     """Takes requests from the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. After an account's pause, the
-    first request granted is its probe: without an answer, the next probe is due `lease_seconds` later. Every request
-    must end sooner than that.
+    first request granted is its probe. If the probe's result is not recorded, another is due `lease_seconds`
+    after the grant; so every request must end within `lease_seconds`.
     """
 
     def __init__(

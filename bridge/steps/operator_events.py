@@ -68,7 +68,10 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send the longest due event that may be sent now; return False when there is none."""
+        """Try to send a due event; return False when none may be sent now.
+
+        Of several, the one that has been due longest comes first.
+        """
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)

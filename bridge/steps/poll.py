@@ -109,7 +109,7 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the accounts not to poll here: `default` if only other live workers have its credentials."""
+        """Return the accounts to leave to other live workers: `default` if only they have its credentials."""
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()

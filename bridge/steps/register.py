@@ -75,7 +75,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of what identifies a registration; of the watches not withdrawn, at most one has it."""
+    """Return a hash of the fields that identify a registration; it is unique among watches not withdrawn."""
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()

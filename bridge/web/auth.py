@@ -37,7 +37,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves when each client last used its key, to within LAST_USE_PRECISION, in a thread. Thread-safe."""
+    """Saves, in a thread, when each client last used its key, to within LAST_USE_PRECISION. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

@@ -82,7 +82,7 @@ class Execution:
     def claim_hubspot_call(self) -> bool:
         """Store that HubSpot is about to be called, and return True.
 
-        If another execution has taken over, store nothing and return False: HubSpot must not be called.
+        If another execution has taken the request over, store nothing and return False: then do not call HubSpot.
         """
         return self._change(asked_at=self._clock())
 
@@ -119,8 +119,9 @@ def begin(call: ApiCall) -> Execution | Reply | Problem:
     """Store the Flask request and return an Execution to carry it out, or return the answer to send instead.
 
     A request without a key is not stored, and always carried out. The answer is what an earlier execution stored, or
-    a Problem: 400 for a malformed key, 422 when the key came with another body before. While an earlier execution has
-    stored no answer: 409 for MAX_DURATION, then 504 if it may have called HubSpot and has stored no task id.
+    a Problem: 400 for a malformed key, 422 when the key came with another body before, 409 when an earlier execution
+    has no answer yet and began less than MAX_DURATION ago. If it began before that, the new Execution takes the
+    request over; but the answer is a 504 if the earlier one may have called HubSpot and has stored no task id.
     """
     engine, clock = call.dependencies.engine, call.dependencies.clock
     wanted = _keyed_request(call.caller.name, clock())

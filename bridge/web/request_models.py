@@ -162,9 +162,9 @@ def _instant(text: object) -> datetime:
 
 
 def _object_text(given: object, max_bytes: int) -> str:
-    """Return the object as JSON in ASCII, which every database can store, with numbers exactly as sent.
+    """Return `given` as JSON in ASCII, which every database can store, with numbers exactly as sent.
 
-    Raises ValueError if it is no object, too deep, or longer than `max_bytes` as compact JSON in UTF-8.
+    Raises ValueError if `given` is not a JSON object, too deep, or longer than `max_bytes` as compact JSON in UTF-8.
     """
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError

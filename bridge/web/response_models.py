@@ -20,7 +20,7 @@ _ENUMERATIONS = {
 
 
 def schema_name(name: str) -> str:
-    """Return the name of a model's or enumeration's schema in the OpenAPI document."""
+    """Return how the OpenAPI document names the schema of the model or enumeration `name`."""
     return _ENUMERATIONS.get(name) or name.removesuffix("Schema")
 
 

@@ -91,9 +91,9 @@ class _RequestTask(WSGITask):  # type: ignore[misc] # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-    """A client's connection. These methods run in the thread of waitress's loop.
+    """A client's connection.
 
-    The inherited method `service` runs in a request thread.
+    The methods defined here run in the thread of waitress's loop; the inherited `service` runs in a request thread.
     """
 
     task_class = _RequestTask
@@ -203,7 +203,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Make room for a new connection: close the one that has been idle longest, if it was idle for over 1 s."""
+        """Close the connection that has been idle longest, if for over 1 s, to make room for a new one."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()

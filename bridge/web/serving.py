@@ -66,7 +66,7 @@ def _accepted_arguments(operation: Operation, call: ApiCall) -> dict[str, Any] |
 
 
 def _with_rate_limit(call: ApiCall, answer: Reply | Problem) -> Reply | Problem:
-    """Return `answer` with RateLimit headers; unchanged if the caller's open watches have no recent count."""
+    """Return `answer`, with RateLimit headers if there is a recent count of the caller's open watches."""
     registrar = call.dependencies.registrar
     left = registrar.remaining(call.caller.name, call.now)
     if left is None:

@@ -21,8 +21,9 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's status, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `requests_per_second` is what the quota allows, paused or not. `daily_remaining` is how many requests are left for
-    the day, as HubSpot's newest rate-limit headers say; None if they do not say it, or are from before today (UTC).
+    `requests_per_second` is what the quota allows, even while the account is paused. `daily_remaining` is how many
+    requests are left for the day, as HubSpot's newest rate-limit headers say; None if they do not say it, or are from
+    before today (UTC).
     """
 
     status: AccountStatus

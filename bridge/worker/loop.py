@@ -168,7 +168,7 @@ class Worker:
         return self._polls.work(job) if isinstance(job, poll.PollJob) else self._deliveries.work(job)
 
     def _claim(self) -> list[Job]:
-        """Claim due watches for the room in the pool, fairly among accounts and hosts; return their jobs."""
+        """Claim due watches, at most as many as fit in the pool, fairly among lanes; return their jobs."""
         if self._pool.room <= 0:
             return []
         now = self._clock()
@@ -241,7 +241,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results, with the watches whose callbacks are sent at once marked as claimed.
+        """Return the polls' results; a watch whose callback is to be sent at once is marked as claimed.
 
         Writes nothing: the caller saves the results.
         """

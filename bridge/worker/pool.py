@@ -102,9 +102,9 @@ class WorkerPool:
     def submit(self, job: Job) -> None:
         """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
 
-        A job that waits for too long does not start. When a job ends without a result, or its result's `may_follow`
-        is false, its lane is halted: the jobs that wait in the lane do not start either. `take_back` returns the jobs
-        that do not start, and ends the halts.
+        A job that has waited for too long, or whose lane is halted, does not start; `take_back` returns it. A lane is
+        halted when one of its jobs ends without a result, or with a result whose `may_follow` is false, and stays so
+        until the next `take_back`.
         """
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)

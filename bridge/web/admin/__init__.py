@@ -1,6 +1,6 @@
 """The admin pages under `/admin`, for operators: a Flask blueprint with a module for each page.
 
-A page makes a change by calling the API's operation for it, if there is one, as the admin who is signed in.
+Where the API has an operation for a change, the page calls that operation, as the signed-in admin.
 """
 
 from flask import Flask

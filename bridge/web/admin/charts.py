@@ -78,7 +78,7 @@ def attempted(hours: Sequence[ActivityTotals]) -> Chart:
 def _columns(hours: Sequence[ActivityTotals], series: Sequence[tuple[str, str, Sequence[int]]]) -> Chart:
     """Return a chart of stacked series, the first at the bottom.
 
-    A series is the CSS class of its bars, the word after the count in their titles, and the hourly counts.
+    A series is a CSS class for its bars, a word for their titles (as in `12 failed`), and a count for each hour.
     """
     most = max(map(sum, zip(*(counts for _, _, counts in series), strict=True)), default=0)
     step = WIDTH / len(hours)

@@ -1,7 +1,7 @@
 """The session of the admin pages: a signed cookie that holds the admin's API key, encrypted.
 
 Each request authenticates with that key, so a session ends when its key is rotated or revoked. It also ends
-LIFETIME after the cookie was last set: at sign-in, or later by a page that changed what it holds.
+LIFETIME after the cookie was last set, which happens at sign-in and when a page changes the session.
 """
 
 import json
@@ -71,7 +71,10 @@ def end() -> None:
 
 
 def caller(dependencies: Dependencies, now: datetime) -> Caller | Problem:
-    """Return the signed-in admin, or a Problem. A refused key ends the session, except in htmx's requests."""
+    """Return the signed-in admin, or a Problem.
+
+    When the key in the session is refused, the session ends, except when htmx sent the request.
+    """
     sealed = session.get(_KEY)
     if sealed is None:
         return _SIGNED_OUT

@@ -81,8 +81,8 @@ def _url(parameters: Mapping[str, str]) -> str:
 def search() -> Response:
     """Redirect to the watch whose id or HubSpot task id was searched for, or to a list of watches.
 
-    If several watches have the task id, the list has these. If none has it, the list has the watches whose
-    callback host is the text searched for. After an empty search, the list has all watches.
+    If several watches have the task id, the list shows them. If the text is no watch's id or task id, the list shows
+    the watches with this callback host. After an empty search, the list shows all watches.
     """
     text = request.args.get("q", "").strip()
     if not text:
@@ -106,7 +106,7 @@ def search() -> Response:
 def count_redelivery() -> Response:
     """Show how many delivered and undelivered watches the filters match, and ask whether to redeliver them.
 
-    Only the newest watches are counted; if there may be more, the page says so.
+    Only the newest watches are examined, up to a limit; if older ones may match too, the page says so.
     """
     filters = or_abort(_redelivery().filters(call().caller))
     count, is_all = changes.count_some_redeliverable(call().dependencies.engine, filters)

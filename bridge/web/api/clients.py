@@ -163,7 +163,7 @@ def revoke_client(call: ApiCall, name: str) -> Reply | Problem:
     """Revoke a client's API key, permanently.
 
     The client's open watches go on, and their callbacks are signed as before. A key cannot revoke itself: the answer
-    is a 409. BRIDGE_ADMIN_KEY is a key of the client `admin`, but a setting: it stays valid when `admin` is revoked.
+    is a 409. The client `admin` can also use BRIDGE_ADMIN_KEY, a setting, which stays valid after a revocation.
     """
     if name == call.caller.name:
         return Problem(
@@ -197,7 +197,7 @@ def show_client(call: ApiCall, name: str) -> Reply | Problem:
 def rotate_client_key(call: ApiCall, name: str) -> Reply | Problem:
     """Give a client a new API key; the old one stops working at once.
 
-    BRIDGE_ADMIN_KEY is a key of the client `admin`, but a setting: it stays valid when `admin` gets a new key.
+    The client `admin` can also use BRIDGE_ADMIN_KEY, a setting, which stays valid when `admin` gets a new key.
     """
     return _new_key(call, name)
 

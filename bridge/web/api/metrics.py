@@ -198,7 +198,10 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the labels of all series: `found`, and each combination of values in `metric` or `known`."""
+    """Return the labels of all series: those `found`, and all combinations of expected values.
+
+    `metric` has the expected values of each label, or where it has none, `known` has them.
+    """
     # Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
     return sorted({*found, *expected})

@@ -37,7 +37,7 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """The seconds since the oldest due poll and the oldest due callback became due; null without one."""
+    """How many seconds late the oldest due poll and the oldest due callback are; null when none is due."""
 
     model_config = examples(DUE_EXAMPLE)
 
