@@ -91,7 +91,7 @@ def _rendered(processors: Sequence[Processor], logger: WrappedLogger, method: st
 
 
 def _plain(value: object) -> object:
-    """Return a text, a boolean or None as it is, and the class's name for any other value: safe to render."""
+    """Return `value` itself if it is a str, a bool or None, else the name of its class: safe to render."""
     return value if type(value) in {str, bool, NoneType} else f"<{type(value).__name__}>"
 
 

@@ -33,10 +33,10 @@ def prepare(bridge: Bridge) -> str:
 
 
 def check_database(bridge: Bridge) -> str:
-    """Check that the database is migrated and the encryption keys fit it; return its revision, change nothing.
+    """Check that the database is migrated and the encryption keys fit it; return its revision.
 
-    `bridge` must be built with `makes_files=False`. Raises NoDatabase, NotMigrated, and the errors of `prepare`;
-    NoKeyFile also when the key file is missing.
+    `bridge` must be built with `makes_files=False`. Changes nothing. Raises NoDatabase, NotMigrated, and the
+    errors of `prepare`; a missing key file, too, raises NoKeyFile.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

@@ -86,7 +86,7 @@ class Bridge:
 
     @cached_property
     def accounts(self) -> Accounts:
-        """The stored HubSpot accounts; `default` is from the environment if none of that name is stored."""
+        """The HubSpot accounts: those stored, and `default`, from the environment unless it is stored."""
         return Accounts(_environment_account(self._settings), self.cipher)
 
     @cached_property
@@ -137,7 +137,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts each start of an import and each check of an account against the account's quota."""
+        """Counts requests towards accounts' quotas: those that start imports or check accounts."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -101,7 +101,7 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[Found]:
-    """Return the newest watches by `order` that match the filters, at most `limit`, with HubSpot's bodies."""
+    """Return up to `limit` watches that match, newest by `order` first, each with HubSpot's body."""
     found: list[Found] = []
     page: Page | None = None
     while page is None or (page.following and len(found) < limit):

@@ -129,7 +129,7 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after a grant of `requests` requests.
 
-    If the account is paused, the request is its probe; if no answer comes, the next probe is due at `lease_ends_at`.
+    If the account is paused, the grant is for its probe; without an answer, the next probe is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)

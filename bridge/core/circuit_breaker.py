@@ -64,7 +64,7 @@ HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_second
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` counts the successes after the probe that ended a pause; None when no slow start is under way.
+    `slow_start` is the number of successes in the slow start so far, without the probe; None outside a slow start.
     """
 
     failures: int = 0  # in a row
@@ -102,7 +102,7 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether `asked_at`, when a request was claimed or sent, is before the breaker's `paused_at`."""
+    """Return whether a request was claimed or sent, at `asked_at`, before the breaker's `paused_at`."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 

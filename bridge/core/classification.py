@@ -119,8 +119,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    The result is that of `classify`, but a TransientError becomes Refused when HubSpot itself, not a proxy, reports
-    an error with a 4xx that is not in TROUBLES.
+    Returns what `classify` returns, but Refused in place of a TransientError if HubSpot itself, not a proxy,
+    reports an error and the status is a 4xx outside TROUBLES.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):

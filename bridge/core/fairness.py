@@ -28,9 +28,9 @@ def lane_of(watch: Watch) -> Lane:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due or, if that is later, when the host's pause ended.
-    `troubled`: the host's last request failed, its probe (see `bridge.core.circuit_breaker`) is due, or it is in slow
-    start.
+    `since` is when the first of them fell due, or when the host's pause ended, whichever is later. `troubled` is
+    true when the last request to the host failed, its probe is due, or the host is in slow start (see
+    `bridge.core.circuit_breaker`).
     """
 
     since: datetime
@@ -39,9 +39,10 @@ class DueLane:
 
 
 def longest_first(due: Mapping[Key, DueLane], *, troubled_slots: int) -> dict[Key, int]:
-    """Return how many more watches of each lane may be claimed, the lane that has waited longest first.
+    """Return how many more watches of each lane may be claimed; the lane that waited longest comes first.
 
-    All troubled lanes together get at most `troubled_slots` watches. Lanes that get no watch are left out.
+    All troubled lanes together get at most `troubled_slots` watches; those that waited longest get theirs first. Lanes
+    that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -80,10 +81,10 @@ def share(
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return a lane's limit, at most `most`: a lane that holds fewer slots than this may take a free one.
+    """Return a lane's limit, at most `most`: while the lane holds fewer slots, it may take a free one.
 
-    A host's limit is also at most `free` and `free_for_callbacks`, to leave slots to other hosts: each of its
-    requests may hang for the whole time-out.
+    A host's limit is also at most `free` and `free_for_callbacks`. This leaves slots to other hosts if the host hangs
+    and holds its slots for the whole time-out.
     """
     if lane[0] is State.DELIVERING:
         return min(most, free, free_for_callbacks)

@@ -42,7 +42,7 @@ class NotSent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """There was no usable token in time to send the request, or to send it again; `reason` is a sentence.
+    """No usable token came in time for the request, or for repeating it after a 401; `reason` is a sentence.
 
     `is_temporary` is true when there may soon be a token without an operator's help.
     """

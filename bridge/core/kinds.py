@@ -36,8 +36,8 @@ class Kind:
     `v3` and `dated` are templates of the endpoint's path, for `v3` and for a version such as 2026-03. `field`
     names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
     maps every other known status to a function that returns the outcome for the answer's body. `event_prefix`
-    begins the `type` of callbacks. `scope_check` holds two templates, for `v3` and for a dated version, of a
-    path whose harmless GET needs the kind's scope; it is None if HubSpot has no such path for the kind.
+    begins the `type` of callbacks. `scope_check` holds two templates (for `v3` and for a dated version) of another
+    path: a GET of it needs the kind's scope and does no harm. It is None if HubSpot has no such path for the kind.
     """
 
     name: str
@@ -80,7 +80,7 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return the `Kind.ends` function for COMPLETE; `has_result` says whether a body's `result` is valid."""
+    """Return the value for COMPLETE in `Kind.ends`; `has_result` says whether a body's `result` is valid."""
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         # HubSpot reports failed tasks as COMPLETE, too.

@@ -1,6 +1,6 @@
 """Parsers of values in settings, requests and commands: names, durations, lists of words, task ids, URLs.
 
-Each returns the value, or raises ValueError with a message to follow the field's name, such as "must be …".
+Each returns the value, or raises ValueError. The message begins "must …"; callers put the field's name before it.
 """
 
 import re

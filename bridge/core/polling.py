@@ -98,8 +98,8 @@ def after_answer(
 ) -> PollDecision:
     """Decide what follows from HubSpot's `answer` to a poll; `jitter` is a random number from -1 to 1.
 
-    A watch is rejected when its `refusals` reach REFUSALS. If its account is `suspected` of being their cause, the
-    refusals must also span at least SPREAD_SECONDS.
+    A watch is rejected when its `refusals` reach REFUSALS. If its account is `suspected`, the refusals must also
+    span at least SPREAD_SECONDS.
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
@@ -160,7 +160,10 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
 def _schedule_next_poll(
     watch: Watch, wait_seconds: float, changes: dict[str, Any], *, now: datetime
 ) -> Watch:
-    """Return the watch with `changes`: timed out if its deadline has passed, else with its next poll scheduled."""
+    """Return the watch with `changes`, due in `wait_seconds`, or at its deadline if that comes first.
+
+    If the deadline has passed, the watch is timed out.
+    """
     if now >= watch.deadline_at:
         return time_out(replace(watch, **changes), now=now)
     due_at = min(now + timedelta(seconds=wait_seconds), watch.deadline_at)

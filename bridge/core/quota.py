@@ -1,7 +1,6 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-Requests are granted while `Usage.free_at`, GCRA's theoretical arrival time, is ahead of the clock by at most
-a tolerance.
+A request is granted if `Usage.free_at` (GCRA's theoretical arrival time) is at most `tolerance_seconds()` after now.
 """
 
 import re
@@ -67,7 +66,10 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return how many seconds `free_at` may be ahead of the clock when a request is granted."""
+    """Return how many seconds in the future `Usage.free_at` may be when a request is granted.
+
+    The tolerance allows bursts: a request may be granted this much earlier than at an even pace.
+    """
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 
 
@@ -89,7 +91,10 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the interval that spreads half of the day's remaining quota until midnight UTC; 0 if unknown."""
+    """Return the seconds between requests at which half of today's remaining quota lasts until midnight UTC.
+
+    Returns 0 when it is not known how much remains.
+    """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
     if _midnight(usage.observed_at) != _midnight(now):
@@ -140,7 +145,7 @@ def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
 
 
 def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage:
-    """Return the usage after an answer's `headers` (lower-case names), unchanged if they report no quota."""
+    """Return the usage, updated if an answer's `headers` (lower-case names) report a quota."""
     left = quota_left(headers)
     if left.burst and left.burst_remaining is not None:
         headroom = min(max((left.burst_remaining / left.burst - 0.1) / 0.3, 0.05), 1.0)
@@ -152,7 +157,7 @@ def observe(usage: Usage, headers: Mapping[str, str], *, now: datetime) -> Usage
 
 
 def quota_left(headers: Mapping[str, str]) -> QuotaLeft:
-    """Return what the rate-limit headers among an answer's `headers` (lower-case names) report."""
+    """Return what an answer's `headers` (lower-case names) report about the quota."""
     return QuotaLeft(
         burst=_count(headers.get("x-hubspot-ratelimit-max")),
         burst_remaining=_count(headers.get("x-hubspot-ratelimit-remaining")),

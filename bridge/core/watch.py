@@ -127,7 +127,7 @@ def withdraw(watch: Watch, *, now: datetime) -> Watch:
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with a new delivery of its callback, due now, with the whole retry schedule.
+    """Return the watch with its callback to be delivered anew: due now, and the retry schedule starts again.
 
     Raises IllegalTransition unless the watch is `delivered` or `undelivered`.
     """

@@ -138,7 +138,10 @@ class Accounts:
         )
 
     def _credentials(self, row: Row[Any]) -> Credentials | None:
-        """Return the stored credentials; None when no key decrypts them, so that other accounts still work."""
+        """Return the credentials stored in `row`; None when no key decrypts them.
+
+        It raises no error then, so that other accounts still work.
+        """
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))
         except WrongSecretKey:

@@ -84,7 +84,10 @@ def read(connection: Connection, now: datetime) -> Attention:
 
 
 def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) -> list[TroubledHost]:
-    """Return `hosts` (breakers by name) as TroubledHosts in the same order; counts the waiting callbacks."""
+    """Return `hosts` (breakers by name) as TroubledHosts, in the same order.
+
+    Counts the waiting callbacks of each.
+    """
     found = []
     for name, breaker in hosts.items():
         waiting, since = waiting_for_host(connection, name, most=MOST_COUNTED)

@@ -146,10 +146,10 @@ _SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Claim a paused host's probe; if no result is saved by `until`, the lease's end, another is due then.
+    """Claim the probe of the paused host `name`; if its result is not saved by `until`, another is due then.
 
-    `seen` is the `paused_until` that the caller has read; it must not be in the future. Returns False, and
-    claims nothing, when the stored value has changed since.
+    `until` is the end of the lease. `seen` is the `paused_until` that the caller has read; it must not be in the
+    future. Returns False, and claims nothing, when the stored `paused_until` is no longer `seen`.
     """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (
@@ -162,8 +162,8 @@ def release_probes(
 ) -> None:
     """Make another probe due now for each claimed probe that will bring no result.
 
-    `leases` holds the account or host, and the end of the lease, of claims that will bring no result; those that
-    were not for a probe are ignored.
+    `leases` holds, for each claim that will bring no result, its account or host and the end of its lease. Claims
+    that were not for a probe are ignored.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

@@ -77,7 +77,7 @@ class StepResult:
 def claim(
     connection: Connection, state: State, shares: Mapping[str, int], claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim due watches in `state`: of each account or host in `shares`, those due longest.
+    """Claim, for each account or host in `shares`, the watches in `state` that have been due longest.
 
     `shares` maps the names of accounts (for polls) or hosts (for callbacks) to how many watches to claim at most.
     The caller has made sure that the circuit breakers and quotas allow as many.

@@ -13,7 +13,7 @@ from bridge.db.tables import account_days
 
 
 def count(connection: Connection, day: date, made: Mapping[str, tuple[int, int]]) -> None:
-    """Add each account's (requests, errors) to its numbers of the day."""
+    """Add `made`, the (requests, errors) of each account, to the numbers of `day`."""
     rows = [
         {"account": account, "day": day, "requests": requests, "errors": errors}
         for account, (requests, errors) in sorted(made.items())

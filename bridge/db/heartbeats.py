@@ -41,9 +41,9 @@ def count_alive(connection: Connection, now: datetime) -> int:
 
 
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
-    """Mark workers silent for longer than TICKED_WITHIN as reported; return their last heartbeats, by id.
+    """Return the last heartbeats, by id, of silent workers not yet reported; mark these as reported.
 
-    Workers that are marked already are left out.
+    A worker is silent when its last heartbeat is older than TICKED_WITHIN.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < now - TICKED_WITHIN, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.

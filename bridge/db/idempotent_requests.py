@@ -56,7 +56,7 @@ def has_begun(connection: Connection, repeated: IdempotentRequest) -> bool:
 
 
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
-    """Set these fields of a stored request; return False, and set none, when another execution has taken over."""
+    """Set the fields in `values`; return False, and set none, if another execution has taken over `held`."""
     changed = update(keyed_requests).where(_is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 

@@ -21,8 +21,8 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    It holds an instant: `now` or, to sort after this process's previous id, up to MOST_AHEAD later; if that is
-    not enough, `now`.
+    It holds an instant, by which it sorts: `now` or, if later, the microsecond after that of this process's
+    previous id. If that would be more than MOST_AHEAD after `now`, it is `now` after all.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

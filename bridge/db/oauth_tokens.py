@@ -60,10 +60,10 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
-    """Store a row without tokens for the credentials with the hash `origin`, and return it.
+    """Store an empty row, without tokens, for the account's credentials, and return it; `origin` is their hash.
 
-    Replaces the account's row for other credentials. If another process has just stored a row with the same
-    `origin`, that row is kept as it is; the returned row has no tokens even then.
+    A row that the account has for other credentials is overwritten. A row for the same credentials, which another
+    process has just stored, is kept; the empty one is returned all the same.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -98,9 +98,9 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Record why a refresh failed; no other starts before `until`. Return False if the lease was lost.
+    """Save why a refresh failed, and that the next one may not start before `until`.
 
-    `seen` is the row with the lease: its `hold_until` is the end of the lease.
+    Returns False, and saves nothing, if the lease was lost. `seen.hold_until` must be the end of the lease.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

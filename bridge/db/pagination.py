@@ -144,7 +144,10 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _find(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
 ) -> tuple[list[Watch], Cursor | None]:
-    """Return at most `limit` matches, and the cursor at which the list goes on; None at the list's end."""
+    """Return up to `limit` matches beyond `cursor`, and the cursor to go on from.
+
+    The returned cursor is None at the list's end.
+    """
     backwards = cursor is not None and cursor.backwards
     keys: list[Row[Any]] = []
     on, left, most = cursor, MOST_SCANNED, min(limit + 1, MOST_SCANNED)
@@ -171,7 +174,7 @@ def _look(
 ) -> Sequence[Row[Any]]:
     """Return up to `most` rows beyond `cursor`: keys, and in `is_match` whether all filters match.
 
-    The rows are those that meet `_bounds` and one of `_index_parts`; the other filters exclude none.
+    Only `_bounds` and `_index_parts` select the rows; a row that fails another filter is returned, too.
     """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
@@ -194,9 +197,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions to query one by one: each watch of the list meets one, and other watches may, too.
+    """Return conditions, each for a query of its own.
 
-    The list is the one that `filters` and `order` define.
+    Together the queries find every watch of the list that `filters` and `order` define, and perhaps others.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

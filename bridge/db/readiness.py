@@ -29,8 +29,8 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether people should see an account with this breaker as paused.
 
-    True during a pause. After a pause that failures caused, also true until a request succeeds, if
-    the account has watches to poll.
+    True during a pause. If failures caused the pause and the account has watches to poll, it stays true after
+    the pause, until a request succeeds.
     """
     if breaker.paused_until is None:
         return False
@@ -43,8 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts whose `free_at` is at most SERVED before
-    or SPENT_AHEAD after `now`: perhaps these just wait for their quota.
+    Left out are accounts whose breaker is open or half open, and accounts that perhaps just wait for their quota:
+    their `free_at` is between `now - SERVED` and `now + SPENT_AHEAD`.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

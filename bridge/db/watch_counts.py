@@ -1,4 +1,4 @@
-"""How many watches are in each state, now and at the last stored count, and since when the oldest is due."""
+"""Counts watches by state and by outcome, stores the counts by state, and finds the oldest `due_at`."""
 
 from collections import Counter
 from datetime import datetime, timedelta

@@ -103,7 +103,7 @@ def _not_sent(reason: str) -> NotSent:
 def signed_headers(
     message_id: str, body: bytes, *, secrets: Sequence[str], at: datetime, traceparent: str | None = None
 ) -> dict[str, str]:
-    """Return a callback's headers, with signatures by each of `secrets` for the timestamp `at`."""
+    """Return a callback's headers, with a signature by each of `secrets`; `at` is the signed timestamp."""
     headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
     if traceparent:
         headers[tracing.HEADER] = traceparent

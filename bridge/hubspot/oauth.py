@@ -116,7 +116,7 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory if it is usable, saved, and not due for a refresh; otherwise None."""
+        """Return the token in memory if it is saved, not `refused`, and not due for a refresh; else None."""
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None
@@ -150,7 +150,7 @@ class OAuthTokens:
     def _row(self, account: Account) -> StoredTokens:
         """Return the account's row; add it if it is missing.
 
-        Tokens that an earlier `_save` failed to save are saved now; the returned row has them even if that fails too.
+        If an earlier `_save` failed, save its tokens now; the returned row has them even if this save fails, too.
         """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:

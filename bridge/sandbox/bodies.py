@@ -67,7 +67,7 @@ def _action(task: Task, phase: Phase) -> Document:
 
 
 def _standard_error(task: Task) -> Document:
-    """Return an item of a status body's `errors`: a StandardError; HubSpot's HTTP errors look different."""
+    """Return an item for the `errors` of a status body; HubSpot's HTTP errors have another form."""
     return {
         "status": "error",
         "category": "VALIDATION_ERROR",

@@ -39,7 +39,7 @@ class NewTasks(_Body):
 
 
 class NewFault(_Body):
-    """The body of `POST /sandbox/faults`: a named fault, which other fields may change, or a custom reply."""
+    """The body of `POST /sandbox/faults`: a custom reply, or a named fault, which other fields may change."""
 
     fault: str | None = None
     status_code: Annotated[int, Field(ge=200, le=599)] | None = None
@@ -63,7 +63,7 @@ class NewFault(_Body):
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
     def reply_or_name(self) -> str | Reply:
-        """Return the fault's name if no other field changes its reply, else the changed or custom reply."""
+        """Return `fault` if it is set and no other field changes its reply; otherwise the reply to send."""
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:
             changes["body"] = self.body.encode()

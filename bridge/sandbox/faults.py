@@ -139,7 +139,7 @@ class Target:
     """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
 
     At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the
-    OAuth server. A request that gets a 401 for its token, or a 429 for its quota, uses no fault. `token` may
+    OAuth server. A 401 for the token or a 429 for the quota goes before any fault, and uses none up. `token` may
     also be the name of an account; `endpoint` is a name in the ledger, not a path.
     """
 
@@ -184,7 +184,7 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Use the oldest fault of the first target that has one; return its reply, or None if none has."""
+        """Use the oldest fault of the first of `targets` that has any; return its reply, else None."""
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

@@ -8,7 +8,7 @@ from typing import Any
 class Traffic:
     """Counts one account's requests, including those that its quota refuses.
 
-    `peak_requests` is the highest number of requests in any period of `window_seconds` (see `record`).
+    `peak_requests` is the highest number of requests in any span of the `window_seconds` given to `record`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Traffic:
 
 
 class Ledger:
-    """Counts requests by endpoint, status code and account; keeps when each task was polled (epoch seconds)."""
+    """Counts requests by endpoint, status code and account; keeps the epoch seconds of each task's polls."""
 
     def __init__(self) -> None:
         self.refreshes = 0

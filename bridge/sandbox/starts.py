@@ -27,7 +27,7 @@ class StartBody(BaseModel):
 
     @abstractmethod
     def source(self) -> Source:
-        """Return the task's Source, made of this body's fields."""
+        """Return what the task keeps of this body."""
 
 
 class ImportFromUrl(StartBody):
@@ -136,7 +136,7 @@ class CrmImport(BaseModel):
 
 
 def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
-    """Parse the JSON body `document`; return its Source, or HubSpot's 400 when the body is invalid."""
+    """Parse the JSON `document` as a `model`; return what the task keeps of it, or a 400 if it is invalid."""
     try:
         body = model.model_validate_json(document)
     except ValidationError as refusal:

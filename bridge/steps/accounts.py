@@ -17,10 +17,10 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is shown as closed unless they should see a pause.
+    """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a pause
-    that is over, if failures caused it and no request has succeeded since; None while `breaker` is paused.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a past
+    pause that failures caused and no success has followed; it is set only when `breaker` is shown as closed.
     """
 
     account: Account
@@ -73,7 +73,7 @@ def _status(
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Add or replace a stored account; return its status, and whether none of this name was stored before.
+    """Add or replace a stored account; return its status, and whether it was added, not replaced.
 
     The account's watches with a failed last poll become due now; so does its probe, if the account is paused.
     """
@@ -94,8 +94,8 @@ def remove(
 ) -> AccountStatus | AccountNotRemoved:
     """Remove a stored account, and return its last status.
 
-    Returns AccountNotRemoved when no account of this name is stored, or its tasks are being watched. A stored
-    account `default` can always be removed.
+    Returns AccountNotRemoved when no account of this name is stored, or when its tasks are being watched and it is
+    not `default`.
     """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):

@@ -45,9 +45,9 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; return None if there is no such account.
 
-    At most, a success proves that the token has the scope for one kind of task; scopes for other kinds may be
-    missing. After a success, the account's watches with a failed last poll are due now; so is its probe, if the
-    account is paused. A failure does not pause the account.
+    A success proves the token's scope for one kind of task at most; scopes for other kinds may be missing. After a
+    success, the account's watches with a failed last poll are due now; so is its probe, if the account is paused.
+    A failure does not pause the account.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -115,9 +115,9 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return the seconds by which this machine's clock is certainly ahead of HubSpot's (negative: behind).
+    """Return by how many seconds, at least, this machine's clock is ahead of HubSpot's (negative: behind).
 
-    None without a valid header Date.
+    0 when the difference may come from the request's own duration. None without a valid header Date.
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

@@ -101,7 +101,7 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
 
-        No callback to a host is claimed during the host's pause, and only one, as the probe, when the pause is over.
+        During a host's pause, none of its callbacks is claimed; after the pause, only one at first: the probe.
         """
         if not shares:
             return []
@@ -125,11 +125,10 @@ class Deliveries:
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
     ) -> dict[str, Watch]:
-        """Choose the watches to be delivered at once; return them by id, marked as claimed.
+        """Choose, from `ended`, the watches to be delivered at once; return them by id, marked as claimed.
 
-        The choice is from `ended`: watches whose tasks have just ended. At most `shares[host]` watches of a host are
-        chosen, and none of a host that has failed and not recovered since. Writes nothing: the caller saves the
-        chosen watches in the same transaction.
+        `ended` holds watches whose tasks have just ended. At most `shares[host]` watches of a host are chosen, none
+        of a troubled host. Writes nothing: the caller saves the chosen watches in the same transaction.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)

@@ -1,4 +1,4 @@
-"""Takes one request from an account's quota for each start of an import and each check of the account."""
+"""Takes requests from accounts' quotas: one for each start of an import, one for each check of an account."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -68,10 +68,7 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send a due event; return False when none may be sent now.
-
-        Of several, the one that has been due longest comes first.
-        """
+        """Try to send an event that may be sent now, the longest due first; return False if there is none."""
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)

@@ -109,7 +109,10 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the accounts to leave to other live workers: `default` if only they have its credentials."""
+        """Return the accounts that this worker leaves to other live workers: `default`, or none.
+
+        `default` is left when this worker has no credentials for it, but another live worker has.
+        """
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()
         return (DEFAULT,) if heartbeats.has_credentials(connection, since=now - ALIVE) else ()
@@ -218,7 +221,7 @@ def _granted(
 def time_out_overdue(engine: Engine, now: datetime) -> int:
     """Time out, without another poll, up to OVERDUE_BATCH due watches past their deadline; return how many.
 
-    While an account's pause lasts, its watches are timed out at their deadlines; else OVERDUE_GRACE_SECONDS later.
+    A watch is timed out at its deadline if its account is in a pause, otherwise OVERDUE_GRACE_SECONDS later.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

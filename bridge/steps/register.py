@@ -117,7 +117,10 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are equal once parsed and written with sorted members (RFC 8259, 4)."""
+    """Return whether two JSON texts are equal once each is parsed and written with its members sorted.
+
+    Members have no order (RFC 8259, section 4).
+    """
     return one == other or _sorted(one) == _sorted(other)
 
 

@@ -37,7 +37,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves, in a thread, when each client last used its key, to within LAST_USE_PRECISION. Thread-safe."""
+    """Saves in a thread when each client last used its key, precise to LAST_USE_PRECISION. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,7 +47,7 @@ class LastUses:
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
-        """Queue `now` to be saved as the last time that `client` used its key; return at once."""
+        """Queue `now` to be saved as the last use of the key of `client`, unless one was noted just before."""
         with self._lock:
             last = self._noted.get(client)
             if last and last <= now < last + LAST_USE_PRECISION:

@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A thread's request; `wait` returns when it is done, or when the thread is to commit the next group."""
+    """A thread's request; `wait` returns when the request is done or its thread must commit a group."""
 
     def __init__(self, request: Request) -> None:
         self.request = request

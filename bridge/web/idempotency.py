@@ -118,10 +118,14 @@ class Execution:
 def begin(call: ApiCall) -> Execution | Reply | Problem:
     """Store the Flask request and return an Execution to carry it out, or return the answer to send instead.
 
-    A request without a key is not stored, and always carried out. The answer is what an earlier execution stored, or
-    a Problem: 400 for a malformed key, 422 when the key came with another body before, 409 when an earlier execution
-    has no answer yet and began less than MAX_DURATION ago. If it began before that, the new Execution takes the
-    request over; but the answer is a 504 if the earlier one may have called HubSpot and has stored no task id.
+    A request without a key is not stored, and always carried out. With a key, the answer to send is:
+
+    - a 400 if the key is malformed, a 422 if it came with another body before;
+    - the answer of an earlier execution, if that has stored one;
+    - a 409 if an earlier execution has stored no answer, and began less than MAX_DURATION ago;
+    - a 504 if it began longer ago, may have called HubSpot, and has stored no task id.
+
+    In all other cases an Execution is returned, which takes the request over from an earlier execution, if any.
     """
     engine, clock = call.dependencies.engine, call.dependencies.clock
     wanted = _keyed_request(call.caller.name, clock())

@@ -203,7 +203,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_longest_idle(self) -> None:
-        """Close the connection that has been idle longest, if for over 1 s, to make room for a new one."""
+        """Make room for a new connection: close the longest idle one if it has been idle for over 1 s."""
         oldest = min(self._idle(), key=lambda idle: idle.last_activity, default=None)
         if oldest and oldest.last_activity < time.time() - LAST_REQUEST_SECONDS:
             oldest.handle_close()

@@ -100,7 +100,7 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
 def _arguments(
     operation: Operation, request: Request, context: ValidationContext | None
 ) -> dict[str, Any] | Problem:
-    """Return the arguments `query` and `body` for the operation's function; a Problem when either is invalid."""
+    """Return the `query` and `body` that the operation's function takes; a Problem if one is invalid."""
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
         query = _query(operation.query or NoParameters, request)

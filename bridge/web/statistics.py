@@ -62,7 +62,7 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Percentiles]:
-    """Return today's (UTC) percentiles of the seconds from a task's end to the poll that saw the end, by account."""
+    """Return, by account, today's (UTC) percentiles of seconds from a task's end to the poll that saw it."""
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
     return {

@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def seconds_since_success(self) -> float:
-        """The seconds since the loop last ran without an error; many when the loop hangs or fails."""
+        """The seconds since the loop last ran without an error; they grow while the loop hangs or fails."""
         return time.monotonic() - self._iterated_at
 
     def drain(self) -> None:
@@ -160,7 +160,7 @@ class Worker:
             time.sleep(BACK_OFF_SECONDS[0])
 
     def _work(self, job: Job) -> Finished | None:
-        """Do a job, in a thread of the pool; return None without doing it when its lease is over."""
+        """Do a job, in a thread of the pool; if the job's lease is over, return None instead."""
         # After a suspension of the process, another worker may have claimed the watch.
         if job.watch.due_at is None or job.watch.due_at <= self._clock():
             log.warning("lease_lost", watch=job.watch.id, state=job.watch.state)
@@ -196,7 +196,7 @@ class Worker:
         return fairness.share(self._pool.room, self._pool.room_for_callbacks, held, most)
 
     def _save_all(self) -> None:
-        """Save all results in one transaction; if that fails although the database works, each in its own."""
+        """Save all results in one transaction; if it fails although the database works, save one by one."""
         if not self._unsaved:
             return
         try:

@@ -114,7 +114,7 @@ def take_to_show(dependencies: Dependencies, now: datetime) -> str | None:
 
 
 def safe_path(url: str) -> str:
-    """Return path and query of a URL under /admin, to redirect to after sign-in; PATH for any other URL."""
+    """Return where to go after sign-in: path and query of a URL under /admin, or /admin for any other URL."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -43,7 +43,7 @@ def relative_time(instant: datetime | None) -> Markup | str:
 
 @admin.app_template_filter()
 def capped(count: int) -> str:
-    """Return a count as text, such as `999`; for MOST_COUNTED, at which counting stops, `1,000+`."""
+    """Return a count as text, such as `999`; MOST_COUNTED, where counting stops, becomes `1,000+`."""
     return f"{count:,}+" if count >= MOST_COUNTED else f"{count:,}"
 
 

@@ -81,8 +81,8 @@ def _url(parameters: Mapping[str, str]) -> str:
 def search() -> Response:
     """Redirect to the watch whose id or HubSpot task id was searched for, or to a list of watches.
 
-    If several watches have the task id, the list shows them. If the text is no watch's id or task id, the list shows
-    the watches with this callback host. After an empty search, the list shows all watches.
+    If several watches have the task id, the list shows them. If the text is no watch's id or task id, it is taken for
+    a callback host, and the list shows the watches with that host. After an empty search, the list shows all watches.
     """
     text = request.args.get("q", "").strip()
     if not text:

@@ -65,8 +65,8 @@ def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.
 
     This sends one read-only request, even while the account is paused; the request counts towards the account's quota.
-    A failure does not pause the account. A success makes those watches of the account due now whose last poll failed.
-    If the account is paused, a success also makes a trial request due now; if that succeeds, too, the pause ends.
+    A failure does not pause the account. After a success, the account's watches whose last poll failed are due now.
+    If the account is paused, a success also makes a trial request due now; the pause ends when the trial succeeds.
     """
     found = check(call.dependencies.hubspot_calls, name)
     return reply(asdict(found)) if found else not_found("account")

@@ -108,9 +108,9 @@ def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
     Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
-    match all clients' watches. At least one filter is required, so that not everything is redelivered by mistake. When
-    the client would then have more open watches than its limit, none is redelivered, and the answer is a 429. The
-    limit does not apply to an admin.
+    match all clients' watches. At least one filter is required, so that nobody redelivers everything by mistake. If
+    the redelivery would give the client more open watches than its limit, none is redelivered, and the answer is a
+    429. The limit does not apply to an admin.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

@@ -141,7 +141,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
 
 
 def _registration(call: ApiCall, body: NewImport) -> Registration:
-    """Return the registration of the import's task; its `task_id` is empty, and is set later."""
+    """Return a registration for the import's task, with an empty `task_id`, which the caller replaces."""
     return Registration(
         client=call.caller.name,
         account=body.account,

@@ -1,4 +1,4 @@
-"""`GET /metrics`, for Prometheus with an admin's key; each scrape reads most metrics from the database."""
+"""`GET /metrics`, for Prometheus; needs an admin's key. Each scrape reads most metrics from the database."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -63,8 +63,8 @@ class MetricsTextSchema(RootModel[str]):
 def show_metrics(call: ApiCall) -> Reply:
     """Show the metrics for Prometheus.
 
-    The metrics are those of all processes together, whichever process answers. Only the version, the dropped
-    log lines, and the metrics whose names begin with `process_` or `python_`, are those of the process that answers.
+    Most metrics are those of all processes together, whichever process answers. Some are of the answering process
+    alone: the version, the dropped log lines, and the metrics whose names begin with `process_` or `python_`.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()
@@ -200,7 +200,7 @@ def _all_labels(
 ) -> list[Labels]:
     """Return the labels of all series: those `found`, and all combinations of expected values.
 
-    `metric` has the expected values of each label, or where it has none, `known` has them.
+    The expected values of a label are in `metric`; if it lists none for the label, they are in `known`.
     """
     # Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))

@@ -142,9 +142,9 @@ def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
     If the client already has a watch with this `kind`, `account`, `task_id` and `callback_url`, the answer is a 200
-    with that watch, or a 409 when its `metadata` or `timeout_seconds` differ. A withdrawn watch does not count;
-    others count until they are deleted, some time after their end. The number of a client's open watches is limited;
-    for a new watch beyond the limit, the answer is a 429.
+    with that watch, or a 409 when its `metadata` or `timeout_seconds` differ. Withdrawn watches are ignored;
+    all others are compared until they are deleted, some time after their end. The number of a client's open watches
+    is limited; for a new watch beyond the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):
@@ -264,7 +264,7 @@ def _problem_with(result: ConflictingRegistration) -> Problem:
 
 
 def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's last answers for the watches in `results` that existed before, as JSON by watch id."""
+    """Return HubSpot's last answer for each watch in `results` that is not new, as JSON by watch id."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}

@@ -104,9 +104,9 @@ def list_watches(call: ApiCall, query: ListQuery) -> Reply | Problem:
     """List watches, newest first.
 
     An admin sees all watches, a client its own. With `order=ended_at`, watches whose `ended_at` is null are
-    left out. To read the whole list, follow `next_cursor` until it is null, or the `Link` header, whose URLs
-    keep the filters. Each watch comes once, even if others are added meanwhile. If few watches match the
-    filters, a page may have fewer than `limit` watches, even none, although more pages follow.
+    left out. To read the whole list, follow `next_cursor` until it is null; or follow the `next` URLs of the
+    `Link` header, which keep the filters. Each watch comes once, even if others are added meanwhile. If few watches
+    match the filters, a page may have fewer than `limit` watches, even none, although more pages follow.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
