@@ -16,8 +16,8 @@ PER_REQUEST_DESCRIPTORS = 3
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
     """Raise this process's soft limit of file descriptors to what it may need, or exit with status 2.
 
-    `works` is true when the process has a worker, with this `concurrency`. `clients` is the largest number
-    of client connections that a web process keeps open.
+    `works` says whether the process has a worker; if not, `concurrency` does not count. `clients` is the
+    largest number of client connections that a web process keeps open.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

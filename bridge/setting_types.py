@@ -85,7 +85,7 @@ def _fernet_key(key: str) -> str:
 def _operator_url(url: str, info: ValidationInfo) -> str:
     """Return `url`; raises ValueError when it breaks a rule for callback URLs.
 
-    A rule is not applied when the setting that it follows from, such as BRIDGE_CALLBACK_PORTS, is invalid.
+    If a setting such as BRIDGE_CALLBACK_PORTS is itself invalid, its rule is not applied.
     """
     rules = info.data
     problem = callback_url_problem(

@@ -63,7 +63,7 @@ class StandardError(io.RawIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Leave the descriptor open: a TextIOWrapper that is no longer `sys.stderr` calls this when it is deleted."""
+        """Leave the descriptor open: a former `sys.stderr` calls this when it is deleted."""
 
     def drop(self) -> None:
         """Count a line that could not be formatted."""
@@ -115,7 +115,7 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Make `sys.stderr` write through STDERR; a stream without a descriptor is left alone."""
+    """Replace `sys.stderr` by a stream whose writes never fail, unless it has no file descriptor."""
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):

@@ -86,7 +86,7 @@ class Bridge:
 
     @cached_property
     def accounts(self) -> Accounts:
-        """The HubSpot accounts: those stored, and `default`, from the environment unless it is stored."""
+        """The stored HubSpot accounts, and `default`, which is from the environment unless it is stored."""
         return Accounts(_environment_account(self._settings), self.cipher)
 
     @cached_property
@@ -137,7 +137,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts requests towards accounts' quotas: those that start imports or check accounts."""
+        """Takes each request that starts an import or checks an account from the account's quota."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -129,7 +129,8 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after a grant of `requests` requests.
 
-    If the account is paused, the grant is for its probe; without an answer, the next probe is due at `lease_ends_at`.
+    If the account is paused, the grant is for its probe. If the probe gets no answer, the next one is due at
+    `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -219,5 +220,5 @@ def suspicion(reason: str) -> str:
 
 
 def count(finished: Sequence[FinishedCall]) -> tuple[int, int]:
-    """Return how many requests these calls made, and how many of them HubSpot may count as errors."""
+    """Return how many requests the `finished` calls made and how many of them HubSpot may count as errors."""
     return sum(call.requests for call in finished), sum(call.errors for call in finished)

@@ -81,7 +81,7 @@ def share(
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return a lane's limit, at most `most`: while the lane holds fewer slots, it may take a free one.
+    """Return a lane's limit, at most `most`: a lane with fewer slots than its limit may take a free one.
 
     A host's limit is also at most `free` and `free_for_callbacks`. This leaves slots to other hosts if the host hangs
     and holds its slots for the whole time-out.

@@ -91,7 +91,7 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between requests at which half of today's remaining quota lasts until midnight UTC.
+    """Return the seconds between requests that make half of today's remaining quota last until midnight UTC.
 
     Returns 0 when it is not known how much remains.
     """

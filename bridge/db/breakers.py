@@ -1,4 +1,4 @@
-"""The circuit breakers of accounts and hosts and the quotas of accounts, which all processes share."""
+"""The circuit breakers of accounts and hosts, and the accounts' quotas; all processes share them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
@@ -162,8 +162,8 @@ def release_probes(
 ) -> None:
     """Make another probe due now for each claimed probe that will bring no result.
 
-    `leases` holds, for each claim that will bring no result, its account or host and the end of its lease. Claims
-    that were not for a probe are ignored.
+    `leases` holds the (account or host, end of the lease) of each claim that will bring no result. Claims that were
+    not for a probe are ignored.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

@@ -201,7 +201,7 @@ class Percentiles:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActivityTotals:
-    """What all processes did in one hour or in several; `since` is when the first of them began.
+    """What all processes did in one hour or in several; `since` is when the first hour began.
 
     `detection` and `delivery` are None when nothing was measured.
     """

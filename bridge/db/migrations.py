@@ -85,7 +85,7 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_other_tables(connection: Connection) -> None:
-    """Raise ForeignTables if another program owns the Alembic revision, or tables with the bridge's names."""
+    """Raise ForeignTables if another program owns `alembic_version`, or tables with the bridge's names."""
     inspector = inspect(connection)
     revisions = _revisions(connection)
     taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))

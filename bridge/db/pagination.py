@@ -172,9 +172,9 @@ def _find(
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return up to `most` rows beyond `cursor`: keys, and in `is_match` whether all filters match.
+    """Return up to `most` rows beyond `cursor`; `is_match` in each says whether it meets all filters.
 
-    Only `_bounds` and `_index_parts` select the rows; a row that fails another filter is returned, too.
+    Each row meets the conditions of `_bounds` and one of `_index_parts`, but may fail other filters.
     """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
@@ -197,9 +197,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return conditions, each for a query of its own.
+    """Return a condition for each query to make; together the queries find at least all watches of the list.
 
-    Together the queries find every watch of the list that `filters` and `order` define, and perhaps others.
+    `filters` and `order` define the list.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

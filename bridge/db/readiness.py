@@ -1,4 +1,4 @@
-"""Finds paused accounts, and accounts and hosts with polls or callbacks overdue for no known reason."""
+"""Finds paused accounts, and polls (by account) and callbacks (by host) overdue for no known reason."""
 
 from datetime import datetime, timedelta
 

@@ -254,7 +254,7 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
-    """Yield the problems of the host; if `urlsplit` and urllib3 find different hosts, that is one of them."""
+    """Yield the problems of the host; one may be that `urlsplit` and urllib3 find different hosts."""
     try:
         host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host

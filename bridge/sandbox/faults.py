@@ -139,8 +139,8 @@ class Target:
     """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
 
     At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the
-    OAuth server. A 401 for the token or a 429 for the quota goes before any fault, and uses none up. `token` may
-    also be the name of an account; `endpoint` is a name in the ledger, not a path.
+    OAuth server. A request that gets a 401 for its token or a 429 for its quota uses up no fault. `token` may also
+    be the name of an account; `endpoint` is a name in the ledger, not a path.
     """
 
     task_id: str | None = None

@@ -19,8 +19,8 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a past
-    pause that failures caused and no success has followed; it is set only when `breaker` is shown as closed.
+    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a pause
+    that failures caused, from its end until a request succeeds; None if `readiness.is_paused` is true.
     """
 
     account: Account
@@ -94,8 +94,8 @@ def remove(
 ) -> AccountStatus | AccountNotRemoved:
     """Remove a stored account, and return its last status.
 
-    Returns AccountNotRemoved when no account of this name is stored, or when its tasks are being watched and it is
-    not `default`.
+    Returns AccountNotRemoved when no account of this name is stored; or, for any account but `default`,
+    when its tasks are being watched.
     """
     with engine.begin() as connection:
         if name not in accounts.stored(connection):

@@ -76,7 +76,7 @@ def rotate_secret(
 ) -> str | ClientUnchanged:
     """Give a client a new signing secret and return the new secret: `secret`, or a random one.
 
-    Callbacks are signed with the old secret as well for `overlap_seconds`. Returns ClientUnchanged for an
+    For `overlap_seconds`, callbacks are signed with the old secret too. Returns ClientUnchanged for an
     unknown or revoked client, or a malformed `secret`.
     """
     new = _new_secret() if secret is None else secret

@@ -109,9 +109,9 @@ class Polls:
     def _left_to_others(
         self, connection: Connection, accounts: Mapping[str, Account], now: datetime
     ) -> Collection[str]:
-        """Return the accounts that this worker leaves to other live workers: `default`, or none.
+        """Return the names of the accounts that this worker leaves to other live workers.
 
-        `default` is left when this worker has no credentials for it, but another live worker has.
+        The only such account is `default`, when this worker has no credentials for it, but another live worker has.
         """
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()

@@ -117,7 +117,7 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are equal once each is parsed and written with its members sorted.
+    """Return whether two JSON texts are equal when parsed and written again with sorted members.
 
     Members have no order (RFC 8259, section 4).
     """

@@ -49,8 +49,7 @@ class NotStarted:
 class NoTaskId:
     """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the body or, if that is not JSON, its start as a string; `null` if the body is
-    empty.
+    `hubspot` is JSON text: the body if it is JSON, else a string with its start; `null` for an empty body.
     """
 
     status_code: int

@@ -37,7 +37,7 @@ class Caller:
 
 
 class LastUses:
-    """Saves in a thread when each client last used its key, precise to LAST_USE_PRECISION. Thread-safe."""
+    """Saves (in a thread) when each client last used its key, precise to LAST_USE_PRECISION. Thread-safe."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,7 +47,10 @@ class LastUses:
         self._saving = False
 
     def note(self, client: str, now: datetime) -> None:
-        """Queue `now` to be saved as the last use of the key of `client`, unless one was noted just before."""
+        """Queue `now` to be saved as the time when `client` last used its key.
+
+        Do nothing if a use of the key was noted less than LAST_USE_PRECISION before.
+        """
         with self._lock:
             last = self._noted.get(client)
             if last and last <= now < last + LAST_USE_PRECISION:

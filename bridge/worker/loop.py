@@ -241,7 +241,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the polls' results; a watch whose callback is to be sent at once is marked as claimed.
+        """Return the results in `polled`; in them, watches to be delivered at once are marked as claimed.
 
         Writes nothing: the caller saves the results.
         """

@@ -29,7 +29,7 @@ GATHER_LOOKS = 3
 
 @dataclass(slots=True)
 class _Queue:
-    """The jobs of one lane: those `waiting`, each after its submission time; how many are `at_work`."""
+    """The jobs of one lane: those `waiting`, with the time each was submitted, and how many are `at_work`."""
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
     at_work: int = 0

@@ -215,8 +215,8 @@ def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
 def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
-    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. Only the account
-    `default` can be removed even then; after that, it has the environment's settings again.
+    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. This does not
+    apply to the account `default`: it can be removed at any time, and then has the environment's settings again.
     """
     removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):

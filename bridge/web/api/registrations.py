@@ -264,7 +264,7 @@ def _problem_with(result: ConflictingRegistration) -> Problem:
 
 
 def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's last answer for each watch in `results` that is not new, as JSON by watch id."""
+    """Return HubSpot's last answers (JSON, by watch id) for the watches in `results` that are not new."""
     older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
     if not older:
         return {}
