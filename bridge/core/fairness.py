@@ -81,10 +81,10 @@ def share(
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return a lane's limit, at most `most`: a lane with fewer slots than its limit may take a free one.
+    """Return how many slots a lane may hold, at most `most`; a lane that holds fewer may take a free one.
 
-    A host's limit is also at most `free` and `free_for_callbacks`. This leaves slots to other hosts if the host hangs
-    and holds its slots for the whole time-out.
+    A host may also hold at most `free` and at most `free_for_callbacks`: if it hangs, it holds its slots for the whole
+    time-out, and must have left some to others.
     """
     if lane[0] is State.DELIVERING:
         return min(most, free, free_for_callbacks)

@@ -80,7 +80,10 @@ def _is_url(result: object) -> bool:
 
 
 def _judged_by(has_result: Callable[[object], bool]) -> Callable[[Mapping[str, Any]], Outcome]:
-    """Return a function for COMPLETE in `Kind.ends`; `has_result` says whether a body's `result` is valid."""
+    """Return a function that finds the outcome in the body of an answer with the status COMPLETE.
+
+    `has_result` says whether the body's `result` is valid.
+    """
 
     def outcome(body: Mapping[str, Any]) -> Outcome:
         # HubSpot reports failed tasks as COMPLETE, too.

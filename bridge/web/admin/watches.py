@@ -58,7 +58,7 @@ def list_watches() -> Response:
 
 
 def _query_parameters() -> dict[str, str]:
-    """Return the query in the API's form: no empty fields, values joined by commas, local instants taken as UTC."""
+    """Return the query in the API's form: no empty fields, values joined by commas, and times without a zone as UTC."""
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
 
