@@ -79,6 +79,11 @@ class CircuitBreaker:
         """Whether the breaker is open or half open: its pause goes on, or its probe is due or in flight."""
         return self.paused_until is not None
 
+    @property
+    def recovering(self) -> bool:
+        """Whether the account or host is paused or in slow start."""
+        return self.paused or self.slow_start is not None
+
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
     """Return the breaker with its probe in flight; without an answer, the next probe is due at `until`."""

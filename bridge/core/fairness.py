@@ -28,29 +28,28 @@ def lane_of(watch: Watch) -> Lane:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due, or when the host's pause ended, whichever is later. `troubled` is
-    true when the last request to the host failed, its probe is due, or the host is in slow start (see
-    `bridge.core.circuit_breaker`).
+    `since` is when the first of them fell due, or when the host's pause ended, whichever is later. `recovering` is
+    true when the host is paused and its probe is due, or is in slow start (see `bridge.core.circuit_breaker`).
     """
 
     since: datetime
     more: int
-    troubled: bool = False
+    recovering: bool = False
 
 
-def longest_first(due: Mapping[Key, DueLane], *, troubled_slots: int) -> dict[Key, int]:
+def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many more watches of each lane may be claimed; the lane that waited longest comes first.
 
-    All troubled lanes together get at most `troubled_slots` watches; those that waited longest get theirs first. Lanes
-    that get no watch are left out.
+    All recovering lanes together get at most `recovering_slots` watches; those that waited longest get theirs first.
+    Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
         more[lane] = due[lane].more
         # Each of a hundred dead hosts has only one trial request in flight, but together they would take every slot.
-        if due[lane].troubled:
-            more[lane] = min(more[lane], troubled_slots)
-            troubled_slots -= more[lane]
+        if due[lane].recovering:
+            more[lane] = min(more[lane], recovering_slots)
+            recovering_slots -= more[lane]
     return {lane: count for lane, count in more.items() if count > 0}
 
 
@@ -83,9 +82,9 @@ def share(
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold, at most `most`; a lane that holds fewer may take a free one.
 
-    A host may also hold at most `free` and at most `free_for_callbacks`: if it hangs, it holds its slots for the whole
+    A host may also hold at most `free_for_callbacks`: if it hangs, it holds its slots for the whole
     time-out, and must have left some to others.
     """
     if lane[0] is State.DELIVERING:
-        return min(most, free, free_for_callbacks)
+        most = min(most, free_for_callbacks)
     return min(most, SLOTS_PER_FREE_SLOT * free)

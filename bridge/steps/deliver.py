@@ -34,14 +34,14 @@ class DeliveryJob:
     """A claimed watch in the state `delivering`, with the data for its callback.
 
     `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
-    `host_troubled` is true when the host's last request failed, or the host is paused or in slow start.
+    `host_recovering` is true when the host is paused, or in slow start.
     """
 
     watch: Watch
     hubspot_body: str | None
     encrypted_secrets: tuple[str, ...]
     claimed_at: datetime
-    host_troubled: bool
+    host_recovering: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +96,10 @@ class Deliveries:
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
-        return {name: _due(since, known.get(name), room((self.state, name))) for name, since in due.items()}
+        return {
+            name: _due(since, known.get(name, circuit_breaker.CircuitBreaker()), room((self.state, name)))
+            for name, since in due.items()
+        }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
@@ -120,7 +123,8 @@ class Deliveries:
         # The host's last due watch may have been withdrawn: then there is no callback for the probe.
         unused = {name for name, taken in probe_shares.items() if taken} - {w.callback_host for w in watches}
         store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
-        return self.jobs(connection, watches, {}, now, troubled=known.keys())
+        recovering = {name for name, breaker in known.items() if breaker.recovering}
+        return self.jobs(connection, watches, {}, now, recovering=recovering)
 
     def claim_ended(
         self, connection: Connection, ended: Sequence[Watch], shares: Mapping[str, int], now: datetime
@@ -128,7 +132,7 @@ class Deliveries:
         """Choose, from `ended`, the watches to be delivered at once; return them by id, marked as claimed.
 
         `ended` holds watches whose tasks have just ended. At most `shares[host]` watches of a host are chosen, none
-        of a troubled host. Writes nothing: the caller saves the chosen watches, in the transaction of `connection`.
+        of a host that failed last. Writes nothing: the caller saves the chosen watches, in the transaction of `connection`.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
@@ -148,9 +152,9 @@ class Deliveries:
         bodies: Mapping[str, str],
         now: datetime,
         *,
-        troubled: Collection[str] = (),
+        recovering: Collection[str] = (),
     ) -> list[DeliveryJob]:
-        """Return a job for each claimed watch; `troubled` names hosts that failed and have not recovered.
+        """Return a job for each claimed watch; `recovering` names the hosts that are paused or in slow start.
 
         `bodies`: HubSpot's answers as JSON text, by watch id; missing answers are read from the database.
         """
@@ -165,7 +169,7 @@ class Deliveries:
                 hubspot_body=answers.get(watch.id),
                 encrypted_secrets=tuple(secrets.get(watch.client, ())),
                 claimed_at=now,
-                host_troubled=watch.callback_host in troubled,
+                host_recovering=watch.callback_host in recovering,
             )
             for watch in watches
         ]
@@ -221,12 +225,12 @@ class Deliveries:
         return [event for event in events if event]
 
 
-def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker | None, room: int) -> DueLane:
-    if breaker is None:  # a host has one from its first failure until it is well again
-        return DueLane(since=since, more=room)
+def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> DueLane:
     # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
     waits_since = max(since, breaker.paused_until or since)
-    return DueLane(since=waits_since, more=circuit_breaker.limit(breaker, room), troubled=True)
+    return DueLane(
+        since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering
+    )
 
 
 def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:

@@ -180,8 +180,10 @@ class Worker:
             }
         if not due:
             return []
-        troubled = sum(isinstance(job, deliver.DeliveryJob) and job.host_troubled for job in self._pool.jobs)
-        more = fairness.longest_first(due, troubled_slots=self._max_per_lane[State.DELIVERING] - troubled)
+        recovering = sum(
+            isinstance(job, deliver.DeliveryJob) and job.host_recovering for job in self._pool.jobs
+        )
+        more = fairness.longest_first(due, recovering_slots=self._max_per_lane[State.DELIVERING] - recovering)
         shares = self._share(more)
         with self._engine.begin() as connection:
             return [
@@ -191,7 +193,7 @@ class Worker:
 
     def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:
         """Return how many jobs to add per lane, at most `more[lane]`; lanes take turns in `more`'s order."""
-        held = self._pool.jobs_per_lane
+        held = self._pool.slots_taken
         most = {lane: held[lane] + count for lane, count in more.items()}
         return fairness.share(self._pool.room, self._pool.room_for_callbacks, held, most)
 

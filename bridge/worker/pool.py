@@ -91,6 +91,13 @@ class WorkerPool:
         """An estimate of how many more callbacks, to any hosts, would start within QUEUE_SECONDS."""
         return max_callbacks(self._count) + _callbacks(self._freed_of) - _callbacks(self.jobs_per_lane)
 
+    @property
+    def slots_taken(self) -> Counter[Lane]:
+        """How many jobs each lane has, less those that the slots it freed within QUEUE_SECONDS allow to wait."""
+        taken = self.jobs_per_lane.copy()
+        taken.subtract(self._freed_of)
+        return taken
+
     def room_of(self, lane: Lane) -> int:
         """Return an estimate of how many more jobs of this lane would start within QUEUE_SECONDS."""
         with self._lock:

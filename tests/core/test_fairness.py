@@ -122,8 +122,8 @@ def test_hosts_that_take_all_they_can_leave_a_slot_to_one_that_comes_later(
     assert free >= (1 if hosts < max_callbacks(slots) else 0)
 
 
-def due(seconds: float, more: int, *, troubled: bool = False) -> DueLane:
-    return DueLane(since=later(seconds), more=more, troubled=troubled)
+def due(seconds: float, more: int, *, recovering: bool = False) -> DueLane:
+    return DueLane(since=later(seconds), more=more, recovering=recovering)
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,15 @@ def due(seconds: float, more: int, *, troubled: bool = False) -> DueLane:
         ),
         pytest.param({"a": due(1, 0), "b": due(2, 1)}, {"b": 1}, id="a lane that may have none is left out"),
         pytest.param(
-            {f"dead {n}": due(n, 1, troubled=True) for n in range(9)} | {"well": due(9, 8)},
+            {f"dead {n}": due(n, 1, recovering=True) for n in range(9)} | {"well": due(9, 8)},
             {"dead 0": 1, "dead 1": 1, "dead 2": 1, "well": 8},
-            id="the troubled share what is theirs",
+            id="the recovering share what is theirs",
         ),
         pytest.param(
             {
-                "back": due(1, 2, troubled=True),
-                "dead": due(2, 1, troubled=True),
-                "late": due(3, 1, troubled=True),
+                "back": due(1, 2, recovering=True),
+                "dead": due(2, 1, recovering=True),
+                "late": due(3, 1, recovering=True),
             },
             {"back": 2, "dead": 1},
             id="one that is coming back takes more of it",
@@ -151,11 +151,11 @@ def due(seconds: float, more: int, *, troubled: bool = False) -> DueLane:
     ],
 )
 def test_lanes_go_by_how_long_they_have_waited(due_lanes: dict[str, DueLane], more: dict[str, int]) -> None:
-    found = longest_first(due_lanes, troubled_slots=3)
+    found = longest_first(due_lanes, recovering_slots=3)
     assert list(found.items()) == list(more.items())
 
 
 def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
-    assert longest_first({"dead": due(1, 1, troubled=True), "well": due(2, 4)}, troubled_slots=0) == {
+    assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering_slots=0) == {
         "well": 4
     }

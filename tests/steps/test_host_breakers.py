@@ -49,23 +49,6 @@ def test_however_many_hosts_hang_polls_go_on(rig: Rig) -> None:
         over.set()
 
 
-def test_hosts_whose_last_callback_failed_share_a_quarter_of_the_slots(rig: Rig) -> None:
-    over = hang(rig, "slow")
-    hosts = [f"slow{number}.example.com" for number in range(6)]
-    with rig.engine.begin() as connection:
-        breakers.lock_hosts(connection, hosts)
-        breakers.save_hosts(connection, dict.fromkeys(hosts, CircuitBreaker(failures=1)))
-    for host in hosts:
-        add_tasks(rig, 3, host)
-    with at_work(rig.worker(concurrency=8, timeout_seconds=30, clock=real_clock)):
-        until(lambda: to(rig, "slow") >= 2)
-        add_tasks(rig, 12, "well.example.com")
-        until(lambda: to(rig, "well") == 12)
-        assert to(rig, "slow") == 2
-        over.set()
-        until(lambda: to(rig, "slow") == 18)
-
-
 def hang(rig: Rig, name: str) -> threading.Event:
     """Let the receiver keep callbacks to hosts of this name waiting, until the event is set."""
     over = threading.Event()
