@@ -89,7 +89,8 @@ class WorkerPool:
     @property
     def room_for_callbacks(self) -> int:
         """An estimate of how many more callbacks, to any hosts, would start within QUEUE_SECONDS."""
-        return max_callbacks(self._count) + _callbacks(self._freed_of) - _callbacks(self.jobs_per_lane)
+        taken = sum(count for (state, _), count in self.slots_taken.items() if state is State.DELIVERING)
+        return max_callbacks(self._count) - taken
 
     @property
     def slots_taken(self) -> Counter[Lane]:
@@ -262,7 +263,3 @@ def _decrement(counter: Counter[Lane], lane: Lane) -> None:
     counter[lane] -= 1
     if not counter[lane]:
         del counter[lane]
-
-
-def _callbacks(counts: Counter[Lane]) -> int:
-    return sum(count for (state, _), count in counts.items() if state is State.DELIVERING)
