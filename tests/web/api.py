@@ -142,6 +142,11 @@ def members(response: TestResponse) -> dict[str, Any]:
     return found
 
 
+def tasks(caller: Caller, **query: Any) -> list[str]:
+    """Return the task ids of a page of the list."""
+    return [watch["task_id"] for watch in members(caller.get("/v1/watches", **query))["watches"]]
+
+
 def problem(response: TestResponse, status: int) -> dict[str, Any]:
     """Return the response's problem, checked for its form (RFC 9457)."""
     assert response.status_code == status, response.text
