@@ -69,6 +69,14 @@ def test_more_work_than_slots_is_done_in_one_drain(rig: Rig) -> None:
     assert rig.receiver.most_at_once == 1
 
 
+def test_a_busy_host_gets_as_many_more_as_its_freed_slots_allow(rig: Rig) -> None:
+    worker, host = rig.worker(concurrency=8), (State.DELIVERING, "app.example.com")
+    assert worker._share({host: 50}) == {host: 4}, "it leaves as many free"
+    worker._pool._freed.extend([(time.monotonic(), host)] * 20)
+    worker._pool._freed_of[host] = 20
+    assert worker._share({host: 20}) == {host: 20}
+
+
 def test_what_a_dead_worker_held_another_takes_over_when_the_lease_has_run_out(rig: Rig) -> None:
     [watch] = completed(rig, "T1")
     keeper, dead = Gatekeeper(rig), rig.worker(name="dead", timeout_seconds=30)
