@@ -24,6 +24,11 @@ def lane_of(watch: Watch) -> Lane:
     return watch.state, watch.account if watch.state is State.WATCHING else watch.callback_host
 
 
+def is_callbacks(lane: Lane) -> bool:
+    """Return whether a lane is a host's callbacks, not an account's polls."""
+    return lane[0] is State.DELIVERING
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
@@ -58,15 +63,15 @@ def max_callbacks(slots: int) -> int:
     return slots - slots // SLOTS_PER_POLL_SLOT
 
 
-def share(
-    free: int, free_for_callbacks: int, held: Mapping[Lane, int], most: Mapping[Lane, int]
-) -> dict[Lane, int]:
-    """Return how many of the `free` slots each lane of `most` gets, when the lanes take a slot each in turn.
+def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
+    """Return how many free slots of a worker each lane of `most` gets, when the lanes take a slot each in turn.
 
-    `most` maps each lane, in the order of the turns, to the number of slots that it may hold; `held` maps a lane to
-    the number that it holds now. Callbacks together get at most `free_for_callbacks` slots. No lane gets more than
-    its `ceiling` allows, so slots may stay free. Lanes that get no slot are left out.
+    `most` maps each lane, in the order of the turns, to the number of slots that it may hold; `held` maps every lane
+    that holds slots now to their number. No lane gets more than its `ceiling` allows, so slots may stay free. Lanes
+    that get no slot are left out.
     """
+    free = slots - sum(held.values())
+    free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))
     given: Counter[Lane] = Counter()
     waiting = deque(most)
     while waiting and free > 0:
@@ -74,7 +79,7 @@ def share(
         if held.get(lane, 0) + given[lane] < ceiling(lane, most[lane], free, free_for_callbacks):
             given[lane] += 1
             free -= 1
-            free_for_callbacks -= lane[0] is State.DELIVERING
+            free_for_callbacks -= is_callbacks(lane)
             waiting.append(lane)
     return dict(given)
 
@@ -85,6 +90,6 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     A host may also hold at most `free_for_callbacks`: if it hangs, it holds its slots for the whole
     time-out, and must have left some to others.
     """
-    if lane[0] is State.DELIVERING:
+    if is_callbacks(lane):
         most = min(most, free_for_callbacks)
     return min(most, SLOTS_PER_FREE_SLOT * free)

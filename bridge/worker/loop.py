@@ -67,6 +67,7 @@ class Worker:
             State.WATCHING: concurrency,
             State.DELIVERING: max(1, concurrency // HOST_SHARE),
         }
+        self._concurrency = concurrency
         self._pool = WorkerPool(
             concurrency,
             self._work,
@@ -195,7 +196,7 @@ class Worker:
         """Return how many jobs to add per lane, at most `more[lane]`; lanes take turns in `more`'s order."""
         held = self._pool.slots_taken
         most = {lane: held[lane] + count for lane, count in more.items()}
-        return fairness.share(self._pool.room, self._pool.room_for_callbacks, held, most)
+        return fairness.share(self._concurrency, held, most)
 
     def _save_all(self) -> None:
         """Save all results in one transaction; if it fails although the database works, save one by one."""

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 
 import structlog
 
-from bridge.core.fairness import Lane, ceiling, lane_of, max_callbacks
+from bridge.core.fairness import Lane, ceiling, is_callbacks, lane_of, max_callbacks
 from bridge.core.watch import State
 from bridge.steps import deliver, poll
 
@@ -87,12 +87,6 @@ class WorkerPool:
         return self._count + len(self._freed) - len(self._jobs)
 
     @property
-    def room_for_callbacks(self) -> int:
-        """An estimate of how many more callbacks, to any hosts, would start within QUEUE_SECONDS."""
-        taken = sum(count for (state, _), count in self.slots_taken.items() if state is State.DELIVERING)
-        return max_callbacks(self._count) - taken
-
-    @property
     def slots_taken(self) -> Counter[Lane]:
         """How many jobs each lane has, less those that the slots it freed within QUEUE_SECONDS allow to wait."""
         taken = self.jobs_per_lane.copy()
@@ -138,13 +132,13 @@ class WorkerPool:
     def _start_waiting(self) -> None:
         """Start waiting jobs, at most one of each lane, while threads are free; the caller holds the lock."""
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
-        lanes = (lane for lane in self._lanes if self._free_for_callbacks or lane[0] is State.WATCHING)
+        lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():
             queue = self._lanes[lane]
             if self._may_start(lane, queue):
                 queue.at_work += 1
                 self._free -= 1
-                self._free_for_callbacks -= lane[0] is State.DELIVERING
+                self._free_for_callbacks -= is_callbacks(lane)
                 self._ready.put(queue.waiting.popleft()[1])
                 # The lane moves to the end, so that the others come first next time.
                 self._lanes[lane] = self._lanes.pop(lane)
@@ -243,7 +237,7 @@ class WorkerPool:
             queue = self._lanes[lane]
             queue.at_work -= 1
             self._free += 1
-            self._free_for_callbacks += lane[0] is State.DELIVERING
+            self._free_for_callbacks += is_callbacks(lane)
             # Waiting jobs would repeat the failure: they are given back, and the next claim decides about them.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)

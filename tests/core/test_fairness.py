@@ -47,12 +47,13 @@ def lanes(counts: Mapping[str, int]) -> dict[Lane, int]:
 def test_free_slots_go_round(
     free: int, held: dict[str, int], most: dict[str, int], shares: dict[str, int]
 ) -> None:
-    assert share(free, free, lanes(held), lanes(most)) == lanes(shares)
+    assert share(free + sum(held.values()), lanes(held), lanes(most)) == lanes(shares)
 
 
 def test_callbacks_leave_slots_to_polls() -> None:
     hosts = lanes(dict.fromkeys("abcdefghij", 8))
-    assert share(9, 5, {}, hosts | lanes({"A": 9})) == lanes(dict.fromkeys("abcde", 1) | {"A": 4})
+    shares = share(32, lanes({"x": 23}), hosts | lanes({"A": 9}))
+    assert shares == lanes(dict.fromkeys("abcde", 1) | {"A": 4})
 
 
 @pytest.mark.parametrize(("slots", "callbacks"), [(1, 1), (7, 7), (8, 7), (32, 28), (33, 29)])
@@ -60,28 +61,34 @@ def test_callbacks_may_hold_seven_of_eight_slots(slots: int, callbacks: int) -> 
     assert max_callbacks(slots) == callbacks
 
 
-@given(free=COUNTS, more=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, COUNTS))
+def free_for_callbacks(slots: int, held: Mapping[Lane, int]) -> int:
+    return max(0, max_callbacks(slots) - sum(count for lane, count in held.items() if lane in HOSTS))
+
+
+@given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, COUNTS))
 def test_never_more_slots_than_are_free_nor_than_a_lane_may_hold(
-    free: int, more: int, held: dict[Lane, int], most: dict[Lane, int]
+    free: int, held: dict[Lane, int], most: dict[Lane, int]
 ) -> None:
-    shares = share(free + more, free, held, most)
-    assert sum(shares.values()) <= free + more
-    assert sum(slots for lane, slots in shares.items() if lane in HOSTS) <= free
+    slots = free + sum(held.values())
+    shares = share(slots, held, most)
+    assert sum(shares.values()) <= free
+    assert sum(count for lane, count in shares.items() if lane in HOSTS) <= free_for_callbacks(slots, held)
     assert shares.keys() <= most.keys()
-    for lane, slots in shares.items():
-        assert slots >= 1
-        assert held.get(lane, 0) + slots <= most[lane]
+    for lane, count in shares.items():
+        assert count >= 1
+        assert held.get(lane, 0) + count <= most[lane]
 
 
 @given(free=COUNTS, held=st.dictionaries(LANES, COUNTS), most=st.dictionaries(LANES, st.integers(1, 40)))
 def test_every_newcomer_gets_a_slot_if_there_are_enough(
     free: int, held: dict[Lane, int], most: dict[Lane, int]
 ) -> None:
-    shares = share(free, free, held, most)
+    slots = free + sum(held.values())
+    shares, room = share(slots, held, most), min(free, free_for_callbacks(slots, held))
     newcomers = [lane for lane in most if not held.get(lane, 0)]
-    if free >= len(most):
+    if room >= len(most):
         assert shares.keys() >= set(newcomers)
-    elif free and newcomers:
+    elif room and newcomers:
         assert shares
 
 
@@ -91,7 +98,7 @@ def test_who_wants_as_much_gets_as_much_give_or_take_one(
     kind: list[Lane], free: int, most: list[int]
 ) -> None:
     wanted = dict(zip(kind, most, strict=False))
-    shares = share(free, free, {}, wanted)
+    shares = share(free, {}, wanted)
     satisfied = [lane for lane, slots in shares.items() if slots == wanted[lane]]
     greedy = [shares.get(lane, 0) for lane in wanted if lane not in satisfied]
     assert max(greedy, default=0) - min(greedy, default=0) <= 1
@@ -102,11 +109,11 @@ def test_a_lane_that_comes_later_finds_a_slot_beside_one_that_took_all_it_could(
     count: int, most: dict[Lane, int]
 ) -> None:
     first, *_ = most
-    held = share(count, count, {}, {first: most[first]})
+    held = share(count, {}, {first: most[first]})
     free = count - sum(held.values())
     assert count < 8 or free >= 1
     late = State.DELIVERING, "late"
-    assert share(free, free, held, {first: most[first], late: 1}).get(late, 0) == min(free, 1)
+    assert share(count, held, {first: most[first], late: 1}).get(late, 0) == min(free, 1)
 
 
 @given(slots=st.integers(8, 64), hosts=st.integers(1, 12), each=st.integers(1, 64))
@@ -116,8 +123,7 @@ def test_hosts_that_take_all_they_can_leave_a_slot_to_one_that_comes_later(
     greedy = {(State.DELIVERING, f"host {number}"): max(1, slots // 4) for number in range(hosts)}
     held: Counter[Lane] = Counter()
     for _ in range(each):
-        holding = sum(held.values())
-        held.update(share(slots - holding, max_callbacks(slots) - holding, held, greedy))
+        held.update(share(slots, held, greedy))
     free = max_callbacks(slots) - sum(held.values())
     assert free >= (1 if hosts < max_callbacks(slots) else 0)
 
