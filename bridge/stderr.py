@@ -63,7 +63,10 @@ class StandardError(io.RawIOBase):
         return self._descriptor is not None and os.isatty(self._descriptor)
 
     def close(self) -> None:
-        """Leave the descriptor open: a former `sys.stderr` calls this when it is deleted."""
+        """Do nothing: the descriptor stays open.
+
+        Python calls this when it deletes a text stream that wraps this object, as when `sys.stderr` is replaced.
+        """
 
     def drop(self) -> None:
         """Count a line that could not be formatted."""
@@ -115,7 +118,10 @@ STDERR = StandardError()
 
 
 def protect() -> None:
-    """Replace `sys.stderr` by a stream whose writes never fail, unless it has no file descriptor."""
+    """Replace `sys.stderr` by a stream whose writes never fail.
+
+    Does nothing when the present `sys.stderr` is closed or has no file descriptor.
+    """
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None
     except (OSError, ValueError):

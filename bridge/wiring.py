@@ -137,7 +137,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Takes each request that starts an import or checks an account from the account's quota."""
+        """Lets the web server and the commands start imports and check accounts, within the accounts' quotas."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -119,8 +119,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    Returns what `classify` returns, with one exception: a TransientError becomes Refused if the status is a 4xx
-    outside TROUBLES and HubSpot itself, not a proxy, reports the error.
+    Returns what `classify` returns, with one exception: a TransientError becomes Refused if the error comes from
+    HubSpot itself, not from a proxy, and its status is a 4xx that is not in TROUBLES.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):

@@ -64,11 +64,11 @@ def max_callbacks(slots: int) -> int:
 
 
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
-    """Return how many free slots of a worker each lane of `most` gets, when the lanes take a slot each in turn.
+    """Return how many of a worker's free slots each lane of `most` gets, when the lanes take a slot each in turn.
 
-    `most` maps each lane, in the order of the turns, to the number of slots that it may hold; `held` maps every lane
-    that holds slots now to their number. No lane gets more than its `ceiling` allows, so slots may stay free. Lanes
-    that get no slot are left out.
+    The worker has `slots` slots, free or not. `held` says how many slots each lane holds now. `most` says, in the order
+    of the turns, how many each lane may hold at the end, with those that it holds now. No lane gets more than its
+    `ceiling` allows, so slots may stay free. Lanes that get no slot are left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))
@@ -85,10 +85,11 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return how many slots a lane may hold, at most `most`; a lane that holds fewer may take a free one.
+    """Return how many slots a lane may hold; while it holds fewer, it may take a free one.
 
-    A host may also hold at most `free_for_callbacks`: if it hangs, it holds its slots for the whole
-    time-out, and must have left some to others.
+    The limits are `most`, SLOTS_PER_FREE_SLOT for each of the worker's `free` slots, and, for a host, the number of
+    slots that callbacks may still take (`free_for_callbacks`): if the host hangs, it holds its slots for the whole
+    time-out, so it must leave some to other hosts.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -13,10 +13,10 @@ Columns = Mapping[str, ColumnElement[Any]]
 
 
 def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
-    """Return a statement with which `run` inserts rows into `table`.
+    """Return the statements with which `run` inserts rows into `table`: for each dialect's name, an INSERT.
 
-    Each row passed to `run` has exactly the columns in `names`. `finish` is called with the INSERT of each dialect,
-    and returns it, perhaps with ON CONFLICT or RETURNING added.
+    Each row passed to `run` has exactly the columns in `names`. `finish` is called with each INSERT, and returns it,
+    perhaps with ON CONFLICT or RETURNING added.
     """
     values = _on_postgresql(table, names).values()
     return {
@@ -26,10 +26,10 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return a statement with which `run` updates rows of `table`.
+    """Return the statements with which `run` updates rows of `table`: for each dialect's name, an UPDATE.
 
-    Each row passed to `run` has exactly the columns `key` and `names`. Its value of the column `key` says which rows
-    of `table` to update; its other values are the new ones.
+    `key` is the name of a column, and `names` are names of others. Each row passed to `run` has exactly these columns.
+    The rows of `table` that have the same value in the column `key` get its values in the columns `names`.
     """
 
     def build(row: Columns) -> Any:
@@ -50,11 +50,11 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 
 
 def run(
-    connection: Connection, statement: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+    connection: Connection, statements: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Sequence[Row[Any]]:
     """Execute a statement for these rows; return what its RETURNING returns. Does nothing when there are no rows.
 
-    `statement` is a result of `inserting` or `updating`.
+    `statements` is a result of `inserting` or `updating`.
     """
     if not rows:
         return []
@@ -62,8 +62,8 @@ def run(
     # PostgreSQL takes one JSON parameter faster than a statement for each row; SQLite takes longer to parse JSON.
     if dialect == "postgresql":
         written = json.dumps(rows, default=methodcaller("isoformat"))
-        found = connection.execute(statement[dialect], {"rows": written})
+        found = connection.execute(statements[dialect], {"rows": written})
     else:
         bound = [{f"new_{name}": value for name, value in row.items()} for row in rows]
-        found = connection.execute(statement[dialect], bound)
+        found = connection.execute(statements[dialect], bound)
     return found.all() if found.returns_rows else []

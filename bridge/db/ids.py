@@ -21,8 +21,8 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    The id sorts by the instant that it holds: usually `now`. If this process's previous id holds `now` or a later
-    instant, the new id holds the next microsecond, unless that is more than MOST_AHEAD after `now`.
+    The id sorts by the instant that it holds. This is `now`, or, if it is later, one microsecond after the instant of
+    this process's previous id. An instant more than MOST_AHEAD after `now` is never used: the id then holds `now`.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -1,4 +1,4 @@
-"""Finds paused accounts, and polls (by account) and callbacks (by host) overdue for no known reason."""
+"""Finds the paused accounts, and the accounts and hosts whose polls or callbacks are overdue for no known reason."""
 
 from datetime import datetime, timedelta
 
@@ -43,8 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts that perhaps just wait for their quota:
-    their `free_at` is between `now - SERVED` and `now + SPENT_AHEAD`.
+    Left out are accounts whose breaker is open or half open, and accounts that are polled, but not faster than their
+    quota allows: their next request may be sent at an instant between `now - SERVED` and `now + SPENT_AHEAD`.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

@@ -86,7 +86,10 @@ class CallbackSender:
         return _not_sent(answer.reason) if isinstance(answer, NoResponse) and answer.blocked else answer
 
     def reach(self, url: str, *, within_seconds: float) -> HttpResponse | NoResponse:
-        """Send a HEAD request to `url`, if it is allowed, to find out whether its server answers."""
+        """Send a HEAD request to `url`, to find out whether its server answers.
+
+        If `url` is not allowed, nothing is sent, and the result is a NoResponse with the reason.
+        """
         if problem := self.problem_with(url):
             return NoResponse(reason=problem)
         return self._transport.send("HEAD", url, {}, within_seconds=within_seconds)

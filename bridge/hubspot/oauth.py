@@ -116,7 +116,7 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory if it is saved, not `refused`, and not due for a refresh; else None."""
+        """Return the token in memory; None if it is `refused`, due for a refresh, or not yet saved in the database."""
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None

@@ -184,7 +184,10 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Use the oldest fault of the first of `targets` that has any; return its reply, else None."""
+        """Return the reply of a fault set for one of `targets`; None when there is no fault.
+
+        The first target that has faults counts, and its oldest fault: one of the fault's `times` is used up.
+        """
         for target in targets:
             if target in self._set:
                 return self._use(target, self._set[target][0])

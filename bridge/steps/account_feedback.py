@@ -34,9 +34,9 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """If the account is paused, make its probe due now; it stays paused until a probe succeeds.
+    """End the wait of a paused account: its probe is due now, and other requests when a probe has succeeded.
 
-    Paused or not, its unclaimed watches with a failed last poll become due now, too.
+    The account's unclaimed watches whose last poll failed become due now, too, also when the account is not paused.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})

@@ -17,10 +17,11 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it: `breaker` is closed unless `readiness.is_paused` is true.
+    """An account as people should see it.
 
-    `stored` is false when the account comes from the environment alone. `unproven_reason` is the reason of a pause
-    that failures caused, from its end until a request succeeds; None if `readiness.is_paused` is true.
+    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker if
+    `is_paused` of `bridge.db.readiness` is true for it, and else a closed breaker. `unproven_reason` is the reason of
+    the last pause, if failures caused it, it is over, no request has succeeded since, and no watch is there to poll.
     """
 
     account: Account

@@ -131,8 +131,9 @@ class Deliveries:
     ) -> dict[str, Watch]:
         """Choose, from `ended`, the watches to be delivered at once; return them by id, marked as claimed.
 
-        `ended` holds watches whose tasks have just ended. At most `shares[host]` watches of a host are chosen, none
-        of a host that failed last. Writes nothing: the caller saves the chosen watches, in the transaction of `connection`.
+        `ended` holds watches whose tasks have just ended. At most `shares[host]` watches of a host are chosen. Hosts
+        that are failing or recovering are skipped. Writes nothing: the caller saves the chosen watches, in the
+        transaction of `connection`.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
         lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)

@@ -1,4 +1,4 @@
-"""Takes requests from accounts' quotas: one for each start of an import, one for each check of an account."""
+"""Counts each start of an import and each check of an account against the account's quota, before it is sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class RetryLater:
 
 
 class HubSpotCalls:
-    """Takes requests from the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
+    """Counts requests against the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
-    Thread-safe. The callers send the requests, through the attribute `hubspot`. After an account's pause, the
-    first request granted is its probe. If the probe's result is not recorded, another is due `lease_seconds`
-    after the grant; so every request must end within `lease_seconds`.
+    Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
+    account's pause is its probe. Each request must end within `lease_seconds` of its grant: if the probe's result is
+    not recorded by then, another probe is due.
     """
 
     def __init__(

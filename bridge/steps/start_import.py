@@ -49,7 +49,8 @@ class NotStarted:
 class NoTaskId:
     """HubSpot's answer holds no task id that the bridge can watch.
 
-    `hubspot` is JSON text: the body if it is JSON, else a string with its start; `null` for an empty body.
+    `hubspot` is JSON text: the answer's body if it is JSON; else a JSON string that holds the beginning of the body;
+    `null` for an empty body.
     """
 
     status_code: int
@@ -75,7 +76,9 @@ class Unwatched:
 # A function that takes a task's id, and registers a watch for the task.
 RegisterTask: TypeAlias = Callable[[str], RegistrationResult]
 
-Started: TypeAlias = Registered | ConflictingRegistration | NotStarted | NoTaskId | UnknownOutcome | Unwatched
+StartResult: TypeAlias = (
+    Registered | ConflictingRegistration | NotStarted | NoTaskId | UnknownOutcome | Unwatched
+)
 
 
 def start(
@@ -86,7 +89,7 @@ def start(
     document: str,
     register: RegisterTask,
     claim_hubspot_call: Callable[[], bool],
-) -> Started:
+) -> StartResult:
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
     Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON text.
@@ -124,7 +127,7 @@ def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
 
 def _outcome(
     register: RegisterTask, client: str, answer: HttpResponse | NoResponse | NoToken, answered_at: datetime
-) -> Started:
+) -> StartResult:
     match answer:
         case NoToken(reason=reason, is_temporary=True):
             return NotStarted(reason=reason, retry_at=answered_at + timedelta(seconds=NO_TOKEN_PAUSE_SECONDS))
@@ -167,8 +170,8 @@ def _no_task_id(answer: HttpResponse) -> NoTaskId:
     return NoTaskId(status_code=answer.status_code, hubspot=hubspot, reason=reason)
 
 
-def register_task(register: RegisterTask, client: str, task_id: str) -> Started:
-    """Register a watch for the task of a started import; return Unwatched when no watch could be stored."""
+def register_task(register: RegisterTask, client: str, task_id: str) -> StartResult:
+    """Register a watch for the task of a started import; return the result, or Unwatched if the database fails."""
     try:
         return register(task_id)
     except SQLAlchemyError as error:

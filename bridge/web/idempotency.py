@@ -40,7 +40,10 @@ MAX_DURATION = timedelta(seconds=60)
 
 
 def _keyed_request(client: str, now: datetime) -> IdempotentRequest | Problem | None:
-    """Return the Flask request with its Idempotency-Key; None without a key, a Problem if the key is malformed."""
+    """Make an IdempotentRequest of the current Flask request.
+
+    Returns None when it has no Idempotency-Key, and a Problem when its key is malformed.
+    """
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -58,7 +61,10 @@ def _keyed_request(client: str, now: datetime) -> IdempotentRequest | Problem | 
 
 
 def is_repeat(call: ApiCall) -> bool:
-    """Return whether the current Flask request has a key, and was accepted with the same key and body before."""
+    """Return whether a request of this client with this Idempotency-Key and body is stored, answered or not.
+
+    The key and the body are those of the current Flask request.
+    """
     repeated = _keyed_request(call.caller.name, call.now)
     if not isinstance(repeated, IdempotentRequest):
         return False

@@ -31,7 +31,7 @@ class Output(BaseModel):
 
 
 def examples(*each: Any) -> ConfigDict:
-    """Return a `model_config` that puts the examples `each` into a request or response model's schema."""
+    """Return a `model_config` that adds these examples to the schema of a request or response model."""
     return ConfigDict(json_schema_extra={"examples": list(each)})
 
 

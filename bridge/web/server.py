@@ -209,7 +209,11 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Accept queued connections, give requests `graceful_timeout` s to finish, close idle connections."""
+        """Stop serving: finish the requests that have come, for at most `graceful_timeout` seconds.
+
+        Connections that already wait are accepted. For LAST_REQUEST_SECONDS, open connections may send one more
+        request; after that, idle connections are closed.
+        """
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
         for server in servers:

@@ -88,7 +88,10 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """How many jobs each lane has, less those that the slots it freed within QUEUE_SECONDS allow to wait."""
+        """The number of jobs of each lane, minus the number of slots that the lane freed in the last QUEUE_SECONDS.
+
+        For each slot freed, one job of the lane may wait; it does not count as taking a slot.
+        """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
         return taken
@@ -130,7 +133,7 @@ class WorkerPool:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Start waiting jobs, at most one of each lane, while threads are free; the caller holds the lock."""
+        """Give jobs that wait to free threads, at most one job of each lane in a call; the caller holds the lock."""
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
         lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():

@@ -9,7 +9,7 @@ from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox, Target
 from bridge.steps import start_import
 from bridge.steps.register import RegistrationResult, register
-from bridge.steps.start_import import Started
+from bridge.steps.start_import import StartResult
 from tests.hubspot_accounts import hubspot_calls
 from tests.makers import a_registration
 
@@ -24,7 +24,7 @@ def started(
     account: Account,
     document: str = DOCUMENT,
     metadata: str = '{"order":17}',
-) -> Started:
+) -> StartResult:
     def register_task(task_id: str) -> RegistrationResult:
         wanted = a_registration(task_id, metadata=metadata, timeout_seconds=600.0)
         return register(engine, [wanted], now=clock())[0]

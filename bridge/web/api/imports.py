@@ -13,7 +13,7 @@ from bridge.db.accounts import DEFAULT
 from bridge.http.addresses import callback_host
 from bridge.steps import start_import as starting
 from bridge.steps.register import ConflictingRegistration, Registered, Registration, RegistrationResult
-from bridge.steps.start_import import NoTaskId, NotStarted, Started, UnknownOutcome, Unwatched
+from bridge.steps.start_import import NoTaskId, NotStarted, StartResult, UnknownOutcome, Unwatched
 from bridge.web import idempotency
 from bridge.web.api.registrations import TRACEPARENT_PARAMETER, limit_problem, to_response
 from bridge.web.idempotency import Execution
@@ -113,7 +113,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     return answer
 
 
-def _start(call: ApiCall, body: NewImport, execution: Execution) -> Started:
+def _start(call: ApiCall, body: NewImport, execution: Execution) -> StartResult:
     client = call.caller.name
     # Made before HubSpot is asked, and complete except for the task's id: nothing may fail between HubSpot's answer and
     # the registration.
@@ -156,7 +156,7 @@ def _registration(call: ApiCall, body: NewImport) -> Registration:
     )
 
 
-def _to_response(call: ApiCall, started: Started) -> Reply | Problem:
+def _to_response(call: ApiCall, started: StartResult) -> Reply | Problem:
     match started:
         case Registered() | ConflictingRegistration():
             return to_response(call, started)

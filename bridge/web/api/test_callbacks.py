@@ -46,9 +46,9 @@ class TestCallback(Body):
 def test_callback(call: ApiCall, body: TestCallback) -> Reply | Problem:
     """Send a signed `bridge.test` event, once, now.
 
-    The event is sent like a real callback: signed with the client's secrets, by the same rules for URLs and addresses.
-    The answer is the attempt, which is not stored. The attempt takes at most 25 s, even if the time-out of real
-    callbacks is longer.
+    The event is sent like a real callback: it is signed with the client's secrets, and may go to the same URLs and
+    addresses. The answer is the attempt, which is not stored. The attempt takes at most 25 s, even if the time-out of
+    real callbacks is longer.
     """
     if not _slots.acquire(blocking=False):
         detail = f"Other tests are on their way; there may be {MAX_CONCURRENT_TESTS} at a time."
