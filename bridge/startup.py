@@ -35,8 +35,8 @@ def prepare(bridge: Bridge) -> str:
 def check_database(bridge: Bridge) -> str:
     """Check that the database is migrated and the encryption keys fit it; return its revision.
 
-    `bridge` must be built with `makes_files=False`. Changes nothing. Raises NoDatabase, NotMigrated, and the errors of
-    `prepare`. Where `prepare` would make a missing key file, this raises NoKeyFile.
+    `bridge` must be built with `makes_files=False`. Changes nothing. Raises NoDatabase, NotMigrated, and the errors
+    of `prepare`. Where `prepare` would make a missing key file, this raises NoKeyFile.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

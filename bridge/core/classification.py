@@ -1,6 +1,7 @@
 """Classifies HubSpot's answers; `polling` decides what follows for a watch, `account_limits` for its account.
 
-In HubSpot's 2xx answers about a task, any field but the status field may be null or absent; unknown fields are ignored.
+In HubSpot's 2xx answers about a task, any field but the status field may be null or absent; unknown fields are
+ignored.
 """
 
 import json

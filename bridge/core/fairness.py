@@ -66,9 +66,10 @@ def max_callbacks(slots: int) -> int:
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
     """Return how many of a worker's free slots each lane of `most` gets, when the lanes take a slot each in turn.
 
-    The worker has `slots` slots, free or not. `held` says how many slots each lane holds now. `most` says, in the order
-    of the turns, how many each lane may hold at the end, with those that it holds now. No lane gets more than its
-    `ceiling` allows, so slots may stay free. Lanes that get no slot are left out.
+    The worker has `slots` slots, free or not. `held` maps each lane to the number of slots that it holds now. `most`
+    maps each lane to the largest number that it may hold in total; the lanes take turns in the order of `most`. A
+    lane takes no slot while it holds as many as its `ceiling`, so slots may stay free. Lanes that get no slot are
+    left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))
@@ -87,9 +88,9 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold; while it holds fewer, it may take a free one.
 
-    The limits are `most`, SLOTS_PER_FREE_SLOT for each of the worker's `free` slots, and, for a host, the number of
-    slots that callbacks may still take (`free_for_callbacks`): if the host hangs, it holds its slots for the whole
-    time-out, so it must leave some to other hosts.
+    The result is the smallest of three limits: `most`; SLOTS_PER_FREE_SLOT times the number of the worker's `free`
+    slots; and, for a host alone, `free_for_callbacks`, the number of slots that callbacks may still take. A host that
+    hangs holds its slots for the whole time-out; the third limit makes it leave some to other hosts.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

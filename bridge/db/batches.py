@@ -28,8 +28,8 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
     """Return the statements with which `run` updates rows of `table`: for each dialect's name, an UPDATE.
 
-    `key` is the name of a column, and `names` are names of others. Each row passed to `run` has exactly these columns.
-    The rows of `table` that have the same value in the column `key` get its values in the columns `names`.
+    Each row passed to `run` has exactly the column `key` and the columns in `names`. Its value of `key` selects the
+    rows of `table` to update; its other values are written to them.
     """
 
     def build(row: Columns) -> Any:

@@ -184,9 +184,9 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return the reply of a fault set for one of `targets`; None when there is no fault.
+        """Use up one of the `times` of a fault set for one of `targets`; return its reply, or None without a fault.
 
-        The first target that has faults counts, and its oldest fault: one of the fault's `times` is used up.
+        The targets are tried in the order given. Of the first one that has faults, the oldest fault is taken.
         """
         for target in targets:
             if target in self._set:

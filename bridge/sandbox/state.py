@@ -194,10 +194,10 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Set a fault (its name or a custom reply) for `times` requests of `target`; return the fault's id.
+        """Set a fault (its name or a custom reply) for the next `times` requests of `target`; return the fault's id.
 
-        If `times` is None, the fault applies until it is cleared. A `target` of None stands for `Target()`.
-        Raises ValueError for an unknown name.
+        If `times` is None, the fault applies until it is cleared. If `target` is None, it applies to all requests to
+        HubSpot's API, but not to those for OAuth tokens. Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:

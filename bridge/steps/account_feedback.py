@@ -34,9 +34,9 @@ def record_calls(
 
 
 def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """End the wait of a paused account: its probe is due now, and other requests when a probe has succeeded.
+    """Make a paused account's probe due now; the account stays paused until a probe succeeds.
 
-    The account's unclaimed watches whose last poll failed become due now, too, also when the account is not paused.
+    Whether or not the account is paused, its unclaimed watches whose last poll failed become due now.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})

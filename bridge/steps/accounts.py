@@ -19,9 +19,10 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account as people should see it.
 
-    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker if
-    `is_paused` of `bridge.db.readiness` is true for it, and else a closed breaker. `unproven_reason` is the reason of
-    the last pause, if failures caused it, it is over, no request has succeeded since, and no watch is there to poll.
+    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker while
+    people should see the account as paused (`is_paused` of `bridge.db.readiness`); otherwise it is a closed breaker.
+    `unproven_reason` is set when a pause that failures caused is over, but no request has succeeded since, and the
+    account has no watch to poll: it is then the reason of that pause, and None otherwise.
     """
 
     account: Account

@@ -92,8 +92,8 @@ def start(
 ) -> StartResult:
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
-    Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON text.
-    `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
+    Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON
+    text. `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
     errors are raised only before the request is sent.
     """
     acquired = _acquire(hubspot_calls, account)

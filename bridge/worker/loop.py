@@ -244,7 +244,7 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results in `polled`; in them, watches to be delivered at once are marked as claimed.
+        """Choose the watches to be delivered at once; return `polled` with the chosen watches marked as claimed.
 
         Writes nothing: the caller saves the results.
         """

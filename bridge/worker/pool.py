@@ -88,9 +88,10 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """The number of jobs of each lane, minus the number of slots that the lane freed in the last QUEUE_SECONDS.
+        """How many slots each lane counts as taking: its jobs, also those that wait, less the slots it freed lately.
 
-        For each slot freed, one job of the lane may wait; it does not count as taking a slot.
+        The slots freed in the last QUEUE_SECONDS are subtracted, so that as many of the lane's jobs may wait in
+        addition.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
