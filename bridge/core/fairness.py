@@ -88,9 +88,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold; while it holds fewer, it may take a free one.
 
-    The result is the smallest of three limits: `most`; SLOTS_PER_FREE_SLOT times the number of the worker's `free`
-    slots; and, for a host alone, `free_for_callbacks`, the number of slots that callbacks may still take. A host that
-    hangs holds its slots for the whole time-out; the third limit makes it leave some to other hosts.
+    The result is the smaller of two limits: `most`, and SLOTS_PER_FREE_SLOT times the number of the worker's `free`
+    slots. If the lane is a host's callbacks, there is a third limit: `free_for_callbacks`, the number of slots that
+    callbacks may still take. A host that hangs holds its slots for the whole time-out; the third limit makes it leave
+    some to other hosts.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -43,8 +43,9 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts that are polled, but not faster than their
-    quota allows: their next request may be sent at an instant between `now - SERVED` and `now + SPENT_AHEAD`.
+    Accounts whose breaker is open or half open are left out. So are accounts that are being polled, and are late only
+    because of their quota: those whose `free_at`, the time from which the quota allows the next request, is between
+    `now - SERVED` and `now + SPENT_AHEAD`.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

@@ -184,9 +184,10 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Use up one of the `times` of a fault set for one of `targets`; return its reply, or None without a fault.
+        """Return the reply of a fault that is set for one of `targets`; None when no fault is set for any of them.
 
-        The targets are tried in the order given. Of the first one that has faults, the oldest fault is taken.
+        The targets are tried in the order given. Of the first one that has faults, the oldest fault is taken. If it
+        was set for a number of requests, this counts as one of them; after the last one, the fault is removed.
         """
         for target in targets:
             if target in self._set:

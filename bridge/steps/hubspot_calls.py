@@ -1,4 +1,4 @@
-"""Counts each start of an import and each check of an account against the account's quota, before it is sent."""
+"""Before an import is started or an account is checked, counts that request against the account's quota."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

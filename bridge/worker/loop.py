@@ -244,8 +244,9 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Choose the watches to be delivered at once; return `polled` with the chosen watches marked as claimed.
+        """Return the results of all polls in `polled`, with the watches to be delivered at once marked as claimed.
 
+        These watches are chosen from those whose tasks have just ended; none is chosen when the worker is stopping.
         Writes nothing: the caller saves the results.
         """
         results = [d.result for d in polled]

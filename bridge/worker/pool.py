@@ -88,10 +88,10 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """How many slots each lane counts as taking: its jobs, also those that wait, less the slots it freed lately.
+        """For each lane, the number of its jobs minus the number of slots that it freed in the last QUEUE_SECONDS.
 
-        The slots freed in the last QUEUE_SECONDS are subtracted, so that as many of the lane's jobs may wait in
-        addition.
+        Jobs that wait are included. Because of the subtraction, a lane may have one more job waiting for each slot
+        that it freed.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
@@ -134,7 +134,7 @@ class WorkerPool:
             self._threads.append(thread)
 
     def _start_waiting(self) -> None:
-        """Give jobs that wait to free threads, at most one job of each lane in a call; the caller holds the lock."""
+        """Start waiting jobs while slots are free, at most one job of each lane in a call; the caller holds the lock."""
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
         lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():
