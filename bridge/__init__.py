@@ -1,6 +1,7 @@
 """HubSpot import bridge: polls HubSpot's asynchronous tasks, and sends a signed callback when one ends.
 
-Each part may import all parts to its right, except one beside it at a `|` (checked by import-linter)::
+Each part may import those to the right of the next `>`; parts beside a `|` may not import each other (import-linter
+checks it)::
 
     commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 

@@ -64,12 +64,12 @@ def max_callbacks(slots: int) -> int:
 
 
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
-    """Return how many of a worker's free slots each lane of `most` gets, when the lanes take a slot each in turn.
+    """Divide a worker's free slots among the lanes of `most`, which take a slot each in turn; return who gets how many.
 
-    The worker has `slots` slots, free or not. `held` maps each lane to the number of slots that it holds now. `most`
-    maps each lane to the largest number that it may hold in total; the lanes take turns in the order of `most`. A
-    lane takes no slot while it holds as many as its `ceiling`, so slots may stay free. Lanes that get no slot are
-    left out.
+    `slots` is the number of all slots of the worker; those that are not in `held` are free. `held` maps each lane to
+    the number of slots that it holds now. `most` maps each lane to the largest number that it may ever hold; the
+    lanes take turns in its order. A lane stops when it holds as many as `ceiling` allows, which is less than its
+    number in `most` when few slots are free. So slots may stay free. Lanes that get no slot are left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

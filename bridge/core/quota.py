@@ -66,9 +66,9 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return how many seconds in the future `Usage.free_at` may be when a request is granted.
+    """Return the tolerance: a request is granted only if `Usage.free_at` is at most this many seconds after now.
 
-    The tolerance allows bursts: a request may be granted this much earlier than at an even pace.
+    So a request may be granted this much earlier than at an even pace, which allows bursts.
     """
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 

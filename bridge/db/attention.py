@@ -30,7 +30,9 @@ class TroubledHost:
     name: str
     breaker: CircuitBreaker
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
-    since: datetime | None  # about when the first of their watches got its outcome; None: no callback waits
+    since: (
+        datetime | None
+    )  # about when the first watch whose callback waits got its outcome; None: none waits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

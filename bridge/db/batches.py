@@ -52,9 +52,9 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 def run(
     connection: Connection, statements: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Sequence[Row[Any]]:
-    """Execute a statement for these rows; return what its RETURNING returns. Does nothing when there are no rows.
+    """Execute, for these rows, the statement for the connection's dialect; return what its RETURNING returns.
 
-    `statements` is a result of `inserting` or `updating`.
+    `statements` is a result of `inserting` or `updating`. Does nothing when there are no rows.
     """
     if not rows:
         return []

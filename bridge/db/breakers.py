@@ -114,8 +114,8 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
     return {row.name: _to_breaker(row) for row in rows}
 
 
-def end_pause(connection: Connection, host: str, now: datetime) -> None:
-    """Make the probe of a paused host due now; the host stays paused until a probe succeeds."""
+def make_probe_due(connection: Connection, host: str, now: datetime) -> None:
+    """Make the probe of a paused host due now; other callbacks wait until a probe succeeds."""
     paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
     connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
 

@@ -68,7 +68,10 @@ def check_keys(connection: Connection, cipher: Cipher) -> None:
 
 
 def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
-    """Raise WrongSecretKey as `check_keys` does, but store nothing: a new database accepts any keys."""
+    """Raise WrongSecretKey as `check_keys` does, but store nothing.
+
+    A new database does not hold the known text yet, so any keys pass.
+    """
     if token := connection.execute(select(canaries.c.token)).scalar():
         cipher.decrypt(token)
 

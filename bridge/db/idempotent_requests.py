@@ -13,7 +13,11 @@ KEPT = timedelta(hours=24)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IdempotentRequest:
-    """A request, identified by client and key; `begun_by` is the id of the execution that carries the request out."""
+    """A request, identified by client and key; `body_hash` is the SHA-256 of its body, in hex.
+
+    A repeat of the request may take it over when the one before seems to have crashed. `begun_by` is a random id of
+    the one that is at work now, and `begun_at` is when it began.
+    """
 
     client: str
     key: str

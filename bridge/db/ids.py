@@ -21,8 +21,8 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    The id holds an instant, and sorts by it. The instant is the later of two: `now`, and one microsecond after the
-    instant of this process's previous id. If the second is more than MOST_AHEAD after `now`, the id holds `now`.
+    The id holds an instant, and sorts by it. The instant is the later of `now` and the microsecond after the one that
+    this process's previous id holds. But if that is more than MOST_AHEAD after `now`, the id holds `now`.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -197,9 +197,9 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return the conditions of the queries, one for each query, that together find all watches that match `filters`.
+    """Return WHERE conditions, each for a query of its own; together the queries find all watches that match `filters`.
 
-    The queries may also find watches that do not match. An index serves each query, and sorts its rows by `order`.
+    They may also find watches that do not match.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

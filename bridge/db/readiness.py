@@ -21,13 +21,13 @@ SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
-    """Return the breakers of the accounts that people should see as paused, by name."""
+    """Return the breakers, by name, of the accounts that are to be shown as paused (see `is_paused`)."""
     breakers = {name: limits.breaker for name, limits in all_account_limits(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if is_paused(connection, name, breaker, now)}
 
 
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
-    """Return whether people should see an account with this breaker as paused.
+    """Return whether an account with this breaker is to be shown as paused.
 
     True during a pause. If failures caused the pause and the account has watches to poll, it stays true after
     the pause, until a request succeeds.
@@ -43,9 +43,10 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Accounts whose breaker is open or half open are left out. So are accounts that are being polled, and are late only
-    because of their quota: those whose `free_at`, the time from which the quota allows the next request, is between
-    `now - SERVED` and `now + SPENT_AHEAD`.
+    Accounts whose breaker is open or half open are left out, and so are accounts that are late only because of their
+    quota. An account is taken for one of these if its `free_at` (when its next request would be sent if all were
+    evenly spaced) is between `now - SERVED` and `now + SPENT_AHEAD`: each request moves it on, so an account with a
+    `free_at` near the clock is being polled.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

@@ -134,7 +134,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token, refreshed if needed, or a NoToken; None if the caller must wait for another process."""
+        """Return a token, refreshed if needed, or why there is none; None to wait for another process."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()

@@ -136,11 +136,11 @@ def factory(name: str) -> Callable[[], Reply]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The requests that a fault applies to: those for one task's status, with one token, or to one endpoint.
+    """The requests that a fault applies to. At most one field is set.
 
-    At most one field is set. If none is, the fault applies to every endpoint of HubSpot's API, but not to the
-    OAuth server. A request that gets a 401 for its token or a 429 for its quota uses up no fault. `token` may also
-    be the name of an account; `endpoint` is a name in the ledger, not a path.
+    `task_id` selects the requests for a task's status. `token` selects those with this token, or with any token of
+    the account of this name. `endpoint` selects those to this endpoint, by its name in the ledger. If no field is
+    set, the fault applies to all requests to HubSpot's API, but not to those to the OAuth server.
     """
 
     task_id: str | None = None
@@ -156,7 +156,7 @@ class _Fault:
 
 
 class Faults:
-    """The faults that are set: those of each target, oldest first."""
+    """The faults that are set: for each Target, a list of its faults, oldest first."""
 
     def __init__(self) -> None:
         self._ids = count(1)

@@ -13,7 +13,7 @@ Requests = Annotated[int, Field(ge=1)]
 
 
 class PendingBody(StrEnum):
-    """The status body of a PENDING task, except for a CRM import; HubSpot does not document which body it sends."""
+    """Which status body a PENDING task has; an option, because HubSpot does not document it. Not for CRM imports."""
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
     DATES_NULL = "dates-null"  # both are in the body, as null; while PROCESSING, completedAt still is

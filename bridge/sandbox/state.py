@@ -129,7 +129,10 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the status response for a new task; unlike `status`, no 404 for the outcome `rejected`."""
+        """Return the reply to the request that started this task: its status.
+
+        A task that is to end as `rejected` gets this reply, too; only `status` answers 404 for it.
+        """
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:

@@ -33,8 +33,8 @@ def record_calls(
     return [event for event in events if event]
 
 
-def end_pause(connection: Connection, name: str, now: datetime) -> None:
-    """Make a paused account's probe due now; the account stays paused until a probe succeeds.
+def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
+    """Make the probe of a paused account due now; other requests wait until a probe succeeds.
 
     Whether or not the account is paused, its unclaimed watches whose last poll failed become due now.
     """

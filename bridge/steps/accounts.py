@@ -17,12 +17,12 @@ from bridge.db.engine import reading
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountStatus:
-    """An account as people should see it.
+    """An account as it is shown to people.
 
-    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker while
-    people should see the account as paused (`is_paused` of `bridge.db.readiness`); otherwise it is a closed breaker.
-    `unproven_reason` is set when a pause that failures caused is over, but no request has succeeded since, and the
-    account has no watch to poll: it is then the reason of that pause, and None otherwise.
+    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker while the
+    account is to be shown as paused (`is_paused` of `bridge.db.readiness`); otherwise it is a closed breaker.
+    `unproven_reason` is the reason of the last pause, if failures caused it and it is over, but nobody knows whether
+    the account works again: no request has succeeded since, and no watch is there to poll. Otherwise it is None.
     """
 
     account: Account

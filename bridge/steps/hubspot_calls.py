@@ -1,4 +1,4 @@
-"""Before an import is started or an account is checked, counts that request against the account's quota."""
+"""Keeps the requests outside polling (starts of imports, checks of accounts) within the accounts' quotas."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ class HubSpotCalls:
             with self.engine.begin() as connection:
                 events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
-                    account_feedback.end_pause(connection, account.name, now)
+                    account_feedback.make_probe_due(connection, account.name, now)
                 self._outbox.add(connection, events)
         except SQLAlchemyError as error:
             # Not raised: the caller still needs the answer.

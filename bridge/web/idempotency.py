@@ -61,9 +61,9 @@ def _keyed_request(client: str, now: datetime) -> IdempotentRequest | Problem | 
 
 
 def is_repeat(call: ApiCall) -> bool:
-    """Return whether a request of this client with this Idempotency-Key and body is stored, answered or not.
+    """Return whether the current Flask request repeats a stored one: same client, same Idempotency-Key, same body.
 
-    The key and the body are those of the current Flask request.
+    It does not matter whether the stored request has been answered. False without a valid Idempotency-Key.
     """
     repeated = _keyed_request(call.caller.name, call.now)
     if not isinstance(repeated, IdempotentRequest):

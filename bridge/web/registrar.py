@@ -57,7 +57,7 @@ class Registrar:
         return min(wanted, max(self._remaining(client, count), 0))
 
     def remaining(self, client: str, now: datetime) -> int | None:
-        """Return how many more watches the client may open; None without a count from the last minute."""
+        """Return how many more watches the client may open; None if its watches were not counted in the last minute."""
         count = self._counts.get(client)
         if count is None or now >= count.counted_at + COUNTED_EVERY:
             return None

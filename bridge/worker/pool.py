@@ -55,8 +55,8 @@ class WorkerPool:
     ) -> None:
         """`work` does a job, in one of up to `count` threads; it returns None when there is nothing to save.
 
-        `max_per_lane` is the most jobs of one lane at work at a time, for lanes of polls (WATCHING) and of
-        callbacks (DELIVERING). A job that has waited for `start_within_seconds` is not started.
+        `max_per_lane` limits how many jobs of the same lane may be at work at once: WATCHING holds the limit for polls,
+        DELIVERING that for callbacks. A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -88,10 +88,9 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """For each lane, the number of its jobs minus the number of slots that it freed in the last QUEUE_SECONDS.
+        """How many slots count as taken by each lane: one for each of its jobs, less the slots that it freed lately.
 
-        Jobs that wait are included. Because of the subtraction, a lane may have one more job waiting for each slot
-        that it freed.
+        A slot freed in the last QUEUE_SECONDS is subtracted, so that the lane may queue another job in its place.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
@@ -117,7 +116,7 @@ class WorkerPool:
         self.jobs_per_lane[lane] += 1
         with self._lock:
             self._lanes.setdefault(lane, _Queue()).waiting.append((self._clock(), job))
-            self._start_waiting()
+            self._start_jobs()
         if len(self._threads) < min(self._count, len(self._jobs)):
             self._start_thread()
 
@@ -133,8 +132,8 @@ class WorkerPool:
         else:
             self._threads.append(thread)
 
-    def _start_waiting(self) -> None:
-        """Start waiting jobs while slots are free, at most one job of each lane in a call; the caller holds the lock."""
+    def _start_jobs(self) -> None:
+        """Start jobs that wait, while slots are free, at most one of each lane in a call; the caller holds the lock."""
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
         lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():
@@ -206,7 +205,7 @@ class WorkerPool:
                     taken.append(queue.waiting.popleft()[1])
                 queue.halted = False
                 self._forget_empty(lane)
-            self._start_waiting()
+            self._start_jobs()
         for job in taken:
             self._remove(job)
         return taken
@@ -245,7 +244,7 @@ class WorkerPool:
             # Waiting jobs would repeat the failure: they are given back, and the next claim decides about them.
             queue.halted |= not (done and done.may_follow)
             self._forget_empty(lane)
-            self._start_waiting()
+            self._start_jobs()
         self._finished.put((done_at, job, done))
 
     def _try(self, job: Job) -> Finished | None:

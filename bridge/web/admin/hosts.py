@@ -28,7 +28,7 @@ def probe_host() -> Response:
     with call().dependencies.engine.begin() as connection:
         # A worker that saves results locks watches, then hosts. `bring_forward` skips locked watches, so this
         # cannot be a deadlock.
-        breakers.end_pause(connection, host, call().now)
+        breakers.make_probe_due(connection, host, call().now)
         watch_id = watches.bring_forward(connection, host, call().now)
     log.info("host_probe_wanted", host=host, watch=watch_id, by=call().caller.name)
     if watch_id is None:

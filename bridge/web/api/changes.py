@@ -34,11 +34,13 @@ class BulkRedelivery(FilterFields, Body):
 
 
 class WatchCountSchema(Output):
-    """A number of watches."""
+    """How many watches a bulk redelivery sends again."""
 
     model_config = examples({"count": 17})
 
-    count: int = Field(description="How many watches there were, or are redelivered.", ge=0)
+    count: int = Field(
+        description="How many watches are redelivered; with `dry_run`, how many would be.", ge=0
+    )
 
 
 @resource.operation(

@@ -29,7 +29,7 @@ ROWS = 1_000  # per transaction
 
 
 class ExportQuery(FilterFields, Query):
-    """The filters and the order of the table."""
+    """The query parameters of an export: which watches are in the CSV, and in which order."""
 
     order: Order = Field(
         default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
