@@ -189,20 +189,22 @@ def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, no
 
 def _after_signal(limits: AccountLimits, call: FinishedCall, *, now: datetime) -> AccountLimits:
     signal, refused = call.signal, limits.refused_watches
+    stale = circuit_breaker.is_stale(limits.breaker, call.asked_at)
     if signal is None:
         return limits
     if isinstance(signal, Refusal):
+        if limits.suspected and signal.watch_id is None:
+            # A client's faulty import says nothing of the account, so the probe is left to a watch.
+            return limits if stale else with_probe_due(limits, now=now)
         # HubSpot has answered the account: for its breaker, the first refusals count as Successes.
         refused = _with(refused, signal.watch_id)
         signal = PermanentFailure(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()
     elif isinstance(signal, Success):
         refused = ()
-    if circuit_breaker.is_stale(limits.breaker, call.asked_at):
-        refused = limits.refused_watches
     breaker = circuit_breaker.after_signal(
         limits.breaker, signal, asked_at=call.asked_at, now=now, policy=ACCOUNT_POLICY
     )
-    return replace(limits, breaker=breaker, refused_watches=refused)
+    return replace(limits, breaker=breaker, refused_watches=limits.refused_watches if stale else refused)
 
 
 def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:

@@ -155,3 +155,22 @@ def test_a_task_that_was_not_refused_yet_finds_out_first_whether_the_account_is_
     stage.passes(28, steps=28)
     assert ends(stage, [good]) == {("delivered", "completed")}
     assert asked(stage) > before + 1
+
+
+def test_a_faulty_import_neither_takes_the_probe_of_a_watch_nor_prolongs_the_pause(
+    each_stage: NewStage,
+) -> None:
+    stage = each_stage(pending_seconds=0, processing_seconds=0)
+    for task in stage.hubspot.state.add_tasks(tasks=5):
+        stage.hubspot.state.set_fault("404", Target(task_id=task))
+        stage.register(task)
+    stage.passes(4, steps=4)
+    reason = stage.account()["paused_reason"]
+    [good] = registered(stage, 1)
+    stage.clock.passes(stage.pause_of())
+    stage.hubspot.state.set_fault("400", Target(endpoint="start-import"))
+    faulty = {"import": {}, "callback_url": stage.callback_url("faulty")}
+    assert stage.admin.post("/v1/imports", faulty).status_code == 502
+    assert stage.account()["paused_reason"] == reason
+    stage.passes(1, steps=4)
+    assert ends(stage, [good]) == {("delivered", "completed")}

@@ -255,7 +255,7 @@ def test_what_is_no_success_is_none_between_refusals(between: AccountSignal | No
 
 def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> None:
     held, now, pauses = SUSPECTED, NOW, list[float]()
-    for watch in (*FIVE, None, "f", "g"):
+    for watch in (*FIVE, "f", "g"):
         assert held.breaker.paused_until is not None
         pauses.append((held.breaker.paused_until - now).total_seconds())
         now = held.breaker.paused_until
@@ -263,11 +263,23 @@ def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> 
         held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
         [probe] = refused(watch)
         held = after_answers(held, [replace(probe, asked_at=now)], now=now)
-    assert pauses == [30, 60, 120, 240, 480, 900, 900, 900]
+    assert pauses == [30, 60, 120, 240, 480, 900, 900]
     assert held.refused_watches == FIVE
     well = FinishedCall(answer=an_answer(), signal=Success(), asked_at=now, rate=RATE)
     back = after_answers(held, [well], now=now)
     assert (back.breaker, back.refused_watches) == (CircuitBreaker(), ())
+
+
+def test_a_refused_import_leaves_the_probe_of_a_suspected_account_to_a_watch() -> None:
+    over = later(30)
+    probed = spend(RATE, SUSPECTED, requests=1, lease_ends_at=later(60, over), now=over)
+    after = after_answers(probed, refused(None, at=30), now=later(31))
+    assert after.breaker == replace(SUSPECTED.breaker, paused_at=later(31), paused_until=later(31))
+    assert (after.suspected, grant(RATE, after, wanted=9, now=later(31))) == (True, 1)
+
+
+def test_an_import_sent_before_the_suspicion_ends_no_pause() -> None:
+    assert after_answers(SUSPECTED, refused(None, at=-1), now=later(1)) == SUSPECTED
 
 
 def test_what_was_asked_before_the_pause_neither_ends_the_suspicion_nor_adds_to_it() -> None:
