@@ -103,7 +103,7 @@ def after_answer(
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
-    polled = {"polls": watch.polls + 1, "last_polled_at": now}
+    polled = {"polls": watch.polls + 1, "last_polled_at": now, **_NOT_REFUSED}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)
@@ -113,7 +113,7 @@ def after_answer(
             going = _unfinished(watch, status, polled, now=now, jitter=jitter)
             return decided(watch=going, hubspot_body=body)
         case Inconclusive(reason=reason, status=status, body=body):
-            polled |= {"status": status or watch.status, "last_error": reason, "failures": 0, **_NOT_REFUSED}
+            polled |= {"status": status or watch.status, "last_error": reason, "failures": 0}
             going = _schedule_next_poll(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
             return decided(watch=going, hubspot_body=body)
         case Refused(reason=reason):
@@ -174,7 +174,7 @@ def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datet
     # The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
-    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0, **_NOT_REFUSED}
+    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0}
     return _schedule_next_poll(watch, _gap_seconds(zero_at, now, jitter), polled | seen, now=now)
 
 
@@ -222,5 +222,5 @@ def _back_off(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetim
     # The exponent is capped: 2 s doubles five times to 64 s, and 2.0**1024 would overflow.
     wait = min(BACKOFF_SECONDS * 2 ** min(watch.failures, 5), LONGEST_BACKOFF_SECONDS)
     wait *= 1 + BACKOFF_JITTER * jitter
-    failed = {"failures": watch.failures + 1, "last_error": reason, **_NOT_REFUSED}
+    failed = {"failures": watch.failures + 1, "last_error": reason}
     return _schedule_next_poll(watch, wait, polled | failed, now=now)

@@ -123,6 +123,8 @@ def test_a_success_between_begins_the_spread_of_refusals_anew() -> None:
         pytest.param(an_answer(200, {"status": "PENDING"}), id="a task that goes on"),
         pytest.param(an_answer(200), id="no news"),
         pytest.param(an_answer(500), id="trouble"),
+        pytest.param(an_answer(401), id="the credentials"),
+        pytest.param(an_answer(429), id="the quota"),
     ],
 )
 def test_refusals_that_are_not_in_a_row_do_not_add_up(between: HttpResponse) -> None:
