@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Dialect, Select, TableValuedAlias, Text, bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, Select, TableValuedAlias, Text, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
@@ -40,17 +40,8 @@ def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> st
 
 def in_parameter(column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
     """Return the condition that `column` is one of the texts bound to the SQL parameter named `parameter`."""
-    return _InParameter(column, bindparam(parameter, type_=_Texts()))
-
-
-class _InParameter(DialectSQL[bool]):
     # One parameter for all texts: otherwise the SQL would differ, and be prepared again, for each number of texts.
-    # No `type` is set: on SQLite, SQLAlchemy would append `= 1` to a Boolean, and no index would be used.
-    inherit_cache = True
-    sql_by_dialect: ClassVar = {
-        "postgresql": "{0} = ANY({1})",
-        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
-    }
+    return in_subquery(column, select(each(parameter).c.value))
 
 
 def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement[bool]:
@@ -60,7 +51,7 @@ def in_subquery(column: ColumnElement[Any], query: Select[Any]) -> ColumnElement
 
 class _InSubquery(DialectSQL[bool]):
     # With IN, PostgreSQL may scan the whole table, or run the query again for each row, and lock other rows.
-    # No `type` is set, as in `_InParameter`.
+    # No `type` is set: on SQLite, SQLAlchemy would append `= 1` to a Boolean, and no index would be used.
     inherit_cache = True
     sql_by_dialect: ClassVar = {"postgresql": "{0} = ANY(ARRAY{1})", "sqlite": "{0} IN {1}"}
 
