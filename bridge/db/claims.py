@@ -51,13 +51,13 @@ class Claimant:
     worker: str
     lease_seconds: float
 
+    def lease_ends_at(self, now: datetime) -> datetime:
+        """Return the end of the lease of a watch that is claimed `now`."""
+        return now + timedelta(seconds=self.lease_seconds)
+
     def terms(self, now: datetime) -> dict[str, Any]:
         """Return the SQL parameters that all claims need: the worker, `now`, and the end of the lease."""
-        return {
-            "worker": self.worker,
-            "now": now,
-            "lease_ends_at": now + timedelta(seconds=self.lease_seconds),
-        }
+        return {"worker": self.worker, "now": now, "lease_ends_at": self.lease_ends_at(now)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

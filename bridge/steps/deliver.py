@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection
@@ -109,7 +109,7 @@ class Deliveries:
         if not shares:
             return []
         probe_shares = {}
-        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        lease_ends_at = self._claimant.lease_ends_at(now)
         known = store.read_hosts(connection, shares)
         # In alphabetical order, as everywhere, so that workers that lock several rows cannot deadlock.
         for name, breaker in sorted(known.items()):
@@ -136,7 +136,7 @@ class Deliveries:
         transaction of `connection`.
         """
         troubled = store.read_hosts(connection, {watch.callback_host for watch in ended})
-        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        lease_ends_at = self._claimant.lease_ends_at(now)
         taken: Counter[str] = Counter()
         claimed = {}
         for watch in ended:

@@ -132,7 +132,7 @@ class Polls:
         granted = _granted(accounts, limits, {name: share + 1 for name, share in shares.items()}, now)
         watches = self._claim_granted(connection, granted, shares, limits, now)
         spent = Counter(watch.account for watch in watches)
-        lease_ends_at = now + timedelta(seconds=self._claimant.lease_seconds)
+        lease_ends_at = self._claimant.lease_ends_at(now)
         after = {
             name: account_limits.spend(
                 accounts[name].rate, limits[name], requests=requests, lease_ends_at=lease_ends_at, now=now
