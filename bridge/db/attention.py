@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import breakers, heartbeats, readiness
-from bridge.db.tables import is_not_delivered, is_state, watches, workers
+from bridge.db.tables import IS_NOT_DELIVERED, is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
@@ -100,7 +100,7 @@ def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) ->
 def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
     newest = (
         select(watches.c.callback_host, watches.c.settled_at, watches.c.last_error)
-        .where(is_state(State.UNDELIVERED), is_not_delivered())
+        .where(is_state(State.UNDELIVERED), IS_NOT_DELIVERED)
         .order_by(watches.c.id.desc())
         .limit(MOST_COUNTED)
         .subquery()

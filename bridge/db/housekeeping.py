@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
 from bridge.db.breakers import HOST_HAS_CALLBACKS
 from bridge.db.dialect_sql import in_subquery
-from bridge.db.tables import host_breakers, is_over, watches
+from bridge.db.tables import IS_OVER, host_breakers, watches
 
 # Undelivered watches are kept this many times as long: their callbacks may still be redelivered.
 UNDELIVERED_TIMES = 3
@@ -19,7 +19,7 @@ def prune(connection: Connection, now: datetime, *, retention: timedelta, limit:
 
     Watches in the state `undelivered` are kept UNDELIVERED_TIMES times as long.
     """
-    over = is_over() & (watches.c.settled_at < now - retention)
+    over = IS_OVER & (watches.c.settled_at < now - retention)
     deleted = _delete(connection, over, limit)
     # Of watches that old, only undelivered ones are left.
     long_over = watches.c.settled_at < now - UNDELIVERED_TIMES * retention

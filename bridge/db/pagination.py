@@ -17,8 +17,8 @@ from bridge.core.watch import Outcome, State, Watch
 from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, to_watch
-from bridge.db.tables import has_not_completed, is_not_delivered, is_outcome, is_state, watches
-from bridge.db.watch_filters import Filters, conditions, is_redeliverable
+from bridge.db.tables import HAS_NOT_COMPLETED, IS_NOT_DELIVERED, is_outcome, is_state, watches
+from bridge.db.watch_filters import IS_REDELIVERABLE, Filters, conditions
 
 MOST_SCANNED = 1_000
 # PostgreSQL may read many rows of other outcomes for each row that is counted.
@@ -117,7 +117,7 @@ def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[
 
     Only the newest rows are read, so the cost is bounded.
     """
-    is_match = and_(is_redeliverable(), *conditions(filters))
+    is_match = and_(IS_REDELIVERABLE, *conditions(filters))
     count, is_all = 0, True
     for part in _index_parts(filters, Order.CREATED_AT):
         newest = (
@@ -208,9 +208,9 @@ def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]
         return [watches.c.task_id == filters.task_id]  # not sorted, but a task id has few watches
     # The partial indexes leave out the most common outcome and state, which are found quickly without an index.
     if filters.outcome is not None and Outcome.COMPLETED not in filters.outcome:
-        return [and_(is_outcome(outcome), has_not_completed()) for outcome in filters.outcome]
+        return [and_(is_outcome(outcome), HAS_NOT_COMPLETED) for outcome in filters.outcome]
     if filters.state is not None and State.DELIVERED not in filters.state:
-        return [and_(is_state(state), is_not_delivered()) for state in filters.state]
+        return [and_(is_state(state), IS_NOT_DELIVERED) for state in filters.state]
     return [true() if filters.client is None else watches.c.client == filters.client]
 
 

@@ -47,28 +47,6 @@ def is_outcome(outcome: Outcome) -> Any:
     return watches.c.outcome == literal_column(f"'{outcome}'")
 
 
-def has_not_completed() -> Any:
-    """Return the condition of the partial index on watches with an outcome other than COMPLETED."""
-    return watches.c.outcome != literal_column(f"'{Outcome.COMPLETED}'")
-
-
-def is_not_delivered() -> Any:
-    """Return the condition of the partial index on watches in a state other than DELIVERED."""
-    return watches.c.state != literal_column(f"'{State.DELIVERED}'")
-
-
-def is_open() -> Any:
-    """Return the condition of the partial index on watches with something left to do."""
-    return watches.c.state.in_([literal_column(f"'{state}'") for state in sorted(OPEN)])
-
-
-def is_over() -> Any:
-    """Return the condition of the partial index on settled watches that are not UNDELIVERED."""
-    return and_(
-        watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'")
-    )
-
-
 watches = Table(
     "watches",
     metadata,
@@ -109,6 +87,14 @@ watches = Table(
     postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
 )
 
+# The conditions of partial indexes. With bound parameters, the planner would not use these.
+HAS_NOT_COMPLETED = watches.c.outcome != literal_column(f"'{Outcome.COMPLETED}'")
+IS_NOT_DELIVERED = watches.c.state != literal_column(f"'{State.DELIVERED}'")
+# Something is left to do.
+IS_OPEN = watches.c.state.in_([literal_column(f"'{state}'") for state in sorted(OPEN)])
+# Settled, but not UNDELIVERED.
+IS_OVER = and_(watches.c.settled_at.is_not(None), watches.c.state != literal_column(f"'{State.UNDELIVERED}'"))
+
 
 def _partial(name: str, *columns: str, where: Any) -> Index:
     return Index(name, *(watches.c[c] for c in columns), postgresql_where=where, sqlite_where=where)
@@ -121,13 +107,13 @@ _partial("ix_watches_due_polls", "due_at", "account", where=is_state(State.WATCH
 _partial("ix_watches_due_callbacks", "due_at", "callback_host", where=is_state(State.DELIVERING))
 _partial("ix_watches_to_time_out", "deadline_at", where=is_state(State.WATCHING))
 # Serves counts of open watches. Without it, SQLite may use another index after ANALYZE, or read the whole table.
-_partial("ix_watches_open", "client", "state", where=is_open())
+_partial("ix_watches_open", "client", "state", where=IS_OPEN)
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
 # Undelivered watches are kept longer; without them in the index, pruning does not read past them each time.
-_partial("ix_watches_over", "settled_at", where=is_over())
+_partial("ix_watches_over", "settled_at", where=IS_OVER)
 # For filtered lists. The commonest outcome and state are left out: they are found quickly without an index.
-_partial("ix_watches_not_completed", "outcome", "id", where=has_not_completed())
-_partial("ix_watches_not_delivered", "state", "id", where=is_not_delivered())
+_partial("ix_watches_not_completed", "outcome", "id", where=HAS_NOT_COMPLETED)
+_partial("ix_watches_not_delivered", "state", "id", where=IS_NOT_DELIVERED)
 _partial("ix_watches_ended", "ended_at", "id", where=watches.c.ended_at.is_not(None))
 Index("ix_watches_of_client", watches.c.client, watches.c.id)
 Index("ix_watches_of_task", watches.c.task_id)

@@ -11,7 +11,7 @@ from bridge.db.breakers import BREAKERS
 from bridge.db.claims import LANES
 from bridge.db.due_lanes import due_lanes
 from bridge.db.engine import reading
-from bridge.db.tables import is_not_delivered, is_state, watch_counts, watches
+from bridge.db.tables import IS_NOT_DELIVERED, is_state, watch_counts, watches
 
 # Not at each Prometheus scrape: to count a million watches takes longer than a scrape may.
 COUNTED_EVERY = timedelta(seconds=60)
@@ -86,7 +86,7 @@ _ALL = "all"
 # Nearly all watches are delivered. The others are counted by an index; the number of delivered ones is the total less
 # the others.
 _COUNT = union_all(
-    select(watches.c.state, func.count().label("number")).where(is_not_delivered()).group_by(watches.c.state),
+    select(watches.c.state, func.count().label("number")).where(IS_NOT_DELIVERED).group_by(watches.c.state),
     select(literal_column(f"'{_ALL}'"), func.count()).select_from(watches),
 )
 _KEEP = batches.inserting(

@@ -12,6 +12,9 @@ from bridge.db.dialect_sql import in_subquery
 from bridge.db.ids import earliest_watch_id, latest_watch_id
 from bridge.db.tables import is_state, watches
 
+# The condition for watches that may be redelivered: those that are `delivered` or `undelivered`.
+IS_REDELIVERABLE = or_(*(is_state(state) for state in sorted(REDELIVERABLE)))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Filters:
@@ -80,7 +83,7 @@ def _condition(name: str, value: Any) -> Any:
 
 def count_redeliverable(connection: Connection, filters: Filters) -> int:
     """Return how many of the watches that match may be redelivered."""
-    found = select(func.count()).select_from(watches).where(is_redeliverable(), *conditions(filters))
+    found = select(func.count()).select_from(watches).where(IS_REDELIVERABLE, *conditions(filters))
     return connection.execute(found).scalar_one()
 
 
@@ -92,7 +95,7 @@ def redeliver(
     Only watches with ids less than `before` are taken; None sets no bound.
     """
     matching = [
-        is_redeliverable(),
+        IS_REDELIVERABLE,
         *conditions(filters),
         *([] if before is None else [watches.c.id < before]),
     ]
@@ -111,8 +114,3 @@ def _redelivered(now: datetime) -> dict[str, Any]:
     # The same fields as `core.watch.redeliver` sets.
     state = next_state(State.UNDELIVERED, Event.REDELIVERED)
     return {"state": state, "due_at": now, "claimed_by": None, "settled_at": None, "tries": 0, "manual": True}
-
-
-def is_redeliverable() -> ColumnElement[bool]:
-    """Return the condition for watches that may be redelivered: those that are `delivered` or `undelivered`."""
-    return or_(*(is_state(state) for state in sorted(REDELIVERABLE)))

@@ -11,7 +11,7 @@ from bridge.db import batches
 from bridge.db.claims import save_watches
 from bridge.db.dialect_sql import in_parameter
 from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
-from bridge.db.tables import answers, attempts, is_open, is_state, watches
+from bridge.db.tables import IS_OPEN, answers, attempts, is_state, watches
 
 # At most this many attempts of a watch are read: the default schedule makes eleven, but each redelivery adds more.
 ATTEMPTS = 1000
@@ -139,7 +139,7 @@ def is_watched(connection: Connection, account: str) -> bool:
 
 def count_open_watches(connection: Connection, client: str) -> int:
     """Return how many watches of a client are `watching` or `delivering`."""
-    mine = select(func.count()).where(watches.c.client == client, is_open())
+    mine = select(func.count()).where(watches.c.client == client, IS_OPEN)
     count: int = connection.execute(mine).scalar_one()
     return count
 
