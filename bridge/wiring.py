@@ -218,9 +218,8 @@ class Bridge:
             engine=self.engine,
             now=now,
             retention_days=settings.retention_days,
-            has_credentials=_environment_account(settings).has_credentials,
+            has_credentials=self.accounts.defaults.has_credentials,
             counters=self.counters,
-            outbox=self._outbox,
             operator=self._operator,
         )
 

@@ -28,11 +28,11 @@ class OperatorOutbox:
     """
 
     def __init__(self, *, is_enabled: bool) -> None:
-        self.is_enabled = is_enabled
+        self._is_enabled = is_enabled
 
     def add(self, connection: Connection, events: Iterable[OperatorEvent]) -> None:
         """Save the events. Call this last in a transaction: the saved rows stay locked until the commit."""
-        if self.is_enabled:
+        if self._is_enabled:
             store.add(connection, events)
 
 

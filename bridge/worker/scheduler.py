@@ -24,7 +24,7 @@ from bridge.db import (
 )
 from bridge.db.counters import Counters
 from bridge.db.engine import UNAVAILABLE
-from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox, OperatorWebhooks, silent_workers
+from bridge.steps.operator_events import OperatorWebhooks, silent_workers
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
 
@@ -57,12 +57,11 @@ class Scheduler:
         retention_days: int,
         has_credentials: bool,
         counters: Counters,
-        outbox: OperatorOutbox = NO_OPERATOR,
         operator: OperatorWebhooks | None = None,
     ) -> None:
         """`has_credentials` is true when the environment has credentials of the account `default`.
 
-        `operator` sends the events that `outbox` saves; None when the outbox is not enabled.
+        `operator` sends the saved events; None when the operator wants none.
         """
         self._worker = worker
         self._engine = engine
@@ -70,7 +69,6 @@ class Scheduler:
         self._retention = timedelta(days=retention_days)
         self._has_credentials = has_credentials
         self._counters = counters
-        self._outbox = outbox
         self._operator = operator
         self._beats: deque[datetime] = deque(maxlen=BEATS_TO_REPORT)
         self._stopping = False
@@ -130,8 +128,8 @@ class Scheduler:
         now = self._now()
         with self._engine.begin() as connection:
             heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
-            if self._outbox.is_enabled and self._may_report_silence(now):
-                self._outbox.add(connection, silent_workers(connection, now))
+            if self._operator and self._may_report_silence(now):
+                operator_events.add(connection, silent_workers(connection, now))
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:

@@ -7,16 +7,15 @@ from sqlalchemy import select
 
 from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import heartbeats
+from bridge.db import operator_events as store
 from bridge.db.tables import operator_events
-from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
+from bridge.steps.operator_events import OperatorWebhooks
 from bridge.worker.scheduler import HEARTBEAT_SECONDS, Scheduler
 from tests.makers import SECRET, real_clock
 from tests.reliability.waiting import until
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply
 from tests.steps.rig import LEASE_SECONDS, POLICY, Rig
-
-OUTBOX = OperatorOutbox(is_enabled=True)
 
 
 @pytest.fixture
@@ -25,17 +24,31 @@ def operator() -> Iterator[Peer]:
         yield peer
 
 
-def a_scheduler(rig: Rig, name: str = "worker-1", *, outbox: OperatorOutbox = OUTBOX) -> Scheduler:
+def a_scheduler(rig: Rig, name: str = "worker-1", *, has_operator: bool = True) -> Scheduler:
     """A clock that a test moves by hand."""
-    worker = rig.worker(name=name)
     return Scheduler(
-        worker=worker,
+        worker=rig.worker(name=name),
         engine=rig.engine,
         now=rig.clock,
         retention_days=30,
         has_credentials=True,
-        outbox=outbox,
         counters=rig.counters,
+        operator=webhooks_to(rig, "http://127.0.0.1:1") if has_operator else None,
+    )
+
+
+def webhooks_to(rig: Rig, url: str) -> OperatorWebhooks:
+    callbacks = a_sender()
+    rig.closing.callback(callbacks.close)
+    return OperatorWebhooks(
+        engine=rig.engine,
+        callbacks=callbacks,
+        url=url,
+        secret=SECRET,
+        policy=POLICY,
+        lease_seconds=LEASE_SECONDS,
+        clock=real_clock,
+        jitter=lambda: 0.0,
     )
 
 
@@ -53,34 +66,21 @@ def told(rig: Rig) -> list[tuple[str, str, int]]:
 
 
 def test_a_scheduler_sends_what_the_operator_is_told(rig: Rig, operator: Peer) -> None:
-    callbacks = a_sender()
-    rig.closing.callback(callbacks.close)
-    webhooks = OperatorWebhooks(
-        engine=rig.engine,
-        callbacks=callbacks,
-        url=operator.url(),
-        secret=SECRET,
-        policy=POLICY,
-        lease_seconds=LEASE_SECONDS,
-        clock=real_clock,
-        jitter=lambda: 0.0,
-    )
     scheduler = Scheduler(
         worker=rig.worker(clock=real_clock),
         engine=rig.engine,
         now=real_clock,
         retention_days=30,
         has_credentials=True,
-        outbox=OUTBOX,
         counters=rig.counters,
-        operator=webhooks,
+        operator=webhooks_to(rig, operator.url()),
     )
     scheduler.start()
     try:
         for subject in ("a.example.com", "b.example.com"):
             with rig.engine.begin() as connection:
                 event = new_event(OperatorEventType.HOST_PAUSED, subject, None, real_clock())
-                OUTBOX.add(connection, [event])
+                store.add(connection, [event])
         operator.wait_for(2)
         until(lambda: len(rig.events("operator_webhook_sent")) == 2)
     finally:
@@ -120,7 +120,7 @@ def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig
 def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:
     with rig.engine.begin() as connection:
         heartbeats.record(connection, "worker-dead", rig.clock())
-    beat(rig, a_scheduler(rig, outbox=OperatorOutbox(is_enabled=False)), times=10)
+    beat(rig, a_scheduler(rig, has_operator=False), times=10)
     assert told(rig) == []
     beat(rig, a_scheduler(rig), times=10)
     assert told(rig) == [("worker.silent", "worker-dead", 1)]
