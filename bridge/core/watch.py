@@ -55,6 +55,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
 
 OPEN = frozenset({State.WATCHING, State.DELIVERING})
 REDELIVERABLE = frozenset({State.DELIVERED, State.UNDELIVERED})
+# The fields that a redelivery sets, besides those that `advance` sets and `due_at`.
+REDELIVERY = {"settled_at": None, "tries": 0, "manual": True}
 
 
 class IllegalTransition(Exception):
@@ -131,7 +133,7 @@ def redeliver(watch: Watch, *, now: datetime) -> Watch:
 
     Raises IllegalTransition unless the watch is `delivered` or `undelivered`.
     """
-    return advance(watch, Event.REDELIVERED, due_at=now, settled_at=None, tries=0, manual=True)
+    return advance(watch, Event.REDELIVERED, due_at=now, **REDELIVERY)
 
 
 def recheck(watch: Watch, *, now: datetime) -> Watch:

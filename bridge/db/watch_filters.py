@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from bridge.core.watch import REDELIVERABLE, Event, Outcome, State, next_state
+from bridge.core.watch import REDELIVERABLE, REDELIVERY, Event, Outcome, State, next_state
 from bridge.db.dialect_sql import in_subquery
 from bridge.db.ids import earliest_watch_id, latest_watch_id
 from bridge.db.tables import is_state, watches
@@ -111,6 +111,5 @@ def redeliver(
 
 
 def _redelivered(now: datetime) -> dict[str, Any]:
-    # The same fields as `core.watch.redeliver` sets.
     state = next_state(State.UNDELIVERED, Event.REDELIVERED)
-    return {"state": state, "due_at": now, "claimed_by": None, "settled_at": None, "tries": 0, "manual": True}
+    return {"state": state, "due_at": now, "claimed_by": None, **REDELIVERY}
