@@ -39,7 +39,8 @@ class Credentials:
 class Account:
     """A HubSpot account: its credentials, API address and version, and rate limit.
 
-    `unreadable` is true, and `credentials` is empty, when no key decrypts the stored credentials.
+    `stored` is true when the account is in the table, not only in the environment. `unreadable` is true, and
+    `credentials` is empty, when no key decrypts the stored credentials.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Account:
     base_url: str
     api_version: str
     rate: Rate
+    stored: bool = False
     unreadable: bool = False
 
     @property
@@ -104,10 +106,6 @@ class Accounts:
         found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
         return {DEFAULT: self._environment} | found
 
-    def exists(self, connection: Connection, name: str) -> bool:
-        """Return whether there is an account of this name: it is in the table, or is `default`."""
-        return name == DEFAULT or name in self.stored(connection)
-
     def stored(self, connection: Connection) -> set[str]:
         """Return the names of the accounts that are in the table."""
         return set(connection.scalars(select(accounts.c.name)))
@@ -131,6 +129,7 @@ class Accounts:
         return Account(
             name=row.name,
             credentials=credentials or Credentials(),
+            stored=True,
             unreadable=credentials is None,
             base_url=row.base_url or fallback.base_url,
             api_version=row.api_version or fallback.api_version,

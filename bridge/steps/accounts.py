@@ -19,14 +19,13 @@ from bridge.db.engine import reading
 class AccountStatus:
     """An account as it is shown to people.
 
-    `stored` is false when the account comes from the environment alone. `breaker` is the account's breaker while the
-    account is to be shown as paused (`is_paused` of `bridge.db.readiness`); otherwise it is a closed breaker.
-    `unproven_reason` is the reason of the last pause, if failures caused it and it is over, but nobody knows whether
-    the account works again: no request has succeeded since, and no watch is there to poll. Otherwise it is None.
+    `breaker` is the account's breaker while the account is to be shown as paused (`is_paused` of
+    `bridge.db.readiness`); otherwise it is a closed breaker. `unproven_reason` is the reason of the last pause, if
+    failures caused it and it is over, but nobody knows whether the account works again: no request has succeeded
+    since, and no watch is there to poll. Otherwise it is None.
     """
 
     account: Account
-    stored: bool
     breaker: CircuitBreaker
     usage: Usage
     unproven_reason: str | None
@@ -48,24 +47,20 @@ def list_all(engine: Engine, accounts: Accounts, *, now: datetime) -> list[Accou
 
 def statuses(connection: Connection, accounts: Accounts, now: datetime) -> list[AccountStatus]:
     """Return the status of each account, sorted by name."""
-    stored = accounts.stored(connection)
     known = accounts.list_all(connection)
     limits = breakers.all_account_limits(connection)
     return [
-        _status(connection, account, limits.get(name, AccountLimits()), now, stored=name in stored)
+        _status(connection, account, limits.get(name, AccountLimits()), now)
         for name, account in sorted(known.items())
     ]
 
 
-def _status(
-    connection: Connection, account: Account, limits: AccountLimits, now: datetime, *, stored: bool
-) -> AccountStatus:
+def _status(connection: Connection, account: Account, limits: AccountLimits, now: datetime) -> AccountStatus:
     breaker = limits.breaker
     is_paused = readiness.is_paused(connection, account.name, breaker, now)
     is_unproven = not is_paused and breaker.paused and breaker.pause_seconds > 0
     return AccountStatus(
         account=account,
-        stored=stored,
         breaker=breaker if is_paused else CircuitBreaker(),
         usage=limits.usage,
         unproven_reason=breaker.reason if is_unproven else None,
@@ -81,14 +76,13 @@ def put(
     """
     with engine.begin() as connection:
         new = accounts.put(connection, name, change, now)
-        rate = accounts.load(connection, [name])[name].rate
+        account = accounts.load(connection, [name])[name]
         # The new credentials may work, and the new rate applies to the quota.
-        limits = breakers.lock_account_limits(connection, [name])[name]
-        breakers.save_account_limits(
-            connection, {name: account_limits.after_account_change(rate, limits, now=now)}
-        )
+        before = breakers.lock_account_limits(connection, [name])[name]
+        after = account_limits.after_account_change(account.rate, before, now=now)
+        breakers.save_account_limits(connection, {name: after})
         watches.make_failed_polls_due(connection, name, now)
-        return _stored(connection, accounts, name, now), new
+        return _status(connection, account, after, now), new
 
 
 def remove(
@@ -100,21 +94,17 @@ def remove(
     when its tasks are being watched.
     """
     with engine.begin() as connection:
-        if name not in accounts.stored(connection):
+        account = accounts.load(connection, [name])[name]
+        if not account.stored:
             return AccountNotRemoved(known=False, reason=f"There is no stored account {name}.")
         if name != DEFAULT and watches.is_watched(connection, name):
             why = f"Tasks in {name} are being watched: withdraw their watches first."
             return AccountNotRemoved(known=True, reason=why)
-        removed = _stored(connection, accounts, name, now)
+        limits = breakers.read_account_limits(connection, [name]).get(name, AccountLimits())
+        removed = _status(connection, account, limits, now)
         accounts.remove(connection, name)
         breakers.forget_account(connection, name)
     return removed
-
-
-def _stored(connection: Connection, accounts: Accounts, name: str, now: datetime) -> AccountStatus:
-    account = accounts.load(connection, [name])[name]
-    limits = breakers.read_account_limits(connection, [name]).get(name, AccountLimits())
-    return _status(connection, account, limits, now, stored=True)
 
 
 def to_json(status: AccountStatus) -> dict[str, object]:
@@ -122,7 +112,7 @@ def to_json(status: AccountStatus) -> dict[str, object]:
     account, breaker = status.account, status.breaker
     return {
         "name": account.name,
-        "source": "stored" if status.stored else "environment",
+        "source": "stored" if account.stored else "environment",
         "auth": account.credentials.scheme,
         "base_url": account.base_url,
         "api_version": account.api_version,

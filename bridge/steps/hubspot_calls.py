@@ -13,7 +13,7 @@ from bridge.core.account_limits import AccountLimits, AccountSignal, FinishedCal
 from bridge.core.counters import ACCOUNT_ERRORS, ACCOUNT_REQUESTS
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db import breakers as store
-from bridge.db.accounts import Account, Accounts
+from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.counters import Counters
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
@@ -85,9 +85,9 @@ class HubSpotCalls:
         its quota.
         """
         with self.engine.begin() as connection:
-            if not self._accounts.exists(connection, name):
-                return None
             account = self._accounts.load(connection, [name])[name]
+            if not account.stored and name != DEFAULT:
+                return None
             if account.has_credentials:
                 limits = store.lock_account_limits(connection, [name])[name]
                 spent = account_limits.spend_ungranted(account.rate, limits, now=self.clock())

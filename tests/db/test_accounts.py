@@ -51,7 +51,9 @@ def test_a_stored_account_takes_what_it_does_not_say_from_the_environment(
     engine: Engine, accounts: Accounts, credentials: Credentials
 ) -> None:
     assert put(engine, accounts, "shop", AccountChange(credentials=credentials))
-    assert load(engine, accounts, "shop") == replace(ENVIRONMENT, name="shop", credentials=credentials)
+    assert load(engine, accounts, "shop") == replace(
+        ENVIRONMENT, name="shop", credentials=credentials, stored=True
+    )
 
 
 def test_a_stored_account_keeps_what_it_says(engine: Engine, accounts: Accounts) -> None:
@@ -69,6 +71,7 @@ def test_a_stored_account_keeps_what_it_says(engine: Engine, accounts: Accounts)
         base_url="http://127.0.0.1:8001",
         api_version="2026-03",
         rate=Rate(requests=190, seconds=10.0, share=1.0),
+        stored=True,
     )
 
 
@@ -80,7 +83,9 @@ def test_a_share_alone_leaves_the_limit_to_the_environment(engine: Engine, accou
 def test_to_set_an_account_again_replaces_all_of_it(engine: Engine, accounts: Accounts) -> None:
     assert put(engine, accounts, "shop", AccountChange(credentials=OAUTH, rate_share=0.1))
     assert not put(engine, accounts, "shop", AccountChange(credentials=STATIC))
-    assert load(engine, accounts, "shop") == replace(ENVIRONMENT, name="shop", credentials=STATIC)
+    assert load(engine, accounts, "shop") == replace(
+        ENVIRONMENT, name="shop", credentials=STATIC, stored=True
+    )
 
 
 def test_a_stored_default_goes_before_the_environment_s(engine: Engine, accounts: Accounts) -> None:
@@ -102,16 +107,6 @@ def test_every_account_is_listed(engine: Engine, accounts: Accounts) -> None:
         "blog": "oauth",
         "shop": "token",
     }
-
-
-def test_watches_may_name_default_and_what_is_stored(engine: Engine, accounts: Accounts) -> None:
-    put(engine, accounts, "shop", AccountChange(credentials=STATIC))
-    with engine.connect() as connection:
-        assert [accounts.exists(connection, name) for name in ("default", "shop", "blog")] == [
-            True,
-            True,
-            False,
-        ]
 
 
 def test_a_removed_account_leaves_no_secret_behind(engine: Engine, accounts: Accounts) -> None:
