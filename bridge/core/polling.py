@@ -103,7 +103,7 @@ def after_answer(
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
-    polled = {"polls": watch.polls + 1, "last_polled_at": now, **_NOT_REFUSED}
+    polled: dict[str, Any] = {"polls": watch.polls + 1, "last_polled_at": now, **_NOT_REFUSED}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)

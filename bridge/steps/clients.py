@@ -73,11 +73,13 @@ def rotate_secret(
     overlap_seconds: float,
     now: datetime,
     secret: str | None = None,
+    sent_with: str | None = None,
 ) -> str | ClientUnchanged:
     """Give a client a new signing secret and return the new secret: `secret`, or a random one.
 
-    For `overlap_seconds`, callbacks are signed with the old secret too. Returns ClientUnchanged for an
-    unknown or revoked client, or a malformed `secret`.
+    For `overlap_seconds`, callbacks are signed with the old secret too. `sent_with` is the API key with which the
+    client itself asks for this. Returns ClientUnchanged for an unknown or revoked client, for a malformed `secret`,
+    and when `sent_with` is no longer the client's key.
     """
     new = _new_secret() if secret is None else secret
     try:
@@ -87,21 +89,22 @@ def rotate_secret(
     if not new.startswith(SECRET_PREFIX):
         return ClientUnchanged(reason=f"The secret cannot be used: it does not begin with {SECRET_PREFIX}.")
     with engine.begin() as connection:
-        if isinstance(client := _lock_active(connection, name), ClientUnchanged):
+        if isinstance(client := _lock_active(connection, name, sent_with), ClientUnchanged):
             return client
         old_until = now + timedelta(seconds=overlap_seconds)
         store.add_secret(connection, name, cipher.encrypt(new), now, old_until=old_until)
     return new
 
 
-def rotate_key(engine: Engine, name: str) -> str | ClientUnchanged:
+def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    BRIDGE_ADMIN_KEY stays valid. Returns ClientUnchanged for an unknown or revoked client.
+    BRIDGE_ADMIN_KEY stays valid. `sent_with` is the API key with which the client itself asks for this. Returns
+    ClientUnchanged for an unknown or revoked client, and when `sent_with` is no longer the client's key.
     """
     new = _new_key()
     with engine.begin() as connection:
-        if isinstance(client := _lock_active(connection, name), ClientUnchanged):
+        if isinstance(client := _lock_active(connection, name, sent_with), ClientUnchanged):
             return client
         store.set_key(connection, name, new)
     return new
@@ -179,13 +182,21 @@ def _insert(
     return added
 
 
-def _lock_active(connection: Connection, name: str) -> store.Client | ClientUnchanged:
-    """Lock a client's row and return the client; ClientUnchanged when there is none, or it is revoked."""
+def _lock_active(
+    connection: Connection, name: str, sent_with: str | None = None
+) -> store.Client | ClientUnchanged:
+    """Lock a client's row and return the client.
+
+    Returns ClientUnchanged when there is none, when it is revoked, and when `sent_with` is not its API key.
+    """
     client = store.get(connection, name, lock=True)
     if client is None:
         return ClientUnchanged(reason=f"There is no client {name}.")
     if client.revoked_at is not None:
         return ClientUnchanged(reason=f"The client {name} is revoked, for good.")
+    # The request may have been authenticated just before another one replaced its key.
+    if sent_with is not None and not store.by_keys(connection, [sent_with]):
+        return ClientUnchanged(reason="The API key of this request has just been replaced.")
     return client
 
 

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from hmac import compare_digest
@@ -25,11 +25,15 @@ _KEY = re.compile(r"[!-~]{1,512}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The client that sent a request. `from_environment` is true when its key is BRIDGE_ADMIN_KEY."""
+    """The client that sent a request.
+
+    `from_environment` is true when its key is BRIDGE_ADMIN_KEY; otherwise `api_key` is the key.
+    """
 
     name: str
     admin: bool
     from_environment: bool = False
+    api_key: str | None = field(default=None, repr=False)
 
     def sees(self, client: str) -> bool:
         """Return whether the caller may see the watches of `client`."""
@@ -92,10 +96,8 @@ class Authenticator:
         """Return the client of the `Authorization` header's API key; a 401 Problem without a valid key."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
-            return _unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
-        return self._by_key(key.strip(), now) or _unauthenticated(
-            "This API key is not valid.", 'Bearer error="invalid_token"'
-        )
+            return unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")
+        return self._by_key(key.strip(), now) or unauthenticated("This API key is not valid.")
 
     def _by_key(self, key: str, now: datetime) -> Caller | None:
         if not _KEY.fullmatch(key):
@@ -103,7 +105,7 @@ class Authenticator:
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
             caller = Caller(name=ADMIN, admin=True, from_environment=True)
         elif client := self._find(key):
-            caller = Caller(name=client.name, admin=client.admin)
+            caller = Caller(name=client.name, admin=client.admin, api_key=key)
         else:
             return None
         self._last_uses.note(caller.name, now)
@@ -115,5 +117,6 @@ class Authenticator:
         return [found.get(key) for key in keys]
 
 
-def _unauthenticated(detail: str, challenge: str) -> Problem:
+def unauthenticated(detail: str, challenge: str = 'Bearer error="invalid_token"') -> Problem:
+    """Return the Problem of a request without a valid API key."""
     return Problem(status=401, detail=detail, headers={"WWW-Authenticate": challenge})

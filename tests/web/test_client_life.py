@@ -1,9 +1,10 @@
 """`bridge.steps.clients`, which the API and the command line share."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from bridge.core.signing import make_secret
 from bridge.db import clients as store
@@ -11,7 +12,7 @@ from bridge.db.tables import signing_secrets
 from bridge.steps import clients
 from tests.makers import NOW
 from tests.threads import at_once
-from tests.web.api import Api
+from tests.web.api import Api, Caller
 
 
 def rotate(
@@ -115,6 +116,22 @@ def test_a_new_key_replaces_the_old_one_at_once(api: Api) -> None:
         assert list(store.by_keys(connection, [old, new])) == [new]
     [client] = clients.list_all(api.dependencies.engine)
     assert client.key_prefix == new[:10]
+
+
+@pytest.mark.parametrize("path", ["/v1/me/rotate-key", "/v1/me/rotate-secret"])
+def test_a_key_that_is_replaced_while_its_own_request_is_served_changes_nothing(api: Api, path: str) -> None:
+    client, engine, replaced = api.client(), api.dependencies.engine, list[str]()
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def replace_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "clients.key_hash" in statement and not replaced:
+            replaced.append("")
+            [replaced[0]] = at_once(1, lambda _: str(clients.rotate_key(engine, "cms")))
+
+    secrets = valid_secrets(api)
+    assert client.post(path).status_code == 401
+    assert valid_secrets(api) == secrets
+    assert Caller(app=api.app, key=replaced[0]).get("/v1/me").status_code == 200
 
 
 def test_nothing_can_be_done_to_a_client_that_is_revoked_or_unknown(api: Api) -> None:

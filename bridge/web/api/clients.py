@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from bridge.core import parsing
 from bridge.steps import clients
+from bridge.web.auth import unauthenticated
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import FieldError, Problem, not_found
 from bridge.web.request_models import Body, Name
@@ -236,7 +237,7 @@ def rotate_own_key(call: ApiCall) -> Reply | Problem:
     if call.caller.from_environment:
         detail = "This key is the setting BRIDGE_ADMIN_KEY: change it there."
         return Problem(status=409, detail=detail, cause="key-is-a-setting")
-    return _new_key(call, call.caller.name)
+    return _new_key(call, call.caller.name, sent_with=call.caller.api_key)
 
 
 @resource.operation(
@@ -247,26 +248,29 @@ def rotate_own_key(call: ApiCall) -> Reply | Problem:
 def rotate_own_secret(call: ApiCall, body: SecretRotation) -> Reply | Problem:
     """Get a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     call.ensure_client()
-    return _new_secret(call, call.caller.name, body)
+    return _new_secret(call, call.caller.name, body, sent_with=call.caller.api_key)
 
 
-def _new_key(call: ApiCall, name: str) -> Reply | Problem:
-    key = clients.rotate_key(call.dependencies.engine, name)
+def _new_key(call: ApiCall, name: str, *, sent_with: str | None = None) -> Reply | Problem:
+    key = clients.rotate_key(call.dependencies.engine, name, sent_with=sent_with)
     if isinstance(key, clients.ClientUnchanged):
-        return Problem(status=404, detail=key.reason)
+        return unauthenticated(key.reason) if sent_with else Problem(status=404, detail=key.reason)
     log.info("client_key_rotated", client=name, by=call.caller.name)
     return reply({"name": name, "api_key": key})
 
 
-def _new_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Problem:
+def _new_secret(
+    call: ApiCall, name: str, body: SecretRotation, *, sent_with: str | None = None
+) -> Reply | Problem:
     secret = clients.rotate_secret(
         call.dependencies.engine,
         call.dependencies.cipher,
         name,
         overlap_seconds=parsing.parse_duration(body.overlap),
         now=call.now,
+        sent_with=sent_with,
     )
     if isinstance(secret, clients.ClientUnchanged):
-        return Problem(status=404, detail=secret.reason)
+        return unauthenticated(secret.reason) if sent_with else Problem(status=404, detail=secret.reason)
     log.info("client_secret_rotated", client=name, by=call.caller.name, overlap=body.overlap)
     return reply({"name": name, "signing_secret": secret})
