@@ -7,8 +7,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import Engine
 
@@ -117,12 +118,17 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are equal when parsed and written again with sorted members.
-
-    Members have no order (RFC 8259, section 4).
-    """
-    return one == other or _sorted(one) == _sorted(other)
+    """Return whether two JSON texts have the same value. Members have no order (RFC 8259, section 4)."""
+    return one == other or _parse(one) == _parse(other)
 
 
-def _sorted(text: str) -> str:
-    return json.dumps(json.loads(text), sort_keys=True)
+def _parse(text: str) -> Any:
+    # Each number becomes a pair: Python's 1, 1.0 and True are equal. A float would lose digits.
+    return json.loads(text, parse_int=lambda number: (int, int(number)), parse_float=_fraction)
+
+
+def _fraction(number: str) -> tuple[type, Decimal | str]:
+    try:
+        return float, Decimal(number)
+    except InvalidOperation:  # the exponent has more than 18 digits
+        return float, number

@@ -203,20 +203,26 @@ def test_a_number_counts_towards_the_size_of_metadata_as_it_was_written(refused:
 
 
 @pytest.mark.parametrize(
-    ("again", "status"),
+    ("first", "again", "status"),
     [
-        ('{"b": 1.10, "a": [2]}', 200),
-        ('{"a":[2],"b":1.10}', 200),
-        ('{"a": [2], "b": 1.1}', 200),
-        ('{"a": [2.0], "b": 1.10}', 409),
-        ('{"a": [2], "b": 1.11}', 409),
-        ('{"a": [2], "b": "1.10"}', 409),
+        ('{"a": [2], "b": 1.10}', '{"b": 1.10, "a": [2]}', 200),
+        ('{"a": [2], "b": 1.10}', '{"a":[2],"b":1.10}', 200),
+        ('{"a": [2], "b": 1.10}', '{"a": [2], "b": 1.1}', 200),
+        ('{"a": [2], "b": 1.10}', '{"a": [2.0], "b": 1.10}', 409),
+        ('{"a": [2], "b": 1.10}', '{"a": [2], "b": 1.11}', 409),
+        ('{"a": [2], "b": 1.10}', '{"a": [2], "b": "1.10"}', 409),
+        ('{"a": 1, "b": 0}', '{"a": true, "b": false}', 409),
+        ('{"n": 12345678901234567.89}', '{"n": 12345678901234567.12}', 409),
+        ('{"n": 12345678901234567.80}', '{"n": 1.23456789012345678e16}', 200),
+        ('{"n": 1e-400}', '{"n": 2e-400}', 409),
+        ('{"n": 1e-9999999999999999999}', '{"n": 2e-9999999999999999999}', 409),
+        ('{"n": 1e-9999999999999999999}', '{ "n": 1e-9999999999999999999}', 200),
     ],
 )
-def test_metadata_differs_when_a_value_does(sqlite_api: Api, again: str, status: int) -> None:
+def test_metadata_differs_when_a_value_does(sqlite_api: Api, first: str, again: str, status: int) -> None:
     client = sqlite_api.client()
     item = f'{{"task_id": "A", "callback_url": "{URL}", "metadata": %s}}'
-    assert post(client, (item % '{"a": [2], "b": 1.10}').encode()).status_code == 201
+    assert post(client, (item % first).encode()).status_code == 201
     assert post(client, (item % again).encode()).status_code == status
 
 
