@@ -24,7 +24,7 @@ def prepare(bridge: Bridge) -> str:
     """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
 
     Raises WrongSecretKey when they do not fit, NoKeyFile when no key can be read from the key file,
-    ForeignTables when another program's tables are where the bridge's belong, and SQLAlchemy's errors.
+    UnusableDatabase when the database must not be used, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
     with bridge.engine.begin() as connection:

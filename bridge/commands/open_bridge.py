@@ -13,7 +13,7 @@ from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
 from bridge.db.engine import BUSY_SECONDS, UNAVAILABLE, NoDatabase
 from bridge.db.key_file import NoKeyFile
-from bridge.db.migrations import ForeignTables, NotMigrated
+from bridge.db.migrations import NotMigrated, UnusableDatabase
 from bridge.settings import Settings
 from bridge.wiring import Bridge
 
@@ -66,7 +66,7 @@ def refuse_unusable_database() -> Iterator[None]:
         yield
     except WrongSecretKey as wrong:
         raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
-    except (NoDatabase, NoKeyFile, NotMigrated, ForeignTables) as found:
+    except (NoDatabase, NoKeyFile, NotMigrated, UnusableDatabase) as found:
         raise CommandError(str(found)) from None
     except (*UNAVAILABLE, DatabaseError) as error:
         raise CommandError(_sentence(error)) from None

@@ -34,15 +34,18 @@ TIMEOUT_SECONDS = 30
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
-class ForeignTables(Exception):
-    """Another program's tables are where the bridge's belong. The message says which, and what to do."""
+FOREIGN_TABLES = (
+    "The database at DATABASE_URL holds tables of another program: {}. Give the bridge a database of its own. On "
+    "PostgreSQL a schema will do: CREATE SCHEMA bridge, and ?options=-csearch_path%3Dbridge at the end of DATABASE_URL."
+)
+ENCODING = (
+    "The database at DATABASE_URL has the encoding {}, which cannot store every text that HubSpot sends. Give the "
+    "bridge one with UTF8: CREATE DATABASE bridge TEMPLATE template0 ENCODING 'UTF8'."
+)
 
-    def __init__(self, found: str) -> None:
-        super().__init__(
-            f"The database at DATABASE_URL holds tables of another program: {found}. Give the bridge a database "
-            "of its own. On PostgreSQL a schema will do: CREATE SCHEMA bridge, and "
-            "?options=-csearch_path%3Dbridge at the end of DATABASE_URL."
-        )
+
+class UnusableDatabase(Exception):
+    """The bridge must not use the database at DATABASE_URL. The message says why, and what to do."""
 
 
 class NotMigrated(Exception):
@@ -56,7 +59,7 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
     A database that is newer than this code is left alone. Raises OperationalError when a table stays locked
-    for `timeout_seconds`, ForeignTables when another program's tables are where the bridge's belong.
+    for `timeout_seconds`, and UnusableDatabase.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:
@@ -76,7 +79,7 @@ def _upgraded(connection: Connection) -> str:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         # Set only now: the wait for another process's migration may be longer, because it blocks nothing.
         connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-    _refuse_other_tables(connection)
+    _refuse_unusable(connection)
     if not _is_ahead(connection):
         config = _config()
         config.attributes["connection"] = connection
@@ -84,16 +87,24 @@ def _upgraded(connection: Connection) -> str:
     return _revision(connection) or ""
 
 
-def _refuse_other_tables(connection: Connection) -> None:
-    """Raise ForeignTables if another program owns `alembic_version`, or tables with the bridge's names."""
+def _refuse_unusable(connection: Connection) -> None:
+    """Raise UnusableDatabase if the database's encoding is not UTF-8, or another program's tables are in the way.
+
+    These are an `alembic_version` of another program, or tables with the names of the bridge's.
+    """
+    if connection.dialect.name == "postgresql":
+        encoding = connection.scalar(text("SHOW server_encoding"))
+        if encoding != "UTF8":
+            raise UnusableDatabase(ENCODING.format(encoding))
     inspector = inspect(connection)
     revisions = _revisions(connection)
     taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
     if not revisions and taken:
-        raise ForeignTables(", ".join(taken))
+        raise UnusableDatabase(FOREIGN_TABLES.format(", ".join(taken)))
     # A revision does not tell which program wrote it, so the bridge's `watches` must exist as well.
     if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
-        raise ForeignTables(f"alembic_version, which says {', '.join(revisions)}")
+        found = f"alembic_version, which says {', '.join(revisions)}"
+        raise UnusableDatabase(FOREIGN_TABLES.format(found))
 
 
 def _has_watches(inspector: Inspector) -> bool:
@@ -110,9 +121,9 @@ def is_migrated(connection: Connection) -> bool:
 def check(connection: Connection) -> str:
     """Return the revision of a database that is ready for this code.
 
-    Raises NotMigrated when the revision is too old or missing, ForeignTables for another program's tables.
+    Raises NotMigrated when the revision is too old or missing, and UnusableDatabase.
     """
-    _refuse_other_tables(connection)
+    _refuse_unusable(connection)
     if not is_migrated(connection):
         raise NotMigrated
     return _revision(connection) or ""

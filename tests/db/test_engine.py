@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from bridge.db.engine import UNAVAILABLE, open_engine, reading
-from bridge.db.migrations import ForeignTables, is_migrated, upgrade
+from bridge.db.migrations import UnusableDatabase, is_migrated, upgrade
 from bridge.db.tables import metadata
 from tests.commands.conftest import Commands
 from tests.db.first_release import KEY, WATCHES, install_first_release
@@ -188,11 +189,27 @@ def test_another_program_s_tables_are_told_and_left_alone(
     assert set(inspect(empty).get_table_names()) == stood
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_store_every_text_is_refused(
+    postgres_server: PostgresServer, encoding: str
+) -> None:
+    name = f"in_{encoding.lower()}"
+    with psycopg.connect(postgres_server.url(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    commands = Commands(DATABASE_URL=postgres_server.url(name), BRIDGE_SECRET_KEY=KEY)
+    for command in ("migrate", "serve", "worker", "status"):
+        refused = commands.run(command)
+        assert refused.returncode == 1
+        assert f"has the encoding {encoding}, which cannot store" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    postgres_server.drop_database(name)
+
+
 def test_a_revision_that_another_program_has_added_is_told(empty: Engine) -> None:
     ours = upgrade(empty)
     with empty.begin() as connection:
         connection.execute(text("INSERT INTO alembic_version VALUES ('3f2a')"))
-    with pytest.raises(ForeignTables, match=f"says {ours}, 3f2a"):
+    with pytest.raises(UnusableDatabase, match=f"says {ours}, 3f2a"):
         upgrade(empty)
 
 
