@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 
 from bridge.core.classification import parse_json
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
@@ -77,16 +77,19 @@ def _trouble(what: str) -> NoToken:
 
 
 def _issued(said: Mapping[str, Any], refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
-    access_token = said.get("access_token")
-    if not isinstance(access_token, str) or not HEADER_SAFE.fullmatch(access_token):
+    access_token, rotated = said.get("access_token"), said.get("refresh_token")
+    if not _is_token(access_token):
         return _trouble("the token server's answer holds no access token")
-    rotated = said.get("refresh_token")
     return TokenPair(
         access_token=access_token,
-        refresh_token=rotated if isinstance(rotated, str) and rotated else refresh_token,
+        refresh_token=rotated if _is_token(rotated) else refresh_token,
         issued_at=asked_at,
         expires_at=asked_at + timedelta(seconds=_life_seconds(said.get("expires_in"))),
     )
+
+
+def _is_token(said: object) -> TypeGuard[str]:
+    return isinstance(said, str) and bool(HEADER_SAFE.fullmatch(said))
 
 
 def _life_seconds(expires_in: object) -> float:

@@ -67,7 +67,7 @@ def test_a_grant_is_taken_over(status_code: int) -> None:
     assert finished(an_answer(status_code, GRANT)) == issued()
 
 
-@pytest.mark.parametrize("refresh_token", [None, "", 17])
+@pytest.mark.parametrize("refresh_token", [None, "", 17, "\ud800"])
 def test_without_a_new_refresh_token_the_old_one_stays(refresh_token: object) -> None:
     assert finished(an_answer(200, GRANT | {"refresh_token": refresh_token})) == replace(
         issued(), refresh_token="rt-old"
