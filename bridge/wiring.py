@@ -145,11 +145,12 @@ class Bridge:
             clock=now,
             lease_seconds=self._settings.lease_seconds,
             counters=self.counters,
-            outbox=self._outbox,
+            outbox=self.outbox,
         )
 
     @cached_property
-    def _outbox(self) -> OperatorOutbox:
+    def outbox(self) -> OperatorOutbox:
+        """Saves events for the operator, where the settings name the operator's URL."""
         return OperatorOutbox(is_enabled=self._settings.operator_url is not None)
 
     @cached_property
@@ -211,7 +212,7 @@ class Bridge:
             concurrency=settings.concurrency,
             clock=now,
             counters=self.counters,
-            outbox=self._outbox,
+            outbox=self.outbox,
         )
         return Scheduler(
             worker=worker,
@@ -237,6 +238,7 @@ class Bridge:
             callbacks=self.callbacks,
             hubspot_calls=self.hubspot_calls,
             counters=self.counters,
+            outbox=self.outbox,
             authenticator=Authenticator(self.engine, _reveal(settings.admin_key)),
             registrar=Registrar(self.engine, settings.open_watch_limit, now, self.counters),
             clock=now,

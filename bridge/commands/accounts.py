@@ -43,7 +43,7 @@ def list_all(arguments: argparse.Namespace) -> None:
 def remove(arguments: argparse.Namespace) -> None:
     """Remove a stored account."""
     bridge = open_bridge()
-    removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, now=now())
+    removed = accounts.remove(bridge.engine, bridge.accounts, arguments.name, outbox=bridge.outbox, now=now())
     if isinstance(removed, accounts.AccountNotRemoved):
         raise CommandError(removed.reason)
     show_one(arguments, accounts.to_json(removed))

@@ -1,5 +1,6 @@
 """Deletes old watches, and the circuit breakers of hosts without callbacks to deliver."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
@@ -32,8 +33,8 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
     return connection.execute(delete(watches).where(in_subquery(watches.c.id, batch), over)).rowcount
 
 
-def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
-    """Delete up to `limit` breakers of hosts without callbacks to deliver; return how many.
+def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> Sequence[tuple[str, bool]]:
+    """Delete up to `limit` breakers of hosts without callbacks to deliver; return each host, and whether it was paused.
 
     A paused host's breaker is kept for BREAKERS_KEPT after the end of the pause.
     """
@@ -46,4 +47,6 @@ def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> int:
         # Breakers that another transaction is changing are skipped.
         .with_for_update(skip_locked=True)
     )
-    return connection.execute(delete(host_breakers).where(in_subquery(host_breakers.c.name, idle))).rowcount
+    old = delete(host_breakers).where(in_subquery(host_breakers.c.name, idle))
+    pruned = connection.execute(old.returning(host_breakers.c.name, paused_until)).all()
+    return [(name, until is not None) for name, until in pruned]

@@ -9,10 +9,12 @@ from bridge.core import account_limits
 from bridge.core.account_limits import AccountLimits
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.instants import rfc3339_or_none
+from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.core.quota import Usage
 from bridge.db import breakers, readiness, watches
 from bridge.db.accounts import DEFAULT, Account, AccountChange, Accounts
 from bridge.db.engine import reading
+from bridge.steps.operator_events import OperatorOutbox
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,9 +88,9 @@ def put(
 
 
 def remove(
-    engine: Engine, accounts: Accounts, name: str, *, now: datetime
+    engine: Engine, accounts: Accounts, name: str, *, outbox: OperatorOutbox, now: datetime
 ) -> AccountStatus | AccountNotRemoved:
-    """Remove a stored account, and return its last status.
+    """Remove a stored account, and return its last status; if it is paused, tell the operator that the pause is over.
 
     Returns AccountNotRemoved when no account of this name is stored; or, for any account but `default`,
     when its tasks are being watched.
@@ -104,6 +106,9 @@ def remove(
         removed = _status(connection, account, limits, now)
         accounts.remove(connection, name)
         breakers.forget_account(connection, name)
+        if limits.breaker.paused:
+            over = new_event(OperatorEventType.ACCOUNT_RESUMED, name, "The account was removed.", now)
+            outbox.add(connection, [over])
     return removed
 
 

@@ -11,6 +11,7 @@ from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
 from bridge.http.callbacks import CallbackSender
 from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.steps.operator_events import OperatorOutbox
 from bridge.web.auth import Authenticator
 from bridge.web.registrar import Registrar
 
@@ -31,6 +32,7 @@ class Dependencies:
     callbacks: CallbackSender
     hubspot_calls: HubSpotCalls
     counters: Counters
+    outbox: OperatorOutbox
     authenticator: Authenticator
     registrar: Registrar
     clock: Callable[[], datetime]

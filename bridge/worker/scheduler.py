@@ -9,9 +9,10 @@ from functools import partial
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from bridge.core.counters import ENDED
+from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.core.watch import Outcome
 from bridge.db import (
     counters,
@@ -142,12 +143,21 @@ class Scheduler:
 
     def _prune(self) -> None:
         self._in_batches(partial(housekeeping.prune, retention=self._retention))
-        self._in_batches(housekeeping.prune_breakers)
+        self._in_batches(self._prune_breakers)
         self._in_batches(idempotent_requests.prune)
         with self._engine.begin() as connection:
             daily_stats.prune(connection, (self._now() - DAYS_KEPT).date())
             counters.prune(connection, self._now())
             operator_events.prune(connection, self._now())
+
+    def _prune_breakers(self, connection: Connection, now: datetime, *, limit: int) -> int:
+        pruned = housekeeping.prune_breakers(connection, now, limit=limit)
+        if self._operator:
+            over = [host for host, was_paused in pruned if was_paused]
+            why = "No callback is left to be sent to it."
+            events = [new_event(OperatorEventType.HOST_RESUMED, host, why, now) for host in over]
+            operator_events.add(connection, events)
+        return len(pruned)
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
         """Delete old rows by `prune`, a batch in each transaction, until none is left or the worker stops."""

@@ -118,7 +118,7 @@ def hosts(engine: Engine) -> list[str]:
 
 def prune_breakers(engine: Engine, limit: int = 9) -> int:
     with engine.begin() as connection:
-        return housekeeping.prune_breakers(connection, NOW, limit=limit)
+        return len(housekeeping.prune_breakers(connection, NOW, limit=limit))
 
 
 def test_the_breakers_of_hosts_that_are_never_called_again_go(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
+from bridge.steps import accounts, changes
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
@@ -170,6 +171,20 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
     assert isinstance(account, Account)
     calls.record_call(account, an_answer(401), PermanentFailure(reason="It is refused"), asked_at=rig.clock())
     assert operator.heard() == [("account.paused", "default", 1)]
+
+
+def test_the_pause_of_an_account_that_is_removed_is_over(rig: Rig, operator: Operator) -> None:
+    for name in ("paused", "well"):
+        rig.add_account(name)
+    rig.tasks.set("T1", UNAUTHORIZED)
+    watch = rig.registered("T1", account="paused")
+    rig.clock.passes(2)
+    operator.worker().drain()
+    changes.withdraw(rig.engine, watch.id, client=None, now=rig.clock())
+    for name in ("paused", "well"):
+        removed = accounts.remove(rig.engine, rig.accounts(), name, outbox=operator.outbox, now=rig.clock())
+        assert isinstance(removed, accounts.AccountStatus)
+    assert operator.heard() == [("account.paused", "paused", 1), ("account.resumed", "paused", 1)]
 
 
 def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:

@@ -23,6 +23,7 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import HubSpot
 from bridge.steps import clients
 from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.steps.operator_events import NO_OPERATOR
 from bridge.web.app import RESOURCES, create_app
 from bridge.web.auth import Authenticator
 from bridge.web.dependencies import Dependencies
@@ -193,6 +194,7 @@ def serving(
         "counters": Counters(),
         "clock": clock,
         "is_migrated": _is_migrated,
+        "outbox": NO_OPERATOR,
         "watch_timeout_seconds": 86_400,
         "public_url": None,
     } | dependencies

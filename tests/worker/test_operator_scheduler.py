@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import heartbeats
 from bridge.db import operator_events as store
-from bridge.db.tables import operator_events
+from bridge.db.tables import host_breakers, operator_events
 from bridge.steps.operator_events import OperatorWebhooks
 from bridge.worker.scheduler import HEARTBEAT_SECONDS, Scheduler
 from tests.makers import SECRET, real_clock
@@ -115,6 +115,20 @@ def test_after_an_outage_nobody_is_taken_for_silent_who_comes_a_little_later(rig
     beat(rig, early, times=2)
     beat(rig, early, late, times=10)
     assert told(rig) == []
+
+
+@pytest.mark.parametrize("has_operator", [True, False])
+def test_the_pause_of_a_host_is_over_when_nothing_was_left_to_be_sent_for_a_day(
+    rig: Rig, *, has_operator: bool
+) -> None:
+    paused_until = rig.clock()
+    with rig.engine.begin() as connection:
+        for name, until in (("paused", paused_until), ("well", None)):
+            row = {"name": name, "failures": 5, "pause_seconds": 1.0, "paused_until": until}
+            connection.execute(insert(host_breakers).values(row))
+    rig.clock.passes(86_401)
+    a_scheduler(rig, has_operator=has_operator)._prune()
+    assert told(rig) == ([("host.resumed", "paused", 1)] if has_operator else [])
 
 
 def test_without_an_operator_nobody_is_marked_as_told(rig: Rig) -> None:

@@ -218,7 +218,8 @@ def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     While tasks in the account are being watched, the answer is a 409: withdraw their watches first. This does not
     apply to the account `default`: it can be removed at any time, and then has the environment's settings again.
     """
-    removed = accounts.remove(call.dependencies.engine, call.dependencies.accounts, name, now=call.now)
+    given = call.dependencies
+    removed = accounts.remove(given.engine, given.accounts, name, outbox=given.outbox, now=call.now)
     if isinstance(removed, accounts.AccountNotRemoved):
         if not removed.known:
             return Problem(status=404, detail=removed.reason)
