@@ -11,7 +11,7 @@ from bridge.web import rate_limits
 from bridge.web.operations import JSON, WATCH_ID, Access, Operation, ResponseSpec
 from bridge.web.problems import MEDIA_TYPE, PROBLEM_TYPES, Problem
 from bridge.web.response_models import ProblemSchema
-from bridge.web.schemas import Models, schemas, with_enumerations_named
+from bridge.web.schemas import Models, schemas
 from bridge.web.webhooks import RESPONSES, TRACEPARENT, WEBHOOKS, Webhook
 
 INTRODUCTION = """\
@@ -82,7 +82,7 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
         query = parameters[operation.query] if operation.query else []
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, names, query)
     statuses = sorted({status for operation in operations for status in _problems(operation)})
-    made = {
+    return {
         "openapi": "3.1.0",
         "info": {
             "title": "HubSpot import bridge",
@@ -108,7 +108,6 @@ def document(operations: Sequence[Operation], public_url: str | None) -> dict[st
             },
         },
     }
-    return with_enumerations_named(made)
 
 
 def _bodies(operations: Sequence[Operation]) -> list[type[BaseModel]]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
@@ -148,8 +149,8 @@ def _cursor(text: str) -> pagination.Cursor:
     return cursor
 
 
-def _known_kind(kind: str) -> str:
-    if kind not in KINDS:
+def _known_kind(kind: object) -> str:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"must be one of {', '.join(KINDS)}")
     return kind
 
@@ -211,14 +212,10 @@ TaskId = Annotated[
     Field(min_length=1, max_length=255, json_schema_extra={"pattern": r"^[^\s\x00-\x1f\x7f]+$"}),
     AfterValidator(parse_printable),
 ]
-# An enumeration with a title becomes a named schema in the OpenAPI document.
-KIND_SCHEMA: JsonDict = {
-    "title": "TaskKind",
-    "description": "Which HubSpot endpoint answers for a task.",
-    "type": "string",
-    "enum": list(KINDS),
-}
-Kind = Annotated[str, AfterValidator(_known_kind), WithJsonSchema(KIND_SCHEMA)]
+# For the OpenAPI document only.
+TaskKind = StrEnum("TaskKind", list(KINDS))  # type: ignore[misc] # mypy does not know the names
+TaskKind.__doc__ = "Which HubSpot endpoint answers for a task."
+Kind = Annotated[str, PlainValidator(_known_kind, json_schema_input_type=TaskKind)]
 _HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}
 Host = Annotated[
     str,

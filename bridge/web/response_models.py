@@ -9,25 +9,11 @@ from pydantic.json_schema import SkipJsonSchema
 from bridge.core.watch import Outcome, State
 from bridge.web.request_models import Kind
 
-# The names of the core's enumerations in the OpenAPI document. They are longer than in Python, because generated
-# clients put no module's name in front of them.
-_ENUMERATIONS = {
-    "Order": "WatchOrder",
-    "Outcome": "TaskOutcome",
-    "State": "WatchState",
-    "Trigger": "AttemptTrigger",
-}
-
-
-def schema_name(name: str) -> str:
-    """Return how the OpenAPI document names the schema of the model or enumeration `name`."""
-    return _ENUMERATIONS.get(name) or name.removesuffix("Schema")
-
 
 class Output(BaseModel):
     """Base of the models for the JSON that the bridge sends: responses, events, and parts of both."""
 
-    model_config = ConfigDict(extra="forbid", model_title_generator=lambda model: schema_name(model.__name__))
+    model_config = ConfigDict(extra="forbid")
 
 
 def examples(*each: Any) -> ConfigDict:

@@ -9,9 +9,23 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from bridge.web.request_models import Query
-from bridge.web.response_models import Output, schema_name
+from bridge.web.response_models import Output
 
 Models = dict[type[BaseModel], str]
+
+# The names of the core's enumerations in the OpenAPI document. They are longer than in Python, because generated
+# clients put no module's name in front of them.
+_ENUMERATIONS = {
+    "Order": "WatchOrder",
+    "Outcome": "TaskOutcome",
+    "State": "WatchState",
+    "Trigger": "AttemptTrigger",
+}
+
+
+def schema_name(name: str) -> str:
+    """Return how the OpenAPI document names the schema of the model or enumeration `name`."""
+    return _ENUMERATIONS.get(name) or name.removesuffix("Schema")
 
 
 class _Schemas(GenerateJsonSchema):
@@ -56,32 +70,4 @@ def schemas(models: Sequence[type[BaseModel]]) -> tuple[Models, dict[str, Any]]:
         schema_generator=_Schemas,
     )
     names = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
-    return names, definitions["$defs"]
-
-
-def with_enumerations_named(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI document with each titled enumeration defined once, and a `$ref` wherever it is used."""
-    enumerations: dict[str, Any] = {}
-    named: dict[str, Any] = _named(document, enumerations)
-    described = named["components"]["schemas"]
-    for name in [name for name, schema in described.items() if schema.keys() == {"$ref"}]:
-        del described[name]  # an enumeration under its Python name
-    described |= enumerations
-    return named
-
-
-def _named(value: Any, enumerations: dict[str, Any]) -> Any:
-    """Return `value` with each titled enumeration moved to `enumerations`, and replaced by a `$ref`."""
-    match value:
-        case {"enum": _, "title": str(title)}:
-            title = schema_name(title)
-            annotations = {name: value[name] for name in ("description", "examples") if "examples" in value}
-            own = {name: inner for name, inner in value.items() if name not in annotations} | {"title": title}
-            # Of several definitions, the one with the most members is kept: those in filters lack the description.
-            enumerations[title] = max(enumerations.get(title, {}), own, key=len)
-            return {"$ref": f"#/components/schemas/{title}", **annotations}
-        case dict():
-            return {name: _named(inner, enumerations) for name, inner in value.items()}
-        case list():
-            return [_named(inner, enumerations) for inner in value]
-    return value
+    return names, {name: made | {"title": name} for name, made in definitions["$defs"].items()}

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from bridge.commands import arguments
 from bridge.settings import Settings
 from bridge.web.app import RESOURCES, create_app
-from bridge.web.response_models import ProblemSchema, schema_name
+from bridge.web.response_models import ProblemSchema
+from bridge.web.schemas import schema_name
 from bridge.wiring import Bridge
 from tests.docs.markdown import ROOT
 

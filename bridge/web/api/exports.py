@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from io import StringIO
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 from sqlalchemy import Engine
 
 from bridge.core.instants import rfc3339
@@ -18,7 +18,7 @@ from bridge.web.api.filters import FilterFields
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.request_models import Query
-from bridge.web.response_models import WatchSchema, schema_name
+from bridge.web.response_models import WatchSchema, examples
 
 resource = Resource("Watches")
 
@@ -39,12 +39,7 @@ class ExportQuery(FilterFields, Query):
 class WatchTableSchema(RootModel[str]):
     """Watches as CSV (RFC 4180): a line with column names, then one for each watch; null is an empty cell."""
 
-    model_config = ConfigDict(
-        model_title_generator=lambda model: schema_name(model.__name__),
-        json_schema_extra={
-            "examples": ["id,task_id,kind\r\nwat_01hf3k9c2e7v8x4m6q0r5t1w3y8,AAAAEZ6whGI,file-import\r\n"]
-        },
-    )
+    model_config = examples("id,task_id,kind\r\nwat_01hf3k9c2e7v8x4m6q0r5t1w3y8,AAAAEZ6whGI,file-import\r\n")
 
 
 @resource.operation(

@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
+from enum import StrEnum
 from functools import partial
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, Field, PlainValidator, conlist
 
 from bridge.core.kinds import DEFAULT_KIND, KINDS
 from bridge.core.parsing import parse_choices
@@ -13,24 +14,19 @@ from bridge.core.watch import Outcome, State
 from bridge.db.watch_filters import Filters
 from bridge.web.auth import Caller
 from bridge.web.problems import Problem
-from bridge.web.request_models import Host, Instant, Name, TaskId
+from bridge.web.request_models import Host, Instant, Name, TaskId, TaskKind
 
 EARLY, LATE = "2026-11-05T00:00:00Z", "2026-11-06T00:00:00Z"  # in examples
 
 
-def _schema(words: Iterable[str], name: str) -> WithJsonSchema:
-    one = {"title": name, "type": "string", "enum": [str(word) for word in words]}
-    several = {"type": "array", "items": one, "minItems": 1}
-    return WithJsonSchema({"anyOf": [several, {"type": "string"}]})
+def _choices(choices: Iterable[str], one: type[StrEnum]) -> PlainValidator:
+    given = conlist(one, min_length=1) | str
+    return PlainValidator(partial(parse_choices, choices), json_schema_input_type=given)
 
 
-States = Annotated[
-    Sequence[State], PlainValidator(partial(parse_choices, State)), _schema(State, "WatchState")
-]
-Outcomes = Annotated[
-    Sequence[Outcome], PlainValidator(partial(parse_choices, Outcome)), _schema(Outcome, "TaskOutcome")
-]
-Kinds = Annotated[Sequence[str], PlainValidator(partial(parse_choices, KINDS)), _schema(KINDS, "TaskKind")]
+States = Annotated[Sequence[State], _choices(State, State)]
+Outcomes = Annotated[Sequence[Outcome], _choices(Outcome, Outcome)]
+Kinds = Annotated[Sequence[str], _choices(KINDS, TaskKind)]
 
 
 class FilterFields(BaseModel):

@@ -20,7 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
-from pydantic import ConfigDict, RootModel
+from pydantic import RootModel
 from sqlalchemy import Connection
 
 from bridge import __version__
@@ -32,6 +32,7 @@ from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec
+from bridge.web.response_models import examples
 from bridge.web.statistics import AccountStatistics, account_statistics, late_seconds
 
 resource = Resource("Operation")
@@ -45,10 +46,7 @@ DROPPED = (
 class MetricsTextSchema(RootModel[str]):
     """Metrics in Prometheus's text format, version 0.0.4."""
 
-    model_config = ConfigDict(
-        title="MetricsText",
-        json_schema_extra={"examples": ['bridge_account_paused{account="default"} 0.0\n']},
-    )
+    model_config = examples('bridge_account_paused{account="default"} 0.0\n')
 
 
 @resource.operation(
