@@ -1,10 +1,8 @@
 """Reads the bodies of requests, within a limit of size."""
 
-from functools import lru_cache
 from typing import Any
 
 from flask import Request
-from werkzeug.http import parse_options_header
 
 from bridge.web.problems import Problem
 from bridge.web.strict_json import NotJson, loads
@@ -25,14 +23,8 @@ def read_json(request: Request) -> Any:
 
 
 def _problem_with_type(request: Request) -> Problem | None:
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if _is_json(request.headers.get("Content-Type", "")) and encoding.lower() == "identity":
+    charset = request.mimetype_params.get("charset", "utf-8").lower()
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if request.mimetype == "application/json" and charset in ("utf-8", "utf8") and encoding == "identity":
         return None
     return Problem(status=415, detail="The body must be application/json, in UTF-8, not compressed.")
-
-
-@lru_cache(maxsize=64)  # nearly all requests have one of few values
-def _is_json(content_type: str) -> bool:
-    media_type, parameters = parse_options_header(content_type)
-    charset = parameters.get("charset", "utf-8").lower()
-    return media_type.lower() == "application/json" and charset in ("utf-8", "utf8")
