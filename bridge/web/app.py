@@ -55,7 +55,7 @@ class _Name(BaseConverter):
 def create_app(dependencies: Dependencies) -> Flask:
     """Return the Flask application; until a request comes, it opens no database connection and starts no thread."""
     app = Flask(__name__)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BYTES
+    app.config |= {"MAX_CONTENT_LENGTH": LARGEST_BYTES, "PROVIDE_AUTOMATIC_OPTIONS": False}
     app.url_map.merge_slashes = False
     add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
@@ -83,7 +83,6 @@ def _route(app: Flask, dependencies: Dependencies, operation: Operation) -> None
         endpoint=operation.name,
         view_func=partial(serve, dependencies, operation),
         methods=[operation.method],
-        provide_automatic_options=False,
         # Paths under /v1/ may be sent with one more slash at the end. `/metrics/` is answered with a 404: a proxy's
         # rule that blocks only `/metrics` does not match it.
         strict_slashes=not operation.path.startswith("/v1/"),

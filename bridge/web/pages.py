@@ -24,16 +24,16 @@ def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | Non
     """Add the routes of this module to the application."""
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
-    @app.get("/openapi.json", provide_automatic_options=False)
+    @app.get("/openapi.json")
     def openapi_json() -> Response:
         return Response(text(), headers={"Cache-Control": CACHED}, content_type="application/json")
 
-    @app.get("/docs", provide_automatic_options=False)
+    @app.get("/docs")
     def docs() -> Response:
         # The version is part of the scripts' URLs, so that browsers load them anew after an upgrade.
         return _page("docs.html", version=__version__)
 
-    @app.get("/docs/scalar.js", provide_automatic_options=False)
+    @app.get("/docs/scalar.js")
     def scalar() -> Response:
         # The file is stored compressed, because compressing it takes a tenth of a second.
         script = send_from_directory(
@@ -42,7 +42,7 @@ def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | Non
         script.headers["Content-Encoding"] = "gzip"
         return script
 
-    @app.get("/problems/<name>", provide_automatic_options=False)
+    @app.get("/problems/<name>")
     def problem(name: str) -> Response:
         cause = PROBLEM_TYPES.get(name)
         return _page("problem.html", name=name, cause=cause) if cause else abort(404)
