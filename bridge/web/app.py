@@ -57,6 +57,8 @@ def create_app(dependencies: Dependencies) -> Flask:
     app = Flask(__name__)
     app.config |= {"MAX_CONTENT_LENGTH": LARGEST_BYTES, "PROVIDE_AUTOMATIC_OPTIONS": False}
     app.url_map.merge_slashes = False
+    # Paths may be sent with one more slash at the end.
+    app.url_map.strict_slashes = False
     add_request_log(app, dependencies.counters)
     app.url_map.converters |= {"watch_id": UnicodeConverter, "name": _Name}
     operations = [operation for resource in RESOURCES for operation in resource.operations]
@@ -83,7 +85,6 @@ def _route(app: Flask, dependencies: Dependencies, operation: Operation) -> None
         endpoint=operation.name,
         view_func=partial(serve, dependencies, operation),
         methods=[operation.method],
-        # Paths under /v1/ may be sent with one more slash at the end. `/metrics/` is answered with a 404: a proxy's
-        # rule that blocks only `/metrics` does not match it.
+        # `/metrics/` is answered with a 404: a proxy's rule that blocks only `/metrics` does not match it.
         strict_slashes=not operation.path.startswith("/v1/"),
     )

@@ -1,7 +1,7 @@
 """The Flask blueprint of the admin pages: sign-in check, CSRF check, error pages, and helpers for views."""
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from flask import Blueprint, Response, abort, current_app, g, redirect, render_template, request, url_for
 from flask_wtf import CSRFProtect
@@ -25,13 +25,7 @@ POLICY = (
 )
 
 
-class _AdminBlueprint(Blueprint):
-    def add_url_rule(self, *rule: Any, **options: Any) -> None:
-        """Add a route that also accepts a slash at the end."""
-        super().add_url_rule(*rule, **{"strict_slashes": False} | options)
-
-
-admin = _AdminBlueprint("admin", __name__, url_prefix="/admin")
+admin = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def dependencies() -> Dependencies:
