@@ -13,7 +13,7 @@ from sqlalchemy import Engine, make_url
 
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import key_file, migrations
+from bridge.db import key_file
 from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
@@ -242,7 +242,6 @@ class Bridge:
             authenticator=Authenticator(self.engine, _reveal(settings.admin_key)),
             registrar=Registrar(self.engine, settings.open_watch_limit, now, self.counters),
             clock=now,
-            is_migrated=migrations.is_migrated,
             watch_timeout_seconds=settings.watch_timeout_seconds,
             public_url=settings.public_url,
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from bridge.db.accounts import Accounts
 from bridge.db.counters import Counters
@@ -21,7 +21,6 @@ class Dependencies:
     """The argument of `create_app`.
 
     - `clock` returns the current instant, timezone-aware.
-    - `is_migrated` returns whether the database's schema is at this code's revision or a later one.
     - `watch_timeout_seconds` is the time-out of a watch when its registration does not set one.
     - `public_url` is the URL of this bridge, without a slash at the end; None when it is not known.
     """
@@ -36,6 +35,5 @@ class Dependencies:
     authenticator: Authenticator
     registrar: Registrar
     clock: Callable[[], datetime]
-    is_migrated: Callable[[Connection], bool]
     watch_timeout_seconds: float
     public_url: str | None

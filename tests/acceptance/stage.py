@@ -17,7 +17,6 @@ from bridge.db.accounts import Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
 from bridge.db.engine import open_engine, reading
-from bridge.db.migrations import is_migrated
 from bridge.hubspot.client import HubSpot
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps.deliver import Deliveries
@@ -133,7 +132,7 @@ def staged(url: str, logged: LogCapture, setting: Setting | None = None, **optio
             "counters": Counters(),
         }
         limit = setting.open_watch_limit
-        api = serving(url, cipher=a_cipher(), is_migrated=is_migrated, open_watch_limit=limit, **shared)
+        api = serving(url, cipher=a_cipher(), open_watch_limit=limit, **shared)
         yield Stage(
             clock=clock,
             engine=engine,

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from flask import Flask
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import insert, update
 from werkzeug.test import TestResponse
 
 from bridge.core.quota import Rate
@@ -193,7 +193,6 @@ def serving(
         "callbacks": callbacks,
         "counters": Counters(),
         "clock": clock,
-        "is_migrated": _is_migrated,
         "outbox": NO_OPERATOR,
         "watch_timeout_seconds": 86_400,
         "public_url": None,
@@ -217,10 +216,6 @@ def serving(
             if thread.name == "last-uses":
                 thread.join()
         engine.dispose()
-
-
-def _is_migrated(_: Connection) -> bool:
-    return True
 
 
 def _environment() -> Account:

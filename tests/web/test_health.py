@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
-from bridge.db.migrations import is_migrated
 from bridge.db.tables import account_breakers, host_breakers, workers
 from tests.makers import NOW
-from tests.web.api import Api, Serve, members, serving
+from tests.web.api import Api, members, serving
 
 BREAKER = {"failures": 3, "pause_seconds": 30.0, "reason": "HubSpot answered 401"}
 
@@ -60,20 +59,18 @@ def test_a_database_that_cannot_work_is_told_as_what_it_is(sqlite_api: Api, why:
     assert ready(sqlite_api) == (503, [told])
 
 
-def test_a_bridge_with_a_worker_and_nothing_late_is_ready(serve: Serve) -> None:
-    api = serve(is_migrated=is_migrated)
+def test_a_bridge_with_a_worker_and_nothing_late_is_ready(api: Api) -> None:
     works(api)
     due(api, minutes=4)
     assert ready(api) == (200, [])
 
 
 def test_a_look_at_the_health_leaves_no_line_in_the_log(
-    serve_sqlite: Serve, caplog: pytest.LogCaptureFixture
+    sqlite_api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    api = serve_sqlite(is_migrated=is_migrated)
-    works(api)
+    works(sqlite_api)
     with caplog.at_level(logging.INFO):
-        assert ready(api) == (200, [])
+        assert ready(sqlite_api) == (200, [])
     assert not caplog.messages
 
 
@@ -83,10 +80,10 @@ def test_health_checkers_may_add_what_they_like(sqlite_api: Api) -> None:
     assert sqlite_api.nobody.get("/readyz?now=1").status_code == 200
 
 
-def test_a_database_that_is_not_migrated_is_told(serve_sqlite: Serve) -> None:
-    api = serve_sqlite(is_migrated=lambda _: False)
-    works(api)
-    status, [told] = ready(api)
+def test_a_database_that_is_not_migrated_is_told(sqlite_api: Api) -> None:
+    works(sqlite_api)
+    sqlite_api.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    status, [told] = ready(sqlite_api)
     assert status == 503
     assert "python -m bridge migrate" in told
 

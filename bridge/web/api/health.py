@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
-from bridge.db import heartbeats, readiness
+from bridge.db import heartbeats, migrations, readiness
 from bridge.db.engine import UNAVAILABLE, reading
 from bridge.web.errors import describe_outage
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
@@ -81,7 +81,7 @@ def show_readiness(call: ApiCall) -> Reply:
     """
     try:
         with reading(call.dependencies.engine) as connection:
-            if not call.dependencies.is_migrated(connection):
+            if not migrations.is_migrated(connection):
                 return _readiness(["The database is not migrated: run `python -m bridge migrate`."], [])
             return _readiness(_problems(connection, call.now), _paused(connection, call.now))
     except UNAVAILABLE as error:
