@@ -19,7 +19,7 @@ from bridge.web.api.changes import BulkRedelivery, redeliver_watches
 from bridge.web.api.filters import FilterFields
 from bridge.web.api.watches import ListQuery
 from bridge.web.operations import WATCH_ID
-from bridge.web.problems import FieldError, Problem, invalid
+from bridge.web.problems import Problem
 from bridge.web.request_models import validated
 
 # The value of a browser's datetime-local field. It has no zone; here it is taken as UTC.
@@ -34,8 +34,6 @@ def list_watches() -> Response:
     if dict(request.args.lists()) != {name: [value] for name, value in parameters.items()}:
         return redirect(_url(parameters))
     query = validated(ListQuery, parameters)
-    if not isinstance(query, Problem) and query.cursor and not query.cursor.fits(query.order):
-        query = invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     if isinstance(query, Problem):
         return page("admin/watches.html", query.status, parameters=parameters, problem=query, **CHOICES)
     filters = or_abort(query.filters(call().caller))

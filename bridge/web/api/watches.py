@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from bridge.core.delivery import Trigger
 from bridge.core.watch_json import attempt_members, watch_text
@@ -15,7 +15,7 @@ from bridge.db.engine import reading
 from bridge.db.pagination import Order
 from bridge.web.api.filters import FilterFields
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
-from bridge.web.problems import FieldError, Problem, invalid, not_found
+from bridge.web.problems import Problem, not_found
 from bridge.web.request_models import Cursor, PageLimit, Query
 from bridge.web.response_models import EXAMPLE, Output, WatchSchema, examples
 
@@ -34,6 +34,14 @@ class ListQuery(FilterFields, Query):
         description="The `next_cursor` or `prev_cursor` of a page of the same list.",
         examples=["bmV4dC1wYWdl"],
     )
+
+    @field_validator("cursor")
+    @classmethod
+    def _fits_order(cls, cursor: Cursor, info: ValidationInfo) -> Cursor:
+        order = info.data.get("order")  # missing when it is not valid, which is an error of its own
+        if order and not cursor.fits(order):
+            raise ValueError("must be a cursor of a list in this order")
+        return cursor
 
 
 class WatchPageSchema(Output):
@@ -111,8 +119,6 @@ def list_watches(call: ApiCall, query: ListQuery) -> Reply | Problem:
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
-    if query.cursor and not query.cursor.fits(query.order):
-        return invalid(FieldError(pointer="/cursor", detail="must be a cursor of a list in this order"))
     with reading(call.dependencies.engine) as connection:
         page = pagination.page(connection, filters, order=query.order, cursor=query.cursor, limit=query.limit)
         answers = store.answers_of(connection, [watch.id for watch in page.watches])
