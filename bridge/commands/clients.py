@@ -16,8 +16,10 @@ def add(arguments: argparse.Namespace) -> None:
     """Add a client, and print its API key and signing secret."""
     bridge = prepare_bridge()
     new = clients.add(bridge.engine, bridge.cipher, arguments.name, admin=arguments.admin, now=now())
-    if isinstance(new, clients.NameTaken):
-        raise CommandError(f"The name {new.name} is taken, perhaps by a revoked client. Choose another name.")
+    if new is None:
+        raise CommandError(
+            f"The name {arguments.name} is taken, perhaps by a revoked client. Choose another name."
+        )
     _show_secrets(
         arguments,
         {"name": new.name, "api_key": new.api_key, "signing_secret": new.signing_secret},

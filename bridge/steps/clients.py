@@ -29,31 +29,24 @@ class NewClient:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NameTaken:
-    """The client was not added, because its name is taken or reserved."""
-
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ClientUnchanged:
     """The client was not changed; `reason` is a sentence for the caller."""
 
     reason: str
 
 
-def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | NameTaken:
+def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | None:
     """Add a client with a new API key and signing secret.
 
-    Returns NameTaken when a client, even a revoked one, has this name, or when the name is `admin` and the
-    argument `admin` is false. The caller checks the name with `parse_name`.
+    Returns None when the name is taken: a client, even a revoked one, has it, or it is `admin` and the argument
+    `admin` is false. The caller checks the name with `parse_name`.
     """
     if name == ADMIN and not admin:
-        return NameTaken(name=name)
+        return None
     new = NewClient(name=name, admin=admin, api_key=_new_key(), signing_secret=_new_secret())
     with engine.begin() as connection:
         added = _insert(connection, cipher, new.name, new.api_key, new.signing_secret, admin=admin, now=now)
-    return new if added else NameTaken(name=name)
+    return new if added else None
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:

@@ -144,10 +144,10 @@ def add_client(call: ApiCall, body: NewClient) -> Reply | Problem:
     """
     dependencies = call.dependencies
     new = clients.add(dependencies.engine, dependencies.cipher, body.name, admin=body.admin, now=call.now)
-    if isinstance(new, clients.NameTaken):
+    if new is None:
         fault = FieldError(pointer="/name", detail="is taken, perhaps by a revoked client")
         return Problem(
-            status=409, detail=f"The name {new.name} is taken.", cause="name-taken", faults=[fault]
+            status=409, detail=f"The name {body.name} is taken.", cause="name-taken", faults=[fault]
         )
     log.info("client_added", client=new.name, admin=new.admin, by=call.caller.name)
     shown = {"api_key": new.api_key, "signing_secret": new.signing_secret}
