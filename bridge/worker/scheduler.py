@@ -75,13 +75,13 @@ class Scheduler:
         self._stopping = False
         jobs = {
             worker.drain: TICK_SECONDS,
-            _unless_unavailable(self._time_out): OVERDUE_SECONDS,
-            _unless_unavailable(self._beat): HEARTBEAT_SECONDS,
-            _unless_unavailable(lambda: watch_counts.recount_if_due(engine, now())): RECOUNT_SECONDS,
-            _unless_unavailable(self._prune): PRUNE_SECONDS,
+            self._time_out: OVERDUE_SECONDS,
+            self._beat: HEARTBEAT_SECONDS,
+            lambda: watch_counts.recount_if_due(engine, now()): RECOUNT_SECONDS,
+            self._prune: PRUNE_SECONDS,
         }
         if operator:
-            jobs[_unless_unavailable(self._send_operator_events)] = OPERATOR_SECONDS
+            jobs[self._send_operator_events] = OPERATOR_SECONDS
         # A thread for each job, so that no job waits for another.
         self._executor = ThreadPoolExecutor(len(jobs))
         self._scheduler = _scheduler(jobs, self._executor, now)
@@ -193,23 +193,21 @@ class CounterFlusher:
 def _scheduler(
     jobs: Mapping[Callable[[], None], float], executor: ThreadPoolExecutor, now: Callable[[], datetime]
 ) -> BackgroundScheduler:
-    """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds."""
+    """Return a scheduler; once started, it runs each job at once, and then at the job's interval in seconds.
+
+    A job's error is ignored when it says that the database is unavailable.
+    """
     scheduler = BackgroundScheduler(
         executors={"default": executor},
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         timezone="UTC",
     )
     for job, seconds in jobs.items():
-        scheduler.add_job(job, "interval", seconds=seconds, next_run_time=now())
+        scheduler.add_job(_run, "interval", args=[job], seconds=seconds, next_run_time=now())
     return scheduler
 
 
-def _unless_unavailable(job: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that runs the job, and ignores errors of a database that is unavailable."""
-
-    def run() -> None:
-        # The worker's loop logs that the database is unavailable.
-        with suppress(*UNAVAILABLE):
-            job()
-
-    return run
+def _run(job: Callable[[], None]) -> None:
+    # The worker's loop logs that the database is unavailable.
+    with suppress(*UNAVAILABLE):
+        job()
