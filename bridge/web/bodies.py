@@ -9,7 +9,7 @@ from bridge.web.strict_json import NotJson, loads
 
 # Werkzeug raises a 413 when Content-Length is larger. waitress sets it for chunked bodies, too.
 LARGEST_BYTES = 1024 * 1024
-TOO_LARGE = Problem(status=413, detail="The body is larger than 1 MiB.")
+TOO_LARGE = "The body is larger than 1 MiB."
 
 
 def read_json(request: Request) -> Any:

@@ -14,7 +14,7 @@ log = structlog.get_logger()
 _DETAILS = {
     404: "There is no such path.",
     405: "This path does not know the method.",
-    413: TOO_LARGE.detail,
+    413: TOO_LARGE,
 }
 
 

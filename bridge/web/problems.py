@@ -155,12 +155,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     ),
 }
 
+# The default type of problem for each status.
 _OF_STATUS = {cause.status: name for name, cause in reversed(list(PROBLEM_TYPES.items()))}
-
-
-def cause_name(status: int) -> str | None:
-    """Return the name of the default type of problem for a status; None when no type has the status."""
-    return _OF_STATUS.get(status)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +175,7 @@ class FieldError:
 class Problem:
     """An error response, which tells the client's developer why the request failed; it must not contain a secret.
 
-    `cause` is a name in PROBLEM_TYPES; None stands for the status's default (`cause_name`).
+    `cause` is a name in PROBLEM_TYPES; None stands for the status's default.
     """
 
     status: int
@@ -192,7 +188,7 @@ class Problem:
 
     def members(self) -> dict[str, Any]:
         """Return the problem's JSON object (RFC 9457), without HubSpot's response and the request's id."""
-        cause = self.cause or cause_name(self.status)
+        cause = self.cause or _OF_STATUS.get(self.status)
         wait = self.headers.get("Retry-After", "")
         faults = [{"pointer": fault.pointer, "detail": fault.detail} for fault in self.faults]
         return (

@@ -49,7 +49,7 @@ is_configured = False
 # Used instead of waitress's messages, which may quote the request, even an API key that was sent in the wrong place.
 _ERROR_DETAILS = {
     400: "The request is not well-formed HTTP.",
-    413: TOO_LARGE.detail,
+    413: TOO_LARGE,
     431: "The address and the headers are too long: 32 KiB at most.",
     501: "The only transfer coding that is understood is chunked.",
 }
