@@ -230,16 +230,16 @@ CallbackUrl = Annotated[
     Field(min_length=1, max_length=2048, json_schema_extra=_URL_SCHEMA),
     AfterValidator(_callable_url),
 ]
-Instant = Annotated[
-    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
-]
-_OBJECT_SCHEMA: JsonDict = {"type": "object", "additionalProperties": True}
-Document = Annotated[
-    Any, PlainValidator(partial(_object_text, max_bytes=MAX_DOCUMENT_BYTES)), WithJsonSchema(_OBJECT_SCHEMA)
-]
-Metadata = Annotated[
-    Any, PlainValidator(partial(_object_text, max_bytes=MAX_METADATA_BYTES)), WithJsonSchema(_OBJECT_SCHEMA)
-]
+Instant = Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=datetime)]
+
+
+def _object(max_bytes: int) -> PlainValidator:
+    validate = partial(_object_text, max_bytes=max_bytes)
+    return PlainValidator(validate, json_schema_input_type=dict[str, Any])
+
+
+Document = Annotated[str, _object(MAX_DOCUMENT_BYTES)]
+Metadata = Annotated[str, _object(MAX_METADATA_BYTES)]
 # The bounds come first: otherwise they are missing in the OpenAPI document.
 PageLimit = Annotated[int, Field(ge=1, le=250), BeforeValidator(_digits)]
 _CURSOR_SCHEMA: JsonDict = {"pattern": r"^[A-Za-z0-9_-]+$"}

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import structlog
-from pydantic import AfterValidator, Field, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, Field, SecretStr
 
 from bridge.core.kinds import API_VERSION, parse_api_version
 from bridge.core.parsing import parse_base_url, parse_header_safe
@@ -35,7 +35,7 @@ def _rate_limit(text: str) -> str:
 Secret = Annotated[
     SecretStr,
     AfterValidator(_secret),
-    WithJsonSchema({"type": "string", "format": "password", "writeOnly": True, "pattern": "^[!-~]{1,4096}$"}),
+    Field(json_schema_extra={"pattern": "^[!-~]{1,4096}$"}),
 ]
 
 BaseUrl = Annotated[
