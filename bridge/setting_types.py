@@ -22,6 +22,9 @@ from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
 PORTS = re.compile(r"[0-9,]*")  # in a database address: none, one, or one for each of several hosts
+# For libpq the first `@` ends the password, unless a `/` comes before it. With another `@` in front of the options, a
+# part of the password would be taken for the host or the name of the database, which error messages repeat.
+ONE_AT_SIGN = re.compile(r"postgresql://(?:[^@/]*@)?+[^@?]*(?:\?.*)?", re.DOTALL)
 # The schemes of a PostgreSQL address: Heroku writes `postgres`, SQLAlchemy `postgresql+psycopg`.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
@@ -52,9 +55,9 @@ def _sqlite_url(text: str) -> str:
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
     """Return `text` as libpq's connection string; `tls` adds `sslmode=require` if `text` has no `sslmode`."""
-    with suppress(ProgrammingError):
+    with suppress(ProgrammingError, UnicodeError):
         parts = conninfo_to_dict(text)
-        if PORTS.fullmatch(str(parts.get("port", ""))):
+        if ONE_AT_SIGN.fullmatch(text) and PORTS.fullmatch(str(parts.get("port", ""))):
             return make_conninfo("", **({"sslmode": "require"} if tls else {}) | parts)
     # libpq's own message repeats a part of the address, perhaps of the password.
     raise ValueError(

@@ -151,6 +151,8 @@ def test_every_name_of_postgresql_is_known(scheme: str) -> None:
         ("postgres://me@a,[::1]:5433/db", {"host": "a,::1", "port": ",5433"}),
         ("postgres://me@%2Fvar%2Frun%2Fpostgresql/db", {"host": "/var/run/postgresql"}),
         ("postgres://me@/db?host=/var/run/postgresql", {"host": "/var/run/postgresql"}),
+        ("postgres://me@%40abstract/db", {"host": "@abstract"}),
+        ("postgres://h/db?user=me&password=x@x", {"host": "h", "password": "x@x"}),
         ("postgres://me@/db?options=-csearch_path%3Dbridge", {"options": "-csearch_path=bridge"}),
         (
             "postgres://me@h/db?connect_timeout=3&keepalives=0",
@@ -170,6 +172,11 @@ def test_whatever_libpq_takes_is_passed_on(address: str, expected: dict[str, str
         "postgres://me:x@host/name?hush=hush",
         "postgres://host:hush/name",
         "postgres://[hush",
+        "postgres://me:x@hush@host/name",
+        "postgres://me:x@hush/hush@host:5432/name",
+        "postgres://me:x?x@hush@host/name",
+        "postgres://me:12/hush@host/name",
+        "postgres://me:hush\udcff@host/name",
     ],
 )
 def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:
