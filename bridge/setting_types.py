@@ -67,9 +67,9 @@ def _postgresql_address(text: str, *, tls: bool) -> str:
 
 
 def _admin_key(text: str) -> str:
-    if len(parse_header_safe(text)) < 32:
-        raise ValueError("must have at least 32 characters")
-    return text
+    if not 32 <= len(text) <= 512:  # a longer one is no API key to `bridge.web.auth`
+        raise ValueError("must have 32 to 512 characters")
+    return parse_header_safe(text)
 
 
 def _fernet_key(key: str) -> str:

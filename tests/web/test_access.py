@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from bridge.settings import Settings
 from bridge.steps import clients
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access, Operation
@@ -131,6 +132,13 @@ def test_every_path_that_is_no_document_asks_for_a_key_or_is_meant_to_be_open(sq
 def test_a_header_that_holds_no_valid_key_is_refused(refusing_api: Api, header: str) -> None:
     response = refusing_api.app.test_client().get("/v1/watches", headers={"Authorization": header})
     problem(response, 401)
+
+
+def test_the_longest_admin_key_that_the_settings_take_gets_in(serve_sqlite: Serve) -> None:
+    key = "x" * 512
+    assert Settings.load({"BRIDGE_ADMIN_KEY": key}).admin_key
+    api = serve_sqlite(admin_key=key)
+    assert Caller(app=api.app, key=key).get("/v1/clients").status_code == 200
 
 
 @pytest.mark.parametrize("header", [f"bearer {ADMIN_KEY}", f"BEARER  {ADMIN_KEY} "])
