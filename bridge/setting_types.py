@@ -12,8 +12,7 @@ from cryptography.fernet import Fernet
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationInfo
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import URL, make_url
 
 from bridge.core.kinds import parse_api_version
 from bridge.core.parsing import parse_base_url, parse_header_safe, parse_http_url
@@ -25,6 +24,8 @@ PORTS = re.compile(r"[0-9,]*")  # in a database address: none, one, or one for e
 # For libpq the first `@` ends the password, unless a `/` comes before it. With another `@` in front of the options, a
 # part of the password would be taken for the host or the name of the database, which error messages repeat.
 ONE_AT_SIGN = re.compile(r"postgresql://(?:[^@/]*@)?+[^@?]*(?:\?.*)?", re.DOTALL)
+# A path after three slashes, and neither a host nor options; bytes that are not UTF-8 have become surrogates.
+SQLITE_URL = re.compile(r"sqlite:///[^?\ud800-\udfff]*")
 # The schemes of a PostgreSQL address: Heroku writes `postgres`, SQLAlchemy `postgresql+psycopg`.
 POSTGRESQL = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 DAY_SECONDS = 86_400
@@ -40,17 +41,12 @@ def _database_url(text: str, info: ValidationInfo) -> str:
 
 
 def _sqlite_url(text: str) -> str:
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise ValueError("is not a database address like sqlite:////var/lib/bridge/bridge.db") from None
-    if not url.database or url.database == ":memory:":
-        raise ValueError("must name a file: what is only in memory is lost with the process")
-    if url.database.startswith("file:") or "uri" in url.query:
+    path = make_url(text).database if SQLITE_URL.fullmatch(text) else None
+    if not path or path == ":memory:" or path.startswith("file:") or "\0" in path:
         raise ValueError(
-            "must name a file by its path, as in sqlite:////var/lib/bridge/bridge.db, not as a URI"
+            "must name a file by its path alone, after three slashes, as in sqlite:////var/lib/bridge/bridge.db"
         )
-    return url.render_as_string(hide_password=False)
+    return URL.create("sqlite", database=path).render_as_string()
 
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
