@@ -76,7 +76,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _create(_dialect: Any, _record: Any, arguments: Any, options: Any) -> None:
         if not makes_files:
-            if _is_missing(arguments[0]):
+            if is_missing(arguments[0]):
                 raise NoDatabase(arguments[0])
             # This URI creates no file (sqlite.org/uri.html).
             arguments[0], options["uri"] = f"file:{quote(arguments[0])}?mode=rw", True
@@ -104,13 +104,14 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
     return engine
 
 
-def _is_missing(place: str) -> bool:
+def is_missing(place: str | Path) -> bool:
+    """Return whether there is certainly no file at `place`: false when that cannot be found out."""
     try:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
-        pass  # no right to enter the folder, for example: SQLite raises its own error later
+        pass  # no right to enter the folder, for example: whoever opens the file gets an error that says so
     return False
 
 

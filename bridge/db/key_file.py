@@ -1,13 +1,16 @@
 """The key that encrypts secrets when BRIDGE_SECRET_KEY is not set: a file beside the SQLite database."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.fernet import Fernet
 
+from bridge.db.engine import is_missing
+
 
 class NoKeyFile(Exception):
-    """No key can be read from the key file. The message says why, and what to do."""
+    """No key can be read from the key file, or none be made. The message says why, and what to do."""
 
 
 def read(path: Path) -> str:
@@ -27,20 +30,31 @@ def read(path: Path) -> str:
 
 
 def read_or_make(path: Path) -> str:
-    """Return the key in `path`; make one, readable by its owner alone, when there is none.
+    """Return the key in `path`; if nothing is there, make the file first, readable by its owner alone.
 
-    Safe when several processes start at once: all get the same key. Raises NoKeyFile when there is a file, and no
-    key can be read from it.
+    Safe when several processes start at once: all get the same key. Raises NoKeyFile when the file cannot be made, or
+    no key can be read from it.
     """
+    if is_missing(path):
+        _make(path)
+    return read(path)
+
+
+def _make(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(Fernet.generate_key())
     try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key())
         # A hard link appears with its whole content or not at all, and never replaces a file.
         os.link(draft, path)
     except FileExistsError:
         pass
+    except OSError as error:
+        raise NoKeyFile(
+            f"The key file {path} cannot be made: {error.strerror}. Make room, give this user the right to write to "
+            "its folder, or set BRIDGE_SECRET_KEY."
+        ) from None
     finally:
-        draft.unlink()
-    return read(path)
+        with suppress(OSError):  # it may not be there
+            draft.unlink()

@@ -72,3 +72,15 @@ def test_a_key_file_that_may_not_be_read_is_named(folder: Path, command: str) ->
     told = refusal(folder, command)
     assert told.startswith(f"This user may not read the key file {key}: ")
     assert "BRIDGE_SECRET_KEY" in told
+
+
+def test_a_key_file_that_is_there_can_be_read_without_the_right_to_write_beside_it(folder: Path) -> None:
+    # SQLite's files are there already, so it makes none.
+    with closing(sqlite3.connect(folder / "bridge.db")) as connection:
+        connection.execute("SELECT name FROM clients")
+        for path in folder.iterdir():
+            os.chown(path, USER, -1)
+        folder.chmod(0o555)
+        commands = Commands(DATABASE_URL=f"sqlite:///{folder}/bridge.db")
+        commands.user = USER
+        commands.said("migrate")

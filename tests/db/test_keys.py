@@ -2,9 +2,12 @@
 
 import os
 import re
+import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -104,6 +107,33 @@ def test_a_key_file_without_a_key_is_told_and_left_as_it_is(tmp_path: Path, cont
         with pytest.raises(NoKeyFile, match=f"{path} holds no key that can be read"):
             get(path)
     assert path.read_bytes() == content
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """Let every write to a file fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_key_file_that_is_there_is_read_on_a_full_disk(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.db.key"
+    key = key_file.read_or_make(path)
+    with no_room():
+        assert key_file.read_or_make(path) == key
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_key_file_that_cannot_be_made_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.db.key"
+    with no_room(), pytest.raises(NoKeyFile, match=f"{path} cannot be made: File too large. Make room"):
+        key_file.read_or_make(path)
+    assert not list(tmp_path.iterdir())
+    assert key_file.read_or_make(path)
 
 
 def test_a_folder_in_place_of_the_key_file_is_told(tmp_path: Path) -> None:
