@@ -27,8 +27,9 @@ def prepare(bridge: Bridge) -> str:
     UnusableDatabase when the database must not be used, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)
+    cipher = bridge.cipher  # not within the transaction, because it may read the database
     with bridge.engine.begin() as connection:
-        encryption.check_keys(connection, bridge.cipher)
+        encryption.check_keys(connection, cipher)
     return revision
 
 

@@ -13,12 +13,12 @@ from sqlalchemy import Engine, make_url
 
 from bridge.core.delivery import RetryPolicy
 from bridge.core.quota import Rate
-from bridge.db import key_file
+from bridge.db import encryption, key_file
 from bridge.db.accounts import DEFAULT, Account, Accounts, Credentials
 from bridge.db.claims import Claimant
 from bridge.db.counters import Counters
 from bridge.db.encryption import Cipher
-from bridge.db.engine import open_engine
+from bridge.db.engine import is_missing, open_engine, reading
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
@@ -57,7 +57,8 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    With `makes_files` false, a missing SQLite database or key file is an error; else it is created.
+    With `makes_files` false, a missing SQLite database or key file is an error; else the database is created, and the
+    key file if no secrets have been stored in the database yet.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -74,15 +75,23 @@ class Bridge:
         """Encrypts and decrypts the stored secrets.
 
         Without BRIDGE_SECRET_KEY, the key is in the key file. Raises NoKeyFile if no key can be read from it, or if
-        the file is missing and `makes_files` is false.
+        the file is missing and may not or cannot be made.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
-        key_of = key_file.read_or_make if self._makes_files else key_file.read
-        return Cipher(keys or [key_of(self._key_file())])
+        return Cipher(keys or [self._key_of_file()])
 
-    def _key_file(self) -> Path:
-        path = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
-        return path.with_name(f"{path.name}.key")
+    def _key_of_file(self) -> str:
+        database = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
+        path = database.with_name(f"{database.name}.key")
+        if self._makes_files and is_missing(path) and not self._is_used():
+            key_file.make(path)
+        return key_file.read(path)
+
+    def _is_used(self) -> bool:
+        with reading(self.engine) as connection:
+            used = encryption.is_used(connection)
+        self.engine.dispose()  # with `--preload` gunicorn forks later, and its workers must not inherit a connection
+        return used
 
     @cached_property
     def accounts(self) -> Accounts:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import Column, Connection, bindparam, select, update
+from sqlalchemy import Column, Connection, bindparam, inspect, select, update
 
 from bridge.db.dialect_sql import dialect_insert
 from bridge.db.tables import accounts, canaries, oauth_tokens, signing_secrets
@@ -55,6 +55,11 @@ class Cipher:
     def signing_keys(self, purpose: str) -> list[str]:
         """Return signing keys for this purpose alone: one derived from each Fernet key, newest first."""
         return [hmac.digest(key.encode(), purpose.encode(), "sha256").hex() for key in self._keys]
+
+
+def is_used(connection: Connection) -> bool:
+    """Return whether this database holds the known text, so that it needs the key that encrypted it."""
+    return inspect(connection).has_table(canaries.name) and bool(connection.scalar(select(canaries.c.id)))
 
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:

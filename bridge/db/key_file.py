@@ -6,8 +6,6 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from bridge.db.engine import is_missing
-
 
 class NoKeyFile(Exception):
     """No key can be read from the key file, or none be made. The message says why, and what to do."""
@@ -29,18 +27,11 @@ def read(path: Path) -> str:
     raise NoKeyFile(f"{what}, or set BRIDGE_SECRET_KEY.")
 
 
-def read_or_make(path: Path) -> str:
-    """Return the key in `path`; if nothing is there, make the file first, readable by its owner alone.
+def make(path: Path) -> None:
+    """Make the key file, readable by its owner alone; leave one that is there as it is.
 
-    Safe when several processes start at once: all get the same key. Raises NoKeyFile when the file cannot be made, or
-    no key can be read from it.
+    Safe when several processes start at once: all then read the same key. Raises NoKeyFile when it cannot be made.
     """
-    if is_missing(path):
-        _make(path)
-    return read(path)
-
-
-def _make(path: Path) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

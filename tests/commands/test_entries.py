@@ -133,6 +133,20 @@ def test_gunicorn_migrates_nothing_when_its_port_is_taken(tmp_path: Path) -> Non
     assert not (tmp_path / "bridge.db").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=" ".join)
+def test_gunicorn_makes_no_key_file_beside_a_database_that_needs_the_former_one(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert ended(tmp_path, "-m", "bridge", "migrate").returncode == 0
+    key = tmp_path / "bridge.db.key"
+    key.unlink()
+    refused = ended(tmp_path, *GUNICORN, "app:app", *options)
+    assert refused.returncode
+    assert refused.stderr.count(f"The key file {key} is not there: put it back ") == 1
+    assert "Traceback" not in refused.stderr
+    assert not key.exists()
+
+
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "8001.5", "٨٠٠١"])
 def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
     refused = ended(tmp_path, "-m", "bridge", "sandbox", f"--port={port}")

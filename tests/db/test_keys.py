@@ -27,7 +27,7 @@ from tests.threads import at_once
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 
 # Each waits for the file `go`, so that all are there when they start.
-READ_OR_MAKE = """
+MAKE_AND_READ = """
 import sys, time
 from pathlib import Path
 from bridge.db import key_file as keyfile
@@ -35,7 +35,8 @@ folder = Path(sys.argv[1])
 print("ready", flush=True)
 while not (folder / "go").exists():
     time.sleep(0.001)
-print(keyfile.read_or_make(folder / "bridge.db.key"))
+keyfile.make(folder / "bridge.db.key")
+print(keyfile.read(folder / "bridge.db.key"))
 """
 
 
@@ -90,12 +91,14 @@ def test_a_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "bridge.db.key"
     before = os.umask(0)
     try:
-        key = key_file.read_or_make(path)
+        key_file.make(path)
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    key = key_file.read(path)
     assert Cipher([key]).decrypt(Cipher([key]).encrypt("x")) == "x"
-    assert key_file.read_or_make(path) == key
+    key_file.make(path)
+    assert key_file.read(path) == key
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -103,9 +106,9 @@ def test_a_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 def test_a_key_file_without_a_key_is_told_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bridge.db.key"
     path.write_bytes(content)
-    for get in (key_file.read, key_file.read_or_make):
-        with pytest.raises(NoKeyFile, match=f"{path} holds no key that can be read"):
-            get(path)
+    key_file.make(path)
+    with pytest.raises(NoKeyFile, match=f"{path} holds no key that can be read"):
+        key_file.read(path)
     assert path.read_bytes() == content
 
 
@@ -120,20 +123,13 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_key_file_that_is_there_is_read_on_a_full_disk(tmp_path: Path) -> None:
-    path = tmp_path / "bridge.db.key"
-    key = key_file.read_or_make(path)
-    with no_room():
-        assert key_file.read_or_make(path) == key
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_key_file_that_cannot_be_made_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "bridge.db.key"
     with no_room(), pytest.raises(NoKeyFile, match=f"{path} cannot be made: File too large. Make room"):
-        key_file.read_or_make(path)
+        key_file.make(path)
     assert not list(tmp_path.iterdir())
-    assert key_file.read_or_make(path)
+    key_file.make(path)
+    assert key_file.read(path)
 
 
 def test_a_folder_in_place_of_the_key_file_is_told(tmp_path: Path) -> None:
@@ -142,7 +138,7 @@ def test_a_folder_in_place_of_the_key_file_is_told(tmp_path: Path) -> None:
 
 
 def test_eight_processes_that_start_at_once_get_the_same_key(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", READ_OR_MAKE, str(tmp_path)]
+    command = [sys.executable, "-c", MAKE_AND_READ, str(tmp_path)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     for process in processes:
         assert process.stdout is not None
@@ -202,6 +198,13 @@ def test_the_canary_tells_at_the_start_whether_the_keys_fit(
                 encryption.check_keys(connection, Cipher(keys))
     with engine.begin() as connection:
         encryption.check_keys(connection, Cipher([OLD]))
+
+
+def test_a_database_is_used_once_the_canary_is_there(engine: Engine) -> None:
+    with engine.begin() as connection:
+        assert not encryption.is_used(connection)
+        encryption.check_keys(connection, Cipher([OLD]))
+        assert encryption.is_used(connection)
 
 
 def test_the_canary_is_written_once_by_processes_that_start_at_once(engine: Engine) -> None:
