@@ -1,6 +1,7 @@
 """The commands `migrate`, `rotate-encryption`, `worker` and `serve`."""
 
 import argparse
+import errno
 import logging
 import os
 import runpy
@@ -22,6 +23,7 @@ from bridge.worker import cpu_affinity
 
 log = structlog.get_logger()
 
+OTHER_HOST = "Give --host an address of this machine."
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
@@ -81,15 +83,21 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def ensure_port_is_free(host: str, port: int, setting: str) -> None:
     """Raise CommandError when gunicorn or waitress could not listen on the port; an IPv6 `host` has no brackets."""
+    failure = f"{_address(host, port)} cannot be listened on"
     # Not socket.create_server: with it, `::` would be IPv6 alone, and its errors repeat the address.
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
             listener.listen()
+    except TypeError:  # of a name that is not ASCII, and cannot be encoded
+        raise CommandError(f"{failure}: It is no name of a host. {OTHER_HOST}") from None
     except OSError as error:
-        why = f"{_address(host, port)} cannot be listened on: {error.strerror}"
-        raise CommandError(f"{why}. Stop what uses it, or choose another port with {setting}.") from None
+        is_port_at_fault = error.errno in {errno.EADDRINUSE, errno.EACCES}
+        other_port = f"Stop what uses it, or choose another port with {setting}."
+        raise CommandError(
+            f"{failure}: {error.strerror}. {other_port if is_port_at_fault else OTHER_HOST}"
+        ) from None
 
 
 def _address(host: str, port: int) -> str:

@@ -196,6 +196,17 @@ def test_serve_listens_on_ipv6_however_the_address_is_spelled(
     )
 
 
+@pytest.mark.parametrize("host", ["bogus.invalid", "192.0.2.1", "2001:db8::1", "unix:/x", "é..b"])
+def test_serve_names_the_host_that_cannot_be_listened_on(
+    on_sqlite: Callable[..., Commands], host: str
+) -> None:
+    refused = on_sqlite().run("serve", "--host", host)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    [told] = refused.stderr.splitlines()
+    assert told.strip("[").startswith(host)
+    assert told.endswith(". Give --host an address of this machine.")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_worker_stops_with_status_0(
     commands: Commands, number: signal.Signals, tmp_path: Path
