@@ -44,6 +44,13 @@ def test_the_unit_for_systemd_can_be_read() -> None:
     assert unit().sections() == ["Unit", "Service", "Install"]
 
 
+def test_systemd_starts_the_service_again_however_long_the_database_is_away() -> None:
+    service = unit()["Service"]
+    assert service["Restart"] == "always"
+    # By default systemd gives up after five starts within 10 s.
+    assert int(service.get("RestartSec", "0")) * 4 > 10
+
+
 def test_what_the_unit_s_service_writes_is_its_own_alone() -> None:
     service = unit()["Service"]
     assert (service["UMask"], service["StateDirectoryMode"]) == ("0077", "0700")
