@@ -3,8 +3,8 @@
 import re
 from functools import partial
 
-from flask import Flask, abort, request
-from werkzeug.routing import BaseConverter, UnicodeConverter
+from flask import Flask, Request, abort, request
+from werkzeug.routing import BaseConverter, MapAdapter, UnicodeConverter
 
 from bridge.core.parsing import NAME
 from bridge.web.admin import add_admin
@@ -52,9 +52,18 @@ class _Name(BaseConverter):
     regex = NAME.pattern
 
 
+class _Application(Flask):
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return the router for `request`; a request for a WebSocket gets the same routes as any other."""
+        adapter = super().create_url_adapter(request)
+        if adapter:
+            adapter.websocket = False
+        return adapter
+
+
 def create_app(dependencies: Dependencies) -> Flask:
     """Return the Flask application; until a request comes, it opens no database connection and starts no thread."""
-    app = Flask(__name__)
+    app = _Application(__name__)
     app.config |= {"MAX_CONTENT_LENGTH": LARGEST_BYTES, "PROVIDE_AUTOMATIC_OPTIONS": False}
     app.url_map.merge_slashes = False
     # Paths may be sent with one more slash at the end.

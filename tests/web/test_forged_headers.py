@@ -46,11 +46,12 @@ LINES = {
     for name, value in HEADERS.items()
     for spelled in (name, name.replace("-", "_"))
     if spelled != "Content-Length"
-}
+} | {b"Upgrade: websocket\r\nConnection: Upgrade"}
 
 
 def answered(web: Web, path: bytes, *lines: bytes) -> bytes:
-    head = [b"GET " + path + b" HTTP/1.1", b"Host: bridge", b"Connection: close", *lines]
+    # After an answer to HTTP/1.0 the connection is closed, whatever `Connection` asks for.
+    head = [b"GET " + path + b" HTTP/1.0", b"Host: bridge", *lines]
     with connected(web.port, b"\r\n".join(head) + b"\r\n\r\n") as client:
         return all_of(client)
 
