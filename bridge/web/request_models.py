@@ -91,7 +91,11 @@ def validated(model: type[Model], given: object, context: ValidationContext | No
     The Problem has the first MAX_FAULTS faults, and the number of the others. Without a `context`, nothing checks
     whether an account exists or whether the settings allow a callback URL.
     """
-    cross_field = model.cross_field_faults(given) if isinstance(given, Mapping) else ()
+    cross_field: Sequence[FieldError] = ()
+    if isinstance(given, Mapping):
+        # With half of a surrogate pair in a name, pydantic would report that alone. No field has such a name.
+        given = {name.encode(errors="backslashreplace").decode(): value for name, value in given.items()}
+        cross_field = model.cross_field_faults(given)
     try:
         made = model.model_validate(given, context=context)
     except ValidationError as error:

@@ -136,8 +136,14 @@ def test_a_pointer_is_written_as_rfc_6901_wants_it(refused: Caller, name: str, p
     assert pointers(refused.post("/v1/watches", VALID | {name: 1})) == [pointer]
 
 
-def test_a_field_whose_name_is_no_text_is_refused(refused: Caller) -> None:
-    assert pointers(refused.post("/v1/watches", VALID | {"\ud800": 1})) == [""]
+def test_a_field_whose_name_is_no_text_is_refused_beside_all_other_faults(refused: Caller) -> None:
+    response = refused.post("/v1/watches", {"a\ud800": 1, "\udfff": 1, "callback_url": URL, "metadata": 3})
+    assert {fault["pointer"]: fault["detail"] for fault in problem(response, 422)["errors"]} == {
+        "/task_id": "is required",
+        "/metadata": "must be a JSON object",
+        "/a\\ud800": "is not a known field",
+        "/\\udfff": "is not a known field",
+    }
 
 
 @pytest.mark.parametrize(
