@@ -85,11 +85,17 @@ class ValidationContext:
             return self._dependencies.accounts.stored(connection)
 
 
-def validated(model: type[Model], given: object, context: ValidationContext | None = None) -> Model | Problem:
+def validated(
+    model: type[Model],
+    given: object,
+    context: ValidationContext | None = None,
+    *,
+    known_faults: Sequence[FieldError] = (),
+) -> Model | Problem:
     """Return `given` as an instance of `model`, or a 422 Problem that lists what is wrong with it.
 
-    The Problem has the first MAX_FAULTS faults, and the number of the others. Without a `context`, nothing checks
-    whether an account exists or whether the settings allow a callback URL.
+    `known_faults` come first in the list. The Problem has the first MAX_FAULTS faults, and the number of the others.
+    Without a `context`, nothing checks whether an account exists or whether the settings allow a callback URL.
     """
     cross_field: Sequence[FieldError] = ()
     if isinstance(given, Mapping):
@@ -101,8 +107,9 @@ def validated(model: type[Model], given: object, context: ValidationContext | No
     except ValidationError as error:
         # Values may be secret: they are left out here, and the messages of validators must not quote them.
         details = error.errors(include_url=False, include_input=False, include_context=False)
-        return invalid(*_up_to_most([*map(_fault, details), *cross_field]))
-    return invalid(*cross_field) if cross_field else made
+        return invalid(*_up_to_most([*known_faults, *map(_fault, details), *cross_field]))
+    others = [*known_faults, *cross_field]
+    return invalid(*_up_to_most(others)) if others else made
 
 
 def _up_to_most(faults: Sequence[FieldError]) -> Sequence[FieldError]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from bridge.core.watch import Outcome, State
-from bridge.web.request_models import Kind
+from bridge.web.request_models import MAX_FAULTS, Kind
 
 
 class Output(BaseModel):
@@ -66,7 +66,9 @@ class ProblemSchema(Output):
         default=None, description="The answer's `X-Request-Id`; not in the problems of a batch."
     )
     errors: list[InvalidFieldSchema] | Absent = Field(
-        default=None, description="With 422 and some 409: every field at fault."
+        default=None,
+        description=f"With 422 and some 409: every field at fault. Beyond {MAX_FAULTS}, a last entry with an empty "
+        "`pointer` says how many more there are.",
     )
     retry_after_seconds: Annotated[int, Field(ge=0)] | Absent = Field(
         default=None, description="As in the `Retry-After` header, where the answer has it."

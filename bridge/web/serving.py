@@ -20,7 +20,7 @@ from bridge.web.operations import (
     Operation,
     Reply,
 )
-from bridge.web.problems import MEDIA_TYPE, FieldError, Problem, invalid
+from bridge.web.problems import MEDIA_TYPE, FieldError, Problem
 from bridge.web.rate_limits import rate_limit_headers
 from bridge.web.request_models import Query, ValidationContext, validated
 from bridge.web.security_headers import HEADERS
@@ -127,9 +127,10 @@ def _body(operation: Operation, request: Request, context: ValidationContext | N
 def _query(model: type[Query], request: Request) -> Query | Problem:
     arguments = request.args.to_dict(flat=False)
     lists = {name: ",".join(arguments.pop(name)) for name in model.LISTS if name in arguments}
-    repeated = [name for name, values in arguments.items() if len(values) > 1]
-    query = validated(model, {name: values[0] for name, values in arguments.items()} | lists)
-    if not repeated:
-        return query
-    twice = [FieldError(pointer=f"/{name}", detail="is given twice") for name in repeated]
-    return invalid(*twice, *(query.faults if isinstance(query, Problem) else ()))
+    twice = [
+        FieldError(pointer=f"/{name}", detail="is given twice")
+        for name, values in arguments.items()
+        if len(values) > 1
+    ]
+    given = {name: values[0] for name, values in arguments.items()} | lists
+    return validated(model, given, known_faults=twice)

@@ -11,6 +11,7 @@ from bridge.core.polling import end
 from bridge.core.watch import Outcome
 from bridge.db import watches as store
 from bridge.web.api.imports import NewImport
+from bridge.web.request_models import MAX_FAULTS
 from tests.web.api import URL, Api, Caller, members, pointers, problem
 
 MIB = 1024 * 1024
@@ -129,6 +130,18 @@ def test_a_long_list_of_faults_is_cut_short_and_says_how_many_more_there_are(ref
     assert pointers(response) == [f"/unknown-{number}" for number in range(50)] + [""]
     assert members(response)["errors"][-1]["detail"] == "has 4,951 more faults"
     assert len(response.data) < 20_000
+
+
+def test_parameters_that_are_given_twice_count_among_the_faults(refused: Caller) -> None:
+    query = "&".join(f"unknown-{number}=1&unknown-{number}=2" for number in range(60))
+    response = refused.send("GET", "/v1/watches", query_string=query)
+    assert pointers(response) == [f"/unknown-{number}" for number in range(50)] + [""]
+    assert members(response)["errors"][-1]["detail"] == "has 70 more faults"
+
+
+def test_clients_are_told_how_many_faults_an_answer_names(refused: Caller) -> None:
+    told = members(refused.get("/openapi.json"))["components"]["schemas"]["Problem"]["properties"]["errors"]
+    assert f"Beyond {MAX_FAULTS}" in told["description"]
 
 
 @pytest.mark.parametrize(("name", "pointer"), [("a/b", "/a~1b"), ("a~b", "/a~0b"), ("", "/"), ("é", "/é")])
