@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
+from sqlalchemy import delete
 
+from bridge.db.tables import watches
 from tests.makers import NOW
 from tests.web.admin.browser import DESK, PHONE, browser_errors, sign_in, signed_in
 from tests.web.admin.sample_data import add_all
@@ -143,6 +145,43 @@ def test_a_page_that_stands_still_does_so_until_it_is_let_go(
     expect(page.get_by_role("link", name="new")).to_be_visible()
 
 
+@pytest.mark.parametrize("silent", ["no connection", "no answer"])
+def test_a_page_that_cannot_refresh_itself_says_since_when_until_it_can(
+    address: str, browser: Browser, silent: str
+) -> None:
+    page = signed_in(browser, address)
+    page.clock.install(time=NOW)
+    page.goto(f"{address}/admin")
+    status = page.get_by_role("banner").get_by_role("status")
+    expect(status).to_be_empty()
+    if silent == "no connection":
+        page.context.set_offline(True)
+    else:
+        page.evaluate("htmx.config.timeout /= 10_000")
+        page.route("**", lambda _: None)
+    page.clock.fast_forward(REFRESH_MS)
+    expect(status).to_have_text(
+        re.compile("^Not refreshed since 12:00:.. UTC: the bridge does not answer\\.$")
+    )
+    page.clock.fast_forward(2 * REFRESH_MS)
+    expect(status).to_be_visible()
+    page.context.set_offline(False)
+    page.unroute_all()
+    page.evaluate("htmx.config.timeout = 10_000")
+    page.clock.fast_forward(REFRESH_MS)
+    expect(status).to_be_empty()
+
+
+def test_a_page_whose_refresh_is_refused_tells_the_status(api: Api, address: str, browser: Browser) -> None:
+    watch_id = api.client().register()["id"]
+    page = signed_in(browser, address)
+    page.clock.install()
+    page.goto(f"{address}/admin/watches/{watch_id}")
+    api.execute(delete(watches).where(watches.c.id == watch_id))
+    page.clock.fast_forward(REFRESH_MS)
+    expect(page.get_by_role("banner").get_by_role("status")).to_contain_text("UTC: the answer was 404.")
+
+
 def test_when_the_session_ends_a_page_that_refreshes_itself_asks_for_the_key(
     api: Api, address: str, browser: Browser
 ) -> None:
@@ -174,7 +213,7 @@ def test_a_watch_that_moves_on_while_it_is_looked_at_has_other_buttons(
     expect(again).to_be_visible()
     expect(page.get_by_role("button", name="Ask HubSpot now")).to_have_count(0)
     again.click()
-    expect(page.get_by_role("status")).to_contain_text("is being sent again")
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text("is being sent again")
 
 
 def test_a_new_key_is_copied_and_a_page_that_is_loaded_again_makes_no_other_one(

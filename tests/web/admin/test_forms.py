@@ -170,7 +170,7 @@ def _set_up_an_account(page: Page, hands: Hands, hubspot: Sandbox) -> None:
 
 
 def _is_told(page: Page, text: str) -> None:
-    expect(page.get_by_role("status")).to_contain_text(text)
+    expect(page.get_by_role("main").get_by_role("status")).to_contain_text(text)
 
 
 def _set_up_a_client(page: Page, hands: Hands) -> None:

@@ -29,6 +29,23 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target.id === "live" && (!isLive() || document.hidden)) event.preventDefault();
 });
 
+// A page that no longer refreshes itself must not look as if all were well.
+const refreshStatus = document.getElementById("refresh-status");
+let refreshedAt = new Date();
+
+for (const failure of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
+  document.addEventListener(failure, ({ detail: { xhr } }) => {
+    const why = xhr.status ? `the answer was ${xhr.status}` : "the bridge does not answer";
+    refreshStatus.textContent = `Not refreshed since ${refreshedAt.toISOString().slice(11, 19)} UTC: ${why}.`;
+  });
+}
+
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (!detail.successful) return;
+  refreshedAt = new Date();
+  refreshStatus.textContent = "";
+});
+
 for (const button of document.querySelectorAll("[data-copy]")) {
   // Browsers let a page write to the clipboard only over https and on loopback.
   if (!navigator.clipboard) continue;
