@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 from sqlalchemy import delete
 
-from bridge.db.tables import watches
+from bridge.db.tables import account_breakers, answers, attempts, host_breakers, watches, workers
 from tests.makers import NOW
-from tests.web.admin.browser import DESK, PHONE, browser_errors, sign_in, signed_in
+from tests.web.admin.browser import DESK, PHONE, browser_errors, listening, sign_in, signed_in
 from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
 from tests.web.api import ADMIN_KEY, Api
@@ -36,6 +36,8 @@ LOOKS: Sequence[tuple[str, ViewportSize, Literal["light", "dark"], dict[str, Any
     ("phone", PHONE, "light", {}),
 )
 REFRESH_MS = 5_000
+# As long as a name may be.
+WORD = "x" * 64
 
 
 @pytest.fixture
@@ -43,6 +45,30 @@ def sample(api: Api, address: str) -> str:
     """The URL of a server with the sample data."""
     add_all(api)
     return address
+
+
+def add_long_words(api: Api) -> str:
+    """Store a long word wherever one can come from outside; return the id of a watch."""
+    client, host, long = api.client(WORD), ".".join([WORD[:63]] * 3), 3 * WORD
+    api.add_account(WORD)
+    url, told = f"https://{host}/{long}", {"status": WORD, "error": long, "last_error": long}
+    waits, watch_id = (
+        client.register(f"{long}{number}", callback_url=url, account=WORD, metadata={long: long})["id"]
+        for number in (1, 2)
+    )
+    ended: dict[str, Any] = {"outcome": "failed", "ended_at": NOW} | told
+    api.change(waits, state="delivering", due_at=NOW.replace(hour=2), **ended)
+    api.change(watch_id, state="undelivered", due_at=None, settled_at=NOW, **ended)
+    api.insert(answers, watch_id=watch_id, body=f'{{"status": "{long}"}}')
+    api.insert(attempts, watch_id=watch_id, number=1, trigger="schedule", started_at=NOW, duration_ms=1,
+               status_code=500, error=long, response_excerpt=long)  # fmt: skip
+    paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "reason": long,
+                              "paused_until": NOW.replace(hour=23)}  # fmt: skip
+    api.insert(account_breakers, name=WORD, headroom=1.0, **paused)
+    api.insert(host_breakers, name=host, **paused)
+    api.insert(workers, id=WORD, started_at=NOW, ticked_at=NOW)
+    api.insert(workers, id=WORD[1:], started_at=NOW, ticked_at=NOW.replace(hour=11, minute=30))
+    return str(watch_id)
 
 
 def _open_all(page: Page) -> None:
@@ -90,6 +116,52 @@ def test_every_page_fits_a_phone_keeps_the_policy_and_can_be_read_by_a_screen_re
     assert faults(page) == []
     # What is no page, or no filter, is told by its status as well.
     assert [line for line in told if "status of 4" not in line] == []
+
+
+# A phone, a desk's window at a zoom of 200 %, and one where the list is still a table.
+@pytest.mark.parametrize("width", [390, 640, 800])
+def test_a_long_word_makes_no_page_wider_than_its_window(
+    sqlite_api: Api, browser: Browser, width: int
+) -> None:
+    watch_id = add_long_words(sqlite_api)
+    filters = "&".join(f"{name}={WORD}" for name in ("client", "account", "task_id", "callback_host"))
+    pages = [
+        "",
+        "/watches",
+        f"/watches?state=undelivered&{filters}",
+        f"/watches?{WORD}={WORD}",
+        f"/watches/redeliver?state=undelivered&{filters}",
+        f"/watches/redeliver?{WORD}={WORD}&{'y' * 64}=",
+        f"/watches/{watch_id}",
+        "/accounts",
+        "/clients",
+        "/hosts",
+    ]
+    wide = {}
+    with listening(sqlite_api.app) as address:
+        page = signed_in(browser, address, viewport={"width": width, "height": 844})
+
+        def measure(name: str) -> None:
+            _open_all(page)
+            found = page.evaluate("document.documentElement.scrollWidth")
+            wide.update({name: found} if found > width else {})
+
+        for path in pages:
+            page.goto(f"{address}/admin{path}")
+            measure(path)
+        page.goto(f"{address}/admin/accounts")
+        card = page.locator(f"#account-{WORD}")
+        _open_all(page)
+        card.get_by_role("button", name="Check now").click()
+        measure("a message")
+        card.get_by_label("Base URL").fill(f"https://{WORD}/")
+        card.get_by_role("button", name="Replace").click()
+        measure("a form with faults")
+        page.goto(f"{address}/admin/clients")
+        _open_all(page)
+        page.get_by_role("button", name="Make a new key").click()
+        measure("a new key")
+    assert wide == {}
 
 
 def test_the_keyboard_skips_what_is_the_same_on_each_page(address: str, browser: Browser) -> None:
