@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 from bridge import logs, startup
 from bridge.commands import output
-from bridge.commands.open_bridge import refuse_unusable_database
+from bridge.commands.open_bridge import refuse_unavailable_database, refuse_unusable_database
 from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
@@ -40,7 +40,7 @@ class Check:
 def diagnose(arguments: argparse.Namespace) -> None:
     """Make the checks and print their results; raise CommandError at the end if a check has failed.
 
-    After a failure of the settings, the database or the encryption key, no more checks are made.
+    If the settings cannot be read, or the database or the encryption key cannot be used, no more checks are made.
     """
     well, found = True, []
     for check in _checks():
@@ -77,11 +77,21 @@ def _checks() -> Iterator[Check]:
         return
     yield Check(name="database", ok=True, detail=f"it answers, and is migrated (revision {revision})")
     yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
-    yield from _check_accounts(bridge)
-    yield from _check_receivers(bridge)
+    yield from _unless_database_fails("HubSpot", _check_accounts(bridge))
+    yield from _unless_database_fails("callbacks", _check_receivers(bridge))
     if settings.operator_url:
-        yield _check_operator_url(bridge, settings.operator_url.get_secret_value())
-    yield _check_workers(bridge)
+        url = settings.operator_url.get_secret_value()
+        yield from _unless_database_fails("operator webhooks", _check_operator_url(bridge, url))
+    yield from _unless_database_fails("workers", _check_workers(bridge))
+
+
+def _unless_database_fails(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """Yield the checks; if the database fails on the way, yield a failed check `name` in place of the others."""
+    try:
+        with refuse_unavailable_database():
+            yield from checks
+    except CommandError as error:
+        yield Check(name=name, ok=False, detail=str(error))
 
 
 def _check_accounts(bridge: Bridge) -> Iterator[Check]:
@@ -94,7 +104,12 @@ def _check_accounts(bridge: Bridge) -> Iterator[Check]:
         yield Check(name="HubSpot", ok=False, detail=f"no account has credentials. {NO_CREDENTIALS}")
     ahead = None
     for name in sorted(usable):
-        found = check_account.check(bridge.hubspot_calls, name)
+        try:
+            with refuse_unavailable_database():
+                found = check_account.check(bridge.hubspot_calls, name)
+        except CommandError as error:
+            yield Check(name=f"HubSpot account {name}", ok=False, detail=str(error))
+            continue
         if found:
             yield Check(name=f"HubSpot account {name}", ok=found.ok, detail=found.summary)
             ahead = found.clock_ahead_seconds if ahead is None else ahead
@@ -131,22 +146,22 @@ def _check_server(bridge: Bridge, name: str, server: str) -> Check:
     return Check(name=name, ok=True, detail="the receiver's server answers")
 
 
-def _check_operator_url(bridge: Bridge, url: str) -> Check:
+def _check_operator_url(bridge: Bridge, url: str) -> Iterator[Check]:
     """Check whether the operator's server answers, and report how many events are still to be sent."""
     check = _check_server(bridge, "operator webhooks", server_of(url))
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)
-    if not since:
-        return check
-    return replace(check, detail=f"events that wait: {events:,}, since {rfc3339(since)}; {check.detail}")
+    told = f"events that wait: {events:,}, since {rfc3339(since)}; " if since else ""
+    yield replace(check, detail=f"{told}{check.detail}")
 
 
-def _check_workers(bridge: Bridge) -> Check:
+def _check_workers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
         alive = heartbeats.count_alive(connection, now())
-    if alive:
-        return Check(name="workers", ok=True, detail=f"{alive} alive")
     detail = (
-        "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
+        f"{alive} alive"
+        if alive
+        else "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
+        "BRIDGE_EMBEDDED_WORKER=true."
     )
-    return Check(name="workers", ok=False, detail=f"{detail}BRIDGE_EMBEDDED_WORKER=true.")
+    yield Check(name="workers", ok=bool(alive), detail=detail)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 from bridge import logs, startup
 from bridge.commands.output import CommandError
 from bridge.db.encryption import WrongSecretKey
-from bridge.db.engine import BUSY_SECONDS, UNAVAILABLE, NoDatabase
+from bridge.db.engine import BUSY_SECONDS, UNAVAILABLE, NoDatabase, describe_outage
 from bridge.db.key_file import NoKeyFile
 from bridge.db.migrations import NotMigrated, UnusableDatabase
 from bridge.settings import Settings
@@ -23,6 +23,7 @@ UNUSABLE = (
     "The database at DATABASE_URL cannot be used: {}. Start it, correct the URL, make its schema, or give its user "
     "the rights."
 )
+AGAIN = "When that is over, run the command again."
 BUSY = "Another process has held the database at DATABASE_URL for {} s. Run the command again."
 NO_RIGHTS = (
     "SQLite cannot {} the database at DATABASE_URL. Its folder must be there, and this user must be able to write to "
@@ -95,5 +96,7 @@ def _sentence(error: SQLAlchemyError) -> str:
             return NO_RIGHTS.format("write to")
         case ["SQLITE", "CANTOPEN", *_]:
             return NO_RIGHTS.format("open")
+        case _ if outage := describe_outage(error):
+            return f"{outage} {AGAIN}"
         case _:
             return UNUSABLE.format(str(error).splitlines()[0])

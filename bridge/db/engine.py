@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def is_unavailable(error: DBAPIError) -> bool:
     """Return whether an error probably means that the database is away or unable to work."""
     return isinstance(error, UNAVAILABLE) or error.connection_invalidated
+
+
+# Words in the messages of database errors, and what they mean; the first match counts.
+_OUTAGES: Sequence[tuple[Sequence[str], str | None]] = (
+    # There is no connection: the server does not answer, or the address is wrong.
+    (("timeout expired",), None),
+    (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
+    (("disk i/o error",), "The database's disk does not work."),
+    (("readonly", "read-only"), "The database can only be read at the moment."),
+    (("locked", "timeout", "too many"), "The database is busy."),
+)
+
+
+def describe_outage(error: Exception) -> str | None:
+    """Return a sentence that says why the database failed; None when the error's message does not tell."""
+    message = str(getattr(error, "orig", error)).lower()  # the driver's own: SQLAlchemy adds the statement
+    return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
 
 
 # The smallest of the limits of the role, the database and the server; -1 means that a role or database sets no limit.

@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from bridge.db.engine import is_unavailable
+from bridge.db.engine import describe_outage, is_unavailable
 from bridge.web.bodies import TOO_LARGE
 from bridge.web.problems import Problem
 
@@ -16,21 +16,6 @@ _DETAILS = {
     405: "This path does not know the method.",
     413: TOO_LARGE,
 }
-
-
-# Words in the messages of database errors, and what they mean; the first match counts.
-_OUTAGES = (
-    (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
-    (("disk i/o error",), "The database's disk does not work."),
-    (("readonly", "read-only"), "The database can only be read at the moment."),
-    (("locked", "timeout", "too many"), "The database is busy."),
-)
-
-
-def describe_outage(error: Exception) -> str | None:
-    """Return a sentence that says why the database failed; None when the error's message does not tell."""
-    message = str(error).lower()
-    return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
 
 
 def problem_of(error: Exception) -> Problem:

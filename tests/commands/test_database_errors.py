@@ -1,16 +1,18 @@
-"""What a command says of an error of SQLite that is neither a missing right nor a missing file."""
+"""What a command says of an error of the database that is neither a missing right nor a missing file."""
 
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import text
 
-from bridge.commands.open_bridge import refuse_unavailable_database
+from bridge.commands.open_bridge import AGAIN, refuse_unavailable_database
 from bridge.commands.output import CommandError
 from bridge.db.engine import open_engine
-from tests.commands.conftest import Commands
+from tests.commands.conftest import Commands, add_watch
 
 
 @pytest.fixture
@@ -37,3 +39,35 @@ def test_a_database_that_another_process_holds_is_to_be_tried_again(file: Path) 
         with pytest.raises(CommandError, match="Run the command again"), refuse_unavailable_database():
             connection.execute(text("UPDATE clients SET admin = 1"))
     engine.dispose()
+
+
+def test_a_full_disk_is_called_that(file: Path) -> None:
+    engine = open_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        # SQLite takes the number of pages that there are for a limit that is lower.
+        connection.execute(text("PRAGMA max_page_count = 1"))
+        with pytest.raises(CommandError) as refused, refuse_unavailable_database():
+            connection.execute(text("CREATE TABLE another (id INTEGER)"))
+    engine.dispose()
+    assert str(refused.value) == f"The database's disk is full. {AGAIN}"
+
+
+@pytest.mark.parametrize("command", ["clients add cms", "migrate", "watches withdraw wat_00000001"])
+def test_a_postgresql_that_can_only_be_read_is_called_that(postgres_url: str, command: str) -> None:
+    commands = Commands(DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode())
+    commands.said("clients", "add", "other")
+    engine = open_engine(postgres_url)
+    add_watch(engine, "wat_00000001")
+    engine.dispose()
+    commands.env["PGOPTIONS"] = "-c default_transaction_read_only=on"
+    refused = commands.run(*command.split())
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == f"The database can only be read at the moment. {AGAIN}"
+
+
+def test_a_postgresql_that_accepts_and_says_nothing_is_not_called_busy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://bridge@127.0.0.1:{server.getsockname()[1]}/bridge?connect_timeout=2"
+        refused = Commands(DATABASE_URL=url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode()).run("status")
+    assert refused.returncode == 1
+    assert "timeout expired. Start it, correct the URL" in refused.stderr

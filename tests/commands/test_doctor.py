@@ -122,6 +122,20 @@ def test_without_watches_it_says_that_no_callback_could_be_tried(
     assert {check["name"]: check["ok"] for check in told["checks"]}["callbacks"] is None
 
 
+def test_a_database_that_can_only_be_read_is_told_beside_all_other_checks(
+    postgres_url: str, hubspot: Sandbox
+) -> None:
+    commands = Commands(DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode())
+    commands.env |= {"HUBSPOT_BASE_URL": hubspot.url, "HUBSPOT_ACCESS_TOKEN": "sandbox-token"}
+    commands.env["PGOPTIONS"] = "-c default_transaction_read_only=on"
+    done = commands.run("doctor", "--json")
+    assert (done.returncode, done.stderr) == (1, "Something is wrong.\n")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert not checks["HubSpot account default"]["ok"]
+    assert "can only be read at the moment" in checks["HubSpot account default"]["detail"]
+    assert list(checks)[-2:] == ["callbacks", "workers"]
+
+
 def test_a_scope_that_is_missing_is_named(on_sqlite: Callable[..., Commands], hubspot: Sandbox) -> None:
     hubspot.state.set_fault("403-scopes")
     found = wrong(on_sqlite(HUBSPOT_BASE_URL=hubspot.url, HUBSPOT_ACCESS_TOKEN="sandbox-token"))

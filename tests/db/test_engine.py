@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from bridge.db.engine import UNAVAILABLE, open_engine, reading
+from bridge.db.engine import UNAVAILABLE, describe_outage, open_engine, reading
 from bridge.db.migrations import UnusableDatabase, is_migrated, upgrade
 from bridge.db.tables import metadata
 from tests.commands.conftest import Commands
@@ -320,3 +320,10 @@ def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
     with pytest.raises(OperationalError) as away:
         engine.connect()
     assert isinstance(away.value, UNAVAILABLE)
+
+
+def test_an_outage_is_described_by_what_the_driver_says_and_not_by_the_statement() -> None:
+    error = OperationalError(
+        "SELECT 'the disk is full'", None, Exception("canceling statement due to timeout")
+    )
+    assert describe_outage(error) == "The database is busy."

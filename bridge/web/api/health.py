@@ -9,8 +9,7 @@ from sqlalchemy import Connection
 
 from bridge.core.instants import rfc3339
 from bridge.db import heartbeats, migrations, readiness
-from bridge.db.engine import UNAVAILABLE, reading
-from bridge.web.errors import describe_outage
+from bridge.db.engine import UNAVAILABLE, describe_outage, reading
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.response_models import Output, examples
 
