@@ -17,8 +17,8 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 def main(arguments: Sequence[str]) -> int:
     """Run a command; return its exit status: 0, 1 (error), 2 (wrong arguments) or 130 (KeyboardInterrupt).
 
-    Raises SystemExit when gunicorn ends. Raises SystemExit with status 2 when settings are wrong, or when too few
-    open files are allowed.
+    Raises SystemExit when gunicorn ends. Raises SystemExit with status 2 when settings are wrong, when too few open
+    files are allowed, or when a command refuses a combination of arguments.
     """
     protect()
     escape_unencodable()

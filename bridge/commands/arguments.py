@@ -26,7 +26,11 @@ SANDBOX_GUIDE = Path(__file__).parents[1] / "sandbox" / "guide.txt"
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser. The parsed arguments' `run` names the command's function, as `module.function`."""
+    """Return the parser.
+
+    Of the parsed arguments, `run` names the command's function, as `module.function`; `usage_error` is for what the
+    parser cannot check: it prints the usage and a message, and raises SystemExit with status 2.
+    """
     root = argparse.ArgumentParser(
         prog=CALL,
         description="The HubSpot import bridge. A relative SQLite path in DATABASE_URL begins where it is called.",
@@ -167,7 +171,7 @@ def _add(parent: Any, name: str, run: str, about: str, example: str) -> argparse
     added: argparse.ArgumentParser = parent.add_parser(
         name, help=about, description=_sentence(about), epilog=f"example: {CALL} {example}"
     )
-    added.set_defaults(run=run)
+    added.set_defaults(run=run, usage_error=added.error)
     return added
 
 

@@ -76,14 +76,12 @@ def redeliver(arguments: argparse.Namespace) -> None:
     """
     filters = _filters(arguments)
     is_filtered = filters != Filters()
-    if arguments.all == (arguments.id is not None) or (is_filtered and not arguments.all):
-        raise CommandError("Give either an ID, or --all and at least one filter.")
-    if not arguments.all:
-        _change(arguments, changes.redeliver)
-    elif not is_filtered:
-        raise CommandError("Give at least one filter with --all: nobody redelivers everything by a slip.")
-    else:
+    if arguments.all == (arguments.id is not None) or arguments.all != is_filtered:
+        arguments.usage_error("give either an ID, or --all and at least one filter")
+    if arguments.all:
         _redeliver_all(arguments, filters)
+    else:
+        _change(arguments, changes.redeliver)
 
 
 def recheck(arguments: argparse.Namespace) -> None:

@@ -246,5 +246,6 @@ def test_a_person_at_a_terminal_is_asked(
 )
 def test_nobody_redelivers_by_a_slip(on_sqlite: Callable[..., Commands], arguments: tuple[str, ...]) -> None:
     refused = on_sqlite().run("watches", "redeliver", *arguments, "--yes")
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("Give ")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("usage: python -m bridge watches redeliver")
+    assert refused.stderr.endswith("error: give either an ID, or --all and at least one filter\n")
