@@ -1,9 +1,10 @@
 """HubSpot import bridge: polls HubSpot's asynchronous tasks, and sends a signed callback when one ends.
 
-Each part may import those to the right of the next `>`; parts beside a `|` may not import each other (import-linter
-checks it)::
+Imports go one way only (import-linter checks it)::
 
     commands > startup > wiring > web | worker > steps > hubspot > http | db > core
+
+A part may import the parts further to the right. Two parts joined by `|` may not import each other.
 
 The path of one watch::
 

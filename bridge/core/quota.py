@@ -83,7 +83,10 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the headroom, 0.05 to 1; 1 when none was observed within the last `rate.seconds`."""
+    """Return the share of the pace that HubSpot's headers leave, 0.05 to 1.
+
+    It is 1, the full pace, when the headers were last observed more than `rate.seconds` ago, or never.
+    """
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
         return 1.0

@@ -58,12 +58,12 @@ class Cipher:
 
 
 def is_used(connection: Connection) -> bool:
-    """Return whether this database holds the known text, so that it needs the key that encrypted it."""
+    """Return whether this database holds KNOWN_TEXT; then it needs the key with which that text was encrypted."""
     return inspect(connection).has_table(canaries.name) and bool(connection.scalar(select(canaries.c.id)))
 
 
 def check_keys(connection: Connection, cipher: Cipher) -> None:
-    """Raise WrongSecretKey when none of the keys decrypts the known text that this database holds.
+    """Raise WrongSecretKey when none of the keys decrypts the KNOWN_TEXT that this database holds.
 
     The first call for a database stores the text, encrypted with the newest key.
     """
@@ -73,9 +73,9 @@ def check_keys(connection: Connection, cipher: Cipher) -> None:
 
 
 def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
-    """Raise WrongSecretKey as `check_keys` does, but store nothing.
+    """Raise WrongSecretKey when none of the keys decrypts the text that `check_keys` has stored in this database.
 
-    A new database does not hold the known text yet, so any keys pass.
+    Stores nothing. A new database holds no such text yet, so any keys pass.
     """
     if token := connection.execute(select(canaries.c.token)).scalar():
         cipher.decrypt(token)

@@ -15,8 +15,8 @@ KEPT = timedelta(hours=24)
 class IdempotentRequest:
     """A request, identified by client and key; `body_hash` is the SHA-256 of its body, in hex.
 
-    A repeat of the request may take it over when the one before seems to have crashed. `begun_by` is a random id of
-    the one that is at work now, and `begun_at` is when it began.
+    When the client repeats the request and its earlier execution seems to have crashed, a new execution takes it
+    over. `begun_by` is a random id of the newest execution, and `begun_at` is when that execution began.
     """
 
     client: str

@@ -21,8 +21,9 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    The id holds an instant, and sorts by it. The instant is the later of `now` and the microsecond after the one that
-    this process's previous id holds. But if that is more than MOST_AHEAD after `now`, the id holds `now`.
+    The id holds an instant, and sorts by it. This is normally `now`. If this process's previous id holds `now` or a
+    later instant, the new id holds the previous id's instant plus one microsecond, so that it sorts after that id. If
+    the sum would be more than MOST_AHEAD after `now`, the new id holds `now` all the same.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -43,10 +43,10 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Accounts whose breaker is open or half open are left out, and so are accounts that are late only because of their
-    quota. An account is taken for one of these if its `free_at` (when its next request would be sent if all were
-    evenly spaced) is between `now - SERVED` and `now + SPENT_AHEAD`: each request moves it on, so an account with a
-    `free_at` near the clock is being polled.
+    Accounts whose breaker is open or half open are left out. Accounts that are still being polled are left out, too:
+    they are late only because of their quota. An account's `free_at` says when its next request would be sent if all
+    were evenly spaced. Each request moves `free_at` forward, so an account counts as being polled while its `free_at`
+    is between `now - SERVED` and `now + SPENT_AHEAD`.
     """
     late = _late(connection, State.WATCHING, now)
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)

@@ -151,9 +151,9 @@ def server_of(url: str) -> str:
 
 
 def filter_host(text: str) -> str:
-    """Return `text`, the host in a filter of watches, in the form that `callback_host` returns.
+    """Normalize the host in a filter of watches to the form that `callback_host` returns.
 
-    A text in which no host is found is returned unchanged. Raises ValueError when the text holds `/`, `?`, `#`,
+    A text that is no valid host is returned unchanged. Raises ValueError when the text holds `/`, `?`, `#`,
     `@` or a backslash.
     """
     if set(text) & set("/?#@\\"):

@@ -31,7 +31,7 @@ from bridge.http.transport import Transport
 
 log = structlog.get_logger()
 
-Token: TypeAlias = str | NoToken
+TokenResult: TypeAlias = str | NoToken
 _Key: TypeAlias = tuple[str, str]  # an account's name, and the `_origin` of its tokens
 
 TOKEN_PATH = "/oauth/2026-03/token"  # noqa: S105 -- a path; HubSpot's /oauth/v1 ends on 2027-02-16
@@ -90,7 +90,9 @@ class OAuthTokens:
         self._unsaved: set[_Key] = set()
         self._locks: dict[str, threading.Lock] = {}
 
-    def current(self, account: Account, *, refused: str | None = None, within_seconds: float = inf) -> Token:
+    def current(
+        self, account: Account, *, refused: str | None = None, within_seconds: float = inf
+    ) -> TokenResult:
         """Return a token that should work now, or a NoToken with the reason.
 
         `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not help. The
@@ -126,15 +128,15 @@ class OAuthTokens:
         issued = self._known.get(_key(account))
         return issued if issued and issued.is_usable(refused, self._clock()) else None
 
-    def _wait_for_token(self, account: Account, refused: str | None, give_up_at: float) -> Token:
+    def _wait_for_token(self, account: Account, refused: str | None, give_up_at: float) -> TokenResult:
         while (token := self._look_up(account, refused)) is None:
             if time.monotonic() >= give_up_at:
                 return STILL_REFRESHING
             time.sleep(LOOK_EVERY_SECONDS)
         return token
 
-    def _look_up(self, account: Account, refused: str | None) -> Token | None:
-        """Return a token, refreshed if needed, or why there is none; None to wait for another process."""
+    def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
+        """Return a token, refreshed if needed, or a NoToken; None to wait while another process refreshes it."""
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
@@ -169,7 +171,7 @@ class OAuthTokens:
         with self._engine.begin() as connection:
             return store.take_refresh_lease(connection, account.name, row, now + self._lease)
 
-    def _refresh(self, account: Account, row: StoredTokens) -> Token:
+    def _refresh(self, account: Account, row: StoredTokens) -> TokenResult:
         given = account.credentials.refresh_token or ""
         refresh_token = row.issued.refresh_token if row.issued else given
         asked_at, body = self._clock(), _form(account, refresh_token)
@@ -230,7 +232,7 @@ def _form(account: Account, refresh_token: str) -> bytes:
     return urlencode(fields).encode()
 
 
-def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> Token | None:
+def _token_in_row(row: StoredTokens, refused: str | None, now: datetime) -> TokenResult | None:
     issued, is_held = row.issued, _is_held(row, now)
     if issued and issued.is_usable(refused, now) and (is_held or not issued.needs_refresh(now)):
         return issued.access_token

@@ -138,9 +138,10 @@ def factory(name: str) -> Callable[[], Reply]:
 class Target:
     """The requests that a fault applies to. At most one field is set.
 
-    `task_id` selects the requests for a task's status. `token` selects those with this token, or with any token of
-    the account of this name. `endpoint` selects those to this endpoint, by its name in the ledger. If no field is
-    set, the fault applies to all requests to HubSpot's API, but not to those to the OAuth server.
+    `task_id` selects the requests for a task's status. `token` is a token or the name of an account, and selects the
+    requests with that token, or with any token of that account. `endpoint` is an endpoint's name in the ledger, and
+    selects the requests to that endpoint. If no field is set, the fault applies to all requests to HubSpot's API, but
+    not to those to the OAuth server.
     """
 
     task_id: str | None = None

@@ -129,9 +129,9 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the reply to the request that started this task: its status.
+        """Return the reply to the request that started this task: the task's status response.
 
-        A task that is to end as `rejected` gets this reply, too; only `status` answers 404 for it.
+        A task that is to end as `rejected` gets this reply, too; only the method `status` answers 404 for it.
         """
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 

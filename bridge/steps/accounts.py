@@ -22,9 +22,11 @@ class AccountStatus:
     """An account as it is shown to people.
 
     `breaker` is the account's breaker while the account is to be shown as paused (`is_paused` of
-    `bridge.db.readiness`); otherwise it is a closed breaker. `unproven_reason` is the reason of the last pause, if
-    failures caused it and it is over, but nobody knows whether the account works again: no request has succeeded
-    since, and no watch is there to poll. Otherwise it is None.
+    `bridge.db.readiness`); otherwise it is a closed breaker.
+
+    `unproven_reason` is set when nobody knows whether the account works again: failures caused its last pause, the
+    pause is over, no request has succeeded since, and the account has no watch to poll. It is then the reason of
+    that pause; otherwise it is None.
     """
 
     account: Account

@@ -193,7 +193,10 @@ class Worker:
             ]
 
     def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:
-        """Return how many jobs to add per lane, at most `more[lane]`; lanes take turns in `more`'s order."""
+        """Divide the pool's free slots among the lanes of `more`; return how many jobs to claim for each.
+
+        The lanes take a slot each in turn, in `more`'s order, but none takes more than `more[lane]`.
+        """
         held = self._pool.slots_taken
         most = {lane: held[lane] + count for lane, count in more.items()}
         return fairness.share(self._concurrency, held, most)
@@ -244,10 +247,11 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all polls in `polled`, with the watches to be delivered at once marked as claimed.
+        """Return the results of all polls in `polled`; claim the watches whose callbacks can be sent right away.
 
-        These watches are chosen from those whose tasks have just ended; none is chosen when the worker is stopping.
-        Writes nothing: the caller saves the results.
+        Watches whose tasks have just ended are claimed, as far as slots are free; none is when the worker is
+        stopping. In the result of a claimed watch, the watch is replaced by the claimed one. Writes nothing: the
+        caller saves the results.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]

@@ -29,7 +29,11 @@ CHOICES = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS
 
 @admin.get("/watches")
 def list_watches() -> Response:
-    """Show one page of the list of watches; redirect first if the query is not in the API's form."""
+    """Show one page of the list of watches.
+
+    If the query string is not written as the API expects it (it has empty fields, for example), redirect to the same
+    list with the query rewritten.
+    """
     parameters = _query_parameters()
     if dict(request.args.lists()) != {name: [value] for name, value in parameters.items()}:
         return redirect(_url(parameters))
