@@ -176,14 +176,29 @@ def is_unavailable(error: DBAPIError) -> bool:
     return isinstance(error, UNAVAILABLE) or error.connection_invalidated
 
 
-# Words in the messages of database errors, and what they mean; the first match counts.
-_OUTAGES: Sequence[tuple[Sequence[str], str | None]] = (
-    # There is no connection: the server does not answer, or the address is wrong.
-    (("timeout expired",), None),
+# Parts of the drivers' messages, each long enough that no host, user or option is named so; and what they mean.
+_OUTAGES: Sequence[tuple[Sequence[str], str]] = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),
-    (("readonly", "read-only"), "The database can only be read at the moment."),
-    (("locked", "timeout", "too many"), "The database is busy."),
+    (
+        ("readonly database", "read-only transaction", "session is read-only"),
+        "The database can only be read at the moment.",
+    ),
+    (
+        (
+            "database is locked",
+            "table is locked",
+            "due to statement timeout",
+            "due to lock timeout",
+            "due to transaction timeout",
+            "due to idle-in-transaction timeout",
+            "query_wait_timeout",
+            "queuepool limit",
+            "too many clients",
+            "too many connections",
+        ),
+        "The database is busy.",
+    ),
 )
 
 

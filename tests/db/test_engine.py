@@ -324,6 +324,21 @@ def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
 
 def test_an_outage_is_described_by_what_the_driver_says_and_not_by_the_statement() -> None:
     error = OperationalError(
-        "SELECT 'the disk is full'", None, Exception("canceling statement due to timeout")
+        "SELECT 'the disk is full'", None, Exception("canceling statement due to statement timeout")
     )
     assert describe_outage(error) == "The database is busy."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bridge@/bridge?host=/no-such-folder/readonly",
+        "postgresql://bridge@127.0.0.1:1/bridge?connect_timeout=5s",
+        "postgresql://readonly:locked@127.0.0.1:1/timeout",
+    ],
+)
+def test_a_wrong_address_is_no_outage(url: str) -> None:
+    engine = open_engine(url)
+    with pytest.raises(DBAPIError) as error:
+        engine.connect()
+    assert describe_outage(error.value) is None

@@ -57,7 +57,6 @@ def test_a_database_that_is_away_is_told_and_when_it_is_back_all_goes_on(
         ("disk I/O error", "The database's disk does not work."),
         ("attempt to write a readonly database", "The database can only be read at the moment."),
         ("database is locked", "The database is busy."),
-        ("connection timeout expired", "The database cannot be reached."),
         ("unable to open database file", "The database cannot be reached."),
     ],
 )
