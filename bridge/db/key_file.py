@@ -1,7 +1,7 @@
 """The key that encrypts secrets when BRIDGE_SECRET_KEY is not set: a file beside the SQLite database."""
 
 import os
-from contextlib import suppress
+import tempfile
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -32,13 +32,15 @@ def make(path: Path) -> None:
 
     Safe when several processes start at once: all then read the same key. Raises NoKeyFile when it cannot be made.
     """
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key())
-        # A hard link appears with its whole content or not at all, and never replaces a file.
-        os.link(draft, path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as draft:
+            draft.write(Fernet.generate_key())
+            draft.flush()
+            # It must be on the disk before the database holds what only this key decrypts.
+            os.fsync(draft.fileno())
+            # A hard link appears with its whole content or not at all, and never replaces a file.
+            os.link(draft.name, path)
+        _sync_folder(path.parent)
     except FileExistsError:
         pass
     except OSError as error:
@@ -46,6 +48,11 @@ def make(path: Path) -> None:
             f"The key file {path} cannot be made: {error.strerror}. Make room, give this user the right to write to "
             "its folder, or set BRIDGE_SECRET_KEY."
         ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
     finally:
-        with suppress(OSError):  # it may not be there
-            draft.unlink()
+        os.close(descriptor)

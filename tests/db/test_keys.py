@@ -102,6 +102,17 @@ def test_a_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_of_key_files_that_are_made_at_once_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.db.key"
+
+    def make(_: int) -> str:
+        key_file.make(path)
+        return key_file.read(path)
+
+    assert len(set(at_once(8, make))) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff"])
 def test_a_key_file_without_a_key_is_told_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bridge.db.key"
