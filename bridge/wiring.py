@@ -83,7 +83,7 @@ class Bridge:
     def _key_of_file(self) -> str:
         database = Path(make_url(self._settings.database_url.get_secret_value()).database or "bridge.db")
         path = database.with_name(f"{database.name}.key")
-        if self._makes_files and is_missing(path) and not self._is_used():
+        if self._makes_files and is_missing(path) and (is_missing(database) or not self._is_used()):
             key_file.make(path)
         return key_file.read(path)
 

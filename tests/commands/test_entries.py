@@ -122,10 +122,11 @@ def test_a_port_that_is_taken_is_told_by_its_number_and_nothing_else_happens(
     assert not (tmp_path / "bridge.db").exists()
 
 
-def test_gunicorn_migrates_nothing_when_its_port_is_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=" ".join)
+def test_gunicorn_migrates_nothing_when_its_port_is_taken(tmp_path: Path, options: tuple[str, ...]) -> None:
     with taken_port() as port:
         bind = ("--bind", f"127.0.0.1:{port}")
-        refused = ended(tmp_path, *GUNICORN, *bind, "app:app")
+        refused = ended(tmp_path, *GUNICORN, *bind, "app:app", *options)
     assert refused.returncode == 1
     assert str(port) in refused.stderr
     assert "worker_started" not in refused.stderr
