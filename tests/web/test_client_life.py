@@ -118,9 +118,12 @@ def test_a_new_key_replaces_the_old_one_at_once(api: Api) -> None:
     assert client.key_prefix == new[:10]
 
 
-@pytest.mark.parametrize("path", ["/v1/me/rotate-key", "/v1/me/rotate-secret"])
-def test_a_key_that_is_replaced_while_its_own_request_is_served_changes_nothing(api: Api, path: str) -> None:
-    client, engine, replaced = api.client(), api.dependencies.engine, list[str]()
+@pytest.mark.parametrize("path", ["/v1/me", "/v1/clients/cms"])
+@pytest.mark.parametrize("change", ["rotate-key", "rotate-secret"])
+def test_a_key_that_is_replaced_while_its_own_request_is_served_changes_nothing(
+    api: Api, path: str, change: str
+) -> None:
+    client, engine, replaced = api.client(admin=True), api.dependencies.engine, list[str]()
 
     @event.listens_for(engine, "after_cursor_execute")
     def replace_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -129,7 +132,7 @@ def test_a_key_that_is_replaced_while_its_own_request_is_served_changes_nothing(
             [replaced[0]] = at_once(1, lambda _: str(clients.rotate_key(engine, "cms")))
 
     secrets = valid_secrets(api)
-    assert client.post(path).status_code == 401
+    assert client.post(f"{path}/{change}").status_code == 401
     assert valid_secrets(api) == secrets
     assert Caller(app=api.app, key=replaced[0]).get("/v1/me").status_code == 200
 

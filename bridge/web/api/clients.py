@@ -237,7 +237,7 @@ def rotate_own_key(call: ApiCall) -> Reply | Problem:
     if call.caller.from_environment:
         detail = "This key is the setting BRIDGE_ADMIN_KEY: change it there."
         return Problem(status=409, detail=detail, cause="key-is-a-setting")
-    return _new_key(call, call.caller.name, sent_with=call.caller.api_key)
+    return _new_key(call, call.caller.name)
 
 
 @resource.operation(
@@ -248,10 +248,16 @@ def rotate_own_key(call: ApiCall) -> Reply | Problem:
 def rotate_own_secret(call: ApiCall, body: SecretRotation) -> Reply | Problem:
     """Get a new signing secret; for the time of `overlap`, the old one signs callbacks too."""
     call.ensure_client()
-    return _new_secret(call, call.caller.name, body, sent_with=call.caller.api_key)
+    return _new_secret(call, call.caller.name, body)
 
 
-def _new_key(call: ApiCall, name: str, *, sent_with: str | None = None) -> Reply | Problem:
+def _own_key(call: ApiCall, name: str) -> str | None:
+    """Return the API key of this request if it is one of the client `name`, else None."""
+    return call.caller.api_key if name == call.caller.name else None
+
+
+def _new_key(call: ApiCall, name: str) -> Reply | Problem:
+    sent_with = _own_key(call, name)
     key = clients.rotate_key(call.dependencies.engine, name, sent_with=sent_with)
     if isinstance(key, clients.ClientUnchanged):
         return unauthenticated(key.reason) if sent_with else Problem(status=404, detail=key.reason)
@@ -259,9 +265,8 @@ def _new_key(call: ApiCall, name: str, *, sent_with: str | None = None) -> Reply
     return reply({"name": name, "api_key": key})
 
 
-def _new_secret(
-    call: ApiCall, name: str, body: SecretRotation, *, sent_with: str | None = None
-) -> Reply | Problem:
+def _new_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Problem:
+    sent_with = _own_key(call, name)
     secret = clients.rotate_secret(
         call.dependencies.engine,
         call.dependencies.cipher,
