@@ -85,7 +85,7 @@ def forget_account(connection: Connection, name: str) -> None:
 def read_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
     """Return the breakers of the named hosts, by name; a host without a row is left out: its breaker is closed."""
     rows = connection.execute(_HOSTS, {"names": list(names)})
-    return {row.name: _to_breaker(row) for row in rows}
+    return {row.name: to_breaker(row) for row in rows}
 
 
 _HOSTS = select(host_breakers).where(in_parameter(host_breakers.c.name, "names"))
@@ -100,7 +100,7 @@ def paused_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreak
     """Return the breakers of up to `most` paused hosts with callbacks to deliver, largest `pause_seconds` first."""
     longest_first = host_breakers.c.pause_seconds.desc(), host_breakers.c.name
     rows = connection.execute(select(host_breakers).where(*_PAUSED).order_by(*longest_first).limit(most))
-    return {row.name: _to_breaker(row) for row in rows}
+    return {row.name: to_breaker(row) for row in rows}
 
 
 def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
@@ -111,7 +111,7 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
         host_breakers.c.name,
     )
     rows = connection.execute(select(host_breakers).order_by(*paused_first).limit(most))
-    return {row.name: _to_breaker(row) for row in rows}
+    return {row.name: to_breaker(row) for row in rows}
 
 
 def make_probe_due(connection: Connection, host: str, now: datetime) -> None:
@@ -123,7 +123,7 @@ def make_probe_due(connection: Connection, host: str, now: datetime) -> None:
 def lock_hosts(connection: Connection, names: Collection[str]) -> dict[str, CircuitBreaker]:
     """Return the hosts' breakers, by name. Adds missing rows, and locks the rows until the transaction ends."""
     return {
-        row.name: _to_breaker(row)
+        row.name: to_breaker(row)
         for row in _locked(connection, host_breakers, names, asdict(CircuitBreaker()))
     }
 
@@ -177,13 +177,14 @@ _RELEASE = {
 }
 
 
-def _to_breaker(row: Row[Any]) -> CircuitBreaker:
+def to_breaker(row: Row[Any]) -> CircuitBreaker:
+    """Return the breaker in a row of `account_breakers` or `host_breakers`."""
     return CircuitBreaker(**{name: getattr(row, name) for name in _BREAKER})
 
 
 def _to_limits(row: Row[Any]) -> AccountLimits:
     return AccountLimits(
-        breaker=_to_breaker(row),
+        breaker=to_breaker(row),
         usage=Usage(**{name: getattr(row, name) for name in _USAGE}),
         refused_watches=tuple(row.refused_watches.split()),
     )

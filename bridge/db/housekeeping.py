@@ -1,11 +1,11 @@
 """Deletes old watches, and the circuit breakers of hosts without callbacks to deliver."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, or_, select
 
-from bridge.db.breakers import HOST_HAS_CALLBACKS
+from bridge.core.circuit_breaker import CircuitBreaker
+from bridge.db.breakers import HOST_HAS_CALLBACKS, to_breaker
 from bridge.db.dialect_sql import in_subquery
 from bridge.db.tables import IS_OVER, host_breakers, watches
 
@@ -33,8 +33,8 @@ def _delete(connection: Connection, over: ColumnElement[bool], limit: int) -> in
     return connection.execute(delete(watches).where(in_subquery(watches.c.id, batch), over)).rowcount
 
 
-def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> Sequence[tuple[str, bool]]:
-    """Delete up to `limit` breakers of hosts without callbacks to deliver; return each host, and whether it was paused.
+def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> dict[str, CircuitBreaker]:
+    """Delete up to `limit` breakers of hosts without callbacks to deliver; return the deleted breakers, by host.
 
     A paused host's breaker is kept for BREAKERS_KEPT after the end of the pause.
     """
@@ -48,5 +48,4 @@ def prune_breakers(connection: Connection, now: datetime, *, limit: int) -> Sequ
         .with_for_update(skip_locked=True)
     )
     old = delete(host_breakers).where(in_subquery(host_breakers.c.name, idle))
-    pruned = connection.execute(old.returning(host_breakers.c.name, paused_until)).all()
-    return [(name, until is not None) for name, until in pruned]
+    return {row.name: to_breaker(row) for row in connection.execute(old.returning(host_breakers))}

@@ -104,7 +104,7 @@ def remove(
         if name != DEFAULT and watches.is_watched(connection, name):
             why = f"Tasks in {name} are being watched: withdraw their watches first."
             return AccountNotRemoved(known=True, reason=why)
-        limits = breakers.read_account_limits(connection, [name]).get(name, AccountLimits())
+        limits = breakers.lock_account_limits(connection, [name])[name]
         removed = _status(connection, account, limits, now)
         accounts.remove(connection, name)
         breakers.forget_account(connection, name)

@@ -1,11 +1,12 @@
 """Saves events for the operator, such as the pause of an account, and POSTs them to the operator's URL."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine
 
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.delivery import RetryPolicy, attempt_error, wait_seconds
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event, payload
@@ -120,3 +121,10 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
     """Return an event for each worker that has newly fallen silent, and mark these workers as reported."""
     found = heartbeats.newly_silent(connection, now)
     return [new_event(OperatorEventType.WORKER_SILENT, name, SILENCE, at) for name, at in found.items()]
+
+
+def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
+    """Return an event for each paused host whose breaker was `pruned`, because nothing was left to be sent to it."""
+    over = (host for host, breaker in pruned.items() if breaker.paused)
+    why = "No callback is left to be sent to it."
+    return [new_event(OperatorEventType.HOST_RESUMED, host, why, now) for host in over]

@@ -118,7 +118,10 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts have the same value. Members have no order (RFC 8259, section 4)."""
+    """Return whether two JSON texts differ at most in white space, the order of members, and how numbers are written.
+
+    A whole number differs from a fraction: 1 is not 1.0.
+    """
     return one == other or _parse(one) == _parse(other)
 
 

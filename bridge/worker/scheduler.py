@@ -12,7 +12,6 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection, Engine
 
 from bridge.core.counters import ENDED
-from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.core.watch import Outcome
 from bridge.db import (
     counters,
@@ -25,7 +24,7 @@ from bridge.db import (
 )
 from bridge.db.counters import Counters
 from bridge.db.engine import UNAVAILABLE
-from bridge.steps.operator_events import OperatorWebhooks, silent_workers
+from bridge.steps.operator_events import OperatorWebhooks, pauses_over, silent_workers
 from bridge.steps.poll import time_out_overdue
 from bridge.worker.loop import TICK_SECONDS, Worker
 
@@ -153,10 +152,7 @@ class Scheduler:
     def _prune_breakers(self, connection: Connection, now: datetime, *, limit: int) -> int:
         pruned = housekeeping.prune_breakers(connection, now, limit=limit)
         if self._operator:
-            over = [host for host, was_paused in pruned if was_paused]
-            why = "No callback is left to be sent to it."
-            events = [new_event(OperatorEventType.HOST_RESUMED, host, why, now) for host in over]
-            operator_events.add(connection, events)
+            operator_events.add(connection, pauses_over(pruned, now))
         return len(pruned)
 
     def _in_batches(self, prune: Callable[..., int]) -> None:
@@ -203,7 +199,8 @@ def _scheduler(
         timezone="UTC",
     )
     for job, seconds in jobs.items():
-        scheduler.add_job(_run, "interval", args=[job], seconds=seconds, next_run_time=now())
+        name = getattr(job, "__qualname__", None)  # which APScheduler logs when the job fails
+        scheduler.add_job(_run, "interval", args=[job], name=name, seconds=seconds, next_run_time=now())
     return scheduler
 
 

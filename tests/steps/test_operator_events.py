@@ -1,6 +1,7 @@
 """Operator webhooks: which events are sent, when and how often, on real sockets."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 from standardwebhooks import Webhook
 
+from bridge.core.account_limits import FinishedCall
 from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.instants import rfc3339
 from bridge.core.operator_events import OperatorEventType, new_event
@@ -18,6 +20,7 @@ from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.steps import accounts, changes
+from bridge.steps.account_feedback import record_calls
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
@@ -25,7 +28,7 @@ from tests.hubspot_accounts import ListedTokens
 from tests.makers import SECRET, an_answer
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply, Scripts, reply, saying
-from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, POLICY, Rig
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, PLENTY, POLICY, Rig
 
 HOST = "app.example.com"
 QUIET_SECONDS = QUIET.total_seconds()
@@ -185,6 +188,28 @@ def test_the_pause_of_an_account_that_is_removed_is_over(rig: Rig, operator: Ope
         removed = accounts.remove(rig.engine, rig.accounts(), name, outbox=operator.outbox, now=rig.clock())
         assert isinstance(removed, accounts.AccountStatus)
     assert operator.heard() == [("account.paused", "paused", 1), ("account.resumed", "paused", 1)]
+
+
+def test_a_pause_that_begins_while_its_account_is_removed_is_over(rig: Rig, operator: Operator) -> None:
+    rig.add_account("gone")
+    failed = FinishedCall(
+        answer=an_answer(401), signal=PermanentFailure(reason="No"), asked_at=rig.clock(), rate=PLENTY
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with rig.engine.begin() as connection:
+            events = record_calls(connection, {"gone": [failed]}, rig.clock())
+            removing = pool.submit(
+                accounts.remove,
+                rig.engine,
+                rig.accounts(),
+                "gone",
+                outbox=operator.outbox,
+                now=rig.clock(),
+            )
+            wait([removing], timeout=0.5)  # it ends here only if it does not wait for the pause
+            operator.outbox.add(connection, events)
+        assert isinstance(removing.result(60), accounts.AccountStatus)
+    assert operator.heard() == [("account.paused", "gone", 1), ("account.resumed", "gone", 1)]
 
 
 def test_a_paused_host_is_told_once_and_again_when_it_is_well(rig: Rig, operator: Operator) -> None:
