@@ -15,15 +15,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, Secr
 from sqlalchemy import URL, make_url
 
 from bridge.core.kinds import parse_api_version
-from bridge.core.parsing import parse_base_url, parse_header_safe, parse_http_url
+from bridge.core.parsing import API_KEY, parse_base_url, parse_header_safe, parse_http_url
 from bridge.core.quota import parse_rate_limit
 from bridge.core.signing import SECRET_PREFIX, signing_key
 from bridge.http.addresses import blocked_host_reason, callback_url_problem
 
 PORTS = re.compile(r"[0-9,]*")  # in a database address: none, one, or one for each of several hosts
 # For libpq the first `@` ends the password, unless a `/` comes before it. With another `@` in front of the options, a
-# part of the password would be taken for the host or the name of the database, which error messages repeat.
-ONE_AT_SIGN = re.compile(r"postgresql://(?:[^@/]*@)?+[^@?]*(?:\?.*)?", re.DOTALL)
+# part of the password would be taken for the host or the name of the database, which error messages repeat. So would
+# one in options that no `/` precedes.
+ONE_AT_SIGN = re.compile(r"postgresql://(?![^@/]*\?[^@/]*=[^@/]*@)(?:[^@/]*@)?+[^@?]*(?:\?.*)?", re.DOTALL)
 # A path after three slashes, and neither a host nor options; bytes that are not UTF-8 have become surrogates.
 SQLITE_URL = re.compile(r"sqlite:///[^?\ud800-\udfff]*")
 # The schemes of a PostgreSQL address: Heroku writes `postgres`, SQLAlchemy `postgresql+psycopg`.
@@ -63,9 +64,9 @@ def _postgresql_address(text: str, *, tls: bool) -> str:
 
 
 def _admin_key(text: str) -> str:
-    if not 32 <= len(text) <= 512:  # a longer one is no API key to `bridge.web.auth`
-        raise ValueError("must have 32 to 512 characters")
-    return parse_header_safe(text)
+    if len(text) < 32 or not API_KEY.fullmatch(text):
+        raise ValueError("must have 32 to 512 ASCII characters, without white space")
+    return text
 
 
 def _fernet_key(key: str) -> str:

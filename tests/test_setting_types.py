@@ -68,8 +68,8 @@ def test_a_good_value_gets_its_type(name: str, text: str, field: str, value: Any
         ("BRIDGE_SECRET_KEY", "é" * 44, "Fernet"),
         ("BRIDGE_SECRET_KEY", "0f" * 31, "64 hexadecimal digits"),
         ("BRIDGE_SECRET_KEY", "0g" * 32, "64 hexadecimal digits"),
-        ("BRIDGE_ADMIN_KEY", "x" * 31, "32 to 512 characters"),
-        ("BRIDGE_ADMIN_KEY", "x" * 513, "32 to 512 characters"),
+        ("BRIDGE_ADMIN_KEY", "x" * 31, "32 to 512 ASCII characters"),
+        ("BRIDGE_ADMIN_KEY", "x" * 513, "32 to 512 ASCII characters"),
         ("BRIDGE_ADMIN_KEY", "x" * 32 + " y", "white space"),
         ("BRIDGE_PUBLIC_URL", "a.example", "http"),
         ("BRIDGE_PUBLIC_URL", "https://", "host"),
@@ -186,6 +186,8 @@ def test_whatever_libpq_takes_is_passed_on(address: str, expected: dict[str, str
         "postgres://me:x?x@hush@host/name",
         "postgres://me:12/hush@host/name",
         "postgres://me:hush\udcff@host/name",
+        "postgres://host?user=me&password=x@hush",
+        "postgres://host:5432?user=me&password=hush@x",
     ],
 )
 def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:

@@ -158,10 +158,11 @@ def _check_operator_url(bridge: Bridge, url: str) -> Iterator[Check]:
 def _check_workers(bridge: Bridge) -> Iterator[Check]:
     with reading(bridge.engine) as connection:
         alive = heartbeats.count_alive(connection, now())
-    detail = (
-        f"{alive} alive"
-        if alive
-        else "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
-        "BRIDGE_EMBEDDED_WORKER=true."
-    )
-    yield Check(name="workers", ok=bool(alive), detail=detail)
+    if alive:
+        yield Check(name="workers", ok=True, detail=f"{alive} alive")
+    else:
+        detail = (
+            "none was alive within the last 60 s. Start one: python -m bridge worker, or the web process with "
+            "BRIDGE_EMBEDDED_WORKER=true."
+        )
+        yield Check(name="workers", ok=False, detail=detail)

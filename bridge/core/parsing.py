@@ -16,6 +16,7 @@ NAME_RULE = "1 to 64 letters, digits, dashes, underscores and dots, and is neith
 
 # What a header value may contain (RFC 9110, 5.5), without white space, which only gets in by mistake.
 HEADER_SAFE = re.compile(r"[!-~]{1,4096}")
+API_KEY = re.compile(r"[!-~]{1,512}")
 
 # How long, by default, callbacks are signed with the old secret, too, after a rotation.
 OVERLAP = "24h"

@@ -25,14 +25,15 @@ MOST_COUNTED = 1_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TroubledHost:
-    """A host that fails or is recovering."""
+    """A host that fails or is recovering.
+
+    `since` is about when the first watch whose callback waits got its outcome; None when no callback waits.
+    """
 
     name: str
     breaker: CircuitBreaker
     waiting: int  # how many callbacks wait; MOST_COUNTED when there are more
-    since: (
-        datetime | None
-    )  # about when the first watch whose callback waits got its outcome; None: none waits
+    since: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,7 +87,7 @@ watches = Table(
     postgresql_with={"fillfactor": 70, "autovacuum_vacuum_scale_factor": 0.02},
 )
 
-# The conditions of partial indexes. With bound parameters, the planner would not use these.
+# The conditions of partial indexes. With bound parameters in a condition, the planner would not use its index.
 HAS_NOT_COMPLETED = watches.c.outcome != literal_column(f"'{Outcome.COMPLETED}'")
 IS_NOT_DELIVERED = watches.c.state != literal_column(f"'{State.DELIVERED}'")
 # Something is left to do.

@@ -1,6 +1,5 @@
 """Authentication: finds the client of an API key, and saves when a client last used its key."""
 
-import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from hmac import compare_digest
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from bridge.core.parsing import API_KEY
 from bridge.db import clients as store
 from bridge.db.clients import Client
 from bridge.db.engine import reading
@@ -19,8 +19,6 @@ from bridge.web.group_commit import GroupCommit
 from bridge.web.problems import Problem
 
 LAST_USE_PRECISION = timedelta(minutes=1)
-
-_KEY = re.compile(r"[!-~]{1,512}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +98,7 @@ class Authenticator:
         return self._by_key(key.strip(), now) or unauthenticated("This API key is not valid.")
 
     def _by_key(self, key: str, now: datetime) -> Caller | None:
-        if not _KEY.fullmatch(key):
+        if not API_KEY.fullmatch(key):
             return None
         if self._admin_hash and compare_digest(sha256(key.encode()).digest(), self._admin_hash):
             caller = Caller(name=ADMIN, admin=True, from_environment=True)

@@ -225,7 +225,7 @@ TaskId = Annotated[
     AfterValidator(parse_printable),
 ]
 # For the OpenAPI document only.
-TaskKind = StrEnum("TaskKind", list(KINDS))  # type: ignore[misc] # mypy does not know the names
+TaskKind = StrEnum("TaskKind", {kind: kind for kind in KINDS})  # type: ignore[misc] # mypy does not know the names
 TaskKind.__doc__ = "Which HubSpot endpoint answers for a task."
 Kind = Annotated[str, PlainValidator(_known_kind, json_schema_input_type=TaskKind)]
 _HOST_SCHEMA: JsonDict = {"pattern": r"^[^\s\x00-\x1f\x7f/?#@\\]+$"}

@@ -247,11 +247,10 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all polls in `polled`; claim the watches whose callbacks can be sent right away.
+        """Return the results of all polls in `polled`; in them, watches to be delivered at once are marked as claimed.
 
-        Watches whose tasks have just ended are claimed, as far as slots are free; none is when the worker is
-        stopping. In the result of a claimed watch, the watch is replaced by the claimed one. Writes nothing: the
-        caller saves the results.
+        These are watches whose tasks have just ended, as many as slots are free; none when the worker is stopping.
+        The caller saves the results, and with them the claims.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]

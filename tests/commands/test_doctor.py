@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
@@ -134,6 +135,18 @@ def test_a_database_that_can_only_be_read_is_told_beside_all_other_checks(
     assert not checks["HubSpot account default"]["ok"]
     assert "can only be read at the moment" in checks["HubSpot account default"]["detail"]
     assert list(checks)[-2:] == ["callbacks", "workers"]
+
+
+def test_a_database_that_fails_one_check_is_told_in_its_place(postgres_url: str) -> None:
+    commands = Commands(DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode())
+    commands.env["PGOPTIONS"] = "-c lock_timeout=100ms"
+    with psycopg.connect(postgres_url) as other:
+        other.execute("LOCK TABLE watches, workers")
+        done = commands.run("doctor", "--json")
+    assert (done.returncode, done.stderr) == (1, "Something is wrong.\n")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    for name in ("callbacks", "workers"):
+        assert checks[name]["detail"].startswith("The database is busy.")
 
 
 def test_a_scope_that_is_missing_is_named(on_sqlite: Callable[..., Commands], hubspot: Sandbox) -> None:

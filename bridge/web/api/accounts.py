@@ -218,8 +218,10 @@ def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     While tasks in the account are being watched, the answer is a 409: withdraw their watches first. This does not
     apply to the account `default`: it can be removed at any time, and then has the environment's settings again.
     """
-    given = call.dependencies
-    removed = accounts.remove(given.engine, given.accounts, name, outbox=given.outbox, now=call.now)
+    dependencies = call.dependencies
+    removed = accounts.remove(
+        dependencies.engine, dependencies.accounts, name, outbox=dependencies.outbox, now=call.now
+    )
     if isinstance(removed, accounts.AccountNotRemoved):
         if not removed.known:
             return Problem(status=404, detail=removed.reason)

@@ -36,7 +36,10 @@ let refreshedAt = new Date();
 for (const failure of ["htmx:sendError", "htmx:timeout", "htmx:responseError"]) {
   document.addEventListener(failure, ({ detail: { xhr } }) => {
     const why = xhr.status ? `the answer was ${xhr.status}` : "the bridge does not answer";
-    refreshStatus.textContent = `Not refreshed since ${refreshedAt.toISOString().slice(11, 19)} UTC: ${why}.`;
+    const since = refreshedAt.toISOString().slice(0, 19).replace("T", " ");
+    const told = `Not refreshed since ${since} UTC: ${why}.`;
+    // The same words again would be read out again.
+    if (refreshStatus.textContent !== told) refreshStatus.textContent = told;
   });
 }
 
