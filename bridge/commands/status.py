@@ -101,7 +101,7 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 
 
 def _troubles(found: Attention) -> Iterator[str]:
-    """Yield the text about each kind of trouble: a title, a table if there is one, and advice."""
+    """Yield the texts to print: for each kind of trouble its title, then its table, if it has one, with the advice."""
     members = _members(found)
     if not found.alive_workers:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)

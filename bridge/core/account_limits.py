@@ -58,7 +58,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot has refused the tasks of SUSPECTS watches since the last Success."""
+        """Whether the number of watches whose tasks HubSpot has refused since the last Success has reached SUSPECTS."""
         return len(self.refused_watches) >= SUSPECTS
 
 

@@ -107,7 +107,7 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether `asked_at`, when a request was claimed or sent, is before the breaker's `paused_at`."""
+    """Return whether a request was claimed or sent (`asked_at`) before the last pause began: its result is stale."""
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 

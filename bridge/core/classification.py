@@ -105,7 +105,10 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Th
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Classify HubSpot's answer as if it were the answer to a poll of a task of this kind."""
+    """Classify HubSpot's answer to a poll of a task of this kind.
+
+    Answers to other requests are classified in the same way.
+    """
     if isinstance(answer, NoToken):
         if answer.is_temporary:
             return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)

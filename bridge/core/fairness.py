@@ -33,8 +33,9 @@ def is_callbacks(lane: Lane) -> bool:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due, or when the host's pause ended, whichever is later. `recovering` is
-    true when the host is paused and its probe is due, or is in slow start (see `bridge.core.circuit_breaker`).
+    `since` is when the first of them fell due; of a host, it is the end of its pause, if that is later. `recovering`
+    is true for a host that is in slow start, or paused with its probe due (see `bridge.core.circuit_breaker`). It is
+    always false for an account.
     """
 
     since: datetime
@@ -43,10 +44,10 @@ class DueLane:
 
 
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
-    """Return how many more watches of each lane may be claimed; the lane that waited longest comes first.
+    """Return how many watches of each lane may be claimed now; the result begins with the lane that waited longest.
 
-    All recovering lanes together get at most `recovering_slots` watches; those that waited longest get theirs first.
-    Lanes that get no watch are left out.
+    All recovering lanes together get at most `recovering_slots` watches; a lane that waited longer is served before
+    the others. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -64,12 +65,12 @@ def max_callbacks(slots: int) -> int:
 
 
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
-    """Divide a worker's free slots among the lanes of `most`, which take a slot each in turn; return who gets how many.
+    """Divide a worker's free slots among the lanes of `most`; return how many each lane gets.
 
-    `slots` is the number of all slots of the worker; those that are not in `held` are free. `held` maps each lane to
-    the number of slots that it holds now. `most` maps each lane to the largest number that it may ever hold; the
-    lanes take turns in its order. A lane stops when it holds as many as `ceiling` allows, which is less than its
-    number in `most` when few slots are free. So slots may stay free. Lanes that get no slot are left out.
+    The worker has `slots` slots. `held` maps each lane to the number of slots that it holds now; the others are free.
+    `most` maps each lane to the largest number of slots that it may hold. The lanes take a slot each in turn, in the
+    order of `most`. A lane takes no more once it holds as many as `ceiling` allows. When few slots are free, that is
+    fewer than `most`, so that slots may stay free although lanes want more. Lanes that get no slot are left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

@@ -2,9 +2,10 @@
 
 A new kind also needs:
 - a row in each of the three tables of kinds in docs/hubspot.md;
-- the simulation in `bridge.sandbox`: `Kind` and ENDINGS in `tasks`, routes in `api`, bodies in `starts` and `bodies`;
+- its simulation in bridge/sandbox: a member of the enumeration `Kind` and an entry of ENDINGS in tasks.py, its routes
+  in api.py, its request bodies in starts.py, its response bodies in bodies.py;
 - its outcomes in ENDS in tests/acceptance/test_kinds.py;
-- rows in the tables of `caller` and `test_official_client` in tests/sandbox.
+- an entry of STATUS_PATHS in tests/sandbox/caller.py, and one of APIS in tests/sandbox/test_official_client.py.
 """
 
 import re
@@ -33,11 +34,11 @@ ANY_SCOPE = ("/account-info/{v}/details", "/account-info/{v}/details")
 class Kind:
     """A kind of task: the endpoint that reports its status, and what each status means.
 
-    `v3` and `dated` are templates of the endpoint's path, for `v3` and for a version such as 2026-03. `field`
-    names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
-    maps every other known status to a function that returns the outcome for the answer's body. `event_prefix`
-    begins the `type` of callbacks. `scope_check` holds two templates (for `v3` and for a dated version) of another
-    path: a GET of it needs the kind's scope and does no harm. It is None if HubSpot has no such path for the kind.
+    `v3` and `dated` are templates of the endpoint's path, for HubSpot's version v3 and for a version such as 2026-03.
+    `field` names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
+    maps every other known status to a function that returns the outcome for the answer's body. `event_prefix` begins
+    the `type` of callbacks. `scope_check` holds two templates, again for v3 and for a dated version, of a path whose
+    GET needs the kind's scope and changes nothing; None if HubSpot has no such path for the kind.
     """
 
     name: str
@@ -54,9 +55,9 @@ class Kind:
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
-        """Return a path whose GET needs the kind's scope.
+        """Return a path to check a token with: its GET needs the kind's scope.
 
-        If `scope_check` is None, the GET needs only a valid token.
+        For a kind whose `scope_check` is None, it is a path whose GET needs a valid token, but no particular scope.
         """
         return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
 

@@ -83,9 +83,9 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the share of the pace that HubSpot's headers leave, 0.05 to 1.
+    """Return the factor, 0.05 to 1, by which HubSpot's newest rate-limit headers slow the account's requests.
 
-    It is 1, the full pace, when the headers were last observed more than `rate.seconds` ago, or never.
+    It is 1 (not slowed) when the headers were last observed more than `rate.seconds` ago, or never.
     """
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
@@ -94,9 +94,9 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between requests that make half of today's remaining quota last until midnight UTC.
+    """Return the interval between requests, in seconds, at which half of today's remaining quota lasts until midnight UTC.
 
-    Returns 0 when it is not known how much remains.
+    It is 0 when it is not known how much remains.
     """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0

@@ -27,7 +27,7 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is about when the first watch whose callback waits got its outcome; None when no callback waits.
+    `since` is roughly the instant at which the first of the waiting watches got its outcome; None when none waits.
     """
 
     name: str

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 
 
 class NoKeyFile(Exception):
-    """No key can be read from the key file, or none be made. The message says why, and what to do."""
+    """No key can be read from the key file, or the file cannot be made. The message says why, and what to do."""
 
 
 def read(path: Path) -> str:

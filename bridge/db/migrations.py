@@ -59,7 +59,7 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
     A database that is newer than this code is left alone. Raises OperationalError when a table stays locked
-    for `timeout_seconds`, and UnusableDatabase.
+    for `timeout_seconds`, and UnusableDatabase for the reasons that `check` does.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:
@@ -121,7 +121,8 @@ def is_migrated(connection: Connection) -> bool:
 def check(connection: Connection) -> str:
     """Return the revision of a database that is ready for this code.
 
-    Raises NotMigrated when the revision is too old or missing, and UnusableDatabase.
+    Raises NotMigrated when the revision is too old or missing. Raises UnusableDatabase when the database's encoding
+    is not UTF-8, or another program's tables are in the way.
     """
     _refuse_unusable(connection)
     if not is_migrated(connection):

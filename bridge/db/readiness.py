@@ -43,12 +43,11 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Accounts whose breaker is open or half open are left out. Accounts that are still being polled are left out, too:
-    they are late only because of their quota. An account's `free_at` says when its next request would be sent if all
-    were evenly spaced. Each request moves `free_at` forward, so an account counts as being polled while its `free_at`
-    is between `now - SERVED` and `now + SPENT_AHEAD`.
+    Left out are accounts whose breaker is open or half open, and accounts that are still being polled: they are late
+    only because of their quota.
     """
     late = _late(connection, State.WATCHING, now)
+    # Each request moves an account's `free_at` forward.
     served = account_breakers.c.free_at.between(now - SERVED, now + SPENT_AHEAD)
     busy = set(connection.scalars(select(account_breakers.c.name).where(served)))
     return {name: due_at for name, due_at in late.items() if name not in busy}

@@ -93,11 +93,12 @@ class OAuthTokens:
     def current(
         self, account: Account, *, refused: str | None = None, within_seconds: float = inf
     ) -> TokenResult:
-        """Return a token that should work now, or a NoToken with the reason.
+        """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        `refused` is the token that HubSpot has just refused; it is returned again if a refresh would not help. The
-        call takes at most `within_seconds`, not counting waits for the database. It waits at most WAIT_SECONDS for
-        another thread's refresh.
+        `refused` is the token that HubSpot has just refused: another one is returned, unless `refused` was issued
+        less than AT_FAULT_HOLD_SECONDS ago, because then HubSpot would refuse a new one, too. The call takes at most
+        `within_seconds`, not counting waits for the database. It waits at most WAIT_SECONDS for another thread's
+        refresh.
         """
         if fresh := self._fresh(account, refused):
             return fresh

@@ -56,7 +56,7 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return the account whose access token or name is `token`. Raises ValueError when there is none."""
+        """Return an account's name; `token` is one of its access tokens, or the name. Raises ValueError for others."""
         if token in options.tokens or token in {_account_name(each) for each in options.refresh_tokens}:
             return token
         if token in self._grants:

@@ -13,7 +13,10 @@ Requests = Annotated[int, Field(ge=1)]
 
 
 class PendingBody(StrEnum):
-    """Which status body a PENDING task has; an option, because HubSpot does not document it. Not for CRM imports."""
+    """Which status body a PENDING task has; an option, because HubSpot does not document it.
+
+    It has no effect on CRM imports.
+    """
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
     DATES_NULL = "dates-null"  # both are in the body, as null; while PROCESSING, completedAt still is

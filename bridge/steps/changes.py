@@ -72,7 +72,7 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Make the next poll of a watch that is still `watching` due now, unless a worker has claimed the poll.
+    """Make a watch's next poll due now, if the watch is still `watching` and no worker has claimed the poll.
 
     `client` is the caller, as in `withdraw`.
     """

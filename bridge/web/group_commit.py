@@ -28,9 +28,10 @@ class _Pending(Generic[Request, Result]):
 
 
 class GroupCommit(Generic[Request, Result]):
-    """Groups the requests of several threads; one of a group's threads passes the group to `commit`.
+    """Collects the requests of several threads into groups, and calls the given function `commit` once for each group.
 
-    `commit` is called for one group at a time, and must return the results in the order of the requests.
+    One of the threads whose requests are in the group makes the call; the others wait for it. `commit` is called for
+    one group at a time, and must return the results in the order of the requests.
     """
 
     def __init__(self, commit: Callable[[Sequence[Request]], Sequence[Result]]) -> None:

@@ -121,7 +121,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         return bool(taken)
 
     def handle_close(self) -> None:
-        """Close the connection; after a _ProblemTask, first give the client 10 s to read the response."""
+        """Close the connection; after an error response of waitress itself, first give the client 10 s to read it."""
         if self.is_refused and not self._is_lingering and not self.total_outbufs_len:
             # Closing with unread bytes resets the connection: the response may get lost (RFC 9112, 9.6).
             self._is_lingering, self.will_close = True, False

@@ -247,10 +247,10 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all polls in `polled`; in them, watches to be delivered at once are marked as claimed.
+        """Claim watches whose tasks have just ended, for delivery at once; return the result of every poll in `polled`.
 
-        These are watches whose tasks have just ended, as many as slots are free; none when the worker is stopping.
-        The caller saves the results, and with them the claims.
+        At most as many watches are claimed as slots are free, and none when the worker is stopping. A claimed watch
+        is marked as claimed in its result. The caller saves the results, and with them the claims.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]

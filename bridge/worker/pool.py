@@ -55,8 +55,8 @@ class WorkerPool:
     ) -> None:
         """`work` does a job, in one of up to `count` threads; it returns None when there is nothing to save.
 
-        `max_per_lane` limits how many jobs of the same lane may be at work at once: WATCHING holds the limit for polls,
-        DELIVERING that for callbacks. A job that has waited for `start_within_seconds` is not started.
+        `max_per_lane` limits how many jobs of the same lane may be at work at once: WATCHING holds the limit for
+        polls, DELIVERING that for callbacks. A job that has waited for `start_within_seconds` is not started.
         """
         self._count = count
         self._start_within_seconds = start_within_seconds
@@ -88,9 +88,11 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """How many slots count as taken by each lane: one for each of its jobs, less the slots that it freed lately.
+        """How many slots each lane counts as holding: the number of its jobs, less the number of slots that it freed lately.
 
-        A slot freed in the last QUEUE_SECONDS is subtracted, so that the lane may queue another job in its place.
+        The slots freed in the last QUEUE_SECONDS count; the jobs that freed them are no longer among the lane's jobs.
+        The subtraction lets as many more jobs of the lane wait in the queue as slots are likely to become free for it
+        soon.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)

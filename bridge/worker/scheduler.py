@@ -61,7 +61,7 @@ class Scheduler:
     ) -> None:
         """`has_credentials` is true when the environment has credentials of the account `default`.
 
-        `operator` sends the saved events; None when the operator wants none.
+        `operator` sends the events saved for the operator's webhook; None when BRIDGE_OPERATOR_URL is not set.
         """
         self._worker = worker
         self._engine = engine
@@ -119,9 +119,9 @@ class Scheduler:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat, unless its loop hangs or fails.
+        """Save this worker's heartbeat, and report silent workers to the operator; neither while its loop hangs or fails.
 
-        If its heartbeats were regular, also report silent workers to the operator.
+        It reports others only if its own latest heartbeats came at regular intervals.
         """
         if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
             return  # the loop hangs or fails: without heartbeats, other workers report this one as silent

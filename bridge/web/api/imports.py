@@ -33,7 +33,7 @@ _slots = threading.BoundedSemaphore(MAX_CONCURRENT_STARTS)
 
 
 class NewImport(Body):
-    """An import to start, and how to watch it. `import` and `callback_url` are required."""
+    """An import to start, and how to watch it. The JSON fields `import` and `callback_url` are required."""
 
     model_config = examples(
         {

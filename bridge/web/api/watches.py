@@ -51,7 +51,7 @@ class WatchPageSchema(Output):
         {"watches": [EXAMPLE], "next_cursor": "bmV4dC1wYWdl", "prev_cursor": "cHJldi1wYWdl"}
     )
 
-    watches: list[WatchSchema] = Field(description="At most `limit`; may be none, and yet a page follow.")
+    watches: list[WatchSchema] = Field(description="At most `limit`; may be none although more pages follow.")
     next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
     prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
 
