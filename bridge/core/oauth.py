@@ -22,6 +22,9 @@ LONGEST_LIFE_SECONDS = 86_400.0
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
+_BAD_ACCOUNT = (
+    "check the app's client id and client secret, or install the app again, and set the new refresh token"
+)
 # What the operator must do, by the error code of HubSpot or of RFC 6749, 5.2.
 _REMEDIES = {
     "BAD_REFRESH_TOKEN": "HubSpot takes the refresh token no more: install the app again, and set the new one",
@@ -100,8 +103,9 @@ def _life_seconds(expires_in: object) -> float:
 
 def _remedy(status_code: int, said: Mapping[str, Any]) -> str:
     # HubSpot's message is left out: it could repeat what was sent.
-    words = (said.get(name) for name in ("status", "error"))
-    codes = [word for word in words if isinstance(word, str) and _CODE.fullmatch(word)]
+    words = (said.get(name) for name in ("status", "error", "category"))
+    # HubSpot's general form of an error has the status `error`.
+    codes = [word for word in words if isinstance(word, str) and _CODE.fullmatch(word) and word != "error"]
     named = f" ({codes[0]})" if codes else ""
-    remedy = next((_REMEDIES[code] for code in codes if code in _REMEDIES), None)
-    return f"{remedy or f'HubSpot answered {status_code} to the refresh of the OAuth token'}{named}."
+    answered = f"HubSpot answered {status_code} to the refresh of the OAuth token{named}: {_BAD_ACCOUNT}."
+    return next((f"{_REMEDIES[code]}{named}." for code in codes if code in _REMEDIES), answered)

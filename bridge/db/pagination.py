@@ -172,9 +172,9 @@ def _find(
 def _look(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, most: int
 ) -> Sequence[Row[Any]]:
-    """Return up to `most` rows beyond `cursor`; `is_match` in each says whether it meets all filters.
+    """Return up to `most` rows beyond `cursor`; each row's `is_match` says whether the row meets all filters.
 
-    Each row meets the conditions of `_bounds` and one of `_index_parts`, but may fail other filters.
+    The rows are found by the conditions of `_index_parts` and `_bounds` alone, so some may not meet all filters.
     """
     backwards = cursor is not None and cursor.backwards
     bounds = [*conditions(_bounds(filters, order)), *_beyond(cursor, order)]
@@ -215,7 +215,7 @@ def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]
 
 
 def _bounds(filters: Filters, order: Order) -> Filters:
-    """Return only the filters that bound the instant by which the list is sorted."""
+    """Return only the filters `…_after` and `…_before` of the column by which the list is sorted."""
     stem = "created" if order is Order.CREATED_AT else "ended"
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})
 

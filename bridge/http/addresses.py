@@ -196,7 +196,7 @@ def _host_of(origin: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """Return the URL without its path and query. Only this part can contain the host (RFC 3986, 3.2)."""
+    """Return the part of the URL before its path and query: only this part can contain the host (RFC 3986, 3.2)."""
     return _ORIGIN.match(url)[0]  # type: ignore[index]  # it matches any text
 
 

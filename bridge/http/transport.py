@@ -181,6 +181,11 @@ _REASONS: tuple[tuple[type[BaseException], str | Callable[[Any], str]], ...] = (
 )
 
 
+def _wrapped(error: BaseException) -> BaseException | None:
+    # urllib3 hands on some errors of a proxy's tunnel as an argument alone.
+    return next((argument for argument in error.args if isinstance(argument, BaseException)), None)
+
+
 def _reason(error: BaseException, deadline: Deadline) -> str:
     """Return why a request failed; most errors' own texts are left out, as they may hold a secret or an address."""
     if isinstance(error, Unreachable):
@@ -190,7 +195,7 @@ def _reason(error: BaseException, deadline: Deadline) -> str:
     if tunnel := re.search(r"Tunnel connection failed: (\d{3})", str(error)):
         return f"CONNECT was answered with {tunnel[1]}"
     causes = [error]
-    while cause := causes[-1].__cause__ or causes[-1].__context__:
+    while cause := causes[-1].__cause__ or causes[-1].__context__ or _wrapped(causes[-1]):
         causes.append(cause)
     found = ((words, cause) for kind, words in _REASONS for cause in causes if isinstance(cause, kind))
     words, cause = next(found, ("the request failed", error))

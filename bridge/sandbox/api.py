@@ -82,7 +82,7 @@ def blueprint(state: State) -> Blueprint:
     routes = Blueprint("hubspot", __name__)
 
     def add(endpoint: str, paths: Iterable[str], answer: Callable[..., Reply], **options: Any) -> None:
-        """Add a route for each path; `endpoint` is its name in the ledger."""
+        """Add a route for each path; the ledger counts the requests to all of them under the name `endpoint`."""
 
         def view(_version: str = "", **values: str) -> Response:
             api_request = ApiRequest(endpoint=endpoint, token=_bearer(), task_id=values.get("task_id"))

@@ -38,8 +38,8 @@ class ClientUnchanged:
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | None:
     """Add a client with a new API key and signing secret.
 
-    Returns None when the name is taken: a client, even a revoked one, has it, or it is `admin` and the argument
-    `admin` is false. The caller checks the name with `parse_name`.
+    Returns None when the name is taken: a client has it, even a revoked one. The name `admin` is reserved, and gives
+    None too unless the argument `admin` is true. The caller checks the name with `parse_name`.
     """
     if name == ADMIN and not admin:
         return None
@@ -110,7 +110,8 @@ def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> st
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
     """Revoke a client's API key for good, and return the client; its open watches go on.
 
-    BRIDGE_ADMIN_KEY stays valid. Returns ClientUnchanged for an unknown or revoked client.
+    The client `admin` may also use BRIDGE_ADMIN_KEY, a setting, which stays valid. Returns ClientUnchanged for an
+    unknown or revoked client.
     """
     with engine.begin() as connection:
         client = _lock_active(connection, name)

@@ -124,7 +124,10 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
 
 
 def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
-    """Return an event for each paused host whose breaker was `pruned`, because nothing was left to be sent to it."""
+    """Return an event for each host whose pause is over, because its breaker was deleted while it was paused.
+
+    The breakers in `pruned` were deleted because no callback was left to be sent to their hosts.
+    """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."
     return [new_event(OperatorEventType.HOST_RESUMED, host, why, now) for host in over]

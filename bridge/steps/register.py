@@ -118,9 +118,9 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts differ at most in white space, the order of members, and how numbers are written.
+    """Return whether two JSON texts are the same but for white space, the order of members, and how numbers are written.
 
-    A whole number differs from a fraction: 1 is not 1.0.
+    1.0, 1.00 and 10e-1 are the same number. 1 is another, because it has neither a decimal point nor an exponent.
     """
     return one == other or _parse(one) == _parse(other)
 

@@ -156,7 +156,7 @@ def _task_id(answer: HttpResponse) -> str | None:
 
 
 def _no_task_id(answer: HttpResponse) -> NoTaskId:
-    if parse_json(answer) is not None:
+    if parse_json(answer) is not None or (answer.complete and answer.body.strip() == b"null"):
         hubspot = text_of(answer)
     else:
         hubspot = json.dumps(clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS) or None)

@@ -9,7 +9,11 @@ Result = TypeVar("Result")
 
 
 class _Pending(Generic[Request, Result]):
-    """A thread's request; `wait` returns when the request is done or its thread must commit a group."""
+    """A request, and the means to make its thread wait.
+
+    `wait` returns when another thread has committed the request, or when the waiting thread itself must commit the
+    next group; `done` tells which.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request

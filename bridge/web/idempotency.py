@@ -114,7 +114,11 @@ class Execution:
             log.warning("answer_not_kept", error=type(error).__name__)
 
     def _change(self, **values: str | datetime) -> bool:
-        """Set fields of the request if it is stored; return False if another execution has taken it over."""
+        """Set fields of the stored request, and return True; if another execution has taken it over, return False.
+
+        False means that no field was set. For a request without a key, nothing is stored: do nothing, and return
+        True.
+        """
         if not self._held:
             return True
         with self._engine.begin() as connection:
@@ -172,8 +176,9 @@ def _outcome(
 
 UNKNOWN_OUTCOME = Problem(
     status=504,
-    detail="The bridge stopped while HubSpot was being asked. The import may have been started or not; the bridge does "
-    "not repeat it. Look for the file at HubSpot before you do, with another key.",
+    detail="The bridge stopped, or its database was away, while HubSpot was being asked. An earlier 503 may have named the "
+    "task: register it. Otherwise the import may have been started or not; the bridge does not repeat it. Look for the "
+    "file at HubSpot before you do, with another key.",
 )
 
 

@@ -176,8 +176,8 @@ def _instant(text: object) -> datetime:
 def _object_text(given: object, max_bytes: int) -> str:
     """Return `given` as JSON in ASCII, which every database can store, with numbers exactly as sent.
 
-    Raises ValueError if `given` is not a JSON object, is nested too deep, or is too long. Its length is that of
-    compact JSON in UTF-8, at most `max_bytes`; the returned text may be longer.
+    Raises ValueError if `given` is not a JSON object, is nested too deep, or would take more than `max_bytes` as
+    compact JSON in UTF-8. The returned text has spaces and escapes, so it may be longer.
     """
     if not isinstance(given, dict):
         raise ValueError("must be a JSON object")  # noqa: TRY004 -- pydantic handles only ValueError

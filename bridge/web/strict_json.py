@@ -26,7 +26,7 @@ class NotJson(ValueError):
 
 
 def loads(text: bytes) -> Any:
-    """Return JSON as Python objects; a number that Python might write differently is a Number.
+    """Return JSON as Python objects; a number whose text Python might change when it writes it again is a Number.
 
     Raises NotJson.
     """

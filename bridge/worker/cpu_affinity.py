@@ -58,7 +58,7 @@ class Reading:
         return cls(at=time.monotonic(), cores=cores, process=time.process_time())
 
     def since(self, before: "Reading") -> Shares:
-        """Return the shares of CPU time used since the reading `before`, by each core and by this process."""
+        """Return how busy each core and this process were since the reading `before`, as CPU seconds per second elapsed."""
         seconds = self.at - before.at
         known = self.cores.keys() & before.cores.keys()
         cores = {core: (self.cores[core] - before.cores[core]) / seconds for core in known}

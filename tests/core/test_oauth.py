@@ -13,6 +13,7 @@ from tests.makers import an_answer
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NEW_REFRESH_TOKEN = "HubSpot takes the refresh token no more: install the app again, and set the new one"
 NEW_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
+CHECK = "check the app's client id and client secret, or install the app again, and set the new refresh token"
 SECRETS = ("at-secret", "rt-secret", "rt-old")
 
 
@@ -109,8 +110,21 @@ def test_an_access_token_that_no_header_can_hold_is_none(access_token: object) -
             {"error": "invalid_client", "status": 17},
             f"{NEW_CLIENT} (invalid_client).",
         ),
-        (403, {"status": "BANNED"}, "HubSpot answered 403 to the refresh of the OAuth token (BANNED)."),
-        (400, {"status": "rt-old is bad"}, "HubSpot answered 400 to the refresh of the OAuth token."),
+        (
+            403,
+            {"status": "BANNED"},
+            f"HubSpot answered 403 to the refresh of the OAuth token (BANNED): {CHECK}.",
+        ),
+        (
+            400,
+            {"status": "rt-old is bad"},
+            f"HubSpot answered 400 to the refresh of the OAuth token: {CHECK}.",
+        ),
+        (
+            401,
+            {"status": "error", "category": "INVALID_AUTHENTICATION", "message": "rt-old is bad"},
+            f"HubSpot answered 401 to the refresh of the OAuth token (INVALID_AUTHENTICATION): {CHECK}.",
+        ),
     ],
 )
 def test_a_refusal_says_what_to_do(status_code: int, said: object, reason: str) -> None:

@@ -41,8 +41,10 @@ def test_https_goes_through_a_tunnel_and_the_server_is_verified(authority: Autho
             tls=authority.trust(),
         )
         assert isinstance(transport.send("GET", "https://app.example/x", HEADERS), HttpResponse)
-        assert transport.send("GET", "https://other.example/x", HEADERS) != HttpResponse(status_code=200)
+        refused = transport.send("GET", "https://other.example/x", HEADERS)
         transport.close()
+    assert isinstance(refused, NoResponse)
+    assert refused.reason.startswith("through the proxy: TLS: ")
     assert proxy.requests[0].startswith(b"CONNECT app.example:443 HTTP/1.")
     assert proxy.requests[1].startswith(b"GET /x HTTP/1.1\r\n")
 

@@ -86,7 +86,7 @@ def test_a_page_is_told_as_text(refused: Refused) -> None:
     ("body", "told"),
     [
         (b"", None),
-        (b"null", "null"),
+        (b"null", None),
         (b"[]", []),
         (b'{"links":{}}', {"links": {}}),
         (b'{"id":null}', {"id": None}),

@@ -55,9 +55,9 @@ class WatchTableSchema(RootModel[str]):
 def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
     """Export watches as CSV.
 
-    All watches that match the filters are exported; the filters are those of the list. With `order=ended_at`, watches
-    whose `ended_at` is null are left out. The response is streamed: after an error in the middle, the connection is
-    closed before the response is complete.
+    All watches that match the filters are exported; the filters are those of `GET /v1/watches`. With
+    `order=ended_at`, watches whose `ended_at` is null are left out. The response is streamed: after an error in the
+    middle, the connection is closed before the response is complete.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):

@@ -79,7 +79,7 @@ class FilterFields(BaseModel):
     def filters(self, caller: Caller) -> Filters | Problem:
         """Return the filters for the database; unless the caller is an admin, they match only the caller's watches.
 
-        Returns a 403 Problem when a caller who is no admin filters by client.
+        Returns a 403 Problem when `client` is given and the caller is not an admin.
         """
         if self.client is not None and not caller.admin:
             return Problem(status=403, detail="Only an admin may filter by client.")
