@@ -14,7 +14,7 @@ import requests
 from pydantic import ValidationError
 
 from bridge import sandbox
-from bridge.sandbox import Kind, SandboxOptions
+from bridge.sandbox import Kind, Reply, SandboxOptions, SendMode
 from tests.ports import free_port
 from tests.sandbox.caller import START_PATH, STATUS_PATHS, Caller
 
@@ -114,6 +114,21 @@ def _wait_for_the_end(url: str, ended: threading.Event) -> None:
         with suppress(http.client.HTTPException, ConnectionError):
             ask(connection)
         ended.set()
+
+
+def test_a_caller_that_hangs_up_is_no_error_of_the_sandbox(capfd: pytest.CaptureFixture[str]) -> None:
+    with sandbox.running() as running:
+        running.state.set_fault(Reply(body=b"slow" * 50, send_mode=SendMode.DRIP, seconds=0.01), times=1)
+        before = set(threading.enumerate())
+        with closing(connection_to(running.url)) as connection:
+            connection.request("GET", STATUS_PATH, headers=HEADERS)
+            connection.sock.recv(1)
+            answering = set(threading.enumerate()) - before
+        for thread in answering:
+            thread.join(10)
+            assert not thread.is_alive()
+    assert answering
+    assert capfd.readouterr().err == ""
 
 
 def test_sandboxes_do_not_share_anything() -> None:
