@@ -58,8 +58,9 @@ RETRY_AFTER = {
     "example": 60,
 }
 RATE_LIMIT = {name: {"$ref": f"#/components/headers/{name}"} for name in rate_limits.HEADERS}
-# The headers of a problem response, by its status.
+# The headers that a problem response may have, by its status.
 PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
+    400: RATE_LIMIT,
     401: {
         "WWW-Authenticate": {
             "description": "`Bearer`, with `error` when there was a key.",
@@ -67,8 +68,14 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
             "example": 'Bearer error="invalid_token"',
         }
     },
+    403: RATE_LIMIT,
+    404: RATE_LIMIT,
+    409: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
+    422: RATE_LIMIT,
     429: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
-    503: {"Retry-After": RETRY_AFTER},
+    502: RATE_LIMIT,
+    503: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
+    504: RATE_LIMIT,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 HEADERS: dict[str, dict[str, Any]] = {
     "RateLimit-Policy": {
         "description": "The limit's name and size, `q`: `open-watches` is how many watches a client may have open at a "
-        "time.",
+        "time. Only answers to what opens watches have it, and only where there is a recent count.",
         "schema": {"type": "string"},
         "example": '"open-watches";q=100000',
     },

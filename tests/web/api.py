@@ -31,6 +31,7 @@ from bridge.web.openapi import document
 from bridge.web.problems import PROBLEM_TYPES
 from bridge.web.registrar import Registrar
 from bridge.web.response_models import ProblemSchema
+from bridge.web.security_headers import HEADERS
 from tests.hubspot_accounts import ListedTokens
 from tests.makers import SteppedClock
 from tests.senders import a_sender
@@ -40,18 +41,26 @@ URL = "https://app.example.com/hooks/hubspot"
 
 
 DOCUMENT = document([operation for resource in RESOURCES for operation in resource.operations], None)
-# The statuses that the document has for each operation, by its method and a pattern of its path.
-STATUSES = {
-    (method.upper(), re.sub(r"{\w+}", "[^/]+", path)): {int(status) for status in operation["responses"]}
+# What the document says of each operation's answers, by its method and a pattern of its path.
+ANSWERS = {
+    (method.upper(), re.sub(r"{\w+}", "[^/]+", path)): operation["responses"]
     for path, operations in DOCUMENT["paths"].items()
     for method, operation in operations.items()
 }
+# The headers that any answer may have, of HTTP itself or for browsers: the document leaves them out.
+GENERAL_HEADERS = {*HEADERS, "Content-Type", "Content-Length", "Content-Encoding", "Vary"}
 
 
-def _check_status(response: TestResponse, method: str, path: str) -> None:
-    for (known, pattern), statuses in STATUSES.items():
+def _check_described(response: TestResponse, method: str, path: str) -> None:
+    """Check that the document has the response's status, and its headers."""
+    for (known, pattern), answers in ANSWERS.items():
         if known == method and re.fullmatch(pattern, path.partition("?")[0]):
-            assert response.status_code in statuses, (method, path, response.status_code)
+            assert str(response.status_code) in answers, (method, path, response.status_code)
+            answer = answers[str(response.status_code)]
+            if "$ref" in answer:
+                answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
+            headers = {name for name, _ in response.headers}
+            assert headers - GENERAL_HEADERS <= answer["headers"].keys(), (method, path, response.status_code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +78,7 @@ class Caller:
         if body is not None:
             options |= {"data": json.dumps(body), "content_type": "application/json"}
         response = self.app.test_client().open(path, method=method, headers=headers, buffered=True, **options)
-        _check_status(response, method, path)
+        _check_described(response, method, path)
         return response
 
     def get(self, path: str, **query: Any) -> TestResponse:

@@ -195,6 +195,15 @@ def test_what_is_limited_and_what_may_be_sent_again_is_said(document: dict[str, 
     assert "answered the same" in keyed["/v1/imports"]
 
 
+def test_the_headers_that_a_problem_may_have_are_named_for_its_status(document: dict[str, Any]) -> None:
+    named = {status: answer["headers"] for status, answer in document["components"]["responses"].items()}
+    never_limited = {"401", "413", "415", "500"}
+    assert {status for status, headers in named.items() if "RateLimit" not in headers} == never_limited
+    assert {status for status, headers in named.items() if "Retry-After" in headers} == {"409", "429", "503"}
+    described = [*document["components"]["headers"].values(), named["409"]["Retry-After"]]
+    assert not any(header.get("required") for header in described)
+
+
 def test_what_is_answered_may_grow_and_what_is_sent_may_not(document: dict[str, Any]) -> None:
     """A field or a word that the next release adds must not break a client that is made from this document."""
     enumerations = {name for name, schema in schemas(document).items() if "enum" in schema}
