@@ -1,9 +1,10 @@
 """`POST /v1/watches` registers one watch, `POST /v1/watches/batch` up to 1,000."""
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any
 
 from flask import g
-from pydantic import Field, SkipValidation
+from pydantic import Field, PlainValidator
 
 from bridge.core.kinds import DEFAULT_KIND
 from bridge.core.watch_json import watch_text
@@ -81,6 +82,10 @@ class NewWatch(Body):
     )
 
 
+# An item of a batch: described as a NewWatch, and validated by the operation, so that one fault refuses one item only.
+_Unvalidated = Annotated[Any, PlainValidator(lambda item: item, json_schema_input_type=NewWatch)]
+
+
 class NewWatchBatch(Body):
     """Registrations, each of which is accepted or refused separately."""
 
@@ -88,7 +93,7 @@ class NewWatchBatch(Body):
         {"watches": [{"task_id": "AAAAEZ6whGI", "callback_url": "https://app.example.com/hooks/hubspot"}]}
     )
 
-    watches: list[SkipValidation[NewWatch]] = Field(
+    watches: list[_Unvalidated] = Field(
         min_length=1, max_length=1000, description="Each as it would be registered alone."
     )
 
