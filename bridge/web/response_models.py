@@ -62,9 +62,7 @@ class ProblemSchema(Output):
     title: str = Field(description="The cause in a few words.")
     status: int = Field(description="The HTTP status.", ge=400, le=599)
     detail: str = Field(description="What went wrong this time, in a sentence.")
-    request_id: str | Absent = Field(
-        default=None, description="The answer's `X-Request-Id`; not in the problems of a batch."
-    )
+    request_id: str | Absent = Field(default=None, description="The answer's `X-Request-Id`.")
     errors: list[InvalidFieldSchema] | Absent = Field(
         default=None,
         description=f"With 422 and some 409: every field at fault. Beyond {MAX_FAULTS}, a last entry with an empty "

@@ -243,6 +243,14 @@ def is_object(field: dict[str, Any], document: dict[str, Any]) -> bool:
     return "properties" in schemas(document)[field["$ref"].rpartition("/")[2]]
 
 
+def test_the_problems_of_a_batch_have_the_requests_id_as_others_have(document: dict[str, Any]) -> None:
+    described = schemas(document)["Problem"]["properties"]["request_id"]["description"]
+    assert described == "The answer's `X-Request-Id`."
+    [_, refused] = schemas(document)["RegistrationResult"]["examples"]
+    [alone] = schemas(document)["Problem"]["examples"]
+    assert refused["problem"]["request_id"] == alone["request_id"]
+
+
 def test_no_field_of_a_body_or_an_answer_has_a_default_that_generators_take_for_a_value(
     document: dict[str, Any],
 ) -> None:

@@ -110,6 +110,7 @@ class RegistrationResultSchema(Output):
                 "title": "Invalid input",
                 "status": 422,
                 "detail": "The input is not valid: /callback_url is required.",
+                "request_id": "5f0c8e1b9a7d4c3e8f2a6b1d0c9e7f3a",
                 "errors": [{"pointer": "/callback_url", "detail": "is required"}],
             },
         },
