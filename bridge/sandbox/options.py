@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Requests = Annotated[int, Field(ge=1)]
+MOST_SECONDS = 366 * 86_400  # more than a test needs; threads and dates have limits, too
+Seconds = Annotated[float, Field(ge=0, le=MOST_SECONDS, allow_inf_nan=False)]
+Requests = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class PendingBody(StrEnum):
@@ -37,14 +38,15 @@ class SandboxOptions:
     client_secret: str = "sandbox-secret"  # noqa: S105  # it opens the sandbox alone
     refresh_tokens: tuple[str, ...] = ("sandbox-refresh",)
     # HubSpot's access tokens live for half an hour.
-    access_token_seconds: Annotated[int, Field(ge=1)] = 1800
+    access_token_seconds: Annotated[int, Field(ge=1, le=MOST_SECONDS)] = 1800
     rotate_refresh_token: bool = False
     pending_seconds: Seconds = 1.0
     processing_seconds: Seconds = 2.0
     pending_body: PendingBody = PendingBody.DATES_MISSING
     # Burst limit of a service key or private app of a free or starter account.
     burst_requests: Requests = 100
-    burst_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    # At least a millisecond, the unit in which a header tells it.
+    burst_seconds: Annotated[Seconds, Field(ge=0.001)] = 10.0
     # Daily limit of an enterprise account, four times that of a starter account. With the lower limit, a client
     # that paces itself by what is left of the day's quota would be slower in the morning (UTC) than in the evening.
     daily_requests: Requests = 1_000_000

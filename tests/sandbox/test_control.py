@@ -44,7 +44,10 @@ def test_many_tasks_can_be_made_at_once(hubspot: Caller) -> None:
         {"outcome": "nonsense"},
         {"kind": "nonsense"},
         {"pending_seconds": -1},
+        {"pending_seconds": 1e10},
+        {"processing_seconds": 1e308},
         {"count": 0},
+        {"count": 10**400},
         {"cuont": 1},
         [],
         None,
@@ -110,12 +113,35 @@ def test_options_can_be_read_and_changed(hubspot: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"pending_secnods": 0}, {"burst_requests": 0}, {"burst_seconds": 0}, {"clock": "noon"}, []]
+    "changes",
+    [
+        {"pending_secnods": 0},
+        {"pending_seconds": 1e10},
+        {"processing_seconds": 1e308},
+        {"access_token_seconds": 10**400},
+        {"burst_requests": 0},
+        {"burst_requests": 10**400},
+        {"burst_seconds": 0},
+        {"burst_seconds": 1e-9},
+        {"burst_seconds": 1e308},
+        {"daily_requests": 10**400},
+        {"clock": "noon"},
+        [],
+    ],
 )
 def test_a_wrong_option_is_refused_and_changes_nothing(hubspot: Caller, changes: object) -> None:
     before = hubspot.control("options", method="GET").json()
     assert hubspot.control("options", changes, method="PATCH").status_code == 400
     assert hubspot.control("options", method="GET").json() == before
+
+
+@pytest.mark.parametrize("seconds", [0.001, 366 * 86_400])
+def test_the_least_and_the_most_seconds_are_served(hubspot: Caller, seconds: float) -> None:
+    options = {"access_token_seconds": max(1, int(seconds)), "burst_seconds": seconds}
+    options |= {"pending_seconds": seconds, "processing_seconds": seconds}
+    assert hubspot.control("options", options, method="PATCH").status_code == 200
+    token = hubspot.refresh().json()["access_token"]
+    assert hubspot.status(hubspot.started("slow.csv"), token=token).status_code == 202
 
 
 def test_a_reset_forgets_everything(hubspot: Caller) -> None:
