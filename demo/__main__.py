@@ -1,5 +1,6 @@
 """Starts imports with every outcome at a simulated HubSpot, and prints what happens until their callbacks."""
 
+import signal
 import sys
 import tempfile
 import time
@@ -7,14 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from demo import services
 from demo.printer import Printer
 from demo.receiver import Receiver
 
 TIMEOUT_SECONDS = 60
 POLL_INTERVAL_SECONDS = 0.2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 HUBSPOT = {"Authorization": "Bearer sandbox-token"}
 
 # The files, whose names choose the outcome in the sandbox, and the outcome that the callback must have.
@@ -36,7 +36,7 @@ class Demo:
         self._bridge_url = bridge_url
         self._hubspot_url = hubspot_url
         self._printer = printer
-        self._session = requests.Session()
+        self._session = services.loopback_session()
         self._session.headers["Authorization"] = f"Bearer {client['api_key']}"
         self._receiver = Receiver(client["signing_secret"], self._called_back)
         self._names: dict[str, str] = {}
@@ -68,7 +68,7 @@ class Demo:
             "folderPath": "/imports",
         }
         url = f"{self._hubspot_url}/files/v3/files/import-from-url/async"
-        response = requests.post(url, json=body, headers=HUBSPOT, timeout=10)
+        response = self._session.post(url, json=body, headers=HUBSPOT, timeout=10)
         response.raise_for_status()
         task_id: str = response.json()["id"]
         return task_id
@@ -127,6 +127,10 @@ class Demo:
 
 def main() -> int:
     """Run the demo; return 0 when every callback arrived with the expected outcome."""
+    for number in STOP_SIGNALS:
+        # What is ignored stays ignored, as nohup wants it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     printer = Printer()
     with tempfile.TemporaryDirectory(prefix="bridge-demo-") as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -142,6 +146,13 @@ def main() -> int:
         stack.enter_context(services.running(serve, f"{bridge_url}/readyz", env, folder / "bridge.log"))
         demo = Demo(bridge_url, hubspot_url, client, printer)
         return _follow(demo, printer)
+
+
+def _stop(number: int, _frame: object) -> None:
+    """Leave `main`, which ends what it has started. Another signal, which may come right behind, changes nothing."""
+    for each in STOP_SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _follow(demo: Demo, printer: Printer) -> int:
