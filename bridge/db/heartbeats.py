@@ -36,8 +36,9 @@ def last_at(connection: Connection) -> datetime | None:
 
 def count_alive(connection: Connection, now: datetime) -> int:
     """Return how many workers have had a heartbeat within TICKED_WITHIN."""
-    found = select(func.count()).select_from(workers).where(workers.c.ticked_at >= now - TICKED_WITHIN)
-    return connection.execute(found).scalar_one()
+    # One from the future tells nothing: its worker's clock has been set back since, and the worker waits.
+    recent = workers.c.ticked_at.between(now - TICKED_WITHIN, now + TICKED_WITHIN)
+    return connection.execute(select(func.count()).select_from(workers).where(recent)).scalar_one()
 
 
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:

@@ -170,6 +170,17 @@ def test_a_worker_is_alive_while_it_beats(engine: Engine) -> None:
     assert ticked(heartbeats.remove, "two") is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "alive"), [(-3_600, 0), (-61, 0), (-60, 1), (0, 1), (60, 1), (61, 0), (3_600, 0)]
+)
+def test_a_heartbeat_of_long_ago_or_of_the_future_is_no_sign_of_life(
+    engine: Engine, seconds: float, alive: int
+) -> None:
+    with engine.begin() as connection:
+        heartbeats.record(connection, "one", later(seconds))
+        assert heartbeats.count_alive(connection, NOW) == alive
+
+
 def test_a_worker_that_died_long_ago_is_forgotten(engine: Engine) -> None:
     with engine.begin() as connection:
         heartbeats.record(connection, "dead", NOW)
