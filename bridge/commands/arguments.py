@@ -28,8 +28,9 @@ SANDBOX_GUIDE = Path(__file__).parents[1] / "sandbox" / "guide.txt"
 def parser() -> argparse.ArgumentParser:
     """Return the parser.
 
-    Of the parsed arguments, `run` names the command's function, as `module.function`; `usage_error` is for what the
-    parser cannot check: it prints the usage and a message, and raises SystemExit with status 2.
+    The parsed arguments also have `run`, the name of the command's function as `module.function`, and `usage_error`, a
+    function. A command calls `usage_error(message)` for a mistake that the parser cannot find: this prints the usage
+    and the message, and raises SystemExit with status 2.
     """
     root = argparse.ArgumentParser(
         prog=CALL,

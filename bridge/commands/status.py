@@ -101,7 +101,10 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 
 
 def _troubles(found: Attention) -> Iterator[str]:
-    """Yield the texts to print: for each kind of trouble its title, then its table, if it has one, with the advice."""
+    """Yield the texts to print, two for each kind of trouble that was found: its title, then what to do about it.
+
+    The second text begins with a table of what is in trouble, except when no worker is alive.
+    """
     members = _members(found)
     if not found.alive_workers:
         yield coloured("No worker is alive: nothing is polled and nothing delivered.", Colour.RED)

@@ -69,8 +69,8 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 
     The worker has `slots` slots. `held` maps each lane to the number of slots that it holds now; the others are free.
     `most` maps each lane to the largest number of slots that it may hold. The lanes take a slot each in turn, in the
-    order of `most`. A lane takes no more once it holds as many as `ceiling` allows. When few slots are free, that is
-    fewer than `most`, so that slots may stay free although lanes want more. Lanes that get no slot are left out.
+    order of `most`, until each holds as many as `ceiling` allows. `ceiling` may allow a lane fewer than `most[lane]`
+    when few slots are free, so slots may stay free although lanes want more. Lanes that get no slot are left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

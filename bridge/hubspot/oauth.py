@@ -95,10 +95,10 @@ class OAuthTokens:
     ) -> TokenResult:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        `refused` is the token that HubSpot has just refused: another one is returned, unless `refused` was issued
-        less than AT_FAULT_HOLD_SECONDS ago, because then HubSpot would refuse a new one, too. The call takes at most
-        `within_seconds`, not counting waits for the database. It waits at most WAIT_SECONDS for another thread's
-        refresh.
+        `refused` is the token that HubSpot has just refused. It is returned again only if it was issued less than
+        AT_FAULT_HOLD_SECONDS ago: HubSpot would refuse a new one, too, so it is not refreshed. The call takes at most
+        `within_seconds`, not counting waits for the database; at most WAIT_SECONDS of that are spent waiting for
+        another thread's refresh.
         """
         if fresh := self._fresh(account, refused):
             return fresh

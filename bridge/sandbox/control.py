@@ -39,7 +39,11 @@ class NewTasks(_Body):
 
 
 class NewFault(_Body):
-    """The body of `POST /sandbox/faults`: a custom reply, or a named fault, which other fields may change."""
+    """The body of `POST /sandbox/faults`.
+
+    With `fault`, the reply is that of the named fault, with `status_code`, `headers`, `body` and `seconds` replaced where
+    given. Without it, these fields make the reply.
+    """
 
     fault: str | None = None
     status_code: Annotated[int, Field(ge=200, le=599)] | None = None

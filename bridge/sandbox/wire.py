@@ -122,7 +122,7 @@ class Handler(WSGIRequestHandler):
         self.end_headers()
 
     def finish(self) -> None:
-        """Close the connection's files; a caller that hung up does not get the rest, which is no error."""
+        """Send what is still buffered and close the connection's files; it is no error when the caller has hung up."""
         with contextlib.suppress(ConnectionError):
             super().finish()
 

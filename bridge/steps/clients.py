@@ -185,7 +185,9 @@ def _lock_active(
 ) -> store.Client | ClientUnchanged:
     """Lock a client's row and return the client.
 
-    Returns ClientUnchanged when there is none, when it is revoked, and when `sent_with` is not its API key.
+    Returns ClientUnchanged when there is no such client, when it is revoked, or when `sent_with` is given and is no
+    longer its API key. `sent_with` is the API key with which the client sent the request; when it is None, no key is
+    checked.
     """
     client = store.get(connection, name, lock=True)
     if client is None:

@@ -26,9 +26,10 @@ class NotJson(ValueError):
 
 
 def loads(text: bytes) -> Any:
-    """Return JSON as Python objects; a number whose text Python might change when it writes it again is a Number.
+    """Return JSON as Python objects.
 
-    Raises NotJson.
+    Integers become ints; numbers with a fraction or an exponent, and `-0`, become Numbers, which keep their text. Raises
+    NotJson.
     """
     try:
         return _decoder.decode(text.decode())

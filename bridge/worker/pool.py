@@ -88,11 +88,10 @@ class WorkerPool:
 
     @property
     def slots_taken(self) -> Counter[Lane]:
-        """How many slots each lane counts as holding: the number of its jobs, less the number of slots that it freed lately.
+        """How many slots to count against each lane: its jobs, less the slots that it freed in the last QUEUE_SECONDS.
 
-        The slots freed in the last QUEUE_SECONDS count; the jobs that freed them are no longer among the lane's jobs.
-        The subtraction lets as many more jobs of the lane wait in the queue as slots are likely to become free for it
-        soon.
+        The number is lower than what the lane really holds, on purpose, and may be negative. About as many slots will
+        probably become free again soon, so that many more jobs of the lane may wait in the queue.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
