@@ -14,7 +14,7 @@ from demo.receiver import Receiver
 
 TIMEOUT_SECONDS = 60
 POLL_INTERVAL_SECONDS = 0.2
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 HUBSPOT = {"Authorization": "Bearer sandbox-token"}
 
 # The files, whose names choose the outcome in the sandbox, and the outcome that the callback must have.

@@ -70,8 +70,7 @@ def read(connection: Connection, now: datetime) -> Attention:
     """Return what needs an operator now."""
     found = connection.execute(select(workers.c.id, workers.c.ticked_at))
     ticked = dict(sorted((row.id, row.ticked_at) for row in found))
-    alive_since = now - heartbeats.TICKED_WITHIN
-    alive = {name: ticked_at for name, ticked_at in ticked.items() if ticked_at >= alive_since}
+    alive = {name: ticked_at for name, ticked_at in ticked.items() if heartbeats.is_alive(ticked_at, now)}
     shown_since = now - (SILENCE_SHOWN if alive else heartbeats.WORKERS_KEPT)
     return Attention(
         paused_accounts=readiness.paused_accounts(connection, now),
@@ -81,7 +80,9 @@ def read(connection: Connection, now: datetime) -> Attention:
         overdue_hosts=readiness.overdue_hosts(connection, now),
         alive_workers=alive,
         silent_workers={
-            name: ticked_at for name, ticked_at in ticked.items() if shown_since <= ticked_at < alive_since
+            name: ticked_at
+            for name, ticked_at in ticked.items()
+            if name not in alive and ticked_at >= shown_since
         },
     )
 

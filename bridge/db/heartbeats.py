@@ -34,11 +34,15 @@ def last_at(connection: Connection) -> datetime | None:
     return connection.execute(select(func.max(workers.c.ticked_at))).scalar()
 
 
-def count_alive(connection: Connection, now: datetime) -> int:
-    """Return how many workers have had a heartbeat within TICKED_WITHIN."""
+def is_alive(ticked_at: datetime, now: datetime) -> bool:
+    """Return whether a worker with its last heartbeat at `ticked_at` counts as alive."""
     # One from the future tells nothing: its worker's clock has been set back since, and the worker waits.
-    recent = workers.c.ticked_at.between(now - TICKED_WITHIN, now + TICKED_WITHIN)
-    return connection.execute(select(func.count()).select_from(workers).where(recent)).scalar_one()
+    return now - TICKED_WITHIN <= ticked_at <= now + TICKED_WITHIN
+
+
+def count_alive(connection: Connection, now: datetime) -> int:
+    """Return how many workers are alive."""
+    return sum(is_alive(ticked_at, now) for ticked_at in connection.scalars(select(workers.c.ticked_at)))
 
 
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:

@@ -195,7 +195,9 @@ def _reason(error: BaseException, deadline: Deadline) -> str:
     if tunnel := re.search(r"Tunnel connection failed: (\d{3})", str(error)):
         return f"CONNECT was answered with {tunnel[1]}"
     causes = [error]
-    while cause := causes[-1].__cause__ or causes[-1].__context__ or _wrapped(causes[-1]):
+    while (
+        cause := causes[-1].__cause__ or causes[-1].__context__ or _wrapped(causes[-1])
+    ) and cause not in causes:
         causes.append(cause)
     found = ((words, cause) for kind, words in _REASONS for cause in causes if isinstance(cause, kind))
     words, cause = next(found, ("the request failed", error))

@@ -21,6 +21,7 @@ from bridge.core.classification import (
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.quota import QuotaLeft, quota_left
+from bridge.db import oauth_tokens
 from bridge.db.accounts import Account
 from bridge.db.engine import reading
 from bridge.db.watches import kinds_of_account
@@ -47,11 +48,14 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
 
     A success proves the token's scope for one kind of task at most; scopes for other kinds may be missing. After a
     success, the account's watches with a failed last poll are due now; so is its probe, if the account is paused.
-    A failure does not pause the account.
+    A failure does not pause the account. With OAuth, a refresh is tried even if the last one has just failed.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
         return None
+    # In a transaction of its own, which locks nothing else: others lock these rows in another order.
+    with hubspot_calls.engine.begin() as connection:
+        oauth_tokens.forget_failure(connection, name)
     with reading(hubspot_calls.engine) as connection:
         used = kinds_of_account(connection, name)
     kinds = [kind for kind in KINDS.values() if kind.name in used] or [KINDS[DEFAULT_KIND]]

@@ -13,7 +13,6 @@ from bridge.core.account_limits import AccountLimits, AccountSignal, FinishedCal
 from bridge.core.counters import ACCOUNT_ERRORS, ACCOUNT_REQUESTS
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
 from bridge.db import breakers as store
-from bridge.db import oauth_tokens
 from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.counters import Counters
 from bridge.hubspot.client import HubSpot
@@ -89,8 +88,6 @@ class HubSpotCalls:
             account = self._accounts.load(connection, [name])[name]
             if not account.stored and name != DEFAULT:
                 return None
-            # Credentials that were mended need not wait until the next refresh is due.
-            oauth_tokens.forget_failure(connection, name)
             if account.has_credentials:
                 limits = store.lock_account_limits(connection, [name])[name]
                 spent = account_limits.spend_ungranted(account.rate, limits, now=self.clock())

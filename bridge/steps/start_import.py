@@ -156,10 +156,11 @@ def _task_id(answer: HttpResponse) -> str | None:
 
 
 def _no_task_id(answer: HttpResponse) -> NoTaskId:
-    if parse_json(answer) is not None or (answer.complete and answer.body.strip() == b"null"):
+    if parse_json(answer) is not None:
         hubspot = text_of(answer)
     else:
-        hubspot = json.dumps(clean(answer.body.decode(errors="replace"), EXCERPT_CHARACTERS) or None)
+        excerpt = clean(answer.body.decode("utf-8-sig", errors="replace").strip(), EXCERPT_CHARACTERS)
+        hubspot = json.dumps(None if excerpt in ("", "null") else excerpt)
     if 400 <= answer.status_code < 500 and answer.status_code not in MAY_HAVE_BEGUN:
         reason = f"HubSpot answered {answer.status_code}; the import was not started."
     else:

@@ -5,18 +5,18 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
 from bridge import sandbox
 from bridge.core import quota
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import interval_seconds
-from bridge.db import breakers, oauth_tokens
-from bridge.db.tables import oauth_tokens as table
+from bridge.db import breakers
 from bridge.sandbox import Sandbox, SandboxOptions
 from bridge.steps import check_account
 from tests.hubspot_accounts import (
     NONE,
+    OAUTH,
     Clock,
     an_account,
     checked,
@@ -141,15 +141,9 @@ def test_an_account_that_nobody_has_set_is_not_asked_and_leaves_no_trace(
         assert breakers.all_account_limits(connection) == {}
 
 
-def test_credentials_that_were_mended_are_tried_at_once(
+def test_a_client_secret_that_was_mended_is_tried_at_once(
     hubspot: Sandbox, engine: Engine, clock: Clock
 ) -> None:
-    with engine.begin() as connection:
-        row = oauth_tokens.begin(connection, "default", "origin")
-        assert oauth_tokens.take_refresh_lease(connection, "default", row, later(60))
-        held = replace(row, hold_until=later(60))
-        assert oauth_tokens.fail(connection, "default", held, "No such app", at_fault=True, until=later(20))
-    checked(engine, clock, an_account(hubspot.url))
-    with engine.connect() as connection:
-        kept = connection.execute(select(table.c.failure, table.c.hold_until)).one()
-    assert tuple(kept) == (None, None)
+    wrong = an_account(hubspot.url, replace(OAUTH, client_secret="wrong"))
+    assert "HubSpot does not know the app" in checked(engine, clock, wrong).summary
+    assert checked(engine, clock, an_account(hubspot.url, OAUTH)).ok

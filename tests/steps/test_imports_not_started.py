@@ -87,6 +87,8 @@ def test_a_page_is_told_as_text(refused: Refused) -> None:
     [
         (b"", None),
         (b"null", None),
+        (b"\xef\xbb\xbf null", None),
+        (b"\x0cnull\x0b", None),
         (b"[]", []),
         (b'{"links":{}}', {"links": {}}),
         (b'{"id":null}', {"id": None}),
