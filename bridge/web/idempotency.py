@@ -73,10 +73,10 @@ def is_repeat(call: ApiCall) -> bool:
 
 
 class Execution:
-    """Stores the progress of a request with an Idempotency-Key, so that a repeat starts no second task.
+    """Stores the progress of a request that has an Idempotency-Key, so that a repeat starts no second task.
 
-    `held` is the stored request that is carried out; None for a request without a key, of which nothing is stored.
-    `task_id` is the id of the task that an earlier execution of the request has started, else None.
+    `held` is the request being carried out, as it is stored. A request without a key is not stored: then `held` is
+    None. `task_id` is the id of the task that an earlier execution of the request has started, else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:

@@ -252,7 +252,7 @@ def rotate_own_secret(call: ApiCall, body: SecretRotation) -> Reply | Problem:
 
 
 def _own_key(call: ApiCall, name: str) -> str | None:
-    """Return the API key of this request if it is one of the client `name`, else None."""
+    """Return the API key that this request was sent with, if the client `name` sent it; else None."""
     return call.caller.api_key if name == call.caller.name else None
 
 
