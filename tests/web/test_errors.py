@@ -1,6 +1,8 @@
-"""Unexpected errors become problems, as expected ones do."""
+"""Unexpected errors become problems, as expected ones do; and each type of problem has a page."""
 
+import re
 import sqlite3
+from html import unescape
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,6 +11,7 @@ from sqlalchemy import event, update
 from structlog.testing import LogCapture
 
 from bridge.db.tables import metadata, watches
+from bridge.web.problems import PROBLEM_TYPES
 from tests.postgres import PostgresServer
 from tests.web.api import URL, Api, members, problem, serving
 
@@ -134,3 +137,16 @@ def test_every_answer_tells_browsers_to_make_nothing_of_it(sqlite_api: Api, path
 def test_the_app_opens_nothing_before_the_first_request(tmp_path: Path) -> None:
     with serving(f"sqlite:///{tmp_path}/bridge.db"):
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", PROBLEM_TYPES)
+def test_a_problems_type_leads_to_a_page_that_explains_it(refusing_api: Api, name: str) -> None:
+    page = refusing_api.nobody.get(f"/problems/{name}")
+    assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
+    text = unescape(re.sub("<[^>]+>", "", page.text))
+    assert PROBLEM_TYPES[name].meaning.replace("`", "") in text
+    assert PROBLEM_TYPES[name].title in text
+
+
+def test_another_name_leads_to_no_problem(refusing_api: Api) -> None:
+    assert problem(refusing_api.nobody.get("/problems/nonsense"), 404)["type"] == "/problems/unknown-path"

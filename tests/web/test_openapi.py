@@ -1,9 +1,7 @@
 """`/openapi.json`."""
 
 import json
-import re
 from collections.abc import Iterator
-from html import unescape
 from typing import Any
 
 import pytest
@@ -14,10 +12,10 @@ from bridge.core.operator_events import OperatorEventType, new_event, payload
 from bridge.core.watch import Outcome
 from bridge.web.app import RESOURCES
 from bridge.web.operations import Access
-from bridge.web.problems import PROBLEM_TYPES, Problem
+from bridge.web.problems import Problem
 from bridge.web.request_models import validated
 from tests.makers import NOW
-from tests.web.api import Api, Serve, members, problem
+from tests.web.api import Api, Serve, members
 
 OPERATIONS = [operation for resource in RESOURCES for operation in resource.operations]
 
@@ -308,16 +306,3 @@ def test_the_examples_of_schemas_and_webhooks_fit_them(document: dict[str, Any])
         whole = {**schema, "components": document["components"]}
         faults = list(Draft202012Validator(whole).iter_errors(example))
         assert not faults, (name, faults)
-
-
-@pytest.mark.parametrize("name", PROBLEM_TYPES)
-def test_a_problems_type_leads_to_a_page_that_explains_it(refusing_api: Api, name: str) -> None:
-    page = refusing_api.nobody.get(f"/problems/{name}")
-    assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
-    text = unescape(re.sub("<[^>]+>", "", page.text))
-    assert PROBLEM_TYPES[name].meaning.replace("`", "") in text
-    assert PROBLEM_TYPES[name].title in text
-
-
-def test_another_name_leads_to_no_problem(refusing_api: Api) -> None:
-    assert problem(refusing_api.nobody.get("/problems/nonsense"), 404)["type"] == "/problems/unknown-path"

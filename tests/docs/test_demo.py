@@ -1,0 +1,105 @@
+"""`python -m demo`: what it leaves behind, and what it minds of the environment."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import ROOT
+from tests.docs.reader import (
+    TIMEOUT_SECONDS,
+    environment,
+    wait_until,
+)
+
+
+@contextmanager
+def demo_until(
+    event: str, folder: Path, **env: str
+) -> Iterator[tuple[subprocess.Popen[bytes], list[int], Path]]:
+    """A demo in a process group of its own that has printed an event, what it has started, and its output."""
+    output = folder / "output"
+    (folder / "temporary").mkdir()
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo"],
+            cwd=ROOT,
+            env=environment() | {"TMPDIR": str(folder / "temporary")} | env,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    started: list[int] = []
+    try:
+        wait_until(lambda: event in output.read_text() or process.poll() is not None, output.read_text)
+        assert process.poll() is None, output.read_text()
+        started = descendants(process.pid)
+        yield process, started, output
+    finally:
+        for pid in {*started, *descendants(process.pid)}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have."""
+    try:
+        children = list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+    return children + [each for child in children for each in descendants(child)]
+
+
+@pytest.mark.parametrize("whole_group", [True, False], ids=["its group", "it alone"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_a_demo_that_is_stopped_leaves_nothing_behind_and_says_nothing_of_it(
+    tmp_path: Path,
+    number: signal.Signals,
+    whole_group: bool,  # noqa: FBT001 -- pytest hands it in
+) -> None:
+    with demo_until("registered", tmp_path) as (process, started, output):
+        # A terminal that is closed signals twice: its shell does, and so does the kernel.
+        for _ in range(2):
+            (os.killpg if whole_group else os.kill)(process.pid, number)
+        assert process.wait(TIMEOUT_SECONDS) == 128 + number
+        # The sandbox, gunicorn and its worker.
+        assert len(started) >= 3
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+        started.clear()  # the numbers may soon be others'
+    assert list((tmp_path / "temporary").iterdir()) == []
+    assert "Traceback" not in output.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("http_proxy", "http://127.0.0.1:9"),
+        ("ALL_PROXY", "http://127.0.0.1:9"),
+        ("DYNO", "run.1"),
+    ],
+)
+def test_the_demo_runs_whatever_the_environment_has_for_others(tmp_path: Path, name: str, text: str) -> None:
+    with demo_until("called back", tmp_path, **{name: text}) as (process, _, _):
+        process.terminate()
+        process.wait(TIMEOUT_SECONDS)
+
+
+def test_a_demo_whose_bridge_is_refused_says_why() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "demo"],
+        cwd=ROOT,
+        env=environment() | {"WEB_CONCURRENCY": "many"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "WEB_CONCURRENCY" in ended.stderr
