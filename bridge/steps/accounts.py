@@ -79,10 +79,11 @@ def put(
     The account's watches with a failed last poll become due now; so does its probe, if the account is paused.
     """
     with engine.begin() as connection:
+        # Locked first, as in `remove`: otherwise the two might deadlock.
+        before = breakers.lock_account_limits(connection, [name])[name]
         new = accounts.put(connection, name, change, now)
         account = accounts.load(connection, [name])[name]
         # The new credentials may work, and the new rate applies to the quota.
-        before = breakers.lock_account_limits(connection, [name])[name]
         after = account_limits.after_account_change(account.rate, before, now=now)
         breakers.save_account_limits(connection, {name: after})
         watches.make_failed_polls_due(connection, name, now)

@@ -1,11 +1,19 @@
 """Accounts in trouble: they wait, one poll is their probe, and the other accounts are polled meanwhile."""
 
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
 import pytest
+from sqlalchemy import event, update
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State
-from bridge.db import daily_stats, heartbeats
+from bridge.db import breakers, daily_stats, heartbeats, oauth_tokens
+from bridge.db.accounts import AccountChange, Credentials
+from bridge.db.tables import oauth_tokens as table
+from bridge.steps import accounts
+from bridge.steps.operator_events import NO_OPERATOR
 from bridge.steps.poll import time_out_overdue
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
@@ -273,3 +281,30 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
         at_once(3, lambda number: workers[number].drain())
     share = 5 * (rig.clock() - before).total_seconds()
     assert 0.7 * share <= len(rig.hubspot.requests) <= share + 1
+
+
+def test_an_account_that_is_set_while_it_is_removed_is_there_afterwards(rig: Rig) -> None:
+    rig.add_account("shop")
+    with rig.engine.begin() as connection:
+        oauth_tokens.begin(connection, "shop", "origin")
+        connection.execute(update(table).values(failure="No"))
+        breakers.lock_account_limits(connection, ["shop"])
+    change = AccountChange(credentials=Credentials(access_token="pat-new"))
+    setting: list[Future[Any]] = []
+    with ThreadPoolExecutor(1) as pool:
+
+        @event.listens_for(rig.engine, "after_cursor_execute")
+        def set_meanwhile(_: Any, __: Any, statement: str, *___: Any) -> None:
+            if "account_gates" in statement and not setting:
+                setting.append(Future())
+                setting[0] = pool.submit(
+                    accounts.put, rig.engine, rig.accounts(), "shop", change, now=rig.clock()
+                )
+                wait(setting, timeout=0.5)  # it ends here only if the removal holds no lock
+
+        removed = accounts.remove(rig.engine, rig.accounts(), "shop", outbox=NO_OPERATOR, now=rig.clock())
+        _, new = setting[0].result(60)
+    assert isinstance(removed, accounts.AccountStatus)
+    assert new
+    with rig.engine.connect() as connection:
+        assert "shop" in rig.accounts().stored(connection)
