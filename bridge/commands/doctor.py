@@ -102,20 +102,22 @@ def _check_accounts(bridge: Bridge) -> Iterator[Check]:
     ]
     if not usable:
         yield Check(name="HubSpot", ok=False, detail=f"no account has credentials. {NO_CREDENTIALS}")
-    ahead = None
+    clocks: list[float] = []
     for name in sorted(usable):
-        try:
-            with refuse_unavailable_database():
-                found = check_account.check(bridge.hubspot_calls, name)
-        except CommandError as error:
-            yield Check(name=f"HubSpot account {name}", ok=False, detail=str(error))
-            continue
-        if found:
-            yield Check(name=f"HubSpot account {name}", ok=found.ok, detail=found.summary)
-            ahead = found.clock_ahead_seconds if ahead is None else ahead
+        label = f"HubSpot account {name}"
+        yield from _unless_database_fails(label, _check_account(bridge, name, label, clocks))
     bridge.counter_flusher.flush()
-    if ahead is not None:
-        yield _check_clock(ahead)
+    if clocks:
+        yield _check_clock(clocks[0])
+
+
+def _check_account(bridge: Bridge, name: str, label: str, clocks: list[float]) -> Iterator[Check]:
+    """Check an account; append to `clocks` by how many seconds this machine's clock is ahead of HubSpot's."""
+    found = check_account.check(bridge.hubspot_calls, name)
+    if found:
+        yield Check(name=label, ok=found.ok, detail=found.summary)
+        if found.clock_ahead_seconds is not None:
+            clocks.append(found.clock_ahead_seconds)
 
 
 def _check_clock(ahead: float) -> Check:

@@ -22,7 +22,7 @@ LONGEST_LIFE_SECONDS = 86_400.0
 _CODE = re.compile(r"[A-Za-z_]{1,64}")
 
 _BAD_CLIENT = "HubSpot does not know the app: set the client id and the client secret of the account's app"
-_BAD_ACCOUNT = (
+_CHECK_ACCOUNT = (
     "check the app's client id and client secret, or install the app again, and set the new refresh token"
 )
 # What the operator must do, by the error code of HubSpot or of RFC 6749, 5.2.
@@ -107,5 +107,7 @@ def _remedy(status_code: int, said: Mapping[str, Any]) -> str:
     # HubSpot's general form of an error has the status `error`.
     codes = [word for word in words if isinstance(word, str) and _CODE.fullmatch(word) and word != "error"]
     named = f" ({codes[0]})" if codes else ""
-    answered = f"HubSpot answered {status_code} to the refresh of the OAuth token{named}: {_BAD_ACCOUNT}."
-    return next((f"{_REMEDIES[code]}{named}." for code in codes if code in _REMEDIES), answered)
+    remedy = next((_REMEDIES[code] for code in codes if code in _REMEDIES), None)
+    if remedy:
+        return f"{remedy}{named}."
+    return f"HubSpot answered {status_code} to the refresh of the OAuth token{named}: {_CHECK_ACCOUNT}."

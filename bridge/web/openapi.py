@@ -60,7 +60,6 @@ RETRY_AFTER = {
 RATE_LIMIT = {name: {"$ref": f"#/components/headers/{name}"} for name in rate_limits.HEADERS}
 # The headers that a problem response may have, by its status.
 PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
-    400: RATE_LIMIT,
     401: {
         "WWW-Authenticate": {
             "description": "`Bearer`, with `error` when there was a key.",
@@ -68,14 +67,8 @@ PROBLEM_HEADERS: dict[int, dict[str, Any]] = {
             "example": 'Bearer error="invalid_token"',
         }
     },
-    403: RATE_LIMIT,
-    404: RATE_LIMIT,
-    409: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
-    422: RATE_LIMIT,
-    429: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
-    502: RATE_LIMIT,
-    503: {"Retry-After": RETRY_AFTER, **RATE_LIMIT},
-    504: RATE_LIMIT,
+    **dict.fromkeys((400, 403, 404, 422, 502, 504), RATE_LIMIT),
+    **{status: {"Retry-After": RETRY_AFTER, **RATE_LIMIT} for status in (409, 429, 503)},
 }
 
 

@@ -47,6 +47,15 @@ def waiting(engine: Engine, host: str, *ended_ats: float) -> None:
     )
 
 
+def test_a_worker_whose_clock_was_set_back_is_named_and_not_alive(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for worker, seconds in (("well", 30), ("ahead", 3_600)):
+            heartbeats.record(connection, worker, later(seconds))
+        found = attention.read(connection, NOW)
+        assert len(found.alive_workers) == heartbeats.count_alive(connection, NOW) == 1
+    assert (set(found.alive_workers), set(found.silent_workers)) == ({"well"}, {"ahead"})
+
+
 def test_paused_hosts_for_which_nothing_waits_take_no_place(engine: Engine) -> None:
     pause(engine, *(f"idle-{number}.example.com" for number in range(attention.MOST_NAMED)))
     pause(engine, "down.example.com", pause_seconds=0.25)

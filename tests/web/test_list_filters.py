@@ -162,7 +162,7 @@ def test_only_an_admin_may_filter_by_client(sqlite_api: Api) -> None:
         ("outcome=completed;failed", "/outcome"),
         ("kind=file-import,folder", "/kind"),
         ("order=settled_at", "/order"),
-        ("order=settled_at&cursor=d2F0XzAxMjM0NTY3ODk", "/order"),
+        ("order=settled_at&cursor=MS53YXRfMDEyMzQ1Njc4OQ", "/order"),
         ("order=", "/order"),
         ("ended_after=today", "/ended_after"),
         ("settled_before=1", "/settled_before"),

@@ -256,11 +256,15 @@ def _own_key(call: ApiCall, name: str) -> str | None:
     return call.caller.api_key if name == call.caller.name else None
 
 
+def _unchanged(found: clients.ClientUnchanged, sent_with: str | None) -> Problem:
+    return unauthenticated(found.reason) if sent_with else Problem(status=404, detail=found.reason)
+
+
 def _new_key(call: ApiCall, name: str) -> Reply | Problem:
     sent_with = _own_key(call, name)
     key = clients.rotate_key(call.dependencies.engine, name, sent_with=sent_with)
     if isinstance(key, clients.ClientUnchanged):
-        return unauthenticated(key.reason) if sent_with else Problem(status=404, detail=key.reason)
+        return _unchanged(key, sent_with)
     log.info("client_key_rotated", client=name, by=call.caller.name)
     return reply({"name": name, "api_key": key})
 
@@ -276,6 +280,6 @@ def _new_secret(call: ApiCall, name: str, body: SecretRotation) -> Reply | Probl
         sent_with=sent_with,
     )
     if isinstance(secret, clients.ClientUnchanged):
-        return unauthenticated(secret.reason) if sent_with else Problem(status=404, detail=secret.reason)
+        return _unchanged(secret, sent_with)
     log.info("client_secret_rotated", client=name, by=call.caller.name, overlap=body.overlap)
     return reply({"name": name, "signing_secret": secret})
