@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, ViewportSize
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from tests.web.admin.operator import csrf_token
@@ -60,6 +60,15 @@ def signed_in(browser: Browser, address: str, **context: Any) -> Page:
     }
     assert requests.post(url, form=given).ok
     return page
+
+
+def send(button: Locator) -> None:
+    """Press a form's button, and wait until the page that answers is there as a whole.
+
+    A click alone waits only for its beginning.
+    """
+    with button.page.expect_event("load"):
+        button.click()
 
 
 def browser_errors(page: Page) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 
 from bridge.db.tables import account_breakers, answers, attempts, host_breakers, watches, workers
 from tests.makers import NOW
-from tests.web.admin.browser import DESK, PHONE, browser_errors, listening, sign_in, signed_in
+from tests.web.admin.browser import DESK, PHONE, browser_errors, listening, send, sign_in, signed_in
 from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
 from tests.web.api import ADMIN_KEY, Api
@@ -110,9 +110,9 @@ def test_every_page_fits_a_phone_keeps_the_policy_and_can_be_read_by_a_screen_re
         assert (path, faults(page)) == (path, [])
     page.goto(f"{sample}/admin/clients")
     page.get_by_text("New secret…").first.click()
-    page.get_by_role("button", name="Make a new secret").first.click()
+    send(page.get_by_role("button", name="Make a new secret").first)
     assert faults(page) == []
-    page.get_by_role("button", name="Sign out").click()
+    send(page.get_by_role("button", name="Sign out"))
     assert faults(page) == []
     # What is no page, or no filter, is told by its status as well.
     assert [line for line in told if "status of 4" not in line] == []
@@ -152,14 +152,14 @@ def test_a_long_word_makes_no_page_wider_than_its_window(
         page.goto(f"{address}/admin/accounts")
         card = page.locator(f"#account-{WORD}")
         _open_all(page)
-        card.get_by_role("button", name="Check now").click()
+        send(card.get_by_role("button", name="Check now"))
         measure("a message")
         card.get_by_label("Base URL").fill(f"https://{WORD}/")
-        card.get_by_role("button", name="Replace").click()
+        send(card.get_by_role("button", name="Replace"))
         measure("a form with faults")
         page.goto(f"{address}/admin/clients")
         _open_all(page)
-        page.get_by_role("button", name="Make a new key").click()
+        send(page.get_by_role("button", name="Make a new key"))
         measure("a new key")
     assert wide == {}
 
@@ -195,6 +195,26 @@ def test_a_list_follows_what_happens_and_loses_nothing(api: Api, address: str, b
     expect(row.get_by_role("link")).to_be_in_viewport()
     expect(page.get_by_label("Task id", exact=True)).to_have_value("half a word")
     assert page.url.endswith("/admin/watches?client=cms")
+
+
+def test_what_is_typed_for_an_account_stays_with_it_when_another_one_comes_before_it(
+    api: Api, address: str, browser: Browser
+) -> None:
+    api.add_account("b")
+    page = signed_in(browser, address)
+    page.clock.install()
+    page.goto(f"{address}/admin/accounts")
+    card = page.get_by_role("article", name="b", exact=True)
+    card.get_by_text("Change", exact=True).click()
+    card.get_by_label("Access token").fill("typed")
+    api.add_account("a")
+    page.clock.fast_forward(REFRESH_MS)
+    before = page.get_by_role("article", name="a", exact=True)
+    before.get_by_text("Change", exact=True).click()
+    expect(before.get_by_label("Access token")).to_have_value("")
+    expect(before.get_by_role("button", name="Replace a", exact=True)).to_be_visible()
+    expect(card.get_by_label("Access token")).to_have_value("typed")
+    expect(card.get_by_role("button", name="Replace b", exact=True)).to_be_visible()
 
 
 def test_a_page_that_stands_still_does_so_until_it_is_let_go(
