@@ -8,6 +8,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 
 import structlog
 
@@ -25,6 +26,8 @@ log = structlog.get_logger()
 
 OTHER_HOST = "Give --host an address of this machine."
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+# The worker stops within `scheduler.STOP_SECONDS`, unless a database hangs: each statement then waits for its time-out.
+EXIT_SECONDS = 25.0
 
 
 def migrate(_: argparse.Namespace) -> None:
@@ -55,8 +58,22 @@ def worker(_: argparse.Namespace) -> None:
     bridge.counter_flusher.start()
     bridge.scheduler.start()
     wait_for_stop_signal()
+    _exit_within(EXIT_SECONDS, bridge.scheduler.worker_id)
     bridge.scheduler.stop()
     bridge.counter_flusher.stop()
+
+
+def _exit_within(seconds: float, worker_id: str) -> None:
+    """End this process with status 0 in `seconds`, if it has not ended by itself before."""
+
+    def end() -> None:
+        # Nothing is lost: other workers claim the watches when the leases end.
+        log.warning("leases_not_given_back", worker=worker_id, error="The database hangs.")
+        os._exit(0)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 def serve(arguments: argparse.Namespace) -> None:

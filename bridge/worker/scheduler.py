@@ -63,6 +63,7 @@ class Scheduler:
 
         `operator` sends the events saved for the operator's webhook; None when BRIDGE_OPERATOR_URL is not set.
         """
+        self.worker_id = worker.id
         self._worker = worker
         self._engine = engine
         self._now = now
@@ -87,7 +88,7 @@ class Scheduler:
 
     def start(self) -> None:
         """Start the loop and the chores, in threads of their own."""
-        log.info("worker_started", worker=self._worker.id)
+        log.info("worker_started", worker=self.worker_id)
         self._scheduler.start()
 
     def wind_down(self) -> None:
@@ -108,11 +109,11 @@ class Scheduler:
             # Chores must end first: a late heartbeat would add the worker to the list of workers again.
             self._executor.shutdown(wait=True)
             with self._engine.begin() as connection:
-                heartbeats.remove(connection, self._worker.id)
+                heartbeats.remove(connection, self.worker_id)
         except UNAVAILABLE as error:
             # Nothing is lost: other workers claim the watches when the leases end.
-            log.warning("leases_not_given_back", worker=self._worker.id, error=type(error).__name__)
-        log.info("worker_stopped", worker=self._worker.id)
+            log.warning("leases_not_given_back", worker=self.worker_id, error=type(error).__name__)
+        log.info("worker_stopped", worker=self.worker_id)
 
     def _time_out(self) -> None:
         while not self._stopping and (ended := time_out_overdue(self._engine, self._now())):
@@ -127,7 +128,7 @@ class Scheduler:
             return  # the loop hangs or fails: without heartbeats, other workers report this one as silent
         now = self._now()
         with self._engine.begin() as connection:
-            heartbeats.record(connection, self._worker.id, now, has_credentials=self._has_credentials)
+            heartbeats.record(connection, self.worker_id, now, has_credentials=self._has_credentials)
             if self._operator and self._may_report_silence(now):
                 operator_events.add(connection, silent_workers(connection, now))
         self._beats.append(now)

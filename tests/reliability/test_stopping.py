@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Row, select
+from sqlalchemy import Engine, Row, delete, select
 
-from bridge.db.engine import reading
+from bridge.db.engine import BUSY_SECONDS, reading
 from bridge.db.tables import watches, workers
 from bridge.sandbox import Reply, SendMode, Target
 from tests.ports import free_port
@@ -27,6 +27,8 @@ HANGING_SECONDS = 3.0
 # Nothing here takes its time-out but what hangs; and no lease runs out.
 ENV = {"BRIDGE_LEASE_SECONDS": "60", "BRIDGE_CALLBACK_TIMEOUT": "50", "HUBSPOT_TIMEOUT": "50"}
 IN_TIME_SECONDS = 20.0
+# How long a statement waits for a database that hangs.
+DATABASE_SECONDS = BUSY_SECONDS
 HURRIED = ("-m", "tests.reliability.impatient_worker")
 
 
@@ -169,3 +171,25 @@ def test_what_cannot_be_finished_goes_back_and_is_taken_up_at_once(
     assert [line["watches"] for line in seen.given_back] == [2]
     # Of the watch whose receiver did not answer two: the one in flight, and the one sent instead of it.
     assert seen.arrivals == 3
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_worker_ends_in_time_although_the_database_hangs(new_scene: NewScene, kind: str) -> None:
+    scene = new_scene(kind)
+    engine = scene.site.engine
+    with processes(scene.site.env(scene.hubspot.url), scene.folder) as started:
+        leaving = started.start(*HURRIED)
+        until(lambda: registered_workers(engine))
+        # It cannot take itself from the list while somebody else holds its row.
+        with engine.connect() as other:
+            other.execute(delete(workers))
+            stopped_at = time.monotonic()
+            assert leaving.stop() == 0
+            assert time.monotonic() - stopped_at < DATABASE_SECONDS
+    [line] = lines(leaving.log, "leases_not_given_back")
+    assert line["error"] == "The database hangs."
+
+
+def registered_workers(engine: Engine) -> list[Row[Any]]:
+    with reading(engine) as connection:
+        return list(connection.execute(select(workers)))
