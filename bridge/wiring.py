@@ -57,8 +57,9 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    With `makes_files` false, a missing SQLite database or key file is an error; else the database is created, and the
-    key file if no secrets have been stored in the database yet.
+    If `makes_files` is true, a missing SQLite database is created. A missing key file is created too, unless the
+    database already needs an older key: then it is an error. If `makes_files` is false, nothing is created: a missing
+    database or key file is an error. The key file is needed only without BRIDGE_SECRET_KEY.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -74,8 +75,9 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, the key is in the key file. Raises NoKeyFile if no key can be read from it, or if
-        the file is missing and may not or cannot be made.
+        Without BRIDGE_SECRET_KEY, the key is in the key file. A missing file is made, unless `makes_files` is false
+        or the database already needs its key. Raises NoKeyFile if the file cannot be made, or if no key can be read
+        from it.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         return Cipher(keys or [self._key_of_file()])

@@ -112,7 +112,10 @@ def _check_accounts(bridge: Bridge) -> Iterator[Check]:
 
 
 def _check_account(bridge: Bridge, name: str, label: str, clocks: list[float]) -> Iterator[Check]:
-    """Check an account; append to `clocks` by how many seconds this machine's clock is ahead of HubSpot's."""
+    """Check an account and yield the result.
+
+    Appends to `clocks` the number of seconds that this machine's clock is ahead of HubSpot's, if it is known.
+    """
     found = check_account.check(bridge.hubspot_calls, name)
     if found:
         yield Check(name=label, ok=found.ok, detail=found.summary)

@@ -91,10 +91,12 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
 
 
 def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests one worker may claim: `most`, except in a pause or a slow start.
+    """Return how many more requests one worker may claim now, in addition to those it has in flight.
 
-    In a pause it is 1: the probe, which the caller must not claim before `paused_until`. In a slow start it
-    begins at 1 and doubles with each success, up to `most`.
+    This is `most`, the number that the worker has room for, unless the breaker is paused or in a slow start. While it
+    is paused, this is 1, for the probe; this function does not check the time, so the caller must not claim the probe
+    before `paused_until`. In a slow start this is 1 at first and doubles with each success, up to `most`, but is
+    never less than 1.
     """
     if breaker.paused:
         return 1

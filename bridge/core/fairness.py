@@ -46,8 +46,8 @@ class DueLane:
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many watches of each lane may be claimed now; the result begins with the lane that waited longest.
 
-    All recovering lanes together get at most `recovering_slots` watches; a lane that waited longer is served before
-    the others. Lanes that get no watch are left out.
+    A lane gets its `more`. But all recovering lanes together get at most `recovering_slots` watches; those that
+    waited longest get theirs first. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -89,10 +89,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold; while it holds fewer, it may take a free one.
 
-    The result is the smaller of two limits: `most`, and SLOTS_PER_FREE_SLOT times the number of the worker's `free`
-    slots. If the lane is a host's callbacks, there is a third limit: `free_for_callbacks`, the number of slots that
-    callbacks may still take. A host that hangs holds its slots for the whole time-out; the third limit makes it leave
-    some to other hosts.
+    The result is the smallest of these limits: `most`; SLOTS_PER_FREE_SLOT times `free`, the number of the worker's
+    free slots; and, for a host's callbacks only, `free_for_callbacks`, the number of slots that all callbacks
+    together may still take. By the last limit, a host takes another slot only while it holds fewer than are left for
+    callbacks: if it hangs, it holds its slots for the whole time-out, and others need some.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -44,7 +44,8 @@ class NotSent:
 class NoToken:
     """No usable token came in time for the request, or for repeating it after a 401; `reason` is a sentence.
 
-    `is_temporary` is true when there may soon be a token without an operator's help.
+    `is_temporary` is true when there may soon be a token without an operator's help. `earlier_refusals` is 1 when
+    HubSpot answered 401 to a first request, and no token came to repeat it; otherwise 0.
     """
 
     reason: str

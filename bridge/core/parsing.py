@@ -84,7 +84,10 @@ def parse_http_url(text: str) -> str:
 
 
 def parse_base_url(text: str) -> str:
-    """Return `text` without final slashes, if it is an http or https URL without user, query or fragment."""
+    """Return `text` without final slashes, if it is an http or https URL without user, query or fragment.
+
+    Otherwise raise ValueError.
+    """
     parts = urlsplit(parse_http_url(text))
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must hold no user, query or fragment")

@@ -57,7 +57,10 @@ class _InSubquery(DialectSQL[bool]):
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return the texts bound to the SQL parameter named `parameter`, as a table with one column, `value`."""
+    """Return an SQL table with one column, `value`, and one row for each text of the SQL parameter `parameter`.
+
+    When the statement is executed, the parameter's value is a collection of texts.
+    """
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 
 

@@ -58,7 +58,10 @@ class Cipher:
 
 
 def is_used(connection: Connection) -> bool:
-    """Return whether this database holds KNOWN_TEXT; then it needs the key with which that text was encrypted."""
+    """Return whether the database has been used with a key: `check_keys` has stored the encrypted KNOWN_TEXT in it.
+
+    Such a database needs the key with which that text is encrypted.
+    """
     return inspect(connection).has_table(canaries.name) and bool(connection.scalar(select(canaries.c.id)))
 
 

@@ -116,7 +116,11 @@ def is_missing(place: str | Path) -> bool:
 
 
 class _Dialect(psycopg.dialect):
-    """The psycopg dialect, but BEGIN sets time-outs, time zone and isolation, and also serves as the ping."""
+    """The psycopg dialect, with a BEGIN of its own.
+
+    The BEGIN also sets the transaction's isolation level, time-outs, time zone and date style. It takes the place of
+    SQLAlchemy's ping of a pooled connection: the ping begins the next transaction.
+    """
 
     supports_statement_cache = True
 

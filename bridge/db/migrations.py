@@ -90,8 +90,8 @@ def _upgraded(connection: Connection) -> str:
 def _refuse_unusable(connection: Connection) -> None:
     """Raise UnusableDatabase if the database's encoding is not UTF-8, or another program's tables are in the way.
 
-    In the way are an `alembic_version` that another program wrote, and, where no revision is recorded, tables that
-    have the same names as the bridge's tables.
+    An `alembic_version` is in the way if another program wrote it. Tables with the same names as the bridge's tables
+    are in the way if no revision is recorded.
     """
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))

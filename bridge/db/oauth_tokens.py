@@ -60,10 +60,10 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 
 
 def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
-    """Store an empty row, without tokens, for the account's credentials, and return it; `origin` is their hash.
+    """Store a row without tokens for an account and `origin`, the hash of its credentials; return such a row.
 
-    A row that the account has for other credentials is overwritten. A row for the same credentials, which another
-    process has just stored, is kept; the empty one is returned all the same.
+    A row of the account with another `origin` is overwritten. A row with the same `origin`, which another process has
+    just stored, is left as it is: then the returned row, which is always empty, may differ from the stored one.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
@@ -100,7 +100,8 @@ def fail(
 ) -> bool:
     """Save why a refresh failed, and that the next one may not start before `until`.
 
-    Returns False, and saves nothing, if the lease was lost. `seen.hold_until` must be the end of the lease.
+    `at_fault` says whether the credentials are the cause. `seen.hold_until` must be the end of the lease. Returns
+    False, and saves nothing, if the lease was lost.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

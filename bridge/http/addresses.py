@@ -254,7 +254,11 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 
 
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
-    """Yield the problems of the host; one may be that `urlsplit` and urllib3 find different hosts."""
+    """Yield the problems of a callback URL's host.
+
+    `origin` is the URL without path and query; `hostname` is the host that `urlsplit` found in it. If urllib3 finds
+    another host in it, that is a problem, too.
+    """
     try:
         host = (parse_url(origin).host or "").lower()
         same = parse_url(f"//[{hostname}]" if ":" in hostname else f"//{hostname}").host

@@ -24,11 +24,11 @@ BODY_LIMIT = 64 * 1024
 
 
 class CallbackSender:
-    """POSTs callbacks to allowed URLs, each within `timeout_seconds`. Thread-safe.
+    """POSTs callbacks to allowed URLs and addresses, each within `timeout_seconds`. Thread-safe.
 
-    With `proxy`, an http or https URL, the proxy must filter the addresses of host names. `allow` holds
-    blocks of addresses that are exempt from the address filter. `ports` holds the allowed ports; if it is
-    empty, any port is allowed.
+    `allow` holds blocks of addresses that are allowed although they would be refused otherwise. `ports` holds the
+    allowed ports; if it is empty, any port is allowed. With `proxy`, an http or https URL, the addresses that host
+    names resolve to are not checked here (except those of `localhost`): the proxy must do that.
     """
 
     def __init__(

@@ -95,10 +95,10 @@ class OAuthTokens:
     ) -> TokenResult:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        `refused` is the token that HubSpot has just refused. It is returned again only if it was issued less than
-        AT_FAULT_HOLD_SECONDS ago: HubSpot would refuse a new one, too, so it is not refreshed. The call takes at most
-        `within_seconds`, not counting waits for the database; at most WAIT_SECONDS of that are spent waiting for
-        another thread's refresh.
+        `refused` is the token that HubSpot has just refused; the result is another token or a NoToken. The only
+        exception is a token issued less than AT_FAULT_HOLD_SECONDS ago: a refresh would not help, so the same token
+        may be returned again. The call takes at most `within_seconds`, not counting waits for the database; at most
+        WAIT_SECONDS of that are spent waiting for another thread's refresh.
         """
         if fresh := self._fresh(account, refused):
             return fresh
@@ -200,7 +200,10 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: StoredTokens, new: TokenPair) -> None:
-        """Save new tokens; when the database is away, later calls of `_row` by this process try again."""
+        """Save new tokens.
+
+        If the database is away, this does not raise: the next call of `_row` in this process tries to save them again.
+        """
         # The new refresh token may be the only one that works: a short outage of the database must not lose it.
         self._unsaved.add(key)
         try:

@@ -67,7 +67,10 @@ class NewFault(_Body):
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
     def reply_or_name(self) -> str | Reply:
-        """Return `fault` if it is set and no other field changes its reply; otherwise the reply to send."""
+        """Return the fault's name if the body only names one; otherwise the reply to send.
+
+        The name is returned if `fault` is set, and `status_code`, `headers`, `body` and `seconds` are not.
+        """
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:
             changes["body"] = self.body.encode()

@@ -43,7 +43,10 @@ class Ledger:
         self._polled_at[task_id].append(now)
 
     def count_account(self, account: str, now: float, window_seconds: float) -> None:
-        """Count a request with a token of this account."""
+        """Count a request with a token of this account, made at `now`.
+
+        Also updates the account's peak: the highest number of requests in any span of `window_seconds`.
+        """
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:

@@ -56,7 +56,10 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return an account's name; `token` is one of its access tokens, or the name. Raises ValueError for others."""
+        """Return the name of the account that `token` stands for: an access token of the account, or its name.
+
+        Raises ValueError if no account has this token or name.
+        """
         if token in options.tokens or token in {_account_name(each) for each in options.refresh_tokens}:
             return token
         if token in self._grants:

@@ -16,11 +16,11 @@ Requests = Annotated[int, Field(ge=1, le=1_000_000_000)]
 class PendingBody(StrEnum):
     """Which status body a PENDING task has; an option, because HubSpot does not document it.
 
-    It has no effect on CRM imports.
+    DATES_NULL also affects a PROCESSING task. The option has no effect on CRM imports.
     """
 
     DATES_MISSING = "dates-missing"  # neither startedAt nor completedAt is in the body
-    DATES_NULL = "dates-null"  # both are in the body, as null; while PROCESSING, completedAt still is
+    DATES_NULL = "dates-null"  # both are null; while PROCESSING, only completedAt is null
     NULL = "null"  # the whole body is `null`
 
 

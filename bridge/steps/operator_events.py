@@ -124,9 +124,10 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
 
 
 def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
-    """Return an event for each host whose pause is over, because its breaker was deleted while it was paused.
+    """Return an event that the host is resumed, for each breaker in `pruned` that had not been closed by a probe.
 
-    The breakers in `pruned` were deleted because no callback was left to be sent to their hosts.
+    The breakers in `pruned` were deleted because no callback was left to be sent to their hosts, and so none to be
+    the probe.
     """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."

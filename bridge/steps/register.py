@@ -118,9 +118,10 @@ def _timeout(watch: Watch) -> timedelta:
 
 
 def _same_json(one: str, other: str) -> bool:
-    """Return whether two JSON texts are the same but for white space, the order of members, and how numbers are written.
+    """Return whether two JSON texts have the same value; white space and the order of members do not matter.
 
-    1.0, 1.00 and 10e-1 are the same number. 1 is another, because it has neither a decimal point nor an exponent.
+    Numbers with a decimal point or an exponent are compared by value: 1.0, 1.00 and 10e-1 are the same. A number with
+    neither is an integer, and never the same as one of those: 1 is not 1.0.
     """
     return one == other or _parse(one) == _parse(other)
 

@@ -91,7 +91,7 @@ class Authenticator:
         self._find = GroupCommit(self._find_all)
 
     def caller(self, authorization: str | None, now: datetime) -> Caller | Problem:
-        """Return the client of the `Authorization` header's API key; a 401 Problem without a valid key."""
+        """Return the client of the `Authorization` header's API key, or a 401 Problem if there is no valid key."""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")

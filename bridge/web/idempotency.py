@@ -126,16 +126,17 @@ class Execution:
 
 
 def begin(call: ApiCall) -> Execution | Reply | Problem:
-    """Store the Flask request and return an Execution to carry it out, or return the answer to send instead.
+    """Return an Execution to carry out the Flask request, or the answer to send instead.
 
-    A request without a key is not stored, and always carried out. With a key, the answer to send is:
+    A request without a key is always carried out, and not stored. A malformed key is answered with a 400. If no request
+    with the client's key is stored, this one is stored and carried out. If one is stored, the first case that applies
+    decides:
 
-    - a 400 if the key is malformed, a 422 if it came with another body before;
-    - the answer of an earlier execution, if that has stored one;
-    - a 409 if an earlier execution has stored no answer, and began less than MAX_DURATION ago;
-    - a 504 if it began longer ago, may have called HubSpot, and has stored no task id.
-
-    In all other cases an Execution is returned, which takes the request over from an earlier execution, if any.
+    - the stored request has another body: a 422;
+    - an execution has stored its answer: that answer;
+    - the latest execution began less than MAX_DURATION ago: a 409;
+    - HubSpot may have been called, and no task id is stored: a 504;
+    - otherwise an Execution that takes the stored request over.
     """
     engine, clock = call.dependencies.engine, call.dependencies.clock
     wanted = _keyed_request(call.caller.name, clock())

@@ -46,7 +46,10 @@ def loads(text: bytes) -> Any:
 
 
 def dumps(value: object, *, ascii_only: bool = True, space: str = " ") -> str:
-    """Return JSON text for a value from `loads`, each Number as it was; `space` follows each comma and colon."""
+    """Return JSON text for a value from `loads`; each Number is written as in the text that `loads` read.
+
+    `space` follows each comma and colon.
+    """
 
     def write(value: object) -> str:
         match value:

@@ -109,8 +109,9 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The first call of `wind_down` or `stop` sets the latest end of the wait: `grace_seconds` after that call.
-        May raise one of the errors in UNAVAILABLE, when the database is away.
+        The wait takes up to `grace_seconds`. If `wind_down` or `stop` was called before, its first call has set the
+        end of the wait, and this `grace_seconds` is ignored. May raise one of the errors in UNAVAILABLE, when the
+        database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -214,7 +215,10 @@ class Worker:
             self._save_each()
 
     def _save_each(self) -> None:
-        """Save each result in its own transaction; log and drop those that fail although the database works."""
+        """Save each result in its own transaction; a result that cannot be saved is logged and dropped.
+
+        When the database is unavailable, raises its error, and keeps the results that are not saved yet.
+        """
         while self._unsaved:
             done = self._unsaved[0]
             try:

@@ -90,8 +90,8 @@ class WorkerPool:
     def slots_taken(self) -> Counter[Lane]:
         """How many slots to count against each lane: its jobs, less the slots that it freed in the last QUEUE_SECONDS.
 
-        The number is lower than what the lane really holds, on purpose, and may be negative. About as many slots will
-        probably become free again soon, so that many more jobs of the lane may wait in the queue.
+        The number may be negative. The freed slots are subtracted because the lane will probably free as many again
+        soon: as many of its jobs may wait in the queue meanwhile.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)

@@ -32,7 +32,9 @@ class ExportQuery(FilterFields, Query):
     """The query parameters of an export: which watches are in the CSV, and in which order."""
 
     order: Order = Field(
-        default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
+        default=Order.CREATED_AT,
+        description="The instant by which the list is sorted, newest first.",
+        examples=["ended_at"],
     )
 
 

@@ -26,7 +26,9 @@ class ListQuery(FilterFields, Query):
     """The query parameters of the list of watches: filters, order, and the cursor and size of a page."""
 
     order: Order = Field(
-        default=Order.CREATED_AT, description="By what the newest come first.", examples=["ended_at"]
+        default=Order.CREATED_AT,
+        description="The instant by which the list is sorted, newest first.",
+        examples=["ended_at"],
     )
     limit: PageLimit = Field(default=50, description="How many watches at most.", examples=[100])
     cursor: Cursor | None = Field(
