@@ -90,19 +90,18 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
     return replace(breaker, paused_until=until)
 
 
-def limit(breaker: CircuitBreaker, most: int) -> int:
-    """Return how many more requests one worker may claim now, in addition to those it has in flight.
+def limit(breaker: CircuitBreaker, *, room: int, in_flight: int) -> int:
+    """Return how many more requests one worker may claim now.
 
-    This is `most`, the number that the worker has room for, unless the breaker is paused or in a slow start. While it
-    is paused, this is 1, for the probe; this function does not check the time, so the caller must not claim the probe
-    before `paused_until`. In a slow start this is 1 at first and doubles with each success, up to `most`, but is
-    never less than 1.
+    While the breaker is closed, this is `room`, the number that the worker has room for. While it is paused, this is 1,
+    for the probe; the caller must not claim the probe before `paused_until`. In a slow start, a worker may have one
+    request in flight at first, and twice as many after each success; `in_flight` is the number that it has now.
     """
     if breaker.paused:
         return 1
     if breaker.slow_start is None:
-        return most
-    return max(1, min(most, 1 << breaker.slow_start))
+        return room
+    return max(0, min(room, (1 << breaker.slow_start) - in_flight))
 
 
 SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 requests in flight

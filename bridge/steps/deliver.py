@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from bridge import tracing
 from bridge.core import circuit_breaker, delivery
+from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.fairness import DueLane, Lane
 from bridge.core.http_results import HttpResponse, NoResponse, NotSent
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
@@ -88,17 +89,20 @@ class Deliveries:
         self._jitter = jitter
         self._due = DueLanes(self.state)
 
-    def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
+    def lanes(
+        self, connection: Connection, room: Callable[[Lane], int], jobs: Mapping[Lane, int], now: datetime
+    ) -> dict[str, DueLane]:
         """Return a DueLane for each host with due callbacks, by the host's name.
 
-        Hosts whose pause goes on are left out. `room` returns how many more jobs of a lane the worker's pool
-        takes.
+        Hosts whose pause goes on are left out. `jobs` holds how many jobs of each lane are in the worker's pool;
+        `room` returns how many more of a lane the pool takes.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
-            name: _due(since, known.get(name, circuit_breaker.CircuitBreaker()), room((self.state, name)))
+            name: _due(since, known.get(name, CircuitBreaker()), room=room(lane), in_flight=jobs.get(lane, 0))
             for name, since in due.items()
+            for lane in [(self.state, name)]
         }
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
@@ -226,12 +230,11 @@ class Deliveries:
         return [event for event in events if event]
 
 
-def _due(since: datetime, breaker: circuit_breaker.CircuitBreaker, room: int) -> DueLane:
+def _due(since: datetime, breaker: CircuitBreaker, *, room: int, in_flight: int) -> DueLane:
     # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
     waits_since = max(since, breaker.paused_until or since)
-    return DueLane(
-        since=waits_since, more=circuit_breaker.limit(breaker, room), recovering=breaker.recovering
-    )
+    more = circuit_breaker.limit(breaker, room=room, in_flight=in_flight)
+    return DueLane(since=waits_since, more=more, recovering=breaker.recovering)
 
 
 def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]:
@@ -248,9 +251,7 @@ def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]
     ]
 
 
-def _breaker_after(
-    breaker: circuit_breaker.CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime
-) -> circuit_breaker.CircuitBreaker:
+def _breaker_after(breaker: CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime) -> CircuitBreaker:
     """Return a host's circuit breaker after the signals of its finished attempts, applied in their order."""
     for d in done:
         if (signal := d.decision.signal) is not None:
@@ -265,7 +266,7 @@ def _breaker_after(
 
 
 def _log_change(
-    host: str, before: circuit_breaker.CircuitBreaker, after: circuit_breaker.CircuitBreaker, now: datetime
+    host: str, before: CircuitBreaker, after: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
     """Log that a host's pause began or ended; return the event for the operator, None when neither happened."""
     if after.paused and not before.paused:

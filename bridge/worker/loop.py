@@ -109,9 +109,8 @@ class Worker:
     def stop(self, grace_seconds: float) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait takes up to `grace_seconds`. If `wind_down` or `stop` was called before, its first call has set the
-        end of the wait, and this `grace_seconds` is ignored. May raise one of the errors in UNAVAILABLE, when the
-        database is away.
+        The wait takes up to `grace_seconds`. The first call of `wind_down` or `stop` sets the end of the wait; in
+        later calls `grace_seconds` is ignored. May raise one of the errors in UNAVAILABLE, when the database is away.
         """
         self.wind_down(grace_seconds)
         self.drain()
@@ -174,12 +173,12 @@ class Worker:
         if self._pool.room <= 0:
             return []
         now = self._clock()
+        room, jobs = self._pool.room_of, self._pool.jobs_per_lane
         with reading(self._engine) as connection:
-            due = {
-                (step.state, name): lane
-                for step in (self._deliveries, self._polls)
-                for name, lane in step.lanes(connection, self._pool.room_of, now).items()
-            }
+            callbacks = self._deliveries.lanes(connection, room, jobs, now)
+            polls = self._polls.lanes(connection, room, now)
+        due = {(State.DELIVERING, host): lane for host, lane in callbacks.items()}
+        due |= {(State.WATCHING, account): lane for account, lane in polls.items()}
         if not due:
             return []
         recovering = sum(

@@ -193,7 +193,7 @@ def test_a_host_that_comes_back_is_asked_by_one_then_twice_as_many_with_each_suc
     breaker = finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY)
     breaker, limits = probed(breaker, Success(), policy=HOST_POLICY), list[int]()
     for place in range(12):
-        limits.append(limit(breaker, 64))
+        limits.append(limit(breaker, room=64, in_flight=0))
         breaker = finished(breaker, Success(), policy=HOST_POLICY, at=100 + place)
     assert limits == [1, 2, 4, 8, 16, 32, 64, 64, 64, 64, 64, 64]
     assert breaker == CircuitBreaker()
@@ -208,19 +208,24 @@ def test_a_host_that_fails_while_it_comes_back_is_paused_as_ever() -> None:
 
 
 def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
-    assert limit(probed(finished(CircuitBreaker(), FAULT), Success()), 32) == 32
+    assert limit(probed(finished(CircuitBreaker(), FAULT), Success()), room=32, in_flight=8) == 32
 
 
 @pytest.mark.parametrize(
-    ("breaker", "most", "requests"),
+    ("breaker", "room", "in_flight", "requests"),
     [
-        pytest.param(CircuitBreaker(paused_until=NOW), 8, 1, id="paused: its probe"),
-        pytest.param(CircuitBreaker(failures=4), 8, 8, id="well enough"),
-        pytest.param(CircuitBreaker(slow_start=0), 8, 1, id="just back"),
-        pytest.param(CircuitBreaker(slow_start=2), 8, 4, id="coming"),
-        pytest.param(CircuitBreaker(slow_start=9), 8, 8, id="nearly well"),
-        pytest.param(CircuitBreaker(slow_start=0), 0, 1, id="never none"),
+        pytest.param(CircuitBreaker(paused_until=NOW), 8, 0, 1, id="paused: its probe"),
+        pytest.param(CircuitBreaker(paused_until=NOW), 0, 8, 1, id="paused, and older requests hang"),
+        pytest.param(CircuitBreaker(failures=4), 8, 8, 8, id="well enough"),
+        pytest.param(CircuitBreaker(slow_start=0), 8, 0, 1, id="just back"),
+        pytest.param(CircuitBreaker(slow_start=0), 8, 1, 0, id="just back, and its first hangs"),
+        pytest.param(CircuitBreaker(slow_start=0), 8, 5, 0, id="just back, and older requests hang"),
+        pytest.param(CircuitBreaker(slow_start=2), 8, 3, 1, id="coming"),
+        pytest.param(CircuitBreaker(slow_start=9), 8, 3, 8, id="nearly well"),
+        pytest.param(CircuitBreaker(slow_start=0), 0, 0, 0, id="no room"),
     ],
 )
-def test_a_limit_is_between_one_and_the_most(breaker: CircuitBreaker, most: int, requests: int) -> None:
-    assert limit(breaker, most) == requests
+def test_how_many_more_requests_a_worker_may_claim(
+    breaker: CircuitBreaker, room: int, in_flight: int, requests: int
+) -> None:
+    assert limit(breaker, room=room, in_flight=in_flight) == requests

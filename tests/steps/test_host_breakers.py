@@ -105,6 +105,23 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     assert len(rig.events("host_resumed")) == 1
 
 
+def test_a_host_that_has_come_back_and_answers_slowly_gets_one_more_only_after_an_answer(rig: Rig) -> None:
+    with rig.engine.begin() as connection:
+        breakers.lock_hosts(connection, ["slow.example.com"])
+        breakers.save_hosts(connection, {"slow.example.com": CircuitBreaker(slow_start=0)})
+    over = hang(rig, "slow")
+    add_tasks(rig, 8, "slow.example.com")
+    add_tasks(rig, 12, "well.example.com")
+    with at_work(rig.worker(concurrency=32, timeout_seconds=30, clock=real_clock)):
+        until(lambda: to(rig, "well") == 12 and to(rig, "slow") == 1)
+        # Each result of these lets the worker look for due watches again.
+        add_tasks(rig, 12, "late.example.com")
+        until(lambda: to(rig, "late") == 12)
+        assert to(rig, "slow") == 1
+        over.set()
+        until(lambda: to(rig, "slow") == 8)
+
+
 def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_to_send(rig: Rig) -> None:
     pause_ends_at = later(9)
     with rig.engine.begin() as connection:
