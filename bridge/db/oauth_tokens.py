@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, select, update
 
 from bridge.core.oauth import TokenPair
 from bridge.db.dialect_sql import dialect_insert
@@ -35,10 +35,15 @@ def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> S
 
     Raises WrongSecretKey when the stored tokens cannot be decrypted.
     """
-    mine = oauth_tokens.c.account == account, oauth_tokens.c.origin == origin
-    row = connection.execute(select(oauth_tokens).where(*mine)).first()
-    if row is None:
-        return None
+    row = connection.execute(_row(account, origin)).first()
+    return _stored(cipher, row) if row else None
+
+
+def _row(account: str, origin: str) -> Select[Any]:
+    return select(oauth_tokens).where(oauth_tokens.c.account == account, oauth_tokens.c.origin == origin)
+
+
+def _stored(cipher: Cipher, row: Row[Any]) -> StoredTokens:
     return StoredTokens(
         origin=row.origin,
         issued=_issued(cipher, row),
@@ -59,18 +64,17 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
     )
 
 
-def begin(connection: Connection, account: str, origin: str) -> StoredTokens:
-    """Store a row without tokens for an account and `origin`, the hash of its credentials; return such a row.
+def add(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens:
+    """Add a row without tokens for an account and `origin`, the hash of its credentials; return the account's row.
 
-    A row of the account with another `origin` is overwritten. A row with the same `origin`, which another process has
-    just stored, is left as it is: then the returned row, which is always empty, may differ from the stored one.
+    If another process has just added such a row, that row is kept. A row with another `origin` is overwritten.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
-    add = dialect_insert(connection, oauth_tokens).values(account=account, **row)
+    new = dialect_insert(connection, oauth_tokens).values(account=account, **row)
     other = oauth_tokens.c.origin != origin
-    connection.execute(add.on_conflict_do_update(index_elements=["account"], set_=row, where=other))
-    return StoredTokens(origin=origin, issued=None, hold_until=None, failure=None, at_fault=False)
+    connection.execute(new.on_conflict_do_update(index_elements=["account"], set_=row, where=other))
+    return _stored(cipher, connection.execute(_row(account, origin)).one())
 
 
 def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens, until: datetime) -> bool:
@@ -100,8 +104,9 @@ def fail(
 ) -> bool:
     """Save why a refresh failed, and that the next one may not start before `until`.
 
-    `at_fault` says whether the credentials are the cause. `seen.hold_until` must be the end of the lease. Returns
-    False, and saves nothing, if the lease was lost.
+    `at_fault` says whether the credentials are the cause. `seen` is the row as it was when the caller had taken its
+    lease: `seen.hold_until` is the end of that lease. Returns False, and saves nothing, if the lease was lost: the
+    row now has another `hold_until` or other tokens.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

@@ -137,7 +137,10 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
-        """Return a token, refreshed if needed, or a NoToken; None to wait while another process refreshes it."""
+        """Return a token, refreshed if needed, or a NoToken.
+
+        Returns None while another process refreshes the token: the caller waits, and calls again.
+        """
         if fresh := self._fresh(account, refused):
             return fresh
         now = self._clock()
@@ -160,7 +163,7 @@ class OAuthTokens:
             row = store.read(connection, self._cipher, name, origin)
         if row is None:
             with self._engine.begin() as connection:
-                row = store.begin(connection, name, origin)
+                row = store.add(connection, self._cipher, name, origin)
         if key in self._unsaved:
             self._save(key, row, self._known[key])
             return replace(row, issued=self._known[key])

@@ -112,7 +112,7 @@ def test_every_account_is_listed(engine: Engine, accounts: Accounts) -> None:
 def test_a_removed_account_leaves_no_secret_behind(engine: Engine, accounts: Accounts) -> None:
     put(engine, accounts, "shop", AccountChange(credentials=OAUTH))
     with engine.begin() as connection:
-        row = store.begin(connection, "shop", "origin")
+        row = store.add(connection, a_cipher(), "shop", "origin")
         store.save(connection, a_cipher(), "shop", row, ISSUED)
         assert accounts.remove(connection, "shop")
         assert not accounts.remove(connection, "shop")
@@ -126,7 +126,7 @@ def test_to_set_an_account_forgets_a_failed_refresh_but_not_one_under_way(
 ) -> None:
     until = NOW + timedelta(seconds=20)
     with engine.begin() as connection:
-        row = store.begin(connection, "shop", "origin")
+        row = store.add(connection, a_cipher(), "shop", "origin")
         store.take_refresh_lease(connection, "shop", row, until)
         if failure:
             store.fail(

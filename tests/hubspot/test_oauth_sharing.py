@@ -49,7 +49,7 @@ SPENT = response("400 Bad Request", {"error": "invalid_grant", "status": "BAD_RE
 
 def store_token(engine: Engine, account: Account, issued: TokenPair) -> None:
     with engine.begin() as connection:
-        row = store.begin(connection, account.name, oauth._origin(account))
+        row = store.add(connection, a_cipher(), account.name, oauth._origin(account))
         assert store.save(connection, a_cipher(), account.name, row, issued)
 
 
@@ -165,7 +165,7 @@ def test_nobody_waits_for_ever_for_one_who_was_killed(
     hubspot: Sandbox, tokens: OAuthTokens, sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     with sqlite_engine.begin() as connection:
-        row = store.begin(connection, "default", oauth._origin(account))
+        row = store.add(connection, a_cipher(), "default", oauth._origin(account))
         assert store.take_refresh_lease(connection, "default", row, clock() + timedelta(seconds=15))
     began = time.monotonic()
     assert tokens.current(account) == oauth.STILL_REFRESHING

@@ -15,6 +15,7 @@ from bridge.db.tables import oauth_tokens as table
 from bridge.steps import accounts
 from bridge.steps.operator_events import NO_OPERATOR
 from bridge.steps.poll import time_out_overdue
+from tests.hubspot_accounts import a_cipher
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
 from tests.threads import at_once
@@ -286,7 +287,7 @@ def test_several_workers_together_keep_one_account_s_quota(rig: Rig) -> None:
 def test_an_account_that_is_set_while_it_is_removed_is_there_afterwards(rig: Rig) -> None:
     rig.add_account("shop")
     with rig.engine.begin() as connection:
-        oauth_tokens.begin(connection, "shop", "origin")
+        oauth_tokens.add(connection, a_cipher(), "shop", "origin")
         connection.execute(update(table).values(failure="No"))
         breakers.lock_account_limits(connection, ["shop"])
     change = AccountChange(credentials=Credentials(access_token="pat-new"))
