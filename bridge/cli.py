@@ -15,10 +15,11 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a command; return its exit status: 0, 1 (error), 2 (wrong arguments) or 130 (KeyboardInterrupt).
+    """Run a command; return its exit status.
 
-    Raises SystemExit when gunicorn ends. Raises SystemExit with status 2 when settings are wrong, when too few open
-    files are allowed, or when a command refuses a combination of arguments.
+    It is 0, 1 after an error, 2 when the parser refuses the arguments, or 130 after a KeyboardInterrupt. Raises
+    SystemExit when gunicorn ends. Raises SystemExit with status 2 when settings are wrong, when too few open files are
+    allowed, or when the command itself refuses arguments that the parser has accepted.
     """
     protect()
     escape_unencodable()

@@ -83,9 +83,9 @@ def _fernet_key(key: str) -> str:
 
 
 def _operator_url(url: str, info: ValidationInfo) -> str:
-    """Return `url`; raises ValueError when it breaks a rule for callback URLs.
+    """Return `url`; raise ValueError when it breaks a rule for callback URLs.
 
-    If a setting such as BRIDGE_CALLBACK_PORTS is itself invalid, its rule is not applied.
+    The rules come from other settings, such as BRIDGE_CALLBACK_PORTS. A setting that is invalid sets no rule here.
     """
     rules = info.data
     problem = callback_url_problem(

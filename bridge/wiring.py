@@ -57,9 +57,7 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    If `makes_files` is true, a missing SQLite database is created. A missing key file is created too, unless the
-    database already needs an older key: then it is an error. If `makes_files` is false, nothing is created: a missing
-    database or key file is an error. The key file is needed only without BRIDGE_SECRET_KEY.
+    With `makes_files` false, neither a SQLite database nor a key file is created: if it is missing, that is an error.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -75,9 +73,9 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, the key is in the key file. A missing file is made, unless `makes_files` is false
-        or the database already needs its key. Raises NoKeyFile if the file cannot be made, or if no key can be read
-        from it.
+        Without BRIDGE_SECRET_KEY, the key is in the key file. A missing key file is made, with a new key, unless
+        `makes_files` is false or the database has already been used with an older key. Raises NoKeyFile if a missing
+        file is not made, or if no key can be read from the file.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         return Cipher(keys or [self._key_of_file()])
@@ -161,7 +159,7 @@ class Bridge:
 
     @cached_property
     def outbox(self) -> OperatorOutbox:
-        """Saves events for the operator, where the settings name the operator's URL."""
+        """Saves events for the operator if BRIDGE_OPERATOR_URL is set; otherwise it saves nothing."""
         return OperatorOutbox(is_enabled=self._settings.operator_url is not None)
 
     @cached_property

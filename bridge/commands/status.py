@@ -1,4 +1,4 @@
-"""The command `status`: shows how many watches there are, the last 24 hours, and what needs an operator."""
+"""The command `status`: the number of watches, what happened in the last 24 hours, and what needs an operator."""
 
 import argparse
 import time
@@ -103,7 +103,7 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 def _troubles(found: Attention) -> Iterator[str]:
     """Yield the texts to print, two for each kind of trouble that was found: its title, then what to do about it.
 
-    The second text begins with a table of what is in trouble, except when no worker is alive.
+    The second text begins with a table of what is in trouble. Only the trouble that no worker is alive has no table.
     """
     members = _members(found)
     if not found.alive_workers:

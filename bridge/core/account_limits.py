@@ -58,7 +58,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether the number of watches whose tasks HubSpot has refused since the last Success has reached SUSPECTS."""
+        """Whether HubSpot has refused the tasks of at least SUSPECTS watches since the last Success."""
         return len(self.refused_watches) >= SUSPECTS
 
 

@@ -105,9 +105,9 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Th
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
-    """Classify HubSpot's answer to a poll of a task of this kind.
+    """Classify HubSpot's answer to a request: a poll, the start of an import, or the check of an account.
 
-    Answers to other requests are classified in the same way.
+    The body of a 2xx answer is read as that of a task of this `kind`; other answers are classified without it.
     """
     if isinstance(answer, NoToken):
         if answer.is_temporary:

@@ -46,8 +46,8 @@ class DueLane:
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many watches of each lane may be claimed now; the result begins with the lane that waited longest.
 
-    A lane gets its `more`. But all recovering lanes together get at most `recovering_slots` watches; those that
-    waited longest get theirs first. Lanes that get no watch are left out.
+    For each lane this is its `DueLane.more`. But all lanes with `DueLane.recovering` together get at most
+    `recovering_slots` watches; those that waited longest get theirs first. Lanes that get no watch are left out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -89,10 +89,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold; while it holds fewer, it may take a free one.
 
-    The result is the smallest of these limits: `most`; SLOTS_PER_FREE_SLOT times `free`, the number of the worker's
-    free slots; and, for a host's callbacks only, `free_for_callbacks`, the number of slots that all callbacks
-    together may still take. By the last limit, a host takes another slot only while it holds fewer than are left for
-    callbacks: if it hangs, it holds its slots for the whole time-out, and others need some.
+    `free` is how many of the worker's slots are free; `free_for_callbacks` is how many more slots all callbacks
+    together may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a host's
+    callbacks it is also at most `free_for_callbacks`: a host that hangs holds its slots for the whole time-out, so it
+    must leave as many to other hosts as it holds.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -33,7 +33,10 @@ def parse_name(text: str) -> str:
 
 
 def parse_printable(text: str) -> str:
-    """Return `text`, if it is not empty and has only printable characters and no white space."""
+    """Return `text`, if it is not empty and has only printable characters and no white space.
+
+    Otherwise raise ValueError.
+    """
     if not text or " " in text or not text.isprintable():
         raise ValueError("must have printable characters alone, and no white space")
     return text

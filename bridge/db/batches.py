@@ -26,10 +26,10 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return the UPDATE with which `run` updates rows of `table`, in each dialect's form, by the dialect's name.
+    """Return the statements with which `run` updates rows of `table`: for each dialect's name, an UPDATE.
 
-    Each mapping passed to `run` has exactly the column `key` and the columns in `names`. The rows of `table` with its
-    value of `key` get its values of `names`.
+    Each mapping passed to `run` has exactly the column `key` and the columns in `names`. Where a row of `table` has
+    the same `key` as the mapping, its columns in `names` get the mapping's values.
     """
 
     def build(row: Columns) -> Any:

@@ -162,8 +162,8 @@ def release_probes(
 ) -> None:
     """Make another probe due now for each claimed probe that will bring no result.
 
-    `leases` holds the (account or host, end of the lease) of each claim that will bring no result. Claims that were
-    not for a probe are ignored.
+    `state` is `watching` for probes of accounts, `delivering` for probes of hosts. `leases` holds the (account or
+    host, end of the lease) of each claim that will bring no result. Claims that were not for a probe are ignored.
     """
     if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
         connection.execute(_RELEASE[state], probes)

@@ -118,8 +118,8 @@ def is_missing(place: str | Path) -> bool:
 class _Dialect(psycopg.dialect):
     """The psycopg dialect, with a BEGIN of its own.
 
-    The BEGIN also sets the transaction's isolation level, time-outs, time zone and date style. It takes the place of
-    SQLAlchemy's ping of a pooled connection: the ping begins the next transaction.
+    The BEGIN also sets the transaction's isolation level, time-outs, time zone and date style. When SQLAlchemy pings
+    a pooled connection, `do_ping` sends this BEGIN as the check; the next transaction is then already begun.
     """
 
     supports_statement_cache = True

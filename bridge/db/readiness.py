@@ -43,8 +43,8 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
     """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
 
-    Accounts whose breaker is open or half open are left out. So are accounts that are still being polled, because
-    only their quota makes those late.
+    Left out are accounts whose breaker is open or half open, and accounts that are still being polled: these are late
+    only because of their quota.
     """
     late = _late(connection, State.WATCHING, now)
     # Each request moves an account's `free_at` forward.

@@ -153,8 +153,8 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
     """Return the kinds found among some of an account's watches; kinds may be missing.
 
-    Looks at up to NEWEST_SCANNED of the account's `watching` watches, not necessarily the newest. Looks also at the
-    newest NEWEST_SCANNED watches of all accounts, and takes the kinds of those that are this account's.
+    Two groups of watches are read, each of at most NEWEST_SCANNED: any of the account's `watching` watches, in no
+    particular order; and the newest watches of all accounts, of which only this account's count.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

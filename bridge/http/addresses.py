@@ -153,8 +153,8 @@ def server_of(url: str) -> str:
 def filter_host(text: str) -> str:
     """Normalize the host in a filter of watches to the form that `callback_host` returns.
 
-    A text that is no valid host is returned unchanged. Raises ValueError when the text holds `/`, `?`, `#`,
-    `@` or a backslash.
+    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash. Any other text that is no valid host is
+    returned unchanged.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")

@@ -21,7 +21,8 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 class Caller:
     """Who sends a request.
 
-    `account` is a static token, or `oauth:` followed by one of `SandboxOptions.refresh_tokens`.
+    `account` is the account's name. The sandbox names an account by its credential: its static token, or `oauth:`
+    followed by one of `SandboxOptions.refresh_tokens`.
     """
 
     account: str
@@ -56,7 +57,7 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return the name of the account that `token` stands for: an access token of the account, or its name.
+        """Return the name of an account; `token` is an access token of the account, or already the account's name.
 
         Raises ValueError if no account has this token or name.
         """

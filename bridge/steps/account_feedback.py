@@ -34,9 +34,10 @@ def record_calls(
 
 
 def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
-    """Make the probe of a paused account due now; other requests wait until a probe succeeds.
+    """End an account's waits: its unclaimed watches whose last poll failed become due now.
 
-    Whether or not the account is paused, its unclaimed watches whose last poll failed become due now.
+    If the account is paused, its probe becomes due now, too. Its other due watches are still not polled until a probe
+    succeeds.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})

@@ -119,9 +119,10 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return by how many seconds, at least, this machine's clock is ahead of HubSpot's (negative: behind).
+    """Return how far this machine's clock is ahead of HubSpot's, in seconds; negative when it is behind.
 
-    0 when the difference may come from the request's own duration. None without a valid header Date.
+    The real difference may be larger: this is the smallest that the header Date and the times of the request and its
+    answer allow. It is 0 when the clocks may agree. None without a valid header Date.
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

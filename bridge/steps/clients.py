@@ -95,9 +95,9 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    The client `admin` may also use BRIDGE_ADMIN_KEY, a setting, which stays valid. `sent_with` is the API key with
-    which the client itself asks for this. Returns ClientUnchanged for an unknown or revoked client, and when
-    `sent_with` is no longer the client's key.
+    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid. When a client rotates its
+    own key, `sent_with` is the API key that it sent with the request; when it is None, no key is checked. Returns
+    ClientUnchanged for an unknown or revoked client, and when `sent_with` is no longer the client's key.
     """
     new = _new_key()
     with engine.begin() as connection:

@@ -36,8 +36,8 @@ class HubSpotCalls:
     """Counts requests against the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
-    account's pause is its probe. Each request must end within `lease_seconds` of its grant: if the probe's result is
-    not recorded by then, another probe is due.
+    account's pause is its probe. If the probe's result is not recorded within `lease_seconds` of the grant, another
+    probe is due. Any request may be a probe, so each must end within that time.
     """
 
     def __init__(

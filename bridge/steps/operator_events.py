@@ -124,10 +124,10 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
 
 
 def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
-    """Return an event that the host is resumed, for each breaker in `pruned` that had not been closed by a probe.
+    """Return an event that the host is resumed, for each breaker in `pruned` that was still paused.
 
-    The breakers in `pruned` were deleted because no callback was left to be sent to their hosts, and so none to be
-    the probe.
+    `pruned` holds breakers that were deleted because their hosts have no callbacks left to deliver. Without a
+    callback no probe can be sent, so no probe could end the pause.
     """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."

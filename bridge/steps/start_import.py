@@ -94,7 +94,8 @@ def start(
 
     Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON
     text. `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
-    errors are raised only before the request is sent.
+    errors before the request is sent are raised. Later ones are not: if the watch cannot be stored, the result is
+    Unwatched.
     """
     acquired = _acquire(hubspot_calls, account)
     if isinstance(acquired, RetryLater):

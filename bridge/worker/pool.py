@@ -90,8 +90,8 @@ class WorkerPool:
     def slots_taken(self) -> Counter[Lane]:
         """How many slots to count against each lane: its jobs, less the slots that it freed in the last QUEUE_SECONDS.
 
-        The number may be negative. The freed slots are subtracted because the lane will probably free as many again
-        soon: as many of its jobs may wait in the queue meanwhile.
+        A lane that has just freed some slots will probably free as many again soon. So that many of its jobs may wait
+        in the queue without being counted. The number may be negative.
         """
         taken = self.jobs_per_lane.copy()
         taken.subtract(self._freed_of)
