@@ -48,18 +48,26 @@ def list_accounts(problem: Problem | None = None) -> Response:
 
 @admin.post("/accounts")
 def set_account() -> Response:
-    """Add an account, or replace all settings of an existing one."""
+    """Add an account (the form has the field `new`), or replace all settings of an existing one."""
     fields: dict[str, Any] = {
         name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()
     }
     with suppress(ValueError):
         fields["rate_share"] = float(fields["rate_share"]) if "rate_share" in fields else None
     body = validated(NamedAccount, fields)
+    if not isinstance(body, Problem) and "new" in request.form and _is_stored(body.name):
+        detail = f"The account {body.name} is there already: change it on its card."
+        body = Problem(status=409, detail=detail)
     if isinstance(body, Problem):
         return list_accounts(body)
     put_account(call(), body.name, body)
     flash(f"The account {body.name} is set. Check it now to see whether HubSpot takes it.")
     return redirect(url_for("admin.list_accounts"), 303)
+
+
+def _is_stored(name: str) -> bool:
+    with reading(call().dependencies.engine) as connection:
+        return name in call().dependencies.accounts.stored(connection)
 
 
 @admin.post("/accounts/<name:name>/check")

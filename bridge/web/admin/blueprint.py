@@ -5,10 +5,12 @@ from typing import TypeVar, cast
 
 from flask import Blueprint, Response, abort, current_app, g, redirect, render_template, request, url_for
 from flask_wtf import CSRFProtect
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from bridge.web.admin import session
+from bridge.web.auth import Caller
 from bridge.web.dependencies import Dependencies
 from bridge.web.errors import problem_of
 from bridge.web.operations import ApiCall
@@ -41,7 +43,13 @@ def call() -> ApiCall:
 @admin.before_request
 def _require_admin() -> BaseResponse | None:
     g.now = dependencies().clock()
-    cast("CSRFProtect", current_app.extensions["csrf"]).protect()
+    try:
+        cast("CSRFProtect", current_app.extensions["csrf"]).protect()
+    except CSRFError:
+        # When another tab has signed in meanwhile, this tab's form is too old, and no longer needed.
+        if request.endpoint == "admin.begin_session" and _is_signed_in():
+            return redirect(session.safe_path(request.args.get("next", "")), 303)
+        raise
     if request.endpoint in ("admin.sign_in", "admin.begin_session"):
         return None
     caller = session.caller(dependencies(), g.now)
@@ -52,6 +60,10 @@ def _require_admin() -> BaseResponse | None:
     if any("\0" in text for text in (request.path, *request.args.values(), *request.form.values())):
         return _problem_page(Problem(status=400, detail="What was sent holds a NUL character."))
     return None
+
+
+def _is_signed_in() -> bool:
+    return isinstance(session.caller(dependencies(), g.now), Caller)
 
 
 def _redirect_to_sign_in() -> BaseResponse:

@@ -24,7 +24,7 @@ from bridge.web.problems import Problem
 
 # For each change: the API's operation, and the message after its success.
 CHANGES: Mapping[str, tuple[Callable[[ApiCall, str], Reply | Problem], str]] = {
-    "recheck": (recheck_watch, "HubSpot is being asked now."),
+    "recheck": (recheck_watch, "HubSpot is asked as soon as the account allows it."),
     "redeliver": (redeliver_watch, "The callback is being sent again."),
     "withdraw": (withdraw_watch, "The watch is withdrawn: nothing more is asked or sent."),
 }
@@ -60,12 +60,12 @@ def show_watch(watch_id: str) -> Response:
         attempts = watches.attempts_of(connection, watch_id)
         hubspot = watches.answers_of(connection, [watch_id]).get(watch_id)
         callback = _callback(connection, watch, hubspot) if watch.ended_at else None
-        host = breakers.read_hosts(connection, [watch.callback_host]).get(watch.callback_host)
+        wait = _wait(connection, watch)
     return page(
         "admin/watch.html",
         watch=watch,
         history=history(watch, attempts),
-        next_step=_next_step(watch, call().now, host_paused=bool(host and host.paused)),
+        next_step=_next_step(watch, call().now, wait),
         hubspot=hubspot,
         callback=callback,
         can={
@@ -147,7 +147,17 @@ def _settled(watch: Watch, at: datetime) -> HistoryEntry:
             return HistoryEntry(at=at, what="Withdrawn", detail="nothing more is asked or sent")
 
 
-def _next_step(watch: Watch, now: datetime, *, host_paused: bool) -> HistoryEntry | None:
+def _wait(connection: Connection, watch: Watch) -> str:
+    """Return what the watch's next step waits for, as a sentence; an empty text unless its account or host is paused."""
+    if watch.state is State.WATCHING:
+        limits = breakers.read_account_limits(connection, [watch.account]).get(watch.account)
+        paused = limits is not None and limits.breaker.paused
+        return f"It waits: the account {watch.account} is paused." if paused else ""
+    host = breakers.read_hosts(connection, [watch.callback_host]).get(watch.callback_host)
+    return f"It waits until {watch.callback_host} takes callbacks again." if host and host.paused else ""
+
+
+def _next_step(watch: Watch, now: datetime, wait: str) -> HistoryEntry | None:
     if watch.due_at is None:
         return None
     if watch.claimed_by is not None:
@@ -156,15 +166,12 @@ def _next_step(watch: Watch, now: datetime, *, host_paused: bool) -> HistoryEntr
         )
     is_due = watch.due_at <= now
     if watch.state is State.WATCHING:
-        return HistoryEntry(
-            at=watch.due_at, what="The next poll is due" if is_due else "HubSpot is asked again"
-        )
-    if is_due:
-        waits = f"It waits until {watch.callback_host} takes callbacks again." if host_paused else ""
-        return HistoryEntry(at=watch.due_at, what="The callback is due", detail=waits)
-    return HistoryEntry(
-        at=watch.due_at, what="The callback is sent again" if watch.tries else "The callback is sent"
-    )
+        what = "The next poll is due" if is_due else "HubSpot is asked again"
+    elif is_due:
+        what = "The callback is due"
+    else:
+        what = "The callback is sent again" if watch.tries else "The callback is sent"
+    return HistoryEntry(at=watch.due_at, what=what, detail=wait if is_due else "")
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:

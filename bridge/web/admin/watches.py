@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
+from bridge.core.instants import read_rfc3339, rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.watch import REDELIVERABLE, Outcome, State
 from bridge.db import pagination, watches
@@ -60,7 +61,10 @@ def list_watches() -> Response:
 
 
 def _query_parameters() -> dict[str, str]:
-    """Return the query in the API's form: no empty fields, values joined by commas, and times without a zone as UTC."""
+    """Return the query in the API's form, without empty fields and with several values joined by commas.
+
+    Instants are in UTC; one without a zone is taken as UTC.
+    """
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}
 
@@ -70,8 +74,14 @@ def _filters(parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _in_utc(name: str, value: str) -> str:
-    local = _LOCAL_INSTANT.fullmatch(value) if name.endswith(("_after", "_before")) else None
-    return f"{local[1]}{local[2] or ':00'}Z" if local else value
+    if not name.endswith(("_after", "_before")) or value.endswith("Z"):
+        return value
+    if local := _LOCAL_INSTANT.fullmatch(value):
+        return f"{local[1]}{local[2] or ':00'}Z"
+    try:
+        return rfc3339(read_rfc3339(value))
+    except ValueError:
+        return value  # the page says what is wrong with it
 
 
 def _url(parameters: Mapping[str, str]) -> str:

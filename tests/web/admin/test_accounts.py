@@ -38,6 +38,19 @@ def _every(api: Api) -> list[accounts.AccountStatus]:
     return accounts.list_all(api.dependencies.engine, api.dependencies.accounts, now=NOW)
 
 
+def test_adding_an_account_replaces_no_other_one(sqlite_api: Api) -> None:
+    operator = an_operator(sqlite_api)
+    form = {"name": "eu", "access_token": TOKEN, "rate_share": "0.25", "new": "yes"}
+    assert operator.submit("/accounts", form).status_code == 303
+    refused = operator.submit("/accounts", form | {"access_token": "another", "rate_share": "0.75"})
+    assert refused.status_code == 409
+    assert "The account eu is there already: change it on its card." in refused.text
+    assert 'value="0.75"' in refused.text.partition('id="add"')[2]
+    assert "<details open" not in refused.text
+    stored = {each.account.name: each.account for each in _every(sqlite_api)}["eu"]
+    assert (stored.credentials.access_token, stored.rate.share) == (TOKEN, 0.25)
+
+
 @pytest.mark.parametrize(
     ("form", "told"),
     [

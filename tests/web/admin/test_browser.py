@@ -1,6 +1,7 @@
 """The page in a real Chromium: what it does by itself, how it looks, and what a screen reader makes of it."""
 
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from sqlalchemy import delete
 
 from bridge.db.tables import account_breakers, answers, attempts, host_breakers, watches, workers
 from tests.makers import NOW
+from tests.reliability.waiting import until
 from tests.web.admin.browser import DESK, PHONE, browser_errors, listening, send, sign_in, signed_in
 from tests.web.admin.sample_data import add_all
 from tests.web.admin.screenshots import UNDELIVERED
@@ -217,6 +219,79 @@ def test_what_is_typed_for_an_account_stays_with_it_when_another_one_comes_befor
     expect(card.get_by_role("button", name="Replace b", exact=True)).to_be_visible()
 
 
+def test_a_form_that_nobody_has_touched_follows_what_another_person_sets(
+    api: Api, address: str, browser: Browser
+) -> None:
+    settings = {"access_token": "pat-na1-x", "rate_limit": "190/10", "rate_share": 0.5}
+    api.add_account("eu")
+    page = signed_in(browser, address)
+    page.clock.install()
+    page.goto(f"{address}/admin/accounts")
+    assert api.admin.put("/v1/accounts/eu", settings).status_code == 200
+    page.clock.fast_forward(REFRESH_MS)
+    card = page.get_by_role("article", name="eu", exact=True)
+    expect(card).to_contain_text("of a share of 9.5")
+    card.get_by_text("Change", exact=True).click()
+    expect(card.get_by_label("Rate limit")).to_have_value("190/10")
+
+
+def test_a_second_click_sends_no_form_again(
+    sqlite_api: Api, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    both_clicked = threading.Event()
+    real = sqlite_api.app.wsgi_app
+
+    def hold(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/admin/clients" and environ["REQUEST_METHOD"] == "POST":
+            sent.append(environ["PATH_INFO"])
+            both_clicked.wait(30)
+        return real(environ, start_response)
+
+    monkeypatch.setattr(sqlite_api.app, "wsgi_app", hold)
+    with listening(sqlite_api.app) as address:
+        page = signed_in(browser, address)
+        page.goto(f"{address}/admin/clients")
+        page.get_by_label("Name").fill("cms")
+        place = page.get_by_role("button", name="Add").bounding_box()
+        assert place
+        for _ in range(2):
+            page.mouse.click(place["x"] + 5, place["y"] + 5)
+            until(lambda: sent)
+        page.wait_for_timeout(100)  # in which a second request would come
+        both_clicked.set()
+        expect(page.locator("#api-key")).to_be_visible()
+    assert len(sent) == 1
+
+
+def test_a_page_that_the_browser_has_kept_is_loaded_anew(address: str, browser: Browser) -> None:
+    page = signed_in(browser, address)
+    page.goto(f"{address}/admin/clients")
+    page.get_by_label("Name").fill("cms")
+    send(page.get_by_role("button", name="Add"))
+    with page.expect_event("load"):
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+    expect(page.locator("#api-key")).to_have_count(0)
+
+
+def test_the_focus_stays_on_its_link_when_another_trouble_comes_before_it(
+    api: Api, address: str, browser: Browser
+) -> None:
+    paused: dict[str, Any] = {"failures": 5, "pause_seconds": 30.0, "paused_at": NOW, "reason": "503",
+                              "paused_until": NOW.replace(hour=23)}  # fmt: skip
+    api.insert(account_breakers, name="default", headroom=1.0, **paused)
+    page = signed_in(browser, address)
+    page.clock.install()
+    page.goto(f"{address}/admin")
+    link = page.get_by_role("link", name="The account default is paused")
+    link.focus()
+    api.insert(account_breakers, name="a", headroom=1.0, **paused)
+    api.add_account("a")
+    page.clock.fast_forward(REFRESH_MS)
+    expect(page.get_by_role("link", name="The account a is paused")).to_be_visible()
+    expect(link).to_be_focused()
+
+
 def test_a_page_that_stands_still_does_so_until_it_is_let_go(
     api: Api, address: str, browser: Browser
 ) -> None:
@@ -308,6 +383,36 @@ def test_a_watch_that_moves_on_while_it_is_looked_at_has_other_buttons(
     expect(page.get_by_role("button", name="Ask HubSpot now")).to_have_count(0)
     again.click()
     expect(page.get_by_role("main").get_by_role("status")).to_contain_text("is being sent again")
+
+
+def test_the_page_of_a_watch_follows_it_to_its_callback(api: Api, address: str, browser: Browser) -> None:
+    watch_id = api.client().register()["id"]
+    page = signed_in(browser, address, permissions=["clipboard-read", "clipboard-write"])
+    page.clock.install()
+    page.goto(f"{address}/admin/watches/{watch_id}")
+    expect(page.get_by_text("It is made when the task has ended.")).to_be_visible()
+    ended = {"outcome": "completed", "ended_at": NOW, "settled_at": NOW, "due_at": None}
+    api.change(watch_id, state="delivered", **ended)
+    api.insert(answers, watch_id=watch_id, body='{"status": "COMPLETE"}')
+    page.clock.fast_forward(REFRESH_MS)
+    body = page.locator("#callback-body")
+    expect(body).to_contain_text("import.completed")
+    expect(page.locator("#hubspot-json")).to_contain_text("COMPLETE")
+    # What is selected, to be copied, is not signed anew meanwhile.
+    headers = page.locator("#callback-headers")
+    headers.select_text()
+    selected = page.evaluate("String(getSelection())")
+    api.clock.passes(60)
+    with page.expect_response(lambda response: response.request.headers.get("hx-request") == "true"):
+        page.clock.fast_forward(REFRESH_MS)
+    expect(
+        page.get_by_text("Registered 60 s ago").or_(page.get_by_text("Registered 1 min ago"))
+    ).to_be_visible()
+    assert page.evaluate("String(getSelection())") == selected
+    assert headers.inner_text().split() == selected.split()
+    page.locator(".code").filter(has=body).get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    assert "import.completed" in page.evaluate("navigator.clipboard.readText()")
 
 
 def test_a_new_key_is_copied_and_a_page_that_is_loaded_again_makes_no_other_one(

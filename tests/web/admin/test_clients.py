@@ -117,6 +117,13 @@ def test_a_revoked_client_has_no_buttons_any_more(sqlite_api: Api) -> None:
     assert client.get("/v1/me").status_code == 401
 
 
+def test_the_key_of_the_environment_is_said_to_outlive_a_rotation_and_a_revocation(sqlite_api: Api) -> None:
+    sqlite_api.new_client("admin", admin=True)
+    html = an_operator(sqlite_api).get("/clients").text
+    assert "and BRIDGE_ADMIN_KEY if it is set" in html
+    assert html.count("BRIDGE_ADMIN_KEY stays valid; it ends when that setting is changed.") == 2
+
+
 def test_nobody_revokes_their_own_key(sqlite_api: Api) -> None:
     operator = Operator(sqlite_api)
     operator.sign_in(sqlite_api.new_client("ops", admin=True).api_key)

@@ -213,7 +213,7 @@ def _change_watches(page: Page, hands: Hands) -> None:
     _is_told(page, "is being sent again")
     _search(page, hands, "going-on")
     hands.press(page.get_by_role("button", name="Ask HubSpot now"))
-    _is_told(page, "being asked now")
+    _is_told(page, "as soon as the account allows it")
     hands.press(page.get_by_role("button", name="Withdraw…"))
     hands.press(page.get_by_role("button", name="Withdraw the watch"))
     _is_told(page, "withdrawn")

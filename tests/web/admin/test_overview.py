@@ -172,7 +172,7 @@ def busy(api: Api) -> Operator:
 def links(html: str) -> dict[str, str]:
     """Return where each link of the overview's content leads, by its text."""
     content = html.partition('id="live"')[2]
-    found = re.findall(r'<a href="([^"]+)">(.+?)</a>', content, re.DOTALL)
+    found = re.findall(r'<a href="([^"]+)"[^>]*>(.+?)</a>', content, re.DOTALL)
     return {text_of(inner): unescape(href) for href, inner in found}
 
 

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from bridge.db.encryption import Cipher
 from bridge.steps import clients
-from tests.web.admin.operator import Operator, an_operator
+from tests.web.admin.operator import Operator, an_operator, csrf_token
 from tests.web.api import ADMIN_KEY, Api, Serve, serving
 
 PAGES = [
@@ -100,6 +100,16 @@ def test_signing_out_ends_the_session(sqlite_api: Api) -> None:
     assert operator.get().status_code == 200
     assert operator.submit("/sign-out").headers["Location"] == "/admin/sign-in"
     assert operator.get().status_code == 303
+
+
+def test_of_several_tabs_that_ask_for_the_key_one_answer_is_enough(sqlite_api: Api) -> None:
+    operator = Operator(sqlite_api)
+    old = {"csrf_token": csrf_token(operator.get("/sign-in").text), "key": ADMIN_KEY}
+    assert operator.sign_in().status_code == 303
+    answer = operator.browser.post("/admin/sign-in?next=/admin/hosts", data=old)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/hosts")
+    operator.submit("/sign-out")
+    assert operator.browser.post("/admin/sign-in?next=/admin/hosts", data=old).status_code == 400
 
 
 @pytest.mark.parametrize("change", ["revoke", "rotate"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from bridge.db.tables import answers, attempts, host_breakers, signing_secrets
+from bridge.db.tables import account_breakers, answers, attempts, host_breakers, signing_secrets
 from tests.makers import NOW, later
 from tests.web.admin.operator import an_operator
 from tests.web.api import URL, Api
@@ -69,6 +69,18 @@ def test_a_callback_that_waits_for_its_host_says_so_instead_of_a_time_that_is_ov
     html = an_operator(sqlite_api).get(f"/watches/{watch_id}").text
     assert "It waits until app.example.com takes callbacks again." in html
     assert "attempt due" in an_operator(sqlite_api).get("/watches").text
+
+
+def test_a_poll_that_waits_for_its_account_says_so(sqlite_api: Api) -> None:
+    watch_id = sqlite_api.client().register()["id"]
+    sqlite_api.insert(account_breakers, name="default", headroom=1.0, failures=1, pause_seconds=30.0, paused_at=NOW,
+                      paused_until=later(30), reason="HubSpot answered 401")  # fmt: skip
+    operator = an_operator(sqlite_api)
+    assert "is paused" not in operator.get(f"/watches/{watch_id}").text
+    assert operator.submit(f"/watches/{watch_id}/recheck").status_code == 303
+    html = operator.get(f"/watches/{watch_id}").text
+    assert "HubSpot is asked as soon as the account allows it." in html
+    assert "It waits: the account default is paused." in html
 
 
 def test_hubspots_answer_is_shown_in_lines_with_its_numbers_as_they_were(sqlite_api: Api) -> None:

@@ -51,6 +51,8 @@ def test_the_url_holds_the_filters(api: Api) -> None:
         ("state=delivered&state=undelivered", "?state=delivered,undelivered"),
         ("created_after=2026-11-05T13:00", "?created_after=2026-11-05T13:00:00Z"),
         ("ended_before=2026-11-05T13:00:07", "?ended_before=2026-11-05T13:00:07Z"),
+        ("created_after=2026-11-30T01:51:08%2B02:00", "?created_after=2026-11-29T23:51:08.000000Z"),
+        ("created_after=2026-11-05t13:00:00z", "?created_after=2026-11-05T13:00:00.000000Z"),
         ("state=&client=", ""),
         ("_external=1&_anchor=", "?_external=1"),
     ],
@@ -58,6 +60,12 @@ def test_the_url_holds_the_filters(api: Api) -> None:
 def test_what_a_form_sends_becomes_the_url_that_is_shared(sqlite_api: Api, sent: str, kept: str) -> None:
     answer = an_operator(sqlite_api).get(f"/watches?{sent}")
     assert (answer.status_code, answer.headers["Location"]) == (302, f"/admin/watches{kept}")
+
+
+@pytest.mark.parametrize("limit", ["25", "100"])
+def test_the_form_has_the_size_of_the_page_that_is_shown(sqlite_api: Api, limit: str) -> None:
+    html = an_operator(sqlite_api).get(f"/watches?limit={limit}").text
+    assert re.findall(r'<option value="(\d+)" selected>', html) == [limit]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,29 @@
 // every form sent.
 "use strict";
 
-// When the page refreshes itself, the details that a person has opened stay open, and forms keep what they have typed.
+// What a person has typed, or is about to press or to copy, stays as it is when the page refreshes itself.
+const isTouched = (form) => form.contains(document.activeElement)
+  || [...form.elements].some(({ value, defaultValue }) => defaultValue !== undefined && value !== defaultValue);
+const isSelected = (node) => !getSelection().isCollapsed && getSelection().containsNode(node, true);
+
 Object.assign(Idiomorph.defaults.callbacks, {
   beforeAttributeUpdated: (name, node) => !(name === "open" && node.localName === "details"),
-  beforeNodeMorphed: (node) => node.localName !== "form",
+  beforeNodeMorphed: (node) => !(node.localName === "form" && isTouched(node))
+    && !(node.localName === "pre" && isSelected(node)),
 });
+
+// A second click must not send a form again: the second answer would take the place of a key that is shown only once.
+const sent = new WeakSet();
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post") return;
+  if (sent.has(form)) event.preventDefault();
+  sent.add(form);
+  setTimeout(() => sent.delete(form), 10_000);
+});
+
+// The browser keeps the pages that one goes back to as they were: one with a key would show it again.
+addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
 
 const liveSwitch = document.getElementById("live-switch");
 const isLive = () => sessionStorage.getItem("live") !== "off";
@@ -49,13 +67,11 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   refreshStatus.textContent = "";
 });
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  // Browsers let a page write to the clipboard only over https and on loopback.
-  if (!navigator.clipboard) continue;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
-}
+// Browsers let a page write to the clipboard only over https and on loopback.
+document.documentElement.classList.toggle("can-copy", Boolean(navigator.clipboard));
+document.addEventListener("click", async ({ target: button }) => {
+  if (!button.dataset.copy) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
