@@ -1,5 +1,5 @@
-// The live refresh and the copy buttons of the admin pages. Without this script, everything can still be read, and
-// every form sent.
+// The live refresh and the copy buttons of the admin pages, and a guard against second clicks. Without this script,
+// everything can still be read, and every form sent.
 "use strict";
 
 // What a person has typed, or is about to press or to copy, stays as it is when the page refreshes itself.
