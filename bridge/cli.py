@@ -17,9 +17,14 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 def main(arguments: Sequence[str]) -> int:
     """Run a command; return its exit status.
 
-    It is 0, 1 after an error, 2 when the parser refuses the arguments, or 130 after a KeyboardInterrupt. Raises
-    SystemExit when gunicorn ends. Raises SystemExit with status 2 when settings are wrong, when too few open files are
-    allowed, or when the command itself refuses arguments that the parser has accepted.
+    - 0: it succeeded.
+    - 1: it failed.
+    - 2: the parser refused the arguments.
+    - 130: a KeyboardInterrupt ended it.
+
+    Some ends are not returned, but raised as SystemExit. The status is 2 when settings are wrong, when too few open
+    files are allowed, or when the command refuses arguments that the parser has accepted. When gunicorn ends, the
+    status is gunicorn's.
     """
     protect()
     escape_unencodable()

@@ -93,9 +93,10 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
 def limit(breaker: CircuitBreaker, *, room: int, in_flight: int) -> int:
     """Return how many more requests one worker may claim now.
 
-    While the breaker is closed, this is `room`, the number that the worker has room for. While it is paused, this is 1,
-    for the probe; the caller must not claim the probe before `paused_until`. In a slow start, a worker may have one
-    request in flight at first, and twice as many after each success; `in_flight` is the number that it has now.
+    `room` is how many more the worker has room for; `in_flight` is how many it has in flight. While the breaker is
+    closed, the result is `room`. While it is paused, the result is 1, for the probe; the caller must not claim the
+    probe before `paused_until`. In a slow start, a worker may have one request in flight at first, and twice as many
+    after each success: the result is that number minus `in_flight`, at most `room` and at least 0.
     """
     if breaker.paused:
         return 1

@@ -107,7 +107,7 @@ Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Th
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to a request: a poll, the start of an import, or the check of an account.
 
-    The body of a 2xx answer is read as that of a task of this `kind`; other answers are classified without it.
+    `kind` says how to read the body of a 2xx answer. Other answers mean the same for every kind.
     """
     if isinstance(answer, NoToken):
         if answer.is_temporary:

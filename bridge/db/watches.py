@@ -151,10 +151,10 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds found among some of an account's watches; kinds may be missing.
+    """Return the kinds of an account's watches, as far as a bounded search finds them; some may be missing.
 
-    Two groups of watches are read, each of at most NEWEST_SCANNED: any of the account's `watching` watches, in no
-    particular order; and the newest watches of all accounts, of which only this account's count.
+    Reads at most NEWEST_SCANNED of the account's `watching` watches, in no particular order. Also reads the
+    NEWEST_SCANNED newest watches of all accounts, and ignores those of other accounts.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

@@ -57,7 +57,7 @@ def redeliver(
 ) -> Changed | WatchUnchanged:
     """Make the callback of a `delivered` or `undelivered` watch due now, with the whole retry schedule again.
 
-    `client` is the caller, as in `withdraw`.
+    `client` is the caller, who may change only its own watches; None permits any watch.
     """
     return _change(engine, watch_id, core.redeliver, client=client, now=now)
 

@@ -128,9 +128,9 @@ class Execution:
 def begin(call: ApiCall) -> Execution | Reply | Problem:
     """Return an Execution to carry out the Flask request, or the answer to send instead.
 
-    A request without a key is always carried out, and not stored. A malformed key is answered with a 400. If no request
-    with the client's key is stored, this one is stored and carried out. If one is stored, the first case that applies
-    decides:
+    A request without an Idempotency-Key is always carried out, and not stored. A malformed key is answered with a 400.
+    If no request with the same client and Idempotency-Key is stored, this one is stored and carried out. If one is
+    stored, the first case that applies decides:
 
     - the stored request has another body: a 422;
     - an execution has stored its answer: that answer;

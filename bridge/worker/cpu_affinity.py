@@ -68,7 +68,8 @@ class Reading:
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the least used of the `allowed` cores if a move there is worth it; None to stay on `core`.
 
-    Of equally free cores, the first in `allowed` is returned. `core` is None before the first move.
+    Before the first move `core` is None, and a move is always worth it. Of equally used cores, the first in `allowed`
+    is returned. None also when `shares` has none of the allowed cores.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

@@ -41,7 +41,7 @@ class Chart:
 class PercentileLines:
     """The 50th and 95th percentile over time, each as the attribute `points` of an SVG polyline.
 
-    The top of the chart is at `most` seconds.
+    `most` is the highest 95th percentile, in seconds; it is at the top of the chart.
     """
 
     p50: str
