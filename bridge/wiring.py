@@ -73,9 +73,9 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, the key is in the key file. A missing key file is made, with a new key, unless
-        `makes_files` is false or the database has already been used with an older key. Raises NoKeyFile if a missing
-        file is not made, or if no key can be read from the file.
+        Without BRIDGE_SECRET_KEY, the key is read from the key file. If that file is missing, it is made with a new
+        key, but only if `makes_files` is true and the database has not been used with a key yet. Raises NoKeyFile if
+        the file is missing and not made, or if no key can be read from it.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         return Cipher(keys or [self._key_of_file()])

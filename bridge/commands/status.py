@@ -103,7 +103,8 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 def _troubles(found: Attention) -> Iterator[str]:
     """Yield the texts to print, two for each kind of trouble that was found: its title, then what to do about it.
 
-    The second text begins with a table of what is in trouble. Only the trouble that no worker is alive has no table.
+    The second text begins with a table of what is in trouble. When no worker is alive, that trouble comes first,
+    without a table.
     """
     members = _members(found)
     if not found.alive_workers:

@@ -109,7 +109,10 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return the signal of an answer outside polling; None when the credentials only lack a scope."""
+    """Return what HubSpot's answer to a call that is not a poll means for the account's limits.
+
+    None when the credentials only lack a scope: that must not pause the account.
+    """
     # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:
         return None

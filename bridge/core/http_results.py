@@ -23,8 +23,9 @@ class HttpResponse:
 class NoResponse:
     """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
 
-    `sent` is true when the server may have received the request. `blocked` is true when the bridge's own
-    rules refuse all addresses of the host.
+    `sent` is true when the server may have received the request. `blocked` is true when the bridge's own rules refuse
+    all addresses of the host. `earlier_refusals` is as in HttpResponse: 1 when this is the result of a second
+    request, sent after HubSpot answered 401 to the first; otherwise 0.
     """
 
     reason: str

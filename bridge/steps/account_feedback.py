@@ -36,8 +36,8 @@ def record_calls(
 def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
     """End an account's waits: its unclaimed watches whose last poll failed become due now.
 
-    If the account is paused, its probe becomes due now, too. Its other due watches are still not polled until a probe
-    succeeds.
+    If the account is paused, its probe becomes due now, too: a poll of one due watch. All other watches, even those
+    made due here, are not polled until a probe succeeds.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})

@@ -142,9 +142,9 @@ class OperatorEventDataSchema(Output):
     subject: str = Field(description="The account, the receiver's host, or the id of the worker.")
     reason: str = Field(description="Why it happened last, in a sentence; it may quote HubSpot.")
     since: datetime = Field(
-        description="When the first happened that this event stands for; of a silent worker, its last sign of life."
+        description="When the first of the occurrences that `count` counts happened; of a silent worker, its last sign of life."
     )
-    count: int = Field(description="How often it happened that this event stands for.", ge=1)
+    count: int = Field(description="How many occurrences this event reports.", ge=1)
 
 
 class OperatorEventSchema(Output):

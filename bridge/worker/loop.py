@@ -197,7 +197,9 @@ class Worker:
 
         The lanes take a slot each in turn, in `more`'s order, but none takes more than `more[lane]`.
         """
-        held = self._pool.slots_taken
+        # A lane that has just freed some slots will probably free as many again soon: as many of its jobs may wait.
+        held = self._pool.jobs_per_lane.copy()
+        held.subtract(self._pool.recently_freed)
         most = {lane: held[lane] + count for lane, count in more.items()}
         return fairness.share(self._concurrency, held, most)
 

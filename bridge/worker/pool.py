@@ -41,7 +41,8 @@ class _Queue:
 class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    `submit`, `collect` and `take_back` must not be called by two threads at the same time.
+    `jobs_per_lane` counts each lane's jobs in the pool; `recently_freed` counts the slots that it freed in the last
+    QUEUE_SECONDS. `submit`, `collect` and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(
@@ -61,12 +62,13 @@ class WorkerPool:
         self._count = count
         self._start_within_seconds = start_within_seconds
         self._clock = clock
-        self.jobs_per_lane: Counter[Lane] = Counter()
         self._work = work
         self._max_per_lane = max_per_lane
         self._jobs: dict[int, Job] = {}
+        self.jobs_per_lane: Counter[Lane] = Counter()
+        # The slots that were freed in the last QUEUE_SECONDS.
         self._freed: deque[tuple[float, Lane]] = deque()
-        self._freed_of: Counter[Lane] = Counter()
+        self.recently_freed: Counter[Lane] = Counter()
         self._threads: list[threading.Thread] = []
         # `_lock` protects `_free`, `_free_for_callbacks` and `_lanes`; a SimpleQueue is thread-safe by itself.
         self._lock = threading.Lock()
@@ -86,24 +88,13 @@ class WorkerPool:
         """An estimate of how many more jobs would start within QUEUE_SECONDS; negative when too many wait."""
         return self._count + len(self._freed) - len(self._jobs)
 
-    @property
-    def slots_taken(self) -> Counter[Lane]:
-        """How many slots to count against each lane: its jobs, less the slots that it freed in the last QUEUE_SECONDS.
-
-        A lane that has just freed some slots will probably free as many again soon. So that many of its jobs may wait
-        in the queue without being counted. The number may be negative.
-        """
-        taken = self.jobs_per_lane.copy()
-        taken.subtract(self._freed_of)
-        return taken
-
     def room_of(self, lane: Lane) -> int:
         """Return an estimate of how many more jobs of this lane would start within QUEUE_SECONDS."""
         with self._lock:
             at_work = self._lanes.get(lane, _Queue()).at_work
             may_work = max(at_work, self._ceiling(lane))
         # A finished job still counts here until it is collected, because its result is not known before.
-        return max(0, may_work + self._freed_of[lane] - self.jobs_per_lane[lane])
+        return max(0, may_work + self.recently_freed[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
         """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
@@ -168,11 +159,11 @@ class WorkerPool:
             lane = self._remove(job)
             if done and done.may_follow:
                 self._freed.append((done_at, lane))
-                self._freed_of[lane] += 1
+                self.recently_freed[lane] += 1
         since = self._clock() - QUEUE_SECONDS
         while self._freed and self._freed[0][0] <= since:
             _, lane = self._freed.popleft()
-            _decrement(self._freed_of, lane)
+            _decrement(self.recently_freed, lane)
         return [done for _, _, done in finished if done is not None]
 
     def _collect_finished(self, timeout_seconds: float) -> list[tuple[float, Job, Finished | None]]:

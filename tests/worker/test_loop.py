@@ -73,7 +73,7 @@ def test_a_busy_host_gets_as_many_more_as_its_freed_slots_allow(rig: Rig) -> Non
     worker, host = rig.worker(concurrency=8), (State.DELIVERING, "app.example.com")
     assert worker._share({host: 50}) == {host: 4}, "it leaves as many free"
     worker._pool._freed.extend([(time.monotonic(), host)] * 20)
-    worker._pool._freed_of[host] = 20
+    worker._pool.recently_freed[host] = 20
     assert worker._share({host: 20}) == {host: 20}
 
 
