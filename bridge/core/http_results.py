@@ -23,9 +23,10 @@ class HttpResponse:
 class NoResponse:
     """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
 
-    `sent` is true when the server may have received the request. `blocked` is true when the bridge's own rules refuse
-    all addresses of the host. `earlier_refusals` is as in HttpResponse: 1 when this is the result of a second
-    request, sent after HubSpot answered 401 to the first; otherwise 0.
+    `sent` is true when the server may have received the request. `blocked` is true when the bridge itself is why: its
+    rules refuse all addresses of the host, or it looks up too many other names. `earlier_refusals` is as in
+    HttpResponse: 1 when this is the result of a second request, sent after HubSpot answered 401 to the first; otherwise
+    0.
     """
 
     reason: str
@@ -36,7 +37,10 @@ class NoResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotSent:
-    """The request was not sent: the bridge's rules forbid it, or a secret cannot be read. `reason` is a sentence."""
+    """The request was not sent, and the bridge itself is why; `reason` is a sentence.
+
+    Its rules forbid it, a secret cannot be read, or it looks up too many other names.
+    """
 
     reason: str
 

@@ -75,8 +75,8 @@ class CallbackSender:
     ) -> HttpResponse | NoResponse | NotSent:
         """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-        The result is NotSent when the URL or all addresses of its host are refused. Raises ValueError when `secrets`
-        is empty, or a secret is malformed.
+        The result is NotSent when the URL or all addresses of its host are refused, or when too many other names are
+        being looked up. Raises ValueError when `secrets` is empty, or a secret is malformed.
         """
         headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
         if problem := self.problem_with(url):

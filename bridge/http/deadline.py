@@ -15,9 +15,10 @@ from bridge.http.addresses import literal_address
 # How late a socket may be shut down; ten scans a second cost under 0.1 % of a core.
 TICK_SECONDS = 0.1
 
-# Lookups in flight per resolver: as many as requests at the default concurrency. A lookup without an answer takes
-# glibc up to 30 s (two tries of 5 s at each of three name servers, resolv.conf(5)).
-RESOLVER_THREADS = 32
+# Lookups in flight per resolver: two for each request at the largest concurrency. A lookup without an answer takes glibc
+# up to 30 s (two tries of 5 s at each of three name servers, resolv.conf(5)). Within 30 s a slot of the pool begins at
+# most two attempts that last the default time-out of 20 s. A thread takes about 20 kB, and ends with its lookup.
+RESOLVER_THREADS = 2048
 
 Lookup: TypeAlias = Callable[[str], Sequence[str]]
 SocketOptions: TypeAlias = Sequence[tuple[int, int, int | bytes]]
@@ -28,7 +29,10 @@ class Unreachable(Exception):
 
 
 class Blocked(Unreachable):
-    """The guard refuses all addresses of the host; the message says why it refuses the first."""
+    """The bridge itself is why: its guard refuses all addresses of the host, or too many lookups are in flight.
+
+    If the guard refuses, the message says why it refuses the first address.
+    """
 
 
 # A socket's own time-out starts anew with every byte: a slow server could hold a request for hours.
@@ -145,14 +149,17 @@ def system_lookup(host: str) -> list[str]:
 
 
 class Resolver:
-    """Looks up host names in at most RESOLVER_THREADS daemon threads, because getaddrinfo has no time-out."""
+    """Looks up host names in at most `threads` daemon threads, because getaddrinfo has no time-out."""
 
-    def __init__(self, lookup: Lookup = system_lookup) -> None:
+    def __init__(self, lookup: Lookup = system_lookup, *, threads: int = RESOLVER_THREADS) -> None:
         self._lookup = lookup
-        self._slots = threading.BoundedSemaphore(RESOLVER_THREADS)
+        self._slots = threading.BoundedSemaphore(threads)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return the addresses of `host`, or raise Unreachable; RuntimeError when no thread can be started."""
+        """Return the addresses of `host`, or raise Unreachable; Blocked when no thread is free in time.
+
+        Raises RuntimeError when no thread can be started.
+        """
         try:
             address = literal_address(host)
             found = [address] if address else self._within(host, deadline)
@@ -164,7 +171,7 @@ class Resolver:
 
     def _within(self, host: str, deadline: Deadline) -> Sequence[str]:
         if not self._slots.acquire(timeout=max(0, deadline.left_seconds)):
-            raise Unreachable(f"DNS {deadline}")
+            raise Blocked("too many look-ups of other names wait for their name servers")
         results: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
         self._start_looking_up(host, results)
         try:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from bridge.http.deadline import (
-    RESOLVER_THREADS,
+    Blocked,
     Deadline,
+    Lookup,
     Resolver,
     Unreachable,
     Watchdog,
@@ -23,6 +24,7 @@ from bridge.http.deadline import (
 from tests.http.receiver import Receiver, answering_once
 
 GENEROUS_SECONDS = 5
+DEFAULT_CONCURRENCY = 32
 
 
 @pytest.fixture
@@ -156,16 +158,33 @@ def test_a_lookup_that_hangs_ends_at_the_deadline() -> None:
     over.set()
 
 
-def test_lookups_end_at_the_deadline_when_all_resolver_threads_hang_and_work_again_after() -> None:
-    over = threading.Event()
-    resolver = Resolver(lambda host: [str(over.wait(60))] if host == "slow.example" else ["192.0.2.1"])
-    before = threading.active_count()
-    for _ in range(RESOLVER_THREADS):
-        with pytest.raises(Unreachable):
+def slow_or_fast(over: threading.Event) -> Lookup:
+    """A lookup that hangs for one name until `over`, and answers for all others."""
+    return lambda host: [str(over.wait(60))] if host == "slow.example" else ["192.0.2.1"]
+
+
+def hang(resolver: Resolver, lookups: int) -> None:
+    for _ in range(lookups):
+        with pytest.raises(Unreachable, match=r"^DNS timed out"):
             resolver.addresses("slow.example", Deadline(0.001))
-    with pytest.raises(Unreachable, match=r"^DNS timed out after 0\.2 s$"):
+
+
+def test_two_hanging_lookups_of_each_request_hold_up_no_other_name() -> None:
+    over = threading.Event()
+    resolver = Resolver(slow_or_fast(over))
+    hang(resolver, 2 * DEFAULT_CONCURRENCY)
+    assert resolver.addresses("fast.example", Deadline(GENEROUS_SECONDS)) == ["192.0.2.1"]
+    over.set()
+
+
+def test_a_name_for_which_no_thread_is_free_is_not_to_blame_and_is_looked_up_again_after() -> None:
+    over = threading.Event()
+    resolver = Resolver(slow_or_fast(over), threads=2)
+    before = threading.active_count()
+    hang(resolver, 2)
+    with pytest.raises(Blocked, match=r"^too many look-ups of other names wait for their name servers$"):
         resolver.addresses("fast.example", Deadline(0.2))
-    assert threading.active_count() <= before + RESOLVER_THREADS
+    assert threading.active_count() <= before + 2
     over.set()
     assert resolver.addresses("fast.example", Deadline(GENEROUS_SECONDS)) == ["192.0.2.1"]
 
