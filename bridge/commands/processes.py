@@ -94,6 +94,8 @@ def serve(arguments: argparse.Namespace) -> None:
     # process, which finds app.py by PYTHONPATH.
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    # That command line is the path of a script, and the script's folder, gunicorn's, holds another package `http`.
+    os.environ["PYTHONSAFEPATH"] = "1"
     sys.argv[1:] = ["--config", str(ROOT / "gunicorn.conf.py"), "--bind", bound, "app:app"]
     runpy.run_module("gunicorn", run_name="__main__", alter_sys=True)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import requests
 
 from tests.commands.conftest import ROOT
 from tests.ports import free_port
-from tests.reliability.processes import Running
+from tests.reliability.processes import Running, lines
 from tests.reliability.waiting import until
 
 GUNICORN = ("-m", "gunicorn")
@@ -69,6 +70,20 @@ def test_it_serves_and_works(tmp_path: Path, arguments: tuple[str, ...]) -> None
         assert process.stop() == 0
     finally:
         process.end()
+
+
+def test_sigusr2_starts_a_second_master_that_serves_on_when_the_first_has_stopped(tmp_path: Path) -> None:
+    arguments = ("-m", "bridge", "serve", "--host", "127.0.0.1")
+    port = free_port()
+    process = Running(arguments, environment(tmp_path, port), tmp_path / "log", interpreter=True)
+    try:
+        until(process.has_logged("worker_started"))
+        process.send(signal.SIGUSR2)
+        until(lambda: len(lines(process.log, "worker_started")) == 2, within_seconds=30)
+        assert process.stop() == 0
+        until(lambda: requests.get(f"http://127.0.0.1:{port}/readyz", timeout=20).ok)
+    finally:
+        process.end()  # the second master, too: it is in the same process group
 
 
 @pytest.mark.parametrize(
