@@ -8,7 +8,6 @@ from base64 import urlsafe_b64encode
 from contextlib import suppress
 from typing import Annotated
 
-from cryptography.fernet import Fernet
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork, SecretStr, ValidationInfo
@@ -73,12 +72,12 @@ def _fernet_key(key: str) -> str:
     # The form in which Heroku's generator and `openssl rand -hex 32` write 32 bytes.
     if re.fullmatch("[0-9A-Fa-f]{64}", key):
         key = urlsafe_b64encode(bytes.fromhex(key)).decode()
-    try:
-        Fernet(key)
-    except ValueError:
+    # Fernet itself skips characters that are not base64, and ignores what follows the `=`: perhaps another key.
+    if not re.fullmatch("[0-9A-Za-z_/+-]{43}=", key):
         raise ValueError(
-            "is not a Fernet key (32 random bytes in url-safe base64, or as 64 hexadecimal digits)"
-        ) from None
+            "is not a Fernet key (32 random bytes in url-safe base64, or as 64 hexadecimal digits) "
+            "without quotes; several keys are separated by commas"
+        )
     return key
 
 
@@ -119,7 +118,7 @@ OperatorUrl = Annotated[SecretStr, BeforeValidator(_operator_url)]
 Token = Annotated[SecretStr, BeforeValidator(parse_header_safe)]
 AdminKey = Annotated[SecretStr, BeforeValidator(_admin_key)]
 FernetKey = Annotated[SecretStr, BeforeValidator(_fernet_key)]
-FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated)]
+FernetKeys = Annotated[tuple[FernetKey, ...], BeforeValidator(_comma_separated), Field(min_length=1)]
 SigningSecret = Annotated[SecretStr, BeforeValidator(_signing_secret)]
 
 ApiVersion = Annotated[str, AfterValidator(parse_api_version)]
