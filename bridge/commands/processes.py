@@ -26,7 +26,8 @@ log = structlog.get_logger()
 
 OTHER_HOST = "Give --host an address of this machine."
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
-# The worker stops within `scheduler.STOP_SECONDS`, unless a database hangs: each statement then waits for its time-out.
+# A stop takes no longer; Heroku kills after 30 s. The worker's own limit is `scheduler.STOP_SECONDS`, but when the
+# database hangs, each statement waits for its time-out.
 EXIT_SECONDS = 25.0
 
 
@@ -68,7 +69,7 @@ def _exit_within(seconds: float, worker_id: str) -> None:
 
     def end() -> None:
         # Nothing is lost: other workers claim the watches when the leases end.
-        log.warning("leases_not_given_back", worker=worker_id, error="The database hangs.")
+        log.warning("worker_stop_timed_out", worker=worker_id, seconds=seconds)
         os._exit(0)
 
     timer = threading.Timer(seconds, end)

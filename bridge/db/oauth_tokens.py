@@ -35,11 +35,11 @@ def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> S
 
     Raises WrongSecretKey when the stored tokens cannot be decrypted.
     """
-    row = connection.execute(_row(account, origin)).first()
+    row = connection.execute(_select(account, origin)).first()
     return _stored(cipher, row) if row else None
 
 
-def _row(account: str, origin: str) -> Select[Any]:
+def _select(account: str, origin: str) -> Select[Any]:
     return select(oauth_tokens).where(oauth_tokens.c.account == account, oauth_tokens.c.origin == origin)
 
 
@@ -67,14 +67,15 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 def add(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens:
     """Add a row without tokens for an account and `origin`, the hash of its credentials; return the account's row.
 
-    If another process has just added such a row, that row is kept. A row with another `origin` is overwritten.
+    If another process has just added such a row, that row is kept. A row with another `origin` is overwritten. Raises
+    WrongSecretKey when the tokens of the kept row cannot be decrypted.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}
     new = dialect_insert(connection, oauth_tokens).values(account=account, **row)
     other = oauth_tokens.c.origin != origin
     connection.execute(new.on_conflict_do_update(index_elements=["account"], set_=row, where=other))
-    return _stored(cipher, connection.execute(_row(account, origin)).one())
+    return _stored(cipher, connection.execute(_select(account, origin)).one())
 
 
 def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens, until: datetime) -> bool:

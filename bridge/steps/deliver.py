@@ -90,17 +90,23 @@ class Deliveries:
         self._due = DueLanes(self.state)
 
     def lanes(
-        self, connection: Connection, room: Callable[[Lane], int], jobs: Mapping[Lane, int], now: datetime
+        self,
+        connection: Connection,
+        room: Callable[[Lane], int],
+        in_flight: Mapping[Lane, int],
+        now: datetime,
     ) -> dict[str, DueLane]:
         """Return a DueLane for each host with due callbacks, by the host's name.
 
-        Hosts whose pause goes on are left out. `jobs` holds how many jobs of each lane are in the worker's pool;
-        `room` returns how many more of a lane the pool takes.
+        Hosts whose pause goes on are left out. `room` returns how many more jobs of a lane the worker's pool takes;
+        `in_flight` holds how many of each lane it has.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
         return {
-            name: _due(since, known.get(name, CircuitBreaker()), room=room(lane), in_flight=jobs.get(lane, 0))
+            name: _due(
+                since, known.get(name, CircuitBreaker()), room=room(lane), in_flight=in_flight.get(lane, 0)
+            )
             for name, since in due.items()
             for lane in [(self.state, name)]
         }

@@ -173,10 +173,10 @@ class Worker:
         if self._pool.room <= 0:
             return []
         now = self._clock()
-        room, jobs = self._pool.room_of, self._pool.jobs_per_lane
+        pool = self._pool
         with reading(self._engine) as connection:
-            callbacks = self._deliveries.lanes(connection, room, jobs, now)
-            polls = self._polls.lanes(connection, room, now)
+            callbacks = self._deliveries.lanes(connection, pool.room_of, pool.jobs_per_lane, now)
+            polls = self._polls.lanes(connection, pool.room_of, now)
         due = {(State.DELIVERING, host): lane for host, lane in callbacks.items()}
         due |= {(State.WATCHING, account): lane for account, lane in polls.items()}
         if not due:

@@ -7,8 +7,10 @@ from bridge.commands import processes
 from bridge.worker import scheduler
 
 GRACE_SECONDS = 1.5
+# Long enough to give leases back on a loaded machine; shorter than the 10 s that a statement waits for a locked database.
+EXIT_SECONDS = 7.0
 
 if __name__ == "__main__":
     scheduler.STOP_SECONDS = GRACE_SECONDS
-    processes.EXIT_SECONDS = 2 * GRACE_SECONDS
+    processes.EXIT_SECONDS = EXIT_SECONDS
     sys.exit(cli.main(["worker"]))

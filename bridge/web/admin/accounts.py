@@ -55,7 +55,7 @@ def set_account() -> Response:
     with suppress(ValueError):
         fields["rate_share"] = float(fields["rate_share"]) if "rate_share" in fields else None
     body = validated(NamedAccount, fields)
-    if not isinstance(body, Problem) and "new" in request.form and _is_stored(body.name):
+    if not isinstance(body, Problem) and "new" in request.form and _is_shown(body.name):
         detail = f"The account {body.name} is there already: change it on its card."
         body = Problem(status=409, detail=detail)
     if isinstance(body, Problem):
@@ -65,9 +65,9 @@ def set_account() -> Response:
     return redirect(url_for("admin.list_accounts"), 303)
 
 
-def _is_stored(name: str) -> bool:
+def _is_shown(name: str) -> bool:
     with reading(call().dependencies.engine) as connection:
-        return name in call().dependencies.accounts.stored(connection)
+        return name in call().dependencies.accounts.list_all(connection)
 
 
 @admin.post("/accounts/<name:name>/check")

@@ -42,6 +42,7 @@ def test_adding_an_account_replaces_no_other_one(sqlite_api: Api) -> None:
     operator = an_operator(sqlite_api)
     form = {"name": "eu", "access_token": TOKEN, "rate_share": "0.25", "new": "yes"}
     assert operator.submit("/accounts", form).status_code == 303
+    assert operator.submit("/accounts", form | {"name": "default"}).status_code == 409
     refused = operator.submit("/accounts", form | {"access_token": "another", "rate_share": "0.75"})
     assert refused.status_code == 409
     assert "The account eu is there already: change it on its card." in refused.text

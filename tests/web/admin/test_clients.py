@@ -121,7 +121,7 @@ def test_the_key_of_the_environment_is_said_to_outlive_a_rotation_and_a_revocati
     sqlite_api.new_client("admin", admin=True)
     html = an_operator(sqlite_api).get("/clients").text
     assert "and BRIDGE_ADMIN_KEY if it is set" in html
-    assert html.count("BRIDGE_ADMIN_KEY stays valid; it ends when that setting is changed.") == 2
+    assert html.count("BRIDGE_ADMIN_KEY, if it is set, stays valid until that setting is changed.") == 2
 
 
 def test_nobody_revokes_their_own_key(sqlite_api: Api) -> None:

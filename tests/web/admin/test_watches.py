@@ -62,10 +62,11 @@ def test_what_a_form_sends_becomes_the_url_that_is_shared(sqlite_api: Api, sent:
     assert (answer.status_code, answer.headers["Location"]) == (302, f"/admin/watches{kept}")
 
 
-@pytest.mark.parametrize("limit", ["25", "100"])
-def test_the_form_has_the_size_of_the_page_that_is_shown(sqlite_api: Api, limit: str) -> None:
-    html = an_operator(sqlite_api).get(f"/watches?limit={limit}").text
-    assert re.findall(r'<option value="(\d+)" selected>', html) == [limit]
+@pytest.mark.parametrize(("limit", "sizes"), [("25", 5), ("50", 4), ("100", 4)])
+def test_the_form_has_the_size_of_the_page_that_is_shown(sqlite_api: Api, limit: str, sizes: int) -> None:
+    html = an_operator(sqlite_api).get(f"/watches?limit={limit}").text.partition('name="limit"')[2]
+    assert re.findall(r"selected>(\d+)", html) == [limit]
+    assert html.count("<option") == sizes
 
 
 @pytest.mark.parametrize(
