@@ -12,6 +12,7 @@ from bridge.core import account_limits, quota
 from bridge.core.account_limits import AccountLimits, AccountSignal, FinishedCall
 from bridge.core.counters import ACCOUNT_ERRORS, ACCOUNT_REQUESTS
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.watch import State
 from bridge.db import breakers as store
 from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.counters import Counters
@@ -22,6 +23,14 @@ from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 log = structlog.get_logger()
 
 QUOTA_USED_UP = "The bridge's share of the account's request quota is used up for the moment."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Granted:
+    """One request for `account` is granted; if it is the probe, the next one is due at `lease_ends_at`."""
+
+    account: Account
+    lease_ends_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +46,8 @@ class HubSpotCalls:
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
     account's pause is its probe. If the probe's result is not recorded within `lease_seconds` of the grant, another
-    probe is due. Any request may be a probe, so each must end within that time.
+    probe is due. Any request may be a probe, so each must end within that time. If the result says nothing of the
+    account, or no request was sent, the caller calls `release_probe`.
     """
 
     def __init__(
@@ -59,24 +69,36 @@ class HubSpotCalls:
         self._lease = timedelta(seconds=lease_seconds)
         self._outbox = outbox
 
-    def acquire(self, name: str) -> Account | RetryLater:
-        """Take one request from an account's quota and return the account; RetryLater when none is granted now.
+    def acquire(self, name: str) -> Granted | RetryLater:
+        """Take one request from an account's quota; RetryLater when none is granted now.
 
-        An account without credentials is returned without using its quota.
+        To an account without credentials, a request is granted without using its quota.
         """
         now = self.clock()
         with self.engine.begin() as connection:
             account = self._accounts.load(connection, [name])[name]
+            granted = Granted(account=account, lease_ends_at=now + self._lease)
             if not account.has_credentials:
-                return account  # no request will be sent
+                return granted  # no request will be sent
             limits = store.lock_account_limits(connection, [name])[name]
             if retry_later := _retry_later(account, limits, now):
                 return retry_later
             spent = account_limits.spend(
-                account.rate, limits, requests=1, lease_ends_at=now + self._lease, now=now
+                account.rate, limits, requests=1, lease_ends_at=granted.lease_ends_at, now=now
             )
             store.save_account_limits(connection, {name: spent})
-        return account
+        return granted
+
+    def release_probe(self, granted: Granted) -> None:
+        """Make another probe due now if `granted` is the account's probe; log database errors, but do not raise them."""
+        name = granted.account.name
+        try:
+            with self.engine.begin() as connection:
+                store.release_probes(
+                    connection, State.WATCHING, [(name, granted.lease_ends_at)], self.clock()
+                )
+        except SQLAlchemyError as error:
+            log.warning("account_update_lost", account=name, error=type(error).__name__)
 
     def acquire_at_once(self, name: str) -> Account | None:
         """Take one request from an account's quota, even during a pause or with none left; return the account.

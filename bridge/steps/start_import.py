@@ -20,8 +20,7 @@ from bridge.core.classification import (
     text_of,
 )
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.db.accounts import Account
-from bridge.steps.hubspot_calls import HubSpotCalls, RetryLater
+from bridge.steps.hubspot_calls import Granted, HubSpotCalls, RetryLater
 from bridge.steps.register import ConflictingRegistration, Registered, RegistrationResult
 
 log = structlog.get_logger()
@@ -97,22 +96,27 @@ def start(
     errors before the request is sent are raised. Later ones are not: if the watch cannot be stored, the result is
     Unwatched.
     """
-    acquired = _acquire(hubspot_calls, account)
-    if isinstance(acquired, RetryLater):
-        return NotStarted(reason=acquired.reason, retry_at=acquired.retry_at)
-    if not claim_hubspot_call():
-        return NotStarted(reason="The same request was sent again, and is carried out there.")
-    asked_at = hubspot_calls.clock()
-    answer = hubspot_calls.hubspot.start_import(acquired, document)
-    answered_at = hubspot_calls.clock()
-    started = _outcome(register, client, answer, answered_at)
-    signal = signal_of_single_call(classify_start(answer, now=answered_at))
-    hubspot_calls.record_call(acquired, answer, signal, asked_at=asked_at)
+    granted = _acquire(hubspot_calls, account)
+    if isinstance(granted, RetryLater):
+        return NotStarted(reason=granted.reason, retry_at=granted.retry_at)
+    signal = None
+    try:
+        if not claim_hubspot_call():
+            return NotStarted(reason="The same request was sent again, and is carried out there.")
+        asked_at = hubspot_calls.clock()
+        answer = hubspot_calls.hubspot.start_import(granted.account, document)
+        answered_at = hubspot_calls.clock()
+        started = _outcome(register, client, answer, answered_at)
+        signal = signal_of_single_call(classify_start(answer, now=answered_at))
+        hubspot_calls.record_call(granted.account, answer, signal, asked_at=asked_at)
+    finally:
+        if signal is None:
+            hubspot_calls.release_probe(granted)
     return started
 
 
-def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Account | RetryLater:
-    """Take one request from the account's quota; return the account, or RetryLater when that takes too long.
+def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Granted | RetryLater:
+    """Take one request from the account's quota; RetryLater when that takes too long.
 
     Waits up to QUOTA_WAIT_SECONDS.
     """

@@ -26,7 +26,7 @@ from tests.steps import peers
 from tests.steps.peers import Peer, Request, saying
 from tests.web.api import URL, members, pointers
 
-START = Target(endpoint="start-import")
+START, FILES = Target(endpoint="start-import"), Target(endpoint="file-import")
 JSON = {"Content-Type": "application/json"}
 DOCUMENT = {"url": "https://files.example.com/report.csv", "access": "PRIVATE", "folderPath": "/imports"}
 ACCEPTED = response("202 Accepted", {"id": "AAAAEZ6whGI"})
@@ -170,6 +170,23 @@ def test_a_paused_account_is_not_asked_and_the_client_told_when_to_come_again(ea
     assert problem(answer, 503)["detail"].startswith("The account is paused: HubSpot answered 401")
     assert 25 <= int(answer.headers["Retry-After"]) <= 30
     assert starts(stage) == 1
+
+
+def test_a_paused_account_s_watches_go_on_whatever_imports_lack_a_scope(each_stage: NewStage) -> None:
+    stage = each_stage(pending_seconds=0, processing_seconds=0)
+    [task] = stage.hubspot.state.add_tasks(tasks=1)
+    watch = stage.register(task)
+    stage.hubspot.state.set_fault("403-scopes", START)
+    stage.hubspot.state.set_fault("429", FILES, times=1)
+    stage.passes(2)
+    assert stage.pause_of() > 0
+    stage.clock.passes(stage.pause_of())
+    for _ in range(3):
+        assert problem(started(stage), 502)["hubspot_status_code"] == 403
+        stage.clock.passes(1)
+    stage.passes(0.25, steps=2)
+    assert stage.watch(watch["id"])["state"] == "delivered"
+    assert stage.account()["paused_until"] is None
 
 
 def test_when_the_share_of_the_quota_is_used_up_the_client_is_told_when_to_come_again(

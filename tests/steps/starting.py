@@ -23,7 +23,9 @@ def started(
     clock: Callable[[], datetime],
     account: Account,
     document: str = DOCUMENT,
+    *,
     metadata: str = '{"order":17}',
+    claim_hubspot_call: Callable[[], bool] = lambda: True,
 ) -> StartResult:
     def register_task(task_id: str) -> RegistrationResult:
         wanted = a_registration(task_id, metadata=metadata, timeout_seconds=600.0)
@@ -35,7 +37,7 @@ def started(
         account="default",
         document=document,
         register=register_task,
-        claim_hubspot_call=lambda: True,
+        claim_hubspot_call=claim_hubspot_call,
     )
 
 

@@ -3,17 +3,27 @@
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.db import breakers
 from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.steps.start_import import NoTaskId, NotStarted, UnknownOutcome
-from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
+from tests.hubspot_accounts import (
+    NONE,
+    OAUTH,
+    Clock,
+    an_account,
+    counts_of_default,
+    limits_of_default,
+)
+from tests.makers import NOW, later
 from tests.steps.starting import JSON, START, started, starts
 
 Refused = Callable[[str | Reply], NoTaskId]
@@ -72,6 +82,67 @@ def test_a_missing_scope_to_start_imports_holds_up_no_polls(
     assert refused("403-scopes").status_code == 403
     assert limits_of_default(sqlite_engine).breaker == CircuitBreaker()
     assert counts_of_default(sqlite_engine, clock().date()) == (1, 1)
+
+
+# An hour ago, HubSpot asked the account to pause; nobody has asked it anything since.
+OVER = CircuitBreaker(paused_at=NOW, paused_until=later(3), reason="429")
+
+
+@pytest.fixture
+def paused(sqlite_engine: Engine, clock: Clock) -> Callable[[CircuitBreaker], None]:
+    """A function that sets the account's breaker."""
+    clock.now = later(3_600)
+
+    def paused(breaker: CircuitBreaker) -> None:
+        with sqlite_engine.begin() as connection:
+            held = breakers.lock_account_limits(connection, ["default"])["default"]
+            breakers.save_account_limits(connection, {"default": replace(held, breaker=breaker)})
+
+    paused(OVER)
+    return paused
+
+
+@pytest.mark.usefixtures("paused")
+def test_a_missing_scope_to_start_imports_leaves_the_probe_to_a_watch(
+    refused: Refused, sqlite_engine: Engine, clock: Clock
+) -> None:
+    refused("403-scopes")
+    assert limits_of_default(sqlite_engine).breaker == replace(OVER, paused_until=clock())
+
+
+@pytest.mark.usefixtures("paused")
+def test_a_start_that_another_request_carries_out_leaves_the_probe_to_a_watch(
+    sqlite_engine: Engine, clock: Clock, account: Account
+) -> None:
+    result = started(sqlite_engine, clock, account, claim_hubspot_call=lambda: False)
+    assert isinstance(result, NotStarted)
+    assert limits_of_default(sqlite_engine).breaker == replace(OVER, paused_until=clock())
+
+
+@pytest.mark.usefixtures("paused")
+def test_a_start_that_fails_before_hubspot_is_asked_leaves_the_probe_to_a_watch(
+    sqlite_engine: Engine, clock: Clock, account: Account
+) -> None:
+    def fail() -> bool:
+        raise OperationalError("UPDATE", {}, Exception("The database is away."))
+
+    with pytest.raises(OperationalError):
+        started(sqlite_engine, clock, account, claim_hubspot_call=fail)
+    assert limits_of_default(sqlite_engine).breaker == replace(OVER, paused_until=clock())
+
+
+def test_a_start_that_is_no_longer_the_probe_shortens_no_pause(
+    sqlite_engine: Engine, clock: Clock, account: Account, paused: Callable[[CircuitBreaker], None]
+) -> None:
+    moving = CircuitBreaker(paused_at=later(3_601), paused_until=later(18_000), reason="477")
+
+    def pause_meanwhile() -> bool:
+        clock.passes(1)
+        paused(moving)
+        return False
+
+    started(sqlite_engine, clock, account, claim_hubspot_call=pause_meanwhile)
+    assert limits_of_default(sqlite_engine).breaker == moving
 
 
 def test_a_page_is_told_as_text(refused: Refused) -> None:

@@ -13,7 +13,6 @@ from bridge.core.account_limits import FinishedCall
 from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.instants import rfc3339
 from bridge.core.operator_events import OperatorEventType, new_event
-from bridge.db.accounts import Account
 from bridge.db.operator_events import QUIET
 from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
@@ -21,7 +20,7 @@ from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.steps import accounts, changes
 from bridge.steps.account_feedback import record_calls
-from bridge.steps.hubspot_calls import HubSpotCalls
+from bridge.steps.hubspot_calls import Granted, HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
 from tests.hubspot_accounts import ListedTokens
@@ -170,9 +169,11 @@ def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Opera
         outbox=operator.outbox,
         counters=rig.counters,
     )
-    account = calls.acquire("default")
-    assert isinstance(account, Account)
-    calls.record_call(account, an_answer(401), PermanentFailure(reason="It is refused"), asked_at=rig.clock())
+    granted = calls.acquire("default")
+    assert isinstance(granted, Granted)
+    calls.record_call(
+        granted.account, an_answer(401), PermanentFailure(reason="It is refused"), asked_at=rig.clock()
+    )
     assert operator.heard() == [("account.paused", "default", 1)]
 
 
