@@ -70,19 +70,23 @@ def test_closing_lets_every_idle_connection_go(transport: Transport) -> None:
 
 def test_what_follows_an_answer_is_not_taken_for_the_next(transport: Transport) -> None:
     more = b"HTTP/1.1 500 Later\r\nContent-Length: 0\r\n\r\n"
+    both = threading.Barrier(2, timeout=30)
 
     def script(receiver: Receiver, visit: Visit) -> None:
         while receiver.read(visit):
             visit.send(OK, more)
-            time.sleep(0.05)
+            both.wait()
             visit.send(more)
+            both.wait()
 
     with Receiver(script) as receiver:
         for _ in range(4):
             answer = transport.send("GET", receiver.url(), HEADERS)
+            # The first barrier: the answer was read. The second: more of it has come.
+            both.wait()
+            both.wait()
             assert isinstance(answer, HttpResponse)
             assert answer.status_code == 200
-            time.sleep(0.1)
 
 
 def stale(
