@@ -152,8 +152,8 @@ def test_hundreds_of_requests_per_second_are_answered_from_many_threads(hubspot:
     for thread in threads:
         thread.join()
     assert hubspot.state.ledger()["status_codes"] == {"404": 800}
-    # It takes half a second on an idle machine.
-    assert time.monotonic() - before < 8
+    # It takes half a second on an idle machine, and many times as long on a loaded one.
+    assert time.monotonic() - before < 30
 
 
 def _ask_often(url: str, times: int) -> None:
@@ -171,7 +171,7 @@ def test_the_process_serves_on_loopback_until_it_is_told_to_stop(number: signal.
             with closing(_answering(port)) as connection:
                 assert ask(connection) == 404
                 process.send_signal(number)
-                output, errors = process.communicate(timeout=15)
+                output, errors = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, output) == (0, b"")
