@@ -1,6 +1,7 @@
 """Fixtures for all tests: real databases, migrated, without rows, and nobody else's."""
 
 import gc
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ WEB = Path(__file__).parent / "web"
 # the background has them ignore SIGINT, and so would all that they start.
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.default_int_handler)
+
+# What the caller set for other programs would change what the tests, and all that they start, connect to and do.
+FOREIGN = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PG", "OTEL_", "DYNO", "WEB_CONCURRENCY")
+for name in tuple(os.environ):
+    if name.upper().startswith(FOREIGN):
+        del os.environ[name]
 
 # What is left of a test's connections must not hold the locks of the next one.
 END_OTHERS = """
