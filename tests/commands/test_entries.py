@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.commands.conftest import ROOT
+from tests.commands.conftest import ROOT, Commands
 from tests.ports import free_port
 from tests.reliability.processes import Running, lines
 from tests.reliability.waiting import until
@@ -53,9 +53,8 @@ def taken_port() -> Iterator[int]:
     "arguments",
     [
         (*GUNICORN, "app:app"),
-        (*GUNICORN, "app:app", "-w", "3"),
         (*GUNICORN, "app:app", "--preload", "-w", "2"),
-        (*GUNICORN, "app:app", "--threads", "1"),
+        (*GUNICORN, "app:app", "-w", "2", "--threads", "1"),
         ("app.py",),
         ("-m", "bridge", "serve", "--host", "127.0.0.1"),
     ],
@@ -115,9 +114,8 @@ def test_gunicorn_from_another_directory_is_told_what_to_run(tmp_path: Path, opt
     assert NOT_STARTED in refused.stderr
 
 
-@pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_another_kind_of_worker_is_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
-    refused = ended(tmp_path, *GUNICORN, "-k", kind, "app:app")
+def test_another_kind_of_worker_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    refused = ended(tmp_path, *GUNICORN, "-k", "sync", "app:app")
     assert refused.returncode == 1
     [told] = [line for line in refused.stderr.splitlines() if not line.startswith("{")]
     assert "leave out `-k`" in told
@@ -153,7 +151,7 @@ def test_gunicorn_migrates_nothing_when_its_port_is_taken(tmp_path: Path, option
 def test_gunicorn_makes_no_key_file_beside_a_database_that_needs_the_former_one(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    assert ended(tmp_path, "-m", "bridge", "migrate").returncode == 0
+    Commands(**environment(tmp_path, free_port())).said("migrate")
     key = tmp_path / "bridge.db.key"
     key.unlink()
     refused = ended(tmp_path, *GUNICORN, "app:app", *options)
@@ -164,8 +162,8 @@ def test_gunicorn_makes_no_key_file_beside_a_database_that_needs_the_former_one(
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "8001.5", "٨٠٠١"])
-def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
-    refused = ended(tmp_path, "-m", "bridge", "sandbox", f"--port={port}")
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    refused = Commands().run("sandbox", f"--port={port}")
     assert refused.returncode == 2
     assert "must be a number from 0 to 65535" in refused.stderr
 

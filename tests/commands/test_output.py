@@ -172,8 +172,13 @@ def test_without_a_buffer_or_a_standard_output_it_is_the_same(
     assert_refused(shell(on_sqlite(), f"bridge {command} >&-"), "it is closed")
 
 
-@pytest.mark.parametrize("command", ["accounts set eu", "clients rotate-secret cms --from-stdin"])
-@pytest.mark.parametrize(("where", "why"), [("<&-", "it is closed"), ("0>/dev/null", "Bad file descriptor")])
+@pytest.mark.parametrize(
+    ("command", "where", "why"),
+    [
+        ("accounts set eu", "<&-", "it is closed"),
+        ("clients rotate-secret cms --from-stdin", "0>/dev/null", "Bad file descriptor"),
+    ],
+)
 def test_input_that_cannot_be_read_is_one_sentence(
     on_sqlite: Callable[..., Commands], command: str, where: str, why: str
 ) -> None:
@@ -197,6 +202,12 @@ def assert_refused(done: subprocess.CompletedProcess[str] | Ran, why: str) -> No
     )
 
 
+IN_TURN = """
+import sys
+from bridge.cli import main
+for command in sys.argv[1:]:
+    assert main(command.split()) == 0, command
+"""
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
@@ -212,19 +223,24 @@ def test_what_standard_output_cannot_encode_is_escaped_and_json_stays_json(
     assert (listed.returncode, listed.stderr) == (0, "")
     [watch] = json.loads(listed.stdout)
     assert (watch["metadata"], watch["last_error"]) == ({"x": "\U0001f600"}, "\u2026 \U0001f600")
-    for command in ("list", "show wat_00000001", "redeliver wat_00000001"):
-        told = shell(commands, f"bridge watches {command}")
-        assert (told.returncode, told.stderr) == (0, "")
-        assert r"\u2026 \ud83d\ude00" in told.stdout
-    told = shell(commands, "bridge watches list --help")
+    printing = ["watches list", "watches show wat_00000001", "watches redeliver wat_00000001"]
+    told = subprocess.run(
+        [sys.executable, "-c", IN_TURN, *printing, "watches list --help"],
+        cwd=ROOT,
+        env=commands.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.count(r"\u2026 \ud83d\ude00") == len(printing)
 
 
 @pytest.mark.parametrize(
     "line",
     [
         "bridge clients list | true",
-        "bridge clients list | head -1",
         "bridge status --watch | head -1",
         "bridge --help | true",
     ],
