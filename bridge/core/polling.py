@@ -52,7 +52,8 @@ BACKOFF_JITTER = 0.2
 # No task is watched for longer, so a reported end that is older does not say how late the bridge noticed it.
 LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
-_NOT_REFUSED = {"refusals": 0, "refused_since": None}
+# An answer of another kind ends a row.
+_NONE_IN_A_ROW = {"refusals": 0, "refused_since": None, "failures": 0, "account_errors": 0}
 
 
 def gap(age_seconds: float) -> float:
@@ -103,7 +104,7 @@ def after_answer(
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
-    polled: dict[str, Any] = {"polls": watch.polls + 1, "last_polled_at": now, **_NOT_REFUSED}
+    polled: dict[str, Any] = {"polls": watch.polls + 1, "last_polled_at": now, **_NONE_IN_A_ROW}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)
@@ -113,7 +114,7 @@ def after_answer(
             going = _unfinished(watch, status, polled, now=now, jitter=jitter)
             return decided(watch=going, hubspot_body=body)
         case Inconclusive(reason=reason, status=status, body=body):
-            polled |= {"status": status or watch.status, "last_error": reason, "failures": 0}
+            polled |= {"status": status or watch.status, "last_error": reason}
             going = _schedule_next_poll(watch, _gap_seconds(watch.age_zero_at, now, jitter), polled, now=now)
             return decided(watch=going, hubspot_body=body)
         case Refused(reason=reason):
@@ -126,7 +127,9 @@ def after_answer(
             going = _delay_after_account_error(watch, reason, polled, now=now)
             return decided(watch=going, hubspot_body=None)
         case Throttled(reason=reason):
-            going = _schedule_next_poll(watch, 0, polled | {"last_error": reason}, now=now)
+            # It ends no row of these: it says nothing of the task or the credentials.
+            rows = {"failures": watch.failures, "account_errors": watch.account_errors}
+            going = _schedule_next_poll(watch, 0, polled | rows | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot_body=None)
         case never:
             assert_never(never)
@@ -144,7 +147,7 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
     """Return the watch ended with this `outcome`, and with `changes` to other fields; its callback is due now."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
-    return advance(watch, Event.ENDED, **(changes | over | {"failures": 0, **_NOT_REFUSED}))
+    return advance(watch, Event.ENDED, **(changes | over | _NONE_IN_A_ROW))
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
@@ -174,7 +177,7 @@ def _unfinished(watch: Watch, status: str, polled: dict[str, Any], *, now: datet
     # The age that sets the gap between polls restarts at 0 when the task is first seen PROCESSING.
     first = status == "PROCESSING" and watch.age_zero_at == watch.created_at
     zero_at = now if first else watch.age_zero_at
-    seen = {"status": status, "age_zero_at": zero_at, "last_error": None, "failures": 0}
+    seen = {"status": status, "age_zero_at": zero_at, "last_error": None}
     return _schedule_next_poll(watch, _gap_seconds(zero_at, now, jitter), polled | seen, now=now)
 
 
@@ -195,7 +198,7 @@ def _refused(
         return end(watch, Outcome.REJECTED, why, now=now, **polled)
     wait = REFUSAL_SECONDS * (1 + GAP_JITTER * jitter)
     why = suspicion(reason) if suspected else reason
-    refused = {"refusals": refusals, "refused_since": since, "failures": 0, "last_error": why}
+    refused = {"refusals": refusals, "refused_since": since, "last_error": why}
     return _schedule_next_poll(watch, wait, polled | refused, now=now)
 
 
@@ -212,10 +215,9 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
     # The watch waits: the account's next probe polls another watch, perhaps of a kind that the scopes allow.
     policy = ACCOUNT_POLICY
-    wait = min(policy.first_seconds * 2 ** min(watch.failures, 5), policy.most_seconds)
-    return _schedule_next_poll(
-        watch, wait, polled | {"failures": watch.failures + 1, "last_error": reason}, now=now
-    )
+    wait = min(policy.first_seconds * 2 ** min(watch.account_errors, 5), policy.most_seconds)
+    failed = {"account_errors": watch.account_errors + 1, "last_error": reason}
+    return _schedule_next_poll(watch, wait, polled | failed, now=now)
 
 
 def _back_off(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime, jitter: float) -> Watch:

@@ -93,6 +93,7 @@ class Watch:
     refusals: int = 0  # answers in a row by which HubSpot refused the task
     refused_since: datetime | None = None  # when the first of these came
     failures: int = 0  # polls in a row without a usable answer
+    account_errors: int = 0  # answers in a row that blamed the account
     error: str | None = None  # why the outcome is not `completed`
     last_error: str | None = None  # the newest trouble with HubSpot or the receiver
 

@@ -76,6 +76,7 @@ watches = Table(
     Column("refusals", Integer, nullable=False, default=0),
     Column("refused_since", Instant),
     Column("failures", Integer, nullable=False, default=0),
+    Column("account_errors", Integer, nullable=False, default=0),
     Column("error", Text),
     Column("last_error", Text),
     Column("attempts", Integer, nullable=False, default=0),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, func, literal, select, update
+from sqlalchemy import Connection, func, literal, or_, select, update
 
 from bridge.core.delivery import Attempt
 from bridge.core.watch import State, Watch
@@ -94,7 +94,8 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
 
 def make_failed_polls_due(connection: Connection, account: str, now: datetime) -> None:
     """End the waits of an account's watches whose last polls failed: their next polls are due now."""
-    waiting = is_state(State.WATCHING), watches.c.failures > 0, watches.c.claimed_by.is_(None)
+    failed = or_(watches.c.failures > 0, watches.c.account_errors > 0)
+    waiting = is_state(State.WATCHING), failed, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
     # Rows are locked in the same order everywhere, so that two transactions cannot deadlock.
     found = select(watches.c.id).where(*waiting, *mine).order_by(watches.c.id).with_for_update()

@@ -4,7 +4,8 @@ import pytest
 
 from bridge.core.circuit_breaker import Failure, PermanentFailure, RetryAfter
 from bridge.core.http_results import HttpResponse, NoResponse, NoToken
-from bridge.core.polling import time_out
+from bridge.core.kinds import KINDS
+from bridge.core.polling import after_answer, time_out
 from bridge.core.watch import Outcome, State, Watch
 from tests.core.test_refusals import UNKNOWN_TASK
 from tests.makers import NOW, a_watch, an_answer, asked, later
@@ -31,18 +32,18 @@ def test_a_fault_of_the_account_is_not_the_task_s(answer: HttpResponse | NoToken
     watch = polled.watch
     assert isinstance(polled.signal, PermanentFailure)
     assert (watch.state, watch.outcome) == (State.WATCHING, None)
-    assert (watch.refusals, watch.failures) == (0, 2)
+    assert (watch.refusals, watch.failures, watch.account_errors) == (0, 0, 1)
     assert watch.last_error == polled.signal.reason
 
 
 @pytest.mark.parametrize(
-    ("failures", "seconds"), [(0, 30), (1, 60), (2, 120), (4, 480), (5, 900), (6, 900), (10_000, 900)]
+    ("errors", "seconds"), [(0, 30), (1, 60), (2, 120), (4, 480), (5, 900), (6, 900), (10_000, 900)]
 )
 def test_whoever_found_the_account_at_fault_stands_back_so_that_another_probes(
-    failures: int, seconds: float
+    errors: int, seconds: float
 ) -> None:
-    watch = asked(an_answer(401), failures=failures, jitter=1.0).watch
-    assert (watch.due_at, watch.failures) == (later(seconds), failures + 1)
+    watch = asked(an_answer(401), account_errors=errors, jitter=1.0).watch
+    assert (watch.due_at, watch.account_errors) == (later(seconds), errors + 1)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,32 @@ def test_the_back_off_doubles_from_two_seconds_to_sixty(
     watch = asked(an_answer(503), jitter=jitter, failures=failures).watch
     assert watch.due_at == later(seconds * share)
     assert watch.failures == failures + 1
+
+
+@pytest.mark.parametrize(
+    ("status_codes", "seconds", "in_a_row"),
+    [
+        pytest.param([503] * 5 + [401], 30, 1, id="the first 401 after 503s"),
+        pytest.param([503] * 5 + [401] * 2, 60, 2, id="the second"),
+        pytest.param([401] * 5 + [503], 2, 1, id="the first 503 after 401s"),
+        pytest.param([401] * 5 + [503] * 2, 4, 2, id="the next 503"),
+        pytest.param([401] * 2 + [429] * 2 + [403], 120, 3, id="account errors with a 429 between"),
+        pytest.param([401] * 5 + [429, 503], 2, 1, id="a 503 after a 401 and a 429"),
+        pytest.param([503] * 2 + [429, 503], 8, 3, id="503s with a 429 between"),
+        pytest.param([404] * 2 + [429, 401], 30, 1, id="a 401 after refusals of the task"),
+        pytest.param([404] * 2 + [429, 503, 503], 4, 2, id="503s after refusals of the task"),
+        pytest.param([401] * 5 + [404, 401], 30, 1, id="a refusal of the task between"),
+    ],
+)
+def test_account_errors_and_other_trouble_back_off_each_by_their_own_row(
+    status_codes: list[int], seconds: float, in_a_row: int
+) -> None:
+    watch, now = a_watch(), NOW
+    for status_code in status_codes:
+        now = later(10, now)
+        answer = an_answer(status_code, {"status": "error", "category": "MISSING_SCOPES"})
+        watch = after_answer(KINDS[watch.kind], watch, answer, now=now, jitter=0).watch
+    assert (watch.due_at, watch.failures + watch.account_errors) == (later(seconds, now), in_a_row)
 
 
 @pytest.mark.parametrize("answer", [*TROUBLE, *ACCOUNT_AT_FAULT, *UNKNOWN_TASK])
