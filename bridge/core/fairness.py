@@ -87,13 +87,11 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return how many slots a lane may hold in all; while it holds fewer, it may take a free one.
+    """Return how many slots a lane may hold now; while it holds fewer, it may take a free one.
 
-    `most` is the lane's own limit. `free` is how many of the worker's slots are free; `free_for_callbacks` is how
-    many more slots all callbacks together may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times
-    `free`. For a host's callbacks it is also at most `free_for_callbacks`, so a host takes a slot only while it holds
-    fewer than are left for callbacks. Otherwise one host that hangs could hold nearly all of them for the whole
-    time-out.
+    The result is the smallest of `most`, the lane's own limit; SLOTS_PER_FREE_SLOT times `free`, the number of free
+    slots; and, for a host's callbacks, `free_for_callbacks`, the number of free slots that callbacks may take. It
+    falls as slots are taken, so that no lane gets all of them.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

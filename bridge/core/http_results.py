@@ -39,7 +39,7 @@ class NoResponse:
 class NotSent:
     """The request was not sent, and the bridge itself is why; `reason` is a sentence.
 
-    Its rules forbid it, a secret cannot be read, or it looks up too many other names.
+    The bridge's rules forbid the request, a secret cannot be read, or the bridge is looking up too many other names.
     """
 
     reason: str

@@ -67,8 +67,8 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 def add(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens:
     """Add a row without tokens for an account and `origin`, the hash of its credentials; return the account's row.
 
-    If another process has just added such a row, that row is kept. A row with another `origin` is overwritten. Raises
-    WrongSecretKey when the tokens of the kept row cannot be decrypted.
+    If the account already has a row with the same `origin`, perhaps with tokens, that row is kept and returned. A row
+    with another `origin` is overwritten. Raises WrongSecretKey when the tokens of the kept row cannot be decrypted.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}

@@ -29,9 +29,9 @@ class Unreachable(Exception):
 
 
 class Blocked(Unreachable):
-    """The bridge itself is why: its guard refuses all addresses of the host, or too many lookups are in flight.
+    """No connection was opened, because the bridge refuses all addresses of the host, or looks up too many names.
 
-    If the guard refuses, the message says why it refuses the first address.
+    If it refuses the addresses, the message says why it refuses the first one.
     """
 
 

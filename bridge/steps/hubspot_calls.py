@@ -27,7 +27,10 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Granted:
-    """One request for `account` is granted; if it is the probe, the next one is due at `lease_ends_at`."""
+    """One request for `account` is granted.
+
+    If it is the account's probe and its result is not recorded before `lease_ends_at`, another probe is due then.
+    """
 
     account: Account
     lease_ends_at: datetime

@@ -41,8 +41,9 @@ class _Queue:
 class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    `jobs_per_lane` counts each lane's jobs in the pool; `recently_freed` counts the slots that it freed in the last
-    QUEUE_SECONDS. `submit`, `collect` and `take_back` must not be called by two threads at the same time.
+    For each lane, `jobs_per_lane` counts its jobs in the pool, and `recently_freed` counts the slots that its jobs
+    freed in the last QUEUE_SECONDS. A job that halts its lane is not counted as freeing a slot. `submit`, `collect`
+    and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(
