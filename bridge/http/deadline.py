@@ -156,9 +156,10 @@ class Resolver:
         self._slots = threading.BoundedSemaphore(threads)
 
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
-        """Return the addresses of `host`, or raise Unreachable; Blocked when no thread is free in time.
+        """Return the addresses of `host`, or raise Unreachable.
 
-        Raises RuntimeError when no thread can be started.
+        Raises Blocked, a kind of Unreachable, if other look-ups keep all threads busy until the deadline. Raises
+        RuntimeError if the system cannot start a thread.
         """
         try:
             address = literal_address(host)

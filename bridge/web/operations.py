@@ -60,7 +60,7 @@ class ApiCall:
         return f"{self.dependencies.public_url or ''}{path}"
 
     def ensure_client(self) -> None:
-        """If the caller has BRIDGE_ADMIN_KEY and is not stored yet, store it with a signing secret."""
+        """Store the caller as a client, with a signing secret, if it used BRIDGE_ADMIN_KEY and is not stored yet."""
         if self.caller.from_environment:
             clients.ensure_admin(self.dependencies.engine, self.dependencies.cipher, now=self.now)
 
