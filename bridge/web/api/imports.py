@@ -85,15 +85,17 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
     When HubSpot cannot be called now, for example because the account is paused or the bridge's share of its quota is
-    used up, the answer is a 503. A 503 with `task_id` means that the import was started, but could not be watched:
-    register the task by this id. After an error from HubSpot, or a response without a task id, the answer is a 502
+    used up, the answer is a 503. A 503 with `task_id` is different: the import was started, but could not be watched.
+    Register the task by this id. After an error from HubSpot, or a response without a task id, the answer is a 502
     with HubSpot's response; `detail` says whether the import may have been started. When HubSpot's response is lost,
     the answer is a 504: the import may have been started or not, and HubSpot is not called again.
 
-    With an `Idempotency-Key` of your choice, a repeated request gets the same answer for 24 h, whatever crashed in
-    between, and one import is started at most. A 429 or a 503 is not kept: a repeat may then still start or watch
-    the import. While the first request is being carried out, a repeat gets a 409; a request with the same key and
-    another body gets a 422. Without a key, a repeated request starts another import.
+    With an `Idempotency-Key` of your choice, one import is started at most, whatever crashes in between, and a
+    repeated request gets the same answer for 24 h, unless that was a 429 or a 503. After a 429, or a 503 without
+    `task_id`, a repeat may start the import. After a 503 with `task_id`, a repeat starts no other import, but may
+    still watch the task. A repeat gets a 409 while the first request is being carried out, and for up to a minute
+    after a 503 with `task_id`. A request with the same key and another body gets a 422. Without a key, a repeated
+    request starts another import.
     """
     execution = idempotency.begin(call)
     if not isinstance(execution, Execution):
