@@ -73,10 +73,11 @@ def is_repeat(call: ApiCall) -> bool:
 
 
 class Execution:
-    """Stores the progress of a request that has an Idempotency-Key, so that a repeat starts no second task.
+    """Carries out a request once: stores its progress, so that a repeat starts no second task.
 
-    `held` is the request being carried out, as it is stored. A request without a key is not stored: then `held` is
-    None. `task_id` is the id of the task that an earlier execution of the request has started, else None.
+    Only a request with an Idempotency-Key is stored; `held` is this request, as it is stored. For a request without a
+    key, `held` is None, and the methods store nothing. `task_id` is the id of the task that an earlier execution of
+    the request has started, else None.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:

@@ -209,10 +209,11 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             oldest.handle_close()
 
     def _stop(self, servers: list[Any]) -> None:
-        """Stop serving: finish the requests that have come, for at most `graceful_timeout` seconds.
+        """Stop serving within `graceful_timeout` seconds.
 
-        Connections that already wait are accepted. For LAST_REQUEST_SECONDS, open connections may send one more
-        request; after that, idle connections are closed.
+        Connections in the listeners' queues are still accepted; then the listeners are closed. Until
+        LAST_REQUEST_SECONDS have passed, each open connection may send one more request. After that, idle connections
+        are closed, and only requests that have begun to arrive are finished.
         """
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout
