@@ -72,9 +72,11 @@ def problem_with_redelivery(
 
 
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Make a watch's next poll due now, if the watch is still `watching` and no worker has claimed the poll.
+    """Make the next poll of a `watching` watch due now.
 
-    `client` is the caller, as in `withdraw`.
+    Returns WatchUnchanged if the watch is not `watching`. If a worker has claimed the poll, the recheck is not
+    needed: returns Changed, with the watch as it was. `client` is the caller, who may change only its own watches;
+    None permits any watch.
     """
     return _change(engine, watch_id, _recheck, client=client, now=now)
 
