@@ -10,7 +10,6 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.engine import Inspector
 from sqlalchemy.exc import OperationalError
 
 from bridge.db.tables import metadata
@@ -97,21 +96,14 @@ def _refuse_unusable(connection: Connection) -> None:
         encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
             raise UnusableDatabase(ENCODING.format(encoding))
-    inspector = inspect(connection)
     revisions = _revisions(connection)
-    taken = sorted(metadata.tables.keys() & set(inspector.get_table_names()))
+    taken = sorted(metadata.tables.keys() & set(inspect(connection).get_table_names()))
     if not revisions and taken:
         raise UnusableDatabase(FOREIGN_TABLES.format(", ".join(taken)))
-    # A revision does not tell which program wrote it, so the bridge's `watches` must exist as well.
-    if revisions and (len(revisions) > 1 or not _has_watches(inspector)):
+    # A revision does not tell which program wrote it, so tables of the bridge must exist as well.
+    if revisions and (len(revisions) > 1 or not {"watches", "signing_secrets"} <= set(taken)):
         found = f"alembic_version, which says {', '.join(revisions)}"
         raise UnusableDatabase(FOREIGN_TABLES.format(found))
-
-
-def _has_watches(inspector: Inspector) -> bool:
-    return inspector.has_table("watches") and "callback_url" in {
-        column["name"] for column in inspector.get_columns("watches")
-    }
 
 
 def is_migrated(connection: Connection) -> bool:
