@@ -52,8 +52,8 @@ BACKOFF_JITTER = 0.2
 # No task is watched for longer, so a reported end that is older does not say how late the bridge noticed it.
 LONGEST_WATCHED_SECONDS = 30 * 86_400.0
 
-# An answer of another kind ends a row.
-_NONE_IN_A_ROW = {"refusals": 0, "refused_since": None, "failures": 0, "account_errors": 0}
+# Each of these counts answers of one kind in a row; an answer of another kind ends the streak.
+_NO_STREAKS = {"refusals": 0, "refused_since": None, "failures": 0, "account_errors": 0}
 
 
 def gap(age_seconds: float) -> float:
@@ -104,7 +104,7 @@ def after_answer(
     """
     classified = classify(kind, answer, now=now)
     decided = partial(PollDecision, signal=signal_of(classified, watch.id), result=classified.result)
-    polled: dict[str, Any] = {"polls": watch.polls + 1, "last_polled_at": now, **_NONE_IN_A_ROW}
+    polled: dict[str, Any] = {"polls": watch.polls + 1, "last_polled_at": now, **_NO_STREAKS}
     match classified:
         case Ended(status=status, outcome=outcome, error=error, body=body, completed_at=completed_at):
             delay = _delay_seconds(completed_at, now=now)
@@ -127,9 +127,9 @@ def after_answer(
             going = _delay_after_account_error(watch, reason, polled, now=now)
             return decided(watch=going, hubspot_body=None)
         case Throttled(reason=reason):
-            # It ends no row of these: it says nothing of the task or the credentials.
-            rows = {"failures": watch.failures, "account_errors": watch.account_errors}
-            going = _schedule_next_poll(watch, 0, polled | rows | {"last_error": reason}, now=now)
+            # A 429 or 477 says nothing of the task or the credentials: these two streaks go on.
+            streaks = {"failures": watch.failures, "account_errors": watch.account_errors}
+            going = _schedule_next_poll(watch, 0, polled | streaks | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot_body=None)
         case never:
             assert_never(never)
@@ -147,7 +147,7 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
     """Return the watch ended with this `outcome`, and with `changes` to other fields; its callback is due now."""
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
-    return advance(watch, Event.ENDED, **(changes | over | _NONE_IN_A_ROW))
+    return advance(watch, Event.ENDED, **(changes | over | _NO_STREAKS))
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:

@@ -110,6 +110,7 @@ def start(
         signal = signal_of_single_call(classify_start(answer, now=answered_at))
         hubspot_calls.record_call(granted.account, answer, signal, asked_at=asked_at)
     finally:
+        # Nothing was sent, or the answer says nothing of the account: if this was its probe, another is due at once.
         if signal is None:
             hubspot_calls.release_probe(granted)
     return started

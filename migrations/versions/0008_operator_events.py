@@ -1,4 +1,4 @@
-"""Keep what the operator is told until it is sent, and which silent workers were told of; and more of each watch."""
+"""Keep what the operator is told until it is sent, and which silent workers were told of; and the trace of a watch."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Keep what the operator is told until it is sent, and which silent workers were told of; and more of each watch."""
+    """Keep what the operator is told until it is sent, and which silent workers were told of; and the trace of a watch."""
     op.create_table(
         "operator_events",
         sa.Column("id", sa.String(length=64), nullable=False),
@@ -36,7 +36,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("attempts = 0"),
     )
     op.add_column("watches", sa.Column("traceparent", sa.String(length=55), nullable=True))
-    op.add_column("watches", sa.Column("account_errors", sa.Integer(), server_default="0", nullable=False))
     op.add_column(
         "workers", sa.Column("silence_told", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
@@ -45,6 +44,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo it."""
     op.drop_column("workers", "silence_told")
-    op.drop_column("watches", "account_errors")
     op.drop_column("watches", "traceparent")
     op.drop_table("operator_events")

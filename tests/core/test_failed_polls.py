@@ -190,7 +190,7 @@ def test_the_back_off_doubles_from_two_seconds_to_sixty(
         pytest.param([401] * 5 + [404, 401], 30, 1, id="a refusal of the task between"),
     ],
 )
-def test_account_errors_and_other_trouble_back_off_each_by_their_own_row(
+def test_account_errors_and_other_failures_back_off_each_by_their_own_streak(
     status_codes: list[int], seconds: float, in_a_row: int
 ) -> None:
     watch, now = a_watch(), NOW

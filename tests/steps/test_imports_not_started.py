@@ -15,14 +15,7 @@ from bridge.db import breakers
 from bridge.db.accounts import Account
 from bridge.sandbox import Reply, Sandbox, Target
 from bridge.steps.start_import import NoTaskId, NotStarted, UnknownOutcome
-from tests.hubspot_accounts import (
-    NONE,
-    OAUTH,
-    Clock,
-    an_account,
-    counts_of_default,
-    limits_of_default,
-)
+from tests.hubspot_accounts import NONE, OAUTH, Clock, an_account, counts_of_default, limits_of_default
 from tests.makers import NOW, later
 from tests.steps.starting import JSON, START, started, starts
 
@@ -103,7 +96,7 @@ def paused(sqlite_engine: Engine, clock: Clock) -> Callable[[CircuitBreaker], No
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_missing_scope_to_start_imports_leaves_the_probe_to_a_watch(
+def test_a_missing_scope_to_start_imports_makes_another_probe_due(
     refused: Refused, sqlite_engine: Engine, clock: Clock
 ) -> None:
     refused("403-scopes")
@@ -111,7 +104,7 @@ def test_a_missing_scope_to_start_imports_leaves_the_probe_to_a_watch(
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_start_that_another_request_carries_out_leaves_the_probe_to_a_watch(
+def test_a_start_that_another_request_carries_out_makes_another_probe_due(
     sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     result = started(sqlite_engine, clock, account, claim_hubspot_call=lambda: False)
@@ -120,7 +113,7 @@ def test_a_start_that_another_request_carries_out_leaves_the_probe_to_a_watch(
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_start_that_fails_before_hubspot_is_asked_leaves_the_probe_to_a_watch(
+def test_a_start_that_fails_before_hubspot_is_asked_makes_another_probe_due(
     sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     def fail() -> bool:
