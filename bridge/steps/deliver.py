@@ -103,13 +103,11 @@ class Deliveries:
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
-        return {
-            name: _due(
-                since, known.get(name, CircuitBreaker()), room=room(lane), in_flight=in_flight.get(lane, 0)
-            )
-            for name, since in due.items()
-            for lane in [(self.state, name)]
-        }
+        lanes = {}
+        for name, since in due.items():
+            breaker, lane = known.get(name, CircuitBreaker()), (self.state, name)
+            lanes[name] = _due(since, breaker, room=room(lane), in_flight=in_flight.get(lane, 0))
+        return lanes
 
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.

@@ -73,7 +73,7 @@ def is_repeat(call: ApiCall) -> bool:
 
 
 class Execution:
-    """Carries out a request once: stores its progress, so that a repeat starts no second task.
+    """One execution of a request: stores its progress, so that a repeat starts no second task.
 
     Only a request with an Idempotency-Key is stored; `held` is this request, as it is stored. For a request without a
     key, `held` is None, and the methods store nothing. `task_id` is the id of the task that an earlier execution of

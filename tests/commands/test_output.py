@@ -28,9 +28,13 @@ READS = [
 
 def shell(commands: Commands, line: str) -> subprocess.CompletedProcess[str]:
     """Run a line in which `bridge` is the command."""
-    script = f'bridge() {{ {sys.executable} -m bridge "$@"; }}; {line}'
+    return process(commands, "/bin/bash", "-c", f'bridge() {{ {sys.executable} -m bridge "$@"; }}; {line}')
+
+
+def process(commands: Commands, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program with the commands' environment, in a process that is no fork of the tests."""
     return subprocess.run(
-        ["/bin/bash", "-c", script],
+        arguments,
         cwd=ROOT,
         env=commands.env,
         capture_output=True,
@@ -224,15 +228,7 @@ def test_what_standard_output_cannot_encode_is_escaped_and_json_stays_json(
     [watch] = json.loads(listed.stdout)
     assert (watch["metadata"], watch["last_error"]) == ({"x": "\U0001f600"}, "\u2026 \U0001f600")
     printing = ["watches list", "watches show wat_00000001", "watches redeliver wat_00000001"]
-    told = subprocess.run(
-        [sys.executable, "-c", IN_TURN, *printing, "watches list --help"],
-        cwd=ROOT,
-        env=commands.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    told = process(commands, sys.executable, "-c", IN_TURN, *printing, "watches list --help")
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.count(r"\u2026 \ud83d\ude00") == len(printing)
 
