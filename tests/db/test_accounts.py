@@ -109,6 +109,17 @@ def test_every_account_is_listed(engine: Engine, accounts: Accounts) -> None:
     }
 
 
+def test_tokens_that_another_process_has_stored_meanwhile_are_kept_unless_the_credentials_are_others(
+    engine: Engine,
+) -> None:
+    with engine.begin() as connection:
+        row = store.add(connection, a_cipher(), "shop", "origin")
+        assert row.issued is None
+        assert store.save(connection, a_cipher(), "shop", row, ISSUED)
+        assert store.add(connection, a_cipher(), "shop", "origin").issued == ISSUED
+        assert store.add(connection, a_cipher(), "shop", "another origin").issued is None
+
+
 def test_a_removed_account_leaves_no_secret_behind(engine: Engine, accounts: Accounts) -> None:
     put(engine, accounts, "shop", AccountChange(credentials=OAUTH))
     with engine.begin() as connection:
