@@ -48,9 +48,10 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 
 
 def open_bridge() -> Bridge:
-    """Return the bridge with an existing, migrated database; create neither a database nor a key file.
+    """Return the bridge after checking, without changes, that its database exists and is migrated.
 
-    Raises CommandError when the database or the encryption key cannot be used, SystemExit for wrong settings.
+    Creates neither a database nor a key file. Raises CommandError when the database or the encryption key is missing
+    or cannot be used, or the database is not migrated; SystemExit for wrong settings.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)

@@ -109,7 +109,11 @@ SLOW_START_ENDS = 10  # successes; no worker can be set to have more than 2**10 
 
 
 def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
-    """Return whether a request was claimed or sent (`asked_at`) before the last pause began: its result is stale."""
+    """Return whether a request's result is stale: `asked_at` is before `breaker.paused_at`.
+
+    `asked_at` is when the poll or callback was claimed; for any other request, when it was sent. Always false while
+    the breaker is not paused.
+    """
     return breaker.paused_at is not None and asked_at < breaker.paused_at
 
 

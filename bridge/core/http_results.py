@@ -39,7 +39,8 @@ class NoResponse:
 class NotSent:
     """The request was not sent, and the bridge itself is why; `reason` is a sentence.
 
-    The bridge's rules forbid the request, a secret cannot be read, or the bridge is looking up too many other names.
+    The bridge's rules forbid the request, a secret cannot be read, or look-ups of other host names keep the bridge's
+    resolver busy.
     """
 
     reason: str

@@ -146,10 +146,11 @@ _SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
 def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Claim the probe of the paused host `name`; if its result is not saved by `until`, another is due then.
+    """Claim the probe of the host `name`, whose pause is over; return whether it was claimed.
 
-    `until` is the end of the lease. `seen` is the `paused_until` that the caller has read; it must not be in the
-    future. Returns False, and claims nothing, when the stored `paused_until` is no longer `seen`.
+    `until` is the end of the lease: if the probe's result is not saved by then, another probe is due. `seen` is the
+    `paused_until` that the caller has read; it must not be in the future. Returns False, and claims nothing, when the
+    stored `paused_until` is no longer `seen`.
     """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (

@@ -57,8 +57,9 @@ class NotMigrated(Exception):
 def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
-    A database that is newer than this code is left alone. Raises OperationalError when a table stays locked
-    for `timeout_seconds`, and UnusableDatabase for the reasons that `check` does.
+    A database that is newer than this code is left alone. Raises OperationalError when a table stays locked for
+    `timeout_seconds`. Raises UnusableDatabase when the database's encoding is not UTF-8, or another program's tables
+    are in the way.
     """
     give_up_at = time.monotonic() + timeout_seconds
     while True:

@@ -29,9 +29,10 @@ class Unreachable(Exception):
 
 
 class Blocked(Unreachable):
-    """No connection was opened, because the bridge refuses all addresses of the host, or looks up too many names.
+    """The bridge, not the network, is the reason why no connection was opened.
 
-    If it refuses the addresses, the message says why it refuses the first one.
+    Either it refuses all addresses of the host, and the message says why it refuses the first one; or look-ups of
+    other host names kept all threads of `Resolver` busy until the deadline.
     """
 
 

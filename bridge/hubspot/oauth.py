@@ -119,7 +119,11 @@ class OAuthTokens:
             lock.release()
 
     def _fresh(self, account: Account, refused: str | None) -> str | None:
-        """Return the token in memory; None if it is `refused`, due for a refresh, or not yet saved in the database."""
+        """Return the access token in memory; None if there is none that can be used as it is.
+
+        A token cannot be used when it is the one in `refused` (which HubSpot has just refused), is due for a refresh,
+        or is not yet saved in the database.
+        """
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:
             return None

@@ -50,9 +50,9 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
-    """Add the client `admin`, which BRIDGE_ADMIN_KEY stands for, unless it is already stored.
+    """Add the client `admin`, whose API key is BRIDGE_ADMIN_KEY, unless it is already stored.
 
-    It gets a random signing secret for its callbacks. Its key is a setting, and is not stored.
+    The client gets a random signing secret for its callbacks. Its API key is a setting, and is not stored.
     """
     with reading(engine) as connection:
         if store.get(connection, ADMIN):

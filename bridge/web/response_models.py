@@ -31,7 +31,7 @@ class InvalidFieldSchema(Output):
     model_config = examples({"pointer": "/callback_url", "detail": "is required"})
 
     pointer: str = Field(description="A JSON pointer into the body, or a slash and a parameter's name.")
-    detail: str = Field(description="What is wrong with it.")
+    detail: str = Field(description="What is wrong there.")
 
 
 class ProblemSchema(Output):
@@ -69,10 +69,12 @@ class ProblemSchema(Output):
         "`pointer` says how many more there are.",
     )
     retry_after_seconds: Annotated[int, Field(ge=0)] | Absent = Field(
-        default=None, description="As in the `Retry-After` header, where the answer has it."
+        default=None,
+        description="After how many seconds to try again, as in the `Retry-After` header; absent when the answer has no such header.",
     )
     limit: Annotated[int, Field(ge=1)] | Absent = Field(
-        default=None, description="With 429: how much is allowed of what there was too much of."
+        default=None,
+        description="With 429: the limit that was reached, such as how many open watches a client may have.",
     )
     watch_id: str | Absent = Field(
         default=None, description="With `watch-differs` and `wrong-state`: the watch that is in the way."
@@ -139,23 +141,29 @@ class WatchSchema(Output):
     task_id: str = Field(description="HubSpot's id of the task.")
     kind: Kind | str = Field(description="Which HubSpot endpoint answers for the task.")
     account: str = Field(description="The HubSpot account.")
-    client: str = Field(description="Who registered it.")
+    client: str = Field(description="The client that registered the watch.")
     callback_url: str = Field(description="Where the callback goes.")
-    metadata: dict[str, Any] = Field(description="As the client gave it, numbers to the digit.")
+    metadata: dict[str, Any] = Field(description="The metadata as the client gave it, numbers to the digit.")
     state: State | str = Field(
         description="`watching` until the task ends, then `delivering`; at last `delivered`, `undelivered` or `withdrawn`."
     )
     outcome: Outcome | str | None = Field(description="How the task ended; null while it goes on.")
-    created_at: datetime = Field(description="When it was registered.")
-    deadline_at: datetime = Field(description="When it ends as `timed_out`.")
-    due_at: datetime | None = Field(description="Its next poll or attempt; null when nothing is left to do.")
+    created_at: datetime = Field(description="When the watch was registered.")
+    deadline_at: datetime = Field(
+        description="When the watch ends as `timed_out` if the task has not ended before."
+    )
+    due_at: datetime | None = Field(
+        description="When the next poll or attempt is due; null when nothing is left to do."
+    )
     ended_at: datetime | None = Field(description="When the bridge saw the task end, or stopped polling it.")
     settled_at: datetime | None = Field(description="When nothing was left to do.")
-    polls: int = Field(description="How often HubSpot was asked.", ge=0)
+    polls: int = Field(description="How many times HubSpot was asked for the status.", ge=0)
     last_polled_at: datetime | None = Field(description="When HubSpot was asked last.")
     status: str | None = Field(description="HubSpot's own last word for the task.")
     last_error: str | None = Field(description="The newest trouble with HubSpot or the receiver.")
-    attempts: int = Field(description="How often the callback was sent.", ge=0)
+    attempts: int = Field(description="How many times the callback was sent.", ge=0)
     last_attempt_at: datetime | None = Field(description="When the callback was sent last.")
-    last_status_code: int | None = Field(description="What the receiver answered last.", ge=100, le=999)
+    last_status_code: int | None = Field(
+        description="The status that the receiver answered last; null when it did not answer.", ge=100, le=999
+    )
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")

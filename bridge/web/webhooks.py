@@ -87,17 +87,20 @@ class TaskEventDataSchema(Output):
 
     model_config = examples(TASK_EXAMPLE, FAILED_EXAMPLE)
 
-    id: str = Field(description="The watch.")
+    id: str = Field(description="The watch's id.")
     task_id: str = Field(description="HubSpot's id of the task.")
     kind: Kind | str = Field(description="Which HubSpot endpoint answers for the task.")
     account: str = Field(description="The HubSpot account.")
     outcome: Outcome | str = Field(description="How the task ended.")
-    metadata: dict[str, Any] = Field(description="As you registered it.")
+    metadata: dict[str, Any] = Field(description="The metadata as you registered it.")
     created_at: datetime = Field(description="When the watch was registered.")
     ended_at: datetime = Field(description="When the bridge saw the task end, or stopped polling it.")
-    error: str | None = Field(description="What went wrong, in a sentence; null when it is `completed`.")
+    error: str | None = Field(
+        description="What went wrong, in a sentence; null when `outcome` is `completed`."
+    )
     truncated: bool | Absent = Field(
-        default=None, description="True when `hubspot` is null because it has more than 256 KiB."
+        default=None,
+        description="True when `hubspot` is null because HubSpot's answer has more than 256 KiB.",
     )
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")
 
@@ -109,9 +112,9 @@ class TaskEventSchema(Output):
         {"type": "import.completed", "timestamp": TASK_EXAMPLE["ended_at"], "data": TASK_EXAMPLE}
     )
 
-    type: str = Field(description="What has happened: `import`, or the kind of task, and the outcome.")
-    timestamp: datetime = Field(description="When it happened.")
-    data: TaskEventDataSchema = Field(description="The task.")
+    type: str = Field(description="`import`, or the kind of task, then a dot and the outcome.")
+    timestamp: datetime = Field(description="When the event happened.")
+    data: TaskEventDataSchema = Field(description="How the task ended.")
 
 
 class TestEventDataSchema(Output):
@@ -119,7 +122,7 @@ class TestEventDataSchema(Output):
 
     model_config = examples(TEST_EXAMPLE)
 
-    client: str = Field(description="The client.")
+    client: str = Field(description="The client that asked for the test callback.")
 
 
 class TestEventSchema(Output):
@@ -129,9 +132,9 @@ class TestEventSchema(Output):
         {"type": "bridge.test", "timestamp": TASK_EXAMPLE["ended_at"], "data": TEST_EXAMPLE}
     )
 
-    type: str = Field(description="`bridge.test`.")
-    timestamp: datetime = Field(description="When it was sent.")
-    data: TestEventDataSchema = Field(description="Who asked for it.")
+    type: str = Field(description="Always `bridge.test`.")
+    timestamp: datetime = Field(description="When the test callback was sent.")
+    data: TestEventDataSchema = Field(description="Who asked for the test callback.")
 
 
 class OperatorEventDataSchema(Output):
@@ -142,7 +145,7 @@ class OperatorEventDataSchema(Output):
     subject: str = Field(description="The account, the receiver's host, or the id of the worker.")
     reason: str = Field(description="Why it happened last, in a sentence; it may quote HubSpot.")
     since: datetime = Field(
-        description="When the first of the occurrences that `count` counts happened; of a silent worker, its last sign of life."
+        description="When the first of these occurrences (see `count`) happened; of a silent worker, its last sign of life."
     )
     count: int = Field(description="How many occurrences this event reports.", ge=1)
 
@@ -159,8 +162,8 @@ class OperatorEventSchema(Output):
     )
 
     type: str = Field(description="What has happened.")
-    timestamp: datetime = Field(description="When it happened last.")
-    data: OperatorEventDataSchema = Field(description="To whom or what, and why.")
+    timestamp: datetime = Field(description="When the event happened last.")
+    data: OperatorEventDataSchema = Field(description="What the event is about, and why it happened.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

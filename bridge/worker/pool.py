@@ -187,7 +187,8 @@ class WorkerPool:
     def take_back(self, *, everything: bool = False) -> list[Job]:
         """Remove and return the jobs that have waited too long, and those that wait in halted lanes.
 
-        With `everything`, removes and returns all waiting jobs.
+        A failed job halts its lane (see `submit`); after this call no lane is halted. With `everything`, removes and
+        returns all waiting jobs.
         """
         since = math.inf if everything else self._clock() - self._start_within_seconds
         taken: list[Job] = []

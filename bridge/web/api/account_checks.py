@@ -26,10 +26,17 @@ class QuotaLeftSchema(Output):
 
     model_config = examples(QUOTA_EXAMPLE)
 
-    burst: int | None = Field(description="HubSpot's burst limit.", ge=0)
-    burst_remaining: int | None = Field(description="What is left of it now.", ge=0)
-    daily: int | None = Field(description="The day's limit; OAuth apps are not told.", ge=0)
-    daily_remaining: int | None = Field(description="What is left of it today.", ge=0)
+    burst: int | None = Field(description="HubSpot's burst limit, in requests.", ge=0)
+    burst_remaining: int | None = Field(
+        description="How many requests of the burst limit are left now.", ge=0
+    )
+    daily: int | None = Field(
+        description="HubSpot's limit of requests a day; null for OAuth apps, which HubSpot does not tell.",
+        ge=0,
+    )
+    daily_remaining: int | None = Field(
+        description="How many requests of the day's limit are left today.", ge=0
+    )
 
 
 class AccountCheckSchema(Output):
@@ -45,12 +52,14 @@ class AccountCheckSchema(Output):
         }
     )
 
-    ok: bool = Field(description="Whether HubSpot takes them.")
+    ok: bool = Field(description="Whether HubSpot accepts the credentials.")
     summary: str = Field(description="What HubSpot answered, and what to do about it, in words.")
     status_code: int | None = Field(
-        description="Null when HubSpot was not asked, or did not answer.", ge=100, le=999
+        description="The status of HubSpot's answer; null when HubSpot was not asked, or did not answer.",
+        ge=100,
+        le=999,
     )
-    quota: QuotaLeftSchema | None = Field(description="What HubSpot says is left of the quota.")
+    quota: QuotaLeftSchema | None = Field(description="What HubSpot says about the account's quota.")
     clock_ahead_seconds: float | None = Field(
         description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
     )
@@ -59,7 +68,12 @@ class AccountCheckSchema(Output):
 @resource.operation(
     "POST /v1/accounts/{name}/check",
     access=Access.ADMIN,
-    responses={200: ResponseSpec(description="What HubSpot said, good or bad.", model=AccountCheckSchema)},
+    responses={
+        200: ResponseSpec(
+            description="The result of the check, whether or not HubSpot accepts the credentials.",
+            model=AccountCheckSchema,
+        )
+    },
 )
 def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.

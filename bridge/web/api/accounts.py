@@ -77,7 +77,8 @@ class AccountSettings(Body):
     )
 
     access_token: Secret | None = Field(
-        default=None, description="The token of a service key or private app: this, or the next three."
+        default=None,
+        description="The token of a service key or private app; not together with the three OAuth fields.",
     )
     client_id: Secret | None = Field(default=None, description="With OAuth: the app's client id.")
     client_secret: Secret | None = Field(default=None, description="With OAuth: the app's client secret.")
@@ -94,7 +95,8 @@ class AccountSettings(Body):
         description="HubSpot's burst limit, in requests / seconds; HUBSPOT_RATE_LIMIT when left out.",
     )
     rate_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
-        default=None, description="The share of it that the bridge may use; HUBSPOT_RATE_SHARE when left out."
+        default=None,
+        description="The share of `rate_limit` that the bridge may use; HUBSPOT_RATE_SHARE when left out.",
     )
 
     @classmethod
@@ -144,15 +146,19 @@ class AccountSchema(Output):
 
     model_config = examples(EXAMPLE, PAUSED_EXAMPLE)
 
-    name: str = Field(description="Its name.")
+    name: str = Field(description="The account's name.")
     source: str = Field(description="`stored` over this API, or taken from the `environment`.")
-    auth: str = Field(description="How it proves who it is: `token`, `oauth` or `none`.")
+    auth: str = Field(
+        description="How the bridge signs in at HubSpot: with a `token`, by `oauth`, or `none` without credentials."
+    )
     base_url: str = Field(description="Where HubSpot's API is.")
     api_version: str = Field(description="The version in HubSpot's paths.")
     rate_limit: str = Field(description="HubSpot's burst limit, in requests / seconds.")
-    rate_share: float = Field(description="The share of it that the bridge may use.", gt=0, le=1)
-    paused_until: datetime | None = Field(description="When the bridge asks again.")
-    paused_reason: str | None = Field(description="Why it does not now.")
+    rate_share: float = Field(description="The share of `rate_limit` that the bridge may use.", gt=0, le=1)
+    paused_until: datetime | None = Field(
+        description="When the bridge asks HubSpot again; null when the account is not paused."
+    )
+    paused_reason: str | None = Field(description="Why the account is paused; null when it is not paused.")
 
 
 class AccountListSchema(Output):
@@ -160,7 +166,7 @@ class AccountListSchema(Output):
 
     model_config = examples({"accounts": [EXAMPLE]})
 
-    accounts: list[AccountSchema] = Field(description="All of them.")
+    accounts: list[AccountSchema] = Field(description="All accounts, by name; always with `default`.")
 
 
 @resource.operation(

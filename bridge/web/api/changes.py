@@ -23,7 +23,9 @@ class BulkRedelivery(FilterFields, Body):
 
     model_config = examples({"state": "undelivered", "callback_host": "app.example.com", "dry_run": False})
 
-    dry_run: bool = Field(default=False, description="Only count them.", examples=[True])
+    dry_run: bool = Field(
+        default=False, description="Only count the watches; redeliver none.", examples=[True]
+    )
 
     @classmethod
     def cross_field_faults(cls, given: Mapping[str, Any]) -> Sequence[FieldError]:
@@ -83,7 +85,7 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 
 @resource.operation(
     "POST /v1/watches/{watch_id}/recheck",
-    responses={202: ResponseSpec(description="The watch, due now.", model=WatchSchema)},
+    responses={202: ResponseSpec(description="The watch; its next poll is due now.", model=WatchSchema)},
     problems=(409,),
 )
 def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
@@ -100,8 +102,10 @@ def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     "POST /v1/watches/redeliver",
     body=BulkRedelivery,
     responses={
-        202: ResponseSpec(description="How many are being delivered again.", model=WatchCountSchema),
-        200: ResponseSpec(description="With `dry_run`: how many would be.", model=WatchCountSchema),
+        202: ResponseSpec(description="How many watches are being redelivered.", model=WatchCountSchema),
+        200: ResponseSpec(
+            description="With `dry_run`: how many watches would be redelivered.", model=WatchCountSchema
+        ),
     },
     problems=(403, 429),
     opens_watches=True,

@@ -25,7 +25,9 @@ class NewClient(Body):
     model_config = examples({"name": "cms", "admin": False})
 
     name: Name = Field(description=f"The client's name, for good: {parsing.NAME_RULE}.")
-    admin: bool = Field(default=False, description="Whether it may see and change everything.")
+    admin: bool = Field(
+        default=False, description="Whether the client is an admin, who may see and change everything."
+    )
 
 
 def _overlap(text: str) -> str:
@@ -62,7 +64,7 @@ class NewApiKeySchema(Output):
     model_config = examples({"name": "cms", "api_key": KEY_EXAMPLE})
 
     name: str = Field(description="The client.")
-    api_key: str = Field(description="Its new API key; the one before has stopped.")
+    api_key: str = Field(description="The client's new API key; the one before has stopped working.")
 
 
 class NewSigningSecretSchema(Output):
@@ -71,7 +73,9 @@ class NewSigningSecretSchema(Output):
     model_config = examples({"name": "cms", "signing_secret": SECRET_EXAMPLE})
 
     name: str = Field(description="The client.")
-    signing_secret: str = Field(description="What its callbacks are signed with from now on.")
+    signing_secret: str = Field(
+        description="The secret with which the client's callbacks are signed from now on."
+    )
 
 
 class ClientWithSecretsSchema(Output):
@@ -86,10 +90,12 @@ class ClientWithSecretsSchema(Output):
         }
     )
 
-    name: str = Field(description="Its name.")
-    admin: bool = Field(description="Whether it may see and change everything.")
-    api_key: str = Field(description="Goes into each request, as `Authorization: Bearer …`.")
-    signing_secret: str = Field(description="What its callbacks are signed with.")
+    name: str = Field(description="The client's name.")
+    admin: bool = Field(description="Whether the client is an admin, who may see and change everything.")
+    api_key: str = Field(
+        description="The client's API key, which goes into each of its requests as `Authorization: Bearer …`."
+    )
+    signing_secret: str = Field(description="The secret with which the client's callbacks are signed.")
 
 
 class ClientSchema(Output):
@@ -97,12 +103,16 @@ class ClientSchema(Output):
 
     model_config = examples(CLIENT_EXAMPLE, REVOKED_EXAMPLE)
 
-    name: str = Field(description="Its name.")
-    admin: bool = Field(description="Whether it may see and change everything.")
-    key_prefix: str | None = Field(description="The start of its API key.")
-    created_at: datetime | None = Field(description="Null for BRIDGE_ADMIN_KEY, until it has registered.")
-    last_used_at: datetime | None = Field(description="When its key was used last, to the minute.")
-    revoked_at: datetime | None = Field(description="When its key was revoked.")
+    name: str = Field(description="The client's name.")
+    admin: bool = Field(description="Whether the client is an admin, who may see and change everything.")
+    key_prefix: str | None = Field(description="The start of the client's API key.")
+    created_at: datetime | None = Field(
+        description="When the client was added; null for the client of BRIDGE_ADMIN_KEY before its first registration, import, test callback or new signing secret."
+    )
+    last_used_at: datetime | None = Field(
+        description="When the client's API key was used last, to the minute."
+    )
+    revoked_at: datetime | None = Field(description="When the client was revoked; null while it is not.")
 
 
 class ClientListSchema(Output):
@@ -110,7 +120,7 @@ class ClientListSchema(Output):
 
     model_config = examples({"clients": [CLIENT_EXAMPLE]})
 
-    clients: list[ClientSchema] = Field(description="All of them, the revoked ones too.")
+    clients: list[ClientSchema] = Field(description="All clients, the revoked ones too.")
 
 
 @resource.operation(

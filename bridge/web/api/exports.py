@@ -49,7 +49,7 @@ class WatchTableSchema(RootModel[str]):
     query=ExportQuery,
     responses={
         200: ResponseSpec(
-            description="All watches that are meant.", model=WatchTableSchema, media_type=MEDIA_TYPE
+            description="All watches that match the filters.", model=WatchTableSchema, media_type=MEDIA_TYPE
         )
     },
     problems=(403,),

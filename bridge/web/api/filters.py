@@ -35,45 +35,67 @@ class FilterFields(BaseModel):
     LISTS: ClassVar[Collection[str]] = ("state", "outcome", "kind")
 
     state: States | None = Field(
-        default=None, description="In any of these states.", examples=[["delivering", "undelivered"]]
+        default=None,
+        description="Only watches in any of these states.",
+        examples=[["delivering", "undelivered"]],
     )
     outcome: Outcomes | None = Field(
-        default=None, description="Ended in any of these ways.", examples=[["failed"]]
+        default=None, description="Only watches whose task ended in any of these ways.", examples=[["failed"]]
     )
-    kind: Kinds | None = Field(default=None, description="Of any of these kinds.", examples=[[DEFAULT_KIND]])
-    account: Name | None = Field(default=None, description="In this HubSpot account.", examples=["default"])
+    kind: Kinds | None = Field(
+        default=None, description="Only watches of any of these kinds.", examples=[[DEFAULT_KIND]]
+    )
+    account: Name | None = Field(
+        default=None, description="Only watches of this HubSpot account.", examples=["default"]
+    )
     client: Name | None = Field(
-        default=None, description="Registered by this client. For admins only.", examples=["cms"]
+        default=None,
+        description="Only watches that this client registered. For admins only.",
+        examples=["cms"],
     )
     task_id: TaskId | None = Field(
-        default=None, description="With HubSpot's id of the task.", examples=["AAAAEZ6whGI"]
+        default=None, description="Only watches of the task with this id.", examples=["AAAAEZ6whGI"]
     )
     callback_host: Host | None = Field(
-        default=None, description="The callback URL's host, without the port.", examples=["app.example.com"]
+        default=None,
+        description="Only watches whose callback URL has this host; without the port.",
+        examples=["app.example.com"],
     )
     created_after: Instant | None = Field(
-        default=None, description="Registered later than this instant.", examples=[EARLY]
+        default=None, description="Only watches registered later than this instant.", examples=[EARLY]
     )
     created_before: Instant | None = Field(
-        default=None, description="Registered earlier than this instant.", examples=[LATE]
+        default=None, description="Only watches registered earlier than this instant.", examples=[LATE]
     )
     ended_after: Instant | None = Field(
-        default=None, description="Seen to end later than this instant.", examples=[EARLY]
+        default=None,
+        description="Only watches whose `ended_at` is later than this instant.",
+        examples=[EARLY],
     )
     ended_before: Instant | None = Field(
-        default=None, description="Seen to end earlier than this instant.", examples=[LATE]
+        default=None,
+        description="Only watches whose `ended_at` is earlier than this instant.",
+        examples=[LATE],
     )
     settled_after: Instant | None = Field(
-        default=None, description="Settled later than this instant.", examples=[EARLY]
+        default=None,
+        description="Only watches whose `settled_at` is later than this instant.",
+        examples=[EARLY],
     )
     settled_before: Instant | None = Field(
-        default=None, description="Settled earlier than this instant.", examples=[LATE]
+        default=None,
+        description="Only watches whose `settled_at` is earlier than this instant.",
+        examples=[LATE],
     )
     last_attempt_after: Instant | None = Field(
-        default=None, description="Whose last attempt began later than this instant.", examples=[EARLY]
+        default=None,
+        description="Only watches whose last attempt began later than this instant.",
+        examples=[EARLY],
     )
     last_attempt_before: Instant | None = Field(
-        default=None, description="Whose last attempt began earlier than this instant.", examples=[LATE]
+        default=None,
+        description="Only watches whose last attempt began earlier than this instant.",
+        examples=[LATE],
     )
 
     def filters(self, caller: Caller) -> Filters | Problem:

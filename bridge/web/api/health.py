@@ -21,7 +21,7 @@ class HealthSchema(Output):
 
     model_config = examples({"status": "ok"})
 
-    status: str = Field(description="`ok`.")
+    status: str = Field(description="Always `ok`.")
 
 
 PAUSE_EXAMPLE: dict[str, Any] = {
@@ -36,9 +36,9 @@ class PausedAccountSchema(Output):
 
     model_config = examples(PAUSE_EXAMPLE)
 
-    name: str = Field(description="The account.")
-    until: datetime = Field(description="When the bridge asks again.")
-    reason: str | None = Field(description="Why it does not now.")
+    name: str = Field(description="The account's name.")
+    until: datetime = Field(description="When the bridge asks HubSpot again.")
+    reason: str | None = Field(description="Why the account is paused.")
 
 
 class ReadinessSchema(Output):
@@ -49,14 +49,14 @@ class ReadinessSchema(Output):
     status: str = Field(description="`ready` or `not ready`.")
     problems: list[str] = Field(description="What is wrong, in sentences.")
     paused_accounts: list[PausedAccountSchema] = Field(
-        description="These alone do not make the bridge unready."
+        description="The paused accounts; they alone do not make the bridge unready."
     )
 
 
 @resource.operation(
     "GET /healthz",
     access=Access.OPEN,
-    responses={200: ResponseSpec(description="It lives.", model=HealthSchema)},
+    responses={200: ResponseSpec(description="The process lives.", model=HealthSchema)},
 )
 def show_health(_: ApiCall) -> Reply:
     """Show that the process is alive."""
@@ -67,8 +67,11 @@ def show_health(_: ApiCall) -> Reply:
     "GET /readyz",
     access=Access.OPEN,
     responses={
-        200: ResponseSpec(description="Work is moving.", model=ReadinessSchema),
-        503: ResponseSpec(description="Something is wrong.", model=ReadinessSchema),
+        200: ResponseSpec(
+            description="The bridge is ready: its database answers, and work is moving.",
+            model=ReadinessSchema,
+        ),
+        503: ResponseSpec(description="The bridge is not ready; `problems` says why.", model=ReadinessSchema),
     },
 )
 def show_readiness(call: ApiCall) -> Reply:

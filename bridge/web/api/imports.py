@@ -52,7 +52,7 @@ class NewImport(Body):
     document: Document = Field(
         alias="import",
         repr=False,  # its URL may hold a secret
-        description="The body of HubSpot's `import-from-url/async`, which gets it as it is: at most 16 KiB.",
+        description="The body for HubSpot's `import-from-url/async`, sent on as it is; at most 16 KiB.",
     )
     callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
     account: AccountName = Field(

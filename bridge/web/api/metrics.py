@@ -54,7 +54,7 @@ class MetricsTextSchema(RootModel[str]):
     access=Access.ADMIN,
     responses={
         200: ResponseSpec(
-            description="The figures.", model=MetricsTextSchema, media_type=CONTENT_TYPE_PLAIN_0_0_4
+            description="The metrics.", model=MetricsTextSchema, media_type=CONTENT_TYPE_PLAIN_0_0_4
         ),
     },
 )

@@ -94,7 +94,9 @@ class NewWatchBatch(Body):
     )
 
     watches: list[_Unvalidated] = Field(
-        min_length=1, max_length=1000, description="Each as it would be registered alone."
+        min_length=1,
+        max_length=1000,
+        description="The registrations; each is one body of `POST /v1/watches`.",
     )
 
 
@@ -117,10 +119,14 @@ class RegistrationResultSchema(Output):
     )
 
     status: int = Field(
-        description="What it would have been answered alone: 200, 201, 409, 422 or 429.", ge=200, le=599
+        description="The status that `POST /v1/watches` would have answered to this registration: 200, 201, 409, 422 or 429.",
+        ge=200,
+        le=599,
     )
-    watch: WatchSchema | Absent = Field(default=None, description="With 200 and 201.")
-    problem: ProblemSchema | Absent = Field(default=None, description="With all others.")
+    watch: WatchSchema | Absent = Field(default=None, description="With a `status` of 200 or 201: the watch.")
+    problem: ProblemSchema | Absent = Field(
+        default=None, description="With any other `status`: what is wrong."
+    )
 
 
 class RegistrationResultsSchema(Output):
@@ -128,7 +134,9 @@ class RegistrationResultsSchema(Output):
 
     model_config = examples({"results": [{"status": 201, "watch": EXAMPLE}]})
 
-    results: list[RegistrationResultSchema] = Field(description="As many as there were registrations.")
+    results: list[RegistrationResultSchema] = Field(
+        description="One result for each registration, in the same order."
+    )
 
 
 @resource.operation(
@@ -173,7 +181,10 @@ def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
     "POST /v1/watches/batch",
     body=NewWatchBatch,
     responses={
-        200: ResponseSpec(description="What became of each, in order.", model=RegistrationResultsSchema)
+        200: ResponseSpec(
+            description="What became of each registration, in the same order.",
+            model=RegistrationResultsSchema,
+        )
     },
     headers=(UNUSED_KEY_PARAMETER, TRACEPARENT_PARAMETER),
     opens_watches=True,

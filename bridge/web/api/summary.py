@@ -41,8 +41,14 @@ class OldestDueSchema(Output):
 
     model_config = examples(DUE_EXAMPLE)
 
-    poll: float | None = Field(description="Of the questions to HubSpot.", ge=0)
-    deliver: float | None = Field(description="Of the callbacks.", ge=0)
+    poll: float | None = Field(
+        description="By how many seconds the poll that has waited longest is late; null when none is due.",
+        ge=0,
+    )
+    deliver: float | None = Field(
+        description="By how many seconds the callback that has waited longest is late; null when none is due.",
+        ge=0,
+    )
 
 
 class DetectionDelaySchema(Output):
@@ -59,17 +65,22 @@ class AccountSummarySchema(Output):
 
     model_config = examples(ACCOUNT_EXAMPLE, PAUSED_EXAMPLE)
 
-    name: str = Field(description="The account.")
+    name: str = Field(description="The account's name.")
     paused_until: datetime | None = Field(
-        description="When the bridge asks again; null when it is not paused."
+        description="When the bridge asks HubSpot again; null when the account is not paused."
     )
-    paused_reason: str | None = Field(description="Why it does not now.")
-    requests_per_second: float = Field(description="What the bridge may use now.", ge=0)
+    paused_reason: str | None = Field(description="Why the account is paused; null when it is not paused.")
+    requests_per_second: float = Field(
+        description="How many requests a second the bridge may send now.", ge=0
+    )
     errors_today: int = Field(
-        description="Since midnight UTC; HubSpot asks for less than 5 % of the requests.", ge=0
+        description="How many requests have failed since midnight UTC; HubSpot asks for less than 5 % of the requests.",
+        ge=0,
     )
-    requests_today: int = Field(description="Since midnight UTC.", ge=0)
-    errors_share_today: float = Field(description="The share of the requests that failed.", ge=0, le=1)
+    requests_today: int = Field(description="How many requests the bridge has sent since midnight UTC.", ge=0)
+    errors_share_today: float = Field(
+        description="`errors_today` as a share of `requests_today`.", ge=0, le=1
+    )
     detection_delay_seconds: DetectionDelaySchema = Field(
         description="How long tasks had been over when the bridge noticed."
     )
@@ -89,8 +100,10 @@ class SummarySchema(Output):
 
     states: dict[str, int] = Field(description="How many watches are in each state.")
     outcomes: dict[str, int] = Field(description="How many tasks ended in each way.")
-    oldest_due_seconds: OldestDueSchema = Field(description="What is late.")
-    accounts: list[AccountSummarySchema] | Absent = Field(default=None, description="For admins only.")
+    oldest_due_seconds: OldestDueSchema = Field(description="How late the work is that has waited longest.")
+    accounts: list[AccountSummarySchema] | Absent = Field(
+        default=None, description="The accounts; absent unless the API key is an admin's."
+    )
 
 
 @resource.operation(

@@ -34,7 +34,9 @@ class TestCallback(Body):
 
     model_config = examples({"callback_url": "https://app.example.com/hooks/hubspot"})
 
-    callback_url: CallbackUrl = Field(description="As in a registration.")
+    callback_url: CallbackUrl = Field(
+        description="Where the test callback goes: http(s), no user, no fragment."
+    )
 
 
 @resource.operation(

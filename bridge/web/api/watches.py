@@ -30,7 +30,7 @@ class ListQuery(FilterFields, Query):
         description="The instant by which the list is sorted, newest first.",
         examples=["ended_at"],
     )
-    limit: PageLimit = Field(default=50, description="How many watches at most.", examples=[100])
+    limit: PageLimit = Field(default=50, description="How many watches a page has at most.", examples=[100])
     cursor: Cursor | None = Field(
         default=None,
         description="The `next_cursor` or `prev_cursor` of a page of the same list.",
@@ -53,9 +53,11 @@ class WatchPageSchema(Output):
         {"watches": [EXAMPLE], "next_cursor": "bmV4dC1wYWdl", "prev_cursor": "cHJldi1wYWdl"}
     )
 
-    watches: list[WatchSchema] = Field(description="At most `limit`; may be none although more pages follow.")
-    next_cursor: str | None = Field(description="Leads to the next page; null on the last one.")
-    prev_cursor: str | None = Field(description="Leads to the page before; null on the first one.")
+    watches: list[WatchSchema] = Field(
+        description="At most `limit` watches; may be empty although more pages follow."
+    )
+    next_cursor: str | None = Field(description="The `cursor` of the next page; null on the last page.")
+    prev_cursor: str | None = Field(description="The `cursor` of the page before; null on the first page.")
 
 
 ATTEMPT_EXAMPLE: dict[str, Any] = {
@@ -75,13 +77,21 @@ class AttemptSchema(Output):
 
     model_config = examples(ATTEMPT_EXAMPLE, ADMINS_EXAMPLE)
 
-    number: int = Field(description="Counted from 1.", ge=1)
-    trigger: Trigger | str = Field(description="`schedule`, or `manual` after a redelivery.")
-    started_at: datetime = Field(description="When it began.")
-    duration_ms: int = Field(description="How many milliseconds it took.", ge=0)
-    status_code: int | None = Field(description="Null when the receiver did not answer.", ge=100, le=999)
-    error: str | None = Field(description="A sentence; null when the callback was accepted.")
-    response_excerpt: str | None = Field(description="The answer's first 2 KiB: for admins, else null.")
+    number: int = Field(description="Which attempt of the watch this is, counted from 1.", ge=1)
+    trigger: Trigger | str = Field(
+        description="What led to the attempt: the `schedule`, or `manual` for the first one after a redelivery."
+    )
+    started_at: datetime = Field(description="When the attempt began.")
+    duration_ms: int = Field(description="How many milliseconds the attempt took.", ge=0)
+    status_code: int | None = Field(
+        description="The status that the receiver answered; null when it did not answer.", ge=100, le=999
+    )
+    error: str | None = Field(
+        description="What went wrong, in a sentence; null when the callback was accepted."
+    )
+    response_excerpt: str | None = Field(
+        description="The first 2 KiB of the receiver's answer; null unless the API key is an admin's."
+    )
 
 
 class AttemptListSchema(Output):
@@ -89,7 +99,7 @@ class AttemptListSchema(Output):
 
     model_config = examples({"attempts": [ATTEMPT_EXAMPLE]})
 
-    attempts: list[AttemptSchema] = Field(description="The newest 1,000, oldest first.")
+    attempts: list[AttemptSchema] = Field(description="The newest 1,000 attempts, oldest first.")
 
 
 @resource.operation(
