@@ -120,7 +120,10 @@ def is_stale(breaker: CircuitBreaker, asked_at: datetime) -> bool:
 def after_signal(
     breaker: CircuitBreaker, signal: Signal, *, asked_at: datetime, now: datetime, policy: BreakerPolicy
 ) -> CircuitBreaker:
-    """Return the breaker after the `signal` of a request that was claimed or sent at `asked_at`."""
+    """Return the breaker after the `signal` of a request.
+
+    `asked_at` is when the poll or callback was claimed; for any other request, when it was sent.
+    """
     stale = is_stale(breaker, asked_at)
     match signal:
         case RetryAfter(seconds=seconds, reason=reason):

@@ -33,9 +33,9 @@ def is_callbacks(lane: Lane) -> bool:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due; of a host, it is the end of its pause, if that is later. `recovering`
-    is true for a host that is in slow start, or paused with its probe due (see `bridge.core.circuit_breaker`). It is
-    always false for an account.
+    `since` is when the first of them fell due, or, if that is later, when the host's pause ends. `recovering` is true
+    for a host that is in slow start, or paused with its probe due (see `bridge.core.circuit_breaker`), and always
+    false for an account.
     """
 
     since: datetime
@@ -46,8 +46,9 @@ class DueLane:
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
     """Return how many watches of each lane may be claimed now; the result begins with the lane that waited longest.
 
-    For each lane this is its `DueLane.more`. But all lanes with `DueLane.recovering` together get at most
-    `recovering_slots` watches; those that waited longest get theirs first. Lanes that get no watch are left out.
+    Each lane gets its `DueLane.more`, but all lanes with `DueLane.recovering` together get at most `recovering_slots`
+    watches; of these lanes, too, the one that waited longest gets its watches first. Lanes that get no watch are left
+    out.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):
@@ -89,9 +90,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold now; while it holds fewer, it may take a free one.
 
-    The result is the smallest of `most`, the lane's own limit; SLOTS_PER_FREE_SLOT times `free`, the number of free
-    slots; and, for a host's callbacks, `free_for_callbacks`, the number of free slots that callbacks may take. It
-    falls as slots are taken, so that no lane gets all of them.
+    `most` is the lane's own limit, `free` the number of free slots, and `free_for_callbacks` the number of them that
+    callbacks may take. The result is `most`, but no more than SLOTS_PER_FREE_SLOT times `free` and, for a host's
+    callbacks, no more than `free_for_callbacks`. So the result falls as slots are taken, and no lane gets all of
+    them.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

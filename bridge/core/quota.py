@@ -83,9 +83,10 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
-    """Return the factor, 0.05 to 1, by which HubSpot's newest rate-limit headers slow the account's requests.
+    """Return the factor, 0.05 to 1, to multiply the account's request rate by; the smaller, the slower.
 
-    It is 1 (not slowed) when the headers were last observed more than `rate.seconds` ago, or never.
+    It follows from HubSpot's newest rate-limit headers. It is 1 (not slowed) when they were last observed more than
+    `rate.seconds` ago, or never.
     """
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):

@@ -100,11 +100,12 @@ def claim(
 def claim_urgent(
     connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
 ) -> list[Watch]:
-    """Claim up to `count` due polls of an account whose quota is short.
+    """Claim up to `count` due polls of an account whose quota is short, the most urgent ones.
 
-    Up to half are for the most urgent young watches (`age_zero_at` less than YOUNG_SECONDS ago); the others are for
-    the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether the half for young
-    watches is the larger one. The caller has locked the account's limits.
+    The longer ago the last poll is, compared with the gap for the task's age, the more urgent is the next one
+    (`polling.urgency`). Up to half are for the most urgent young watches (`age_zero_at` less than YOUNG_SECONDS ago);
+    the others are for the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether
+    the half for young watches is the larger one. The caller has locked the account's limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)

@@ -28,7 +28,7 @@ def read(path: Path) -> str:
 
 
 def make(path: Path) -> None:
-    """Make the key file, readable by its owner alone; leave one that is there as it is.
+    """Make the key file, readable by its owner alone; keep an existing key file unchanged.
 
     Safe when several processes start at once: all then read the same key. Raises NoKeyFile when it cannot be made.
     """

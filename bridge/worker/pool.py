@@ -42,8 +42,8 @@ class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
     For each lane, `jobs_per_lane` counts its jobs in the pool, and `recently_freed` counts the slots that its jobs
-    freed in the last QUEUE_SECONDS. A job that halts its lane is not counted as freeing a slot. `submit`, `collect`
-    and `take_back` must not be called by two threads at the same time.
+    freed in the last QUEUE_SECONDS, without those of failed jobs, which halt the lane (see `submit`). `submit`,
+    `collect` and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(

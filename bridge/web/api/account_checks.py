@@ -31,7 +31,7 @@ class QuotaLeftSchema(Output):
         description="How many requests of the burst limit are left now.", ge=0
     )
     daily: int | None = Field(
-        description="HubSpot's limit of requests a day; null for OAuth apps, which HubSpot does not tell.",
+        description="HubSpot's limit of requests a day; null for OAuth apps, because HubSpot does not report it to them.",
         ge=0,
     )
     daily_remaining: int | None = Field(

@@ -74,7 +74,7 @@ class AccountSummarySchema(Output):
         description="How many requests a second the bridge may send now.", ge=0
     )
     errors_today: int = Field(
-        description="How many requests have failed since midnight UTC; HubSpot asks for less than 5 % of the requests.",
+        description="How many requests since midnight UTC were not answered with 2xx; HubSpot wants fewer than 5 % of a day's requests to fail.",
         ge=0,
     )
     requests_today: int = Field(description="How many requests the bridge has sent since midnight UTC.", ge=0)
