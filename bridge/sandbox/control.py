@@ -67,9 +67,9 @@ class NewFault(_Body):
         return Target(task_id=self.task_id, token=self.token, endpoint=self.endpoint)
 
     def reply_or_name(self) -> str | Reply:
-        """Return the fault's name if the body only names one; otherwise the reply to send.
+        """Return the fault's name if no field of the reply is given; otherwise the reply to send.
 
-        The name is returned if `fault` is set, and `status_code`, `headers`, `body` and `seconds` are not.
+        The fields of the reply are `status_code`, `headers`, `body` and `seconds`.
         """
         changes: dict[str, Any] = self.model_dump(include={"status_code", "seconds"}, exclude_none=True)
         if self.body is not None:

@@ -93,7 +93,10 @@ class HubSpotCalls:
         return granted
 
     def release_probe(self, granted: Granted) -> None:
-        """Make another probe due now if `granted` is the account's probe; log database errors, but do not raise them."""
+        """If `granted` is the account's probe, make a new probe due now instead of at the end of the lease.
+
+        For a request that brings no result about the account. Database errors are logged, not raised.
+        """
         name = granted.account.name
         try:
             with self.engine.begin() as connection:
