@@ -91,7 +91,10 @@ def _rendered(processors: Sequence[Processor], logger: WrappedLogger, method: st
 
 
 def _plain(value: object) -> object:
-    """Return `value` itself if it is a str, a bool or None, else the name of its class: safe to render."""
+    """Return a str, a bool or None as it is; for any other value, its class's name, such as `<dict>`.
+
+    Rendering the returned value cannot fail.
+    """
     return value if type(value) in {str, bool, NoneType} else f"<{type(value).__name__}>"
 
 

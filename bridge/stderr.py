@@ -38,7 +38,10 @@ class StandardError(io.RawIOBase):
         self.dropped = 0
 
     def open(self, descriptor: int | None) -> None:
-        """Write to `descriptor` from now on; None when the process was started without standard error."""
+        """Write to `descriptor` from now on; if it is None, drop all writes.
+
+        It is None when the process was started without standard error.
+        """
         with self._lock:
             if self._own is not None:
                 os.close(self._own)

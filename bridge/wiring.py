@@ -57,7 +57,8 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    With `makes_files` false, neither a SQLite database nor a key file is created: if it is missing, that is an error.
+    With `makes_files` false, no file is created: the first use of a SQLite database or of a key file that is missing
+    raises an error.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -73,9 +74,9 @@ class Bridge:
     def cipher(self) -> Cipher:
         """Encrypts and decrypts the stored secrets.
 
-        Without BRIDGE_SECRET_KEY, the key is read from the key file. If that file is missing, it is made with a new
-        key, but only if `makes_files` is true and the database has not been used with a key yet. Raises NoKeyFile if
-        the file is missing and not made, or if no key can be read from it.
+        Without BRIDGE_SECRET_KEY, the key is read from the key file. A missing key file is made first, with a new key
+        in it, if `makes_files` is true and no key has been used with the database yet. Raises NoKeyFile if the key
+        file cannot be made, or if no key can be read from it.
         """
         keys = [key.get_secret_value() for key in self._settings.secret_keys]
         return Cipher(keys or [self._key_of_file()])
@@ -192,7 +193,7 @@ class Bridge:
 
     @cached_property
     def counter_flusher(self) -> CounterFlusher:
-        """Saves the counts in the database every second."""
+        """Saves the counts of `counters` in the database every second."""
         return CounterFlusher(counters=self.counters, engine=self.engine, now=now)
 
     @cached_property

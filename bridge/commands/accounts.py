@@ -14,7 +14,7 @@ from bridge.wiring import now
 
 
 def put(arguments: argparse.Namespace) -> None:
-    """Set an account from the JSON on standard input."""
+    """Add a HubSpot account, or replace all its settings, from the JSON on standard input."""
     settings = _settings(read_input())
     bridge = prepare_bridge()
     status, _ = accounts.put(bridge.engine, bridge.accounts, arguments.name, settings.change(), now=now())

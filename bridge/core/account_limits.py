@@ -154,8 +154,8 @@ def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account.
 
-    If the account is paused, its probe is due now, and the reason of the pause becomes CHANGED. What HubSpot last
-    reported of its quota is forgotten.
+    If the account is paused, its probe is due now, and the reason of the pause becomes CHANGED. HubSpot's last report
+    of the account's quota is forgotten.
     """
     # The new credentials may have another quota.
     usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)

@@ -74,7 +74,7 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AccountError:
-    """HubSpot refused the account's credentials or app, or there are no usable credentials.
+    """HubSpot refused the account's credentials, or banned its app, or no usable credentials exist.
 
     `scopes` is true when the credentials only lack a scope: HubSpot may still answer for tasks of other kinds.
     """

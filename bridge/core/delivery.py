@@ -143,9 +143,9 @@ def wait_seconds(
     now: datetime,
     jitter: float,
 ) -> float | None:
-    """Return the seconds from a failed attempt to the next; None after a 410, or at the schedule's end.
+    """Return the seconds from a failed attempt to the next; None after a 410, or when the schedule ends.
 
-    `tries` attempts of the same delivery came before the failed one.
+    `tries` attempts of the same delivery came before the failed one. `jitter` is a random number from -1 to 1.
     """
     gone = isinstance(answer, HttpResponse) and answer.status_code == 410
     if gone or tries >= len(policy.schedule_seconds):
@@ -174,8 +174,8 @@ def event_type(watch: Watch) -> str:
 def payload(watch: Watch, hubspot_body: str | None) -> bytes:
     """Return the callback's body: the same bytes for every attempt of one watch.
 
-    `hubspot_body` is JSON text; beyond 256 KiB it is left out. Raises ValueError when `watch.ended_at` is
-    None.
+    `hubspot_body` is HubSpot's answer as JSON text; None if there is none. If the answer has more than 256 KiB, the
+    callback says `truncated` and has no answer. Raises ValueError when `watch.ended_at` is None.
     """
     if watch.ended_at is None:
         raise ValueError(f"{watch.id} has not ended: there is nothing to tell yet")
@@ -209,7 +209,10 @@ class Verbatim(str):
 
 
 def json_object(members: Mapping[str, Any]) -> str:
-    """Return a JSON object with these members, as text; Verbatim values are inserted unchanged."""
+    """Return a JSON object with these members, as text.
+
+    A value of the class Verbatim, which is JSON text, is inserted unchanged.
+    """
     texts: list[str] = []
     # Other members that stand side by side are encoded together; one at a time would take twice as long.
     for is_verbatim, run in groupby(members.items(), lambda member: isinstance(member[1], Verbatim)):

@@ -48,10 +48,10 @@ class NotSent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoToken:
-    """No usable token came in time for the request, or for repeating it after a 401; `reason` is a sentence.
+    """No usable token came in time for the request, or for repeating it after a 401.
 
-    `is_temporary` is true when there may soon be a token without an operator's help. `earlier_refusals` is 1 when
-    HubSpot answered 401 to a first request, and no token came to repeat it; otherwise 0.
+    `reason` is a sentence. `is_temporary` is false when there will be no token until an operator helps.
+    `earlier_refusals` is 1 when HubSpot answered 401 to a first request, and no token came to repeat it; otherwise 0.
     """
 
     reason: str

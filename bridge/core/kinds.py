@@ -52,13 +52,16 @@ class Kind:
     scope_check: tuple[str, str] | None = None
 
     def path(self, version: str, task_id: str) -> str:
-        """Return the path that reports a task's status, with `task_id` percent-encoded as one segment."""
+        """Return the path of a task's status, with `task_id` percent-encoded as one segment.
+
+        `version` is a version of HubSpot's API, such as `v3` or `2026-03`.
+        """
         return _versioned(self.v3, self.dated, version).format(v=version, task_id=_segment(task_id))
 
     def check_path(self, version: str) -> str:
-        """Return a path to check a token with: its GET needs the kind's scope.
+        """Return the path of a GET that checks a token and needs the kind's scope.
 
-        For a kind whose `scope_check` is None, it is a path whose GET needs a valid token, but no particular scope.
+        If the kind's `scope_check` is None, the GET needs a valid token, but no particular scope.
         """
         return _versioned(*(self.scope_check or ANY_SCOPE), version).format(v=version)
 

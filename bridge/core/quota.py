@@ -45,8 +45,9 @@ class Rate:
 class Usage:
     """An account's use of its quota, and how much HubSpot's newest rate-limit headers say is left.
 
-    `free_at` is when the next request would be sent if all were evenly spaced; None before the first. A
-    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is None when it is not known.
+    `free_at` is when the next request would be sent if all were evenly spaced; None before the first request. A
+    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is how many of the day's requests are left; None
+    when this is not known. `observed_at` is when the headers came; None when no headers are known.
     """
 
     free_at: datetime | None = None

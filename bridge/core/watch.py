@@ -88,20 +88,20 @@ class Watch:
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # when the watch was registered; later, when its task was first seen PROCESSING
+    age_zero_at: datetime  # the task's age counts from here: registered, or first seen PROCESSING
     status: str | None = None  # the newest that HubSpot reported
     refusals: int = 0  # answers in a row by which HubSpot refused the task
-    refused_since: datetime | None = None  # when the first of these came
+    refused_since: datetime | None = None  # when the first of the `refusals` came
     failures: int = 0  # polls in a row without a usable answer
     account_errors: int = 0  # answers in a row that blamed the account
     error: str | None = None  # why the outcome is not `completed`
     last_error: str | None = None  # the newest trouble with HubSpot or the receiver
 
-    attempts: int = 0  # of all deliveries
+    attempts: int = 0  # attempts of all deliveries together
     tries: int = 0  # attempts since the newest delivery began
     manual: bool = False  # the next attempt is the first of a redelivery
-    last_attempt_at: datetime | None = None
-    last_status_code: int | None = None
+    last_attempt_at: datetime | None = None  # when the newest attempt began
+    last_status_code: int | None = None  # the receiver's, to the newest attempt; None: no response
 
 
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:
@@ -125,7 +125,10 @@ def next_state(state: State, event: Event) -> State:
 
 
 def withdraw(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch withdrawn. Raises IllegalTransition unless it is `watching` or `delivering`."""
+    """Return the watch in the state `withdrawn`, settled at `now`.
+
+    Raises IllegalTransition unless the watch was `watching` or `delivering`.
+    """
     return advance(watch, Event.WITHDRAWN, settled_at=now)
 
 

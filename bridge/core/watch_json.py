@@ -8,7 +8,11 @@ from bridge.core.watch import Watch
 
 
 def watch_text(watch: Watch, hubspot_body: str | None) -> str:
-    """Return a watch as JSON text; its metadata and `hubspot_body`, already JSON, are inserted unchanged."""
+    """Return a watch as JSON text, with `hubspot_body` (HubSpot's answer) as the member `hubspot`.
+
+    The watch's metadata and `hubspot_body` are JSON text already, and are inserted unchanged. The member is null if
+    `hubspot_body` is None.
+    """
     return json_object(
         {
             "id": watch.id,

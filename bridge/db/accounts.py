@@ -139,7 +139,7 @@ class Accounts:
     def _credentials(self, row: Row[Any]) -> Credentials | None:
         """Return the credentials stored in `row`; None when no key decrypts them.
 
-        It raises no error then, so that other accounts still work.
+        The result is None instead of an error, so that other accounts still work.
         """
         try:
             return Credentials(**json.loads(self._cipher.decrypt(row.credentials)))

@@ -28,8 +28,8 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
     """Return the statements with which `run` updates rows of `table`: for each dialect's name, an UPDATE.
 
-    Each mapping passed to `run` has exactly the column `key` and the columns in `names`. Where a row of `table` has
-    the same `key` as the mapping, its columns in `names` get the mapping's values.
+    `key` and `names` are names of columns. Each mapping passed to `run` holds a value for each of these columns, and
+    nothing else. The rows with the mapping's value in the column `key` get the mapping's other values.
     """
 
     def build(row: Columns) -> Any:

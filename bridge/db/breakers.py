@@ -97,7 +97,10 @@ def count_paused_hosts(connection: Connection) -> int:
 
 
 def paused_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBreaker]:
-    """Return the breakers of up to `most` paused hosts with callbacks to deliver, largest `pause_seconds` first."""
+    """Return the breakers of up to `most` paused hosts with callbacks to deliver, keyed by name.
+
+    Hosts with the largest `pause_seconds` come first.
+    """
     longest_first = host_breakers.c.pause_seconds.desc(), host_breakers.c.name
     rows = connection.execute(select(host_breakers).where(*_PAUSED).order_by(*longest_first).limit(most))
     return {row.name: to_breaker(row) for row in rows}

@@ -244,9 +244,10 @@ _HELD = (
 
 
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
-    """Give back claimed watches: those that the worker still holds become due now; return how many these are.
+    """Give back claimed watches: they become due now. Returns how many were given back.
 
-    If a claim was for a probe, another probe may be sent at once.
+    Watches whose lease the worker no longer holds are left as they are. If a claim was for a probe, another probe is
+    due now.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:

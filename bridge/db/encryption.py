@@ -30,9 +30,9 @@ class WrongSecretKey(Exception):
 
 
 class Cipher:
-    """Encrypts with the newest of several keys, decrypts with any of them.
+    """Encrypts with the newest of several Fernet keys, and decrypts with any of them.
 
-    `decrypt` raises WrongSecretKey when no key decrypts the token.
+    `decrypt` returns the text of a Fernet token. It raises WrongSecretKey when none of the keys decrypts the token.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:

@@ -30,9 +30,9 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Store `wanted` unless a request with its client and key is stored already; return the stored request.
+    """Return the stored request with the client and key of `wanted`; if none is stored, store `wanted`.
 
-    A stored request that is older than KEPT is replaced.
+    A stored request that is older than KEPT is replaced by `wanted`.
     """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))

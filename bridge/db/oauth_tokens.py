@@ -89,7 +89,10 @@ def take_refresh_lease(connection: Connection, account: str, seen: StoredTokens,
 
 
 def save(connection: Connection, cipher: Cipher, account: str, seen: StoredTokens, new: TokenPair) -> bool:
-    """Replace the stored tokens by `new`; return False when they have changed since `seen` was read."""
+    """Replace the stored tokens by `new`, and return True.
+
+    If the stored tokens have changed since `seen` was read, saves nothing and returns False.
+    """
     row = {
         "access_token": cipher.encrypt(new.access_token),
         "refresh_token": cipher.encrypt(new.refresh_token),
@@ -103,11 +106,11 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Save why a refresh failed, and that the next one may not start before `until`.
+    """Save why a refresh failed, and that the next refresh may not start before `until`.
 
-    `at_fault` says whether the credentials are the cause. `seen` is the row as it was when the caller had taken its
-    lease: `seen.hold_until` is the end of that lease. Returns False, and saves nothing, if the lease was lost: the
-    row now has another `hold_until` or other tokens.
+    `at_fault` says whether the credentials are the cause. `seen` holds the row's tokens, and in `hold_until` the end
+    of the caller's lease. Returns False, and saves nothing, if the caller has lost the lease: the row now has another
+    `hold_until` or other tokens.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

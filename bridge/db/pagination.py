@@ -1,4 +1,4 @@
-"""Lists watches by page; the cost of a page is bounded, however many watches there are and however few match.
+"""Lists watches by page; each page reads a limited number of rows, even if few match the filters.
 
 So a page may hold fewer watches than were asked for, even none, although another page follows.
 """
@@ -197,9 +197,10 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return WHERE conditions, each for a query of its own; together the queries find all watches that match `filters`.
+    """Return WHERE conditions, each for a query of its own; together the queries find the whole list.
 
-    They may also find watches that do not match.
+    The list holds the watches that match `filters`; with Order.ENDED_AT, only those with an outcome. The queries may
+    also find watches that do not match `filters`.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

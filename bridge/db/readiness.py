@@ -29,8 +29,8 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether an account with this breaker is to be shown as paused.
 
-    True during a pause. If failures caused the pause and the account has watches to poll, it stays true after
-    the pause, until a request succeeds.
+    True during a pause. After a pause that failures caused, the result is still true until a request succeeds, if the
+    account has watches to poll.
     """
     if breaker.paused_until is None:
         return False

@@ -93,7 +93,10 @@ def attempts_of(connection: Connection, watch_id: str) -> list[Attempt]:
 
 
 def make_failed_polls_due(connection: Connection, account: str, now: datetime) -> None:
-    """End the waits of an account's watches whose last polls failed: their next polls are due now."""
+    """Make the next poll due now for each of an account's watches whose last poll failed.
+
+    Watches that a worker has claimed stay as they are.
+    """
     failed = or_(watches.c.failures > 0, watches.c.account_errors > 0)
     waiting = is_state(State.WATCHING), failed, watches.c.claimed_by.is_(None)
     mine = watches.c.account == account, watches.c.due_at > now
@@ -152,10 +155,10 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 
 
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
-    """Return the kinds of an account's watches, as far as a bounded search finds them; some may be missing.
+    """Return the kinds of an account's watches; some may be missing, because the search is bounded.
 
-    Reads at most NEWEST_SCANNED of the account's `watching` watches, in no particular order. Also reads the
-    NEWEST_SCANNED newest watches of all accounts, and ignores those of other accounts.
+    Searches at most NEWEST_SCANNED of the account's `watching` watches, in no particular order. Also searches the
+    bridge's NEWEST_SCANNED newest watches for watches of the account.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

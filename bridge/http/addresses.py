@@ -256,8 +256,8 @@ def _problems_of_port(parts: SplitResult, ports: frozenset[int]) -> Iterator[str
 def _problems_of_host(origin: str, hostname: str) -> Iterator[str]:
     """Yield the problems of a callback URL's host.
 
-    `origin` is the URL without path and query; `hostname` is the host that `urlsplit` found in it. If urllib3 finds
-    another host in it, that is a problem, too.
+    `origin` is the URL without path and query; `hostname` is the host that `urlsplit` finds in `origin`. A different
+    host found by urllib3 in `origin` is a problem, too.
     """
     try:
         host = (parse_url(origin).host or "").lower()

@@ -35,8 +35,9 @@ STALE_WITHIN_SECONDS = 1.0
 class Exchange:
     """One try to send a request, and what happened to its connection.
 
-    `sent` is true as soon as the request may have reached the server, `answered` as soon as a response has
-    begun. Without a `guard`, every address is allowed.
+    `opened` is true when a new connection was opened for the request, `reused` when a kept connection was used.
+    `sent` is true as soon as the request may have reached the server, `answered` as soon as a response has begun.
+    Without a `guard`, every address is allowed.
     """
 
     deadline: Deadline

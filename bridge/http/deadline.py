@@ -122,7 +122,7 @@ class Deadline:
         return self.left_seconds <= 0
 
     def attach(self, connection: socket.socket) -> None:
-        """Attach `connection`, which is shut down when the time is over; it replaces an earlier connection."""
+        """Attach `connection`, to be shut down when the time is over, in place of an earlier connection."""
         # A duplicate, because a TLS handshake detaches the original socket.
         self._replace(os.dup(connection.fileno()))
 

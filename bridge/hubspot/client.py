@@ -42,7 +42,10 @@ class HubSpot:
         return self.request(account, "GET", KINDS[kind].path(account.api_version, task_id))
 
     def start_import(self, account: Account, document: str) -> HttpResponse | NoResponse | NoToken:
-        """Request the import of a file from a URL; `document` is the body that HubSpot documents, as JSON text."""
+        """Request the import of a file from a URL; `document` is the request's body, as JSON text.
+
+        The body's fields are those that HubSpot documents.
+        """
         path = START_PATH.format(v=account.api_version)
         return self.request(account, "POST", path, document.encode())
 

@@ -141,7 +141,7 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
-        """Return a token, refreshed if needed, or a NoToken.
+        """Return a token, refreshed if needed, or a NoToken; `refused` is as in `current`.
 
         Returns None while another process refreshes the token: the caller waits, and calls again.
         """
@@ -158,9 +158,10 @@ class OAuthTokens:
         return row.issued.access_token
 
     def _row(self, account: Account) -> StoredTokens:
-        """Return the account's row; add it if it is missing.
+        """Return the account's row in `oauth_tokens`; add the row if it is missing.
 
-        If an earlier `_save` failed, save its tokens now; the returned row has them even if this save fails, too.
+        Tokens that an earlier `_save` failed to save are saved now. The returned row has these tokens, even if they
+        cannot be saved now, either.
         """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:

@@ -82,7 +82,11 @@ def blueprint(state: State) -> Blueprint:
     routes = Blueprint("hubspot", __name__)
 
     def add(endpoint: str, paths: Iterable[str], answer: Callable[..., Reply], **options: Any) -> None:
-        """Add a route for each path; the ledger counts the requests to all of them under the name `endpoint`."""
+        """Add a route for each path; the ledger counts the requests to all these routes as `endpoint`.
+
+        `answer` makes the reply; its arguments are the path's variables without `_version`. `options` are those of
+        Flask's `add_url_rule`.
+        """
 
         def view(_version: str = "", **values: str) -> Response:
             api_request = ApiRequest(endpoint=endpoint, token=_bearer(), task_id=values.get("task_id"))

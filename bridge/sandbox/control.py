@@ -28,7 +28,11 @@ Body = TypeVar("Body", bound=_Body)
 
 
 class NewTasks(_Body):
-    """The body of `POST /sandbox/tasks`."""
+    """The body of `POST /sandbox/tasks`: starts `count` tasks of the same kind.
+
+    A duration that is None is taken from the sandbox's options. `pending_status`, unless it is None, replaces the
+    usual status while a task is PENDING.
+    """
 
     kind: Kind = Kind.FILE_IMPORT
     outcome: Outcome = Outcome.COMPLETED

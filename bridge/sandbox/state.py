@@ -136,9 +136,10 @@ class State:
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
     def refresh(self, form: Mapping[str, str] | None) -> Reply:
-        """Count a request for an access token; return the reply of a fault that is set for it, or the normal one.
+        """Count a request for an access token, and return its reply.
 
-        `form` is None when the request's body is no form.
+        If a fault is set for such requests, the reply is the fault's. `form` is None when the request's body is no
+        form.
         """
         with self._lock:
             self._ledger.count_request(OAUTH_ENDPOINT)

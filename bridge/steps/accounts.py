@@ -93,10 +93,11 @@ def put(
 def remove(
     engine: Engine, accounts: Accounts, name: str, *, outbox: OperatorOutbox, now: datetime
 ) -> AccountStatus | AccountNotRemoved:
-    """Remove a stored account, and return its last status; if it is paused, tell the operator that the pause is over.
+    """Remove a stored account, and return its last status.
 
-    Returns AccountNotRemoved when no account of this name is stored; or, for any account but `default`,
-    when its tasks are being watched.
+    If the account is paused, tells the operator that the pause is over. Returns AccountNotRemoved when no account of
+    this name is stored, or when the account's tasks are being watched. `default` is removed even when its tasks are
+    being watched.
     """
     with engine.begin() as connection:
         account = accounts.load(connection, [name])[name]

@@ -34,8 +34,9 @@ UNREADABLE = (
 class DeliveryJob:
     """A claimed watch in the state `delivering`, with the data for its callback.
 
-    `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
-    `host_recovering` is true when the host is paused, or in slow start.
+    `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when HubSpot gave no such
+    answer. `encrypted_secrets` holds the client's valid signing secrets, newest first. `host_recovering` is true when
+    the host is paused, or in slow start.
     """
 
     watch: Watch

@@ -73,9 +73,9 @@ class HubSpotCalls:
         self._outbox = outbox
 
     def acquire(self, name: str) -> Granted | RetryLater:
-        """Take one request from an account's quota; RetryLater when none is granted now.
+        """Take one request from an account's quota; return RetryLater when no request is granted now.
 
-        To an account without credentials, a request is granted without using its quota.
+        For an account without credentials, returns Granted and leaves the quota as it is: no request will be sent.
         """
         now = self.clock()
         with self.engine.begin() as connection:

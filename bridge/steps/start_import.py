@@ -92,8 +92,9 @@ def start(
     """Start an import at HubSpot, at most once, and register a watch for its task.
 
     Waits up to QUOTA_WAIT_SECONDS for the quota or the end of a pause. `document` is the body for HubSpot, as JSON
-    text. `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent. Database
-    errors before the request is sent are raised. Later ones are not: if the watch cannot be stored, the result is
+    text. `claim_hubspot_call` is called just before the request; if it returns False, nothing is sent, and the result
+    is NotStarted. `register` is called with the id of the started task. Raises the database errors that occur before
+    the request. After the request no database error is raised: if the watch cannot be stored, the result is
     Unwatched.
     """
     granted = _acquire(hubspot_calls, account)

@@ -21,7 +21,8 @@ _DETAILS = {
 def problem_of(error: Exception) -> Problem:
     """Return the Problem that answers an exception; log the exception unless it is an HTTPException.
 
-    An HTTPException keeps its status, a database that is away or cannot work is a 503, anything else a 500.
+    For an HTTPException, the Problem has the same status. When the database is away or cannot work, the status is
+    503. For any other exception, it is 500.
     """
     match error:
         case HTTPException():

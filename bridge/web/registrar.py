@@ -28,7 +28,7 @@ class _Count:
 
     open: int
     counted_at: datetime
-    added_before: int  # how many watches this process had added for the client by then, settled ones too
+    added_before: int  # how many watches this process had ever opened for the client before the count
 
 
 class Registrar:
@@ -69,7 +69,7 @@ class Registrar:
             self._added[client] += watches
 
     def forget_counts(self) -> None:
-        """Drop the counts of all clients, after a redelivery that may have opened watches of any client."""
+        """Drop every client's count of open watches: a redelivery may have opened watches of any client again."""
         with self._lock:
             self._counts.clear()
 

@@ -1,4 +1,7 @@
-"""Gives each request an id, counts the responses, and logs them except on the routes for monitoring."""
+"""Gives each request an id, and counts and logs the responses.
+
+Responses on the routes for monitoring are counted, but not logged.
+"""
 
 import re
 import time

@@ -57,7 +57,10 @@ class Body(Input):
 
 
 class Query(Input):
-    """The query parameters, sent as text; those in `LISTS` take several values, by commas or repetition."""
+    """Query parameters, sent as text.
+
+    Only the parameters in `LISTS` may be repeated, or hold several values separated by commas.
+    """
 
     LISTS: ClassVar[Collection[str]] = ()
 
@@ -94,8 +97,9 @@ def validated(
 ) -> Model | Problem:
     """Return `given` as an instance of `model`, or a 422 Problem that lists what is wrong with it.
 
-    `known_faults` come first in the list. The Problem has the first MAX_FAULTS faults, and the number of the others.
-    Without a `context`, nothing checks whether an account exists or whether the settings allow a callback URL.
+    `known_faults` are faults that the caller has found: they come first in the list, and suffice for a Problem. The
+    Problem has the first MAX_FAULTS faults, and the number of the others. Without a `context`, nothing checks whether
+    an account exists or whether the settings allow a callback URL.
     """
     cross_field: Sequence[FieldError] = ()
     if isinstance(given, Mapping):

@@ -143,11 +143,15 @@ class WatchSchema(Output):
     account: str = Field(description="The HubSpot account.")
     client: str = Field(description="The client that registered the watch.")
     callback_url: str = Field(description="Where the callback goes.")
-    metadata: dict[str, Any] = Field(description="The metadata as the client gave it, numbers to the digit.")
+    metadata: dict[str, Any] = Field(
+        description="The metadata as the client gave it; numbers keep all their digits."
+    )
     state: State | str = Field(
         description="`watching` until the task ends, then `delivering`; at last `delivered`, `undelivered` or `withdrawn`."
     )
-    outcome: Outcome | str | None = Field(description="How the task ended; null while it goes on.")
+    outcome: Outcome | str | None = Field(
+        description="How the task ended; null until the bridge knows, and when the watch was withdrawn before."
+    )
     created_at: datetime = Field(description="When the watch was registered.")
     deadline_at: datetime = Field(
         description="When the watch ends as `timed_out` if the task has not ended before."
@@ -155,15 +159,26 @@ class WatchSchema(Output):
     due_at: datetime | None = Field(
         description="When the next poll or attempt is due; null when nothing is left to do."
     )
-    ended_at: datetime | None = Field(description="When the bridge saw the task end, or stopped polling it.")
-    settled_at: datetime | None = Field(description="When nothing was left to do.")
+    ended_at: datetime | None = Field(description="When the watch got its `outcome`; null while it has none.")
+    settled_at: datetime | None = Field(
+        description="When the watch became `delivered`, `undelivered` or `withdrawn`; null while it is `watching` or `delivering`."
+    )
     polls: int = Field(description="How many times HubSpot was asked for the status.", ge=0)
     last_polled_at: datetime | None = Field(description="When HubSpot was asked last.")
-    status: str | None = Field(description="HubSpot's own last word for the task.")
+    status: str | None = Field(
+        description="The newest status that HubSpot reported, in HubSpot's own word; null before the first."
+    )
     last_error: str | None = Field(description="The newest trouble with HubSpot or the receiver.")
-    attempts: int = Field(description="How many times the callback was sent.", ge=0)
-    last_attempt_at: datetime | None = Field(description="When the callback was sent last.")
+    attempts: int = Field(
+        description="How many attempts were made to deliver the callback, those of redeliveries included.",
+        ge=0,
+    )
+    last_attempt_at: datetime | None = Field(
+        description="When the newest attempt began; null before the first."
+    )
     last_status_code: int | None = Field(
-        description="The status that the receiver answered last; null when it did not answer.", ge=100, le=999
+        description="The HTTP status of the receiver's answer to the newest attempt; null without an attempt, or when no answer came.",
+        ge=100,
+        le=999,
     )
     hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")

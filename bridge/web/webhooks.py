@@ -143,9 +143,11 @@ class OperatorEventDataSchema(Output):
     model_config = examples(OPERATOR_EXAMPLE)
 
     subject: str = Field(description="The account, the receiver's host, or the id of the worker.")
-    reason: str = Field(description="Why it happened last, in a sentence; it may quote HubSpot.")
+    reason: str = Field(
+        description="Why the newest occurrence happened, in a sentence; it may quote HubSpot."
+    )
     since: datetime = Field(
-        description="When the first of these occurrences (see `count`) happened; of a silent worker, its last sign of life."
+        description="When the first of the `count` occurrences happened; for a silent worker, when it last gave a sign of life."
     )
     count: int = Field(description="How many occurrences this event reports.", ge=1)
 

@@ -66,10 +66,11 @@ class Reading:
 
 
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the least used of the `allowed` cores if a move there is worth it; None to stay on `core`.
+    """Return the least used of the `allowed` cores if a move to it pays; None if the process should stay.
 
-    Before the first move `core` is None, and a move is always worth it. Of equally used cores, the first in `allowed`
-    is returned. None also when `shares` has none of the allowed cores.
+    `core` is the process's core, or None before the first move, which always pays. `shares` is the recent use of the
+    cores. Of equally used cores, the first in `allowed` is returned. If `shares` has none of the allowed cores, the
+    result is None.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

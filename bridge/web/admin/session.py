@@ -114,7 +114,7 @@ def take_to_show(dependencies: Dependencies, now: datetime) -> str | None:
 
 
 def safe_path(url: str) -> str:
-    """Return where to go after sign-in: path and query of a URL under /admin, or /admin for any other URL."""
+    """Return where to go after sign-in: the path and query of `url` if the path is in /admin, else /admin."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -32,7 +32,10 @@ CHANGES: Mapping[str, tuple[Callable[[ApiCall, str], Reply | Problem], str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """An event in a watch's history, or the watch's next step; `css_class` is "good", "bad" or ""."""
+    """An event in a watch's history, or the watch's next step; `css_class` is "good", "bad" or "".
+
+    `what` names the event, `detail` says more, if anything. `attempt` is None unless the event is an attempt.
+    """
 
     at: datetime
     what: str
@@ -148,7 +151,10 @@ def _settled(watch: Watch, at: datetime) -> HistoryEntry:
 
 
 def _wait(connection: Connection, watch: Watch) -> str:
-    """Return what the watch's next step waits for, as a sentence; an empty text unless its account or host is paused."""
+    """Return, as a sentence, which pause holds up the watch's next step; an empty text if there is none.
+
+    For a poll, only a pause of the account counts; for a callback, only a pause of the host.
+    """
     if watch.state is State.WATCHING:
         limits = breakers.read_account_limits(connection, [watch.account]).get(watch.account)
         paused = limits is not None and limits.breaker.paused

@@ -1,4 +1,4 @@
-"""The page that lists watches, with the API's filters in its URL; the search, and bulk redelivery."""
+"""The list of watches, with the API's filters in its URL; the search for a watch; bulk redelivery."""
 
 import json
 import re
@@ -61,9 +61,10 @@ def list_watches() -> Response:
 
 
 def _query_parameters() -> dict[str, str]:
-    """Return the query in the API's form, without empty fields and with several values joined by commas.
+    """Return the request's query parameters in the API's form.
 
-    Instants are in UTC; one without a zone is taken as UTC.
+    Empty parameters are left out; several values of one parameter are joined by commas. Instants are converted to
+    UTC; an instant without a zone is taken as UTC. A text that is no instant stays as it is.
     """
     joined = {name: ",".join(value for value in values if value) for name, values in request.args.lists()}
     return {name: _in_utc(name, value) for name, value in joined.items() if value}

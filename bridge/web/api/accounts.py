@@ -92,7 +92,7 @@ class AccountSettings(Body):
     )
     rate_limit: RateLimit | None = Field(
         default=None,
-        description="HubSpot's burst limit, in requests / seconds; HUBSPOT_RATE_LIMIT when left out.",
+        description="HubSpot's burst limit: `190/10` allows 190 requests in 10 seconds; HUBSPOT_RATE_LIMIT when left out.",
     )
     rate_share: Annotated[float, Field(gt=0, le=1)] | None = Field(
         default=None,

@@ -173,9 +173,9 @@ def add_client(call: ApiCall, body: NewClient) -> Reply | Problem:
 def revoke_client(call: ApiCall, name: str) -> Reply | Problem:
     """Revoke a client's API key, permanently.
 
-    The client's open watches go on, and their callbacks are signed as before. A client cannot revoke its own key: the
-    answer is a 409. BRIDGE_ADMIN_KEY, a setting, is a second key of the client `admin`: it cannot revoke `admin`
-    either, and it stays valid when `admin` is revoked.
+    The client's open watches go on, and their callbacks are signed as before. A client cannot revoke itself: the
+    answer is a 409. The setting BRIDGE_ADMIN_KEY is a second key of the client `admin`: a request with this key
+    cannot revoke `admin`, and the key stays valid when `admin` is revoked.
     """
     if name == call.caller.name:
         return Problem(
