@@ -14,10 +14,12 @@ PER_REQUEST_DESCRIPTORS = 3
 
 
 def ensure(concurrency: int, *, works: bool = True, clients: int = 0) -> None:
-    """Raise this process's soft limit of file descriptors to what it may need, or exit with status 2.
+    """Raise this process's soft limit of file descriptors to the number that the process may need.
 
-    `works` says whether the process has a worker; if not, `concurrency` does not count. `clients` is the
-    largest number of client connections that a web process keeps open.
+    If the system does not allow that number, write why to standard error, and exit with status 2. `works` says
+    whether the process has a worker, whose pool has `concurrency` threads; without a worker, `concurrency` is
+    ignored. `clients` is the largest number of client connections that a web process keeps open; 0 for a process that
+    serves no clients.
     """
     at_work = PER_REQUEST_DESCRIPTORS * concurrency + max(IDLE_CONNECTIONS, concurrency)
     needed = OTHER_DESCRIPTORS + clients + (at_work if works else 0)

@@ -92,7 +92,10 @@ class Settings(BaseModel):
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
-        """Return the settings in `environ`; a blank variable counts as not set. Raises SettingsProblem."""
+        """Return the settings in `environ`; a blank variable counts as not set.
+
+        Raises SettingsProblem when a setting is wrong or misspelled.
+        """
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)
         unread = given.keys() - {cls.model_fields[name].alias for name in settings.model_fields_set}

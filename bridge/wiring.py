@@ -147,7 +147,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Lets the web server and the commands start imports and check accounts, within the accounts' quotas."""
+        """Counts the starts of imports and the checks of accounts against the accounts' quotas."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
@@ -236,9 +236,9 @@ class Bridge:
 
     @cached_property
     def web_dependencies(self) -> Dependencies:
-        """What app.py makes the web application from.
+        """The dependencies from which app.py makes the web application.
 
-        The application is not made here, so that this module does not import Flask.
+        app.py makes the application, not this module, so that this module does not import Flask.
         """
         settings = self._settings
         return Dependencies(

@@ -30,7 +30,11 @@ class Counter:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Histogram:
-    """Durations counted in buckets; `bounds` are the upper bounds in seconds, the last of them infinite."""
+    """Durations in seconds, counted in buckets for each combination of the labels' values.
+
+    `bounds` are the buckets' upper bounds in ascending order, the last of them infinite. `labels` maps each label to
+    the values known in advance. An `hourly` histogram is also stored for each hour.
+    """
 
     name: str
     help: str

@@ -14,12 +14,12 @@ class OperatorEventType(StrEnum):
     The first word of a type says what the event's subject is, but the subject of `callback.given_up` is a host.
     """
 
-    ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or fails
-    ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers the account again
+    ACCOUNT_PAUSED = "account.paused"  # HubSpot refuses an account's requests, or is out of order
+    ACCOUNT_RESUMED = "account.resumed"  # HubSpot answers again, or the account was removed
     CALLBACK_GIVEN_UP = "callback.given_up"  # a callback to a host will not be tried again
     HOST_PAUSED = "host.paused"  # a receiver's host failed several times in a row
-    HOST_RESUMED = "host.resumed"  # the receiver's host answers again
-    WORKER_SILENT = "worker.silent"  # a worker has no more heartbeats, and did not stop properly
+    HOST_RESUMED = "host.resumed"  # the receiver answers again, or no callback is left for the host
+    WORKER_SILENT = "worker.silent"  # a worker's heartbeats ended without a proper stop
 
 
 # Opposite events of one subject are sent in the order in which they happened.

@@ -57,7 +57,10 @@ _NO_STREAKS = {"refusals": 0, "refused_since": None, "failures": 0, "account_err
 
 
 def gap(age_seconds: float) -> float:
-    """Return the seconds, before jitter, until the next poll of a task unfinished at `age_seconds` (≥ 0)."""
+    """Return the seconds, before jitter, from a poll of an unfinished task to the next poll.
+
+    `age_seconds` (≥ 0) is the task's age at the first of these two polls: the seconds since `age_zero_at`.
+    """
     return max(sqrt(age_seconds + 4), age_seconds / 30)
 
 

@@ -142,7 +142,10 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage with `free_at` limited so that the next request waits for at most one interval."""
+    """Return the usage with `free_at` moved earlier if the next request would wait too long.
+
+    With the result, the next request waits at most `interval_seconds()` from `now`.
+    """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
         return usage

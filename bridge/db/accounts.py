@@ -93,7 +93,7 @@ class Accounts:
         return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
-        """Return the named accounts, by name.
+        """Return a dict from each name in `names` to its account.
 
         A name that is not in the table gets an account without credentials, except `default`, which gets the
         environment's account.

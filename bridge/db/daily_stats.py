@@ -38,5 +38,5 @@ _ADD = batches.inserting(
 
 
 def prune(connection: Connection, before: date) -> None:
-    """Delete the numbers of all days that are earlier than `before`."""
+    """Delete the request counts of all days before the day `before`."""
     connection.execute(delete(account_days).where(account_days.c.day < before))

@@ -41,7 +41,7 @@ def is_alive(ticked_at: datetime, now: datetime) -> bool:
 
 
 def count_alive(connection: Connection, now: datetime) -> int:
-    """Return how many workers are alive."""
+    """Return how many workers are alive at `now`, by `is_alive`."""
     return sum(is_alive(ticked_at, now) for ticked_at in connection.scalars(select(workers.c.ticked_at)))
 
 

@@ -88,10 +88,10 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_unusable(connection: Connection) -> None:
-    """Raise UnusableDatabase if the database's encoding is not UTF-8, or another program's tables are in the way.
+    """Raise UnusableDatabase if the encoding is not UTF-8, or another program's tables are in the way.
 
-    An `alembic_version` is in the way if another program wrote it. Tables with the same names as the bridge's tables
-    are in the way if no revision is recorded.
+    A table `alembic_version` is in the way if another program's revisions are in it. If no revision is recorded, all
+    tables with the same names as the bridge's tables are in the way.
     """
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))

@@ -138,8 +138,9 @@ def claim(
 
 
 def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None, now: datetime) -> None:
-    """Save `due_at`, the instant of an event's next attempt; None means that nothing is left to do.
+    """Save the result of an attempt to send the event `sent`.
 
+    `due_at` is the instant of the next attempt. None means that nothing is left to do: the event is settled at `now`.
     Changes nothing when the lease of `sent` has ended and the event has been claimed again.
     """
     still_mine = operator_events.c.id == sent.id, operator_events.c.due_at == sent.due_at

@@ -113,9 +113,10 @@ def page(
 
 
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
-    """Count the redeliverable watches that match; return the number, and whether it is surely all of them.
+    """Count the redeliverable watches that match `filters`, among the newest rows only.
 
-    Only the newest rows are read, so the cost is bounded.
+    No other rows are read, so the cost is bounded. Returns the count, and whether the count is certainly complete. If
+    not, more watches may match.
     """
     is_match = and_(IS_REDELIVERABLE, *conditions(filters))
     count, is_all = 0, True
@@ -144,9 +145,10 @@ def _cursor(row: Watch | Row[Any], order: Order) -> Cursor:
 def _find(
     connection: Connection, filters: Filters, order: Order, cursor: Cursor | None, limit: int
 ) -> tuple[list[Watch], Cursor | None]:
-    """Return up to `limit` matches beyond `cursor`, and the cursor to go on from.
+    """Return up to `limit` watches that match `filters`, and the cursor from which to go on.
 
-    The returned cursor is None at the list's end.
+    The watches follow `cursor` in its direction; without a cursor, they are the first of the list. The returned
+    cursor is None when no more watches follow.
     """
     backwards = cursor is not None and cursor.backwards
     keys: list[Row[Any]] = []

@@ -151,9 +151,9 @@ def server_of(url: str) -> str:
 
 
 def filter_host(text: str) -> str:
-    """Normalize the host in a filter of watches to the form that `callback_host` returns.
+    """Return the host that a filter of watches names, in `callback_host`'s form; drop a port.
 
-    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash. Any other text that is no valid host is
+    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash. A text in which no host can be found is
     returned unchanged.
     """
     if set(text) & set("/?#@\\"):

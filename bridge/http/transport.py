@@ -71,11 +71,12 @@ class Transport:
         repeatable: bool = True,
         within_seconds: float = inf,
     ) -> HttpResponse | NoResponse:
-        """Send one request and read the response; without a response, return why as a NoResponse.
+        """Send one request and return the response; if there is none, return a NoResponse with the reason.
 
-        `headers` must hold neither `Content-Length` nor `Accept-Encoding`. With `repeatable=False` the request is
-        sent at most once; else it is sent again if it fails on a kept connection that the server had likely closed.
-        Raises RuntimeError when no thread can be started.
+        The time limit is `timeout_seconds` or `within_seconds`, whichever is shorter. `headers` must hold neither
+        `Content-Length` nor `Accept-Encoding`. A request that fails on a kept connection is sent once more if the
+        server had likely closed that connection before; with `repeatable=False`, no kept connection is used, and the
+        request is sent at most once. Raises RuntimeError when a thread that is needed cannot be started.
         """
         if not repeatable:
             self._adapter().close()

@@ -95,10 +95,10 @@ class OAuthTokens:
     ) -> TokenResult:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        `refused` is the token that HubSpot has just refused; the result is another token or a NoToken. The only
-        exception is a token issued less than AT_FAULT_HOLD_SECONDS ago: a refresh would not help, so the same token
-        may be returned again. The call takes at most `within_seconds`, not counting waits for the database; at most
-        WAIT_SECONDS of that are spent waiting for another thread's refresh.
+        `refused` is the token that HubSpot has just refused, or None. This token is not returned, unless it was
+        issued less than AT_FAULT_HOLD_SECONDS ago: then a refresh would not help. The call takes at most
+        `within_seconds`, without the waits for the database. At most WAIT_SECONDS of this time are spent waiting for
+        a refresh by another thread.
         """
         if fresh := self._fresh(account, refused):
             return fresh

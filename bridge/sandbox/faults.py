@@ -185,10 +185,11 @@ class Faults:
         self._set.clear()
 
     def pick(self, *targets: Target) -> Reply | None:
-        """Return the reply of a fault that is set for one of `targets`; None when no fault is set for any of them.
+        """Return the reply of a fault set for one of `targets`, or None when no fault is set for them.
 
-        The targets are tried in the order given. Of the first one that has faults, the oldest fault is taken. If it
-        was set for a number of requests, this counts as one of them; after the last one, the fault is removed.
+        The targets are tried in the order given. The first target that has faults gives its oldest fault. If that
+        fault was set for a number of requests, this call uses up one request; the fault is removed when no requests
+        are left.
         """
         for target in targets:
             if target in self._set:

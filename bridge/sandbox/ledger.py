@@ -8,7 +8,7 @@ from typing import Any
 class Traffic:
     """Counts one account's requests, including those that its quota refuses.
 
-    `peak_requests` is the highest number of requests in any span of the `window_seconds` given to `record`.
+    `peak_requests` is the highest number of requests in any span of `window_seconds` (an argument of `record`).
     """
 
     def __init__(self) -> None:

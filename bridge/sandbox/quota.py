@@ -13,9 +13,9 @@ DAILY_HEADERS = frozenset({"X-HubSpot-RateLimit-Daily", "X-HubSpot-RateLimit-Dai
 class Policy(StrEnum):
     """The name of the limit that was exceeded, as HubSpot's `policyName`."""
 
-    SECONDLY = "SECONDLY"
-    TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"
-    DAILY = "DAILY"
+    SECONDLY = "SECONDLY"  # the burst limit, if its window is 1 s
+    TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"  # the burst limit, if its window is any other
+    DAILY = "DAILY"  # the daily limit
 
 
 class Quota:

@@ -13,11 +13,11 @@ HTML_TYPE = "text/html;charset=utf-8"
 
 
 class SendMode(StrEnum):
-    """How a reply is sent."""
+    """How a reply is sent; `seconds` stands for `Reply.seconds`."""
 
     WHOLE = "whole"  # at once
     DRIP = "drip"  # the body byte by byte, `seconds` apart
-    DRIP_HEADERS = "drip-headers"  # header after header, `seconds` apart, never a body
+    DRIP_HEADERS = "drip-headers"  # headers one by one, `seconds` apart; no body follows
     SHORT = "short"  # half of the promised body, then the connection is closed
     HANG = "hang"  # nothing for `seconds`, then the connection is closed
     DROP = "drop"  # the connection is closed at once

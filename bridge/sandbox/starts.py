@@ -77,9 +77,9 @@ class ImportFromUrl(StartBody):
 class FolderUpdate(StartBody):
     """The body of `folders/update/async`: the folder's new name decides how the task ends."""
 
-    id: str
-    name: str | None = None
-    parent_folder_id: str | int | None = None
+    id: str  # the folder to update
+    name: str | None = None  # the folder's new name; None counts as `imports`
+    parent_folder_id: str | int | None = None  # None counts as the default `Source.folder_id`
 
     def source(self) -> Source:
         name = self.name or "imports"

@@ -79,9 +79,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Task:
-    """An asynchronous task; `pending_status` replaces the usual status while the task is PENDING.
+    """An asynchronous task; `number` stands for its id (see `task_id_of`).
 
-    Instants are epoch seconds.
+    `pending_status` is the status that HubSpot reports while the task's phase is PENDING; None means the kind's usual
+    one. `requested_at` is in epoch seconds.
     """
 
     number: int

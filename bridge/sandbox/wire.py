@@ -122,7 +122,7 @@ class Handler(WSGIRequestHandler):
         self.end_headers()
 
     def finish(self) -> None:
-        """Send what is still buffered and close the connection's files; it is no error when the caller has hung up."""
+        """Send what is still buffered and close the connection's files; ignore a ConnectionError."""
         with contextlib.suppress(ConnectionError):
             super().finish()
 

@@ -34,10 +34,10 @@ def record_calls(
 
 
 def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
-    """End an account's waits: its unclaimed watches whose last poll failed become due now.
+    """Make an account's watches due now if their last poll failed and no worker has claimed them.
 
-    If the account is paused, its probe becomes due now, too: a poll of one due watch. All other watches, even those
-    made due here, are not polled until a probe succeeds.
+    If the account is paused, its probe becomes due now, too. The probe is a poll of one due watch. Until a probe
+    succeeds, no other watch of the paused account is polled.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})
@@ -47,7 +47,11 @@ def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
 def _log_change(
     name: str, before: CircuitBreaker, breaker: CircuitBreaker, now: datetime
 ) -> OperatorEvent | None:
-    """Log that a pause began, changed or ended; return the event for the operator, or None if there is no event."""
+    """Log that an account's pause began, changed or ended; return the event for the operator, if any.
+
+    `before` and `breaker` are the account's breaker before and after the calls. There is no event when its pause has
+    not changed, or when the account stays paused for the same reason.
+    """
     if breaker.paused_until == before.paused_until:
         return None
     if not breaker.paused:

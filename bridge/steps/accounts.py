@@ -21,12 +21,12 @@ from bridge.steps.operator_events import OperatorOutbox
 class AccountStatus:
     """An account as it is shown to people.
 
-    `breaker` is the account's breaker while the account is to be shown as paused (`is_paused` of
-    `bridge.db.readiness`); otherwise it is a closed breaker.
+    `breaker` is the account's breaker if the account is to be shown as paused (`is_paused` of `bridge.db.readiness`);
+    otherwise it is a closed breaker.
 
-    `unproven_reason` is set when nobody knows whether the account works again: failures caused its last pause, the
-    pause is over, no request has succeeded since, and the account has no watch to poll. It is then the reason of
-    that pause; otherwise it is None.
+    `unproven_reason` is the reason of the account's last pause, if nobody knows whether the account works again;
+    otherwise None. Nobody knows when all of this is true: failures caused the pause, the pause is over, no request
+    has succeeded since, and the account has no watch to poll.
     """
 
     account: Account

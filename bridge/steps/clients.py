@@ -36,10 +36,10 @@ class ClientUnchanged:
 
 
 def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime) -> NewClient | None:
-    """Add a client with a new API key and signing secret.
+    """Add a client with a new API key and signing secret; return None when the name cannot be used.
 
-    Returns None when the name is taken: a client has it, even a revoked one. The name `admin` is reserved, and gives
-    None too unless the argument `admin` is true. The caller checks the name with `parse_name`.
+    A name cannot be used when a client, active or revoked, has it already. The name `admin` can be used only for an
+    admin (`admin=True`). The caller checks the form of the name with `parse_name`.
     """
     if name == ADMIN and not admin:
         return None
@@ -50,9 +50,10 @@ def add(engine: Engine, cipher: Cipher, name: str, *, admin: bool, now: datetime
 
 
 def ensure_admin(engine: Engine, cipher: Cipher, *, now: datetime) -> None:
-    """Add the client `admin`, whose API key is BRIDGE_ADMIN_KEY, unless it is already stored.
+    """Add the client `admin`, unless a client of this name is already stored.
 
-    The client gets a random signing secret for its callbacks. Its API key is a setting, and is not stored.
+    The new client gets a random signing secret for its callbacks. No API key is stored with it: its API key is the
+    setting BRIDGE_ADMIN_KEY.
     """
     with reading(engine) as connection:
         if store.get(connection, ADMIN):

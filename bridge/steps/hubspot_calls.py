@@ -38,7 +38,10 @@ class Granted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetryLater:
-    """No request is granted now; `reason` is a sentence for the client, `retry_at` when to try again."""
+    """No request is granted now.
+
+    `reason` is a sentence for the client; `retry_at` is when to try again.
+    """
 
     retry_at: datetime
     reason: str

@@ -45,9 +45,9 @@ class GroupCommit(Generic[Request, Result]):
         self._pending: list[_Pending[Request, Result]] = []
 
     def __call__(self, request: Request) -> Result:
-        """Pass the request to `commit` in a group, and return its result.
+        """Wait until `commit` has been called for a group with this request; return the request's result.
 
-        Raises the exception that `commit` raised for the group.
+        If `commit` raised an exception for the group, raises the same exception.
         """
         pending: _Pending[Request, Result] = _Pending(request)
         with self._lock:
@@ -82,7 +82,7 @@ class GroupCommit(Generic[Request, Result]):
                 pending.result, pending.done = result, True
 
     def _hand_over(self) -> None:
-        """If requests are pending, wake the thread of the oldest one, to commit the next group."""
+        """If requests are pending, wake the thread of the oldest request: that thread commits the next group."""
         with self._lock:
             self._committing = bool(self._pending)
             if self._pending:

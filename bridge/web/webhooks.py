@@ -112,7 +112,9 @@ class TaskEventSchema(Output):
         {"type": "import.completed", "timestamp": TASK_EXAMPLE["ended_at"], "data": TASK_EXAMPLE}
     )
 
-    type: str = Field(description="`import`, or the kind of task, then a dot and the outcome.")
+    type: str = Field(
+        description="A prefix, a dot and the outcome, such as `import.completed`. The prefix is `import` for the kinds `file-import` and `crm-import`; for any other kind it is the kind's name."
+    )
     timestamp: datetime = Field(description="When the event happened.")
     data: TaskEventDataSchema = Field(description="How the task ended.")
 

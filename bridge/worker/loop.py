@@ -204,7 +204,10 @@ class Worker:
         return fairness.share(self._concurrency, held, most)
 
     def _save_all(self) -> None:
-        """Save all results in one transaction; if it fails although the database works, save one by one."""
+        """Save all results in one transaction; if that fails, save each result in a transaction of its own.
+
+        When the database is unavailable, raises its error instead, and keeps the results that are not saved yet.
+        """
         if not self._unsaved:
             return
         try:

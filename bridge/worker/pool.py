@@ -98,11 +98,11 @@ class WorkerPool:
         return max(0, may_work + self.recently_freed[lane] - self.jobs_per_lane[lane])
 
     def submit(self, job: Job) -> None:
-        """Queue a job; it starts when a thread is free and its lane is below the limit of jobs at work.
+        """Queue a job; the job starts when a thread is free and the job's lane may have one more job at work.
 
-        A job that has waited for too long, or whose lane is halted, does not start; `take_back` returns it. A lane is
-        halted when one of its jobs ends without a result, or with a result whose `may_follow` is false, and stays so
-        until the next `take_back`.
+        A job does not start if it has waited for more than `start_within_seconds`, or while its lane is halted;
+        `take_back` returns such jobs. A lane is halted when one of its jobs ends without a result, or with a result
+        whose `may_follow` is false. The lane stays halted until the next `take_back`.
         """
         self._jobs[id(job)] = job
         lane = lane_of(job.watch)

@@ -24,7 +24,10 @@ from bridge.web.request_models import validated
 
 @admin.get("/clients")
 def list_clients(problem: Problem | None = None) -> Response:
-    """Show all clients, the revoked ones too; `problem` says what is wrong with the form that was sent."""
+    """Show all clients, including revoked ones.
+
+    `problem` says why the client in the form could not be added; None when no form was sent.
+    """
     return page(
         "admin/clients.html",
         problem.status if problem else 200,

@@ -89,7 +89,10 @@ def change_watch(watch_id: str, change: str) -> Response:
 
 
 def history(watch: Watch, attempts: Sequence[Attempt]) -> list[HistoryEntry]:
-    """Return the known events of a watch, oldest first."""
+    """Return the history of a watch, as far as it is stored, oldest entry first.
+
+    Of the watch's polls only the last one is in the history.
+    """
     entries = [
         HistoryEntry(at=watch.created_at, what="Registered", detail=f"by {watch.client}"),
         *([] if watch.age_zero_at == watch.created_at else [_working(watch)]),

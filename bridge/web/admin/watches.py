@@ -32,8 +32,8 @@ CHOICES = {"states": list(State), "outcomes": list(Outcome), "kinds": list(KINDS
 def list_watches() -> Response:
     """Show one page of the list of watches.
 
-    If the query string is not written as the API expects it (it has empty fields, for example), redirect to the same
-    list with the query rewritten.
+    If the query string is not in the API's form (because of empty fields, for example), redirect to the same list
+    with a query string in that form.
     """
     parameters = _query_parameters()
     if dict(request.args.lists()) != {name: [value] for name, value in parameters.items()}:

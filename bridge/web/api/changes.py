@@ -36,7 +36,7 @@ class BulkRedelivery(FilterFields, Body):
 
 
 class WatchCountSchema(Output):
-    """How many watches a bulk redelivery sends again."""
+    """The number of watches in a bulk redelivery."""
 
     model_config = examples({"count": 17})
 

@@ -193,8 +193,8 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     """Register up to 1,000 watches at once.
 
     Each registration is accepted or refused separately, as if it had been sent alone; pointers in errors are relative
-    to the registration. New watches are accepted in order until the client's limit of open watches is reached; each
-    further one is a 429. The whole body may have at most 1 MiB.
+    to the registration. New watches are accepted in order until the client's limit of open watches is reached. After
+    that, the result of each registration of a new watch is a 429. The whole body may have at most 1 MiB.
     """
     context = ValidationContext(call.dependencies)
     items = [validated(NewWatch, item, context) for item in body.watches]
@@ -238,7 +238,7 @@ def _registration(call: ApiCall, given: NewWatch) -> Registration:
 
 
 def limit_problem(call: ApiCall, wanted: int) -> Problem | None:
-    """Return a Problem when the caller may not open `wanted` more watches, else None."""
+    """Return a Problem if the caller's limit of open watches does not allow `wanted` more, else None."""
     return (
         None
         if call.dependencies.registrar.available(call.caller.name, wanted, call.now) >= wanted

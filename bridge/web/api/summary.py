@@ -100,7 +100,9 @@ class SummarySchema(Output):
 
     states: dict[str, int] = Field(description="How many watches are in each state.")
     outcomes: dict[str, int] = Field(description="How many tasks ended in each way.")
-    oldest_due_seconds: OldestDueSchema = Field(description="How late the work is that has waited longest.")
+    oldest_due_seconds: OldestDueSchema = Field(
+        description="How many seconds late the oldest due poll and the oldest due callback are."
+    )
     accounts: list[AccountSummarySchema] | Absent = Field(
         default=None, description="The accounts; absent unless the API key is an admin's."
     )
