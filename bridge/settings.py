@@ -98,10 +98,14 @@ class Settings(BaseModel):
         """
         given = {name: text for name in NAMES if (text := environ.get(name, "").strip())}
         settings, faults = cls._read(given)
-        unread = given.keys() - {cls.model_fields[name].alias for name in settings.model_fields_set}
+        invalid = given.keys() - {cls.model_fields[name].alias for name in settings.model_fields_set}
         problems = [
             *map(_problem_line, faults),
-            *(rule.problem for rule in RULES if rule.names.isdisjoint(unread) and rule.is_broken(settings)),
+            *(
+                rule.problem
+                for rule in RULES
+                if rule.reads.isdisjoint(invalid) and rule.is_broken(settings, frozenset(given))
+            ),
             *_misspelled(environ),
         ]
         if problems:
@@ -155,60 +159,59 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """A condition on the environment variables `names`, checked only if all of them are valid."""
+    """A condition on several settings at once.
 
-    names: frozenset[str]
-    is_broken: Callable[[Settings], bool]
+    `is_broken` gets the settings and the names of all variables that are given, valid or not. The settings have
+    defaults in place of invalid values, so a rule is checked only if none of the variables `reads` is invalid.
+    """
+
+    is_broken: Callable[[Settings, frozenset[str]], bool]
     problem: str
+    reads: frozenset[str] = frozenset()
 
 
 def _on_sqlite(settings: Settings) -> bool:
     return settings.database_url.get_secret_value().startswith("sqlite:")
 
 
-def _oauth_given(settings: Settings) -> list[SecretStr]:
-    three = (settings.hubspot_client_id, settings.hubspot_client_secret, settings.hubspot_refresh_token)
-    return [part for part in three if part]
-
-
+OPERATOR_NAMES = frozenset({"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"})
 OAUTH_NAMES = frozenset({"HUBSPOT_CLIENT_ID", "HUBSPOT_CLIENT_SECRET", "HUBSPOT_REFRESH_TOKEN"})
 RULES = (
     Rule(
-        names=frozenset({"BRIDGE_OPERATOR_URL", "BRIDGE_OPERATOR_SECRET"}),
-        is_broken=lambda given: bool(given.operator_url) != bool(given.operator_secret),
+        is_broken=lambda _, given: len(given & OPERATOR_NAMES) == 1,
         problem="BRIDGE_OPERATOR_URL: set it and BRIDGE_OPERATOR_SECRET, or neither; make a secret with: python -c "
         "'import base64, os; print(\"whsec_\" + base64.b64encode(os.urandom(32)).decode())'",
     ),
     Rule(
-        names=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
-        is_broken=lambda given: (
-            given.lease_seconds
-            < max(given.hubspot_timeout_seconds, given.callback_timeout_seconds) + LEASE_MARGIN_SECONDS
+        is_broken=lambda settings, _: (
+            settings.lease_seconds
+            < max(settings.hubspot_timeout_seconds, settings.callback_timeout_seconds) + LEASE_MARGIN_SECONDS
         ),
         problem="BRIDGE_LEASE_SECONDS: must exceed both HUBSPOT_TIMEOUT and BRIDGE_CALLBACK_TIMEOUT, by half a "
         "second or more",
+        reads=frozenset({"BRIDGE_LEASE_SECONDS", "HUBSPOT_TIMEOUT", "BRIDGE_CALLBACK_TIMEOUT"}),
     ),
     Rule(
-        names=frozenset({"DATABASE_URL", "BRIDGE_SECRET_KEY"}),
-        is_broken=lambda given: not _on_sqlite(given) and not given.secret_keys,
+        is_broken=lambda settings, given: not _on_sqlite(settings) and "BRIDGE_SECRET_KEY" not in given,
         problem="BRIDGE_SECRET_KEY: is required with PostgreSQL; make one with: python -c "
         "'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",
+        reads=frozenset({"DATABASE_URL"}),
     ),
     Rule(
-        names=frozenset({"DATABASE_URL", "DYNO", "BRIDGE_ALLOW_SQLITE_ON_DYNO"}),
-        is_broken=lambda given: bool(given.dyno) and _on_sqlite(given) and not given.allow_sqlite_on_dyno,
+        is_broken=lambda settings, given: (
+            "DYNO" in given and _on_sqlite(settings) and not settings.allow_sqlite_on_dyno
+        ),
         problem="DATABASE_URL: a dyno's disk is wiped daily, and SQLite with it; add a PostgreSQL database, "
         "or set BRIDGE_ALLOW_SQLITE_ON_DYNO=true to lose the data",
+        reads=frozenset({"DATABASE_URL", "BRIDGE_ALLOW_SQLITE_ON_DYNO"}),
     ),
     Rule(
-        names=OAUTH_NAMES | {"HUBSPOT_ACCESS_TOKEN"},
-        is_broken=lambda given: bool(given.hubspot_access_token and _oauth_given(given)),
+        is_broken=lambda _, given: "HUBSPOT_ACCESS_TOKEN" in given and bool(given & OAUTH_NAMES),
         problem="HUBSPOT_ACCESS_TOKEN: excludes HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
         "HUBSPOT_REFRESH_TOKEN; set the one or the three",
     ),
     Rule(
-        names=OAUTH_NAMES,
-        is_broken=lambda given: len(_oauth_given(given)) in {1, 2},
+        is_broken=lambda _, given: len(given & OAUTH_NAMES) in {1, 2},
         problem="HUBSPOT_REFRESH_TOKEN: OAuth needs HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET and "
         "HUBSPOT_REFRESH_TOKEN, all three",
     ),

@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from bridge.settings import Settings
-from tests.environments import KEY, problems
+from tests.environments import KEY, OPERATOR, problems
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_good_value_gets_its_type(name: str, text: str, field: str, value: Any
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name_and_in_words(name: str, text: str, word: str) -> None:
-    [problem] = problems(**{name: text})
+    [problem] = problems(**OPERATOR | {name: text})
     assert problem.startswith(name)
     assert word in problem
 

@@ -208,6 +208,10 @@ def _classify_error(answer: HttpResponse, *, now: datetime) -> Classification:
             return Throttled(seconds=_bounded(MIGRATING_SECONDS if asked is None else asked), reason=reason)
         case 400 | 403 | 404 if is_error_envelope(body):
             return Refused(reason=reason)
+        case 400 | 403 | 404:
+            return TransientError(
+                reason=f"{reason}, but not in HubSpot's error format: a proxy or firewall may have answered"
+            )
         case _:
             return TransientError(reason=reason)
 

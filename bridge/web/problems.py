@@ -138,8 +138,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "import-not-started": ProblemType(
         503,
         "Import not started",
-        "HubSpot cannot be asked now: the account is paused, lacks credentials, or has used up its quota. The "
-        "import was not started. Send the request again, after `retry_after_seconds` where there is one.",
+        "HubSpot cannot be asked now, as `detail` says: the account is paused, lacks credentials, or has used up its "
+        "quota; too many other imports are being started; or the bridge cannot reach HubSpot. The import was not "
+        "started. Send the request again, after `retry_after_seconds` where there is one.",
     ),
     "import-not-watched": ProblemType(
         503,

@@ -161,6 +161,15 @@ def test_trouble_makes_one_watch_back_off_and_is_noted_against_the_account(
     assert polled.hubspot_body is None
 
 
+@pytest.mark.parametrize("code", [400, 403, 404])
+def test_a_proxy_s_error_is_told_from_hubspot_s(code: int) -> None:
+    from_proxy = asked(HttpResponse(status_code=code, body=HTML)).watch.last_error
+    from_hubspot = asked(an_answer(code, {"status": "error"})).watch.last_error
+    assert from_hubspot == f"HubSpot answered {code}"
+    assert from_proxy is not None
+    assert from_proxy.startswith(f"{from_hubspot}, but not in HubSpot's error format")
+
+
 @pytest.mark.parametrize(
     ("failures", "seconds"),
     [(0, 2), (1, 4), (2, 8), (3, 16), (4, 32), (5, 60), (6, 60), (100_000, 60)],

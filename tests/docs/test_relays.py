@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import requests
 from werkzeug.serving import make_server
 
 from bridge.core.http_results import HttpResponse
@@ -98,3 +99,17 @@ def test_a_relay_takes_nothing_from_strangers_and_nothing_that_the_service_does_
         assert not service.requests
         service.answer = lambda _: Reply(status_code=500)
         assert status(url, OperatorEventType.ACCOUNT_PAUSED) == 502
+
+
+@pytest.mark.parametrize("signature", ["garbage", "v1,AAA", "v1,", ""])
+def test_a_relay_refuses_a_malformed_signature(service: Peer, signature: str) -> None:
+    headers = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": f"{real_clock():%s}",
+        "webhook-signature": signature,
+    }
+    with relay("Slack") as url:
+        local = url.replace("relay.example.com", "127.0.0.1")
+        answer = requests.post(local, data=b"{}", headers=headers, timeout=10)
+    assert answer.status_code == 400
+    assert not service.requests
