@@ -50,7 +50,10 @@ def _sqlite_url(text: str) -> str:
 
 
 def _postgresql_address(text: str, *, tls: bool) -> str:
-    """Return `text` as libpq's connection string; `tls` adds `sslmode=require` if `text` has no `sslmode`."""
+    """Return a PostgreSQL URL in libpq's `key=value` form; raise ValueError when `text` is not valid.
+
+    `tls` adds `sslmode=require` if the URL sets no `sslmode`.
+    """
     with suppress(ProgrammingError, UnicodeError):
         parts = conninfo_to_dict(text)
         if ONE_AT_SIGN.fullmatch(text) and PORTS.fullmatch(str(parts.get("port", ""))):

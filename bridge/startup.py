@@ -21,9 +21,9 @@ log = structlog.get_logger()
 
 
 def prepare(bridge: Bridge) -> str:
-    """Migrate the database if needed, check that the encryption keys fit it, and return its revision.
+    """Run the missing migrations, check the encryption keys, and return the database's revision.
 
-    Raises WrongSecretKey when they do not fit, NoKeyFile when no key can be read from the key file,
+    Raises WrongSecretKey when the keys do not fit the database, NoKeyFile when no key can be read from the key file,
     UnusableDatabase when the database must not be used, and SQLAlchemy's errors.
     """
     revision = migrations.upgrade(bridge.engine)

@@ -268,7 +268,7 @@ class Bridge:
             self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, if there is one, and save the last counts.
+        """Stop the embedded worker, if there is one, and save the counts of `counters` not yet saved.
 
         Waits for requests in flight, at most until 22 s after the first call of `wind_down_worker` or `stop_worker`.
         """

@@ -86,7 +86,7 @@ def _checks() -> Iterator[Check]:
 
 
 def _unless_database_fails(name: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """Yield the checks; if the database fails on the way, yield a failed check `name` in place of the others."""
+    """Yield the checks; if the database fails on the way, yield a failed check `name` and no more."""
     try:
         with refuse_unavailable_database():
             yield from checks

@@ -65,7 +65,10 @@ def worker(_: argparse.Namespace) -> None:
 
 
 def _exit_within(seconds: float, worker_id: str) -> None:
-    """End this process with status 0 in `seconds`, if it has not ended by itself before."""
+    """Start a timer that ends this process with status 0 after `seconds`, and return at once.
+
+    The timer has no effect if the process ends before. `worker_id` is for the log.
+    """
 
     def end() -> None:
         # Nothing is lost: other workers claim the watches when the leases end.
@@ -102,7 +105,10 @@ def serve(arguments: argparse.Namespace) -> None:
 
 
 def ensure_port_is_free(host: str, port: int, setting: str) -> None:
-    """Raise CommandError when gunicorn or waitress could not listen on the port; an IPv6 `host` has no brackets."""
+    """Raise CommandError if no server can listen on the port `port` of `host`.
+
+    An IPv6 `host` has no brackets. `setting` names the variable or option that sets the port, for the error message.
+    """
     failure = f"{_address(host, port)} cannot be listened on"
     # Not socket.create_server: with it, `::` would be IPv6 alone, and its errors repeat the address.
     try:
@@ -130,7 +136,10 @@ def _address(host: str, port: int) -> str:
 
 
 def block_stop_signals() -> None:
-    """Block the stop signals, for `wait_for_stop_signal`; to be called before other threads start."""
+    """Block SIGTERM and SIGINT, so that `wait_for_stop_signal` can wait for them.
+
+    To be called before other threads start.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 

@@ -58,7 +58,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot has refused the tasks of at least SUSPECTS watches since the last Success."""
+        """Whether HubSpot has refused the tasks of enough watches (SUSPECTS) since the last Success."""
         return len(self.refused_watches) >= SUSPECTS
 
 

@@ -64,14 +64,15 @@ HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_second
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` is the number of successes in the slow start so far, without the probe; None outside a slow start.
+    `slow_start` is the number of successes since the slow start began; the probe's success does not count. None
+    outside a slow start.
     """
 
-    failures: int = 0  # in a row
-    paused_at: datetime | None = None
-    paused_until: datetime | None = None
+    failures: int = 0  # Failures in a row
+    paused_at: datetime | None = None  # when the pause began; None while closed
+    paused_until: datetime | None = None  # when the next probe is due; None while closed
     pause_seconds: float = 0.0  # length of the last pause after a failure; a RetryAfter does not change it
-    reason: str | None = None
+    reason: str | None = None  # why the breaker opened; None while closed
     slow_start: int | None = None
 
     @property

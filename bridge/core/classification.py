@@ -53,9 +53,10 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inconclusive:
-    """HubSpot answered 2xx, but the body holds no task status, or an unknown one.
+    """HubSpot answered 2xx, but without a task status, or with a status that the bridge does not know.
 
-    `status` and `body` are None when HubSpot's body holds no task status.
+    `status` is the unknown status, cut to STATUS_LENGTH characters, and `body` is the answer as JSON text. Both are
+    None when the answer has no task status.
     """
 
     result: ClassVar = "inconclusive"

@@ -30,7 +30,7 @@ class Trigger(StrEnum):
 class RetryPolicy:
     """The waits between attempts; each varies at random by up to `jitter_share` (0 to 1) of itself."""
 
-    schedule_seconds: tuple[float, ...]
+    schedule_seconds: tuple[float, ...]  # in order; after the last wait, one last attempt is made
     jitter_share: float
 
 
@@ -158,7 +158,11 @@ def wait_seconds(
 
 
 def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
-    """Return a Failure for a NoResponse, a 429 or a 5xx; None for a NotSent; otherwise a Success."""
+    """Return what an attempt's answer means for the circuit breaker of the receiver's host.
+
+    The result is a Failure, with `error` as its reason, for a NoResponse, a 429 or a 5xx; None for a NotSent;
+    otherwise a Success.
+    """
     if isinstance(answer, NotSent):
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:

@@ -61,7 +61,7 @@ def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[
 
 
 def max_callbacks(slots: int) -> int:
-    """Return how many of a worker's slots callbacks may hold, all hosts together."""
+    """Return how many of a worker's slots may be used for callbacks, to all hosts together."""
     return slots - slots // SLOTS_PER_POLL_SLOT
 
 
@@ -88,12 +88,12 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 
 
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
-    """Return how many slots a lane may hold now; while it holds fewer, it may take a free one.
+    """Return how many slots a lane may hold now; a lane that holds fewer may take a free slot.
 
-    `most` is the lane's own limit, `free` the number of free slots, and `free_for_callbacks` the number of them that
-    callbacks may take. The result is `most`, but no more than SLOTS_PER_FREE_SLOT times `free` and, for a host's
-    callbacks, no more than `free_for_callbacks`. So the result falls as slots are taken, and no lane gets all of
-    them.
+    `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many of the
+    free slots callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a
+    host's callbacks it is also at most `free_for_callbacks`. So the result falls as slots are taken. If there are 8
+    slots or more, no lane gets all slots.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -34,12 +34,12 @@ ANY_SCOPE = ("/account-info/{v}/details", "/account-info/{v}/details")
 class Kind:
     """A kind of task: the endpoint that reports its status, and what each status means.
 
-    `v3` and `dated` are templates of the endpoint's path, for HubSpot's version v3 and for a version such as 2026-03.
-    `field` names the status field of the answer; `running` holds the statuses of tasks that have not ended. `ends`
-    maps every other known status to a function that returns the outcome for the answer's body. `event_prefix` begins
-    the `type` of callbacks. `scope_check` holds two templates, for v3 and for a dated version, of a path to check a
-    token with: a GET of this path needs the kind's scope and changes nothing. `scope_check` is None if HubSpot has no
-    such path.
+    `name` is the kind's key in KINDS. `v3` and `dated` are templates of the endpoint's path, for HubSpot's version v3
+    and for a version such as 2026-03. `field` names the status field of the answer; `running` holds the statuses of
+    tasks that have not ended. `ends` maps every other known status to a function that returns the outcome for the
+    answer's body. `event_prefix` begins the `type` of callbacks. `scope_check` holds two path templates for the check
+    of a token: one for v3, and one for a dated version. A GET of such a path needs the kind's scope, and changes
+    nothing. `scope_check` is None if HubSpot has no such path.
     """
 
     name: str

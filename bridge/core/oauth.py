@@ -45,7 +45,10 @@ class TokenPair:
     expires_at: datetime
 
     def is_usable(self, refused: str | None, now: datetime) -> bool:
-        """Return whether the access token has not expired and is not the token that HubSpot `refused`."""
+        """Return whether the access token has not expired, and is another token than `refused`.
+
+        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none.
+        """
         return now < self.expires_at and self.access_token != refused
 
     def needs_refresh(self, now: datetime) -> bool:

@@ -76,8 +76,8 @@ def urgency(waited_seconds: float, age_seconds: float) -> float:
 def half_young(young: Sequence[str], every: Sequence[str], *, count: int, odd_to_young: bool) -> list[str]:
     """Return up to `count` watch ids: up to half from `young`, the others from `every`.
 
-    Both lists begin with the most urgent; `every` holds the ids of young watches, too. If `count` is odd,
-    `odd_to_young` says whether the half from `young` is the larger one.
+    `young` holds ids of watches younger than YOUNG_SECONDS, `every` ids of watches of any age; both lists begin with
+    the most urgent. If `count` is odd, `odd_to_young` says whether the half from `young` is the larger one.
     """
     half = (count + odd_to_young) // 2
     chosen = list(young[:half])
@@ -154,7 +154,7 @@ def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **c
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch ended with the outcome `timed_out`, because its deadline has passed."""
+    """Return the watch as ended: its outcome is `timed_out`, because its deadline has passed."""
     seconds = (watch.deadline_at - watch.created_at).total_seconds()
     seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
     why = f" The last answer: {watch.last_error}" if watch.last_error else ""

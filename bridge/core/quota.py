@@ -60,10 +60,10 @@ class Usage:
 class QuotaLeft:
     """What HubSpot's rate-limit headers report; None for a header that is missing or no number."""
 
-    burst: int | None = None
-    burst_remaining: int | None = None
-    daily: int | None = None
-    daily_remaining: int | None = None
+    burst: int | None = None  # HubSpot's burst limit, in requests
+    burst_remaining: int | None = None  # how many requests of the burst limit are left
+    daily: int | None = None  # HubSpot's limit of requests a day
+    daily_remaining: int | None = None  # how many requests of the day's limit are left
 
 
 def tolerance_seconds(rate: Rate) -> float:
@@ -96,9 +96,10 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the interval between requests, in seconds, at which half of today's remaining quota lasts until midnight UTC.
+    """Return the seconds between requests with which half of the day's remaining quota lasts all day.
 
-    It is 0 when it is not known how much remains.
+    The remaining quota is `usage.daily_remaining`, observed at `usage.observed_at`; the day ends at midnight UTC. The
+    result is 0 when no `daily_remaining` is known for today.
     """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0

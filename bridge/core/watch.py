@@ -12,8 +12,8 @@ class State(StrEnum):
     WATCHING = "watching"  # HubSpot is polled until there is an outcome
     DELIVERING = "delivering"  # there is an outcome; the callback is being delivered
     DELIVERED = "delivered"  # the receiver answered 2xx
-    UNDELIVERED = "undelivered"  # the receiver answered 410, or the last attempt failed
-    WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; nothing more is claimed
+    UNDELIVERED = "undelivered"  # the receiver answered 410, or the schedule's final attempt failed
+    WITHDRAWN = "withdrawn"  # withdrawn by the client or an operator; not claimed any more
 
 
 class Outcome(StrEnum):

@@ -89,7 +89,7 @@ class Accounts:
 
     @property
     def defaults(self) -> Account:
-        """The environment's account: its base URL, API version and rate apply where an account sets none."""
+        """The environment's account, whose base URL, API version and rate are the defaults for other accounts."""
         return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:

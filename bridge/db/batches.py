@@ -52,9 +52,10 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 def run(
     connection: Connection, statements: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Sequence[Row[Any]]:
-    """Execute, for these rows, the statement for the connection's dialect; return what its RETURNING returns.
+    """Execute the connection's dialect's statement with these rows; return the rows of its RETURNING.
 
-    `statements` is a result of `inserting` or `updating`. Does nothing when there are no rows.
+    `statements` is a result of `inserting` or `updating`. The result is empty if the statement has no RETURNING. Does
+    nothing when there are no rows.
     """
     if not rows:
         return []

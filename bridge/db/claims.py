@@ -79,8 +79,8 @@ def claim(
 ) -> list[Watch]:
     """Claim, for each account or host in `shares`, the watches in `state` that have been due longest.
 
-    `shares` maps the names of accounts (for polls) or hosts (for callbacks) to how many watches to claim at most.
-    The caller has made sure that the circuit breakers and quotas allow as many.
+    `shares` maps the name of each account (for polls) or host (for callbacks) to the largest number of watches to
+    claim for it. The caller has made sure that the circuit breakers and quotas allow these numbers.
     """
     wanted = {lane: count for lane, count in shares.items() if count > 0}
     if not wanted:
@@ -119,10 +119,10 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim the due poll with the fewest refusals in a row, as the probe of a suspected account.
+    """Claim the due watch with the fewest refusals in a row; its poll is the probe of a suspected account.
 
-    The caller has locked the account's limits, and makes the breaker half open. Returns an empty list when no
-    poll is due.
+    Before the call, the caller locks the account's limits; after it, the caller makes the account's breaker half
+    open. Returns the watch in a list, or an empty list when no watch is due.
     """
     rows = connection.execute(_CLAIM_LEAST_REFUSED, {"lane": account, "count": 1} | claimant.terms(now))
     return [to_watch(row) for row in rows]
@@ -171,7 +171,11 @@ _CLAIM_CHOSEN = _claim_statement(
 
 
 def _urgency() -> ColumnElement[float]:
-    """Return `polling.urgency` as SQL: (now - last poll or registration)^2 / max(age + 4, age^2 / 900)."""
+    """Return `polling.urgency` as SQL: waited^2 / max(age + 4, age^2 / 900).
+
+    `waited` is the seconds since the last poll, or since the registration if there was no poll; `age` is the seconds
+    since `age_zero_at`.
+    """
     waited = _SecondsSince(func.coalesce(watches.c.last_polled_at, watches.c.created_at))
     age = _SecondsSince(watches.c.age_zero_at)
     expected = case((age * age / 900 > age + 4, age * age / 900), else_=age + 4)

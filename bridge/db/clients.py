@@ -17,10 +17,10 @@ class Client:
 
     name: str
     admin: bool
-    key_prefix: str | None
+    key_prefix: str | None  # the key's first ten characters; None if no key was ever stored
     created_at: datetime
-    last_used_at: datetime | None
-    revoked_at: datetime | None
+    last_used_at: datetime | None  # when its key was last used, to the minute; None: never
+    revoked_at: datetime | None  # None: not revoked
 
 
 _NAMES = tuple(field.name for field in fields(Client))

@@ -142,7 +142,7 @@ class Buckets:
 class Counts:
     """Values read from the table: the totals, or the counts of one hour or of several hours."""
 
-    rows: Mapping[Key, float]
+    rows: Mapping[Key, float]  # the values, by the columns `name` and `labels`
 
     def of(self, counter: Counter) -> dict[Labels, float]:
         """Return a counter's values, by the values of its labels."""
@@ -207,12 +207,12 @@ class ActivityTotals:
     """
 
     since: datetime
-    registered: int
+    registered: int  # new watches
     ended: Mapping[str, int]  # by outcome
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not accepted
-    detection: Percentiles | None  # from the end of a task to the poll that saw it
-    delivery: Percentiles | None  # from the end, as the bridge noticed it, to the callback's delivery
+    detection: Percentiles | None  # from a task's end to the poll that saw it
+    delivery: Percentiles | None  # from when the bridge saw the end to the delivery, redeliveries apart
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:

@@ -57,9 +57,10 @@ class _InSubquery(DialectSQL[bool]):
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return an SQL table with one column, `value`, and one row for each text of the SQL parameter `parameter`.
+    """Return an SQL table with the one column `value`, whose rows are the texts of an SQL parameter.
 
-    When the statement is executed, the parameter's value is a collection of texts.
+    `parameter` is the name of the SQL parameter. When the statement is executed, the SQL parameter's value is a
+    collection of texts.
     """
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 

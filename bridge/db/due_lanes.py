@@ -33,10 +33,11 @@ class DueLanes:
         self._visited_all_at: datetime | None = None
 
     def look(self, connection: Connection, now: datetime) -> dict[str, datetime]:
-        """Return the oldest `due_at` of each lane with due watches, except lanes whose `paused_until` is yet to come.
+        """Return the oldest `due_at` of each lane with due watches; paused lanes are left out.
 
-        At most MOST_LANES lanes are returned, the longest due first. A look may miss a watch that was
-        committed long after its `due_at`; a later look finds it.
+        A lane is paused while its `paused_until` is yet to come. At most MOST_LANES lanes are returned: those with
+        the oldest `due_at`, in the order of `due_at`. A look may miss a watch that was committed long after its
+        `due_at`; a later look finds it.
         """
         since_all = now - self._visited_all_at if self._visited_all_at else None
         # `since_all` is negative when the clock was set back.

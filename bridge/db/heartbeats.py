@@ -13,9 +13,9 @@ TICKED_WITHIN = timedelta(seconds=60)
 
 
 def record(connection: Connection, worker: str, now: datetime, *, has_credentials: bool = False) -> None:
-    """Save a worker's heartbeat, and delete workers whose last heartbeat is older than WORKERS_KEPT.
+    """Save a worker's heartbeat, and delete the rows of workers that have been silent for WORKERS_KEPT.
 
-    `has_credentials`: the worker's environment has credentials of the account `default`.
+    `has_credentials` is true when the worker's environment has credentials of the account `default`.
     """
     new = {"id": worker, "started_at": now, "ticked_at": now, "has_credentials": has_credentials}
     add = dialect_insert(connection, workers).values(new)
@@ -25,7 +25,7 @@ def record(connection: Connection, worker: str, now: datetime, *, has_credential
 
 
 def remove(connection: Connection, worker: str) -> None:
-    """Delete a worker that stops, so that it is not reported as silent."""
+    """Delete the row of a worker that stops, so that the worker is not reported as silent."""
     connection.execute(delete(workers).where(workers.c.id == worker))
 
 

@@ -15,8 +15,8 @@ KEPT = timedelta(hours=24)
 class IdempotentRequest:
     """A request, identified by client and key; `body_hash` is the SHA-256 of its body, in hex.
 
-    When the client repeats the request and its earlier execution seems to have crashed, a new execution takes it
-    over. `begun_by` is a random id of the newest execution, and `begun_at` is when that execution began.
+    If an execution of the request seems to have crashed, and the client repeats the request, a new execution takes
+    the request over. `begun_by` is a random id of the newest execution, and `begun_at` is when that execution began.
     """
 
     client: str
@@ -82,5 +82,5 @@ def _is(request: IdempotentRequest) -> ColumnElement[bool]:
 
 
 def _is_held(request: IdempotentRequest) -> ColumnElement[bool]:
-    """Return the condition that a row is this request, and that no other execution has taken it over."""
+    """Return the condition that a row holds this request, and no other execution has taken the row over."""
     return _is(request) & (keyed_requests.c.begun_by == request.begun_by)

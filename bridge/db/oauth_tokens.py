@@ -117,7 +117,10 @@ def fail(
 
 
 def forget_failure(connection: Connection, account: str) -> None:
-    """Forget that an account's last refresh failed: the next refresh need not wait until `hold_until`."""
+    """Forget the failure of an account's last refresh, so that the next refresh need not wait.
+
+    Sets `hold_until` to None. Does nothing if the last refresh did not fail.
+    """
     failed = oauth_tokens.c.account == account, oauth_tokens.c.failure.is_not(None)
     connection.execute(update(oauth_tokens).where(*failed).values(_NOTHING))
 

@@ -41,10 +41,10 @@ def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: d
 
 
 def overdue_accounts(connection: Connection, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each account with polls that have been due for OVERDUE_AFTER or longer.
+    """Return the oldest `due_at` of each account that has polls due for OVERDUE_AFTER or longer.
 
-    Left out are accounts whose breaker is open or half open, and accounts that are still being polled: these are late
-    only because of their quota.
+    Left out are accounts whose breaker is open or half open. Left out, too, are accounts that are still being polled:
+    the polls of such an account are late only because of its quota.
     """
     late = _late(connection, State.WATCHING, now)
     # Each request moves an account's `free_at` forward.
@@ -70,7 +70,7 @@ def _late(connection: Connection, state: State, now: datetime) -> dict[str, date
 
 
 def _is_attempted(connection: Connection, host: str, now: datetime) -> bool:
-    """Return whether a worker's lease on a callback to this host is running."""
+    """Return whether a worker has claimed a callback to this host, and the lease has not run out."""
     claimed = select(watches.c.id).where(
         is_state(State.DELIVERING),
         LANES[State.DELIVERING] == host,

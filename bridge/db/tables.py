@@ -1,4 +1,4 @@
-"""The tables. Rows of `watches` are updated often, so HubSpot's bodies have their own table, `answers`."""
+"""The tables. `watches` is updated often, so HubSpot's answers have a table of their own, `answers`."""
 
 from typing import Any
 

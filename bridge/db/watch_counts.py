@@ -39,9 +39,10 @@ def count_up_to(connection: Connection, most: int, *which: ColumnElement[bool]) 
 
 
 def oldest_due_at(connection: Connection, state: State, client: str | None, now: datetime) -> datetime | None:
-    """Return the oldest `due_at` of the due watches in a state: those of `client`, or all if it is None.
+    """Return the oldest `due_at` of the due watches in a state; None if there is no such watch.
 
-    Watches that wait for a paused account or host do not count. None when no other watch is due.
+    Only the watches of `client` count; with `client` None, the watches of all clients. Watches that wait for a paused
+    account or host do not count.
     """
     breakers, lane = BREAKERS[state], LANES[state]
     paused = select(breakers.c.name).where(breakers.c.paused_until.is_not(None))

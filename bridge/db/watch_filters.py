@@ -90,9 +90,9 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Redeliver up to `limit` redeliverable watches that match, newest first: their callbacks are due now.
+    """Make the callbacks of up to `limit` redeliverable watches that match `filters` due now.
 
-    Only watches with ids less than `before` are taken; None sets no bound.
+    The newest watches come first. Only watches with ids less than `before` are taken; None sets no bound.
     """
     matching = [
         IS_REDELIVERABLE,

@@ -20,10 +20,10 @@ NEWEST_SCANNED = 1000
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
-    """Insert the `new` watches whose registration keys are not taken; return the stored watch of each key.
+    """Insert each watch of `new` whose registration key is free; return the stored watch of each key.
 
-    `new` maps registration keys to watches. A key is left out of the result if its stored watch is withdrawn
-    during the call.
+    `new` maps registration keys to watches. If a key is not free, and the watch that has the key is withdrawn during
+    the call, the result may lack the key.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]

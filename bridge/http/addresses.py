@@ -88,7 +88,11 @@ _ORIGIN = re.compile(r"[^/?]*(//[^/?]*)?")
 
 
 def blocked_address_reason(address: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why a connection to `address` is refused, as a sentence without the address; None if allowed."""
+    """Return why a connection to `address` is refused; None when the connection is allowed.
+
+    The reason does not repeat the address. `allow` holds blocks of addresses that are allowed although they would be
+    refused otherwise.
+    """
     try:
         why = _why_refused(ip_address(address), allow)
     except ValueError:

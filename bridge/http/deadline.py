@@ -82,9 +82,10 @@ WATCHDOG = Watchdog()
 
 
 class Deadline:
-    """A context manager that shuts down one request's connection when the time of the request is over.
+    """A context manager that shuts down the connection of one request when the request takes too long.
 
-    The time is `seconds` from the construction. After the `with` block nothing is shut down. Thread-safe.
+    The limit is `seconds`, counted from the construction of the Deadline. After the `with` block no connection is
+    shut down. Thread-safe.
     """
 
     __slots__ = ("_ends", "_held", "_lock", "seconds")

@@ -143,7 +143,10 @@ def _answer(raw: BaseHTTPResponse, body_limit: int, deadline: Deadline) -> HttpR
 
 
 def _read_into(body: bytearray, raw: BaseHTTPResponse, limit: int) -> bool:
-    """Read the response's body, up to one byte beyond `limit`; return whether it ended within `limit`."""
+    """Read a response into `body`; return whether the whole response body has at most `limit` bytes.
+
+    At most `limit` + 1 bytes are read. An error while reading is not raised; the result is then False.
+    """
     try:
         while not raw.closed:
             if len(body) > limit:

@@ -121,8 +121,8 @@ class OAuthTokens:
     def _fresh(self, account: Account, refused: str | None) -> str | None:
         """Return the access token in memory; None if there is none that can be used as it is.
 
-        A token cannot be used when it is the one in `refused` (which HubSpot has just refused), is due for a refresh,
-        or is not yet saved in the database.
+        A token cannot be used if it is due for a refresh, is not yet saved in the database, or equals `refused`.
+        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none.
         """
         issued = self._remembered(account, refused)
         if issued is None or issued.needs_refresh(self._clock()) or _key(account) in self._unsaved:

@@ -43,10 +43,12 @@ class NewTasks(_Body):
 
 
 class NewFault(_Body):
-    """The body of `POST /sandbox/faults`.
+    """The body of `POST /sandbox/faults`; `fault` or `status_code` must be given.
 
-    With `fault`, the reply is that of the named fault, with `status_code`, `headers`, `body` and `seconds` replaced where
-    given. Without it, these fields make the reply.
+    If `fault` is the name of a fault, the reply is that fault's, with changes: `status_code`, `body` and `seconds`,
+    unless they are None, replace its own, and `headers` are merged into its headers. If `fault` is None, the four
+    fields make the reply. The next `times` requests get the reply; if `times` is None, all requests get it until the
+    fault is cleared. `task_id`, `token` and `endpoint` select the requests, as in `Target`.
     """
 
     fault: str | None = None
@@ -85,7 +87,7 @@ class NewFault(_Body):
 
 
 class TakenQuota(_Body):
-    """The body of `POST /sandbox/quota/take`."""
+    """The body of `POST /sandbox/quota/take`; `State.take_quota` explains the fields."""
 
     token: str
     requests: Count

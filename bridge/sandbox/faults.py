@@ -140,8 +140,8 @@ class Target:
 
     `task_id` selects the requests for a task's status. `token` is a token or the name of an account, and selects the
     requests with that token, or with any token of that account. `endpoint` is an endpoint's name in the ledger, and
-    selects the requests to that endpoint. If no field is set, the fault applies to all requests to HubSpot's API, but
-    not to those to the OAuth server.
+    selects the requests to that endpoint. If no field is set, the fault applies to all requests to HubSpot's API;
+    requests to the OAuth server do not get it.
     """
 
     task_id: str | None = None

@@ -1,4 +1,4 @@
-"""Reads from the name of a task's file how the task is to end, how fast, and with which fault."""
+"""Derives a task's outcome, pace and fault from the name of the task's file."""
 
 import re
 from collections.abc import Mapping

@@ -28,17 +28,17 @@ WITHOUT_STATUS = frozenset({SendMode.DRIP_HEADERS, SendMode.HANG, SendMode.DROP}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """A response, and how it is sent; `seconds` is the delay of the modes DRIP, DRIP_HEADERS and HANG."""
+    """A response, and how it is sent; the comments in SendMode say what `seconds` means."""
 
     status_code: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     send_mode: SendMode = SendMode.WHOLE
-    seconds: float = 0.0
+    seconds: float = 0.0  # only for DRIP, DRIP_HEADERS and HANG
 
     @property
     def ledger_status(self) -> str:
-        """The status code for the ledger; `none` when the caller never receives all headers."""
+        """The status code as text, for the ledger; the text `none` if the caller never receives all headers."""
         return "none" if self.send_mode in WITHOUT_STATUS else str(self.status_code)
 
 

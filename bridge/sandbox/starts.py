@@ -146,10 +146,10 @@ def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
 
 
 def parsed_import(request: str | None, uploaded: Collection[str | None]) -> Source | Reply:
-    """Parse the request for a CRM import; return its Source, or HubSpot's 400 when the request is invalid.
+    """Parse the request for a CRM import; return what the task keeps of it, or a 400 if it is invalid.
 
-    `request` is the JSON of the part `importRequest`, None when that part is missing; `uploaded` holds the
-    names of the uploaded files.
+    `request` is the JSON of the part `importRequest`, None when that part is missing. `uploaded` holds the names of
+    the uploaded files, None for a file without a name.
     """
     if request is None:
         return invalid("The part importRequest is required.")

@@ -131,7 +131,8 @@ class State:
     def started(self, task_id: str) -> Reply:
         """Return the reply to the request that started this task: the task's status response.
 
-        A task that is to end as `rejected` gets this reply, too; only the method `status` answers 404 for it.
+        The reply is the same when the task is to end as `rejected`; only the method `status` answers 404 for such a
+        task.
         """
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
@@ -176,7 +177,9 @@ class State:
     ) -> list[str]:
         """Start `tasks` tasks of the same kind, and return their ids.
 
-        A duration that is None is taken from the options. Raises ValueError when the kind does not have the outcome.
+        If `pending_seconds` or `processing_seconds` is None, the option of the same name applies. `pending_status`,
+        unless it is None, replaces the usual status while a task is PENDING. If `source` is None, the defaults of
+        `Source` apply. Raises ValueError when the kind does not have the outcome.
         """
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")

@@ -1,4 +1,4 @@
-"""Simulated tasks: a task's phase follows from its durations, its outcome and the time since it was requested."""
+"""Simulated tasks: the phase of a task follows from its durations, its outcome and its age."""
 
 import base64
 import binascii
@@ -63,7 +63,7 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What is kept of the request for a task: the fields that responses repeat, and `file_name`.
+    """What is kept of the request for a task: the fields that later responses show, and `file_name`.
 
     `State.start` reads the task's outcome, pace and fault from `file_name`.
     """
@@ -74,7 +74,7 @@ class Source:
     folder_path: str = "/imports"
     folder_id: str = "170000000001"
     access: str = "PRIVATE"
-    updated_folder_id: str | None = None
+    updated_folder_id: str | None = None  # of the folder that a folder update changes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

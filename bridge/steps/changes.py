@@ -33,9 +33,9 @@ class Changed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WatchUnchanged:
-    """The watch was not changed; `reason` is a sentence for the caller.
+    """The watch was not changed; `reason` says why, in a sentence for the client.
 
-    `state` is None when there is no such watch, or it belongs to another client.
+    `state` is the watch's state; None when there is no such watch, or the watch belongs to another client.
     """
 
     reason: str
@@ -65,7 +65,10 @@ def redeliver(
 def problem_with_redelivery(
     engine: Engine, watch_id: str, *, client: str | None, now: datetime
 ) -> WatchUnchanged | None:
-    """Return why `redeliver` would refuse this watch now; None when it would not."""
+    """Return why `redeliver` would refuse this watch now; None when `redeliver` would accept the watch.
+
+    `client` is the caller, who may change only its own watches; None permits any watch.
+    """
     with reading(engine) as connection:
         after = _after(store.get(connection, watch_id), watch_id, core.redeliver, client, now)
     return after if isinstance(after, WatchUnchanged) else None
@@ -88,10 +91,10 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Return how many watches `redeliver_all` would redeliver, and whether this count is surely complete.
+    """Return how many watches `redeliver_all` would redeliver, and whether none can have been missed.
 
-    Only the newest watches are examined, up to a limit, so the cost is bounded. When the limit is reached, there
-    may be more.
+    Only the newest watches are examined, up to a limit, so the cost is bounded. If the limit is reached, the count
+    may be too low, and the second value is False.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)

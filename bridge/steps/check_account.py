@@ -44,11 +44,12 @@ class AccountCheck:
 
 
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
-    """Check an account by a request to HubSpot, even during a pause; return None if there is no such account.
+    """Check an account by a request to HubSpot, even during a pause; None if there is no such account.
 
-    A success proves the token's scope for one kind of task at most; scopes for other kinds may be missing. After a
-    success, the account's watches with a failed last poll are due now; so is its probe, if the account is paused.
-    A failure does not pause the account. With OAuth, a refresh is tried even if the last one has just failed.
+    A success proves the token's scope for at most one kind of task; scopes for other kinds may be missing. After a
+    success, the account's watches whose last poll failed are due now; if the account is paused, its probe is due now,
+    too. A failure does not pause the account. With OAuth, a refresh is tried even if the last refresh has just
+    failed.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -121,8 +122,9 @@ def _ok_and_summary(
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
     """Return how far this machine's clock is ahead of HubSpot's, in seconds; negative when it is behind.
 
-    The real difference may be larger: this is the smallest that the header Date and the times of the request and its
-    answer allow. It is 0 when the clocks may agree. None without a valid header Date.
+    The header Date has whole seconds, and HubSpot sets it at some time between `asked_at` and `answered_at` (both by
+    this machine's clock). So only the least possible difference is known, and it is the result: 0 when the clocks may
+    agree. None when the header Date is missing or not valid.
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

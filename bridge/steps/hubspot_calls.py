@@ -48,12 +48,12 @@ class RetryLater:
 
 
 class HubSpotCalls:
-    """Counts requests against the accounts' quotas, and updates the accounts' limits from HubSpot's answers.
+    """Counts requests against accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
     account's pause is its probe. If the probe's result is not recorded within `lease_seconds` of the grant, another
-    probe is due. Any request may be a probe, so each must end within that time. If the result says nothing of the
-    account, or no request was sent, the caller calls `release_probe`.
+    probe is due. Any request may be a probe, so every request must end within `lease_seconds`. If the result says
+    nothing of the account, or no request was sent, the caller calls `release_probe`.
     """
 
     def __init__(

@@ -124,10 +124,10 @@ def silent_workers(connection: Connection, now: datetime) -> list[OperatorEvent]
 
 
 def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[OperatorEvent]:
-    """Return an event that the host is resumed, for each breaker in `pruned` that was still paused.
+    """Return a HOST_RESUMED event for each host whose breaker in `pruned` was still paused.
 
-    `pruned` holds breakers that were deleted because their hosts have no callbacks left to deliver. Without a
-    callback no probe can be sent, so no probe could end the pause.
+    `pruned` holds deleted breakers, by host. They were deleted because no callback to the host is left. Without a
+    callback there is no probe, and without a probe the pause would not end.
     """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."

@@ -89,10 +89,10 @@ class Polls:
         self._odd_to_young: defaultdict[str, bool] = defaultdict(bool)
 
     def lanes(self, connection: Connection, room: Callable[[Lane], int], now: datetime) -> dict[str, DueLane]:
-        """Return how many due polls of each account may be claimed now, and when the first of them fell due.
+        """Return how many of each account's due polls may be claimed now, and when the first one fell due.
 
-        The keys are the accounts' names; accounts of which none may be claimed are left out. `room` returns how
-        many more jobs of a lane the worker's pool takes.
+        The keys are the accounts' names. An account is left out when no poll of it may be claimed now. `room` returns
+        how many more jobs of a lane the worker's pool takes.
         """
         due = self._due.look(connection, now)
         if not due:
@@ -111,7 +111,8 @@ class Polls:
     ) -> Collection[str]:
         """Return the names of the accounts that this worker leaves to other live workers.
 
-        The only such account is `default`, when this worker has no credentials for it, but another live worker has.
+        The only such account is `default`. This worker leaves `default` to others if it has no credentials for
+        `default`, and the environment of another live worker has such credentials.
         """
         if DEFAULT not in accounts or accounts[DEFAULT].has_credentials:
             return ()

@@ -13,7 +13,11 @@ TOO_LARGE = "The body is larger than 1 MiB."
 
 
 def read_json(request: Request) -> Any:
-    """Return the JSON body as Python objects (see `strict_json.loads`), or a 400 or 415 Problem."""
+    """Return the JSON body as Python objects (see `strict_json.loads`), or return a Problem.
+
+    The Problem is a 415 when the body's type, charset or encoding is wrong, and a 400 when the body is not valid
+    JSON.
+    """
     if problem := _problem_with_type(request):
         return problem
     try:

@@ -11,8 +11,8 @@ Result = TypeVar("Result")
 class _Pending(Generic[Request, Result]):
     """A request, and the means to make its thread wait.
 
-    `wait` returns when another thread has committed the request, or when the waiting thread itself must commit the
-    next group; `done` tells which.
+    `wait` returns when another thread's call of `commit` for the request's group is over, or when the waiting thread
+    itself must commit the next group. In the first case `done` is true, and `result` or `error` is set.
     """
 
     def __init__(self, request: Request) -> None:

@@ -87,9 +87,10 @@ class Execution:
         self.task_id = held.task_id if held else None
 
     def claim_hubspot_call(self) -> bool:
-        """Store that HubSpot is about to be called, and return True.
+        """Store that HubSpot is about to be called; return whether the caller may call HubSpot.
 
-        If another execution has taken the request over, store nothing and return False: then do not call HubSpot.
+        False means that another execution has taken the request over, and that nothing was stored. For a request
+        without an Idempotency-Key, nothing is stored, and the result is True.
         """
         return self._change(asked_at=self._clock())
 
@@ -100,8 +101,8 @@ class Execution:
     def forget(self) -> None:
         """Delete the stored request, so that a repeat is carried out.
 
-        A request that another execution has taken over is not deleted. Do not call this when this execution or
-        an earlier one may have started a task at HubSpot.
+        A request that another execution has taken over is not deleted. `forget` must not be called if a task may have
+        been started at HubSpot, by this execution or an earlier one.
         """
         if self._held:
             with self._engine.begin() as connection:
@@ -129,15 +130,15 @@ class Execution:
 def begin(call: ApiCall) -> Execution | Reply | Problem:
     """Return an Execution to carry out the Flask request, or the answer to send instead.
 
-    A request without an Idempotency-Key is always carried out, and not stored. A malformed key is answered with a 400.
-    If no request with the same client and Idempotency-Key is stored, this one is stored and carried out. If one is
-    stored, the first case that applies decides:
+    A request without an Idempotency-Key is always carried out, and not stored. A malformed key is answered with a
+    400. If no request of the same client with the same key is stored, the Flask request is stored and carried out. If
+    such a request is stored already, the first case that applies decides:
 
     - the stored request has another body: a 422;
     - an execution has stored its answer: that answer;
     - the latest execution began less than MAX_DURATION ago: a 409;
     - HubSpot may have been called, and no task id is stored: a 504;
-    - otherwise an Execution that takes the stored request over.
+    - in any other case: an Execution that takes the stored request over.
     """
     engine, clock = call.dependencies.engine, call.dependencies.clock
     wanted = _keyed_request(call.caller.name, clock())

@@ -82,7 +82,10 @@ def reply(value: Any, *, status: int = 200) -> Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResponseSpec:
-    """An operation's response that is not a Problem, as the OpenAPI document describes it."""
+    """An operation's response that is not a Problem, as the OpenAPI document describes it.
+
+    `headers` holds OpenAPI's header objects, by the header's name.
+    """
 
     description: str
     model: type[BaseModel]
@@ -133,7 +136,7 @@ class Operation:
 
     @property
     def path_parameters(self) -> list[str]:
-        """The names of the path's parameters, which are in braces."""
+        """The names of the parameters in the path, without their braces."""
         return re.findall(r"\{(\w+)\}", self.path)
 
 

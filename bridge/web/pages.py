@@ -21,7 +21,11 @@ CACHED = "public, max-age=300"
 
 
 def add_pages(app: Flask, operations: Sequence[Operation], public_url: str | None) -> None:
-    """Add the routes of this module to the application."""
+    """Add the routes of this module to the application.
+
+    `operations` are those that the OpenAPI document describes. `public_url` is the URL of this bridge; None when it
+    is not known.
+    """
     text = cache(lambda: json.dumps(document(operations, public_url)))
 
     @app.get("/openapi.json")

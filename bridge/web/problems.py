@@ -12,7 +12,10 @@ MEDIA_TYPE = "application/problem+json"
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """A type of problem. `meaning` explains it, on its page and in the OpenAPI document."""
+    """A type of problem.
+
+    `meaning` explains the type on the page `/problems/<name>` and in the OpenAPI document.
+    """
 
     status: int
     title: str

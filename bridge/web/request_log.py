@@ -41,7 +41,8 @@ def add_request_log(app: Flask, counters: Counters) -> None:
 def record_server_response(app: Flask, status: int, sent_id: str) -> str:
     """Log and count a response by the HTTP server itself; return the request's id.
 
-    The id is `sent_id` if that is valid, else a new one.
+    `sent_id` is the request's header X-Request-Id, '' when the header was not received. If `sent_id` is valid, it is
+    the request's id; if not, the request gets a new id.
     """
     request_id = _request_id(sent_id)
     counters: Counters = app.extensions[_EXTENSION]

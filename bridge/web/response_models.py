@@ -77,7 +77,8 @@ class ProblemSchema(Output):
         description="With 429: the limit that was reached, such as how many open watches a client may have.",
     )
     watch_id: str | Absent = Field(
-        default=None, description="With `watch-differs` and `wrong-state`: the watch that is in the way."
+        default=None,
+        description="With `watch-differs`: the id of the watch that is registered already. With `wrong-state`: the id of the watch that cannot be changed in its state.",
     )
     state: State | str | Absent = Field(default=None, description="With `wrong-state`: the watch's state.")
     task_id: str | Absent = Field(

@@ -1,7 +1,7 @@
-"""The HTTP server of the web processes: gunicorn starts and stops the processes, waitress serves HTTP in them.
+"""The HTTP server of the web processes: gunicorn manages the processes, waitress serves HTTP in them.
 
-To waitress, this module adds: time-outs for slow clients; problems (RFC 9457) as error responses, which also reach
-a client that is still sending; and a shutdown that gives open requests time to finish.
+This module adds three things to waitress: time-outs for slow clients; error responses in the form of RFC 9457, which
+even a client that is still sending receives; and a shutdown that gives open requests time to finish.
 """
 
 import logging
@@ -100,7 +100,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
     error_task_class = _ProblemTask
     # True once a _ProblemTask has run; all bytes that the client still sends are then discarded.
     is_refused = False
-    _is_lingering = False
+    _is_lingering = False  # true while the client gets time to read an error response
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)

@@ -85,7 +85,11 @@ def _authorize(dependencies: Dependencies, access: Access, now: datetime) -> Cal
 
 
 def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
-    """Return the answer as a Flask response; outside a Flask request, a Problem needs the `request_id`."""
+    """Return the answer as a Flask response.
+
+    A Problem shows the request's id: `request_id`, or, if `request_id` is None, the id of the current Flask request.
+    Outside a Flask request, a Problem needs `request_id`.
+    """
     if isinstance(answer, Problem):
         answer = Reply(
             text=answer.text(request_id or g.request_id),

@@ -73,9 +73,10 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return, for each step in STEPS, how many seconds late its oldest due watch is; None if no watch is due.
+    """Return, by step, the seconds since the oldest `due_at` of its due watches; None if no watch is due.
 
-    `client` None means all clients. Watches that wait for a paused account or host do not count.
+    The steps are those in STEPS. `client` None means all clients. Watches that wait for a paused account or host do
+    not count.
     """
     oldest = {
         step: watch_counts.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

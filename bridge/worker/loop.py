@@ -272,7 +272,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each saved watch whose callback this worker has claimed."""
+        """Return a job for each watch in `kept` whose callback this worker has claimed.
+
+        `kept` holds the results that `claims.save` has just saved, and with them the claims of `_claim_callbacks`.
+        """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}
         return self._deliveries.jobs(connection, [r.watch for r in mine], bodies, now)

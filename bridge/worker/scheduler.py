@@ -120,9 +120,10 @@ class Scheduler:
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
 
     def _beat(self) -> None:
-        """Save this worker's heartbeat, and report silent workers to the operator; neither while its loop hangs or fails.
+        """Save this worker's heartbeat, and report silent workers to the operator.
 
-        It reports others only if its own latest heartbeats came at regular intervals.
+        While this worker's loop hangs or fails, nothing is saved or reported. Silent workers are reported only if an
+        operator's webhook is set, and this worker's own latest heartbeats came at regular intervals.
         """
         if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
             return  # the loop hangs or fails: without heartbeats, other workers report this one as silent

@@ -37,7 +37,7 @@ STATIC_SECONDS = 300
 
 
 def add_admin(app: Flask, dependencies: Dependencies) -> None:
-    """Add the admin pages to the application; they use the same objects as the REST API."""
+    """Add the admin pages to the application. The pages use `dependencies`, as the REST API does."""
     app.extensions[EXTENSION] = dependencies
     session.add_sessions(app, dependencies.cipher)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS

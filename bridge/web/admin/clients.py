@@ -83,6 +83,9 @@ def show_secret() -> Response:
 
 
 def _show_once(answer: Reply) -> Response:
-    """Redirect to the page that shows the new key or secret, so that a reload does not send the form again."""
+    """Keep the new key or secret in `answer` for the page that shows it once, and redirect to that page.
+
+    Because of the redirect, a reload in the browser does not send the form again.
+    """
     session.keep_to_show(dependencies(), str(answer.text), call().now)
     return redirect(url_for("admin.show_secret"), 303)

@@ -104,7 +104,10 @@ def keep_to_show(dependencies: Dependencies, text: str, now: datetime) -> None:
 
 
 def take_to_show(dependencies: Dependencies, now: datetime) -> str | None:
-    """Return the text that `keep_to_show` kept, and forget it; None when there is none, or it is too old."""
+    """Return the text that `keep_to_show` kept, and forget the text.
+
+    None when no text was kept, when the text is older than SHOWN_WITHIN, or when the cipher cannot decrypt it.
+    """
     sealed = session.pop(_SHOWN_ONCE, None)
     try:
         kept = json.loads(dependencies.cipher.decrypt(sealed)) if sealed else None

@@ -147,7 +147,9 @@ class AccountSchema(Output):
     model_config = examples(EXAMPLE, PAUSED_EXAMPLE)
 
     name: str = Field(description="The account's name.")
-    source: str = Field(description="`stored` over this API, or taken from the `environment`.")
+    source: str = Field(
+        description="`stored`: the account is in the bridge's database. `environment`: the account comes from environment variables."
+    )
     auth: str = Field(
         description="How the bridge signs in at HubSpot: with a `token`, by `oauth`, or `none` without credentials."
     )

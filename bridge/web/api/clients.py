@@ -63,7 +63,7 @@ class NewApiKeySchema(Output):
 
     model_config = examples({"name": "cms", "api_key": KEY_EXAMPLE})
 
-    name: str = Field(description="The client.")
+    name: str = Field(description="The client's name.")
     api_key: str = Field(description="The client's new API key; the one before has stopped working.")
 
 

@@ -77,9 +77,9 @@ def show_health(_: ApiCall) -> Reply:
 def show_readiness(call: ApiCall) -> Reply:
     """Show whether watches are being processed.
 
-    The answer is 200 when the database answers and is migrated, some worker was alive within 60 s, and no poll or
-    callback is overdue by more than 300 s; else it is 503. A poll or callback that waits for a paused account or host,
-    for the account's quota, or for a slow receiver does not count as overdue.
+    The answer is 200 when the database answers and is migrated, a worker was alive in the last 60 s, and no poll or
+    callback is overdue by more than 300 s; else the answer is 503. A poll or callback that waits for a paused account
+    or host, for the account's quota, or for a slow receiver does not count as overdue.
     """
     try:
         with reading(call.dependencies.engine) as connection:

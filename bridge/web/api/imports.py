@@ -54,7 +54,9 @@ class NewImport(Body):
         repr=False,  # its URL may hold a secret
         description="The body for HubSpot's `import-from-url/async`, sent on as it is; at most 16 KiB.",
     )
-    callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
+    callback_url: CallbackUrl = Field(
+        description="Where the callback goes: an http(s) URL without a user name or password and without a fragment."
+    )
     account: AccountName = Field(
         default=DEFAULT, description="The HubSpot account that is to import the file."
     )
@@ -64,7 +66,7 @@ class NewImport(Body):
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="After so many seconds the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+        description="If the task has not ended so many seconds after the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
     )
 
 

@@ -130,12 +130,12 @@ class RegistrationResultSchema(Output):
 
 
 class RegistrationResultsSchema(Output):
-    """The result of each registration of a batch, in the same order."""
+    """The results of a batch, in the order of its registrations."""
 
     model_config = examples({"results": [{"status": 201, "watch": EXAMPLE}]})
 
     results: list[RegistrationResultSchema] = Field(
-        description="One result for each registration, in the same order."
+        description="One result for each registration, in the order of the registrations."
     )
 
 

@@ -37,7 +37,10 @@ PAUSED_EXAMPLE = ACCOUNT_EXAMPLE | {
 
 
 class OldestDueSchema(Output):
-    """How many seconds late the oldest due poll and the oldest due callback are; null when none is due."""
+    """How late the longest-waiting due poll and callback are, in seconds; null when none is due.
+
+    Polls and callbacks that wait for a paused account or host do not count.
+    """
 
     model_config = examples(DUE_EXAMPLE)
 

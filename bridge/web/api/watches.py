@@ -95,11 +95,13 @@ class AttemptSchema(Output):
 
 
 class AttemptListSchema(Output):
-    """A watch's newest attempts, oldest first."""
+    """A watch's attempts in the order in which they were made, at most the newest 1,000."""
 
     model_config = examples({"attempts": [ATTEMPT_EXAMPLE]})
 
-    attempts: list[AttemptSchema] = Field(description="The newest 1,000 attempts, oldest first.")
+    attempts: list[AttemptSchema] = Field(
+        description="The attempts in the order in which they were made, at most the newest 1,000."
+    )
 
 
 @resource.operation(
