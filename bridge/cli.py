@@ -22,9 +22,9 @@ def main(arguments: Sequence[str]) -> int:
     - 2: the parser refused the arguments.
     - 130: a KeyboardInterrupt ended it.
 
-    Some ends are not returned, but raised as SystemExit. The status is 2 when settings are wrong, when too few open
-    files are allowed, or when the command refuses arguments that the parser has accepted. When gunicorn ends, the
-    status is gunicorn's.
+    In two cases the function does not return, but raises SystemExit. With the status 2: settings are wrong, too few
+    open files are allowed, or the command refuses arguments that the parser has accepted. With gunicorn's status:
+    gunicorn, which `serve` runs, has ended.
     """
     protect()
     escape_unencodable()

@@ -112,9 +112,10 @@ def _check_accounts(bridge: Bridge) -> Iterator[Check]:
 
 
 def _check_account(bridge: Bridge, name: str, label: str, clocks: list[float]) -> Iterator[Check]:
-    """Check an account and yield the result.
+    """Check an account, and yield the result as a Check with the name `label`.
 
-    Appends to `clocks` the number of seconds that this machine's clock is ahead of HubSpot's, if it is known.
+    Yields nothing if the account no longer exists. Appends to `clocks` how many seconds this machine's clock is ahead
+    of HubSpot's (negative: behind), if HubSpot's time is known.
     """
     found = check_account.check(bridge.hubspot_calls, name)
     if found:

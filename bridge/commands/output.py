@@ -20,7 +20,10 @@ class CommandError(Exception):
 
 
 class OutputError(Exception):
-    """Standard output cannot be written to. `reader_has_gone`: whether it is a pipe without a reader."""
+    """Standard output cannot be written to.
+
+    `reader_has_gone` is true when standard output is a pipe whose reader has gone.
+    """
 
     def __init__(self, error: OSError | None) -> None:
         self.reader_has_gone = isinstance(error, BrokenPipeError)

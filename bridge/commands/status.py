@@ -101,10 +101,10 @@ def _day_lines(day: ActivityTotals) -> Iterator[str]:
 
 
 def _troubles(found: Attention) -> Iterator[str]:
-    """Yield the texts to print, two for each kind of trouble that was found: its title, then what to do about it.
+    """Yield the texts to print, two for each kind of trouble that was found.
 
-    The second text begins with a table of what is in trouble. When no worker is alive, that trouble comes first,
-    without a table.
+    The first text is the title; the second is a table of what is in trouble, and then what to do. If no worker is
+    alive, this trouble comes first, and its second text has no table.
     """
     members = _members(found)
     if not found.alive_workers:

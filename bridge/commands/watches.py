@@ -99,7 +99,10 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[Found]:
-    """Return up to `limit` watches that match, newest by `order` first, each with HubSpot's body."""
+    """Return up to `limit` watches that match `filters`, sorted by `order`, newest first.
+
+    Each watch comes with HubSpot's last answer about the task as JSON text, or None.
+    """
     found: list[Found] = []
     page: Page | None = None
     while page is None or (page.following and len(found) < limit):

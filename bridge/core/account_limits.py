@@ -92,7 +92,10 @@ class FinishedCall:
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return what an answer means for the account's limits; `watch_id` is None when no watch was polled."""
+    """Return the signal that an answer gives to the account's limits.
+
+    `watch_id` is the id of the watch that was polled; None when the request was no poll.
+    """
     match classified:
         case Unfinished() | Ended() | Inconclusive():
             return Success()
@@ -132,8 +135,8 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after a grant of `requests` requests.
 
-    If the account is paused, the grant is for its probe. If the probe gets no answer, the next one is due at
-    `lease_ends_at`.
+    If the account is paused, the granted request is the account's probe. If no answer to the probe comes, the next
+    probe is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -165,9 +168,9 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after a request that needs no grant: the check of an account by an operator.
+    """Return the limits after one request without a grant: an operator's check of the account.
 
-    It is counted even if the quota is used up or the account is paused; the breaker stays as it is.
+    The request is counted even if the quota is used up or the account is paused. The breaker stays as it is.
     """
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
@@ -217,7 +220,10 @@ def _with(refused: tuple[str, ...], watch_id: str | None) -> tuple[str, ...]:
 
 
 def suspicion(reason: str) -> str:
-    """Return a message about a suspected account: the `reason` of its newest refusal, and what to check."""
+    """Return a message about a suspected account: why HubSpot refused a task, and what to check.
+
+    `reason` says why HubSpot refused the task, without a final dot.
+    """
     return (
         f"{reason}. HubSpot refused {SUSPECTS} different tasks of the account in a row: check that its token is "
         "one of the portal that runs these tasks, and that nothing in front of HubSpot blocks the bridge."

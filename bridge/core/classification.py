@@ -38,9 +38,10 @@ class Unfinished:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """The task has ended. `error` is a sentence; None when the outcome is `completed`.
+    """The task has ended; `status` is HubSpot's word, `body` its answer as JSON text.
 
-    `completed_at` is the instant at which HubSpot says the task ended; None when HubSpot does not say when.
+    `error` is a sentence; None when the outcome is `completed`. `completed_at` is the instant at which HubSpot says
+    the task ended; None when HubSpot's answer has no valid instant.
     """
 
     result: ClassVar = "ended"
@@ -124,8 +125,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    Returns what `classify` returns, with one exception: a TransientError becomes Refused if the error comes from
-    HubSpot itself, not from a proxy, and its status is a 4xx that is not in TROUBLES.
+    If HubSpot itself, not a proxy, answers with a 4xx status outside TROUBLES, a TransientError of `classify` becomes
+    Refused. All other results are those of `classify`.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
@@ -270,9 +271,10 @@ def text_of(answer: HttpResponse) -> str:
 
 
 def parse_json(answer: HttpResponse) -> Any:
-    """Return the body's JSON; None when it is cut short, `null`, or does not parse as strict JSON (RFC 8259).
+    """Return the value of a JSON body; None if the body cannot be parsed as strict JSON (RFC 8259).
 
-    Every number becomes a float, because Python parses no int of more than 4,300 digits.
+    None also stands for a body that was cut short, and for the value `null`. Every number becomes a float, because
+    Python parses no int of more than 4,300 digits.
     """
     if not answer.complete:
         return None

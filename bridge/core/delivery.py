@@ -38,8 +38,8 @@ class RetryPolicy:
 class Attempt:
     """One attempt to POST a callback, and its result.
 
-    `status_code` and `response_excerpt` are None when no response came. `error` is None when the receiver
-    accepted the callback.
+    `number` counts the attempts of the watch, from 1. `status_code` and `response_excerpt` (the start of the body)
+    are None when no response came. `error` says why the attempt failed; None when the receiver accepted the callback.
     """
 
     watch_id: str

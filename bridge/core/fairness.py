@@ -69,9 +69,9 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
     """Divide a worker's free slots among the lanes of `most`; return how many each lane gets.
 
     The worker has `slots` slots. `held` maps each lane to the number of slots that it holds now; the others are free.
-    `most` maps each lane to the largest number of slots that it may hold. The lanes take a slot each in turn, in the
-    order of `most`, until each holds as many as `ceiling` allows. `ceiling` may allow a lane fewer than `most[lane]`
-    when few slots are free, so slots may stay free although lanes want more. Lanes that get no slot are left out.
+    `most` maps each lane to the largest number of slots that it may hold. In the order of `most`, again and again,
+    each lane takes one free slot if it holds fewer than `ceiling` allows. `ceiling` allows fewer slots when few are
+    free, so some may stay free although lanes want more. Lanes that get no slot are left out.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 class HttpResponse:
     """A response; `complete` is false when its body was cut short.
 
-    `headers` has lower-case names; `body` is undecoded. `earlier_refusals` is 1 when this answers a second
-    request, sent with a newer token after HubSpot answered 401 to the first; otherwise 0.
+    `headers` has lower-case names; `body` is undecoded. `earlier_refusals` is 1 when HubSpot answered 401 to a first
+    request, and this response is the answer to a second request with a newer token; otherwise 0.
     """
 
     status_code: int
@@ -21,12 +21,12 @@ class HttpResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No response came, or not all of its headers; `reason` ends a sentence like "HubSpot did not answer: …".
+    """No response came, or not all of its headers.
 
-    `sent` is true when the server may have received the request. `blocked` is true when the bridge itself is why: its
-    rules refuse all addresses of the host, or it looks up too many other names. `earlier_refusals` is as in
-    HttpResponse: 1 when this is the result of a second request, sent after HubSpot answered 401 to the first; otherwise
-    0.
+    `reason` ends a sentence like "HubSpot did not answer: …". `sent` is true when the server may have received the
+    request. `blocked` is true when the bridge itself prevented the request: its rules refuse all addresses of the
+    host, or look-ups of other host names keep its resolver busy. `earlier_refusals` is 1 when this is the result of a
+    second request, sent after HubSpot answered 401 to the first; otherwise 0.
     """
 
     reason: str

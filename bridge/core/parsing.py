@@ -75,7 +75,10 @@ def parse_header_safe(text: str) -> str:
 
 
 def parse_http_url(text: str) -> str:
-    """Return `text`, if it is an http:// or https:// URL with a host and at most 4,096 ASCII characters."""
+    """Return `text` if it is an http:// or https:// URL with a host; otherwise raise ValueError.
+
+    Also raises ValueError when the port is 0, or `text` is not 1 to 4,096 ASCII characters from `!` to `~`.
+    """
     try:
         parts = urlsplit(text)
         is_http = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0

@@ -148,7 +148,11 @@ def _delay_seconds(completed_at: datetime | None, *, now: datetime) -> float | N
 
 
 def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **changes: Any) -> Watch:
-    """Return the watch ended with this `outcome`, and with `changes` to other fields; its callback is due now."""
+    """Return the watch with this `outcome`, ended at `now`; the callback is due now.
+
+    `error` is a sentence that says why the outcome is not `completed`; None when it is. `changes` holds new values of
+    other fields.
+    """
     over = {"outcome": outcome, "error": error, "last_error": error, "ended_at": now, "due_at": now}
     return advance(watch, Event.ENDED, **(changes | over | _NO_STREAKS))
 

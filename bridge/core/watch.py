@@ -19,12 +19,12 @@ class State(StrEnum):
 class Outcome(StrEnum):
     """How a task ended, or why the bridge stopped polling it."""
 
-    COMPLETED = "completed"  # HubSpot finished; for kinds with a result, there is one, and no errors
+    COMPLETED = "completed"  # HubSpot finished; if the kind has results, there is a result and no error
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
     FAILED = "failed"  # HubSpot finished, and there is no result
     CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED
-    REJECTED = "rejected"  # HubSpot refused the task several times, mostly as unknown
-    TIMED_OUT = "timed_out"  # the watch's deadline passed first
+    REJECTED = "rejected"  # HubSpot refused several polls in a row; usually it does not know the task
+    TIMED_OUT = "timed_out"  # the watch's deadline passed before there was another outcome
 
 
 class Event(StrEnum):

@@ -27,7 +27,8 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is roughly the instant at which the first of the waiting watches got its outcome; None when none waits.
+    `since` is roughly the instant at which the task of the longest waiting callback got its outcome; None when no
+    callback waits.
     """
 
     name: str
@@ -51,11 +52,11 @@ class Attention:
     """What needs an operator, for the overview page and the command `status`."""
 
     paused_accounts: Mapping[str, CircuitBreaker]
-    paused_hosts: Sequence[TroubledHost]  # with callbacks that wait; at most MOST_NAMED
-    given_up: Sequence[GivenUp]  # within the last day; one for each host
-    overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each
-    overdue_hosts: Mapping[str, datetime]
-    alive_workers: Mapping[str, datetime]  # the last heartbeat of each
+    paused_hosts: Sequence[TroubledHost]  # hosts with callbacks that wait; at most MOST_NAMED
+    given_up: Sequence[GivenUp]  # callbacks given up within the last day, grouped by host
+    overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each account's polls
+    overdue_hosts: Mapping[str, datetime]  # the oldest `due_at` of each host's callbacks
+    alive_workers: Mapping[str, datetime]  # the last heartbeat of each worker
     # The last heartbeat of each that was not stopped properly but is not alive: perhaps it was killed, or it hangs.
     silent_workers: Mapping[str, datetime]
 

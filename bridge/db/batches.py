@@ -13,10 +13,10 @@ Columns = Mapping[str, ColumnElement[Any]]
 
 
 def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) -> Mapping[str, Any]:
-    """Return the statements with which `run` inserts rows into `table`: for each dialect's name, an INSERT.
+    """Return INSERT statements that add rows to `table`: one for each dialect, by the dialect's name.
 
-    Each row passed to `run` has exactly the columns in `names`. `finish` is called with each INSERT, and returns it,
-    perhaps with ON CONFLICT or RETURNING added.
+    The result is for `run`; each row passed to `run` has exactly the columns in `names`. `finish` is called with each
+    INSERT, and returns the INSERT, perhaps with ON CONFLICT or RETURNING added.
     """
     values = _on_postgresql(table, names).values()
     return {

@@ -145,7 +145,7 @@ class Counts:
     rows: Mapping[Key, float]  # the values, by the columns `name` and `labels`
 
     def of(self, counter: Counter) -> dict[Labels, float]:
-        """Return a counter's values, by the values of its labels."""
+        """Return a counter's value for each counted combination of its labels' values."""
         return dict(self._named(counter.name))
 
     def buckets(self, histogram: Histogram) -> dict[Labels, Buckets]:
@@ -172,9 +172,9 @@ def totals(connection: Connection) -> Counts:
 
 
 def by_hour(connection: Connection, since: datetime) -> dict[datetime, Counts]:
-    """Return the counts of `hourly` metrics in the hour of `since` and in each later hour.
+    """Return the counts of each hour, from the hour of `since` on; each key is the start of an hour.
 
-    The keys are the instants at which the hours began. Hours without such counts are left out.
+    Only counters and histograms whose `hourly` is true are counted by the hour. Hours without counts are left out.
     """
     found: defaultdict[datetime, dict[Key, float]] = defaultdict(dict)
     for row in connection.execute(select(counters).where(counters.c.hour >= _hour_of(since))):

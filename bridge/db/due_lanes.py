@@ -76,7 +76,10 @@ _VISIT = {state: _visit_statement(state) for state in LANES}
 
 
 def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, datetime]:
-    """Return the oldest `due_at` of each lane with due watches in `state`, by name; paused lanes included."""
+    """Return the oldest `due_at` of each lane with due watches in `state`, keyed by the lane's name.
+
+    Paused lanes are included.
+    """
     rows = connection.execute(_DUE_LANES[state], {"now": now})
     return {row.name: row.oldest_due_at for row in rows}
 

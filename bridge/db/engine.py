@@ -105,7 +105,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
 
 
 def is_missing(place: str | Path) -> bool:
-    """Return whether there is certainly no file at `place`: false when that cannot be found out."""
+    """Return True if there is certainly no file at `place`; False if there is a file, or the check fails."""
     try:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -46,9 +46,10 @@ def count_alive(connection: Connection, now: datetime) -> int:
 
 
 def newly_silent(connection: Connection, now: datetime) -> dict[str, datetime]:
-    """Return the last heartbeats, by id, of silent workers not yet reported; mark these as reported.
+    """Return the silent workers that are not yet reported, and mark these workers as reported.
 
-    A worker is silent when its last heartbeat is older than TICKED_WITHIN.
+    The result maps the id of each worker to the instant of its last heartbeat. A worker is silent when its last
+    heartbeat is older than TICKED_WITHIN.
     """
     silent = select(workers.c.id).where(workers.c.ticked_at < now - TICKED_WITHIN, ~workers.c.silence_told)
     # Rows that another process has locked are skipped: it reports them.

@@ -21,9 +21,10 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    The id holds an instant, and sorts by it. This is normally `now`. If this process's previous id holds `now` or a
-    later instant, the new id holds the previous id's instant plus one microsecond, so that it sorts after that id. If
-    the sum would be more than MOST_AHEAD after `now`, the new id holds `now` all the same.
+    Each id holds an instant, and ids sort by their instants. The instant is normally `now`. If this process's
+    previous id holds `now` or a later instant, the new id holds the instant one microsecond after the previous id's,
+    so that the new id sorts last. But if the previous id's instant is MOST_AHEAD or more after `now`, the new id
+    holds `now`.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

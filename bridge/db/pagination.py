@@ -84,8 +84,8 @@ def _encoded(text: str) -> str:
 class Page:
     """A page of a list, newest first.
 
-    `following` is the cursor of the page of older watches, `previous` that of the page of newer watches. Each is
-    None when there is no such page.
+    `following` is the cursor of the next page, which has older watches. `previous` is the cursor of the page before,
+    which has newer watches. Each cursor is None when there is no such page.
     """
 
     watches: Sequence[Watch]
@@ -218,7 +218,10 @@ def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]
 
 
 def _bounds(filters: Filters, order: Order) -> Filters:
-    """Return only the filters `…_after` and `…_before` of the column by which the list is sorted."""
+    """Return Filters with only the bounds on the instant by which the list is sorted.
+
+    These are, for example, `created_after` and `created_before`. All other fields are None.
+    """
     stem = "created" if order is Order.CREATED_AT else "ended"
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})
 

@@ -19,7 +19,7 @@ OLDEST_DUE_SAMPLE = 100
 
 
 def counts(connection: Connection, client: str | None) -> tuple[Counter[State], Counter[Outcome]]:
-    """Count watches by state, and by outcome: those of `client`, or all if it is None."""
+    """Count a client's watches by state, and by outcome; all clients' watches when `client` is None."""
     states: Counter[State] = Counter()
     outcomes: Counter[Outcome] = Counter()
     found = select(watches.c.state, watches.c.outcome, func.count())

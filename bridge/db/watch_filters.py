@@ -45,7 +45,8 @@ class Filters:
 class Redelivered:
     """The result of one batch of a redelivery; `count` is how many watches were redelivered.
 
-    `before` is the id to pass as `before` for the next batch; None after the last batch.
+    `before` is the watch id to call `redeliver` with, as its argument `before`, for the next batch; None after the
+    last batch.
     """
 
     count: int

@@ -125,10 +125,10 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 
 
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
-    """Return why the host of a valid URL is refused, as a sentence; None when it is allowed.
+    """Return why the host of a valid URL is refused, as a sentence; None when the host is allowed.
 
-    The addresses of host names are not checked here, except those of `localhost` and of names that end in
-    `.localhost`.
+    A host that is an IP address is checked. So are `localhost` and names that end in `.localhost`, as loopback. Every
+    other name is allowed here: its addresses are not looked up.
     """
     host = callback_host(url)
     if _is_localhost(host):

@@ -75,8 +75,10 @@ class CallbackSender:
     ) -> HttpResponse | NoResponse | NotSent:
         """Sign `body` and POST it unchanged, with `at` as the timestamp; return the result.
 
-        The result is NotSent when the URL or all addresses of its host are refused, or when too many other names are
-        being looked up. Raises ValueError when `secrets` is empty, or a secret is malformed.
+        The time limit is `timeout_seconds` or `within_seconds`, whichever is shorter. `message_id` is sent as
+        `webhook-id`; `traceparent` is sent as the header of that name, unless it is None. The result is NotSent when
+        the URL or all addresses of its host are refused, or when too many other host names are being looked up.
+        Raises ValueError when `secrets` is empty, or a secret is malformed.
         """
         headers = signed_headers(message_id, body, secrets=secrets, at=at, traceparent=traceparent)
         if problem := self.problem_with(url):

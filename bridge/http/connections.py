@@ -132,7 +132,11 @@ class _HeaderReader:
 
 
 class _Response(HTTPResponse):
-    """Records that a response began, and skips every interim response (RFC 9110 §15.2: any 1xx, not only 100)."""
+    """Notes in the Exchange that a response has begun, and skips interim responses.
+
+    A response has begun when its first byte is there, even if it belongs to an interim response. Interim is any 1xx
+    (RFC 9110 §15.2); http.client itself skips only the 100.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

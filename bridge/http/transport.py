@@ -121,7 +121,11 @@ class Transport:
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
-    """Return a prepared request without the parsing that `Request.prepare` does; urllib3 encodes the URL."""
+    """Return a PreparedRequest that is built directly, because `Request.prepare` parses too much.
+
+    The URL stays as it is; urllib3 encodes it later. `Accept-Encoding` and, with a body, `Content-Length` are added
+    to `headers`.
+    """
     request = PreparedRequest()
     request.method, request.url, request.body = method, url, body
     own = {"Accept-Encoding": "identity"}

@@ -67,7 +67,8 @@ class OAuthTokens:
     """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
     Thread-safe. Processes that use the same database share the tokens. `refresh_seconds` is the time-out of a
-    refresh; `lease_seconds` must exceed it.
+    refresh. `lease_seconds` is for how long one process alone may refresh an account's token, and must exceed
+    `refresh_seconds`.
     """
 
     def __init__(

@@ -14,7 +14,11 @@ FILE_LIFE_SECONDS = 90 * 86_400
 
 
 def status_reply(task: Task, now: float, pending_body: PendingBody) -> Reply:
-    """Return the status response at `now`: 202 until the task has ended, then 200; for a CRM import always 200."""
+    """Return the response to a poll of `task` at `now`, in epoch seconds.
+
+    The status code is 202 until the task has ended, then 200; for a CRM import it is always 200. `pending_body` is
+    the sandbox's option of this name.
+    """
     phase = task.phase(now)
     if task.kind is Kind.CRM_IMPORT:
         return json_reply(200, _crm_import(task, phase))

@@ -43,7 +43,7 @@ class Quota:
         return max(0, options.burst_requests - len(self._taken_at))
 
     def daily_remaining(self, options: SandboxOptions, now: float) -> int:
-        """Return how many requests are left until midnight UTC."""
+        """Return how many requests the daily limit allows until midnight UTC; `now` is in epoch seconds."""
         day = int(now // DAY_SECONDS)
         if day != self._day:
             self._day, self._today = day, 0

@@ -66,7 +66,10 @@ def merged_headers(headers: Mapping[str, str], changes: Mapping[str, str]) -> di
 
 
 def html_reply(status_code: int, title: str) -> Reply:
-    """Return an HTML page, such as a proxy in front of HubSpot sends."""
+    """Return a reply whose body is an HTML page, like those of a proxy in front of HubSpot.
+
+    `title` is the title of the page, and its only text.
+    """
     page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
     return Reply(status_code=status_code, headers={"Content-Type": HTML_TYPE}, body=page.encode())
 
@@ -106,7 +109,10 @@ def invalid_authentication() -> Reply:
 
 
 def unknown_authentication(now: float) -> Reply:
-    """Return the 401 for an unknown token; HubSpot reports that the token expired in 1970."""
+    """Return the 401 for an unknown token; like HubSpot's, it says that the token expired in 1970.
+
+    `now` is in epoch seconds.
+    """
     return _expired(f"{int(now // 86_400)} day(s)", "1970-01-01T00:00:00Z")
 
 

@@ -72,7 +72,10 @@ class State:
     # For the routes of HubSpot's API.
 
     def answer(self, api_request: ApiRequest, work: Callable[[], Reply]) -> Reply:
-        """Count a request, and return its response: a 401, a 429, the reply of a fault, or that of `work`."""
+        """Count a request, and return its response: a 401, a 429, a fault's reply, or the reply of `work`.
+
+        `work` is called only if none of the others applies.
+        """
         with self._lock:
             now = self._now()
             self._ledger.count_request(api_request.endpoint)
@@ -220,9 +223,10 @@ class State:
             self._faults.clear_all()
 
     def take_quota(self, token: str, requests: int) -> int:
-        """Take up to `requests` from an account's quota, as another app would; return how many were taken.
+        """Take up to `requests` requests from an account's quota, as another app would; return how many.
 
-        `token` is a token or the name of the account. Raises ValueError when no account has it.
+        `token` is an access token of the account, or the account's name. Raises ValueError if no account has this
+        token or name.
         """
         with self._lock:
             now = self._now()

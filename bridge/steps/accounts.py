@@ -74,9 +74,10 @@ def _status(connection: Connection, account: Account, limits: AccountLimits, now
 def put(
     engine: Engine, accounts: Accounts, name: str, change: AccountChange, *, now: datetime
 ) -> tuple[AccountStatus, bool]:
-    """Add or replace a stored account; return its status, and whether it was added, not replaced.
+    """Add or replace a stored account; return the account's status, and True if the account was added.
 
-    The account's watches with a failed last poll become due now; so does its probe, if the account is paused.
+    The account's watches whose last poll failed become due now, unless a worker has claimed them. If the account is
+    paused, the account's probe becomes due now, too.
     """
     with engine.begin() as connection:
         # Locked first, as in `remove`: otherwise the two might deadlock.

@@ -44,10 +44,11 @@ class WatchUnchanged:
 
 
 def withdraw(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
-    """Withdraw an open watch: no more polls and callbacks are claimed; the same task may then be registered again.
+    """Withdraw a watch that is `watching` or `delivering`: no more polls or callbacks are claimed for it.
 
-    A poll or callback that a worker has claimed already may still be sent. `client` is the caller, who may
-    change only its own watches; None permits any watch.
+    The same task may then be registered again. A poll or callback that a worker has claimed already may still be
+    sent. Returns WatchUnchanged if the watch is in another state, does not exist, or belongs to another client.
+    `client` is the caller, who may change only its own watches; None permits any watch.
     """
     return _change(engine, watch_id, core.withdraw, client=client, now=now)
 
@@ -77,9 +78,9 @@ def problem_with_redelivery(
 def recheck(engine: Engine, watch_id: str, *, client: str | None, now: datetime) -> Changed | WatchUnchanged:
     """Make the next poll of a `watching` watch due now.
 
-    Returns WatchUnchanged if the watch is not `watching`. If a worker has claimed the poll, the recheck is not
-    needed: returns Changed, with the watch as it was. `client` is the caller, who may change only its own watches;
-    None permits any watch.
+    If a worker has claimed that poll already, the watch stays as it is, and the result is Changed all the same. The
+    result is WatchUnchanged if the watch is in another state, does not exist, or belongs to another client. `client`
+    is the caller, who may change only its own watches; None permits any watch.
     """
     return _change(engine, watch_id, _recheck, client=client, now=now)
 

@@ -97,9 +97,9 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid. When a client rotates its
-    own key, `sent_with` is the API key that it sent with the request; when it is None, no key is checked. Returns
-    ClientUnchanged for an unknown or revoked client, and when `sent_with` is no longer the client's key.
+    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid. `sent_with` is the API key
+    in the request of a client that rotates its own key; None when no key is to be checked. Returns ClientUnchanged
+    for an unknown or revoked client, and when `sent_with` is no longer the client's key.
     """
     new = _new_key()
     with engine.begin() as connection:
@@ -110,10 +110,10 @@ def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> st
 
 
 def revoke(engine: Engine, name: str, *, now: datetime) -> store.Client | ClientUnchanged:
-    """Revoke a client's API key for good, and return the client; its open watches go on.
+    """Revoke a client's API key for good, and return the client; the client's open watches go on.
 
-    The client `admin` may also use BRIDGE_ADMIN_KEY, a setting, which stays valid. Returns ClientUnchanged for an
-    unknown or revoked client.
+    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid. Returns ClientUnchanged for
+    an unknown or revoked client.
     """
     with engine.begin() as connection:
         client = _lock_active(connection, name)

@@ -100,7 +100,7 @@ class Deliveries:
         """Return a DueLane for each host with due callbacks, by the host's name.
 
         Hosts whose pause goes on are left out. `room` returns how many more jobs of a lane the worker's pool takes;
-        `in_flight` holds how many of each lane it has.
+        `in_flight` holds how many jobs of each lane the pool has already.
         """
         due = self._due.look(connection, now)
         known = store.read_hosts(connection, due) if due else {}
@@ -257,7 +257,11 @@ def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]
 
 
 def _breaker_after(breaker: CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime) -> CircuitBreaker:
-    """Return a host's circuit breaker after the signals of its finished attempts, applied in their order."""
+    """Return the `breaker` of a host after the finished attempts `done`, taken one after the other.
+
+    The signal of each attempt is applied to the breaker. An attempt without a signal, which was not sent, changes
+    nothing.
+    """
     for d in done:
         if (signal := d.decision.signal) is not None:
             breaker = circuit_breaker.after_signal(

@@ -110,10 +110,9 @@ class HubSpotCalls:
             log.warning("account_update_lost", account=name, error=type(error).__name__)
 
     def acquire_at_once(self, name: str) -> Account | None:
-        """Take one request from an account's quota, even during a pause or with none left; return the account.
+        """Take one request from an account's quota, even in a pause or beyond the quota; return the account.
 
-        Returns None when there is no such account. An account without credentials is returned without using
-        its quota.
+        If the account has no credentials, the quota stays as it is. Returns None when there is no such account.
         """
         with self.engine.begin() as connection:
             account = self._accounts.load(connection, [name])[name]

@@ -69,7 +69,11 @@ class OperatorWebhooks:
         self._jitter = jitter
 
     def send_next(self) -> bool:
-        """Try to send the event that has been due longest and may be sent now; return False if there is none."""
+        """Try to send the event that has been due longest and may be sent now.
+
+        Returns False if there is no such event; otherwise True, even if the attempt fails or another process is
+        faster.
+        """
         now = self._clock()
         with reading(self._engine) as connection:
             due_id = store.next_due(connection, now)

@@ -52,7 +52,10 @@ class FinishedPoll:
 
     @property
     def may_follow(self) -> bool:
-        """Whether polls of the same account that wait in the pool may start."""
+        """Whether the account's other polls, which wait in the pool, may start.
+
+        False after a PermanentFailure or a RetryAfter.
+        """
         # After a Failure or a Refusal they may, even if the account is paused: the quota already counts their requests.
         return not isinstance(self.call.signal, circuit_breaker.PermanentFailure | circuit_breaker.RetryAfter)
 
@@ -220,9 +223,10 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime) -> int:
-    """Time out, without another poll, up to OVERDUE_BATCH due watches past their deadline; return how many.
+    """Time out up to OVERDUE_BATCH due watches without a last poll; return how many were timed out.
 
-    A watch is timed out at its deadline if its account is in a pause, otherwise OVERDUE_GRACE_SECONDS later.
+    A watch is timed out OVERDUE_GRACE_SECONDS after its deadline or, while its account's pause goes on, at its
+    deadline.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)

@@ -35,9 +35,10 @@ EXCERPT_CHARACTERS = 2000  # so many are kept of an answer that is not JSON, suc
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NotStarted:
-    """This request has not started an import at HubSpot, and the client may send it again.
+    """This request has not started an import at HubSpot; the client may send the request again.
 
-    `retry_at` is when a repeat is worth a try; None when that is not known.
+    `reason` is a sentence for the client. `retry_at` is when to send the request again; None when the bridge does not
+    know when.
     """
 
     reason: str

@@ -91,7 +91,11 @@ class Authenticator:
         self._find = GroupCommit(self._find_all)
 
     def caller(self, authorization: str | None, now: datetime) -> Caller | Problem:
-        """Return the client of the `Authorization` header's API key, or a 401 Problem if there is no valid key."""
+        """Return the client that sent the API key, or a 401 Problem if the key is missing or not valid.
+
+        `authorization` is the request's `Authorization` header; None when the request has none. If the key is valid,
+        `now` is noted as the client's last use of a key.
+        """
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             return unauthenticated("Send an API key as `Authorization: Bearer …`.", "Bearer")

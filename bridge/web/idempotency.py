@@ -73,11 +73,11 @@ def is_repeat(call: ApiCall) -> bool:
 
 
 class Execution:
-    """One execution of a request: stores its progress, so that a repeat starts no second task.
+    """Stores the progress of one execution of a request, so that a repeat starts no second task.
 
-    Only a request with an Idempotency-Key is stored; `held` is this request, as it is stored. For a request without a
-    key, `held` is None, and the methods store nothing. `task_id` is the id of the task that an earlier execution of
-    the request has started, else None.
+    Only a request with an Idempotency-Key is stored; `held` is the stored request. For a request without a key,
+    `held` is None, and the methods store nothing. `task_id` is the id of the task that an earlier execution of the
+    request has started; None if there is no such task.
     """
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], held: IdempotentRequest | None) -> None:

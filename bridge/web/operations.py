@@ -164,8 +164,9 @@ class Resource:
     ) -> Callable[[Run], Run]:
         """Add the decorated function as an operation; `method_and_path` is for example `GET /v1/watches`.
 
-        The function gets an ApiCall and, by name, the path's parameters and the validated `body` and `query`; with
-        Access.OPEN, neither body nor query.
+        The function gets an ApiCall and, by name, each parameter of the path. If `body` or `query` is given, the
+        function also gets the request's `body` or `query` as an instance of that class. With Access.OPEN the function
+        gets no body and no query. The other arguments become the fields of the Operation that have the same names.
         """
         method, _, path = method_and_path.partition(" ")
 

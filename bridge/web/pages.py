@@ -1,4 +1,4 @@
-"""Serves `/openapi.json`, its rendering `/docs`, and `/problems/<name>`, a page for each type of problem."""
+"""Serves `/openapi.json`, its page `/docs`, and `/problems/<name>`, a page for each type of problem."""
 
 import json
 from collections.abc import Sequence

@@ -93,7 +93,10 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted`, normally in one transaction; return the results in the same order."""
+        """Register all of `wanted`; return the results in the same order.
+
+        One transaction is enough, unless existing watches are withdrawn at the same moment.
+        """
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
         with self._lock:

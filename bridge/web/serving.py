@@ -104,7 +104,11 @@ def respond(answer: Reply | Problem, request_id: str | None = None) -> Response:
 def _arguments(
     operation: Operation, request: Request, context: ValidationContext | None
 ) -> dict[str, Any] | Problem:
-    """Return the `query` and `body` that the operation's function takes; a Problem if one is invalid."""
+    """Return the operation's arguments `query` and `body`, or a Problem if the request has an invalid one.
+
+    An argument that the operation's function does not take is left out. When `context` is None, nothing checks
+    whether the account exists and the callback URL is allowed.
+    """
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:
         query = _query(operation.query or NoParameters, request)

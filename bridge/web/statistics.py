@@ -21,9 +21,10 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's status, and the bridge's requests to HubSpot for the account since midnight UTC.
 
+    `requests` is the number of these requests, `errors` how many of them were not answered with 2xx.
     `requests_per_second` is what the quota allows, even while the account is paused. `daily_remaining` is how many
-    requests are left for the day, as HubSpot's newest rate-limit headers say; None if they do not say it, or are from
-    before today (UTC).
+    requests are left for the day, as HubSpot's newest rate-limit headers say; None if those headers do not give the
+    number, or came before today (UTC).
     """
 
     status: AccountStatus

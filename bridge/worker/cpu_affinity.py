@@ -34,9 +34,9 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The CPU seconds that each core and this process have used so far.
+    """How many seconds each core has been busy since the boot, and this process's CPU seconds so far.
 
-    `at` is the monotonic clock's time of the reading, in seconds.
+    `at` is the instant of the reading, in seconds of the monotonic clock. The keys of `cores` are the cores' numbers.
     """
 
     at: float

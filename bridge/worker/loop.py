@@ -255,10 +255,11 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Claim watches whose tasks have just ended, for delivery at once; return the result of every poll in `polled`.
+        """Claim watches whose tasks have just ended, for delivery at once; return the results of all polls.
 
-        At most as many watches are claimed as slots are free, and none when the worker is stopping. A claimed watch
-        is marked as claimed in its result. The caller saves the results, and with them the claims.
+        No more watches are claimed than fit in the pool, and none when the worker is stopping. The result of a
+        claimed watch holds the watch as it is after the claim. The caller saves the results, and with them the
+        claims.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]

@@ -41,9 +41,9 @@ class _Queue:
 class WorkerPool:
     """A limited number of threads, each started when it is first needed, and the jobs that wait for them.
 
-    For each lane, `jobs_per_lane` counts its jobs in the pool, and `recently_freed` counts the slots that its jobs
-    freed in the last QUEUE_SECONDS, without those of failed jobs, which halt the lane (see `submit`). `submit`,
-    `collect` and `take_back` must not be called by two threads at the same time.
+    `jobs_per_lane` counts each lane's jobs in the pool. `recently_freed` counts the slots that each lane's jobs freed
+    in the last QUEUE_SECONDS; slots freed by failed jobs are not counted, because a failed job halts its lane (see
+    `submit`). `submit`, `collect` and `take_back` must not be called by two threads at the same time.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class WorkerPool:
             self._threads.append(thread)
 
     def _start_jobs(self) -> None:
-        """Start jobs that wait, while slots are free, at most one of each lane in a call; the caller holds the lock."""
+        """Start waiting jobs in the free slots, at most one job of each lane; the caller holds the lock."""
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
         lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))
         for lane in list(islice(lanes, 2 * self._count)) if self._free else ():
@@ -216,7 +216,10 @@ class WorkerPool:
         return lane
 
     def close(self) -> None:
-        """End the threads after the jobs that they are running; jobs that wait in the pool are not started."""
+        """Let each thread end when its current job has ended; the jobs that wait in the pool are not started.
+
+        Returns at once: the threads may still be running.
+        """
         for _ in self._threads:
             self._ready.put(None)
 

@@ -50,7 +50,7 @@ def list_accounts(problem: Problem | None = None) -> Response:
 def set_account() -> Response:
     """Add an account, or replace all settings of an existing one.
 
-    If the form has the field `new`, an existing account is left as it is, and the answer is a 409.
+    If the account exists and the form has the field `new`, nothing is changed, and the answer is a 409.
     """
     fields: dict[str, Any] = {
         name: value.strip() for name in ("name", *FIELDS) if (value := request.form.get(name, "")).strip()

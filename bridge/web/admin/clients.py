@@ -57,7 +57,10 @@ def rotate_key(name: str) -> Response:
 
 @admin.post("/clients/<name:name>/rotate-secret")
 def rotate_secret(name: str) -> Response:
-    """Give a client a new signing secret, shown once; during the form's `overlap`, the old one signs too."""
+    """Give a client a new signing secret, and show the secret once.
+
+    During the `overlap` from the form, callbacks are signed with the old secret, too.
+    """
     body = or_abort(validated(SecretRotation, {"overlap": request.form.get("overlap", parsing.OVERLAP)}))
     return _show_once(or_abort(rotate_client_secret(call(), name, body)))
 

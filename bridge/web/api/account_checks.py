@@ -59,9 +59,11 @@ class AccountCheckSchema(Output):
         ge=100,
         le=999,
     )
-    quota: QuotaLeftSchema | None = Field(description="What HubSpot says about the account's quota.")
+    quota: QuotaLeftSchema | None = Field(
+        description="What HubSpot says about the account's quota; null when HubSpot says nothing about it."
+    )
     clock_ahead_seconds: float | None = Field(
-        description="How far the bridge's clock is ahead of HubSpot's; null when HubSpot did not tell the time."
+        description="How many seconds, at least, the bridge's clock is ahead of HubSpot's; negative when it is behind; null when HubSpot did not tell the time."
     )
 
 

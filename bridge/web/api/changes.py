@@ -70,8 +70,9 @@ def redeliver_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
     """Send a watch's callback again.
 
     This works only in the states `delivered` and `undelivered`; in others the answer is a 409. The first attempt is
-    due at once and counts as manual; its retries follow the schedule from the start. The watch is open again: at the
-    client's limit of open watches the answer is a 429, except for an admin.
+    due at once, and its `trigger` is `manual`; its retries follow the schedule from the start. The watch is open
+    again. If the client already has as many open watches as its limit allows, the answer is a 429. The limit does not
+    apply to an admin.
     """
     engine, client = call.dependencies.engine, _owner_filter(call)
     if full := _client_limit_problem(call, 1):
@@ -113,10 +114,10 @@ def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
-    Of the watches that match the filters, the `delivered` and `undelivered` ones are redelivered; an admin's filters
-    match all clients' watches. At least one filter is required, so that nobody redelivers everything by mistake. If
-    the redelivery would give the client more open watches than its limit, none is redelivered, and the answer is a
-    429. The limit does not apply to an admin.
+    Redelivers the `delivered` and `undelivered` watches that match the filters. An admin's filters are applied to the
+    watches of all clients, another client's filters only to its own watches. At least one filter is required, so that
+    nobody redelivers everything by mistake. If the redelivery would give the client more open watches than its limit,
+    no watch is redelivered, and the answer is a 429. The limit does not apply to an admin.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

@@ -24,7 +24,7 @@ class NewClient(Body):
 
     model_config = examples({"name": "cms", "admin": False})
 
-    name: Name = Field(description=f"The client's name, for good: {parsing.NAME_RULE}.")
+    name: Name = Field(description=f"The client's name, which cannot be changed later: {parsing.NAME_RULE}.")
     admin: bool = Field(
         default=False, description="Whether the client is an admin, who may see and change everything."
     )
@@ -105,12 +105,14 @@ class ClientSchema(Output):
 
     name: str = Field(description="The client's name.")
     admin: bool = Field(description="Whether the client is an admin, who may see and change everything.")
-    key_prefix: str | None = Field(description="The start of the client's API key.")
+    key_prefix: str | None = Field(
+        description="The first ten characters of the client's API key; null when the only key is BRIDGE_ADMIN_KEY."
+    )
     created_at: datetime | None = Field(
         description="When the client was added; null for the client of BRIDGE_ADMIN_KEY before its first registration, import, test callback or new signing secret."
     )
     last_used_at: datetime | None = Field(
-        description="When the client's API key was used last, to the minute."
+        description="When the client's API key was used last, to the minute; null when no use is recorded."
     )
     revoked_at: datetime | None = Field(description="When the client was revoked; null while it is not.")
 

@@ -156,9 +156,9 @@ def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
     If the client already has a watch with this `kind`, `account`, `task_id` and `callback_url`, the answer is a 200
-    with that watch, or a 409 when its `metadata` or `timeout_seconds` differ. Withdrawn watches are ignored;
-    all others are compared until they are deleted, some time after their end. The number of a client's open watches
-    is limited; for a new watch beyond the limit, the answer is a 429.
+    with that watch, or a 409 when that watch's `metadata` or `timeout_seconds` differ. Withdrawn watches do not count
+    for this; delivered and undelivered watches count until the bridge deletes them. The number of a client's open
+    watches is limited; for a new watch beyond the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):

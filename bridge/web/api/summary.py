@@ -74,7 +74,7 @@ class AccountSummarySchema(Output):
     )
     paused_reason: str | None = Field(description="Why the account is paused; null when it is not paused.")
     requests_per_second: float = Field(
-        description="How many requests a second the bridge may send now.", ge=0
+        description="How many requests a second the quota allows now, even while the account is paused.", ge=0
     )
     errors_today: int = Field(
         description="How many requests since midnight UTC were not answered with 2xx; HubSpot wants fewer than 5 % of a day's requests to fail.",
@@ -85,7 +85,7 @@ class AccountSummarySchema(Output):
         description="`errors_today` as a share of `requests_today`.", ge=0, le=1
     )
     detection_delay_seconds: DetectionDelaySchema = Field(
-        description="How long tasks had been over when the bridge noticed."
+        description="Today's (UTC) percentiles of the time from a task's end until the bridge noticed the end."
     )
 
 
