@@ -39,7 +39,10 @@ class SettingsProblem(Exception):
 
 
 class Settings(BaseModel):
-    """The settings, each with the name of its environment variable as `alias`; made by `load`."""
+    """The settings, as `load` returns them; each field's `alias` is the name of its environment variable.
+
+    What each variable means is in `docs/operating.md`.
+    """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 

@@ -48,10 +48,11 @@ def prepare_bridge(settings: Settings | None = None, *, level: int = logging.WAR
 
 
 def open_bridge() -> Bridge:
-    """Return the bridge after checking, without changes, that its database exists and is migrated.
+    """Check that the bridge's database exists and is migrated; return the bridge.
 
-    Creates neither a database nor a key file. Raises CommandError when the database or the encryption key is missing
-    or cannot be used, or the database is not migrated; SystemExit for wrong settings.
+    Changes nothing: creates neither a database nor a key file. Raises CommandError when the database or the
+    encryption key is missing or cannot be used, and when the database is not migrated. Raises SystemExit when the
+    settings are wrong.
     """
     settings = Settings.load_or_exit(os.environ)
     logs.configure(settings.log_format, level=logging.WARNING)

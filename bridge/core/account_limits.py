@@ -77,7 +77,7 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests with an access token the call made (0 to 2), answered or not."""
+        """How many requests the call made with an access token (0 to 2), answered or not."""
         return (
             self.answer.earlier_refusals
             if isinstance(self.answer, NoToken)

@@ -54,7 +54,10 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptDecision:
-    """What to save after one attempt; `signal` is for the host's breaker, and None after a NotSent."""
+    """What to save after one attempt, and the signal for the circuit breaker of the receiver's host.
+
+    `signal` is None when the attempt's result is a NotSent.
+    """
 
     watch: Watch
     attempt: Attempt

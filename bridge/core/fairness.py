@@ -33,9 +33,9 @@ def is_callbacks(lane: Lane) -> bool:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of them fell due, or, if that is later, when the host's pause ends. `recovering` is true
-    for a host that is in slow start, or paused with its probe due (see `bridge.core.circuit_breaker`), and always
-    false for an account.
+    `since` is when the first of these watches fell due; for a host whose probe is due, it is no earlier than the end
+    of the host's pause. `recovering` is true for a host that is in slow start or whose probe is due (see
+    `bridge.core.circuit_breaker`); it is always false for an account.
     """
 
     since: datetime
@@ -44,11 +44,11 @@ class DueLane:
 
 
 def longest_first(due: Mapping[Key, DueLane], *, recovering_slots: int) -> dict[Key, int]:
-    """Return how many watches of each lane may be claimed now; the result begins with the lane that waited longest.
+    """Return how many watches of each lane may be claimed now; the lane that waited longest comes first.
 
-    Each lane gets its `DueLane.more`, but all lanes with `DueLane.recovering` together get at most `recovering_slots`
-    watches; of these lanes, too, the one that waited longest gets its watches first. Lanes that get no watch are left
-    out.
+    Each lane gets its `DueLane.more`. But the lanes with `DueLane.recovering` get at most `recovering_slots` watches
+    together; of these lanes, those that waited longer are served first. Lanes that get no watch are left out of the
+    result.
     """
     more = {}
     for lane in sorted(due, key=lambda lane: due[lane].since):

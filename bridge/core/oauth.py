@@ -59,10 +59,11 @@ class TokenPair:
 
 
 def read(answer: HttpResponse | NoResponse, *, refresh_token: str, asked_at: datetime) -> TokenPair | NoToken:
-    """Return the tokens in the token server's answer to a refresh, or why there are none.
+    """Return the tokens in the token server's answer to a refresh, or a NoToken with the reason.
 
-    The old `refresh_token` is kept when the answer has no new one. The NoToken's reason leaves out HubSpot's
-    message, which might repeat a token.
+    `refresh_token` is the one used for the refresh; the result holds it when the answer has no new one. `asked_at` is
+    just before the refresh was sent; the life of the new access token is counted from then. The NoToken's reason
+    leaves out HubSpot's message, which might repeat a token.
     """
     if isinstance(answer, NoResponse):
         return _trouble(answer.reason)

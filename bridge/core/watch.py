@@ -133,7 +133,7 @@ def withdraw(watch: Watch, *, now: datetime) -> Watch:
 
 
 def redeliver(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch with its callback to be delivered anew: due now, and the retry schedule starts again.
+    """Return the watch as `delivering` again: its callback is due now, and the retry schedule starts anew.
 
     Raises IllegalTransition unless the watch is `delivered` or `undelivered`.
     """

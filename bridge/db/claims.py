@@ -100,12 +100,13 @@ def claim(
 def claim_urgent(
     connection: Connection, account: str, count: int, claimant: Claimant, now: datetime, *, odd_to_young: bool
 ) -> list[Watch]:
-    """Claim up to `count` due polls of an account whose quota is short, the most urgent ones.
+    """Claim the most urgent of an account's due polls, up to `count`, when the account's quota is short.
 
-    The longer ago the last poll is, compared with the gap for the task's age, the more urgent is the next one
-    (`polling.urgency`). Up to half are for the most urgent young watches (`age_zero_at` less than YOUNG_SECONDS ago);
-    the others are for the most urgent watches that remain, of any age. If `count` is odd, `odd_to_young` says whether
-    the half for young watches is the larger one. The caller has locked the account's limits.
+    The urgency of a poll grows with the time since the last poll, compared with the gap for the task's age
+    (`polling.urgency`). Up to half of `count` are polls of the most urgent young watches (`age_zero_at` less than
+    YOUNG_SECONDS ago). The others are polls of the most urgent remaining watches, of any age. If `count` is odd,
+    `odd_to_young` says whether the half for young watches is the larger one. The caller has locked the account's
+    limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)

@@ -125,7 +125,7 @@ class _Dialect(psycopg.dialect):
     supports_statement_cache = True
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        """Begin a transaction, unless `do_ping` has begun it."""
+        """Begin a transaction, unless `do_ping` has already begun one on this connection."""
         libpq = dbapi_connection.pgconn
         if libpq.transaction_status == TransactionStatus.IDLE:
             is_17 = libpq.server_version >= 170_000

@@ -60,7 +60,10 @@ def has_begun(connection: Connection, repeated: IdempotentRequest) -> bool:
 
 
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
-    """Set the fields in `values`; return False, and set none, if another execution has taken over `held`."""
+    """Set the fields in `values` of the stored request `held`; return True.
+
+    If another execution has taken the request over, changes nothing and returns False.
+    """
     changed = update(keyed_requests).where(_is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 

@@ -12,7 +12,7 @@ class NoKeyFile(Exception):
 
 
 def read(path: Path) -> str:
-    """Return the key in `path`, a Fernet key. Raises NoKeyFile when there is none that can be read."""
+    """Return the Fernet key in the file `path`. Raises NoKeyFile when no key can be read from the file."""
     try:
         key = path.read_text(encoding="utf-8").strip()
         Fernet(key)

@@ -113,7 +113,7 @@ def is_migrated(connection: Connection) -> bool:
 
 
 def check(connection: Connection) -> str:
-    """Return the revision of a database that is ready for this code.
+    """Check that the database is ready for this code, and return the database's revision.
 
     Raises NotMigrated when the revision is too old or missing. Raises UnusableDatabase when the database's encoding
     is not UTF-8, or another program's tables are in the way.

@@ -16,11 +16,12 @@ _NOTHING = {"hold_until": None, "failure": None, "at_fault": False}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredTokens:
-    """An account's row; `origin` hashes the API's address and the credentials, except the client secret.
+    """An account's row.
 
-    `issued` is None until a refresh has succeeded. No process starts a refresh before `hold_until`; if it is None,
-    one may start now. `failure`, if it is not None, says why the newest refresh failed; `at_fault` is true when the
-    credentials are the cause.
+    `origin` is a hash of the API's address and the account's OAuth credentials, except the client secret. `issued` is
+    None until a refresh has succeeded. No process starts a refresh before `hold_until`; None means that a refresh may
+    start now. `failure` says why the newest refresh failed; None when no failure is known. `at_fault` is true when
+    the credentials caused the failure.
     """
 
     origin: str

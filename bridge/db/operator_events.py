@@ -87,7 +87,11 @@ def _merging(added: Any) -> Any:
 
 
 def next_due(connection: Connection, now: datetime) -> str | None:
-    """Return the id of the event that has been due longest and may be sent now; None when there is none."""
+    """Return the id of the event to send next; None when no event may be sent now.
+
+    Of all due events, except those that must wait for another event of their subject, the next is the one that has
+    been due longest.
+    """
     return connection.scalar(_NEXT, {"now": now, "settled_after": now - APART})
 
 

@@ -106,8 +106,9 @@ def make_failed_polls_due(connection: Connection, account: str, now: datetime) -
 
 
 def bring_forward(connection: Connection, host: str, now: datetime) -> str | None:
-    """Make the next unclaimed callback to a host due now; return its watch's id, or None when there is none.
+    """Make a host's next unclaimed callback due now, unless due already; return the id of its watch.
 
+    The next callback is the one with the earliest `due_at`. Returns None when the host has no unclaimed callback.
     Watches that another transaction has locked are skipped.
     """
     waiting = is_state(State.DELIVERING), watches.c.callback_host == host, watches.c.claimed_by.is_(None)

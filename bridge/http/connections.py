@@ -206,7 +206,7 @@ class Adapter(HTTPAdapter):
     def get_connection_with_tls_context(
         self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
-        """Return the request's connection pool; call the slower base method only with a proxy."""
+        """Return the request's connection pool; with a proxy, get it from the base method, which is slower."""
         if proxies:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
         parts = urlsplit(request.url or "")

@@ -34,9 +34,10 @@ _FAILURES = (OSError, HTTPError, HTTPException, ValueError, Unreachable)
 class Transport:
     """Sends HTTP requests, each within `timeout_seconds` from the name look-up to the end of the body.
 
-    At most `body_limit` bytes of a body are kept. With `proxy`, an http or https URL, `guard` is not called.
-    Thread-safe, but a process that has sent a request must not fork: the child's requests could take
-    longer than `timeout_seconds`.
+    At most `body_limit` bytes of a body are kept. `guard` may refuse addresses; without a guard, every address is
+    allowed. `proxy` is the http or https URL of a proxy for all requests; if there is a proxy, `guard` is not called.
+    Thread-safe, but a process that has sent a request must not fork: the child's requests could take longer than
+    `timeout_seconds`.
     """
 
     def __init__(

@@ -164,9 +164,10 @@ class Faults:
         self._set: dict[Target, deque[_Fault]] = {}
 
     def set(self, target: Target, make: Callable[[], Reply], times: int | None) -> str:
-        """Set a fault: `times` requests of `target` get the reply of `make`; return the fault's id.
+        """Set a fault for the requests that `target` selects; return the fault's id.
 
-        If `times` is None, the fault applies until it is cleared.
+        The fault applies to as many requests as `times` says; each gets a reply made by `make`. If `times` is None,
+        the fault applies until it is cleared.
         """
         fault = _Fault(fault_id=f"fault-{next(self._ids)}", make=make, times=times)
         self._set.setdefault(target, deque()).append(fault)

@@ -133,11 +133,12 @@ class HubSpotCalls:
         asked_at: datetime,
         retry: bool = False,
     ) -> None:
-        """Update an account's limits, statistics and counters after a call; log database errors, but do not raise them.
+        """Update an account's limits, statistics and counters after a call.
 
-        `signal` is applied to the account's breaker, unless it is None. If `retry` is true, the account's
-        watches with a failed last poll become due now; so does its probe, if the account is paused. Does
-        nothing for an account without credentials.
+        Database errors are logged, not raised. `signal` is applied to the account's breaker, unless it is None.
+        `asked_at` is the instant just before the call. If `retry` is true, two things become due now: the account's
+        unclaimed watches whose last poll failed and, if the account is paused, its probe. Does nothing for an account
+        without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:

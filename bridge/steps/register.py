@@ -28,11 +28,11 @@ class Registration:
     kind: str
     task_id: str
     callback_url: str
-    callback_host: str
+    callback_host: str  # the host of `callback_url`: lower case, no port
     metadata: str
     timeout_seconds: float
-    names_timeout: bool = True  # false when the time-out is the operator's default
-    traceparent: str | None = None
+    names_timeout: bool = True  # whether the client gave the time-out; if not, it is the operator's default
+    traceparent: str | None = None  # for callbacks (W3C Trace Context); None without a valid one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

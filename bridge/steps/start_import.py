@@ -119,9 +119,9 @@ def start(
 
 
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Granted | RetryLater:
-    """Take one request from the account's quota; RetryLater when that takes too long.
+    """Take one request from an account's quota; wait up to QUOTA_WAIT_SECONDS until one is granted.
 
-    Waits up to QUOTA_WAIT_SECONDS.
+    `name` is the account's name. Returns RetryLater as soon as it is clear that the waits would take longer in all.
     """
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):

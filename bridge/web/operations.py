@@ -97,8 +97,8 @@ class ResponseSpec:
 class Operation:
     """An HTTP method and a path of the API, with the function `run` that carries out the request.
 
-    The name and the docstring of `run` are printed in the OpenAPI document. `problems` holds statuses of the
-    operation's Problems; those that many operations share, such as 401, need not be in it. `headers` holds the
+    The name and the docstring of `run` are printed in the OpenAPI document. `problems` lists the statuses of the
+    operation's Problems; a status that many operations share, such as 401, may be left out. `headers` holds the
     request headers of this operation, as the document describes them.
     """
 
@@ -112,7 +112,7 @@ class Operation:
     responses: Mapping[int, ResponseSpec]
     problems: Sequence[int]
     headers: Sequence[Mapping[str, Any]]
-    opens_watches: bool  # it can open watches: its responses may have RateLimit headers for the limit
+    opens_watches: bool  # whether requests can open watches; if so, responses may have RateLimit headers
 
     @property
     def name(self) -> str:

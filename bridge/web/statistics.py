@@ -63,7 +63,11 @@ def _of_today(usage: Usage, now: datetime) -> int | None:
 
 
 def detection_delays_today(connection: Connection, now: datetime) -> dict[str, Percentiles]:
-    """Return, by account, today's (UTC) percentiles of seconds from a task's end to the poll that saw it."""
+    """Return, by account, percentiles (in seconds) of how late today's polls saw that tasks had ended.
+
+    The delay is the time from a task's end to the poll that saw the end. Today began at midnight UTC. Accounts
+    without a measured delay are left out.
+    """
     midnight = datetime.combine(now.date(), time.min, tzinfo=now.tzinfo)
     today = counters.total(counters.by_hour(connection, midnight).values()).buckets(DETECTION_DELAY)
     return {

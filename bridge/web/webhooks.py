@@ -102,7 +102,9 @@ class TaskEventDataSchema(Output):
         default=None,
         description="True when `hubspot` is null because HubSpot's answer has more than 256 KiB.",
     )
-    hubspot: Any = Field(description="HubSpot's last answer that carried a status, verbatim.")
+    hubspot: Any = Field(
+        description="HubSpot's last answer that carried a status, verbatim; null when there is none, or when `truncated` is true."
+    )
 
 
 class TaskEventSchema(Output):

@@ -19,7 +19,10 @@ OUTCOMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bar:
-    """A rectangle in a chart of WIDTH by HEIGHT units. `title` tells the hour and the count."""
+    """A rectangle in a chart of WIDTH by HEIGHT units; `x` and `y` give its top left corner.
+
+    Both are counted from the chart's top left corner. `title` tells the hour and the count.
+    """
 
     x: float
     y: float

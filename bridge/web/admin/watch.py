@@ -184,7 +184,10 @@ def _next_step(watch: Watch, now: datetime, wait: str) -> HistoryEntry | None:
 
 
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
-    """Return the watch's callback, signed now, or a sentence that says why it cannot be signed."""
+    """Return the watch's callback, signed now, or a sentence that says why it cannot be signed.
+
+    `hubspot` is HubSpot's answer as JSON text; None if none is stored. The watch must have ended.
+    """
     dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])
     body = payload(watch, hubspot)

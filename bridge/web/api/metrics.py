@@ -196,9 +196,10 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the labels of all series: those `found`, and all combinations of expected values.
+    """Return the labels of all series: those in `found`, and every combination of expected values.
 
-    The expected values of a label are in `metric`; if it lists none for the label, they are in `known`.
+    `metric.labels` lists the expected values of each label. For a label without such a list, the expected values are
+    in `known`, by the label's name.
     """
     # Prometheus computes no increase from the first value of a series.
     expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))

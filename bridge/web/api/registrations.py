@@ -74,7 +74,7 @@ class NewWatch(Body):
     kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
     metadata: Metadata = Field(
         default_factory=lambda: "{}",
-        description="A JSON object of at most 4 KiB, which the callback returns as it is; `{}` when left out.",
+        description="A JSON object of at most 4 KiB, sent unchanged in the callback; `{}` when left out.",
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,

@@ -55,12 +55,21 @@ class OldestDueSchema(Output):
 
 
 class DetectionDelaySchema(Output):
-    """Today's percentiles of the time from a task's end until the bridge noticed it; null if nothing was measured."""
+    """Today's percentiles of the time, in seconds, from a task's end until the bridge noticed the end.
+
+    `p50` and `p95` are null if nothing was measured today (UTC).
+    """
 
     model_config = examples(DELAY_EXAMPLE)
 
-    p50: float | None = Field(description="Half were noticed within so many seconds.", ge=0)
-    p95: float | None = Field(description="95 % were noticed within so many seconds.", ge=0)
+    p50: float | None = Field(
+        description="The median: for half of the tasks it took at most this many seconds; null if nothing was measured.",
+        ge=0,
+    )
+    p95: float | None = Field(
+        description="The 95th percentile: for 95 % of the tasks it took at most this many seconds; null if nothing was measured.",
+        ge=0,
+    )
 
 
 class AccountSummarySchema(Output):
