@@ -6,13 +6,12 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 
 from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge
 from bridge.commands.output import CommandError
 from bridge.core.watch import Watch
-from bridge.core.watch_json import attempt_members, watch_text
+from bridge.core.watch_json import attempt_members, watch_members, watch_text
 from bridge.db import pagination
 from bridge.db import watches as store
 from bridge.db.engine import reading
@@ -49,7 +48,7 @@ def list_some(arguments: argparse.Namespace) -> None:
         texts = [watch_text(watch, body) for watch, body in found]
         output.write("[\n" + ",\n".join(texts) + "\n]\n" if texts else "[]\n")
         return
-    every = (_members(watch) for watch, _ in found)
+    every = (watch_members(watch) for watch, _ in found)
     rows = [{name: members[name] for name in COLUMNS} for members in every]
     output.write(output.table_text(rows) or "There is no such watch.\n")
 
@@ -148,16 +147,10 @@ def _change(arguments: argparse.Namespace, change: Callable[..., Changed | Watch
     output.write(f"{watch_text(watch, body)}\n" if arguments.json else _fields_text(watch, body))
 
 
-def _members(watch: Watch) -> dict[str, Any]:
-    """Return the members of a watch's JSON object, without HubSpot's body."""
-    members: dict[str, Any] = json.loads(watch_text(watch, None))
-    return members
-
-
 def _fields_text(watch: Watch, hubspot_body: str | None) -> str:
     """Return a watch as text with a line for each field."""
-    members = _members(watch)
-    members["metadata"] = json.dumps(members["metadata"], ensure_ascii=False)
+    members = watch_members(watch)
+    members["metadata"] = json.dumps(json.loads(watch.metadata), ensure_ascii=False)
     # Not parsed: Python cannot read every number. Line breaks stand between values alone (RFC 8259, 2 and 7).
     members["hubspot"] = hubspot_body and re.sub(r"[\t\n\r]\s*", " ", hubspot_body)
     return output.fields_text(members)

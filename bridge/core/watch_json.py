@@ -1,4 +1,4 @@
-"""A watch and its attempts in JSON, for the API and the command line."""
+"""A watch and its attempts as they are shown, for the API and the command line."""
 
 from typing import Any
 
@@ -7,38 +7,40 @@ from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.core.watch import Watch
 
 
-def watch_text(watch: Watch, hubspot_body: str | None) -> str:
-    """Return a watch as JSON text, with `hubspot_body` (HubSpot's answer) as the member `hubspot`.
+def watch_members(watch: Watch, hubspot_body: str | None = None) -> dict[str, Any]:
+    """Return the members of a watch's JSON object, in order, with `hubspot_body` (HubSpot's answer) as `hubspot`.
 
-    The watch's metadata and `hubspot_body` are JSON text already, and are inserted unchanged. The member is null if
-    `hubspot_body` is None.
+    The watch's metadata and `hubspot_body` are JSON text already. `hubspot` is None if `hubspot_body` is None.
     """
-    return json_object(
-        {
-            "id": watch.id,
-            "task_id": watch.task_id,
-            "kind": watch.kind,
-            "account": watch.account,
-            "client": watch.client,
-            "callback_url": watch.callback_url,
-            "metadata": Verbatim(watch.metadata),
-            "state": watch.state,
-            "outcome": watch.outcome,
-            "created_at": rfc3339(watch.created_at),
-            "deadline_at": rfc3339(watch.deadline_at),
-            "due_at": rfc3339_or_none(watch.due_at),
-            "ended_at": rfc3339_or_none(watch.ended_at),
-            "settled_at": rfc3339_or_none(watch.settled_at),
-            "polls": watch.polls,
-            "last_polled_at": rfc3339_or_none(watch.last_polled_at),
-            "status": watch.status,
-            "last_error": watch.last_error,
-            "attempts": watch.attempts,
-            "last_attempt_at": rfc3339_or_none(watch.last_attempt_at),
-            "last_status_code": watch.last_status_code,
-            "hubspot": None if hubspot_body is None else Verbatim(hubspot_body),
-        }
-    )
+    return {
+        "id": watch.id,
+        "task_id": watch.task_id,
+        "kind": watch.kind,
+        "account": watch.account,
+        "client": watch.client,
+        "callback_url": watch.callback_url,
+        "metadata": Verbatim(watch.metadata),
+        "state": watch.state,
+        "outcome": watch.outcome,
+        "created_at": rfc3339(watch.created_at),
+        "deadline_at": rfc3339(watch.deadline_at),
+        "due_at": rfc3339_or_none(watch.due_at),
+        "ended_at": rfc3339_or_none(watch.ended_at),
+        "settled_at": rfc3339_or_none(watch.settled_at),
+        "polls": watch.polls,
+        "last_polled_at": rfc3339_or_none(watch.last_polled_at),
+        "status": watch.status,
+        "last_error": watch.last_error,
+        "attempts": watch.attempts,
+        "last_attempt_at": rfc3339_or_none(watch.last_attempt_at),
+        "last_status_code": watch.last_status_code,
+        "hubspot": None if hubspot_body is None else Verbatim(hubspot_body),
+    }
+
+
+def watch_text(watch: Watch, hubspot_body: str | None) -> str:
+    """Return a watch as JSON text; its metadata and `hubspot_body` (HubSpot's answer) are inserted unchanged."""
+    return json_object(watch_members(watch, hubspot_body))
 
 
 def attempt_members(attempt: Attempt, *, excerpt: bool) -> dict[str, Any]:

@@ -1,15 +1,14 @@
 """`GET /v1/watches.csv`: the watches that match the filters, streamed as CSV."""
 
 import csv
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
 from pydantic import Field, RootModel
 from sqlalchemy import Engine
 
-from bridge.core.instants import rfc3339
 from bridge.core.watch import Watch
+from bridge.core.watch_json import watch_members
 from bridge.db import pagination
 from bridge.db.engine import reading
 from bridge.db.pagination import Cursor, Order, Page
@@ -82,15 +81,12 @@ def _table(engine: Engine, filters: Filters, order: Order, page: Page) -> Iterat
         yield _lines(map(_cells, page.watches))
 
 
-def _cells(watch: Watch) -> list[object]:
-    return [_cell(getattr(watch, name)) for name in COLUMNS]
+def _cells(watch: Watch) -> Sequence[object]:
+    members = watch_members(watch)
+    return [members[name] for name in COLUMNS]
 
 
-def _cell(value: object) -> object:
-    return rfc3339(value) if isinstance(value, datetime) else value
-
-
-def _lines(rows: Iterator[list[object]] | list[tuple[str, ...]]) -> str:
+def _lines(rows: Iterable[Sequence[object]]) -> str:
     text = StringIO()
     csv.writer(text).writerows(rows)
     return text.getvalue()
