@@ -87,8 +87,8 @@ class HubSpotCalls:
             if not account.has_credentials:
                 return granted  # no request will be sent
             limits = store.lock_account_limits(connection, [name])[name]
-            if retry_later := _retry_later(account, limits, now):
-                return retry_later
+            if not account_limits.grant(account.rate, limits, wanted=1, now=now):
+                return _retry_later(account, limits, now)
             spent = account_limits.spend(
                 account.rate, limits, requests=1, lease_ends_at=granted.lease_ends_at, now=now
             )
@@ -159,12 +159,10 @@ class HubSpotCalls:
             self._counters.inc(ACCOUNT_ERRORS, account.name, by=finished.errors)
 
 
-def _retry_later(account: Account, limits: AccountLimits, now: datetime) -> RetryLater | None:
+def _retry_later(account: Account, limits: AccountLimits, now: datetime) -> RetryLater:
     until = limits.breaker.paused_until
     if until is not None and until > now:
         why = (limits.breaker.reason or "").rstrip(".")
         return RetryLater(retry_at=until, reason=f"The account is paused: {why}.")
-    if quota.grant(account.rate, limits.usage, wanted=1, now=now):
-        return None
     wait_seconds = quota.wait_seconds(account.rate, limits.usage, now=now)
     return RetryLater(retry_at=now + timedelta(seconds=wait_seconds), reason=QUOTA_USED_UP)
