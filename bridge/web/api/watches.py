@@ -12,24 +12,18 @@ from bridge.core.watch_json import attempt_members, watch_text
 from bridge.db import pagination
 from bridge.db import watches as store
 from bridge.db.engine import reading
-from bridge.db.pagination import Order
-from bridge.web.api.filters import FilterFields
+from bridge.web.api.exports import ExportQuery
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem, not_found
-from bridge.web.request_models import Cursor, PageLimit, Query
+from bridge.web.request_models import Cursor, PageLimit
 from bridge.web.response_models import EXAMPLE, Output, WatchSchema, examples
 
 resource = Resource("Watches")
 
 
-class ListQuery(FilterFields, Query):
-    """The query parameters of the list of watches: filters, order, and the cursor and size of a page."""
+class ListQuery(ExportQuery):
+    """The query parameters of the list of watches: those of an export, and the cursor and size of a page."""
 
-    order: Order = Field(
-        default=Order.CREATED_AT,
-        description="The instant by which the list is sorted, newest first.",
-        examples=["ended_at"],
-    )
     limit: PageLimit = Field(default=50, description="How many watches a page has at most.", examples=[100])
     cursor: Cursor | None = Field(
         default=None,
