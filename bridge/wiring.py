@@ -229,7 +229,7 @@ class Bridge:
             engine=self.engine,
             now=now,
             retention_days=settings.retention_days,
-            has_credentials=self.accounts.defaults.has_credentials,
+            has_credentials=self.accounts.environment.has_credentials,
             counters=self.counters,
             operator=self._operator,
         )

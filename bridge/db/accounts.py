@@ -84,13 +84,9 @@ class Accounts:
 
     def __init__(self, environment: Account, cipher: Cipher) -> None:
         """`environment` is the account `default` as the environment sets it; a row of that name takes precedence."""
-        self._environment = environment
+        # Its base URL, API version and rate apply where an account sets none.
+        self.environment = environment
         self._cipher = cipher
-
-    @property
-    def defaults(self) -> Account:
-        """The environment's account, whose base URL, API version and rate are the defaults for other accounts."""
-        return self._environment
 
     def load(self, connection: Connection, names: Collection[str]) -> dict[str, Account]:
         """Return a dict from each name in `names` to its account.
@@ -104,7 +100,7 @@ class Accounts:
     def list_all(self, connection: Connection) -> dict[str, Account]:
         """Return the account `default` and all accounts in the table, by name."""
         found = self._to_accounts(connection.execute(select(accounts).order_by(accounts.c.name)))
-        return {DEFAULT: self._environment} | found
+        return {DEFAULT: self.environment} | found
 
     def stored(self, connection: Connection) -> set[str]:
         """Return the names of the accounts that are in the table."""
@@ -115,11 +111,11 @@ class Accounts:
 
     def _unset(self, name: str) -> Account:
         if name == DEFAULT:
-            return self._environment
-        return replace(self._environment, name=name, credentials=Credentials())
+            return self.environment
+        return replace(self.environment, name=name, credentials=Credentials())
 
     def _to_account(self, row: Row[Any]) -> Account:
-        fallback = self._environment
+        fallback = self.environment
         requests, seconds = json.loads(row.rate_limit or "null") or (
             fallback.rate.requests,
             fallback.rate.seconds,

@@ -39,7 +39,7 @@ def list_accounts(problem: Problem | None = None) -> Response:
         problem.status if problem else 200,
         accounts=every,
         delays=delays,
-        defaults=dependencies.accounts.defaults,
+        defaults=dependencies.accounts.environment,
         most_errors_share=MOST_ERRORS_SHARE,
         form=request.form,
         problem=problem,
