@@ -175,9 +175,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection.execution_options(reading=True)
 
 
-def is_unavailable(error: DBAPIError) -> bool:
+def is_unavailable(error: Exception) -> bool:
     """Return whether an error probably means that the database is away or unable to work."""
-    return isinstance(error, UNAVAILABLE) or error.connection_invalidated
+    return isinstance(error, UNAVAILABLE) or (isinstance(error, DBAPIError) and error.connection_invalidated)
 
 
 # Parts of the drivers' messages, each long enough that no host, user or option is named so; and what they mean.

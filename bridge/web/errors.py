@@ -1,8 +1,6 @@
 """Turns exceptions into problems (RFC 9457): for an unknown path, a failing database, a bug of the bridge."""
 
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from bridge.db.engine import describe_outage, is_unavailable
@@ -27,9 +25,7 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case HTTPException():
             return _http(error)
-        case PoolTimeout():
-            return _unavailable(error)
-        case DBAPIError() if is_unavailable(error):
+        case _ if is_unavailable(error):
             return _unavailable(error)
         case _:
             log.error("request_failed", exc_info=error)
