@@ -163,7 +163,10 @@ def time_out(watch: Watch, *, now: datetime) -> Watch:
     seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
     why = f" The last answer: {watch.last_error}" if watch.last_error else ""
     return end(
-        watch, Outcome.TIMED_OUT, f"The task did not end within {seconds:.0f} s; {seen}.{why}", now=now
+        watch,
+        Outcome.TIMED_OUT,
+        f"The task was not seen to end within {seconds:.0f} s; {seen}.{why}",
+        now=now,
     )
 
 

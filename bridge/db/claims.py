@@ -14,6 +14,7 @@ from sqlalchemy import (
     Integer,
     Select,
     Text,
+    and_,
     bindparam,
     case,
     column,
@@ -267,17 +268,25 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
 _GIVE_BACK = update(watches).where(in_parameter(watches.c.id, "ids")).values(due_at=_NOW, claimed_by=None)
 
 
-def lock_overdue(connection: Connection, now: datetime, *, grace_seconds: float, limit: int) -> list[Watch]:
+def lock_overdue(
+    connection: Connection, now: datetime, *, steady_since: datetime, grace_seconds: float, limit: int
+) -> list[Watch]:
     """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    A watch is returned only if its account's pause goes on, or its deadline was at least `grace_seconds` ago.
+    `steady_since` is since when the caller's worker has been able to poll without a break. A watch is returned if its
+    deadline has passed since then and its account's pause goes on, or if its last poll could have been made for
+    `grace_seconds`: since its deadline, the end of its lease, and `steady_since`, whichever is latest.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
+    # Not a deadline that passed before: the account may seem paused only because nobody could send its probe.
+    ends = [and_(watches.c.account.in_(paused), watches.c.deadline_at >= steady_since)]
     late = now - timedelta(seconds=grace_seconds)
+    if steady_since <= late:
+        ends.append(and_(watches.c.deadline_at <= late, watches.c.due_at <= late))
     found = (
         select(*COLUMNS)
         .where(is_state(State.WATCHING), watches.c.deadline_at <= now, watches.c.due_at <= now)
-        .where(or_(watches.c.account.in_(paused), watches.c.deadline_at <= late))
+        .where(or_(*ends))
         .order_by(watches.c.deadline_at)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -24,7 +24,8 @@ from bridge.tracing import span
 
 log = structlog.get_logger()
 
-OVERDUE_GRACE_SECONDS = 60.0  # how long a watch may wait for its last poll after its deadline
+# How long a watch may wait for its last poll after its deadline, while a worker could poll.
+OVERDUE_GRACE_SECONDS = 60.0
 OVERDUE_BATCH = 500
 ALIVE = timedelta(seconds=30)  # how long a worker counts as alive after a heartbeat: three intervals
 
@@ -222,14 +223,21 @@ def _granted(
     }
 
 
-def time_out_overdue(engine: Engine, now: datetime) -> int:
+def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
     """Time out up to OVERDUE_BATCH due watches without a last poll; return how many were timed out.
 
     A watch is timed out OVERDUE_GRACE_SECONDS after its deadline or, while its account's pause goes on, at its
-    deadline.
+    deadline. But if the deadline passed before `steady_since` (since when this worker has been able to poll without a
+    break), the watch is timed out OVERDUE_GRACE_SECONDS after `steady_since`.
     """
     with engine.begin() as connection:
-        late = claims.lock_overdue(connection, now, grace_seconds=OVERDUE_GRACE_SECONDS, limit=OVERDUE_BATCH)
+        late = claims.lock_overdue(
+            connection,
+            now,
+            steady_since=steady_since,
+            grace_seconds=OVERDUE_GRACE_SECONDS,
+            limit=OVERDUE_BATCH,
+        )
         over = [polling.time_out(watch, now=now) for watch in late]
         claims.save_watches(connection, over)
     for watch in over:

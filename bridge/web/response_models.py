@@ -155,7 +155,7 @@ class WatchSchema(Output):
     )
     created_at: datetime = Field(description="When the watch was registered.")
     deadline_at: datetime = Field(
-        description="When the watch ends as `timed_out` if the task has not ended before."
+        description="When the watch ends as `timed_out` if the task was not seen to end before."
     )
     due_at: datetime | None = Field(
         description="When the next poll or attempt is due; null when nothing is left to do."

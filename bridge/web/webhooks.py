@@ -78,7 +78,7 @@ ENDS = {
     Outcome.FAILED: "ended without a result",
     Outcome.CANCELED: "was canceled",
     Outcome.REJECTED: "is not known to HubSpot",
-    Outcome.TIMED_OUT: "did not end before the watch's deadline",
+    Outcome.TIMED_OUT: "was not seen to end before the watch's deadline",
 }
 
 

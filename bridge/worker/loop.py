@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -31,6 +31,8 @@ TICK_SECONDS = 0.25
 # How long the loop waits after the first, second, … failure in a row; the last wait repeats. Most failures are of the
 # database. While it is away, results that could not be saved are kept.
 BACK_OFF_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+# A loop that has not succeeded for this long hangs or fails. An error or two, as of a failover, are no such break.
+HANGS_AFTER = timedelta(seconds=30)
 # A host's callbacks may use at most one in HOST_SHARE of the pool's threads.
 HOST_SHARE = 4
 # A job that has not started in this time is given back, so that a worker with a free thread can claim it. The quota's
@@ -80,12 +82,19 @@ class Worker:
         self._draining = threading.Lock()
         self._stopping = threading.Event()
         self._stop_at = math.inf
-        self._iterated_at = time.monotonic()
+        self._succeeded_at = self._steady_since = clock()
 
-    @property
-    def seconds_since_success(self) -> float:
-        """The seconds since the loop last ran without an error; they grow while the loop hangs or fails."""
-        return time.monotonic() - self._iterated_at
+    def steady_since(self, now: datetime) -> datetime | None:
+        """Return since when the loop has run without a break of HANGS_AFTER; None while such a break goes on.
+
+        A break is over when the loop runs without an error. Breaks are of any cause: the database was away, the loop
+        hung, the process or the machine was suspended.
+        """
+        return self._steady_since if self._is_steady(now) else None
+
+    def _is_steady(self, now: datetime) -> bool:
+        # By the clock that also tells deadlines: a jump of that clock, in either direction, is a break, too.
+        return abs(now - self._succeeded_at) < HANGS_AFTER
 
     def drain(self) -> None:
         """Run the loop until it claims nothing more, no request is in flight and no result is unsaved.
@@ -138,9 +147,15 @@ class Worker:
             log.exception("worker_loop_crashed", retry_in_seconds=wait)
             self._back_off(wait)
         else:
-            self._failures = 0
-            self._iterated_at = time.monotonic()
+            self._record_success(self._clock())
         return bool(self._pool.jobs or self._unsaved or self._unstarted)
+
+    def _record_success(self, now: datetime) -> None:
+        self._failures = 0
+        # In this order: another thread may call `steady_since` in between.
+        if not self._is_steady(now):
+            self._steady_since = now
+        self._succeeded_at = now
 
     def _give_back(self) -> int:
         if not self._unstarted:

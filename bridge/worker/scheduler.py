@@ -116,8 +116,13 @@ class Scheduler:
         log.info("worker_stopped", worker=self.worker_id)
 
     def _time_out(self) -> None:
-        while not self._stopping and (ended := time_out_overdue(self._engine, self._now())):
+        while not self._stopping and (ended := self._time_out_batch(self._now())):
             self._counters.inc(ENDED, Outcome.TIMED_OUT, by=ended)
+
+    def _time_out_batch(self, now: datetime) -> int:
+        # While this worker cannot poll, it ends no watch for want of a poll.
+        steady_since = self._worker.steady_since(now)
+        return time_out_overdue(self._engine, now, steady_since=steady_since) if steady_since else 0
 
     def _beat(self) -> None:
         """Save this worker's heartbeat, and report silent workers to the operator.
@@ -125,9 +130,9 @@ class Scheduler:
         While this worker's loop hangs or fails, nothing is saved or reported. Silent workers are reported only if an
         operator's webhook is set, and this worker's own latest heartbeats came at regular intervals.
         """
-        if self._worker.seconds_since_success >= HEARTBEAT_SECONDS * 3:
-            return  # the loop hangs or fails: without heartbeats, other workers report this one as silent
         now = self._now()
+        if not self._worker.steady_since(now):
+            return  # the loop hangs or fails: without heartbeats, other workers report this one as silent
         with self._engine.begin() as connection:
             heartbeats.record(connection, self.worker_id, now, has_credentials=self._has_credentials)
             if self._operator and self._may_report_silence(now):

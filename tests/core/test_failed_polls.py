@@ -227,7 +227,7 @@ def test_what_ends_not_by_its_deadline_has_timed_out(answer: HttpResponse | NoRe
     assert watch.ended_at == watch.due_at == NOW
     assert watch.error is not None
     assert watch.error.startswith(
-        "The task did not end within 60 s; its last status was PENDING. The last answer: "
+        "The task was not seen to end within 60 s; its last status was PENDING. The last answer: "
     )
 
 
@@ -236,11 +236,12 @@ def test_what_ends_not_by_its_deadline_has_timed_out(answer: HttpResponse | NoRe
     [
         (
             an_answer(200, {"status": "PROCESSING"}),
-            "The task did not end within 60 s; its last status was PROCESSING.",
+            "The task was not seen to end within 60 s; its last status was PROCESSING.",
         ),
         (
             an_answer(200),
-            "The task did not end within 60 s; its last status was PENDING. The last answer: " + NO_NEWS,
+            "The task was not seen to end within 60 s; its last status was PENDING. The last answer: "
+            + NO_NEWS,
         ),
     ],
     ids=["goes on", "no news"],
@@ -257,7 +258,7 @@ def test_what_ends_in_its_last_poll_has_ended_well() -> None:
 
 def test_a_watch_that_saw_no_status_says_so_when_its_time_is_over() -> None:
     timed_out = time_out(a_watch(timeout_seconds=10), now=later(10))
-    assert timed_out.error == "The task did not end within 10 s; no status was seen."
+    assert timed_out.error == "The task was not seen to end within 10 s; no status was seen."
 
 
 def test_a_token_that_may_come_soon_lets_the_account_wait_a_moment() -> None:

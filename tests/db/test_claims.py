@@ -156,20 +156,32 @@ def _urgency(watch: Watch) -> float:
 
 
 @pytest.mark.parametrize(
-    ("pause", "ended_seconds_ago", "due_at", "found"),
+    ("pause", "ended_seconds_ago", "due_at", "steady_seconds", "found"),
     [
-        pytest.param(99, 0, -1, True, id="paused, at the deadline"),
-        pytest.param(99, -1, -1, False, id="paused, before the deadline"),
-        pytest.param(99, 5, 1, False, id="paused, and its probe is on the way"),
-        pytest.param(-1, 59, -1, False, id="the pause is over, within the grace"),
-        pytest.param(-1, 60, -1, True, id="the pause is over, after the grace"),
-        pytest.param(None, 59, -1, False, id="not paused, within the grace"),
-        pytest.param(None, 60, -1, True, id="not paused, after the grace"),
-        pytest.param(None, 60, 1, False, id="not paused, and claimed"),
+        pytest.param(99, 0, -1, 900, True, id="paused, at the deadline"),
+        pytest.param(99, -1, -1, 900, False, id="paused, before the deadline"),
+        pytest.param(99, 5, 1, 900, False, id="paused, and its probe is on the way"),
+        pytest.param(99, 59, -99, 58, False, id="paused, and nobody could poll at the deadline"),
+        pytest.param(99, 99, -99, 60, True, id="paused, and its probe could be sent for a minute"),
+        pytest.param(-1, 59, -99, 900, False, id="the pause is over, within the grace"),
+        pytest.param(-1, 60, -99, 900, True, id="the pause is over, after the grace"),
+        pytest.param(None, 59, -99, 900, False, id="not paused, within the grace"),
+        pytest.param(None, 60, -99, 900, True, id="not paused, after the grace"),
+        pytest.param(None, 60, 1, 900, False, id="not paused, and claimed"),
+        pytest.param(None, 99, -59, 900, False, id="not paused, and a dead worker's lease has just ended"),
+        pytest.param(None, 99, -60, 900, True, id="not paused, and a dead worker's lease ended a minute ago"),
+        pytest.param(None, 99, -99, 59, False, id="not paused, and nobody could poll until lately"),
+        pytest.param(None, 99, -99, 60, True, id="not paused, and it could be polled for a minute"),
     ],
 )
 def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
-    engine: Engine, *, pause: float | None, ended_seconds_ago: float, due_at: float, found: bool
+    engine: Engine,
+    *,
+    pause: float | None,
+    ended_seconds_ago: float,
+    due_at: float,
+    steady_seconds: float,
+    found: bool,
 ) -> None:
     watch = replace(due(1, at=due_at), deadline_at=later(-ended_seconds_ago))
     added(engine, watch, replace(due(2, State.DELIVERING, at=-1), deadline_at=later(-999)))
@@ -179,14 +191,16 @@ def test_a_watch_is_overdue_when_its_last_poll_cannot_be_had(
     with engine.begin() as connection:
         breakers.lock_account_limits(connection, ["a"])
         breakers.save_account_limits(connection, {"a": AccountLimits(breaker=breaker)})
-        late = claims.lock_overdue(connection, NOW, grace_seconds=60, limit=9)
+        late = claims.lock_overdue(
+            connection, NOW, steady_since=later(-steady_seconds), grace_seconds=60, limit=9
+        )
     assert ids(late) == ([watch.id] if found else [])
 
 
 def test_the_longest_overdue_come_first(engine: Engine) -> None:
-    added(engine, *(replace(due(n, at=-1), deadline_at=later(-100 * n)) for n in (3, 1, 4, 2)))
+    added(engine, *(replace(due(n, at=-99), deadline_at=later(-100 * n)) for n in (3, 1, 4, 2)))
     with engine.begin() as connection:
-        late = claims.lock_overdue(connection, NOW, grace_seconds=60, limit=3)
+        late = claims.lock_overdue(connection, NOW, steady_since=later(-900), grace_seconds=60, limit=3)
     assert ids(late) == ["wat_00000004", "wat_00000003", "wat_00000002"]
 
 

@@ -215,7 +215,7 @@ class LifeOfClaims(RuleBasedStateMachine):
     @rule()
     def what_is_overdue_is_timed_out(self) -> None:
         before = self.standing()
-        time_out_overdue(self.engine, self.tick())
+        time_out_overdue(self.engine, self.tick(), steady_since=self.now - timedelta(hours=1))
         for watch in self.standing().values():
             if watch != before[watch.id]:
                 assert self.now >= watch.deadline_at

@@ -54,7 +54,10 @@ HOT: dict[str, list[Callable[[Connection], object]]] = {
     "ix_watches_open": [lambda c: store.count_open_watches(c, "cms")],
     "ix_watches_over": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
     "ix_watches_settled": [lambda c: housekeeping.prune(c, NOW, retention=timedelta(days=30), limit=9)],
-    "ix_watches_to_time_out": [lambda c: claims.lock_overdue(c, NOW, grace_seconds=60, limit=9)],
+    "ix_watches_to_time_out": [
+        lambda c: claims.lock_overdue(c, NOW, steady_since=NOW, grace_seconds=60, limit=9),
+        lambda c: claims.lock_overdue(c, NOW, steady_since=later(-60), grace_seconds=60, limit=9),
+    ],
 }
 
 

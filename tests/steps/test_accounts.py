@@ -16,6 +16,7 @@ from bridge.steps import accounts
 from bridge.steps.operator_events import NO_OPERATOR
 from bridge.steps.poll import time_out_overdue
 from tests.hubspot_accounts import a_cipher
+from tests.makers import NOW
 from tests.steps.peers import Reply, Request, saying
 from tests.steps.rig import COMPLETE, PENDING, Rig
 from tests.threads import at_once
@@ -229,7 +230,7 @@ def test_a_deadline_that_passes_while_the_account_is_paused_is_told(rig: Rig) ->
     asked = account.asked
     rig.clock.passes(19)
     worker.drain()
-    assert time_out_overdue(rig.engine, rig.clock()) == 3
+    assert time_out_overdue(rig.engine, rig.clock(), steady_since=NOW) == 3
     worker.drain()
     assert account.asked == asked
     for watch in watches:

@@ -4,12 +4,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text, update
+from sqlalchemy.exc import OperationalError
 from structlog.testing import LogCapture
 
+from bridge.core.fairness import DueLane
 from bridge.core.watch import State, Watch
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
@@ -300,6 +303,42 @@ def test_a_bug_in_an_iteration_is_logged_and_does_not_spin(rig: Rig) -> None:
     worker.drain()
     assert rig.now(watch).state is State.DELIVERED
     assert Faulty.tries == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("SELECT", {}, Exception("the database is away")), ZeroDivisionError()],
+    ids=["the database is away", "a bug"],
+)
+def test_a_loop_that_fails_is_not_steady_and_is_steady_anew_when_it_runs(rig: Rig, error: Exception) -> None:
+    class Failing(Polls):
+        """Finds nothing while `fails`."""
+
+        fails = False
+
+        def lanes(self, *looked_for: Any) -> dict[str, DueLane]:
+            if Failing.fails:
+                raise error
+            return super().lanes(*looked_for)
+
+    began = rig.clock()
+    worker = rig.worker(polls=Failing)
+    rig.clock.passes(29)
+    worker.drain()
+    rig.clock.passes(29)
+    first = worker.steady_since(rig.clock())
+    assert first
+    assert first - began < timedelta(seconds=1)
+    Failing.fails = True
+    worker.drain()
+    rig.clock.passes(1)
+    assert worker.steady_since(rig.clock()) is None
+    Failing.fails = False
+    back = rig.clock()
+    worker.drain()
+    assert (worker.steady_since(rig.clock()) or began) > back
+    # A clock that is set back is a break, too.
+    assert worker.steady_since(began) is None
 
 
 def test_a_worker_stops_in_time_and_quietly_while_the_database_is_away(

@@ -56,6 +56,7 @@ def beat(rig: Rig, *schedulers: Scheduler, times: int = 1) -> None:
     for _ in range(times):
         rig.clock.passes(HEARTBEAT_SECONDS)
         for scheduler in schedulers:
+            scheduler._worker.drain()
             scheduler._beat()
 
 

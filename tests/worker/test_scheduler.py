@@ -1,20 +1,21 @@
 """The scheduler: it runs a worker's loop and chores, and stops in time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import event, func, select
 
 from bridge.core.counters import ENDED, GIVEN_UP
-from bridge.core.watch import Outcome, State
+from bridge.core.quota import Rate
+from bridge.core.watch import Outcome, State, Watch
 from bridge.db import counters, heartbeats, watch_counts
 from bridge.db.engine import reading
 from bridge.db.tables import watches as table
-from bridge.steps.poll import OVERDUE_BATCH
+from bridge.steps.poll import OVERDUE_BATCH, OVERDUE_GRACE_SECONDS
 from bridge.worker.loop import TICK_SECONDS, Worker
 from bridge.worker.scheduler import PRUNE_BATCH, CounterFlusher, Scheduler
 from tests.db.claiming import added, due
@@ -23,11 +24,11 @@ from tests.reliability.waiting import until
 from tests.steps.rig import COMPLETE, Rig
 
 
-def a_scheduler(rig: Rig, worker: Worker) -> Scheduler:
+def a_scheduler(rig: Rig, worker: Worker, clock: Callable[[], datetime] = real_clock) -> Scheduler:
     return Scheduler(
         worker=worker,
         engine=rig.engine,
-        now=real_clock,
+        now=clock,
         retention_days=30,
         has_credentials=True,
         counters=rig.counters,
@@ -42,6 +43,22 @@ def ticking(rig: Rig, worker: Worker) -> Iterator[Scheduler]:
         yield scheduler
     finally:
         scheduler.stop()
+
+
+def runs_steadily(rig: Rig, worker: Worker, *, seconds: int) -> None:
+    """Let the worker's loop run while time passes."""
+    for _ in range(seconds // 10):
+        rig.clock.passes(10)
+        worker.drain()
+
+
+def without_quota(rig: Rig) -> tuple[Worker, Watch]:
+    """A worker that has spent its quota on another watch, and a watch with its deadline in ten seconds."""
+    worker = rig.worker(rate=Rate(requests=1, seconds=86_400, share=1))
+    rig.registered("T1")
+    rig.clock.passes(5)
+    worker.drain()
+    return worker, rig.registered("T2", timeout_seconds=10)
 
 
 def rows(rig: Rig) -> int:
@@ -96,7 +113,9 @@ def test_after_a_stop_nothing_is_taken(rig: Rig) -> None:
 
 @pytest.mark.parametrize("chore", ["_prune", "_time_out"])
 def test_a_chore_ends_when_the_scheduler_is_to_stop(rig: Rig, chore: str) -> None:
-    long_ago = real_clock() - timedelta(days=31)
+    worker = rig.worker()
+    runs_steadily(rig, worker, seconds=60)
+    long_ago = rig.clock() - timedelta(days=31)
     over = [
         replace(due(n), state=State.DELIVERED, due_at=None, settled_at=long_ago)
         if chore == "_prune"
@@ -104,7 +123,7 @@ def test_a_chore_ends_when_the_scheduler_is_to_stop(rig: Rig, chore: str) -> Non
         for n in range(PRUNE_BATCH + OVERDUE_BATCH)
     ]
     added(rig.engine, *over)
-    scheduler = a_scheduler(rig, rig.worker())
+    scheduler = a_scheduler(rig, worker, rig.clock)
 
     @event.listens_for(rig.engine, "commit")
     def stop(_: object) -> None:
@@ -140,13 +159,46 @@ def test_a_flusher_that_never_ran_saves_what_was_counted_nevertheless(rig: Rig) 
     assert saved(rig) == 1
 
 
-def test_what_is_timed_out_by_the_chore_is_counted(rig: Rig) -> None:
-    rig.registered("T1", clock=lambda: real_clock() - timedelta(days=1), timeout_seconds=10)
-    with ticking(rig, rig.worker(clock=real_clock, token=None)):
-        until(lambda: len(rig.events("task_ended")) == 1)
-    rig.counters.flush(rig.engine, real_clock())
+def test_a_last_poll_for_which_no_quota_is_left_is_given_up_after_a_minute_and_counted(rig: Rig) -> None:
+    worker, watch = without_quota(rig)
+    scheduler = a_scheduler(rig, worker, rig.clock)
+    runs_steadily(rig, worker, seconds=60)
+    scheduler._time_out()
+    assert rig.now(watch).outcome is None
+    runs_steadily(rig, worker, seconds=10)
+    scheduler._time_out()
+    assert (rig.now(watch).outcome, rig.now(watch).polls) == (Outcome.TIMED_OUT, 0)
+    rig.counters.flush(rig.engine, rig.clock())
     with reading(rig.engine) as connection:
         assert counters.totals(connection).of(ENDED) == {("timed_out",): 1}
+
+
+@pytest.mark.parametrize("interruption", ["workers were away", "this worker was suspended"])
+def test_what_nobody_could_poll_at_its_deadline_is_polled_before_it_is_timed_out(
+    rig: Rig, interruption: str
+) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    watch = rig.registered("T1", timeout_seconds=10)
+    worker = rig.worker()
+    rig.clock.passes(10 + OVERDUE_GRACE_SECONDS)
+    if interruption == "workers were away":
+        worker = rig.worker()
+    a_scheduler(rig, worker, rig.clock)._time_out()
+    worker.drain()
+    assert rig.now(watch).outcome is Outcome.COMPLETED
+
+
+def test_the_minute_for_the_last_poll_counts_from_the_end_of_an_outage(rig: Rig) -> None:
+    worker, watch = without_quota(rig)
+    scheduler = a_scheduler(rig, worker, rig.clock)
+    rig.clock.passes(600)
+    worker.drain()
+    runs_steadily(rig, worker, seconds=50)
+    scheduler._time_out()
+    assert rig.now(watch).outcome is None
+    runs_steadily(rig, worker, seconds=10)
+    scheduler._time_out()
+    assert rig.now(watch).outcome is Outcome.TIMED_OUT
 
 
 def test_the_watches_are_counted_once_a_minute_whoever_does_it(rig: Rig) -> None:

@@ -66,7 +66,7 @@ class NewImport(Body):
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="If the task has not ended so many seconds after the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+        description="If the task was not seen to end within so many seconds of the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
     )
 
 
