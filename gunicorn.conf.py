@@ -11,6 +11,8 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
 from bridge import logs, open_files, startup, tracing
+from bridge.commands import late_preparation
+from bridge.commands.late_preparation import LatePreparation
 from bridge.commands.open_bridge import refuse_unusable_database
 from bridge.commands.output import CommandError
 from bridge.db.engine import UNAVAILABLE
@@ -62,7 +64,10 @@ def on_starting(server: Arbiter) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Migrate once: not before the port is known to be free, and before any worker is there."""
+    """Migrate once: not before the port is known to be free, and before any worker is there.
+
+    If the database is away, the workers migrate it later.
+    """
     bridge = Bridge(settings)
     try:
         with refuse_unusable_database():
@@ -70,8 +75,8 @@ def when_ready(server: Arbiter) -> None:
                 startup.prepare(bridge)
                 startup.warn(bridge, processes=workers)
             except UNAVAILABLE:
-                # The workers answer 503 until it is back; `/readyz` says why.
                 server.log.warning("the database does not answer yet")
+                late_preparation.needed = LatePreparation(bridge, processes=workers)
     except CommandError as error:
         sys.exit(str(error))
     # The workers must not inherit a connection.
@@ -83,6 +88,8 @@ def post_worker_init(worker: Worker) -> None:
     cpu_affinity.use_one_core()
     tracing.configure()
     bridge = sys.modules["app"].bridge
+    if late_preparation.needed:
+        late_preparation.needed.start(bridge.engine)
     bridge.start_worker()
     # The arbiter kills at its own 25 s: the requests must end before, so that leases can be given back.
     worker.cfg.set("graceful_timeout", int(STOP_SECONDS))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, LiteralString
 
 import psycopg
 import pytest
@@ -102,6 +102,23 @@ class PostgresServer:
     def drop_database(self, name: str) -> None:
         """Drop a database, and whatever is still connected to it."""
         self._execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def close_database(self, name: str) -> None:
+        """Let nobody into a database, as a server that starts does, and end the connections to it."""
+        self._allow_connections(name, "false")
+        self._execute(
+            sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(
+                sql.Literal(name)
+            )
+        )
+
+    def open_database(self, name: str) -> None:
+        """Undo `close_database`."""
+        self._allow_connections(name, "true")
+
+    def _allow_connections(self, name: str, allowed: LiteralString) -> None:
+        statement = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS " + allowed)
+        self._execute(statement.format(sql.Identifier(name)))
 
     def _execute(self, statement: sql.Composed) -> None:
         with psycopg.connect(self.url(), autocommit=True) as connection:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,6 +54,13 @@ class NoDatabase(Exception):
         super().__init__(
             f"There is no database at {place}: correct DATABASE_URL, or make one with `python -m bridge migrate`."
         )
+
+
+class NotPrepared(Exception):
+    """The database was away when the bridge started, and is not checked yet."""
+
+    def __init__(self) -> None:
+        super().__init__(str(self.__doc__))
 
 
 def open_engine(url: str, *, makes_files: bool = True) -> Engine:
@@ -168,6 +176,15 @@ def _postgresql(address: str) -> Engine:
     return engine
 
 
+def refuse_connections_until(ready: threading.Event, engine: Engine) -> None:
+    """Let `engine` open no connection until `ready` is set: raise OperationalError, as if the database were away."""
+
+    @event.listens_for(engine, "do_connect", insert=True)
+    def _refuse(_dialect: Any, _record: Any, _arguments: Any, _options: Any) -> None:
+        if not ready.is_set():
+            raise OperationalError(None, None, NotPrepared())
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Open a connection for a transaction that only reads: on SQLite it does not wait for the write lock."""
@@ -208,7 +225,10 @@ _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
 
 def describe_outage(error: Exception) -> str | None:
     """Return a sentence that says why the database failed; None when the error's message does not tell."""
-    message = str(getattr(error, "orig", error)).lower()  # the driver's own: SQLAlchemy adds the statement
+    cause = getattr(error, "orig", error)  # the driver's own error: SQLAlchemy adds the statement
+    if isinstance(cause, NotPrepared):
+        return str(cause)
+    message = str(cause).lower()
     return next((text for words, text in _OUTAGES if any(word in message for word in words)), None)
 
 

@@ -9,7 +9,14 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from bridge.db.engine import UNAVAILABLE, describe_outage, open_engine, reading
+from bridge.db.engine import (
+    UNAVAILABLE,
+    NotPrepared,
+    describe_outage,
+    open_engine,
+    reading,
+    refuse_connections_until,
+)
 from tests.postgres import PostgresServer
 from tests.threads import at_once
 
@@ -99,6 +106,17 @@ def test_a_database_that_restarts_is_away_and_then_back(own_postgres_server: Pos
     with engine.connect() as connection:
         assert connection.execute(text("SELECT 1")).scalar_one() == 1
     engine.dispose()
+
+
+def test_an_engine_that_must_not_connect_yet_is_like_a_database_that_is_away(engine: Engine) -> None:
+    ready = threading.Event()
+    refuse_connections_until(ready, engine)
+    with pytest.raises(UNAVAILABLE) as refused:
+        engine.connect()
+    assert describe_outage(refused.value) == str(NotPrepared())
+    ready.set()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
 def test_a_database_that_cannot_be_opened_is_away(tmp_path: Path) -> None:
