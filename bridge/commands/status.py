@@ -1,6 +1,7 @@
 """The command `status`: the number of watches, what happened in the last 24 hours, and what needs an operator."""
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -8,7 +9,7 @@ from typing import Any
 
 from bridge.commands import output
 from bridge.commands.open_bridge import open_bridge, refuse_unusable_database
-from bridge.commands.output import Colour, coloured
+from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.instants import rfc3339, rfc3339_or_none
 from bridge.db import attention, counters, watch_counts
 from bridge.db.attention import MOST_NAMED, Attention
@@ -21,12 +22,18 @@ CLEAR = "\x1b[H\x1b[2J"  # moves the cursor to the corner and clears the screen 
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print the status; with `--watch`, print it again and again, with pauses of EVERY_SECONDS."""
+    """Print the status; with `--watch`, print it again and again, with pauses of EVERY_SECONDS.
+
+    An error of the database ends the command at the first time only; later it is written to standard error.
+    """
     bridge = open_bridge()
     _show(arguments, bridge, before="")
     while arguments.watch:
         time.sleep(EVERY_SECONDS)
-        _show(arguments, bridge, before=CLEAR if output.is_terminal() else "\n")
+        try:
+            _show(arguments, bridge, before=CLEAR if output.is_terminal() else "\n")
+        except CommandError as error:
+            sys.stderr.write(f"{error}\n")
 
 
 def _show(arguments: argparse.Namespace, bridge: Bridge, *, before: str) -> None:

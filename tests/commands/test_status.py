@@ -9,9 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert
+from cryptography.fernet import Fernet
+from sqlalchemy import Engine, insert, make_url
 
 from bridge import wiring
 from bridge.core.counters import ATTEMPTS, DETECTION_DELAY, ENDED, REGISTRATIONS
@@ -20,6 +22,9 @@ from bridge.db import heartbeats
 from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, host_breakers
 from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
+from tests.postgres import PostgresServer
+from tests.reliability.processes import running
+from tests.reliability.waiting import until
 
 BREAKER: dict[str, Any] = {"failures": 5, "pause_seconds": 15.0, "reason": "The receiver answered 500."}
 
@@ -140,6 +145,26 @@ def test_on_a_terminal_it_is_coloured_and_shown_again_until_the_person_has_seen_
     assert said.count(b"\x1b[32mNothing needs a person.\x1b[0m") >= 2
     assert b"\x1b[H\x1b[2J" in said
     assert (process.returncode, complaint) == (130, b"")
+
+
+def test_a_database_that_goes_away_is_told_and_asked_again(
+    postgres_server: PostgresServer, postgres_url: str, tmp_path: Path
+) -> None:
+    env = Commands(DATABASE_URL=postgres_url, BRIDGE_SECRET_KEY=Fernet.generate_key().decode()).env
+    database = str(make_url(postgres_url).database)
+    with running(env, tmp_path / "log", "-m", "bridge", "status", "--watch") as status:
+        until(lambda: "Watches: none yet." in status.log.read_text())
+        postgres_server.close_database(database)
+        until(lambda: "DATABASE_URL cannot be used" in status.log.read_text())
+        postgres_server.open_database(database)
+
+        def goes_on() -> bool:
+            assert status.alive
+            return "Watches: none yet." in status.log.read_text().rpartition("cannot be used")[2]
+
+        until(goes_on)
+        status.send(signal.SIGINT)
+        assert status.wait() == 130
 
 
 def test_status_reads_only_and_tells_what_is_missing(tmp_path: Any) -> None:
