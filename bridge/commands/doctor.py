@@ -12,7 +12,7 @@ from bridge.commands.open_bridge import refuse_unavailable_database, refuse_unus
 from bridge.commands.output import Colour, CommandError, coloured
 from bridge.core.http_results import NoResponse
 from bridge.core.instants import rfc3339
-from bridge.db import heartbeats, operator_events, watches
+from bridge.db import encryption, heartbeats, operator_events, watches
 from bridge.db.engine import reading
 from bridge.http.addresses import server_of
 from bridge.settings import Settings, SettingsProblem
@@ -26,6 +26,12 @@ CLOCK_SECONDS = 60
 # The servers that receive callbacks of the newest watches are tried: at most SERVERS, each for at most SERVER_SECONDS.
 SERVERS = 5
 SERVER_SECONDS = 5
+# At most so many owners of secrets that cannot be decrypted are named.
+OWNERS = 10
+UNREADABLE = (
+    "secrets of these were encrypted with a key that is not in BRIDGE_SECRET_KEY: {}. Add that key, or replace the secrets "
+    "(python -m bridge clients rotate-secret NAME, python -m bridge accounts set NAME)."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +82,7 @@ def _checks() -> Iterator[Check]:
         yield Check(name="database and encryption key", ok=False, detail=str(error))
         return
     yield Check(name="database", ok=True, detail=f"it answers, and is migrated (revision {revision})")
-    yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
+    yield from _unless_database_fails("encryption key", _check_secrets(bridge))
     yield from _unless_database_fails("HubSpot", _check_accounts(bridge))
     yield from _unless_database_fails("callbacks", _check_receivers(bridge))
     if settings.operator_url:
@@ -92,6 +98,17 @@ def _unless_database_fails(name: str, checks: Iterator[Check]) -> Iterator[Check
             yield from checks
     except CommandError as error:
         yield Check(name=name, ok=False, detail=str(error))
+
+
+def _check_secrets(bridge: Bridge) -> Iterator[Check]:
+    with reading(bridge.engine) as connection:
+        owners = encryption.unreadable_owners(connection, bridge.cipher)
+    if owners:
+        more = f", and {len(owners) - OWNERS:,} more" if len(owners) > OWNERS else ""
+        detail = UNREADABLE.format(", ".join(owners[:OWNERS]) + more)
+        yield Check(name="encryption key", ok=False, detail=detail)
+    else:
+        yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
 
 
 def _check_accounts(bridge: Bridge) -> Iterator[Check]:

@@ -18,6 +18,15 @@ ENCRYPTED: tuple[Column[str], ...] = (
     oauth_tokens.c.refresh_token,
     signing_secrets.c.secret,
 )
+# Whose secrets ENCRYPTED holds, the canary aside: for each column, what its owner is, and the column with the owner's name.
+_OWNERS = {
+    accounts.c.credentials: ("account", accounts.c.name),
+    oauth_tokens.c.access_token: ("account", oauth_tokens.c.account),
+    oauth_tokens.c.refresh_token: ("account", oauth_tokens.c.account),
+    signing_secrets.c.secret: ("client", signing_secrets.c.client),
+}
+# `unreadable_owners` tries this many secrets of a column: they take about 0.1 s.
+MOST_TRIED = 1_000
 # Stored encrypted, in `canaries`: a process whose keys do not decrypt it must not start.
 KNOWN_TEXT = "the keys fit"
 
@@ -82,6 +91,32 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
     """
     if token := connection.execute(select(canaries.c.token)).scalar():
         cipher.decrypt(token)
+
+
+def unreadable_owners(connection: Connection, cipher: Cipher) -> list[str]:
+    """Return who has a secret that none of the keys decrypts, such as `account eu` and `client cms`, sorted.
+
+    Tries MOST_TRIED secrets of each column. Secrets may be unreadable although the keys pass `check_keys_if_used`:
+    a process with another key may have stored them.
+    """
+    return sorted(
+        {
+            f"{kind} {name}"
+            for column, (kind, owner) in _OWNERS.items()
+            for name, token in connection.execute(
+                select(owner, column).where(column.is_not(None)).order_by(owner).limit(MOST_TRIED)
+            )
+            if not _is_readable(token, cipher)
+        }
+    )
+
+
+def _is_readable(token: str, cipher: Cipher) -> bool:
+    try:
+        cipher.decrypt(token)
+    except WrongSecretKey:
+        return False
+    return True
 
 
 def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:

@@ -8,10 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert, update
 
 from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.db import operator_events
+from bridge.db.encryption import Cipher
+from bridge.db.tables import accounts, signing_secrets
 from bridge.sandbox import Sandbox
 from tests.commands.conftest import Commands, add_watch
 from tests.commands.test_status import beat
@@ -96,6 +98,23 @@ def test_a_key_that_does_not_fit_is_told(commands: Commands) -> None:
     commands.said("clients", "add", "cms")
     commands.env["BRIDGE_SECRET_KEY"] = Fernet.generate_key().decode()
     assert "BRIDGE_SECRET_KEY" in wrong(commands)["database and encryption key"]
+
+
+def test_secrets_that_another_key_has_encrypted_are_told_by_their_owners(
+    commands: Commands, database: Engine
+) -> None:
+    for client in ("cms", "shop"):
+        commands.said("clients", "add", client)
+    token = Cipher([Fernet.generate_key().decode()]).encrypt(SECRET)
+    with database.begin() as connection:
+        connection.execute(
+            update(signing_secrets).where(signing_secrets.c.client == "shop").values(secret=token)
+        )
+        connection.execute(
+            insert(accounts).values(name="eu", credentials=token, created_at=NOW, updated_at=NOW)
+        )
+    told = wrong(commands)["encryption key"]
+    assert "not in BRIDGE_SECRET_KEY: account eu, client shop. Add that key" in told
 
 
 def test_a_key_file_that_is_damaged_is_told(tmp_path: Path) -> None:
