@@ -18,7 +18,8 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` maps each label to the values that are reported from the start, with the count 0. An `hourly`
+    `labels` maps each label to the values that are reported with the count 0 before they are counted: from the start,
+    or, in a counter with OPEN_ENDED labels, with each combination of these labels' values that was counted. An `hourly`
     counter is also stored for each hour.
     """
 
@@ -127,7 +128,7 @@ ACCOUNT_ERRORS = Counter(
 API_REQUESTS = Counter(
     name="bridge_api_requests_total",
     help="Requests that the API answered, by route and class of status.",
-    labels={"method": OPEN_ENDED, "route": OPEN_ENDED, "status": OPEN_ENDED},
+    labels={"method": OPEN_ENDED, "route": OPEN_ENDED, "status": ("2xx", "3xx", "4xx", "5xx")},
 )
 DETECTION_DELAY = Histogram(
     name="bridge_detection_delay_seconds",

@@ -178,6 +178,14 @@ def test_a_request_is_counted_by_its_route_and_not_by_what_clients_make_up(new_s
     assert requests[("other", "none", "4xx")] == 1
 
 
+def test_a_route_has_a_count_of_each_class_of_status_from_its_first_request_on(new_stage: NewStage) -> None:
+    stage = new_stage()
+    stage.admin.get("/v1/watches/wat_00000001")
+    samples = exposed(stage)["bridge_api_requests"].samples
+    counts = {s.labels["status"]: s.value for s in samples if s.labels["route"] == "/v1/watches/{watch_id}"}
+    assert counts == {"2xx": 0, "3xx": 0, "4xx": 1, "5xx": 0}
+
+
 def test_no_label_grows_with_the_work_but_those_of_accounts_and_routes(new_stage: NewStage) -> None:
     stage = new_stage()
     labels(stage)

@@ -1,8 +1,8 @@
 """`GET /metrics`, for Prometheus; needs an admin's key. Each scrape reads most metrics from the database."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate, product
+from itertools import accumulate, chain, product
 
 from prometheus_client import (
     CollectorRegistry,
@@ -194,13 +194,19 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 
 
 def _all_labels(
-    metric: Counter | Histogram, found: Iterable[Labels], known: Mapping[str, Sequence[str]]
+    metric: Counter | Histogram, found: Collection[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the labels of all series: those in `found`, and every combination of expected values.
+    """Return the labels of all series: of those in `found`, and of those that are reported with the count 0.
 
-    `metric.labels` lists the expected values of each label. For a label without such a list, the expected values are
-    in `known`, by the label's name.
+    A series is reported with the count 0 if its labels are a combination of expected values, or if it differs from one
+    in `found` only where `metric.labels` lists the expected values of a label. For a label without such a list, the
+    expected values are in `known`, by the label's name.
     """
     # Prometheus computes no increase from the first value of a series.
-    expected = product(*(values or known.get(name, ()) for name, values in metric.labels.items()))
-    return sorted({*found, *expected})
+    by_name = metric.labels.items()
+    from_the_start = product(*(listed or known.get(name, ()) for name, listed in by_name))
+    beside_found = (
+        product(*(listed or (value,) for (_, listed), value in zip(by_name, labels, strict=True)))
+        for labels in found
+    )
+    return sorted({*found, *from_the_start, *chain.from_iterable(beside_found)})
