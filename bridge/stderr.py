@@ -19,8 +19,8 @@ OTHER_BYTES = 65_536
 class StandardError(io.RawIOBase):
     """Writes to a file descriptor without errors: what cannot be written is dropped.
 
-    `dropped` counts the writes that lost data. It also counts the lines that the log handler could not format: the
-    handler calls `drop` for each. Thread-safe, and safe in a signal handler.
+    `dropped` counts the writes that lost data, until `take_dropped` is called. It also counts the lines that the log
+    handler could not format: the handler calls `drop` for each. Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:
@@ -75,6 +75,12 @@ class StandardError(io.RawIOBase):
         """Count a line that could not be formatted."""
         with self._lock:
             self.dropped += 1
+
+    def take_dropped(self) -> int:
+        """Return the number of dropped lines since the last call, and count from 0 again."""
+        with self._lock:
+            taken, self.dropped = self.dropped, 0
+        return taken
 
     def write(self, data: Any, /) -> int:
         """Write `data`; return its whole length even if a part of it had to be dropped."""

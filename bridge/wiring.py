@@ -25,6 +25,7 @@ from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.hubspot.oauth import OAuthTokens
 from bridge.open_files import IDLE_CONNECTIONS
 from bridge.settings import Settings
+from bridge.stderr import STDERR
 from bridge.steps.deliver import Deliveries
 from bridge.steps.hubspot_calls import HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
@@ -194,7 +195,9 @@ class Bridge:
     @cached_property
     def counter_flusher(self) -> CounterFlusher:
         """Saves the counts of `counters` in the database every second."""
-        return CounterFlusher(counters=self.counters, engine=self.engine, now=now)
+        return CounterFlusher(
+            counters=self.counters, engine=self.engine, now=now, take_dropped_lines=STDERR.take_dropped
+        )
 
     @cached_property
     def scheduler(self) -> Scheduler:

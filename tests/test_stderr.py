@@ -9,6 +9,8 @@ from typing import IO, Any
 
 import pytest
 
+from bridge.stderr import StandardError
+
 # Standard error belongs to a whole process: each case runs in its own, and prints its result to standard output.
 PROGRAM = """
 import logging, os, resource, sys, threading, warnings
@@ -190,6 +192,14 @@ def test_a_library_s_line_that_cannot_be_made_is_dropped(given: str) -> None:
     assert run(f"library.warning({given})\nprint(STDERR.dropped)", subprocess.DEVNULL) == "1\n"
 
 
+def test_what_was_dropped_is_taken_once() -> None:
+    stderr = StandardError()
+    for times in (2, 0, 1):
+        for _ in range(times):
+            stderr.write(b"nowhere to go\n")
+        assert stderr.take_dropped() == times
+
+
 def test_a_child_counts_for_itself_and_does_not_wait_for_its_parent_s_threads() -> None:
     lines = """
 STDERR.drop()
@@ -203,6 +213,6 @@ held.wait()
 if child := os.fork():
     sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 STDERR.drop()
-os._exit(STDERR.dropped - 1)
+os._exit(STDERR.take_dropped() - 1)
 """
     assert run(lines, subprocess.DEVNULL, PYTHONWARNINGS="ignore") == ""

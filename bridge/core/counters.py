@@ -117,6 +117,10 @@ LEASES_LOST = Counter(
     name="bridge_leases_lost_total",
     help="Results that came too late to be saved: another worker had taken over, or nobody wanted them.",
 )
+LOG_LINES_DROPPED = Counter(
+    name="bridge_log_lines_dropped_total",
+    help="Log lines that could not be rendered, or not be written to standard error.",
+)
 ACCOUNT_REQUESTS = Counter(
     name="bridge_account_requests_total", help="Requests to HubSpot.", labels={"account": OPEN_ENDED}
 )
@@ -162,6 +166,7 @@ COUNTERS = (
     ATTEMPTS,
     GIVEN_UP,
     LEASES_LOST,
+    LOG_LINES_DROPPED,
     ACCOUNT_REQUESTS,
     ACCOUNT_ERRORS,
     API_REQUESTS,

@@ -11,7 +11,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Connection, Engine
 
-from bridge.core.counters import ENDED
+from bridge.core.counters import ENDED, LOG_LINES_DROPPED
 from bridge.core.watch import Outcome
 from bridge.db import (
     counters,
@@ -173,8 +173,17 @@ class Scheduler:
 class CounterFlusher:
     """Adds this process's counts to the database, every second and in `stop`."""
 
-    def __init__(self, *, counters: Counters, engine: Engine, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        counters: Counters,
+        engine: Engine,
+        now: Callable[[], datetime],
+        take_dropped_lines: Callable[[], int],
+    ) -> None:
+        """`take_dropped_lines` returns how many log lines this process has dropped since its last call."""
         self._counters, self._engine, self._now = counters, engine, now
+        self._take_dropped_lines = take_dropped_lines
         self._scheduler = _scheduler({self.flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)
 
     def start(self) -> None:
@@ -189,6 +198,7 @@ class CounterFlusher:
 
     def flush(self) -> None:
         """Save the counts now; while the database is unavailable, keep them."""
+        self._counters.inc(LOG_LINES_DROPPED, by=self._take_dropped_lines())
         with suppress(*UNAVAILABLE):
             self._counters.flush(self._engine, self._now())
 

@@ -15,6 +15,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from bridge.core.counters import LOG_LINES_DROPPED
+from bridge.db import counters
+from bridge.db.engine import reading
 from bridge.sandbox import Sandbox
 from tests.ports import free_port
 from tests.reliability.conftest import NewSite
@@ -24,6 +27,7 @@ from tests.reliability.receiver import Receiver
 from tests.reliability.waiting import until
 
 ADMIN_KEY = "k" * 32
+TASKS = 60  # their lines are more than the pipe and the socket hold
 
 
 @contextmanager
@@ -121,8 +125,7 @@ class Web:
 
 def tells_everybody(site: Site, hubspot: Sandbox, receiver: Receiver) -> bool:
     """Whether new watches are polled and called back."""
-    # More lines than the pipe and the socket hold.
-    tasks = hubspot.state.add_tasks(tasks=60)
+    tasks = hubspot.state.add_tasks(tasks=TASKS)
     wanted = set(site.register(tasks, receiver.url(site)))
     until(lambda: wanted <= {arrival.watch_id for arrival in receiver.arrivals(site)})
     return True
@@ -146,7 +149,7 @@ def test_a_web_process_whose_log_cannot_be_written_works_on_and_counts(
 
 
 @pytest.mark.parametrize("broken", [reader_that_goes, full_disk], ids=lambda broken: broken.__name__)
-def test_a_worker_whose_log_cannot_be_written_works_and_stops_with_status_0(
+def test_a_worker_whose_log_cannot_be_written_works_counts_and_stops_with_status_0(
     broken: Callable[[], AbstractContextManager[int]], new_site: NewSite, hubspot: Sandbox, receiver: Receiver
 ) -> None:
     site = new_site("sqlite")
@@ -154,3 +157,6 @@ def test_a_worker_whose_log_cannot_be_written_works_and_stops_with_status_0(
         assert tells_everybody(site, hubspot, receiver)
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0
+    with reading(site.engine) as connection:
+        # At least a line for each callback.
+        assert counters.totals(connection).of(LOG_LINES_DROPPED)[()] >= TASKS

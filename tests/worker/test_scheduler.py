@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import chain, repeat
 
 import pytest
 from sqlalchemy import event, func, select
+from sqlalchemy.exc import OperationalError
 
-from bridge.core.counters import ENDED, GIVEN_UP
+from bridge.core.counters import ENDED, GIVEN_UP, LOG_LINES_DROPPED, Counter
 from bridge.core.quota import Rate
 from bridge.core.watch import Outcome, State, Watch
 from bridge.db import counters, heartbeats, watch_counts
@@ -136,13 +138,21 @@ def test_a_chore_ends_when_the_scheduler_is_to_stop(rig: Rig, chore: str) -> Non
     assert left(rig, over[0].state) == len(over) // 2
 
 
-def saved(rig: Rig) -> float:
+def a_flusher(rig: Rig, *dropped: int) -> CounterFlusher:
+    """Return a flusher that is told these numbers of dropped log lines, one at each flush, and then 0."""
+    numbers = chain(dropped, repeat(0))
+    return CounterFlusher(
+        counters=rig.counters, engine=rig.engine, now=real_clock, take_dropped_lines=lambda: next(numbers)
+    )
+
+
+def saved(rig: Rig, counter: Counter = GIVEN_UP) -> float:
     with reading(rig.engine) as connection:
-        return counters.totals(connection).of(GIVEN_UP).get((), 0)
+        return counters.totals(connection).of(counter).get((), 0)
 
 
 def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
-    flusher = CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock)
+    flusher = a_flusher(rig)
     flusher.start()
     rig.counters.inc(GIVEN_UP)
     until(lambda: saved(rig) == 1)
@@ -155,8 +165,23 @@ def test_counts_are_saved_again_and_again_and_at_the_stop(rig: Rig) -> None:
 
 def test_a_flusher_that_never_ran_saves_what_was_counted_nevertheless(rig: Rig) -> None:
     rig.counters.inc(GIVEN_UP)
-    CounterFlusher(counters=rig.counters, engine=rig.engine, now=real_clock).stop()
+    a_flusher(rig).stop()
     assert saved(rig) == 1
+
+
+def test_dropped_log_lines_are_counted_once_also_those_of_an_outage(rig: Rig) -> None:
+    flusher = a_flusher(rig, 2, 3, 4)
+
+    @event.listens_for(rig.engine, "commit")
+    def fail(_: object) -> None:
+        raise OperationalError("COMMIT", {}, OSError("gone"))
+
+    flusher.flush()
+    flusher.flush()
+    event.remove(rig.engine, "commit", fail)
+    for _ in range(2):
+        flusher.flush()
+        assert saved(rig, LOG_LINES_DROPPED) == 9
 
 
 def test_a_last_poll_for_which_no_quota_is_left_is_given_up_after_a_minute_and_counted(rig: Rig) -> None:

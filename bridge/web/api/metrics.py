@@ -29,18 +29,12 @@ from bridge.db import breakers, counters, heartbeats, watch_counts
 from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
 from bridge.db.watch_counts import COUNTED_EVERY
-from bridge.stderr import STDERR
 from bridge.web.dependencies import Dependencies
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.response_models import examples
 from bridge.web.statistics import AccountStatistics, account_statistics, late_seconds
 
 resource = Resource("Operation")
-
-DROPPED = (
-    "Log lines that could not be written to standard error, or not be rendered, since the process started that "
-    "answers this: of it alone, because others may have another standard error."
-)
 
 
 class MetricsTextSchema(RootModel[str]):
@@ -62,7 +56,7 @@ def show_metrics(call: ApiCall) -> Reply:
     """Show the metrics for Prometheus.
 
     Most metrics are those of all processes together, whichever process answers. Some are of the answering process
-    alone: the version, the dropped log lines, and the metrics whose names begin with `process_` or `python_`.
+    alone: the version, and the metrics whose names begin with `process_` or `python_`.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()
@@ -73,7 +67,7 @@ def show_metrics(call: ApiCall) -> Reply:
 
 
 class _BridgeCollector(Collector):
-    """Collects all processes' metrics from the database, and the number of log lines this process dropped."""
+    """Collects this process's version, and all processes' metrics from the database."""
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
@@ -82,7 +76,6 @@ class _BridgeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics. Raises SQLAlchemyError when the database fails."""
         yield InfoMetricFamily("bridge_build", "The version of the bridge.", {"version": __version__})
-        yield CounterMetricFamily("bridge_log_lines_dropped_total", DROPPED, value=STDERR.dropped)
         with reading(self._dependencies.engine) as connection:
             yield _watches(connection)
             yield _oldest_due(late_seconds(connection, None, self._now))
