@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,22 @@ def test_the_metrics_are_as_prometheus_wants_them(monitored: Monitored) -> None:
 def test_the_rules_can_be_read_and_do_what_their_tests_say() -> None:
     check("check", "rules", str(RULES))
     check("test", "rules", str(RULES.with_name("rules_test.yml")))
+
+
+def test_the_dashboard_draws_no_rate_across_two_processes(tmp_path: Path) -> None:
+    """Two web processes answer the scrapes in turn, each with what is its own."""
+    of_process = [query for query in queries() if re.search(r"rate\((process|python)_", query)]
+    assert of_process
+    series = {
+        "bridge_build_info": "1x20",
+        "process_cpu_seconds_total": " ".join(f"{1000 + n} {2000 + n}" for n in range(10)),
+        "process_start_time_seconds": " ".join(["500 501"] * 10),
+    }
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    nothing = [{"expr": query, "eval_time": "2m"} for query in of_process]
+    tests = {"tests": [{"interval": "10s", "input_series": given, "promql_expr_test": nothing}]}
+    (tmp_path / "test.yml").write_text(json.dumps(tests))  # JSON is YAML, too
+    check("test", "rules", str(tmp_path / "test.yml"))
 
 
 @pytest.mark.parametrize("query", queries())

@@ -56,7 +56,8 @@ def show_metrics(call: ApiCall) -> Reply:
     """Show the metrics for Prometheus.
 
     Most metrics are those of all processes together, whichever process answers. Some are of the answering process
-    alone: the version, and the metrics whose names begin with `process_` or `python_`.
+    alone: the version, and the metrics whose names begin with `process_` or `python_`. With several web processes,
+    each scrape may be answered by another one.
     """
     # A new registry, because the library's default one is shared by the whole process.
     registry = CollectorRegistry()
