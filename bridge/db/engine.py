@@ -4,7 +4,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,18 +19,25 @@ from sqlalchemy.exc import DBAPIError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_SECONDS = 10
+# A writing transaction sees what others have committed meanwhile: with a snapshot, PostgreSQL would refuse to change
+# rows that others have changed since.
+_BEGIN_WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
+# All statements of a reading transaction see the same state of the database, as they do on SQLite.
+_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 # Each transaction sets all that it depends on, in the round trip that begins it: a pooler in transaction mode
 # may run each in another session, and a database or a role may have defaults of its own.
 # A process that is stopped, or cut off, in the middle of a transaction must not keep its locks for ever:
 # `idle_in_transaction_session_timeout` alone is not enough, because psycopg's `executemany`, which sends a Flush
 # after its Sync, disarms it. psycopg reads instants only with DateStyle ISO.
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '15s';"
-    " SET LOCAL idle_in_transaction_session_timeout = '15s'; SET LOCAL timezone = 'UTC';"
-    " SET LOCAL datestyle = 'ISO'"
+_SET = (
+    "SET LOCAL statement_timeout = '15s'; SET LOCAL idle_in_transaction_session_timeout = '15s';"
+    " SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO'"
 )
 # PostgreSQL has `transaction_timeout` since version 17.
-_BEGIN_17 = f"{_BEGIN}; SET LOCAL transaction_timeout = '20s'"
+_SET_17 = f"{_SET}; SET LOCAL transaction_timeout = '20s'"
+# Whether the transaction that this thread begins only reads. SQLAlchemy's pool passes nothing on to the ping that
+# begins a transaction on PostgreSQL.
+_is_reading = ContextVar("is_reading", default=False)
 # The connection's parameters, unless DATABASE_URL sets others.
 _DEFAULTS = {
     "client_encoding": "UTF8",
@@ -106,8 +114,7 @@ def _sqlite(url: str, *, makes_files: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # After a plain BEGIN, a write that follows a read fails at once when another process has written in between.
-        reading = connection.get_execution_options().get("reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if _is_reading.get() else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -136,8 +143,9 @@ class _Dialect(psycopg.dialect):
         """Begin a transaction, unless `do_ping` has already begun one on this connection."""
         libpq = dbapi_connection.pgconn
         if libpq.transaction_status == TransactionStatus.IDLE:
-            is_17 = libpq.server_version >= 170_000
-            dbapi_connection.execute(_BEGIN_17 if is_17 else _BEGIN, prepare=False)
+            begin = _BEGIN_READING if _is_reading.get() else _BEGIN_WRITING
+            settings = _SET_17 if libpq.server_version >= 170_000 else _SET
+            dbapi_connection.execute(f"{begin}; {settings}", prepare=False)
 
     def do_ping(self, dbapi_connection: Any) -> bool:
         """Check a pooled connection by beginning the next transaction, which saves a round trip."""
@@ -187,9 +195,20 @@ def refuse_connections_until(ready: threading.Event, engine: Engine) -> None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """Open a connection for a transaction that only reads: on SQLite it does not wait for the write lock."""
-    with engine.connect() as connection:
-        yield connection.execution_options(reading=True)
+    """Open a connection within a transaction that only reads.
+
+    All statements see the database as it was at the first of them. On SQLite the transaction does not wait for the
+    write lock.
+    """
+    with ExitStack() as stack:
+        token = _is_reading.set(True)
+        try:
+            connection = stack.enter_context(engine.connect())
+            connection.begin()
+        finally:
+            # Reset before the caller goes on, who may begin a writing transaction meanwhile.
+            _is_reading.reset(token)
+        yield connection
 
 
 def is_unavailable(error: Exception) -> bool:

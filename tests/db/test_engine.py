@@ -55,6 +55,40 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite_engine: Engine) -> No
     writer.join()
 
 
+def test_a_reading_transaction_sees_one_state_while_others_write(engine: Engine) -> None:
+    count = text("SELECT count(*) FROM canaries")
+    # The pool opens a connection for the first transaction, and checks that connection for the second.
+    for number in range(2):
+        with reading(engine) as connection:
+            assert connection.execute(count).scalar_one() == number
+            with engine.begin() as writer:
+                writer.execute(text("INSERT INTO canaries VALUES (:number, 'x')"), {"number": number})
+            assert connection.execute(count).scalar_one() == number
+
+
+def test_a_writing_transaction_sees_what_others_have_committed_meanwhile(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    value = text("SELECT token FROM canaries")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO canaries VALUES (1, 'before')"))
+    with reading(engine), engine.begin() as writer:
+        assert writer.execute(value).scalar_one() == "before"
+        with engine.begin() as other:
+            other.execute(text("UPDATE canaries SET token = 'after'"))
+        assert writer.execute(value).scalar_one() == "after"
+        writer.execute(text("UPDATE canaries SET token = 'mine'"))
+    engine.dispose()
+
+
+def test_postgresql_refuses_a_write_in_a_reading_transaction(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    with reading(engine) as connection, pytest.raises(DBAPIError, match="read-only transaction"):
+        connection.execute(text("DELETE FROM canaries"))
+    with engine.begin() as writer:
+        writer.execute(text("DELETE FROM canaries"))
+    engine.dispose()
+
+
 @pytest.mark.parametrize(
     ("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)]
 )

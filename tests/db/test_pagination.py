@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event, text
 
 from bridge.core.watch import Outcome, State
 from bridge.db import pagination
+from bridge.db.engine import reading
 from bridge.db.pagination import Cursor, Order, Page
 from bridge.db.watch_filters import Filters
 from tests.db.claiming import added, numbered
@@ -65,6 +66,26 @@ def test_pages_lead_back_to_the_first(engine: Engine) -> None:
     assert last.following is None
     found = walked(lambda cursor: page(engine, cursor=cursor, limit=2), backwards_from=last.previous)
     assert found == [["task-2", "task-1"], ["task-4", "task-3"]]
+
+
+@pytest.mark.parametrize("states", [[State.DELIVERING, State.WATCHING], [State.WATCHING]])
+def test_a_watch_that_changes_meanwhile_is_in_the_page_as_it_was(engine: Engine, states: list[State]) -> None:
+    """The page takes several statements, and the watch changes right after the first one."""
+    before = numbered(0)
+    added(engine, before)
+    changed = text("UPDATE watches SET state = 'delivering'")
+
+    with reading(engine) as connection:
+
+        def change(*_: Any) -> None:
+            with engine.begin() as writer:
+                writer.execute(changed)
+
+        event.listen(connection, "after_cursor_execute", change, once=True)
+        found = pagination.page(
+            connection, Filters(state=states), order=Order.CREATED_AT, cursor=None, limit=2
+        )
+    assert found.watches == [before]
 
 
 def test_a_page_that_was_found_backwards_leads_on(engine: Engine) -> None:
