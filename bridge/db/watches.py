@@ -1,6 +1,7 @@
 """Registers watches, reads them by id or registration key, saves changed ones, and makes watches due earlier."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, literal, or_, select, update
@@ -19,7 +20,15 @@ WAITING_SAMPLE = 20
 NEWEST_SCANNED = 1000
 
 
-def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredWatch:
+    """A watch, and HubSpot's stored answer as JSON text; `hubspot_body` is None when there is none."""
+
+    watch: Watch
+    hubspot_body: str | None
+
+
+def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, StoredWatch]:
     """Insert each watch of `new` whose registration key is free; return the stored watch of each key.
 
     `new` maps registration keys to watches. If a key is not free, and the watch that has the key is withdrawn during
@@ -28,10 +37,10 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, Watch]:
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
     added = {row.registration_key for row in batches.run(connection, _ADD, rows)}
-    stored = {key: watch for key, watch in new.items() if key in added}
+    stored = {key: StoredWatch(watch=watch, hubspot_body=None) for key, watch in new.items() if key in added}
     if older := new.keys() - added:
-        found = connection.execute(_EXISTING, {"keys": older})
-        stored |= {key: to_watch(columns) for key, *columns in found}
+        for key, body, *columns in connection.execute(_EXISTING, {"keys": older}):
+            stored[key] = StoredWatch(watch=to_watch(columns), hubspot_body=body)
     return stored
 
 
@@ -50,7 +59,10 @@ def existing_keys(connection: Connection, keys: Collection[str]) -> set[str]:
 
 
 _REGISTERED = select(watches.c.registration_key).where(in_parameter(watches.c.registration_key, "keys"))
-_EXISTING = _REGISTERED.add_columns(*COLUMNS)
+# One statement for the watches and the answers: each statement of a writing transaction may see a later state.
+_EXISTING = _REGISTERED.add_columns(answers.c.body, *COLUMNS).outerjoin(
+    answers, answers.c.watch_id == watches.c.id
+)
 
 
 def get(connection: Connection, watch_id: str) -> Watch | None:

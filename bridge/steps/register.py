@@ -17,6 +17,7 @@ from bridge.core.polling import first_poll_at
 from bridge.core.watch import Watch
 from bridge.db import watches as store
 from bridge.db.ids import new_watch_id
+from bridge.db.watches import StoredWatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,10 +38,14 @@ class Registration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The watch is stored; `new` is false when an earlier, equal registration had stored it."""
+    """The watch is stored; `new` is false when an earlier, equal registration had stored it.
+
+    `hubspot_body` is HubSpot's last answer with a status of the task, as JSON text; None when there is none.
+    """
 
     watch: Watch
     new: bool
+    hubspot_body: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +67,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     made = [_new_watch(registration, now) for registration in wanted]
     keys = [registration_key(registration) for registration in wanted]
     # Of equal registrations in one batch, the first makes the watch.
-    existing: dict[str, Watch] = {}
+    existing: dict[str, StoredWatch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
     # An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again:
     # each further round takes another withdrawal between two statements.
@@ -101,7 +106,8 @@ def _new_watch(wanted: Registration, now: datetime) -> Watch:
     )
 
 
-def _result(wanted: Registration, watch: Watch, existing: Watch) -> RegistrationResult:
+def _result(wanted: Registration, watch: Watch, stored: StoredWatch) -> RegistrationResult:
+    existing = stored.watch
     if existing.id == watch.id:
         return Registered(watch=watch, new=True)
     differing = {
@@ -110,7 +116,7 @@ def _result(wanted: Registration, watch: Watch, existing: Watch) -> Registration
     }
     if fields := tuple(name for name, differs in differing.items() if differs):
         return ConflictingRegistration(watch=existing, fields=fields)
-    return Registered(watch=existing, new=False)
+    return Registered(watch=existing, new=False, hubspot_body=stored.hubspot_body)
 
 
 def _timeout(watch: Watch) -> timedelta:

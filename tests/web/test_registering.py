@@ -1,11 +1,13 @@
 """`POST /v1/watches`."""
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select, update
 
+from bridge.db.engine import open_engine
 from bridge.db.tables import answers, watches
 from bridge.web.app import create_app
 from bridge.web.response_models import WatchSchema
@@ -53,6 +55,30 @@ def test_a_repeated_registration_shows_what_hubspot_has_said(api: Api) -> None:
     api.insert(answers, watch_id=watch["id"], body='{"status": "PROCESSING", "number": 1.10}')
     again = client.post("/v1/watches", {"task_id": watch["task_id"], "callback_url": URL})
     assert '"hubspot": {"status": "PROCESSING", "number": 1.10}' in again.text
+
+
+@pytest.mark.parametrize("path", ["/v1/watches", "/v1/watches/batch"])
+def test_a_repeated_registration_shows_the_watch_and_hubspot_s_answer_of_one_moment(
+    api: Api, database_url: str, path: str
+) -> None:
+    """HubSpot gives a new answer after each transaction of the request."""
+    client = api.client()
+    watch = client.register()
+    api.insert(answers, watch_id=watch["id"], body="{}")
+    worker, numbers = open_engine(database_url), count()
+
+    def poll(*_: Any) -> None:
+        status = f"STATUS {next(numbers)}"
+        with worker.begin() as connection:
+            connection.execute(update(watches).values(status=status))
+            connection.execute(update(answers).values(body=f'{{"status": "{status}"}}'))
+
+    event.listen(api.dependencies.engine, "checkin", poll)
+    new = {"task_id": watch["task_id"], "callback_url": URL}
+    answer = members(client.post(path, new if path == "/v1/watches" else {"watches": [new]}))
+    again = answer["results"][0]["watch"] if "results" in answer else answer
+    assert again["hubspot"] == {"status": again["status"]}
+    worker.dispose()
 
 
 @pytest.mark.parametrize(

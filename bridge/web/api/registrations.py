@@ -1,6 +1,6 @@
 """`POST /v1/watches` registers one watch, `POST /v1/watches/batch` up to 1,000."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from flask import g
@@ -171,7 +171,7 @@ def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
     """Return the response for the result of one registration."""
     if not isinstance(result, Registered):
         return _problem_with(result)
-    text = watch_text(result.watch, _answers(call, [result]).get(result.watch.id))
+    text = watch_text(result.watch, result.hubspot_body)
     if not result.new:
         return Reply(text=text)
     return Reply(text=text, status=201, headers={"Location": call.url(f"/v1/watches/{result.watch.id}")})
@@ -206,19 +206,18 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
     ]
     wanted = [item for item in checked if isinstance(item, Registration)]
     call.ensure_client()
-    results = iter(registered := call.dependencies.registrar.register_many(wanted))
-    answers = _answers(call, registered)
+    results = iter(call.dependencies.registrar.register_many(wanted))
     outcomes = [item if isinstance(item, Problem) else next(results) for item in checked]
-    texts = ", ".join(_result_text(outcome, answers) for outcome in outcomes)
+    texts = ", ".join(_result_text(outcome) for outcome in outcomes)
     return Reply(text=f'{{"results": [{texts}]}}')
 
 
-def _result_text(outcome: RegistrationResult | Problem, answers: Mapping[str, str]) -> str:
+def _result_text(outcome: RegistrationResult | Problem) -> str:
     if isinstance(outcome, ConflictingRegistration):
         outcome = _problem_with(outcome)
     if isinstance(outcome, Problem):
         return f'{{"status": {outcome.status}, "problem": {outcome.text(g.request_id)}}}'
-    text = watch_text(outcome.watch, answers.get(outcome.watch.id))
+    text = watch_text(outcome.watch, outcome.hubspot_body)
     return f'{{"status": {201 if outcome.new else 200}, "watch": {text}}}'
 
 
@@ -278,12 +277,3 @@ def _problem_with(result: ConflictingRegistration) -> Problem:
         more={"watch_id": result.watch.id},
         faults=faults,
     )
-
-
-def _answers(call: ApiCall, results: Sequence[RegistrationResult]) -> Mapping[str, str]:
-    """Return HubSpot's last answers (JSON, by watch id) for the watches in `results` that are not new."""
-    older = [result.watch.id for result in results if isinstance(result, Registered) and not result.new]
-    if not older:
-        return {}
-    with reading(call.dependencies.engine) as connection:
-        return store.answers_of(connection, older)
