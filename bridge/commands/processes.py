@@ -40,8 +40,7 @@ def rotate_encryption(_: argparse.Namespace) -> None:
     """Encrypt all stored secrets with the first key of BRIDGE_SECRET_KEY."""
     bridge = open_bridge()
     try:
-        with bridge.engine.begin() as connection:
-            rotated = encryption.reencrypt_secrets(connection, bridge.cipher)
+        rotated = encryption.reencrypt_secrets(bridge.engine, bridge.cipher)
     except WrongSecretKey as wrong:
         raise CommandError(f"BRIDGE_SECRET_KEY: {wrong}") from None
     output.write(f"{rotated} secrets are encrypted with the newest key; the older keys can go.\n")

@@ -5,18 +5,20 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import Column, Connection, bindparam, inspect, select, update
+from sqlalchemy import Column, Connection, Engine, bindparam, inspect, select, update
 
 from bridge.db.dialect_sql import dialect_insert
+from bridge.db.engine import reading
 from bridge.db.tables import accounts, canaries, oauth_tokens, signing_secrets
 
-# Every column that holds encrypted text.
+# Every column that holds encrypted text; its table has a primary key of one column.
 ENCRYPTED: tuple[Column[str], ...] = (
     accounts.c.credentials,
-    canaries.c.token,
     oauth_tokens.c.access_token,
     oauth_tokens.c.refresh_token,
     signing_secrets.c.secret,
+    # Last: as long as not all others are encrypted anew, a process with the newest key alone must not start.
+    canaries.c.token,
 )
 # Whose secrets ENCRYPTED holds, the canary aside: for each column, what its owner is, and the column with the owner's name.
 _OWNERS = {
@@ -27,6 +29,8 @@ _OWNERS = {
 }
 # `unreadable_owners` tries this many secrets of a column: they take about 0.1 s.
 MOST_TRIED = 1_000
+# How many texts one transaction encrypts anew: it takes some tens of milliseconds, for which others wait on SQLite.
+BATCH = 500
 # Stored encrypted, in `canaries`: a process whose keys do not decrypt it must not start.
 KNOWN_TEXT = "the keys fit"
 
@@ -119,19 +123,29 @@ def _is_readable(token: str, cipher: Cipher) -> bool:
     return True
 
 
-def reencrypt_secrets(connection: Connection, cipher: Cipher) -> int:
+def reencrypt_secrets(engine: Engine, cipher: Cipher) -> int:
     """Encrypt anew, with the newest key, every text in the columns that ENCRYPTED lists; return how many.
 
-    Raises WrongSecretKey when there is a text that none of the keys decrypts; the caller then rolls back.
+    Each transaction encrypts up to BATCH texts, so the bridge may work meanwhile. After an error, another call begins
+    from the start. Raises WrongSecretKey when there is a text that none of the keys decrypts.
     """
-    return sum(_rotate(connection, column, cipher) for column in ENCRYPTED)
+    return sum(_rotate(engine, column, cipher) for column in ENCRYPTED)
 
 
-def _rotate(connection: Connection, column: Column[str], cipher: Cipher) -> int:
-    tokens = connection.scalars(select(column).where(column.is_not(None))).all()
+def _rotate(engine: Engine, column: Column[str], cipher: Cipher) -> int:
+    [key] = column.table.primary_key
     # A text that another process has changed meanwhile keeps its newer value.
-    replace = update(column.table).where(column == bindparam("old")).values({column.name: bindparam("new")})
-    if tokens:
-        new = [{"old": token, "new": cipher.encrypt(cipher.decrypt(token))} for token in tokens]
-        connection.execute(replace, new)
-    return len(tokens)
+    same = key == bindparam("row"), column == bindparam("old")
+    replace = update(column.table).where(*same).values({column.name: bindparam("new")})
+    rows = select(key.label("row"), column.label("old")).where(column.is_not(None)).order_by(key).limit(BATCH)
+    count, batch = 0, rows
+    while True:
+        with reading(engine) as connection:
+            found = connection.execute(batch).all()
+        if not found:
+            return count
+        # Not in the transaction, which on SQLite makes others wait.
+        new = [{"row": row, "old": old, "new": cipher.encrypt(cipher.decrypt(old))} for row, old in found]
+        with engine.begin() as connection:
+            connection.execute(replace, new)
+        count, batch = count + len(found), rows.where(key > found[-1].row)
