@@ -217,6 +217,7 @@ def is_unavailable(error: Exception) -> bool:
 
 
 # Parts of the drivers' messages, each long enough that no host, user or option is named so; and what they mean.
+# Not SQLSTATEs: when the server refuses a connection, libpq passes on the message alone.
 _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
     (("disk is full", "no space left", "could not extend"), "The database's disk is full."),
     (("disk i/o error",), "The database's disk does not work."),
@@ -236,6 +237,9 @@ _OUTAGES: Sequence[tuple[Sequence[str], str]] = (
             "queuepool limit",
             "too many clients",
             "too many connections",
+            # Which ones are kept for others differs by PostgreSQL's version, as do the words after these.
+            "remaining connection slots are reserved",
+            "no more connections allowed",  # PgBouncer's words
         ),
         "The database is busy.",
     ),

@@ -168,6 +168,24 @@ def test_an_outage_is_described_by_what_the_driver_says_and_not_by_the_statement
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "sorry, too many clients already",
+        'too many connections for role "bridge"',
+        "remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        'remaining connection slots are reserved for roles with privileges of the "pg_use_reserved_connections" role',
+        "remaining connection slots are reserved for non-replication superuser connections",
+        "no more connections allowed (max_client_conn)",
+    ],
+)
+def test_a_server_that_has_no_connection_left_is_busy(words: str) -> None:
+    refused = (
+        f'connection failed: connection to server on socket "/run/.s.PGSQL.5432" failed: FATAL:  {words}'
+    )
+    assert describe_outage(OperationalError("", None, Exception(refused))) == "The database is busy."
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "postgresql://bridge@/bridge?host=/no-such-folder/readonly",
