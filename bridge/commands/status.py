@@ -128,10 +128,11 @@ def _troubles(found: Attention) -> Iterator[str]:
         members["paused_hosts"],
         "They are tried again by themselves.",
     )
+    more = "Callbacks to other hosts were given up, too. " if len(found.given_up) > MOST_NAMED else ""
     yield from _section(
         "Callbacks given up since yesterday",
         members["given_up_within_a_day"][:MOST_NAMED],
-        "When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
+        f"{more}When the receiver is well again: python -m bridge watches redeliver --all --state undelivered "
         "--callback-host HOST.",
     )
     for what in ("accounts", "hosts"):

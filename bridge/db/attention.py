@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, literal, select
 
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.watch import State
 from bridge.db import breakers, heartbeats, readiness
-from bridge.db.tables import IS_NOT_DELIVERED, is_state, watches, workers
+from bridge.db.due_lanes import distinct_values
+from bridge.db.tables import is_state, watches, workers
 from bridge.db.watches import waiting_for_host
 
 GIVEN_UP_WITHIN = timedelta(days=1)
@@ -19,6 +21,8 @@ SILENCE_SHOWN = timedelta(hours=1)
 # At most this many paused hosts are read, those with the largest `pause_seconds` first. Of the hosts with callbacks
 # given up, and of the overdue accounts and hosts, at most this many are shown.
 MOST_NAMED = 10
+# At most this many hosts with callbacks given up are read, the most recent first.
+MOST_GIVEN_UP_HOSTS = 50
 # Counts stop at this number, so that their cost is bounded.
 MOST_COUNTED = 1_000
 
@@ -42,9 +46,9 @@ class GivenUp:
     """Callbacks to a host that were not delivered, and will not be tried again unless somebody redelivers them."""
 
     host: str
-    callbacks: int  # among the MOST_COUNTED undelivered watches that were registered last
+    callbacks: int  # MOST_COUNTED when there are more
     last_at: datetime  # when the last of them was given up
-    last_error: str | None  # the error of one of them
+    last_error: str | None  # the error of the last of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +57,7 @@ class Attention:
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[TroubledHost]  # hosts with callbacks that wait; at most MOST_NAMED
-    given_up: Sequence[GivenUp]  # callbacks given up within the last day, grouped by host
+    given_up: Sequence[GivenUp]  # within the last day, the most recent first; at most MOST_GIVEN_UP_HOSTS
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each account's polls
     overdue_hosts: Mapping[str, datetime]  # the oldest `due_at` of each host's callbacks
     alive_workers: Mapping[str, datetime]  # the last heartbeat of each worker
@@ -101,21 +105,28 @@ def with_waiting(connection: Connection, hosts: Mapping[str, CircuitBreaker]) ->
 
 
 def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
-    newest = (
-        select(watches.c.callback_host, watches.c.settled_at, watches.c.last_error)
-        .where(is_state(State.UNDELIVERED), IS_NOT_DELIVERED)
-        .order_by(watches.c.id.desc())
-        .limit(MOST_COUNTED)
-        .subquery()
-    )
-    host, callbacks, last_at = newest.c.callback_host, func.count(), func.max(newest.c.settled_at)
-    found = (
-        select(host, callbacks, last_at, func.max(newest.c.last_error))
-        .where(newest.c.settled_at >= since)
-        .group_by(host)
-        .order_by(callbacks.desc(), host)
-    )
+    recent = _hosts_given_up(since).subquery()
+    of_host = _IS_GIVEN_UP, watches.c.callback_host == recent.c.name
+    counted = select(literal(1)).select_from(watches).where(*of_host, watches.c.settled_at >= since)
+    counted = counted.correlate(recent).limit(MOST_COUNTED)
+    callbacks = select(func.count()).select_from(counted.subquery()).scalar_subquery()
+    last_error = select(watches.c.last_error).where(*of_host).order_by(watches.c.settled_at.desc()).limit(1)
+    found = select(recent, callbacks, last_error.scalar_subquery())
+    rows = connection.execute(found.order_by(recent.c.last_at.desc(), recent.c.name))
     return [
-        GivenUp(host=host, callbacks=count, last_at=at, last_error=error)
-        for host, count, at, error in connection.execute(found)
+        GivenUp(host=host, callbacks=count, last_at=at, last_error=error) for host, at, count, error in rows
     ]
+
+
+def _hosts_given_up(since: datetime) -> Select[Any]:
+    """Return a query for the hosts to which callbacks were given up since then, and when the last one was."""
+    # The hosts are limited, not the callbacks: many callbacks to one host would hide another host.
+    hosts = distinct_values(watches.c.callback_host, _IS_GIVEN_UP)
+    of_host = _IS_GIVEN_UP, watches.c.callback_host == hosts.c.name
+    last_at = select(func.max(watches.c.settled_at)).where(*of_host)
+    found = select(hosts.c.name, last_at.scalar_subquery().label("last_at")).subquery()
+    recent = select(found).where(found.c.last_at >= since).order_by(found.c.last_at.desc(), found.c.name)
+    return recent.limit(MOST_GIVEN_UP_HOSTS)
+
+
+_IS_GIVEN_UP = is_state(State.UNDELIVERED)

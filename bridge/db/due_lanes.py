@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select, union
+from sqlalchemy import CTE, ColumnElement, Connection, Select, bindparam, case, func, select, true, union
 
 from bridge.core.watch import State
 from bridge.db.breakers import BREAKERS
@@ -21,6 +21,7 @@ VISIT_ALL_EVERY = timedelta(seconds=10)
 
 # Statements are built once: to build one costs more than to run it.
 _NOW = bindparam("now", type_=Instant)
+_ALWAYS = true()
 
 
 class DueLanes:
@@ -86,19 +87,30 @@ def due_lanes(connection: Connection, state: State, now: datetime) -> dict[str, 
 
 def _due_lanes_statement(state: State) -> Select[Any]:
     lane = LANES[state]
-    # A loose index scan skips from lane to lane: the cost depends on the number of lanes, not of watches.
     # min() is one look-up in the index; EXISTS with `due_at <= now` might scan the whole table.
     anything = select(func.min(watches.c.due_at)).where(is_state(state)).scalar_subquery() <= _NOW
-    first = select(func.min(lane)).where(is_state(state)).scalar_subquery()
-    lanes = select(case((anything, first)).label("name")).cte("lanes", recursive=True)
-    following = select(func.min(lane)).where(is_state(state), lane > lanes.c.name)
-    lanes = lanes.union_all(select(following.scalar_subquery()).where(lanes.c.name.is_not(None)))
+    lanes = distinct_values(lane, is_state(state), only_if=anything)
     oldest = select(func.min(watches.c.due_at)).where(is_state(state), lane == lanes.c.name)
     found = select(lanes.c.name, oldest.scalar_subquery().label("oldest_due_at")).where(
         lanes.c.name.is_not(None)
     )
     due = found.subquery()
     return select(due).where(due.c.oldest_due_at <= _NOW)
+
+
+def distinct_values(
+    column: ColumnElement[str], which: ColumnElement[bool], *, only_if: ColumnElement[bool] = _ALWAYS
+) -> CTE:
+    """Return an SQL table whose column `name` holds each value of `column` once, and null once.
+
+    Only watches that meet `which` count; they need an index that begins with `column`. When `only_if` is false, the
+    table holds null alone.
+    """
+    # A loose index scan skips from value to value: the cost depends on the number of values, not of watches.
+    first = select(func.min(column)).where(which).scalar_subquery()
+    found = select(case((only_if, first)).label("name")).cte("found", recursive=True)
+    following = select(func.min(column)).where(which, column > found.c.name)
+    return found.union_all(select(following.scalar_subquery()).where(found.c.name.is_not(None)))
 
 
 _DUE_LANES = {state: _due_lanes_statement(state) for state in LANES}

@@ -112,6 +112,8 @@ _partial("ix_watches_open", "client", "state", where=IS_OPEN)
 _partial("ix_watches_settled", "settled_at", where=watches.c.settled_at.is_not(None))
 # Undelivered watches are kept longer; without them in the index, pruning does not read past them each time.
 _partial("ix_watches_over", "settled_at", where=IS_OVER)
+# Finds the hosts to which callbacks were given up lately, without a look at each callback.
+_partial("ix_watches_given_up", "callback_host", "settled_at", where=is_state(State.UNDELIVERED))
 # For filtered lists. The commonest outcome and state are left out: they are found quickly without an index.
 _partial("ix_watches_not_completed", "outcome", "id", where=HAS_NOT_COMPLETED)
 _partial("ix_watches_not_delivered", "state", "id", where=IS_NOT_DELIVERED)

@@ -19,6 +19,7 @@ from bridge import wiring
 from bridge.core.counters import ATTEMPTS, DETECTION_DELAY, ENDED, REGISTRATIONS
 from bridge.core.watch import Outcome, State
 from bridge.db import heartbeats
+from bridge.db.attention import MOST_NAMED
 from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, host_breakers
 from tests.commands.conftest import ROOT, Commands, add_undelivered, add_watch
@@ -96,6 +97,17 @@ def test_each_sort_of_trouble_is_told_with_why_and_what_to_do(commands: Commands
         "worker-1",
     ):
         assert words in told
+
+
+def test_where_not_every_host_is_named_it_is_told(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    for number in range(MOST_NAMED + 1):
+        add_undelivered(sqlite_database, f"wat_{number:08}", callback_host=f"gone-{number:02}.example.com")
+    told = on_sqlite().said("status")
+    assert f"gone-{MOST_NAMED:02}.example.com" in told
+    assert "gone-00.example.com" not in told
+    assert "Callbacks to other hosts were given up, too." in told
 
 
 def test_the_last_24_hours_are_summed_up(commands: Commands, database: Engine) -> None:

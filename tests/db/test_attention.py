@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert
 
-from bridge.core.watch import State
+from bridge.core.watch import State, Watch
 from bridge.db import attention, heartbeats
 from bridge.db.attention import Attention
 from bridge.db.tables import host_breakers
@@ -89,15 +89,45 @@ def test_a_silent_worker_needs_somebody(
     assert found.is_needed == bool(silent)
 
 
-def test_callbacks_given_up_are_counted_among_the_newest(
+def given_up(number: int, host: str, seconds_ago: float, error: str | None = None) -> Watch:
+    """Return the watch that was registered as number `number`, whose callback was given up that long ago."""
+    settled_at = later(-seconds_ago)
+    fields = {"callback_host": host, "ended_at": NOW, "settled_at": settled_at, "last_error": error}
+    return numbered(number, State.UNDELIVERED, **fields)
+
+
+@pytest.fixture
+def counts_stop_at_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "MOST_COUNTED", 2)
+
+
+@pytest.mark.usefixtures("counts_stop_at_two")
+def test_callbacks_given_up_lately_are_found_however_many_were_registered_after_them(engine: Engine) -> None:
+    two_days = 2 * 86_400
+    added(engine, given_up(0, "gone", 60), *(given_up(number, "gone long", two_days) for number in (1, 2, 3)))
+    assert [(each.host, each.callbacks) for each in looked_at(engine).given_up] == [("gone", 1)]
+
+
+@pytest.mark.usefixtures("counts_stop_at_two")
+def test_a_burst_of_callbacks_given_up_to_one_host_hides_no_other_host(engine: Engine) -> None:
+    added(engine, given_up(0, "quiet", 60), *(given_up(number, "burst", 30) for number in (1, 2, 3)))
+    found = looked_at(engine).given_up
+    assert [(each.host, each.callbacks) for each in found] == [("burst", 2), ("quiet", 1)]
+
+
+def test_of_the_hosts_with_callbacks_given_up_the_most_recent_are_read(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "MOST_COUNTED", 2)
-    undelivered = [
-        replace(
-            numbered(number), state=State.UNDELIVERED, due_at=None, ended_at=NOW, settled_at=later(-number)
-        )
-        for number in range(3)
+    monkeypatch.setattr(attention, "MOST_GIVEN_UP_HOSTS", 2)
+    added(
+        engine,
+        given_up(0, "a", 50, "The receiver answered 500."),
+        given_up(1, "b", 60, "The receiver answered 410."),
+        given_up(2, "c", 70, "No answer."),
+        given_up(3, "a", 80, "The connection was refused."),
+    )
+    found = looked_at(engine).given_up
+    assert [(each.host, each.callbacks, each.last_at, each.last_error) for each in found] == [
+        ("a", 2, later(-50), "The receiver answered 500."),
+        ("b", 1, later(-60), "The receiver answered 410."),
     ]
-    added(engine, *undelivered)
-    assert [each.callbacks for each in looked_at(engine).given_up] == [2]

@@ -113,6 +113,22 @@ def test_no_page_for_operators_reads_all_watches(engine: Engine) -> None:
         assert "SCAN watches" not in plan.replace("SCAN watches USING", "")
 
 
+def test_hosts_with_callbacks_given_up_are_found_without_a_look_at_each_callback(engine: Engine) -> None:
+    delivered = [numbered(number, State.DELIVERED) for number in range(3_000)]
+    given_up = [
+        numbered(number, State.UNDELIVERED, callback_host=f"host-{number % 20}")
+        for number in range(3_000, 5_000)
+    ]
+    added(engine, *delivered, *given_up)
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE"))
+        plan = plan_of(connection, lambda c: attention.read(c, NOW))
+    assert "ix_watches_given_up" in plan
+    for other in ("ix_watches_not_delivered", "ix_watches_settled", "Seq Scan on watches"):
+        assert other not in plan
+    assert "SCAN watches" not in plan
+
+
 BY_ID: list[Callable[[Connection], object]] = [
     lambda c: claims.claim(c, State.WATCHING, {"a": 9}, ONE, NOW),
     lambda c: claims.claim_least_refused(c, "a", ONE, NOW),

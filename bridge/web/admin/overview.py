@@ -26,11 +26,15 @@ def overview() -> Response:
     now = call().now
     with reading(call().dependencies.engine) as connection:
         needs = attention.read(connection, now)
+        given_up = sum(each.callbacks for each in needs.given_up)
         return page(
             "admin/overview.html",
             needs=needs,
             named=attention.MOST_NAMED,
-            given_up=sum(each.callbacks for each in needs.given_up),
+            given_up=given_up,
+            # From MOST_COUNTED on, the number is shown as a lower bound anyway.
+            given_up_at_least=len(needs.given_up) == attention.MOST_GIVEN_UP_HOSTS
+            and given_up < MOST_COUNTED,
             since=rfc3339(now - attention.GIVEN_UP_WITHIN),
             counts={
                 state: watch_counts.count_up_to(connection, MOST_COUNTED, is_state(state))

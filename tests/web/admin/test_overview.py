@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from bridge.core.counters import ATTEMPTS, DELIVERY_DELAY, DETECTION_DELAY, ENDED, REGISTRATIONS
+from bridge.db import attention
 from bridge.db.counters import Counters
 from bridge.db.tables import account_breakers, host_breakers, workers
 from tests.makers import NOW
@@ -72,6 +73,18 @@ def test_callbacks_given_up_since_yesterday_are_counted(api: Api, hours: int, ti
     )
     html = an_operator(api).get().text
     assert html.count("1 callback was given up since yesterday") == times
+
+
+def test_where_hosts_are_left_out_the_count_of_callbacks_given_up_is_a_lower_bound(
+    sqlite_api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "MOST_GIVEN_UP_HOSTS", 1)
+    client = sqlite_api.client()
+    for host in ("a.example.com", "b.example.com"):
+        watch_id = client.register(host)["id"]
+        settled = {"outcome": "completed", "due_at": None, "settled_at": NOW}
+        sqlite_api.change(watch_id, callback_host=host, state="undelivered", **settled)
+    assert "At least 1 callback was given up since yesterday" in an_operator(sqlite_api).get().text
 
 
 def test_what_is_overdue_is_told(api: Api) -> None:
