@@ -20,6 +20,7 @@ from bridge.core.classification import (
     Classification,
     Ended,
     Inconclusive,
+    Postponed,
     Refused,
     Throttled,
     TransientError,
@@ -91,8 +92,8 @@ class FinishedCall:
         return self.requests - 1 if went_well else self.requests
 
 
-def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal:
-    """Return the signal that an answer gives to the account's limits.
+def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal | None:
+    """Return the signal that an answer gives to the account's limits; None when it says nothing of the account.
 
     `watch_id` is the id of the watch that was polled; None when the request was no poll.
     """
@@ -107,6 +108,8 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
             return PermanentFailure(reason=reason)
         case Throttled(seconds=seconds, reason=reason):
             return RetryAfter(seconds=seconds, reason=reason)
+        case Postponed():
+            return None
         case never:
             assert_never(never)
 
@@ -114,7 +117,8 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
     """Return what HubSpot's answer to a call that is not a poll means for the account's limits.
 
-    None when the credentials only lack a scope: that must not pause the account.
+    None when the answer says nothing of the account, and when the credentials only lack a scope: that must not pause
+    the account.
     """
     # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:

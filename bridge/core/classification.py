@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
 from bridge.core.instants import retry_after_seconds
 from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.watch import Outcome
@@ -88,10 +88,18 @@ class AccountError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttled:
-    """The whole account must pause for `seconds`: HubSpot asks for it, or there is no token for now."""
+    """The whole account must pause for `seconds`: HubSpot asks for it, or the token server gave no token."""
 
     result: ClassVar = "throttled"
     seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Postponed:
+    """The account's token was not there in time. This says nothing of the account; a later request may be sent."""
+
+    result: ClassVar = "postponed"
     reason: str
 
 
@@ -103,7 +111,9 @@ class TransientError:
     reason: str
 
 
-Classification = Unfinished | Ended | Inconclusive | Refused | AccountError | Throttled | TransientError
+Classification = (
+    Unfinished | Ended | Inconclusive | Refused | AccountError | Throttled | Postponed | TransientError
+)
 
 
 def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
@@ -111,6 +121,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 
     `kind` says how to read the body of a 2xx answer. Other answers mean the same for every kind.
     """
+    if isinstance(answer, NoTokenYet):
+        return Postponed(reason=answer.reason)
     if isinstance(answer, NoToken):
         if answer.is_temporary:
             return Throttled(seconds=NO_TOKEN_PAUSE_SECONDS, reason=answer.reason)

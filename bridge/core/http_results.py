@@ -57,3 +57,13 @@ class NoToken:
     reason: str
     is_temporary: bool = False
     earlier_refusals: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NoTokenYet(NoToken):
+    """No token came in time, but nothing shows that getting one will fail: a later request may find a token.
+
+    For example, another thread or process is still refreshing the token.
+    """
+
+    is_temporary: bool = True

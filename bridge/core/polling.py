@@ -13,6 +13,7 @@ from bridge.core.classification import (
     AccountError,
     Ended,
     Inconclusive,
+    Postponed,
     Refused,
     Throttled,
     TransientError,
@@ -26,7 +27,7 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollDecision:
-    """What to save after one poll, and the signal for the account's limits.
+    """What to save after one poll, and the signal for the account's limits, if the poll says anything of the account.
 
     `hubspot_body` is JSON text; None when there is none to save. `result` is the poll's label in the counter
     POLLS. `delay_seconds` is the time from the task's end to this poll; None when it was not measured.
@@ -34,7 +35,7 @@ class PollDecision:
 
     watch: Watch
     hubspot_body: str | None
-    signal: AccountSignal
+    signal: AccountSignal | None
     result: str
     delay_seconds: float | None = None
 
@@ -44,6 +45,7 @@ REFUSAL_SECONDS = 10.0
 # While the account is suspected, a watch's refusals must span this time before it is rejected.
 SPREAD_SECONDS = 900.0
 SOONEST_REFUSAL_SECONDS = 8.0  # a refusal that follows another sooner than this is not counted
+POSTPONED_SECONDS = 2.0  # until a watch is polled again that found the account's token still being refreshed
 BACKOFF_SECONDS = 2.0
 LONGEST_BACKOFF_SECONDS = 60.0
 GAP_JITTER = 0.1
@@ -130,9 +132,10 @@ def after_answer(
             going = _delay_after_account_error(watch, reason, polled, now=now)
             return decided(watch=going, hubspot_body=None)
         case Throttled(reason=reason):
-            # A 429 or 477 says nothing of the task or the credentials: these two streaks go on.
-            streaks = {"failures": watch.failures, "account_errors": watch.account_errors}
-            going = _schedule_next_poll(watch, 0, polled | streaks | {"last_error": reason}, now=now)
+            going = _keep_streaks(watch, 0, reason, polled, now=now)
+            return decided(watch=going, hubspot_body=None)
+        case Postponed(reason=reason):
+            going = _keep_streaks(watch, POSTPONED_SECONDS, reason, polled, now=now)
             return decided(watch=going, hubspot_body=None)
         case never:
             assert_never(never)
@@ -220,6 +223,14 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
     if not watch.refusals or watch.last_polled_at is None:
         return False
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
+
+
+def _keep_streaks(
+    watch: Watch, wait_seconds: float, reason: str, polled: dict[str, Any], *, now: datetime
+) -> Watch:
+    # A 429, a 477 or a missing token says nothing of the task or the credentials: these two streaks go on.
+    streaks = {"failures": watch.failures, "account_errors": watch.account_errors}
+    return _schedule_next_poll(watch, wait_seconds, polled | streaks | {"last_error": reason}, now=now)
 
 
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:

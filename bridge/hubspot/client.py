@@ -5,7 +5,7 @@ from math import inf
 from time import monotonic
 
 from bridge import USER_AGENT
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
 from bridge.core.kinds import KINDS
 from bridge.db.accounts import Account
 from bridge.http.transport import Transport
@@ -18,7 +18,7 @@ NO_CREDENTIALS = (
     "or run `python -m bridge accounts set NAME`."
 )
 # The result when getting a token took so long that the request was not sent.
-OUT_OF_TIME = NoToken(reason="The account's token came too late.", is_temporary=True)
+OUT_OF_TIME = NoTokenYet(reason="The account's token came too late.")
 UNREADABLE = (
     "The credentials of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
     "stored with, or set the account again."

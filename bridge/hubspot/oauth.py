@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 
 from bridge import USER_AGENT
 from bridge.core.classification import NO_TOKEN_PAUSE_SECONDS
-from bridge.core.http_results import NoToken
+from bridge.core.http_results import NoToken, NoTokenYet
 from bridge.core.oauth import TokenPair, read
 from bridge.db import oauth_tokens as store
 from bridge.db.accounts import Account
@@ -51,11 +51,10 @@ AT_FAULT_HOLD_SECONDS = 20.0
 WAIT_SECONDS = 3.0
 LOOK_EVERY_SECONDS = 0.1
 
-STILL_REFRESHING = NoToken(
+STILL_REFRESHING = NoTokenYet(reason="The account's OAuth token is still being refreshed.")
+DATABASE_UNAVAILABLE = NoTokenYet(reason="The OAuth token could not be read: the database does not answer.")
+NO_TIME_TO_REFRESH = NoToken(
     reason="The OAuth token has ended or was refused, and there was no time to refresh it.", is_temporary=True
-)
-DATABASE_UNAVAILABLE = NoToken(
-    reason="The OAuth token could not be read: the database does not answer.", is_temporary=True
 )
 UNREADABLE = (
     "The OAuth tokens of the account {!r} are not encrypted with BRIDGE_SECRET_KEY. Add the key that they were "
@@ -96,8 +95,9 @@ class OAuthTokens:
     ) -> TokenResult:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        `refused` is the token that HubSpot has just refused, or None. This token is not returned, unless it was
-        issued less than AT_FAULT_HOLD_SECONDS ago: then a refresh would not help. The call takes at most
+        The NoToken is a NoTokenYet when another thread or process is still refreshing the token, and when the database
+        does not answer. `refused` is the token that HubSpot has just refused, or None. This token is not returned,
+        unless it was issued less than AT_FAULT_HOLD_SECONDS ago: then a refresh would not help. The call takes at most
         `within_seconds`, without the waits for the database. At most WAIT_SECONDS of this time are spent waiting for
         a refresh by another thread.
         """
@@ -108,7 +108,9 @@ class OAuthTokens:
         wait_seconds = min(WAIT_SECONDS, within_seconds - self._refresh_seconds)
         give_up_at = time.monotonic() + wait_seconds
         lock = self._locks.setdefault(account.name, threading.Lock())
-        if wait_seconds < 0 or not lock.acquire(timeout=0 if old else wait_seconds):
+        if wait_seconds < 0:
+            return old.access_token if old else NO_TIME_TO_REFRESH
+        if not lock.acquire(timeout=0 if old else wait_seconds):
             return old.access_token if old else STILL_REFRESHING
         try:
             return self._wait_for_token(account, refused, give_up_at)

@@ -12,6 +12,7 @@ from bridge.core.classification import (
     Classification,
     Ended,
     Inconclusive,
+    Postponed,
     Refused,
     Throttled,
     TransientError,
@@ -111,7 +112,7 @@ def _ok_and_summary(
             return False, f"{reason}. HubSpot wants no request for {seconds:.0f} s."
         case AccountError(reason=reason, scopes=True) if kind.scope_check:
             return False, f"{reason.rstrip('.')} for tasks of the kind {kind.name}."
-        case AccountError(reason=reason):
+        case AccountError(reason=reason) | Postponed(reason=reason):
             return False, reason
         case TransientError(reason=reason):
             return False, f"{reason}. HubSpot is out of order, or the way to it."

@@ -206,7 +206,11 @@ class Polls:
         finished: dict[str, list[FinishedCall]] = defaultdict(list)
         for d in done:
             finished[d.job.account.name].append(d.call)
-        return account_feedback.record_calls(connection, finished, now)
+        events = account_feedback.record_calls(connection, finished, now)
+        unsent = [d.job.watch for d in done if d.call.signal is None]
+        leases = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
+        store.release_probes(connection, self.state, leases, now)
+        return events
 
 
 def _granted(

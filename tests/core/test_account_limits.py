@@ -27,6 +27,7 @@ from bridge.core.classification import (
     AccountError,
     Classification,
     Inconclusive,
+    Postponed,
     Refused,
     Throttled,
     TransientError,
@@ -180,10 +181,11 @@ def test_requests_that_nobody_granted_hold_up_the_others_for_one_turn() -> None:
         (TransientError(reason="502"), Failure(reason="502")),
         (AccountError(reason="401"), PermanentFailure(reason="401")),
         (Throttled(seconds=7, reason="429"), RetryAfter(seconds=7, reason="429")),
+        (Postponed(reason="The token is still being refreshed."), None),
     ],
 )
 def test_a_finding_about_a_task_says_how_the_account_is(
-    classified: Classification, signal: AccountSignal
+    classified: Classification, signal: AccountSignal | None
 ) -> None:
     assert signal_of(classified) == signal
     assert signal_of_single_call(classified) == signal

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge.core.circuit_breaker import Failure, PermanentFailure, RetryAfter
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
 from bridge.core.kinds import KINDS
 from bridge.core.polling import after_answer, time_out
 from bridge.core.watch import Outcome, State, Watch
@@ -265,3 +265,11 @@ def test_a_token_that_may_come_soon_lets_the_account_wait_a_moment() -> None:
     polled = asked(NoToken(reason="The token server answered 503.", is_temporary=True), failures=1)
     assert polled.signal == RetryAfter(seconds=5, reason="The token server answered 503.")
     assert (polled.watch.due_at, polled.watch.failures) == (NOW, 1)
+
+
+def test_a_token_that_is_still_being_refreshed_puts_off_this_watch_alone() -> None:
+    polled = asked(NoTokenYet(reason="The token is still being refreshed."), failures=1, account_errors=2)
+    watch = polled.watch
+    assert polled.signal is None
+    assert (watch.due_at, watch.failures, watch.account_errors) == (later(2), 1, 2)
+    assert watch.last_error == "The token is still being refreshed."

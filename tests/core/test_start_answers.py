@@ -5,7 +5,7 @@ import pytest
 from bridge.core.account_limits import Refusal, signal_of
 from bridge.core.circuit_breaker import Failure
 from bridge.core.classification import classify, classify_start
-from bridge.core.http_results import HttpResponse, NoResponse, NoToken
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NoTokenYet
 from bridge.core.kinds import KINDS
 from tests.makers import NOW, an_answer
 
@@ -34,6 +34,7 @@ def test_what_answers_in_place_of_the_api_is_trouble_all_the_same(status_code: i
         an_answer(403, {"category": "BANNED"}),
         NoResponse(reason="timed out"),
         NoToken(reason="No token: set one."),
+        NoTokenYet(reason="The token is still being refreshed."),
     ],
 )
 def test_any_other_answer_to_a_start_is_read_as_a_poll_s(answer: HttpResponse | NoResponse | NoToken) -> None:

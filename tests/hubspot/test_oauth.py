@@ -134,13 +134,13 @@ def test_no_refresh_is_begun_that_could_not_end_in_time(
     hubspot: Sandbox, tokens: OAuthTokens, clock: Clock, account: Account
 ) -> None:
     """The transport may take ten seconds: a request that is cut off could lose a rotated refresh token."""
-    assert tokens.current(account, within_seconds=9) == oauth.STILL_REFRESHING
+    assert tokens.current(account, within_seconds=9) == oauth.NO_TIME_TO_REFRESH
     assert asked(hubspot) == 0
     old = tokens.current(account, within_seconds=10)
     assert isinstance(old, str)
     clock.passes(DUE_AFTER_SECONDS)
     assert tokens.current(account, within_seconds=9) == old
-    assert tokens.current(account, refused=old, within_seconds=9) == oauth.STILL_REFRESHING
+    assert tokens.current(account, refused=old, within_seconds=9) == oauth.NO_TIME_TO_REFRESH
     assert asked(hubspot) == 1
     assert tokens.current(account, refused=old, within_seconds=10) != old
 

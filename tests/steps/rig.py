@@ -24,6 +24,7 @@ from bridge.db.encryption import Cipher
 from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
+from bridge.hubspot.oauth import OAuthTokens
 from bridge.steps import clients
 from bridge.steps.deliver import Deliveries
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
@@ -66,6 +67,7 @@ class Rig:
         rate: Rate = PLENTY,
         timeout_seconds: float = 10.0,
         token: str | None = "pat-test",
+        oauth: OAuthTokens | None = None,
         allow: Any = LOOPBACK,
         ports: frozenset[int] = frozenset(),
         clock: Callable[[], datetime] | None = None,
@@ -83,7 +85,7 @@ class Rig:
             engine=self.engine,
             polls=polls(
                 accounts=self.accounts(rate, token),
-                hubspot=HubSpot(transport, ListedTokens()),
+                hubspot=HubSpot(transport, oauth or ListedTokens()),
                 claimant=claimant,
                 clock=now,
                 jitter=lambda: 0.0,
@@ -114,8 +116,8 @@ class Rig:
         )
         return Accounts(default, self.cipher)
 
-    def add_account(self, name: str) -> None:
-        change = AccountChange(credentials=Credentials(access_token=f"pat-{name}"))
+    def add_account(self, name: str, credentials: Credentials | None = None) -> None:
+        change = AccountChange(credentials=credentials or Credentials(access_token=f"pat-{name}"))
         with self.engine.begin() as connection:
             self.accounts().put(connection, name, change, self.clock())
 

@@ -11,19 +11,22 @@ from standardwebhooks import Webhook
 
 from bridge.core.account_limits import FinishedCall
 from bridge.core.circuit_breaker import PermanentFailure
+from bridge.core.http_results import NoToken
 from bridge.core.instants import rfc3339
 from bridge.core.operator_events import OperatorEventType, new_event
+from bridge.core.watch import State
 from bridge.db.operator_events import QUIET
 from bridge.db.tables import operator_events, watches
 from bridge.http.callbacks import CallbackSender
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
+from bridge.hubspot.oauth import STILL_REFRESHING
 from bridge.steps import accounts, changes
 from bridge.steps.account_feedback import record_calls
 from bridge.steps.hubspot_calls import Granted, HubSpotCalls
 from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
 from bridge.worker.loop import Worker
-from tests.hubspot_accounts import ListedTokens
+from tests.hubspot_accounts import OAUTH, ListedTokens
 from tests.makers import SECRET, an_answer
 from tests.senders import a_sender
 from tests.steps.peers import Peer, Reply, Scripts, reply, saying
@@ -155,6 +158,36 @@ def test_a_paused_account_is_told_once_and_again_when_it_is_well(rig: Rig, opera
     assert (paused["type"], paused["data"]["subject"]) == ("account.paused", "default")
     assert paused["data"]["reason"].startswith("HubSpot answered 401: No.")
     assert (resumed["type"], resumed["data"]["subject"]) == ("account.resumed", "default")
+
+
+def test_while_another_refreshes_the_token_nothing_is_told_and_each_watch_waits_for_itself(
+    rig: Rig, operator: Operator
+) -> None:
+    rig.add_account("oauth", OAUTH)
+    watches = [rig.registered(f"T{number}", account="oauth") for number in range(3)]
+    rig.clock.passes(2)
+    operator.worker(oauth=ListedTokens(STILL_REFRESHING)).drain()
+    assert kept(rig) == 0
+    assert not rig.account("oauth").breaker.paused
+    assert {rig.now(watch).last_error for watch in watches} == {STILL_REFRESHING.reason}
+    for watch in watches:
+        rig.tasks.set(watch.task_id, COMPLETE)
+    rig.clock.passes(2)
+    operator.worker(oauth=ListedTokens("new")).drain()
+    assert {rig.now(watch).state for watch in watches} == {State.DELIVERED}
+
+
+def test_a_probe_that_finds_the_token_being_refreshed_leaves_it_to_another(
+    rig: Rig, operator: Operator
+) -> None:
+    rig.add_account("oauth", OAUTH)
+    for number in range(2):
+        rig.registered(f"T{number}", account="oauth")
+    failed = NoToken(reason="The OAuth token could not be refreshed: timed out.", is_temporary=True)
+    for seconds, token in ((2, failed), (6, STILL_REFRESHING), (2, "new")):
+        rig.clock.passes(seconds)
+        operator.worker(oauth=ListedTokens(token)).drain()
+    assert operator.heard() == [("account.paused", "oauth", 1), ("account.resumed", "oauth", 1)]
 
 
 def test_a_pause_that_a_single_call_brings_is_told_too(rig: Rig, operator: Operator) -> None:
