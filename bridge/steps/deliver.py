@@ -249,10 +249,10 @@ def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]
             OperatorEventType.CALLBACK_GIVEN_UP,
             result.watch.callback_host,
             result.watch.last_error,
-            result.attempt.started_at,
+            result.watch.settled_at,
         )
         for result in results
-        if result.attempt and result.watch.state is State.UNDELIVERED
+        if result.watch.settled_at and result.watch.state is State.UNDELIVERED
     ]
 
 

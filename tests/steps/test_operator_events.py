@@ -29,7 +29,7 @@ from bridge.worker.loop import Worker
 from tests.hubspot_accounts import OAUTH, ListedTokens
 from tests.makers import SECRET, an_answer
 from tests.senders import a_sender
-from tests.steps.peers import Peer, Reply, Scripts, reply, saying
+from tests.steps.peers import Peer, Reply, Request, Scripts, reply, saying
 from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, PLENTY, POLICY, Rig
 
 HOST = "app.example.com"
@@ -93,7 +93,7 @@ def kept(rig: Rig) -> int:
 
 def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> None:
     rig.hooks.set("T1", reply(410))
-    watch = rig.ended()
+    rig.ended()
     rig.clock.passes(2)
     operator.worker().drain()
     rig.clock.passes(QUIET_SECONDS)
@@ -116,7 +116,25 @@ def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> 
         "since": said["timestamp"],
         "count": 1,
     }
-    assert said["timestamp"] == rfc3339(rig.attempts(watch)[0].started_at)
+
+
+def test_a_callback_is_given_up_at_the_end_of_its_last_attempt_however_long_that_takes(
+    rig: Rig, operator: Operator
+) -> None:
+    def hang(_: Request) -> Reply:
+        rig.clock.passes(20)
+        return reply(410)
+
+    watch = rig.ended()
+    rig.receiver.answer = hang
+    rig.clock.passes(2)
+    operator.worker().drain()
+    assert operator.told() == [], "others may be given up in the same burst"
+    rig.clock.passes(QUIET_SECONDS)
+    [said] = operator.told()
+    settled_at = rig.now(watch).settled_at
+    assert settled_at
+    assert said["timestamp"] == said["data"]["since"] == rfc3339(settled_at)
 
 
 def clone(connection: Connection, copies: int) -> None:
