@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NotSent
+
 try:
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -64,3 +66,16 @@ def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str 
     with tracer.start_as_current_span(name, propagator.extract(carrier), attributes=attributes):
         propagator.inject(carrier)
         yield carrier[HEADER]
+
+
+def record_answer(answer: HttpResponse | NoResponse | NoToken | NotSent) -> None:
+    """Give the current span, if there is one, the status code of `answer`, and an error unless `answer` is a 2xx."""
+    if not IS_INSTALLED:
+        return
+    current = trace.get_current_span()
+    if not isinstance(answer, HttpResponse):
+        current.set_status(trace.StatusCode.ERROR, answer.reason)
+        return
+    current.set_attribute("http.response.status_code", answer.status_code)
+    if not 200 <= answer.status_code < 300:
+        current.set_status(trace.StatusCode.ERROR)

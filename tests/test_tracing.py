@@ -10,10 +10,13 @@ import pytest
 import requests
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.trace import StatusCode
 
 from bridge import sandbox
+from bridge.core.http_results import HttpResponse, NoResponse, NoToken, NotSent
 from bridge.sandbox import SandboxOptions
-from bridge.tracing import read_traceparent
+from bridge.tracing import read_traceparent, record_answer
 from tests.docs.markdown import ROOT
 from tests.ports import free_port
 from tests.reliability.database import Site, site
@@ -52,16 +55,46 @@ WITHOUT_PACKAGES = f"""
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
 from bridge import tracing
+from bridge.core.http_results import HttpResponse
 tracing.configure()
 with tracing.span("poll", "{SAMPLED}") as passed_on:
     assert passed_on == "{SAMPLED}"
 with tracing.span("poll", None) as passed_on:
     assert passed_on is None
+    tracing.record_answer(HttpResponse(status_code=503))
 """
 
 
 def test_without_the_packages_a_trace_is_passed_on_as_it_is() -> None:
     subprocess.run([sys.executable, "-c", WITHOUT_PACKAGES], cwd=ROOT, check=True)
+
+
+def span_after(answer: HttpResponse | NoResponse | NoToken | NotSent) -> ReadableSpan:
+    """A span within which a request had this answer."""
+    with TracerProvider().get_tracer("tests").start_as_current_span("poll") as span:
+        record_answer(answer)
+    assert isinstance(span, ReadableSpan)
+    return span
+
+
+@pytest.mark.parametrize(
+    ("status_code", "status"), [(200, StatusCode.UNSET), (302, StatusCode.ERROR), (503, StatusCode.ERROR)]
+)
+def test_a_span_has_the_answer_s_status_code_and_is_an_error_unless_that_is_a_2xx(
+    status_code: int, status: StatusCode
+) -> None:
+    span = span_after(HttpResponse(status_code=status_code))
+    assert span.attributes == {"http.response.status_code": status_code}
+    assert (span.status.status_code, span.status.description) == (status, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [NoResponse(reason="timed out"), NotSent(reason="No."), NoToken(reason="No.")]
+)
+def test_a_span_without_an_answer_is_an_error_and_says_why(answer: NoResponse | NotSent | NoToken) -> None:
+    span = span_after(answer)
+    assert span.attributes == {}
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, answer.reason)
 
 
 class Collector:
@@ -132,6 +165,8 @@ def test_one_trace_leads_from_the_registration_over_the_polls_to_the_callback(
     assert registered.parent_span_id.hex() == PARENT
     steps = [span for span in collector.spans if span is not registered]
     assert {span.parent_span_id for span in steps} == {registered.span_id}
+    attributes = [{attribute.key for attribute in span.attributes} for span in steps]
+    assert all(names == {"watch", "http.response.status_code"} for names in attributes)
     [delivered] = [span for span in steps if span.name == "deliver"]
     assert traced.headers["traceparent"] == f"00-{TRACE}-{delivered.span_id.hex()}-01"
     assert "traceparent" not in untraced.headers

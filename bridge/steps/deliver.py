@@ -207,9 +207,11 @@ class Deliveries:
             return NotSent(reason=UNREADABLE.format(job.watch.client))
         watch = job.watch
         with tracing.span("deliver", watch.traceparent, watch=watch.id) as traceparent:
-            return self._callbacks.send(
+            answer = self._callbacks.send(
                 watch.callback_url, watch.id, body, secrets=secrets, at=at, traceparent=traceparent
             )
+            tracing.record_answer(answer)
+        return answer
 
     def record_attempts(
         self, connection: Connection, done: Sequence[FinishedAttempt], now: datetime

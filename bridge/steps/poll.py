@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 from sqlalchemy import Connection, Engine
 
+from bridge import tracing
 from bridge.core import account_limits, circuit_breaker, polling
 from bridge.core.account_limits import AccountLimits, FinishedCall
 from bridge.core.fairness import DueLane, Lane
@@ -20,7 +21,6 @@ from bridge.db.accounts import DEFAULT, Account, Accounts
 from bridge.db.due_lanes import DueLanes
 from bridge.hubspot.client import HubSpot
 from bridge.steps import account_feedback
-from bridge.tracing import span
 
 log = structlog.get_logger()
 
@@ -185,8 +185,9 @@ class Polls:
     def work(self, job: PollJob) -> FinishedPoll:
         """Poll HubSpot for one task, and decide what follows. Runs in a pool thread, outside any transaction."""
         kind = KINDS[job.watch.kind]
-        with span("poll", job.watch.traceparent, watch=job.watch.id):
+        with tracing.span("poll", job.watch.traceparent, watch=job.watch.id):
             answer = self._hubspot.status(job.account, job.watch.kind, job.watch.task_id)
+            tracing.record_answer(answer)
         now = self._clock()
         decision = polling.after_answer(
             kind, job.watch, answer, now=now, jitter=self._jitter(), suspected=job.suspected
