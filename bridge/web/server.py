@@ -37,10 +37,14 @@ LOOP_SECONDS = 0.5
 # adds its framing.
 MAX_FRAMED_BYTES = 2 * LARGEST_BYTES
 MAX_HEADER_BYTES = 32 * 1024
-# Beyond these sizes, bodies and responses go to temporary files: 400 clients must not fill the memory, and
+# Beyond these sizes, bodies and unsent responses go to temporary files: 400 clients must not fill the memory, and
 # ordinary responses must not need the disk.
 BODY_IN_MEMORY_BYTES = 128 * 1024
-ANSWER_IN_MEMORY_BYTES = 16 * 1024 * 1024
+ANSWER_IN_MEMORY_BYTES = 1024 * 1024
+# A longer response continues in a new file or memory buffer, because what is sent is only freed with its whole buffer.
+ANSWER_FILE_BYTES = 16 * 1024 * 1024
+# The most that all clients together may leave unread, which also bounds the files: about 32 and one for each client.
+MAX_UNSENT_BYTES = 512 * 1024 * 1024
 
 # Whether gunicorn.conf.py has been read, in this process or before the fork. It migrates the database, and starts and
 # stops the embedded worker, so app.py refuses to start without it.
@@ -131,6 +135,9 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
                 return
         super().handle_close()
 
+    def _flush_outbufs_below_high_watermark(self) -> None:
+        """Do nothing, where waitress would let the thread wait until the client has read more of a long response."""
+
     @property
     def is_busy(self) -> bool:
         """Whether a request is being received or answered, or a response is not sent completely."""
@@ -180,6 +187,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             max_request_body_size=MAX_FRAMED_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             outbuf_overflow=ANSWER_IN_MEMORY_BYTES,
+            outbuf_high_watermark=ANSWER_FILE_BYTES,
             # X-Forwarded-Proto must reach the application: it decides whether the session cookie is `Secure`.
             clear_untrusted_proxy_headers=False,
             # No Server header.
@@ -199,8 +207,15 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._next_check_at = now + LOOP_SECONDS
             for channel in self._channels():
                 channel.close_if_late(now)
+            self._close_fullest()
         if len(self._socket_map) >= self._limit:
             self._close_longest_idle()
+
+    def _close_fullest(self) -> None:
+        """If too much is unsent, close the connection of the client that has left most of its response unread."""
+        channels = self._channels()
+        if sum(channel.total_outbufs_len for channel in channels) > MAX_UNSENT_BYTES:
+            max(channels, key=lambda channel: channel.total_outbufs_len).handle_close()
 
     def _close_longest_idle(self) -> None:
         """Make room for a new connection: close the longest idle one if it has been idle for over 1 s."""

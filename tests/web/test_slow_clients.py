@@ -25,10 +25,15 @@ SLOW = {
     "no last chunk": BODY + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
     "a promise": BODY + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
 }
+LARGE = {"note": "x" * 4000}
 
 
 def healthz(port: int) -> int:
     return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=ANSWER_SECONDS).status_code
+
+
+def readyz(port: int) -> int:
+    return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=ANSWER_SECONDS).status_code
 
 
 def slow_reader(port: int, sent: bytes) -> socket.socket:
@@ -130,23 +135,72 @@ def test_slow_clients_are_cut_and_idle_ones_may_go_on(hasty_port: int) -> None:
         assert idle.sock is standing
 
 
-def test_who_does_not_read_a_large_answer_is_cut(hasty_port: int) -> None:
-    metadata = {"note": "x" * 4000}
+def asking(path: str) -> bytes:
+    head = f"GET {path} HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {ADMIN_KEY}\r\nConnection: close\r\n\r\n"
+    return head.encode()
+
+
+def fill(port: int) -> None:
+    """Register 250 watches of 4 KB each."""
     for first in (0, 125):
         watches = [
-            {"task_id": f"t{first + n}", "callback_url": "https://example.com", "metadata": metadata}
+            {"task_id": f"t{first + n}", "callback_url": "https://example.com", "metadata": LARGE}
             for n in range(125)
         ]
         registered = requests.post(
-            f"http://127.0.0.1:{hasty_port}/v1/watches/batch",
+            f"http://127.0.0.1:{port}/v1/watches/batch",
             json={"watches": watches},
             headers={"Authorization": f"Bearer {ADMIN_KEY}"},
             timeout=20,
         )
         assert registered.status_code == 200
-    request = f"GET /v1/watches?limit=250 HTTP/1.1\r\nHost: b\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\r\n"
+
+
+def test_nobody_waits_for_clients_that_do_not_read_an_export(tmp_path: Path) -> None:
+    small = (
+        "from bridge.web import server",
+        "server.ANSWER_FILE_BYTES = server.ANSWER_IN_MEMORY_BYTES = 65536",
+    )
+    pages = ("from bridge.web.api import exports", "exports.ROWS = 10")
+    with served(tmp_path, *small, *pages) as web, ExitStack() as open_clients:
+        fill(web.port)
+        clients = []
+        for _ in range(MANY):
+            clients.append(open_clients.enter_context(slow_reader(web.port, asking("/v1/watches.csv"))))
+            assert clients[-1].recv(12) == b"HTTP/1.1 200"
+            assert readyz(web.port) == 503  # no worker runs
+        whole = all_of(clients[0])
+    assert whole.count(b"https://example.com") == 250
+    assert whole.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_when_clients_leave_too_much_unread_the_one_that_leaves_most_is_cut(tmp_path: Path) -> None:
+    small = "server.MAX_UNSENT_BYTES, server.REQUEST_TIMEOUT_SECONDS = 500_000, 1.0"
+    with served(tmp_path, "from bridge.web import server", small) as web, ExitStack() as open_clients:
+        fill(web.port)
+        little, much = (
+            open_clients.enter_context(slow_reader(web.port, asking(f"/v1/watches?limit={limit}")))
+            for limit in (50, 250)
+        )
+        assert little.recv(1)
+        assert much.recv(1)
+        with connected(web.port, b"") as silent:
+            # Until it is cut: connections were checked since.
+            all_of(silent)
+        assert not is_whole(all_of(much))
+        assert is_whole(all_of(little))
+
+
+def is_whole(answer: bytes) -> bool:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return f"Content-Length: {len(body)}\r\n".encode() in head
+
+
+def test_who_does_not_read_a_large_answer_is_cut(hasty_port: int) -> None:
+    fill(hasty_port)
     with ExitStack() as open_clients:
-        clients = [open_clients.enter_context(slow_reader(hasty_port, request.encode())) for _ in range(MANY)]
+        path = "/v1/watches?limit=250"
+        clients = [open_clients.enter_context(slow_reader(hasty_port, asking(path))) for _ in range(MANY)]
         for client in clients:
             assert client.recv(1)
         assert requests.get(f"http://127.0.0.1:{hasty_port}/healthz", timeout=20).status_code == 200
@@ -154,4 +208,4 @@ def test_who_does_not_read_a_large_answer_is_cut(hasty_port: int) -> None:
             with connected(hasty_port, b"") as silent:
                 # Until it is cut: their time is over, too.
                 all_of(silent)
-        assert all(len(all_of(client)) < 250 * len(metadata["note"]) for client in clients)
+        assert all(len(all_of(client)) < 250 * len(LARGE["note"]) for client in clients)
