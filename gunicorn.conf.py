@@ -19,6 +19,7 @@ from bridge.db.engine import UNAVAILABLE
 from bridge.settings import Settings
 from bridge.web import server as web_server
 from bridge.web.server import WaitressWorker
+from bridge.web.thread_limits import THREADS
 from bridge.wiring import Bridge
 from bridge.worker import cpu_affinity
 from bridge.worker.scheduler import STOP_SECONDS
@@ -30,8 +31,7 @@ web_server.is_configured = True
 bind = f"0.0.0.0:{settings.port}"
 workers = settings.web_concurrency
 worker_class = WaitressWorker
-# Each thread may hold a database connection, and PostgreSQL's smallest plan at Heroku has 20.
-threads = 8
+threads = THREADS
 worker_connections = open_files.CLIENT_CONNECTIONS
 # The workers inherit the limit.
 open_files.ensure(settings.concurrency, works=settings.embedded_worker, clients=worker_connections)

@@ -109,6 +109,12 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
         "As many test callbacks are on their way as may be at a time, for all clients: `limit`. Try again after "
         "`retry_after_seconds`.",
     ),
+    "too-many-at-once": ProblemType(
+        429,
+        "Too many at once",
+        "As many requests of this kind are at work as may be at a time, for all clients: `limit`. Try again after "
+        "`retry_after_seconds`.",
+    ),
     "headers-too-large": ProblemType(
         431, "Headers too large", "The address and the headers may have 32 KiB together."
     ),

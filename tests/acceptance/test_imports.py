@@ -15,8 +15,8 @@ from bridge.core.quota import Rate
 from bridge.db.engine import open_engine
 from bridge.db.migrations import upgrade
 from bridge.sandbox import Reply, Target
-from bridge.web.api.imports import MAX_CONCURRENT_STARTS
 from bridge.web.problems import PROBLEM_TYPES
+from bridge.web.thread_limits import IMPORTS
 from tests.acceptance.conftest import NewStage
 from tests.acceptance.stage import Setting, Stage, staged
 from tests.http.held_server import HeldServer, response
@@ -252,16 +252,16 @@ def test_only_a_few_imports_are_started_at_a_time_so_that_the_api_has_threads_le
         assert let_go.wait(30)
         return saying({"id": f"AAAAEZ6wh{next(numbers):02}"}, 202)
 
-    with Peer(accept).listening() as server, ThreadPoolExecutor(MAX_CONCURRENT_STARTS) as pool:
+    with Peer(accept).listening() as server, ThreadPoolExecutor(IMPORTS.most) as pool:
         stage = new_stage(Setting(base_url=server.base_url, timeout_seconds=60))
-        starting = [pool.submit(started, stage) for _ in range(MAX_CONCURRENT_STARTS)]
-        server.wait_for(MAX_CONCURRENT_STARTS)
+        starting = [pool.submit(started, stage) for _ in range(IMPORTS.most)]
+        server.wait_for(IMPORTS.most)
         answer = started(stage)
         let_go.set()
         assert {each.result().status_code for each in starting} == {201}
     assert "other imports are being started" in problem(answer, 503)["detail"]
     assert 1 <= int(answer.headers["Retry-After"]) <= 5
-    assert len(server.requests) == MAX_CONCURRENT_STARTS
+    assert len(server.requests) == IMPORTS.most
 
 
 # Invalid

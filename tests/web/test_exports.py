@@ -7,6 +7,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from bridge.web.api import exports
+from bridge.web.thread_limits import EXPORTS
 from tests.makers import NOW
 from tests.web.api import URL, Api, pointers, problem
 
@@ -51,3 +52,17 @@ def test_a_table_goes_on_to_the_end(api: Api, monkeypatch: pytest.MonkeyPatch) -
         client.register(f"task-{number}")
     found = [row["task_id"] for row in rows(client.get("/v1/watches.csv"))]
     assert found == [f"task-{number}" for number in reversed(range(5))]
+
+
+def test_only_a_few_are_exported_at_a_time_and_each_that_ends_or_is_left_makes_room(api: Api) -> None:
+    client = api.client()
+    client.register()
+    for _ in range(EXPORTS.most):
+        client.send("HEAD", "/v1/watches.csv")
+        assert EXPORTS.enter()
+    response = client.get("/v1/watches.csv")
+    assert problem(response, 429)["type"] == "/problems/too-many-at-once"
+    assert response.headers["Retry-After"] == "5"
+    EXPORTS.leave()
+    assert len(rows(client.get("/v1/watches.csv"))) == 1
+    EXPORTS.leave()

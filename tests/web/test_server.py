@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import requests
 
+from bridge.web.thread_limits import THREADS
 from tests.reliability.waiting import until
 from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, served, statuses
 
 # One more than there are threads.
-MANY = 9
+MANY = THREADS + 1
 
 
 @pytest.fixture

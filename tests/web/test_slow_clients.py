@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import requests
 
+from bridge.web.thread_limits import THREADS
 from tests.reliability.processes import lines
 from tests.reliability.waiting import until
 from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, HALF, all_of, connected, served, statuses
 
-# The process has eight threads: with a client more than that for each way to be slow, none would be left.
-MANY = 9
+# With one client more than there are threads, for each way to be slow, no thread would be left.
+MANY = THREADS + 1
 SLOW = {
     "silent": b"",
     "half a request line": b"GET /hea",
@@ -164,10 +165,14 @@ def test_nobody_waits_for_clients_that_do_not_read_an_export(tmp_path: Path) -> 
     pages = ("from bridge.web.api import exports", "exports.ROWS = 10")
     with served(tmp_path, *small, *pages) as web, ExitStack() as open_clients:
         fill(web.port)
-        clients = []
-        for _ in range(MANY):
+        clients: list[socket.socket] = []
+
+        def begins() -> bool:
             clients.append(open_clients.enter_context(slow_reader(web.port, asking("/v1/watches.csv"))))
-            assert clients[-1].recv(12) == b"HTTP/1.1 200"
+            return clients[-1].recv(12) == b"HTTP/1.1 200"
+
+        for _ in range(MANY):
+            until(begins)  # a few are made at a time
             assert readyz(web.port) == 503  # no worker runs
         whole = all_of(clients[0])
     assert whole.count(b"https://example.com") == 250

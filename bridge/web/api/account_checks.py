@@ -9,6 +9,7 @@ from bridge.steps.check_account import check
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem, not_found
 from bridge.web.response_models import Output, examples
+from bridge.web.thread_limits import CHECKS
 
 resource = Resource("Accounts")
 
@@ -76,6 +77,7 @@ class AccountCheckSchema(Output):
             model=AccountCheckSchema,
         )
     },
+    problems=(429,),
 )
 def check_account(call: ApiCall, name: str) -> Reply | Problem:
     """Ask HubSpot whether it accepts an account's credentials.
@@ -83,6 +85,12 @@ def check_account(call: ApiCall, name: str) -> Reply | Problem:
     This sends one read-only request, even while the account is paused; the request counts towards the account's quota.
     A failure does not pause the account. After a success, the account's watches whose last poll failed are due now.
     If the account is paused, a success also makes a trial request due now; the pause ends when the trial succeeds.
+    While another check is being carried out, the answer is a 429.
     """
-    found = check(call.dependencies.hubspot_calls, name)
+    if not CHECKS.enter():
+        return CHECKS.problem()
+    try:
+        found = check(call.dependencies.hubspot_calls, name)
+    finally:
+        CHECKS.leave()
     return reply(asdict(found)) if found else not_found("account")

@@ -18,6 +18,7 @@ from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.request_models import Query
 from bridge.web.response_models import WatchSchema, examples
+from bridge.web.thread_limits import EXPORTS
 
 resource = Resource("Watches")
 
@@ -51,21 +52,25 @@ class WatchTableSchema(RootModel[str]):
             description="All watches that match the filters.", model=WatchTableSchema, media_type=MEDIA_TYPE
         )
     },
-    problems=(403,),
+    problems=(403, 429),
 )
 def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
     """Export watches as CSV.
 
     All watches that match the filters are exported; the filters are those of `GET /v1/watches`. With
     `order=ended_at`, watches whose `ended_at` is null are left out. The response is streamed: after an error in the
-    middle, the connection is closed before the response is complete.
+    middle, the connection is closed before the response is complete. While two other exports are being made, the
+    answer is a 429.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
+    if not EXPORTS.enter():
+        return EXPORTS.problem()
+    table = _table(call.dependencies.engine, filters, query.order)
     # The first rows are read before the response begins: if the database fails, the answer can still be a Problem.
-    first = _page(call.dependencies.engine, filters, query.order, None)
-    return Reply(text=_table(call.dependencies.engine, filters, query.order, first), media_type=MEDIA_TYPE)
+    next(table)
+    return Reply(text=table, media_type=MEDIA_TYPE)
 
 
 def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None) -> Page:
@@ -73,12 +78,18 @@ def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None)
         return pagination.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
 
 
-def _table(engine: Engine, filters: Filters, order: Order, page: Page) -> Iterator[str]:
-    yield _lines([COLUMNS])
-    yield _lines(map(_cells, page.watches))
-    while page.following:
-        page = _page(engine, filters, order, page.following)
+def _table(engine: Engine, filters: Filters, order: Order) -> Iterator[str]:
+    """Yield an empty part when the first rows have been read, then the table; in the end, another export may begin."""
+    try:
+        page = _page(engine, filters, order, None)
+        yield ""
+        yield _lines([COLUMNS])
         yield _lines(map(_cells, page.watches))
+        while page.following:
+            page = _page(engine, filters, order, page.following)
+            yield _lines(map(_cells, page.watches))
+    finally:
+        EXPORTS.leave()
 
 
 def _cells(watch: Watch) -> Sequence[object]:

@@ -1,6 +1,5 @@
 """`POST /v1/imports`: starts an import at HubSpot and registers its watch."""
 
-import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
@@ -21,15 +20,11 @@ from bridge.web.operations import LOCATION, ApiCall, Reply, Resource, ResponseSp
 from bridge.web.problems import Problem
 from bridge.web.request_models import AccountName, Body, CallbackUrl, Document, Metadata, TimeoutSeconds
 from bridge.web.response_models import WatchSchema, examples
+from bridge.web.thread_limits import IMPORTS, RETRY_AFTER_SECONDS
 
 resource = Resource("Watches")
 
-# Each start may last until the request to HubSpot times out. Some of the API's eight threads must stay free.
-MAX_CONCURRENT_STARTS = 4
-BUSY = f"{MAX_CONCURRENT_STARTS} other imports are being started; there may be no more at a time."
-RETRY_WHEN_BUSY = timedelta(seconds=5)
-
-_slots = threading.BoundedSemaphore(MAX_CONCURRENT_STARTS)
+BUSY = f"{IMPORTS.most} other imports are being started; there may be no more at a time."
 
 
 class NewImport(Body):
@@ -129,8 +124,9 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> StartResult:
 
     if execution.task_id:
         return starting.register_task(register, client, execution.task_id)
-    if not _slots.acquire(timeout=starting.QUOTA_WAIT_SECONDS):
-        return NotStarted(reason=BUSY, retry_at=call.dependencies.clock() + RETRY_WHEN_BUSY)
+    if not IMPORTS.enter(wait_seconds=starting.QUOTA_WAIT_SECONDS):
+        retry_at = call.dependencies.clock() + timedelta(seconds=RETRY_AFTER_SECONDS)
+        return NotStarted(reason=BUSY, retry_at=retry_at)
     try:
         return starting.start(
             call.dependencies.hubspot_calls,
@@ -141,7 +137,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> StartResult:
             claim_hubspot_call=execution.claim_hubspot_call,
         )
     finally:
-        _slots.release()
+        IMPORTS.leave()
 
 
 def _registration(call: ApiCall, body: NewImport) -> Registration:

@@ -1,7 +1,6 @@
 """`POST /v1/test-callback`: sends a signed test event, so that a client can try its receiver."""
 
 import json
-import threading
 from secrets import token_hex
 
 from pydantic import Field
@@ -18,15 +17,12 @@ from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec, reply
 from bridge.web.problems import Problem
 from bridge.web.request_models import Body, CallbackUrl
 from bridge.web.response_models import examples
+from bridge.web.thread_limits import TEST_CALLBACKS
 
 resource = Resource("Callbacks")
 
-# Each test may take the whole time-out, and the API has eight threads.
-MAX_CONCURRENT_TESTS = 2
 # The limit holds even when BRIDGE_CALLBACK_TIMEOUT is longer: Heroku's router waits at most 30 s for a response.
 TIMEOUT_SECONDS = 25.0
-
-_slots = threading.BoundedSemaphore(MAX_CONCURRENT_TESTS)
 
 
 class TestCallback(Body):
@@ -52,22 +48,15 @@ def test_callback(call: ApiCall, body: TestCallback) -> Reply | Problem:
     addresses. The answer is the attempt, which is not stored. The attempt takes at most 25 s, even if the time-out of
     real callbacks is longer.
     """
-    if not _slots.acquire(blocking=False):
-        detail = f"Other tests are on their way; there may be {MAX_CONCURRENT_TESTS} at a time."
-        return Problem(
-            status=429,
-            detail=detail,
-            cause="too-many-test-callbacks",
-            more={"limit": MAX_CONCURRENT_TESTS},
-            headers={"Retry-After": "5"},
-        )
+    if not TEST_CALLBACKS.enter():
+        return TEST_CALLBACKS.problem("too-many-test-callbacks")
     try:
         attempt = _attempt(call, body.callback_url)
     except WrongSecretKey:
         detail = UNREADABLE.format(call.caller.name)
         return Problem(status=503, detail=detail, cause="secret-unreadable")
     finally:
-        _slots.release()
+        TEST_CALLBACKS.leave()
     return reply(attempt_members(attempt, excerpt=call.caller.admin))
 
 

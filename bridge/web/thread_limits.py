@@ -1,0 +1,56 @@
+"""Limits how many requests may be in each long operation at a time, so that some of the API's threads stay free."""
+
+import threading
+
+from bridge.web.problems import Problem
+
+# The threads of a web process for requests. A request holds its thread until it is answered, and the operations below
+# may last long: HubSpot or a receiver is slow, or there is much to export. Together they hold at most 10 threads:
+# 4 imports and 1 that waits for its turn, 1 check, 2 test callbacks, 2 exports. 2 threads stay free for all others.
+THREADS = 12
+RETRY_AFTER_SECONDS = 5
+
+
+class ThreadLimit:
+    """A limit on the requests of this process that are in one long operation at a time. Thread-safe."""
+
+    def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
+        """`most` requests may be in the operation; beside them, `waiting` requests may wait until one has left it."""
+        self.most = most
+        self.waiting = waiting
+        self._what = what
+        self._inside = threading.BoundedSemaphore(most)
+        self._threads = threading.BoundedSemaphore(most + waiting)
+
+    def enter(self, *, wait_seconds: float = 0.0) -> bool:
+        """Return whether the request may carry out the operation, and must then call `leave` afterwards.
+
+        A request that may wait waits up to `wait_seconds` for its turn.
+        """
+        if not self._threads.acquire(blocking=False):
+            return False
+        entered = self._inside.acquire(timeout=wait_seconds)
+        if not entered:
+            self._threads.release()
+        return entered
+
+    def leave(self) -> None:
+        """Let another request enter."""
+        self._inside.release()
+        self._threads.release()
+
+    def problem(self, cause: str = "too-many-at-once") -> Problem:
+        """Return the answer to a request that may not enter."""
+        return Problem(
+            status=429,
+            detail=f"As many {self._what} are at work as may be at a time: {self.most}.",
+            cause=cause,
+            more={"limit": self.most},
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+
+
+IMPORTS = ThreadLimit("imports", 4, waiting=1)
+CHECKS = ThreadLimit("checks of accounts", 1)
+TEST_CALLBACKS = ThreadLimit("test callbacks", 2)
+EXPORTS = ThreadLimit("exports", 2)
