@@ -100,8 +100,9 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "too-many-open-watches": ProblemType(
         429,
         "Too many open watches",
-        "The client has as many watches open as it may: `limit`. Nothing was started or registered. Try again when "
-        "some are settled, or withdraw some.",
+        "The request would give the client more open watches than it may have: `limit`. Nothing was started, "
+        "registered or redelivered. With `retry_after_seconds`, try again when some are settled, or withdraw some. "
+        "Without it, a bulk redelivery alone is more than `limit`: narrow its filters.",
     ),
     "too-many-test-callbacks": ProblemType(
         429,

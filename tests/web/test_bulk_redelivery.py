@@ -157,6 +157,25 @@ def test_a_client_may_not_redeliver_more_than_it_may_have_open_and_an_admin_may(
     assert members(api.admin.post("/v1/watches/redeliver", wanted)) == {"count": 2}
 
 
+def test_more_than_may_ever_be_open_is_told_to_narrow_the_filters_and_not_to_wait(serve: Serve) -> None:
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    for number in range(3):
+        settled(api, client, f"task-{number}")
+        api.clock.passes(2)
+    response = client.post(PATH, {"state": "undelivered"})
+    told = problem(response, 429)
+    assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 2)
+    assert (
+        told["detail"] == "The filters match 3 watches, and this client may have 2 open: narrow the filters."
+    )
+    assert "Retry-After" not in response.headers
+    assert "retry_after_seconds" not in told
+    assert client.post(PATH, {"task_id": "task-0"}).status_code == 202
+    waiting = client.post(PATH, {"created_after": NOW.isoformat(), "state": "undelivered"})
+    assert waiting.headers["Retry-After"] == "60"
+
+
 @pytest.mark.parametrize("whose", [{}, {"client": "cms"}])
 def test_what_an_admin_redelivers_counts_for_the_clients_whose_it_is(
     serve: Serve, whose: dict[str, str]

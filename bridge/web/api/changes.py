@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from bridge.core.watch_json import watch_text
+from bridge.db.watch_filters import Filters
 from bridge.steps import changes
 from bridge.steps.changes import Changed, WatchUnchanged
 from bridge.web.api.filters import FilterFields
@@ -117,16 +118,15 @@ def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     Redelivers the `delivered` and `undelivered` watches that match the filters. An admin's filters are applied to the
     watches of all clients, another client's filters only to its own watches. At least one filter is required, so that
     nobody redelivers everything by mistake. If the redelivery would give the client more open watches than its limit,
-    no watch is redelivered, and the answer is a 429. The limit does not apply to an admin.
+    no watch is redelivered, and the answer is a 429. A 429 without `Retry-After` means that the filters alone match
+    more watches than the limit: narrow them. The limit does not apply to an admin.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):
         return filters
     if body.dry_run:
         return reply({"count": changes.count_redeliverable(engine, filters)})
-    if not call.caller.admin and (
-        problem := _client_limit_problem(call, changes.count_redeliverable(engine, filters))
-    ):
+    if problem := _bulk_problem(call, filters):
         return problem
     count = changes.redeliver_all(engine, filters, by=call.caller.name, now=call.now)
     if filters.client is None:
@@ -134,6 +134,22 @@ def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     else:
         call.dependencies.registrar.count_reopened(filters.client, count)
     return reply({"count": count}, status=202)
+
+
+def _bulk_problem(call: ApiCall, filters: Filters) -> Problem | None:
+    if call.caller.admin:
+        return None
+    wanted = changes.count_redeliverable(call.dependencies.engine, filters)
+    limit = call.dependencies.registrar.limit
+    if wanted <= limit:
+        return limit_problem(call, wanted)
+    # Without Retry-After: no waiting helps.
+    return Problem(
+        status=429,
+        detail=f"The filters match {wanted:,} watches, and this client may have {limit:,} open: narrow the filters.",
+        cause="too-many-open-watches",
+        more={"limit": limit},
+    )
 
 
 def _client_limit_problem(call: ApiCall, wanted: int) -> Problem | None:
