@@ -11,8 +11,8 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": '"open-watches";q=100000',
     },
     "RateLimit": {
-        "description": "What is left of it, `r`. Open watches are counted once a minute, so those that were settled "
-        "since may be missing.",
+        "description": "What is left of it, `r`. Open watches are counted at least once a minute, and more often near "
+        "the limit; those that were settled since may be missing.",
         "schema": {"type": "string"},
         "example": '"open-watches";r=99983',
     },

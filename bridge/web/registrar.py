@@ -15,9 +15,12 @@ from bridge.db.watches import count_open_watches
 from bridge.steps.register import Registered, Registration, RegistrationResult, register
 from bridge.web.group_commit import GroupCommit
 
-# A count of a client's open watches is used for this long. Counting takes milliseconds when there are many: too long
-# for every request.
+# A count of a client's open watches is used for at most this long. Counting takes milliseconds when there are many: too
+# long for every request.
 COUNTED_EVERY = timedelta(seconds=60)
+# The nearer the limit, the shorter a count is used, because other processes register, too: it is used until they could
+# have reached the limit at this rate, which is faster than a process registers one by one.
+OTHERS_REGISTER_PER_SECOND = 1_000
 # A count that would refuse watches is used for this long only: watches may have been settled since.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
@@ -35,7 +38,8 @@ class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
     The methods that register do not check the limit: callers that must keep to it ask `available` first.
-    Nothing is reserved in between, so the limit is approximate.
+    Nothing is reserved in between, and other processes register, too: the limit is exact except for what is registered
+    elsewhere at the same moment.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -51,7 +55,8 @@ class Registrar:
     def available(self, client: str, wanted: int, now: datetime) -> int:
         """Return how many more watches the client may open, but at most `wanted`."""
         count = self._counts.get(client) or self._count(client, now)
-        valid_for = COUNTED_EVERY if self._remaining(client, count) >= wanted else RECOUNTED_EVERY
+        room = self._remaining(client, count)
+        valid_for = _valid_for(room - wanted) if room >= wanted else RECOUNTED_EVERY
         if now >= count.counted_at + valid_for:
             count = self._count(client, now)
         return min(wanted, max(self._remaining(client, count), 0))
@@ -103,3 +108,8 @@ class Registrar:
             self._added.update(watch.client for watch in new)
         self._counters.inc(REGISTRATIONS, by=len(new))
         return results
+
+
+def _valid_for(room: int) -> timedelta:
+    """Return how long a count may be used that leaves room for so many watches."""
+    return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

@@ -4,6 +4,8 @@ from typing import Any
 
 from sqlalchemy import event
 
+from bridge.db.engine import reading
+from bridge.db.watches import count_open_watches
 from bridge.web.registrar import Registrar
 from tests.makers import a_registration
 from tests.web.api import URL, Api, Serve, members, problem
@@ -59,6 +61,33 @@ def test_what_is_registered_while_the_open_ones_are_counted_is_not_overlooked(ap
             registrar.register_many([new.pop()])
 
     assert registrar.available("cms", 1, api.clock()) == 0
+
+
+def test_the_limit_holds_for_all_processes_together(api: Api) -> None:
+    api.client("cms")
+    made = [Registrar(api.dependencies.engine, 10, api.clock, api.dependencies.counters) for _ in range(2)]
+    for number in range(30):
+        registrar = made[number % 2]
+        if registrar.available("cms", 1, api.clock()):
+            registrar.register_many([a_registration(task_id=f"task-{number}")])
+        api.clock.passes(0.02)
+    with reading(api.dependencies.engine) as connection:
+        assert count_open_watches(connection, "cms") == 10
+
+
+def test_far_from_the_limit_open_watches_are_counted_once_a_minute(api: Api) -> None:
+    engine, counts = api.dependencies.engine, []
+    registrar = Registrar(engine, 100_000, api.clock, api.dependencies.counters)
+    api.client("cms")
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def note(_: Any, __: Any, statement: str, *___: Any) -> None:
+        counts.extend(["one"] if "count(" in statement else [])
+
+    for _ in range(59):
+        registrar.available("cms", 1_000, api.clock())
+        api.clock.passes(1)
+    assert len(counts) == 1
 
 
 def test_at_the_limit_what_is_registered_already_is_answered_as_ever(serve: Serve) -> None:
