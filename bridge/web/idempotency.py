@@ -171,7 +171,7 @@ def _outcome(
     wait = (kept.begun_at + MAX_DURATION - now).total_seconds()
     return Problem(
         status=409,
-        detail=f"The request with this {HEADER} is still being carried out.",
+        detail=f"The request with this {HEADER} is being carried out, or was interrupted less than a minute ago.",
         cause="request-at-work",
         headers={"Retry-After": str(max(int(wait), 1))},
     )

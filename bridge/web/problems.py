@@ -79,8 +79,8 @@ PROBLEM_TYPES: Mapping[str, ProblemType] = {
     "request-at-work": ProblemType(
         409,
         "Still at work",
-        "The request with this `Idempotency-Key` is still being carried out. Send it again after "
-        "`retry_after_seconds`.",
+        "The request with this `Idempotency-Key` is being carried out, or was interrupted less than a minute ago, because "
+        "the bridge stopped or its database was away. Send it again after `retry_after_seconds`.",
     ),
     "body-too-large": ProblemType(413, "Body too large", "A body may have at most 1 MiB."),
     "not-json": ProblemType(

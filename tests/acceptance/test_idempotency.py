@@ -130,6 +130,7 @@ def test_while_it_is_at_work_the_same_request_is_told_to_wait(
     dying(stage, monkeypatch, "claim_hubspot_call")
     told = problem(sent(stage), 409)
     assert told["type"] == "/problems/request-at-work"
+    assert told["detail"].endswith("is being carried out, or was interrupted less than a minute ago.")
     assert 0 < told["retry_after_seconds"] <= MAX_DURATION.total_seconds()
     assert starts(stage) == 0
 

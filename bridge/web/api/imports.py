@@ -91,7 +91,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     request gets the first answer again for 24 h, except after a 429 or a 503. After a 429, or a 503 without
     `task_id`, a repeat may start the import. After a 503 with `task_id`, a repeat starts no other import, but may
     still watch the task. A repeat gets a 409 while the first request is being carried out, and for up to a minute
-    after a 503 with `task_id`. A request with the same key and another body gets a 422. Without a key, a repeated
+    after an interruption: a crash, a database that went away, or a 503 with `task_id`. A request with the same key and another body gets a 422. Without a key, a repeated
     request starts another import.
     """
     execution = idempotency.begin(call)
