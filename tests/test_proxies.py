@@ -16,6 +16,7 @@ from demo.services import ROOT
 from tests.docs.markdown import blocks, page
 from tests.ports import free_port
 from tests.reliability.waiting import until
+from tests.web.wire import ADMIN_KEY, served
 
 OPERATING = page("docs/operating.md")
 KEY = "k" * 32
@@ -110,3 +111,36 @@ def test_through_a_proxy_a_body_of_one_mebibyte_is_read_and_a_larger_one_is_a_41
         ]
     assert [answer.status_code for answer in told] == [400, 413, 413]
     assert {answer.headers["Content-Type"] for answer in told} == {"application/problem+json"}
+
+
+# The second page of an export cannot be read.
+BREAKING = """
+from sqlalchemy.exc import OperationalError
+from bridge.web.api import exports
+def _page(engine, filters, order, cursor, read=exports._page):
+    if cursor:
+        raise OperationalError("", {}, Exception("gone"))
+    return read(engine, filters, order, cursor)
+exports._page, exports.ROWS = _page, 1
+"""
+
+
+@each_proxy
+def test_through_a_proxy_an_export_that_breaks_off_is_an_error(
+    configured: Callable[[str, int, Path], list[str | Path]], tmp_path: Path
+) -> None:
+    [block] = blocks(OPERATING, configured.__name__)
+    port = free_port()
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    with served(tmp_path, BREAKING) as web:
+        command = configured(block.text.replace("8000", str(web.port)), port, tmp_path)
+        url = f"http://127.0.0.1:{port}"
+        with running(command, tmp_path, f"{url}/healthz"):
+            for number in range(3):
+                watch = {"task_id": f"t{number}", "callback_url": "https://app.example.com/"}
+                requests.post(f"{url}/v1/watches", json=watch, headers=headers, timeout=30).raise_for_status()
+            with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                requests.get(f"{url}/v1/watches.csv", headers=headers, timeout=30)
+        logged = web.process.log.read_text()
+    assert "database_away" in logged
+    assert "Traceback" not in logged

@@ -4,6 +4,10 @@ import csv
 import json
 
 import pytest
+import structlog
+from sqlalchemy import text
+from structlog.contextvars import merge_contextvars
+from structlog.testing import LogCapture
 from werkzeug.test import TestResponse
 
 from bridge.web.api import exports
@@ -65,4 +69,27 @@ def test_only_a_few_are_exported_at_a_time_and_each_that_ends_or_is_left_makes_r
     assert response.headers["Retry-After"] == "5"
     EXPORTS.leave()
     assert len(rows(client.get("/v1/watches.csv"))) == 1
+    EXPORTS.leave()
+
+
+def test_an_outage_in_the_middle_is_logged_as_one_and_the_answer_breaks_off(
+    sqlite_api: Api, logged: LogCapture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "ROWS", 1)
+    structlog.get_config()["processors"].insert(0, merge_contextvars)
+    client = sqlite_api.client()
+    for number in range(3):
+        client.register(f"task-{number}")
+    headers = {"Authorization": f"Bearer {client.key}", "X-Request-Id": "the-export"}
+    response = sqlite_api.app.test_client().get("/v1/watches.csv", headers=headers)
+    parts = response.iter_encoded()
+    assert b"task_id" in next(parts)
+    sqlite_api.execute(text("ALTER TABLE watches RENAME TO gone"))
+    # waitress closes the connection, and logs nothing.
+    with pytest.raises(ConnectionAbortedError):
+        list(parts)
+    response.close()
+    [line] = [line for line in logged.entries if line["event"] == "database_away"]
+    assert (line["log_level"], line["request_id"]) == ("warning", "the-export")
+    assert EXPORTS.enter()
     EXPORTS.leave()

@@ -4,8 +4,10 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 
+from flask import g
 from pydantic import Field, RootModel
 from sqlalchemy import Engine
+from structlog.contextvars import bound_contextvars
 
 from bridge.core.watch import Watch
 from bridge.core.watch_json import watch_members
@@ -14,6 +16,7 @@ from bridge.db.engine import reading
 from bridge.db.pagination import Cursor, Order, Page
 from bridge.db.watch_filters import Filters
 from bridge.web.api.filters import FilterFields
+from bridge.web.errors import problem_of
 from bridge.web.operations import ApiCall, Reply, Resource, ResponseSpec
 from bridge.web.problems import Problem
 from bridge.web.request_models import Query
@@ -67,7 +70,7 @@ def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
         return filters
     if not EXPORTS.enter():
         return EXPORTS.problem()
-    table = _table(call.dependencies.engine, filters, query.order)
+    table = _table(call.dependencies.engine, filters, query.order, g.request_id)
     # The first rows are read before the response begins: if the database fails, the answer can still be a Problem.
     next(table)
     return Reply(text=table, media_type=MEDIA_TYPE)
@@ -78,7 +81,7 @@ def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None)
         return pagination.page(connection, filters, order=order, cursor=cursor, limit=ROWS)
 
 
-def _table(engine: Engine, filters: Filters, order: Order) -> Iterator[str]:
+def _table(engine: Engine, filters: Filters, order: Order, request_id: str) -> Iterator[str]:
     """Yield an empty part when the first rows have been read, then the table; in the end, another export may begin."""
     try:
         page = _page(engine, filters, order, None)
@@ -86,10 +89,21 @@ def _table(engine: Engine, filters: Filters, order: Order) -> Iterator[str]:
         yield _lines([COLUMNS])
         yield _lines(map(_cells, page.watches))
         while page.following:
-            page = _page(engine, filters, order, page.following)
+            page = _following_page(engine, filters, order, page.following, request_id)
             yield _lines(map(_cells, page.watches))
     finally:
         EXPORTS.leave()
+
+
+def _following_page(engine: Engine, filters: Filters, order: Order, cursor: Cursor, request_id: str) -> Page:
+    """Return a page; log an error, as the errors of other requests, and raise ConnectionAbortedError instead."""
+    try:
+        return _page(engine, filters, order, cursor)
+    except Exception as error:
+        with bound_contextvars(request_id=request_id):
+            problem_of(error)
+        # The response has begun, and can only break off: after an OSError waitress closes the connection silently.
+        raise ConnectionAbortedError from error
 
 
 def _cells(watch: Watch) -> Sequence[object]:
