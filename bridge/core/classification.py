@@ -97,7 +97,7 @@ class Throttled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Postponed:
-    """The account's token was not there in time. This says nothing of the account; a later request may be sent."""
+    """No access token came in time. This is no sign that the account is at fault; a later request may find a token."""
 
     result: ClassVar = "postponed"
     reason: str
@@ -137,8 +137,8 @@ def classify(kind: Kind, answer: HttpResponse | NoResponse | NoToken, *, now: da
 def classify_start(answer: HttpResponse | NoResponse | NoToken, *, now: datetime) -> Classification:
     """Classify HubSpot's answer to the start of an import.
 
-    If HubSpot itself, not a proxy, answers with a 4xx status outside TROUBLES, a TransientError of `classify` becomes
-    Refused. All other results are those of `classify`.
+    Returns what `classify` returns, with one exception: Refused instead of TransientError, if the answer is a 4xx
+    from HubSpot itself, not from a proxy. The statuses in TROUBLES (408, 423, 499) stay a TransientError.
     """
     classified = classify(KINDS[DEFAULT_KIND], answer, now=now)
     if isinstance(classified, TransientError) and isinstance(answer, HttpResponse) and _is_refused(answer):
