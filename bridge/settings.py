@@ -164,8 +164,9 @@ def _misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 class Rule:
     """A condition on several settings at once.
 
-    `is_broken` gets the settings and the names of all variables that are given, valid or not. The settings have
-    defaults in place of invalid values, so a rule is checked only if none of the variables `reads` is invalid.
+    `is_broken` gets the settings and the names of all variables that are given, valid or not. `reads` names the
+    variables whose values `is_broken` uses. The rule is skipped when one of these is invalid, because the settings
+    hold a default in place of an invalid value.
     """
 
     is_broken: Callable[[Settings, frozenset[str]], bool]

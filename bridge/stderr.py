@@ -19,8 +19,8 @@ OTHER_BYTES = 65_536
 class StandardError(io.RawIOBase):
     """Writes to a file descriptor without errors: what cannot be written is dropped.
 
-    `dropped` counts the writes that lost data, until `take_dropped` is called. It also counts the lines that the log
-    handler could not format: the handler calls `drop` for each. Thread-safe, and safe in a signal handler.
+    `dropped` is how many writes have lost data since `take_dropped` was last called. Lines that the log handler could
+    not format also count: the handler calls `drop` for each. Thread-safe, and safe in a signal handler.
     """
 
     def __init__(self) -> None:

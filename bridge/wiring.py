@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts the starts of imports and the checks of accounts against the accounts' quotas."""
+        """Counts requests against accounts' quotas: those that start imports or check accounts."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -22,7 +22,10 @@ log = structlog.get_logger()
 
 
 class LatePreparation:
-    """Prepares the database in each process that the master forks; until then the process has no database."""
+    """Prepares the database in each process that the master forks, as soon as the database answers.
+
+    A process cannot connect to the database before the preparation in this process has succeeded.
+    """
 
     def __init__(self, bridge: Bridge, *, processes: int) -> None:
         """To be called before the fork. `bridge` must have no open connection; `processes` is for `startup.warn`."""
@@ -33,9 +36,10 @@ class LatePreparation:
         os.write(writing_end, b"1")
 
     def start(self, engine: Engine) -> None:
-        """Prepare the database in a thread, as soon as it answers; until then `engine` refuses to connect.
+        """Prepare the database in a thread; until the database is prepared, `engine` refuses to connect.
 
-        If the database or the encryption key cannot be used, the thread ends this process, and so the master.
+        The thread waits until the database answers. If the database or the encryption key cannot be used, the thread
+        ends this process. gunicorn's master then stops the other processes, and ends as well.
         """
         prepared = threading.Event()
         refuse_connections_until(prepared, engine)

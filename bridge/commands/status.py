@@ -22,9 +22,10 @@ CLEAR = "\x1b[H\x1b[2J"  # moves the cursor to the corner and clears the screen 
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print the status; with `--watch`, print it again and again, with pauses of EVERY_SECONDS.
+    """Print the status; with `--watch`, print the status again and again, with pauses of EVERY_SECONDS.
 
-    An error of the database ends the command at the first time only; later it is written to standard error.
+    A database error during the first print ends the command. A database error during a later print is written to
+    standard error, and the command goes on.
     """
     bridge = open_bridge()
     _show(arguments, bridge, before="")

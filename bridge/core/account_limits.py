@@ -93,9 +93,10 @@ class FinishedCall:
 
 
 def signal_of(classified: Classification, watch_id: str | None = None) -> AccountSignal | None:
-    """Return the signal that an answer gives to the account's limits; None when it says nothing of the account.
+    """Return the signal for the account's limits that follows from the classified answer.
 
-    `watch_id` is the id of the watch that was polled; None when the request was no poll.
+    Returns None when the answer says nothing of the account. `watch_id` is the id of the watch that was polled; None
+    when the request was no poll.
     """
     match classified:
         case Unfinished() | Ended() | Inconclusive():

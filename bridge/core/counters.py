@@ -18,9 +18,9 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` maps each label to the values that are reported with the count 0 before they are counted: from the start,
-    or, in a counter with OPEN_ENDED labels, with each combination of these labels' values that was counted. An `hourly`
-    counter is also stored for each hour.
+    `labels` maps each label to its expected values, or to OPEN_ENDED. Each combination of expected values is reported
+    with the count 0 until it is counted. Values of OPEN_ENDED labels are expected once they have been counted
+    together; the names of accounts are always expected. An `hourly` counter is also stored for each hour.
     """
 
     name: str

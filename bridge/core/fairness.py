@@ -92,8 +92,8 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
 
     `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many of the
     free slots callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a
-    host's callbacks it is also at most `free_for_callbacks`. So the result falls as slots are taken. If there are 8
-    slots or more, no lane gets all slots.
+    host's callbacks it is also at most `free_for_callbacks`. So the result falls as slots are taken. In a worker with
+    8 slots or more, no lane gets all slots.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -96,9 +96,9 @@ def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between requests with which half of the day's remaining quota lasts all day.
+    """Return the seconds between requests that make half of the day's remaining quota last until midnight.
 
-    The remaining quota is `usage.daily_remaining`, observed at `usage.observed_at`; the day ends at midnight UTC. The
+    The remaining quota is `usage.daily_remaining`, observed at `usage.observed_at`; midnight is that of UTC. The
     result is 0 when no `daily_remaining` is known for today.
     """
     if usage.daily_remaining is None or usage.observed_at is None:

@@ -8,9 +8,10 @@ from bridge.core.watch import Watch
 
 
 def watch_members(watch: Watch, hubspot_body: str | None = None) -> dict[str, Any]:
-    """Return the members of a watch's JSON object, in order, with `hubspot_body` (HubSpot's answer) as `hubspot`.
+    """Return the members of a watch's JSON object, in order.
 
-    The watch's metadata and `hubspot_body` are JSON text already. `hubspot` is None if `hubspot_body` is None.
+    The member `hubspot` is `hubspot_body` (HubSpot's answer as JSON text), or None. The members `metadata` and
+    `hubspot` hold JSON text as Verbatim, which `json_object` inserts unchanged.
     """
     return {
         "id": watch.id,

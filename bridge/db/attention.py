@@ -31,8 +31,8 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is roughly the instant at which the task of the longest waiting callback got its outcome; None when no
-    callback waits.
+    `since` is about the waiting callbacks, not the host's trouble: the earliest instant at which a watch with a
+    waiting callback got its outcome. The instant is approximate; None when no callback waits.
     """
 
     name: str

@@ -26,10 +26,11 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 
 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return the statements with which `run` updates rows of `table`: for each dialect's name, an UPDATE.
+    """Return UPDATE statements for rows of `table`: one for each dialect, by the dialect's name.
 
-    `key` and `names` are names of columns. Each mapping passed to `run` holds a value for each of these columns, and
-    nothing else. The rows with the mapping's value in the column `key` get the mapping's other values.
+    The result is for `run`; each mapping passed to `run` has exactly the column `key` and the columns in `names`. The
+    mapping's value of `key` selects the rows of `table`; the columns in `names` of these rows are set to the
+    mapping's values.
     """
 
     def build(row: Columns) -> Any:
@@ -52,10 +53,11 @@ def _on_sqlite(table: Table, names: Sequence[str]) -> Columns:
 def run(
     connection: Connection, statements: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Sequence[Row[Any]]:
-    """Execute the connection's dialect's statement with these rows; return the rows of its RETURNING.
+    """Execute one statement for all of `rows`; return the rows that its RETURNING clause yields.
 
-    `statements` is a result of `inserting` or `updating`. The result is empty if the statement has no RETURNING. Does
-    nothing when there are no rows.
+    `statements` is a result of `inserting` or `updating`, with a statement for each dialect. `run` executes the
+    statement for the connection's dialect. A statement without RETURNING yields no rows. When `rows` is empty, `run`
+    executes nothing and returns an empty sequence.
     """
     if not rows:
         return []

@@ -103,11 +103,11 @@ def claim_urgent(
 ) -> list[Watch]:
     """Claim the most urgent of an account's due polls, up to `count`, when the account's quota is short.
 
-    The urgency of a poll grows with the time since the last poll, compared with the gap for the task's age
-    (`polling.urgency`). Up to half of `count` are polls of the most urgent young watches (`age_zero_at` less than
-    YOUNG_SECONDS ago). The others are polls of the most urgent remaining watches, of any age. If `count` is odd,
-    `odd_to_young` says whether the half for young watches is the larger one. The caller has locked the account's
-    limits.
+    The urgency of a poll (`polling.urgency`) grows with this ratio: the time since the last poll, divided by the
+    usual gap between polls at the task's age. Up to half of `count` are polls of the most urgent young watches
+    (`age_zero_at` less than YOUNG_SECONDS ago). The others are polls of the most urgent remaining watches, of any
+    age. If `count` is odd, `odd_to_young` says whether the half for young watches is the larger one. The caller has
+    locked the account's limits.
     """
     due = {"lane": account, "count": count, "now": now}
     young_since = now - timedelta(seconds=YOUNG_SECONDS)
@@ -273,9 +273,10 @@ def lock_overdue(
 ) -> list[Watch]:
     """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    `steady_since` is since when the caller's worker has been able to poll without a break. A watch is returned if its
-    deadline has passed since then and its account's pause goes on, or if its last poll could have been made for
-    `grace_seconds`: since its deadline, the end of its lease, and `steady_since`, whichever is latest.
+    `steady_since` is since when the caller's worker has been able to poll without a break. There are two cases in
+    which a watch is returned. In the first case, the account is paused now, and the deadline is not before
+    `steady_since`. In the second case, three instants are each at least `grace_seconds` ago: the deadline, `due_at`
+    and `steady_since`.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     # Not a deadline that passed before: the account may seem paused only because nobody could send its probe.

@@ -212,7 +212,7 @@ class ActivityTotals:
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not accepted
     detection: Percentiles | None  # from a task's end to the poll that saw it
-    delivery: Percentiles | None  # from when the bridge saw the end to the delivery, redeliveries apart
+    delivery: Percentiles | None  # from noticing the end to the delivery; redeliveries are left out
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:

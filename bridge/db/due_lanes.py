@@ -103,8 +103,9 @@ def distinct_values(
 ) -> CTE:
     """Return an SQL table whose column `name` holds each value of `column` once, and null once.
 
-    Only watches that meet `which` count; they need an index that begins with `column`. When `only_if` is false, the
-    table holds null alone.
+    Only watches that meet `which` count. The null ends the scan, and is no value of `column`. When `only_if` is
+    false, the table holds null alone. The query is fast only with an index of these watches that begins with
+    `column`.
     """
     # A loose index scan skips from value to value: the cost depends on the number of values, not of watches.
     first = select(func.min(column)).where(which).scalar_subquery()

@@ -30,9 +30,9 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Return the stored request with the client and key of `wanted`; if none is stored, store `wanted`.
+    """Store `wanted` if no request with the same client and key is stored; return the stored request.
 
-    A stored request that is older than KEPT is replaced by `wanted`.
+    A stored request that is older than KEPT is replaced by `wanted`. The result is `wanted` when `wanted` was stored.
     """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))

@@ -21,10 +21,10 @@ _newest = 0
 def new_watch_id(now: datetime) -> str:
     """Return a new id, `wat_…`, for a watch that is made at `now`.
 
-    Each id holds an instant, and ids sort by their instants. The instant is normally `now`. If this process's
-    previous id holds `now` or a later instant, the new id holds the instant one microsecond after the previous id's,
-    so that the new id sorts last. But if the previous id's instant is MOST_AHEAD or more after `now`, the new id
-    holds `now`.
+    Ids sort by the instants that they hold. The new id holds `now`, or the microsecond after the instant of this
+    process's previous id, whichever is later. So the new id sorts after the previous id. There is one exception: an
+    instant more than MOST_AHEAD after `now` is not used. Then the new id holds `now`, and sorts before the previous
+    id.
     """
     global _newest  # noqa: PLW0603 -- one process has one order
     at = _microseconds(now)

@@ -107,11 +107,11 @@ def save(connection: Connection, cipher: Cipher, account: str, seen: StoredToken
 def fail(
     connection: Connection, account: str, seen: StoredTokens, reason: str, *, at_fault: bool, until: datetime
 ) -> bool:
-    """Save why a refresh failed, and that the next refresh may not start before `until`.
+    """Save why a refresh failed, and that the next refresh may not start before `until`; return True.
 
-    `at_fault` says whether the credentials are the cause. `seen` holds the row's tokens, and in `hold_until` the end
-    of the caller's lease. Returns False, and saves nothing, if the caller has lost the lease: the row now has another
-    `hold_until` or other tokens.
+    `at_fault` says whether the credentials are the cause. `seen` is the row as the caller knows it: with the tokens
+    that the caller has read, and with the end of the caller's lease in `hold_until`. If the row now has other tokens
+    or another `hold_until`, the lease is lost: saves nothing and returns False.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

@@ -87,10 +87,9 @@ def _merging(added: Any) -> Any:
 
 
 def next_due(connection: Connection, now: datetime) -> str | None:
-    """Return the id of the event to send next; None when no event may be sent now.
+    """Return the id of the event that has been due longest; None when no event may be sent now.
 
-    Of all due events, except those that must wait for another event of their subject, the next is the one that has
-    been due longest.
+    Events that must wait for another event with the same `subject` (an account, a host or a worker) are left out.
     """
     return connection.scalar(_NEXT, {"now": now, "settled_after": now - APART})
 
@@ -155,9 +154,10 @@ def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None,
 
 
 def make_late_retries_due(connection: Connection, now: datetime, *, leases_end_by: datetime) -> None:
-    """Make events due now whose next attempt, after a failed one, would come later than `leases_end_by`.
+    """Make due now the retries that are planned for later than `leases_end_by`.
 
-    No lease ends later than `leases_end_by`, so an event that is being sent now is left alone.
+    A retry is an attempt after a failed one. While an event is being sent, its `due_at` is the end of a lease. No
+    lease ends later than `leases_end_by`, so such an event is left alone.
     """
     is_late = operator_events.c.attempts > 0, operator_events.c.due_at > leases_end_by
     # Rows that another process has locked for the same change are skipped, so that the two cannot deadlock.

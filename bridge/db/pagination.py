@@ -199,10 +199,10 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return WHERE conditions, each for a query of its own; together the queries find the whole list.
+    """Return WHERE conditions, one for each query; every watch of the list meets one of the conditions.
 
-    The list holds the watches that match `filters`; with Order.ENDED_AT, only those with an outcome. The queries may
-    also find watches that do not match `filters`.
+    The list holds the watches that match `filters`; with Order.ENDED_AT, only those with an outcome. The conditions
+    test only a part of `filters`. So a watch that meets a condition does not always match `filters`.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

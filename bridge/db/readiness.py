@@ -27,10 +27,10 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 
 
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
-    """Return whether an account with this breaker is to be shown as paused.
+    """Return whether to show the account `name` as paused; `breaker` is the account's circuit breaker.
 
-    True during a pause. After a pause that failures caused, the result is still true until a request succeeds, if the
-    account has watches to poll.
+    True during a pause. A pause that failures caused may be shown for longer: an account with watches to poll is
+    shown as paused until a request succeeds.
     """
     if breaker.paused_until is None:
         return False

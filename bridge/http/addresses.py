@@ -155,10 +155,10 @@ def server_of(url: str) -> str:
 
 
 def filter_host(text: str) -> str:
-    """Return the host that a filter of watches names, in `callback_host`'s form; drop a port.
+    """Return the host in `text`, without a port, written as `callback_host` writes hosts.
 
-    Raises ValueError when the text holds `/`, `?`, `#`, `@` or a backslash. A text in which no host can be found is
-    returned unchanged.
+    `text` is the value of a filter for watches. Raises ValueError when `text` holds `/`, `?`, `#`, `@` or a
+    backslash. If no host can be found in `text`, `text` is returned unchanged.
     """
     if set(text) & set("/?#@\\"):
         raise ValueError("must be a host alone")

@@ -95,11 +95,11 @@ class OAuthTokens:
     ) -> TokenResult:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
-        The NoToken is a NoTokenYet when another thread or process is still refreshing the token, and when the database
-        does not answer. `refused` is the token that HubSpot has just refused, or None. This token is not returned,
-        unless it was issued less than AT_FAULT_HOLD_SECONDS ago: then a refresh would not help. The call takes at most
-        `within_seconds`, without the waits for the database. At most WAIT_SECONDS of this time are spent waiting for
-        a refresh by another thread.
+        The NoToken is a NoTokenYet in two cases: another thread or process is still refreshing the token, or the
+        database does not answer. `refused` is the token that HubSpot has just refused, or None. A refused token is
+        returned only if it was issued less than AT_FAULT_HOLD_SECONDS ago, because a refresh would not help so soon.
+        The call takes at most `within_seconds`, not counting waits for the database. At most WAIT_SECONDS of this
+        time are spent waiting for a refresh by another thread or process.
         """
         if fresh := self._fresh(account, refused):
             return fresh
@@ -144,9 +144,10 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
-        """Return a token, refreshed if needed, or a NoToken; `refused` is as in `current`.
+        """Return a token, refreshed if needed, or a NoToken; None while another process refreshes the token.
 
-        Returns None while another process refreshes the token: the caller waits, and calls again.
+        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none. `current` says
+        when this token is returned all the same. After the result None, the caller waits, and calls again.
         """
         if fresh := self._fresh(account, refused):
             return fresh

@@ -45,10 +45,11 @@ class NewTasks(_Body):
 class NewFault(_Body):
     """The body of `POST /sandbox/faults`; `fault` or `status_code` must be given.
 
-    If `fault` is the name of a fault, the reply is that fault's, with changes: `status_code`, `body` and `seconds`,
-    unless they are None, replace its own, and `headers` are merged into its headers. If `fault` is None, the four
-    fields make the reply. The next `times` requests get the reply; if `times` is None, all requests get it until the
-    fault is cleared. `task_id`, `token` and `endpoint` select the requests, as in `Target`.
+    The fields of the reply are `status_code`, `headers`, `body` and `seconds`. Without `fault`, these fields make the
+    whole reply. With `fault`, the name of a fault, these fields change that fault's reply: `headers` are merged into
+    the fault's headers, and each other field that is not None replaces the fault's own. The next `times` requests get
+    the reply. Without `times`, all requests get the reply until the fault is cleared. `task_id`, `token` and
+    `endpoint` select the requests, as in `Target`.
     """
 
     fault: str | None = None

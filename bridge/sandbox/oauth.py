@@ -57,7 +57,7 @@ class OAuthServer:
         return Caller(account=grant.account, by_oauth=True)
 
     def account(self, options: SandboxOptions, token: str) -> str:
-        """Return the name of the account that `token` stands for: an access token, or the account's name.
+        """Return the name of the account that `token` belongs to; `token` may also be that name itself.
 
         Raises ValueError if no account has this token or name.
         """

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sandbox:
-    """A running sandbox: its URL, and its state, by which code in the same process controls it."""
+    """A running sandbox: its URL and its state. Code in the same process controls the sandbox by `state`."""
 
     url: str
     state: State

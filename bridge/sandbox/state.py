@@ -134,8 +134,8 @@ class State:
     def started(self, task_id: str) -> Reply:
         """Return the reply to the request that started this task: the task's status response.
 
-        The reply is the same when the task is to end as `rejected`; only the method `status` answers 404 for such a
-        task.
+        A task that is to end as `rejected` gets an ordinary reply, too. For such a task, only the method `status`
+        answers 404.
         """
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 

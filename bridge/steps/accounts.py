@@ -24,9 +24,9 @@ class AccountStatus:
     `breaker` is the account's breaker if the account is to be shown as paused (`is_paused` of `bridge.db.readiness`);
     otherwise it is a closed breaker.
 
-    `unproven_reason` is the reason of the account's last pause, if nobody knows whether the account works again;
-    otherwise None. Nobody knows when all of this is true: failures caused the pause, the pause is over, no request
-    has succeeded since, and the account has no watch to poll.
+    An account is unproven if all of this is true: failures caused its last pause, the pause is over, no request has
+    succeeded since, and the account has no watch to poll. `unproven_reason` is the reason of an unproven account's
+    last pause; for any other account it is None.
     """
 
     account: Account

@@ -229,11 +229,14 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """Time out up to OVERDUE_BATCH due watches without a last poll; return how many were timed out.
+    """Time out up to OVERDUE_BATCH watches that got no poll after their deadline; return how many.
 
-    A watch is timed out OVERDUE_GRACE_SECONDS after its deadline or, while its account's pause goes on, at its
-    deadline. But if the deadline passed before `steady_since` (since when this worker has been able to poll without a
-    break), the watch is timed out OVERDUE_GRACE_SECONDS after `steady_since`.
+    Only due watches are timed out, and each at one of two instants:
+
+    - a watch of a paused account whose deadline is not before `steady_since`: at the deadline;
+    - any other watch: OVERDUE_GRACE_SECONDS after its deadline, its `due_at` or `steady_since`, whichever is latest.
+
+    `steady_since` is the instant from which this worker has been able to poll without a break.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(

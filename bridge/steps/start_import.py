@@ -121,7 +121,8 @@ def start(
 def _acquire(hubspot_calls: HubSpotCalls, name: str) -> Granted | RetryLater:
     """Take one request from an account's quota; wait up to QUOTA_WAIT_SECONDS until one is granted.
 
-    `name` is the account's name. Returns RetryLater as soon as it is clear that the waits would take longer in all.
+    `name` is the account's name. Returns RetryLater at once when the next wait would make the sum of all waits longer
+    than QUOTA_WAIT_SECONDS.
     """
     waited_seconds = 0.0
     while isinstance(acquired := hubspot_calls.acquire(name), RetryLater):

@@ -11,8 +11,9 @@ Result = TypeVar("Result")
 class _Pending(Generic[Request, Result]):
     """A request, and the means to make its thread wait.
 
-    `wait` returns when another thread's call of `commit` for the request's group is over, or when the waiting thread
-    itself must commit the next group. In the first case `done` is true, and `result` or `error` is set.
+    `wait` returns in two cases. Either another thread has called `commit` for the request's group: then `done` is
+    true, and `result` or `error` is set. Or the waiting thread must commit the next group itself: then `done` is
+    false.
     """
 
     def __init__(self, request: Request) -> None:

@@ -37,9 +37,9 @@ class _Count:
 class Registrar:
     """Registers watches, and counts each client's open watches against the limit. Thread-safe.
 
-    The methods that register do not check the limit: callers that must keep to it ask `available` first.
-    Nothing is reserved in between, and other processes register, too: the limit is exact except for what is registered
-    elsewhere at the same moment.
+    The methods that register do not check the limit. A caller that must keep to the limit asks `available` first.
+    `available` reserves nothing: if other threads or processes register watches for the client at the same moment,
+    the client may exceed the limit a little.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
@@ -100,7 +100,8 @@ class Registrar:
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
         """Register all of `wanted`; return the results in the same order.
 
-        One transaction is enough, unless existing watches are withdrawn at the same moment.
+        The method uses one transaction for all of them. A further transaction follows only when an existing watch of
+        one of these registrations is withdrawn during the call.
         """
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
@@ -111,5 +112,8 @@ class Registrar:
 
 
 def _valid_for(room: int) -> timedelta:
-    """Return how long a count may be used that leaves room for so many watches."""
+    """Return how long a count of a client's open watches may be used.
+
+    `room` is how many more watches the client may open by this count, after those wanted now.
+    """
     return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

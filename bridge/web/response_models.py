@@ -151,7 +151,7 @@ class WatchSchema(Output):
         description="`watching` until the task ends, then `delivering`; at last `delivered`, `undelivered` or `withdrawn`."
     )
     outcome: Outcome | str | None = Field(
-        description="How the task ended; null until the bridge knows, and when the watch was withdrawn before."
+        description="How the task ended; null while the watch is `watching`, and in a watch that was withdrawn while `watching`."
     )
     created_at: datetime = Field(description="When the watch was registered.")
     deadline_at: datetime = Field(

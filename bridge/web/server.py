@@ -136,7 +136,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         super().handle_close()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Do nothing, where waitress would let the thread wait until the client has read more of a long response."""
+        """Do nothing; waitress's own method makes the thread wait while much of a long response is unread."""
 
     @property
     def is_busy(self) -> bool:
@@ -212,7 +212,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_fullest(self) -> None:
-        """If too much is unsent, close the connection of the client that has left most of its response unread."""
+        """Close the connection with the most unsent bytes if all connections exceed MAX_UNSENT_BYTES in sum."""
         channels = self._channels()
         if sum(channel.total_outbufs_len for channel in channels) > MAX_UNSENT_BYTES:
             max(channels, key=lambda channel: channel.total_outbufs_len).handle_close()

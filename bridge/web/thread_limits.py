@@ -15,7 +15,10 @@ class ThreadLimit:
     """A limit on the requests of this process that are in one long operation at a time. Thread-safe."""
 
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
-        """`most` requests may be in the operation; beside them, `waiting` requests may wait until one has left it."""
+        """Allow `most` requests in the operation at a time; up to `waiting` more may wait for their turn.
+
+        `what` names the requests in the text of `problem`, in the plural: for example "exports".
+        """
         self.most = most
         self.waiting = waiting
         self._what = what
@@ -23,9 +26,11 @@ class ThreadLimit:
         self._threads = threading.BoundedSemaphore(most + waiting)
 
     def enter(self, *, wait_seconds: float = 0.0) -> bool:
-        """Return whether the request may carry out the operation, and must then call `leave` afterwards.
+        """Return whether the request may carry out the operation.
 
-        A request that may wait waits up to `wait_seconds` for its turn.
+        After True, the caller must call `leave` at the end of the operation. While `most` requests are in the
+        operation, up to `waiting` others wait here, each for at most `wait_seconds`. Any further request gets False
+        at once.
         """
         if not self._threads.acquire(blocking=False):
             return False
@@ -40,7 +45,10 @@ class ThreadLimit:
         self._threads.release()
 
     def problem(self, cause: str = "too-many-at-once") -> Problem:
-        """Return the answer to a request that may not enter."""
+        """Return a 429 Problem for a request that `enter` has turned away.
+
+        `cause` is the Problem's `cause`, a name in PROBLEM_TYPES.
+        """
         return Problem(
             status=429,
             detail=f"As many {self._what} are at work as may be at a time: {self.most}.",

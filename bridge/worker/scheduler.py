@@ -100,7 +100,7 @@ class Scheduler:
     def stop(self) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait ends no later than STOP_SECONDS after the stop began, with a call of `wind_down` or of this method.
+        The wait ends at the latest STOP_SECONDS after the first call of `wind_down` or `stop`.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)
@@ -181,7 +181,7 @@ class CounterFlusher:
         now: Callable[[], datetime],
         take_dropped_lines: Callable[[], int],
     ) -> None:
-        """`take_dropped_lines` returns how many log lines this process has dropped since its last call."""
+        """`take_dropped_lines` returns how many log lines were dropped since the function was last called."""
         self._counters, self._engine, self._now = counters, engine, now
         self._take_dropped_lines = take_dropped_lines
         self._scheduler = _scheduler({self.flush: FLUSH_SECONDS}, ThreadPoolExecutor(1), now)

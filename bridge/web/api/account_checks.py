@@ -64,7 +64,7 @@ class AccountCheckSchema(Output):
         description="What HubSpot says about the account's quota; null when HubSpot says nothing about it."
     )
     clock_ahead_seconds: float | None = Field(
-        description="How many seconds, at least, the bridge's clock is ahead of HubSpot's; negative when it is behind; null when HubSpot did not tell the time."
+        description="The smallest possible difference between the bridge's clock and HubSpot's, in seconds: positive when the bridge's clock is ahead, negative when it is behind, 0 when the clocks may agree; null when HubSpot did not tell the time."
     )
 
 

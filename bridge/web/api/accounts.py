@@ -155,7 +155,7 @@ class AccountSchema(Output):
     )
     base_url: str = Field(description="Where HubSpot's API is.")
     api_version: str = Field(description="The version in HubSpot's paths.")
-    rate_limit: str = Field(description="HubSpot's burst limit, in requests / seconds.")
+    rate_limit: str = Field(description="HubSpot's burst limit: `190/10` allows 190 requests in 10 seconds.")
     rate_share: float = Field(description="The share of `rate_limit` that the bridge may use.", gt=0, le=1)
     paused_until: datetime | None = Field(
         description="When the bridge asks HubSpot again; null when the account is not paused."

@@ -82,7 +82,10 @@ def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None)
 
 
 def _table(engine: Engine, filters: Filters, order: Order, request_id: str) -> Iterator[str]:
-    """Yield an empty part when the first rows have been read, then the table; in the end, another export may begin."""
+    """Yield an empty text when the first rows have been read, then the table, part by part.
+
+    At its end, even after an error, the generator calls `EXPORTS.leave`.
+    """
     try:
         page = _page(engine, filters, order, None)
         yield ""
@@ -96,7 +99,11 @@ def _table(engine: Engine, filters: Filters, order: Order, request_id: str) -> I
 
 
 def _following_page(engine: Engine, filters: Filters, order: Order, cursor: Cursor, request_id: str) -> Page:
-    """Return a page; log an error, as the errors of other requests, and raise ConnectionAbortedError instead."""
+    """Return the page at `cursor`.
+
+    When the page cannot be read, the error is logged with `request_id`, as for any failed request. Then
+    ConnectionAbortedError is raised.
+    """
     try:
         return _page(engine, filters, order, cursor)
     except Exception as error:

@@ -87,12 +87,12 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     with HubSpot's response; `detail` says whether the import may have been started. When HubSpot's response is lost,
     the answer is a 504: the import may have been started or not, and HubSpot is not called again.
 
-    With an `Idempotency-Key` of your choice, one import is started at most, whatever crashes in between. A repeated
-    request gets the first answer again for 24 h, except after a 429 or a 503. After a 429, or a 503 without
-    `task_id`, a repeat may start the import. After a 503 with `task_id`, a repeat starts no other import, but may
-    still watch the task. A repeat gets a 409 while the first request is being carried out, and for up to a minute
-    after an interruption: a crash, a database that went away, or a 503 with `task_id`. A request with the same key and another body gets a 422. Without a key, a repeated
-    request starts another import.
+    With an `Idempotency-Key` of your choice, one import is started at most, whatever crashes in between. A repeat is
+    a request with the same key and the same body. For 24 h, a repeat gets the first answer again. A 429 and a 503 are
+    not kept: after a 429, or a 503 without `task_id`, a repeat may start the import. After a 503 with `task_id`, a
+    repeat starts no other import, but may watch the task. While the first request is being carried out, a repeat gets
+    a 409. After a crash, a loss of the database or a 503 with `task_id`, repeats get a 409 for up to a minute. A
+    request with the same key and another body gets a 422. Without a key, a repeated request starts another import.
     """
     execution = idempotency.begin(call)
     if not isinstance(execution, Execution):

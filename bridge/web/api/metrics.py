@@ -190,11 +190,12 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Collection[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the labels of all series: of those in `found`, and of those that are reported with the count 0.
+    """Return the labels of all series: those in `found`, and those that are reported with the count 0.
 
-    A series is reported with the count 0 if its labels are a combination of expected values, or if it differs from one
-    in `found` only where `metric.labels` lists the expected values of a label. For a label without such a list, the
-    expected values are in `known`, by the label's name.
+    `metric.labels` lists the expected values of some labels; the other labels have an empty list. Two kinds of series
+    are reported with the count 0. The first kind is every combination of expected values; `known` has the expected
+    values of a label with an empty list, by the label's name. The second kind is made from each series in `found`:
+    labels with a list take every listed value, and the other labels keep their values.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()
