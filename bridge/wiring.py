@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts requests against accounts' quotas: those that start imports or check accounts."""
+        """Counts two kinds of requests against accounts' quotas: starts of imports, and checks of accounts."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,

@@ -273,10 +273,10 @@ def lock_overdue(
 ) -> list[Watch]:
     """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    `steady_since` is since when the caller's worker has been able to poll without a break. There are two cases in
-    which a watch is returned. In the first case, the account is paused now, and the deadline is not before
-    `steady_since`. In the second case, three instants are each at least `grace_seconds` ago: the deadline, `due_at`
-    and `steady_since`.
+    The caller's worker has been able to poll without a break from `steady_since` until now. Of the due watches past
+    their deadline, two kinds are returned. The first kind: the watch's account is paused now, and the watch's
+    deadline is at `steady_since` or later. The second kind: the deadline, `due_at` and `steady_since` are each at
+    least `grace_seconds` ago.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     # Not a deadline that passed before: the account may seem paused only because nobody could send its probe.

@@ -154,10 +154,10 @@ def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None,
 
 
 def make_late_retries_due(connection: Connection, now: datetime, *, leases_end_by: datetime) -> None:
-    """Make due now the retries that are planned for later than `leases_end_by`.
+    """Move retries that are planned for later than `leases_end_by` to `now`.
 
     A retry is an attempt after a failed one. While an event is being sent, its `due_at` is the end of a lease. No
-    lease ends later than `leases_end_by`, so such an event is left alone.
+    lease ends later than `leases_end_by`, so an event that is being sent is left alone.
     """
     is_late = operator_events.c.attempts > 0, operator_events.c.due_at > leases_end_by
     # Rows that another process has locked for the same change are skipped, so that the two cannot deadlock.

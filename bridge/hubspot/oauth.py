@@ -146,8 +146,9 @@ class OAuthTokens:
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
         """Return a token, refreshed if needed, or a NoToken; None while another process refreshes the token.
 
-        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none. `current` says
-        when this token is returned all the same. After the result None, the caller waits, and calls again.
+        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none. The docstring
+        of the method `current` says when a refused token is returned. When the result is None, the caller waits, and
+        calls again.
         """
         if fresh := self._fresh(account, refused):
             return fresh

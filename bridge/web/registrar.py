@@ -98,10 +98,10 @@ class Registrar:
         return self._group_commit(wanted)
 
     def register_many(self, wanted: Sequence[Registration]) -> list[RegistrationResult]:
-        """Register all of `wanted`; return the results in the same order.
+        """Register all of `wanted` in one transaction; return the results in the same order.
 
-        The method uses one transaction for all of them. A further transaction follows only when an existing watch of
-        one of these registrations is withdrawn during the call.
+        A further transaction follows only in a rare case: a watch with the same `registration_key` exists already,
+        and is withdrawn during the call.
         """
         results = register(self._engine, wanted, now=self._clock())
         new = [result.watch for result in results if isinstance(result, Registered) and result.new]
@@ -114,6 +114,7 @@ class Registrar:
 def _valid_for(room: int) -> timedelta:
     """Return how long a count of a client's open watches may be used.
 
-    `room` is how many more watches the client may open by this count, after those wanted now.
+    `room` is the limit, minus the client's open watches by this count, minus the watches that the client wants to
+    open now.
     """
     return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

@@ -212,7 +212,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_fullest(self) -> None:
-        """Close the connection with the most unsent bytes if all connections exceed MAX_UNSENT_BYTES in sum."""
+        """Close the connection with the most unsent bytes if the sum of all is above MAX_UNSENT_BYTES."""
         channels = self._channels()
         if sum(channel.total_outbufs_len for channel in channels) > MAX_UNSENT_BYTES:
             max(channels, key=lambda channel: channel.total_outbufs_len).handle_close()

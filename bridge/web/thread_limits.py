@@ -28,9 +28,9 @@ class ThreadLimit:
     def enter(self, *, wait_seconds: float = 0.0) -> bool:
         """Return whether the request may carry out the operation.
 
-        After True, the caller must call `leave` at the end of the operation. While `most` requests are in the
-        operation, up to `waiting` others wait here, each for at most `wait_seconds`. Any further request gets False
-        at once.
+        After True, the caller must call `leave` at the end of the operation. Up to `most` requests may be in the
+        operation, and up to `waiting` others wait here, each for at most `wait_seconds`. A request that has waited in
+        vain gets False. Any request beyond these gets False at once.
         """
         if not self._threads.acquire(blocking=False):
             return False

@@ -87,9 +87,9 @@ class Worker:
     def steady_since(self, now: datetime) -> datetime | None:
         """Return the instant since which the loop has run without long breaks; None during a long break.
 
-        A long break is a time of HANGS_AFTER or more in which the loop never runs without an error. The break is over
-        when the loop runs without an error again. Breaks are of any cause: the database was away, the loop hung, the
-        process or the machine was suspended.
+        A long break is a time of HANGS_AFTER or more without a successful pass of the loop. The next successful pass
+        ends the break. A break can have any cause: the database was away, the loop hung, the process or the machine
+        was suspended.
         """
         return self._steady_since if self._is_steady(now) else None
 
@@ -289,10 +289,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each watch in the results `kept` whose callback this worker has claimed.
+        """Return a job for each watch in `kept` whose callback this worker has claimed.
 
-        `claims.save` has just saved these results. A claim by `_claim_callbacks` is part of the result: the result's
-        watch has this worker in `claimed_by`.
+        `kept` holds the results that `claims.save` has just saved. In a watch that `_claim_callbacks` has claimed,
+        `claimed_by` is the id of this worker.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}

@@ -88,11 +88,14 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     the answer is a 504: the import may have been started or not, and HubSpot is not called again.
 
     With an `Idempotency-Key` of your choice, one import is started at most, whatever crashes in between. A repeat is
-    a request with the same key and the same body. For 24 h, a repeat gets the first answer again. A 429 and a 503 are
-    not kept: after a 429, or a 503 without `task_id`, a repeat may start the import. After a 503 with `task_id`, a
-    repeat starts no other import, but may watch the task. While the first request is being carried out, a repeat gets
-    a 409. After a crash, a loss of the database or a 503 with `task_id`, repeats get a 409 for up to a minute. A
-    request with the same key and another body gets a 422. Without a key, a repeated request starts another import.
+    a request with the same key and the same body. A request with the same key and another body gets a 422. Without a
+    key, a repeated request starts another import.
+
+    While the first request is being carried out, a repeat gets a 409. After a crash or a loss of the database,
+    repeats get a 409 for up to a minute. For 24 h, a repeat gets the first answer again, except a 429 or a 503. After
+    a 429, or a 503 without `task_id`, a repeat may start the import. After a 503 with `task_id`, repeats get a 409
+    for up to a minute. A later repeat starts no other import. The later repeat registers the task, or gets a 504 when
+    the bridge could not store the task's id.
     """
     execution = idempotency.begin(call)
     if not isinstance(execution, Execution):

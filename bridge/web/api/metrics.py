@@ -192,10 +192,10 @@ def _all_labels(
 ) -> list[Labels]:
     """Return the labels of all series: those in `found`, and those that are reported with the count 0.
 
-    `metric.labels` lists the expected values of some labels; the other labels have an empty list. Two kinds of series
-    are reported with the count 0. The first kind is every combination of expected values; `known` has the expected
-    values of a label with an empty list, by the label's name. The second kind is made from each series in `found`:
-    labels with a list take every listed value, and the other labels keep their values.
+    `metric.labels` maps each label to its expected values, or to OPEN_ENDED. `known` maps the names of some
+    OPEN_ENDED labels to their expected values. Two kinds of series are reported with the count 0. The first kind is
+    every combination of expected values. The second kind has the OPEN_ENDED labels' values of a series in `found`,
+    and any expected values of the other labels.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()
