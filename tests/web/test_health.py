@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import event, text
 
 from bridge.db.tables import account_breakers, host_breakers, workers
@@ -141,6 +142,24 @@ def test_what_the_quota_holds_back_is_not_late(api: Api, seconds_ago: int, statu
     breaker = BREAKER | {"reason": None, "failures": 0}
     api.insert(account_breakers, name="default", free_at=free_at, headroom=1.0, **breaker)
     assert ready(api)[0] == status
+
+
+def overdue(api: Api) -> dict[str, float]:
+    """What the metrics say is overdue, by step."""
+    metrics = text_string_to_metric_families(api.admin.get("/metrics").text)
+    [found] = [metric for metric in metrics if metric.name == "bridge_overdue"]
+    return {sample.labels["step"]: sample.value for sample in found.samples}
+
+
+def test_the_metrics_call_overdue_what_makes_the_bridge_unready(api: Api) -> None:
+    works(api)
+    due(api, minutes=6)
+    due(api, minutes=6, task_id="BBBB", state="delivering", outcome="failed")
+    assert (ready(api)[0], overdue(api)) == (503, {"poll": 1, "deliver": 1})
+    breaker = BREAKER | {"reason": None, "failures": 0}
+    api.insert(account_breakers, name="default", free_at=NOW, headroom=1.0, **breaker)
+    api.insert(host_breakers, name="app.example.com", paused_until=NOW, **BREAKER)
+    assert (ready(api)[0], overdue(api)) == (200, {"poll": 0, "deliver": 0})
 
 
 def test_callbacks_to_a_slow_host_are_not_late_while_one_is_on_its_way(api: Api) -> None:

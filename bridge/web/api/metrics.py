@@ -25,9 +25,10 @@ from sqlalchemy import Connection
 
 from bridge import __version__
 from bridge.core.counters import COUNTERS, HISTOGRAMS, Counter, Histogram
-from bridge.db import breakers, counters, heartbeats, watch_counts
+from bridge.db import breakers, counters, heartbeats, readiness, watch_counts
 from bridge.db.counters import Buckets, Counts, Labels, bound_text
 from bridge.db.engine import reading
+from bridge.db.readiness import OVERDUE_AFTER
 from bridge.db.watch_counts import COUNTED_EVERY
 from bridge.web.dependencies import Dependencies
 from bridge.web.operations import Access, ApiCall, Reply, Resource, ResponseSpec
@@ -80,6 +81,7 @@ class _BridgeCollector(Collector):
         with reading(self._dependencies.engine) as connection:
             yield _watches(connection)
             yield _oldest_due(late_seconds(connection, None, self._now))
+            yield _overdue(connection, self._now)
             yield from _workers(connection, self._now)
             yield _hosts(connection)
             totals = counters.totals(connection)
@@ -106,9 +108,23 @@ def _labelled(family: GaugeMetricFamily, values: Mapping[str, float | None]) -> 
 
 
 def _oldest_due(late: Mapping[str, float | None]) -> Metric:
-    documentation = "For how long the oldest step that nobody keeps waiting has been due; 0 when none is."
+    documentation = (
+        "For how long the oldest due step has been due, without what waits for a paused account or host; "
+        "0 when none is due."
+    )
     family = GaugeMetricFamily("bridge_oldest_due_seconds", documentation, labels=["step"])
     return _labelled(family, {step: seconds or 0.0 for step, seconds in late.items()})
+
+
+def _overdue(connection: Connection, now: datetime) -> Metric:
+    documentation = (
+        f"Accounts with polls and hosts with callbacks that have been due for {OVERDUE_AFTER.seconds} s or longer "
+        "for no known reason, as /readyz says."
+    )
+    family = GaugeMetricFamily("bridge_overdue", documentation, labels=["step"])
+    accounts = readiness.overdue_accounts(connection, now)
+    hosts = readiness.overdue_hosts(connection, now)
+    return _labelled(family, {"poll": len(accounts), "deliver": len(hosts)})
 
 
 def _workers(connection: Connection, now: datetime) -> Iterator[Metric]:
