@@ -116,7 +116,7 @@ GIVEN_UP = Counter(
 )
 LEASES_LOST = Counter(
     name="bridge_leases_lost_total",
-    help="Results that came too late to be saved: another worker had taken over, or nobody wanted them.",
+    help="Results that came too late to be saved, because their lease was over and another worker had taken over.",
 )
 LOG_LINES_DROPPED = Counter(
     name="bridge_log_lines_dropped_total",

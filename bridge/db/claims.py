@@ -218,6 +218,14 @@ def save(connection: Connection, results: Sequence[StepResult], worker: str) -> 
     return kept
 
 
+def withdrawn(connection: Connection, ids: Collection[str]) -> set[str]:
+    """Return which of the watches with these `ids` are withdrawn."""
+    return set(connection.scalars(_WITHDRAWN, {"ids": list(ids)})) if ids else set()
+
+
+_WITHDRAWN = select(watches.c.id).where(in_parameter(watches.c.id, "ids"), watches.c.state == State.WITHDRAWN)
+
+
 def save_watches(connection: Connection, changed: Collection[Watch]) -> None:
     """Save changed watches. The caller has locked their rows."""
     batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])

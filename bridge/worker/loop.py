@@ -256,6 +256,8 @@ class Worker:
         with self._engine.begin() as connection:
             results = [*self._claim_callbacks(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
+            dropped = {r.claimed.id for r in results} - {r.claimed.id for r in kept}
+            withdrawn = claims.withdrawn(connection, dropped)
             events = deliver.given_up_events(kept)
             # Hosts before accounts, as in a claim, so that two workers cannot deadlock.
             if attempted:
@@ -265,7 +267,7 @@ class Worker:
             jobs = self._next_jobs(connection, kept, now)
             self._outbox.add(connection, events)
         # After the commit: only what is saved is logged and counted.
-        log_and_count(self._counters, done, kept)
+        log_and_count(self._counters, done, kept, withdrawn)
         return list(jobs)
 
     def _claim_callbacks(

@@ -1,6 +1,6 @@
-"""After results are saved: logs ended tasks, callback attempts and lost leases, and counts jobs for the metrics."""
+"""After results are saved: logs ended tasks, callback attempts and dropped results; counts jobs for the metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 
@@ -25,10 +25,13 @@ from bridge.worker.pool import Finished
 log = structlog.get_logger()
 
 
-def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult]) -> None:
-    """Log ended tasks, callback attempts and lost leases; count all jobs in `done` for the metrics.
+def log_and_count(
+    counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult], withdrawn: Collection[str]
+) -> None:
+    """Log ended tasks, callback attempts and dropped results; count all jobs in `done` for the metrics.
 
-    `kept` holds the results that were saved; the leases of the other jobs were lost.
+    `kept` holds the results that were saved. The other results were dropped: a result whose watch is in `withdrawn`
+    (ids of watches) because the watch was withdrawn during the job, any other one because its lease was lost.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:
@@ -37,7 +40,9 @@ def log_and_count(counters: Counters, done: Sequence[Finished], kept: Sequence[S
             account = d.job.account.name
             counters.inc(ACCOUNT_REQUESTS, account, by=d.call.requests)
             counters.inc(ACCOUNT_ERRORS, account, by=d.call.errors)
-        if watch is None:
+        if watch is None and d.job.watch.id in withdrawn:
+            log.info("withdrawn_meanwhile", watch=d.job.watch.id, state=d.job.watch.state)
+        elif watch is None:
             log.warning("lease_lost", watch=d.job.watch.id, state=d.job.watch.state)
             counters.inc(LEASES_LOST)
         elif isinstance(d, poll.FinishedPoll):

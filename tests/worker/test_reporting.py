@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from bridge.core.counters import ATTEMPTS, GIVEN_UP, POLLS
-from bridge.core.watch import State
-from bridge.db import counters
+from bridge.core.counters import ATTEMPTS, GIVEN_UP, LEASES_LOST, POLLS
+from bridge.core.watch import State, withdraw
+from bridge.db import counters, watches
 from bridge.db.counters import Counts
 from bridge.db.engine import reading
-from tests.steps.peers import Reply
+from tests.steps.peers import Reply, Request
 from tests.steps.rig import COMPLETE, POLICY, Rig
 
 
@@ -74,6 +74,27 @@ def test_what_the_database_did_not_take_is_told_once_when_it_does(rig: Rig, resu
     assert counted(rig).of(POLLS) == {("ended",): 1}
     assert counted(rig).of(ATTEMPTS) == {("4xx", "schedule"): 1}
     assert len(rig.events("callback_given_up")) == len(rig.events("task_ended")) == 1
+
+
+@pytest.mark.parametrize("step", ["poll", "attempt"])
+def test_a_result_that_nobody_wants_any_more_is_no_lost_lease(rig: Rig, step: str) -> None:
+    rig.tasks.set("T1", COMPLETE)
+    watch = rig.registered("T1")
+
+    def answer(_: Request) -> Reply:
+        with rig.engine.begin() as connection:
+            [locked] = watches.lock(connection, [watch.id])
+            watches.save(connection, withdraw(locked, now=rig.clock()))
+        return COMPLETE
+
+    (rig.hubspot if step == "poll" else rig.receiver).answer = answer
+    rig.clock.passes(2)
+    rig.worker().drain()
+    state = State.WATCHING if step == "poll" else State.DELIVERING
+    told = {"event": "withdrawn_meanwhile", "log_level": "info", "watch": watch.id, "state": state}
+    assert rig.events("withdrawn_meanwhile") == [told]
+    assert not rig.events("lease_lost")
+    assert not counted(rig).of(LEASES_LOST)
 
 
 def test_an_attempt_is_counted_by_what_came_of_it(rig: Rig) -> None:
