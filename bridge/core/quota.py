@@ -79,11 +79,11 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
     slack_seconds = max(rate.seconds * SLACK_SHARE, SLACK_SECONDS)
     span = rate.seconds + slack_seconds + tolerance_seconds(rate)
     burst = span / max(floor(rate.requests * rate.share), 1)
-    interval = max(burst, _daily_interval_seconds(usage, now=now)) / _headroom(rate, usage, now=now)
+    interval = max(burst, _daily_interval_seconds(usage, now=now)) / current_headroom(rate, usage, now=now)
     return min(interval, max(burst, SLOWEST_SECONDS))
 
 
-def _headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
+def current_headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the factor, 0.05 to 1, to multiply the account's request rate by; the smaller, the slower.
 
     It follows from HubSpot's newest rate-limit headers. It is 1 (not slowed) when they were last observed more than

@@ -7,7 +7,7 @@ from datetime import datetime, time
 from sqlalchemy import Connection
 
 from bridge.core.counters import DETECTION_DELAY
-from bridge.core.quota import Usage, interval_seconds
+from bridge.core.quota import Usage, current_headroom, interval_seconds
 from bridge.core.watch import State
 from bridge.db import counters, daily_stats, watch_counts
 from bridge.db.accounts import Accounts
@@ -22,13 +22,14 @@ class AccountStatistics:
     """An account's status, and the bridge's requests to HubSpot for the account since midnight UTC.
 
     `requests` is the number of these requests, `errors` how many of them were not answered with 2xx.
-    `requests_per_second` is what the quota allows, even while the account is paused. `daily_remaining` is how many
-    requests are left for the day, as HubSpot's newest rate-limit headers say; None if those headers do not give the
-    number, or came before today (UTC).
+    `requests_per_second` is what the quota allows, even while the account is paused. `headroom` is the
+    factor, 0.05 to 1, by which HubSpot's newest rate-limit headers slow it now. `daily_remaining` is how many requests
+    are left for the day, as those headers say; None if they do not give the number, or came before today (UTC).
     """
 
     status: AccountStatus
     requests_per_second: float
+    headroom: float
     daily_remaining: int | None
     requests: int
     errors: int
@@ -49,6 +50,7 @@ def account_statistics(connection: Connection, accounts: Accounts, now: datetime
             AccountStatistics(
                 status=status,
                 requests_per_second=1 / interval_seconds(status.account.rate, status.usage, now=now),
+                headroom=current_headroom(status.account.rate, status.usage, now=now),
                 daily_remaining=_of_today(status.usage, now),
                 requests=requests,
                 errors=errors,

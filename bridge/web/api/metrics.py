@@ -157,13 +157,13 @@ _ACCOUNT_GAUGES: tuple[tuple[str, str, Callable[[AccountStatistics], float | Non
     ),
     (
         "bridge_account_allowed_requests_per_second",
-        "How many requests a second the bridge may make in the account now.",
+        "How many requests a second the quota allows now, even while the account is paused.",
         lambda a: a.requests_per_second,
     ),
     (
         "bridge_account_headroom_ratio",
-        "How much of its share of the burst limit the bridge may use, 0.05 to 1, by what HubSpot says is left.",
-        lambda a: a.status.usage.headroom,
+        "How much of its share of the burst limit the bridge may use now, 0.05 to 1, by HubSpot's newest answer.",
+        lambda a: a.headroom,
     ),
     (
         "bridge_account_daily_requests_left",
