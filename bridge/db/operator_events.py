@@ -153,18 +153,6 @@ def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None,
     )
 
 
-def make_late_retries_due(connection: Connection, now: datetime, *, leases_end_by: datetime) -> None:
-    """Move retries that are planned for later than `leases_end_by` to `now`.
-
-    A retry is an attempt after a failed one. While an event is being sent, its `due_at` is the end of a lease. No
-    lease ends later than `leases_end_by`, so an event that is being sent is left alone.
-    """
-    is_late = operator_events.c.attempts > 0, operator_events.c.due_at > leases_end_by
-    # Rows that another process has locked for the same change are skipped, so that the two cannot deadlock.
-    late = select(operator_events.c.id).where(*is_late).with_for_update(skip_locked=True)
-    connection.execute(update(operator_events).where(operator_events.c.id.in_(late)).values(due_at=now))
-
-
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
     """Return how many events are still to be sent, and when the first one happened (None without events)."""
     found = select(func.count(), func.min(operator_events.c.since)).where(

@@ -102,9 +102,6 @@ class OperatorWebhooks:
         due_at = self._next_attempt_at(claimed, answer, now) if error else None
         with self._engine.begin() as connection:
             store.save(connection, claimed, due_at=due_at, now=now)
-            if not error:
-                # The URL is well again: events that failed meanwhile, and those that they hold up, need not wait.
-                store.make_late_retries_due(connection, now, leases_end_by=now + self._lease)
         if error:
             # A failure adds no event for the operator: it would be sent to the same URL.
             log.warning(

@@ -155,26 +155,6 @@ def test_of_a_pause_and_its_end_the_last_word_is_what_holds(engine: Engine) -> N
     assert told(engine, seconds=range(41, 200)) == [(70, RESUMED, 1), (70, PAUSED, 2)]
 
 
-def test_what_is_made_due_now_is_what_waits_for_a_late_retry_and_nothing_that_is_on_its_way(
-    engine: Engine,
-) -> None:
-    late, sending, quiet = (f"{name}.example.com" for name in ("late", "sending", "quiet"))
-    add(engine, PAUSED, 0, subject=late)
-    save(engine, claim(engine, 0), 1, again_at=300)
-    add(engine, PAUSED, 0, subject=sending)
-    on_its_way = claim(engine, 9)
-    add(engine, GIVEN_UP, 8, subject=quiet)
-    with engine.begin() as connection:
-        store.make_late_retries_due(connection, later(10), leases_end_by=later(70))
-    due = claim(engine, 10)
-    assert due
-    assert due.event.subject == late
-    assert claim(engine, 10) is None
-    save(engine, on_its_way, 11)
-    with engine.connect() as connection:
-        assert store.waiting(connection)[0] == 2
-
-
 def test_an_end_of_a_pause_waits_for_the_pause_that_could_not_be_sent_yet(engine: Engine) -> None:
     add(engine, PAUSED, 0)
     failed = claim(engine, 0)

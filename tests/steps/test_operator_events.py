@@ -356,24 +356,6 @@ def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events
     assert operator.heard() == [("host.paused", HOST, 1), ("host.paused", HOST, 9)]
 
 
-def test_when_the_operator_s_url_is_well_again_nothing_waits_for_a_late_retry(
-    rig: Rig, operator: Operator
-) -> None:
-    operator.keep(OperatorEventType.HOST_PAUSED)
-    operator.replies.set("/ops", reply(503, retry_after="36000"), Reply(status_code=204))
-    operator.told()
-    operator.keep(OperatorEventType.HOST_RESUMED)
-    rig.clock.passes(600)
-    assert len(operator.told()) == 1, "the end of the pause waits for its beginning"
-    operator.keep(OperatorEventType.ACCOUNT_PAUSED, "default")
-    assert [type_ for type_, _, _ in operator.heard()] == [
-        "host.paused",
-        "account.paused",
-        "host.paused",
-        "host.resumed",
-    ]
-
-
 def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
     words = '"}, "type": "x\u2028</script>\x07'
     with rig.engine.begin() as connection:
