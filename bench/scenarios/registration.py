@@ -13,13 +13,13 @@ from bench import wrk
 from bench.harness import KINDS, Bench
 from bench.processes import python, started, wait_until_up
 from bench.report import Findings, Goal, Row, Table, at_least, percentile, ratios
+from bridge.web.thread_limits import THREADS
 from demo.services import free_port
 
 BARE = "bare Flask"
 CALLBACK = "https://app.example.com/hooks/hubspot"
 BATCH = 1000
 CONNECTIONS = 8
-THREADS = 8
 
 
 class Served:

@@ -108,7 +108,7 @@ def _check_secrets(bridge: Bridge) -> Iterator[Check]:
         detail = UNREADABLE.format(", ".join(owners[:OWNERS]) + more)
         yield Check(name="encryption key", ok=False, detail=detail)
     else:
-        yield Check(name="encryption key", ok=True, detail="it fits the stored secrets")
+        yield Check(name="encryption key", ok=True, detail="it fits the stored secrets that were tried")
 
 
 def _check_accounts(bridge: Bridge) -> Iterator[Check]:

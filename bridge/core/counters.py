@@ -18,10 +18,8 @@ OPEN_ENDED: tuple[str, ...] = ()
 class Counter:
     """A number that only grows, counted for each combination of its labels' values.
 
-    `labels` maps each label to its expected values, or to OPEN_ENDED; the label `account` always expects the names of
-    all accounts. Each combination of expected values is reported from the start, with the count 0. Any other
-    combination is reported when a combination with the same values of the OPEN_ENDED labels has been counted. An
-    `hourly` counter is also stored for each hour.
+    `labels` maps each label to its expected values, or to OPEN_ENDED. Expected values are reported with the count 0
+    before anything is counted for them. An `hourly` counter is also stored for each hour.
     """
 
     name: str

@@ -132,10 +132,10 @@ def after_answer(
             going = _delay_after_account_error(watch, reason, polled, now=now)
             return decided(watch=going, hubspot_body=None)
         case Throttled(reason=reason):
-            going = _keep_streaks(watch, 0, reason, polled, now=now)
+            going = _schedule_next_poll(watch, 0, polled | _streaks(watch) | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot_body=None)
         case Postponed(reason=reason):
-            going = _keep_streaks(watch, POSTPONED_SECONDS, reason, polled, now=now)
+            going = _postpone(watch, polled | _streaks(watch) | {"last_error": reason}, now=now)
             return decided(watch=going, hubspot_body=None)
         case never:
             assert_never(never)
@@ -225,12 +225,17 @@ def _is_hasty(watch: Watch, now: datetime) -> bool:
     return now - watch.last_polled_at < timedelta(seconds=SOONEST_REFUSAL_SECONDS)
 
 
-def _keep_streaks(
-    watch: Watch, wait_seconds: float, reason: str, polled: dict[str, Any], *, now: datetime
-) -> Watch:
+def _postpone(watch: Watch, changes: dict[str, Any], *, now: datetime) -> Watch:
+    due_at = now + timedelta(seconds=POSTPONED_SECONDS)
+    # After the deadline, too: HubSpot was not asked, so the last poll is still to come.
+    if now < watch.deadline_at:
+        due_at = min(due_at, watch.deadline_at)
+    return advance(watch, Event.CHECKED, due_at=due_at, **changes)
+
+
+def _streaks(watch: Watch) -> dict[str, int]:
     # A 429, a 477 or a missing token says nothing of the task or the credentials: these two streaks go on.
-    streaks = {"failures": watch.failures, "account_errors": watch.account_errors}
-    return _schedule_next_poll(watch, wait_seconds, polled | streaks | {"last_error": reason}, now=now)
+    return {"failures": watch.failures, "account_errors": watch.account_errors}
 
 
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:

@@ -28,9 +28,8 @@ def inserting(table: Table, names: Sequence[str], finish: Callable[[Any], Any]) 
 def updating(table: Table, key: str, names: Sequence[str]) -> Mapping[str, Any]:
     """Return UPDATE statements for rows of `table`: one for each dialect, by the dialect's name.
 
-    The result is for `run`; each mapping passed to `run` has exactly the column `key` and the columns in `names`. A
-    mapping changes the rows of `table` with the mapping's value of `key`. In these rows, each column in `names` gets
-    the mapping's value.
+    The result is for `run`; each mapping passed to `run` has exactly the column `key` and the columns in `names`. The
+    mapping's value of `key` selects the rows of `table` to change. The mapping's other values are set in these rows.
     """
 
     def build(row: Columns) -> Any:

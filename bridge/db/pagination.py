@@ -199,7 +199,7 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return WHERE conditions that together find every watch of a list, each in a query of its own.
+    """Return WHERE conditions, one for each query; together, the queries find every watch of a list.
 
     The list holds the watches that match `filters`; with Order.ENDED_AT, only those with an outcome. The conditions
     test only a part of `filters`. So a watch that meets a condition does not always match `filters`.

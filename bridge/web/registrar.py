@@ -19,8 +19,8 @@ from bridge.web.group_commit import GroupCommit
 # long for every request.
 COUNTED_EVERY = timedelta(seconds=60)
 # The nearer the limit, the shorter a count is used, because other processes register, too: it is used until they could
-# have reached the limit at this rate, which is faster than a process registers one by one.
-OTHERS_REGISTER_PER_SECOND = 1_000
+# have reached the limit at this rate: that of a few processes that register in batches.
+OTHERS_REGISTER_PER_SECOND = 20_000
 # A count that would refuse watches is used for this long only: watches may have been settled since.
 RECOUNTED_EVERY = timedelta(seconds=1)
 
@@ -114,7 +114,7 @@ class Registrar:
 def _valid_for(room: int) -> timedelta:
     """Return how long a count of a client's open watches may be used.
 
-    `room` is the limit, minus the client's open watches by this count, minus the watches that the client wants to
-    open now.
+    `room` is the limit, minus the client's open watches, minus the watches that the client wants to open now. The
+    open watches are those in the count and those that this process has opened for the client since the count.
     """
     return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

@@ -1,7 +1,8 @@
 """The HTTP server of the web processes: gunicorn manages the processes, waitress serves HTTP in them.
 
-This module adds three things to waitress: time-outs for slow clients; error responses in the form of RFC 9457, which
-even a client that is still sending receives; and a shutdown that gives open requests time to finish.
+This module adds four things to waitress: time-outs for slow clients; buffers for long responses, so that no thread
+waits for a client that reads slowly; error responses in the form of RFC 9457, which even a client that is still sending
+receives; and a shutdown that gives open requests time to finish.
 """
 
 import logging

@@ -273,3 +273,9 @@ def test_a_token_that_is_still_being_refreshed_puts_off_this_watch_alone() -> No
     assert polled.signal is None
     assert (watch.due_at, watch.failures, watch.account_errors) == (later(2), 1, 2)
     assert watch.last_error == "The token is still being refreshed."
+
+
+@pytest.mark.parametrize(("left", "due_in"), [(1, 1), (0, 2), (-30, 2)])
+def test_a_last_poll_without_a_token_is_made_up_for_after_the_deadline(left: float, due_in: float) -> None:
+    watch = asked(NoTokenYet(reason="Still being refreshed."), timeout_seconds=60 + left).watch
+    assert (watch.state, watch.due_at) == (State.WATCHING, later(due_in))

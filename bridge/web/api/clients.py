@@ -72,7 +72,7 @@ class NewSigningSecretSchema(Output):
 
     model_config = examples({"name": "cms", "signing_secret": SECRET_EXAMPLE})
 
-    name: str = Field(description="The client.")
+    name: str = Field(description="The client's name.")
     signing_secret: str = Field(
         description="The secret with which the client's callbacks are signed from now on."
     )

@@ -206,12 +206,12 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Collection[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the labels of all series: those in `found`, and those that are reported with the count 0.
+    """Return the label values of all series: those in `found`, and those reported with the count 0.
 
     `metric.labels` maps each label to its expected values, or to OPEN_ENDED. `known` maps the names of some
-    OPEN_ENDED labels to their expected values. Two kinds of series are reported with the count 0. The first kind is
-    every combination of expected values. The second kind has the OPEN_ENDED labels' values of a series in `found`,
-    and any expected values of the other labels.
+    OPEN_ENDED labels to their expected values. Every combination of expected values is returned. Each series in
+    `found` also brings the series with the same values of the OPEN_ENDED labels and any expected values of the other
+    labels. Example: if a route's 2xx are in `found`, the route's 3xx, 4xx and 5xx are returned, too.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()

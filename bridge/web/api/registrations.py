@@ -69,7 +69,9 @@ class NewWatch(Body):
     )
 
     task_id: TaskId = Field(description="HubSpot's id of the task: printable characters, no white space.")
-    callback_url: CallbackUrl = Field(description="Where the callback goes: http(s), no user, no fragment.")
+    callback_url: CallbackUrl = Field(
+        description="Where the callback goes: an http(s) URL without a user name or password and without a fragment."
+    )
     account: AccountName = Field(default=DEFAULT, description="The HubSpot account that the task runs in.")
     kind: Kind = Field(default=DEFAULT_KIND, description="Which HubSpot endpoint answers for the task.")
     metadata: Metadata = Field(
@@ -78,7 +80,7 @@ class NewWatch(Body):
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="After so many seconds the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+        description="If the task was not seen to end within so many seconds of the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
     )
 
 

@@ -31,7 +31,7 @@ class TestCallback(Body):
     model_config = examples({"callback_url": "https://app.example.com/hooks/hubspot"})
 
     callback_url: CallbackUrl = Field(
-        description="Where the test callback goes: http(s), no user, no fragment."
+        description="Where the test callback goes: an http(s) URL without a user name or password and without a fragment."
     )
 
 
