@@ -180,9 +180,10 @@ class State:
     ) -> list[str]:
         """Start `tasks` tasks of the same kind, and return their ids.
 
-        If `pending_seconds` or `processing_seconds` is None, the option of the same name applies. `pending_status`,
-        unless it is None, replaces the usual status while a task is PENDING. If `source` is None, the defaults of
-        `Source` apply. Raises ValueError when the kind does not have the outcome.
+        If `pending_seconds` or `processing_seconds` is None, the sandbox's option of the same name applies.
+        `pending_status` is the status that is reported while a task's phase is PENDING; None means the kind's usual
+        one. If `source` is None, the defaults of `Source` apply. Raises ValueError when a task of this kind cannot
+        have this outcome.
         """
         if outcome not in ENDINGS[kind]:
             raise ValueError(f"a {kind} cannot end as {outcome}")

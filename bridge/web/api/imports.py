@@ -91,11 +91,13 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     a request with the same key and the same body. A request with the same key and another body gets a 422. Without a
     key, a repeated request starts another import.
 
-    While the first request is being carried out, a repeat gets a 409. After a crash or a loss of the database,
-    repeats get a 409 for up to a minute. For 24 h, a repeat gets the first answer again, except a 429 or a 503. After
-    a 429, or a 503 without `task_id`, a repeat may start the import. After a 503 with `task_id`, repeats get a 409
-    for up to a minute. A later repeat starts no other import. The later repeat registers the task, or gets a 504 when
-    the bridge could not store the task's id.
+    While the first request is being carried out, a repeat gets a 409. For 24 h, a repeat gets the first answer again,
+    unless that was a 429 or a 503. After a 429, or a 503 without `task_id`, a repeat may start the import.
+
+    After a 503 with `task_id`, a crash or a loss of the database, repeats get a 409 for up to a minute. What a later
+    repeat does depends on what the bridge has stored. If the task's id is stored, the repeat registers the task. If
+    only the call to HubSpot is stored, the repeat gets a 504, and HubSpot is not called again. If neither is stored,
+    the repeat may start the import.
     """
     execution = idempotency.begin(call)
     if not isinstance(execution, Execution):
