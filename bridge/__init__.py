@@ -2,11 +2,11 @@
 
 Imports go one way only (import-linter checks it)::
 
-    commands > startup > wiring > web | worker > steps > hubspot > http | db > core
+commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 
 A part may import the parts further to the right. Two parts joined by `|` may not import each other.
 
-The path of one watch::
+The path of one watch, in the order of time (an arrow means "then", not "imports")::
 
     web.api.registrations -> steps.register -> db.watches.add                               (201)
     worker.loop -> steps.poll    -> db.claims.claim -> hubspot.client.status

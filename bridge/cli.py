@@ -17,14 +17,14 @@ INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
 def main(arguments: Sequence[str]) -> int:
     """Run a command; return its exit status.
 
-    - 0: it succeeded.
-    - 1: it failed.
+    - 0: the command succeeded.
+    - 1: the command failed.
     - 2: the parser refused the arguments.
-    - 130: a KeyboardInterrupt ended it.
+    - 130: a KeyboardInterrupt ended the command.
 
-    In two cases the function does not return, but raises SystemExit. With the status 2: settings are wrong, too few
-    open files are allowed, or the command refuses arguments that the parser has accepted. With gunicorn's status:
-    gunicorn, which `serve` runs, has ended.
+    Raises SystemExit with the status 2 when settings are wrong, when too few open files are allowed, and when the
+    command refuses arguments that the parser has accepted. The command `serve` runs gunicorn; when gunicorn ends,
+    `main` raises SystemExit with gunicorn's status.
     """
     protect()
     escape_unencodable()

@@ -38,10 +38,11 @@ GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
 def configure(log_format: LogFormat | None = None, *, level: int = logging.INFO) -> None:
-    """Send the log lines of this process to standard error; may be called again with the same arguments.
+    """Send the log lines of this process to standard error.
 
-    Lines below `level` are not logged; the loggers in LEVELS and GUNICORN have levels of their own. If
-    `log_format` is None, the format is `console` on a terminal, else `json`.
+    A process may call `configure` more than once, always with the same arguments. Lines below `level` are not logged;
+    the loggers in LEVELS and GUNICORN have levels of their own. If `log_format` is None, the format is `console` on a
+    terminal, else `json`.
     """
     protect()
     if log_format is None:

@@ -34,10 +34,12 @@ def prepare(bridge: Bridge) -> str:
 
 
 def check_database(bridge: Bridge) -> str:
-    """Check that the database is migrated and the encryption keys fit it; return its revision.
+    """Check that the database is migrated and the encryption keys fit it; return the database's revision.
 
-    `bridge` must be built with `makes_files=False`. Changes nothing. Raises NoDatabase, NotMigrated, and the errors
-    of `prepare`. Where `prepare` would make a missing key file, this raises NoKeyFile.
+    Changes nothing. `bridge` must be built with `makes_files=False`. Raises NoDatabase when the SQLite database does
+    not exist, and NotMigrated when a migration is missing. Raises NoKeyFile when no key can be read from the key
+    file; a missing key file is not made. Raises WrongSecretKey, UnusableDatabase and SQLAlchemy's errors, as
+    `prepare` does.
     """
     with reading(bridge.engine) as connection:
         revision = migrations.check(connection)

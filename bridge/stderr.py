@@ -72,7 +72,7 @@ class StandardError(io.RawIOBase):
         """
 
     def drop(self) -> None:
-        """Count a line that could not be formatted."""
+        """Add 1 to `dropped`, for a line that the log handler could not format."""
         with self._lock:
             self.dropped += 1
 
@@ -129,7 +129,8 @@ STDERR = StandardError()
 def protect() -> None:
     """Replace `sys.stderr` by a stream whose writes never fail.
 
-    Does nothing when the present `sys.stderr` is closed or has no file descriptor.
+    In a process that was started without standard error, `sys.stderr` is None, and the new stream drops all writes. A
+    stream that is closed, or has no file descriptor, is not replaced.
     """
     try:
         descriptor = sys.stderr.fileno() if sys.stderr else None

@@ -69,7 +69,11 @@ def span(name: str, traceparent: str | None, **attributes: str) -> Iterator[str 
 
 
 def record_answer(answer: HttpResponse | NoResponse | NoToken | NotSent) -> None:
-    """Give the current span, if there is one, the status code of `answer`, and an error unless `answer` is a 2xx."""
+    """Record `answer` in the current span; without a span, do nothing.
+
+    The status code of an HttpResponse becomes an attribute of the span. Every answer but a 2xx marks the span as an
+    error; without an HttpResponse, the description of the error is `answer.reason`.
+    """
     if not IS_INSTALLED:
         return
     current = trace.get_current_span()

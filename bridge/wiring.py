@@ -58,8 +58,8 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    With `makes_files` false, no file is created: the first use of a SQLite database or of a key file that is missing
-    raises an error.
+    With `makes_files` false, no file is created. The first use of a missing SQLite database raises NoDatabase. The
+    first use of a missing key file raises NoKeyFile.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:
@@ -102,7 +102,7 @@ class Bridge:
 
     @cached_property
     def callbacks(self) -> CallbackSender:
-        """Sends callbacks, and events to the operator."""
+        """Sends callbacks to the receivers, and events to the operator."""
         settings = self._settings
         return CallbackSender(
             timeout_seconds=settings.callback_timeout_seconds,
@@ -266,14 +266,15 @@ class Bridge:
             self.scheduler.start()
 
     def wind_down_worker(self) -> None:
-        """Stop the embedded worker, if there is one, from claiming more watches; requests in flight go on."""
+        """Let the embedded worker, if there is one, claim no more watches; its requests in flight go on."""
         if self._settings.embedded_worker:
             self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, if there is one, and save the counts of `counters` not yet saved.
+        """Stop the embedded worker, if there is one; then save the counts that `counters` still holds.
 
-        Waits for requests in flight, at most until 22 s after the first call of `wind_down_worker` or `stop_worker`.
+        Waits until the worker's requests in flight have ended. The wait ends at the latest 22 s after the first call
+        of `wind_down_worker` or `stop_worker`.
         """
         if self._settings.embedded_worker:
             self.scheduler.stop()

@@ -92,7 +92,10 @@ def _checks() -> Iterator[Check]:
 
 
 def _unless_database_fails(name: str, checks: Iterator[Check]) -> Iterator[Check]:
-    """Yield the checks; if the database fails on the way, yield a failed check `name` and no more."""
+    """Yield the results of `checks`; a failure of the database ends them with a failed Check.
+
+    The failed Check has the name `name`, and is the last one.
+    """
     try:
         with refuse_unavailable_database():
             yield from checks

@@ -1,4 +1,4 @@
-"""Prepares the database in the web processes, if it was away when gunicorn's master wanted to prepare it."""
+"""Prepares the database from the web processes, after gunicorn's master could not reach the database."""
 
 import os
 import sys
@@ -24,11 +24,16 @@ log = structlog.get_logger()
 class LatePreparation:
     """Prepares the database in each process that the master forks, as soon as the database answers.
 
-    A process cannot connect to the database before the preparation in this process has succeeded.
+    The preparation has an engine of its own. Until the preparation in a process has succeeded, the engine for all
+    other work of the process refuses to connect.
     """
 
     def __init__(self, bridge: Bridge, *, processes: int) -> None:
-        """To be called before the fork. `bridge` must have no open connection; `processes` is for `startup.warn`."""
+        """Create the object in gunicorn's master, before the fork.
+
+        At the fork, `bridge` must have no open connection. `processes` is the number of web processes; `startup.warn`
+        compares the connections of all these processes with the database's limit.
+        """
         self._bridge = bridge
         self._processes = processes
         # Holds a single byte, so that only one process can read it.

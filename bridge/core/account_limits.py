@@ -59,7 +59,7 @@ class AccountLimits:
 
     @property
     def suspected(self) -> bool:
-        """Whether HubSpot has refused the tasks of enough watches (SUSPECTS) since the last Success."""
+        """Whether HubSpot has refused the tasks of at least SUSPECTS watches since the last Success."""
         return len(self.refused_watches) >= SUSPECTS
 
 
@@ -78,7 +78,11 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests the call made with an access token (0 to 2), answered or not."""
+        """How many requests with an access token the call made: 0, 1 or 2. Unanswered requests count, too.
+
+        0 means that no usable token came in time. 2 means that HubSpot refused the first token, and a newer one was
+        tried.
+        """
         return (
             self.answer.earlier_refusals
             if isinstance(self.answer, NoToken)
@@ -116,10 +120,10 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 
 
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
-    """Return what HubSpot's answer to a call that is not a poll means for the account's limits.
+    """Return the signal for the account's limits that follows from the answer to a call other than a poll.
 
-    None when the answer says nothing of the account, and when the credentials only lack a scope: that must not pause
-    the account.
+    Returns None when the answer says nothing of the account. Also returns None when the credentials only lack a
+    scope: a missing scope must not pause the account.
     """
     # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:
@@ -138,10 +142,10 @@ def grant(rate: Rate, limits: AccountLimits, *, wanted: int, now: datetime) -> i
 def spend(
     rate: Rate, limits: AccountLimits, *, requests: int, lease_ends_at: datetime, now: datetime
 ) -> AccountLimits:
-    """Return the limits after a grant of `requests` requests.
+    """Return the limits after a grant of `requests` requests; for a paused account, `requests` is 1.
 
-    If the account is paused, the granted request is the account's probe. If no answer to the probe comes, the next
-    probe is due at `lease_ends_at`.
+    The one request of a paused account is the account's probe. If no answer to the probe comes, the next probe is due
+    at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -173,9 +177,10 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits after one request without a grant: an operator's check of the account.
+    """Return the limits after an operator's check of the account: one request, sent without a `grant`.
 
-    The request is counted even if the quota is used up or the account is paused. The breaker stays as it is.
+    The request adds to the usage, also when the quota is used up or the account is paused. After it, the quota delays
+    the next request by at most `quota.interval_seconds()` from `now`. The circuit breaker stays as it is.
     """
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
@@ -183,7 +188,7 @@ def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> Acco
 
 
 def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, now: datetime) -> AccountLimits:
-    """Return the limits after the `finished` calls, taken one after the other."""
+    """Return the limits after the results of the `finished` calls are applied in the given order."""
     for call in finished:
         before, usage = limits.breaker, limits.usage
         limits = _after_signal(limits, call, now=now)

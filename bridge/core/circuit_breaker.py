@@ -92,12 +92,15 @@ def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
 
 
 def limit(breaker: CircuitBreaker, *, room: int, in_flight: int) -> int:
-    """Return how many more requests one worker may claim now.
+    """Return how many more requests one worker may claim.
 
-    `room` is how many more the worker has room for; `in_flight` is how many it has in flight. While the breaker is
-    closed, the result is `room`. While it is paused, the result is 1, for the probe; the caller must not claim the
-    probe before `paused_until`. In a slow start, a worker may have one request in flight at first, and twice as many
-    after each success: the result is that number minus `in_flight`, at most `room` and at least 0.
+    `room` is how many more requests the worker has room for; `in_flight` is how many requests the worker has in
+    flight.
+
+    A paused breaker allows 1 request, the probe, whatever `room` is. The caller must not claim the probe before
+    `paused_until`. A slow start limits the worker's requests in flight: to 1 at first, and to twice as many after
+    each success. The result is then this limit minus `in_flight`, at most `room` and at least 0. In all other cases
+    the result is `room`.
     """
     if breaker.paused:
         return 1

@@ -270,7 +270,7 @@ def _message(said: Mapping[str, Any]) -> str:
 
 
 def clean(text: str, length: int) -> str:
-    """Return text from outside, cut to `length` characters, with `�` for each unprintable character."""
+    """Cut a text from HubSpot to `length` characters; put `�` in place of each unprintable character."""
     return "".join(c if c.isprintable() else "�" for c in text[:length])
 
 

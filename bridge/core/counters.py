@@ -32,8 +32,9 @@ class Counter:
 class Histogram:
     """Durations in seconds, counted in buckets for each combination of the labels' values.
 
-    `bounds` are the buckets' upper bounds in ascending order, the last of them infinite. `labels` maps each label to
-    the values known in advance. An `hourly` histogram is also stored for each hour.
+    `bounds` are the buckets' upper bounds in ascending order; the last one is infinite. `labels` maps each label to
+    its expected values, or to OPEN_ENDED. All histograms have totals. An `hourly` histogram also has counts of each
+    hour.
     """
 
     name: str

@@ -33,9 +33,9 @@ def is_callbacks(lane: Lane) -> bool:
 class DueLane:
     """A lane with due watches; at most `more` of them may be claimed now.
 
-    `since` is when the first of these watches fell due; for a host whose probe is due, it is no earlier than the end
-    of the host's pause. `recovering` is true for a host that is in slow start or whose probe is due (see
-    `bridge.core.circuit_breaker`); it is always false for an account.
+    `since` is when the first of the lane's due watches fell due. For a host whose probe is due, `since` is the later
+    of two instants: that one, and the end of the host's pause. `recovering` is true for a host that is in slow start
+    or whose probe is due (see `bridge.core.circuit_breaker`); `recovering` is always false for an account.
     """
 
     since: datetime
@@ -66,12 +66,13 @@ def max_callbacks(slots: int) -> int:
 
 
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
-    """Divide a worker's free slots among the lanes of `most`; return how many each lane gets.
+    """Divide a worker's free slots among the lanes of `most`; return how many free slots each lane gets.
 
-    The worker has `slots` slots. `held` maps each lane to the number of slots that it holds now; the others are free.
-    `most` maps each lane to the largest number of slots that it may hold. In the order of `most`, again and again,
-    each lane takes one free slot if it holds fewer than `ceiling` allows. `ceiling` allows fewer slots when few are
-    free, so some may stay free although lanes want more. Lanes that get no slot are left out.
+    The worker has `slots` slots. `held` maps each lane to the number of slots that the lane holds now; all other
+    slots are free. `most` maps each lane to the lane's own limit; `ceiling` may set a lower one. The lanes take
+    turns, in the order of `most`: at each turn a lane takes one free slot. A lane drops out when it holds as many
+    slots as `ceiling` allows, or more. `ceiling` falls with the number of free slots, so a few slots may stay free.
+    The result leaves out lanes that get no slot.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

@@ -21,12 +21,12 @@ class HttpResponse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoResponse:
-    """No response came, or not all of its headers.
+    """No response came, or a response without all of its headers.
 
     `reason` ends a sentence like "HubSpot did not answer: …". `sent` is true when the server may have received the
-    request. `blocked` is true when the bridge itself prevented the request: its rules refuse all addresses of the
-    host, or look-ups of other host names keep its resolver busy. `earlier_refusals` is 1 when this is the result of a
-    second request, sent after HubSpot answered 401 to the first; otherwise 0.
+    request. `blocked` is true when the bridge itself prevented the request: the bridge's rules refuse all addresses
+    of the host, or look-ups of other host names keep the bridge's resolver busy. `earlier_refusals` is 1 when this is
+    the result of a second request, sent after HubSpot answered 401 to the first; otherwise 0.
     """
 
     reason: str

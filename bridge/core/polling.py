@@ -27,10 +27,11 @@ from bridge.core.watch import Event, Outcome, Watch, advance
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollDecision:
-    """What to save after one poll, and the signal for the account's limits, if the poll says anything of the account.
+    """What to save after one poll, and the signal for the account's limits.
 
-    `hubspot_body` is JSON text; None when there is none to save. `result` is the poll's label in the counter
-    POLLS. `delay_seconds` is the time from the task's end to this poll; None when it was not measured.
+    `hubspot_body` is JSON text; None when there is none to save. `signal` is None when the poll got a NoTokenYet.
+    `result` is the poll's label in the counter POLLS. `delay_seconds` is the time from the task's end to this poll;
+    None when it was not measured.
     """
 
     watch: Watch
@@ -69,8 +70,8 @@ def gap(age_seconds: float) -> float:
 def urgency(waited_seconds: float, age_seconds: float) -> float:
     """Return how urgent a due poll is: the square of `waited_seconds / gap(age_seconds)`.
 
-    `waited_seconds` is the time since the last poll, or since the registration if there was no poll.
-    `bridge.db.claims` repeats the formula in SQL.
+    `waited_seconds` is the time since the last poll, or since the registration if there was no poll. `age_seconds` is
+    the task's age: the time since `age_zero_at`. `bridge.db.claims` repeats the formula in SQL.
     """
     return waited_seconds**2 / max(age_seconds + 4, age_seconds**2 / 900)
 
@@ -161,7 +162,10 @@ def end(watch: Watch, outcome: Outcome, error: str | None, *, now: datetime, **c
 
 
 def time_out(watch: Watch, *, now: datetime) -> Watch:
-    """Return the watch as ended: its outcome is `timed_out`, because its deadline has passed."""
+    """End the watch with the outcome `timed_out`; return the ended watch.
+
+    The caller has made sure that the watch's deadline has passed.
+    """
     seconds = (watch.deadline_at - watch.created_at).total_seconds()
     seen = f"its last status was {watch.status}" if watch.status else "no status was seen"
     why = f" The last answer: {watch.last_error}" if watch.last_error else ""

@@ -43,11 +43,12 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """An account's use of its quota, and how much HubSpot's newest rate-limit headers say is left.
+    """An account's use of its quota, and what HubSpot's newest rate-limit headers report as left.
 
-    `free_at` is when the next request would be sent if all were evenly spaced; None before the first request. A
-    `headroom` (0.05 to 1) below 1 slows the pace. `daily_remaining` is how many of the day's requests are left; None
-    when this is not known. `observed_at` is when the headers came; None when no headers are known.
+    `free_at` is when the next request would be sent if all of the account's requests were evenly spaced; None before
+    the first request. `headroom` (0.05 to 1) is a factor for the account's request rate: the smaller, the slower.
+    `daily_remaining` is how many of the day's requests are left; None when this is not known. `observed_at` is when
+    the headers came; None when no headers are known.
     """
 
     free_at: datetime | None = None
@@ -67,9 +68,10 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return the tolerance: a request is granted only if `Usage.free_at` is at most this many seconds after now.
+    """Return how many seconds early a request may be granted, which allows bursts.
 
-    So a request may be granted this much earlier than at an even pace, which allows bursts.
+    `Usage.free_at` is the instant of the next request at an even pace. The request is granted at the earliest this
+    many seconds before that instant.
     """
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 
@@ -86,8 +88,8 @@ def interval_seconds(rate: Rate, usage: Usage, *, now: datetime) -> float:
 def current_headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
     """Return the factor, 0.05 to 1, to multiply the account's request rate by; the smaller, the slower.
 
-    It follows from HubSpot's newest rate-limit headers. It is 1 (not slowed) when they were last observed more than
-    `rate.seconds` ago, or never.
+    The factor follows from HubSpot's newest rate-limit headers. Without headers from the last `rate.seconds`, the
+    factor is 1 (not slowed).
     """
     seen_at = usage.observed_at
     if seen_at is None or now - seen_at > timedelta(seconds=rate.seconds):
@@ -96,10 +98,10 @@ def current_headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between requests that make half of the day's remaining quota last until midnight.
+    """Return the interval in seconds at which half of the day's remaining quota lasts until midnight.
 
-    The remaining quota is `usage.daily_remaining`, observed at `usage.observed_at`; midnight is that of UTC. The
-    result is 0 when no `daily_remaining` is known for today.
+    The interval is the time from one request to the next. The remaining quota is `usage.daily_remaining`, observed at
+    `usage.observed_at`; midnight is that of UTC. The result is 0 when no `daily_remaining` is known for today.
     """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
@@ -143,9 +145,9 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage with `free_at` moved earlier if the next request would wait too long.
+    """Return the usage with a late `free_at` moved earlier; an early one stays as it is.
 
-    With the result, the next request waits at most `interval_seconds()` from `now`.
+    Afterwards the next request may be sent at the latest `interval_seconds()` after `now`.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:

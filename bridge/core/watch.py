@@ -19,9 +19,9 @@ class State(StrEnum):
 class Outcome(StrEnum):
     """How a task ended, or why the bridge stopped polling it."""
 
-    COMPLETED = "completed"  # HubSpot finished; if the kind has results, there is a result and no error
+    COMPLETED = "completed"  # HubSpot finished; for kinds that have results: a result, and no error
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
-    FAILED = "failed"  # HubSpot finished, and there is no result
+    FAILED = "failed"  # HubSpot's status is FAILED, or the result of a finished task is missing
     CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED
     REJECTED = "rejected"  # HubSpot refused several polls in a row; usually it does not know the task
     TIMED_OUT = "timed_out"  # the watch's deadline passed before there was another outcome
@@ -88,7 +88,7 @@ class Watch:
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # the task's age counts from here: registered, or first seen PROCESSING
+    age_zero_at: datetime  # start of the task's age: the registration, then the first PROCESSING seen
     status: str | None = None  # the newest that HubSpot reported
     refusals: int = 0  # answers in a row by which HubSpot refused the task
     refused_since: datetime | None = None  # when the first of the `refusals` came
@@ -101,7 +101,7 @@ class Watch:
     tries: int = 0  # attempts since the newest delivery began
     manual: bool = False  # the next attempt is the first of a redelivery
     last_attempt_at: datetime | None = None  # when the newest attempt began
-    last_status_code: int | None = None  # the receiver's, to the newest attempt; None: no response
+    last_status_code: int | None = None  # HTTP status of the newest attempt; None without a response
 
 
 def advance(watch: Watch, event: Event, **changes: Any) -> Watch:

@@ -10,8 +10,8 @@ from bridge.core.watch import Watch
 def watch_members(watch: Watch, hubspot_body: str | None = None) -> dict[str, Any]:
     """Return the members of a watch's JSON object, in order.
 
-    The member `hubspot` is `hubspot_body` (HubSpot's answer as JSON text), or None. The members `metadata` and
-    `hubspot` hold JSON text as Verbatim, which `json_object` inserts unchanged.
+    `hubspot_body` is HubSpot's answer as JSON text, or None. The member `hubspot` holds this text as Verbatim, or
+    None. The member `metadata` is always Verbatim. `json_object` inserts a Verbatim unchanged.
     """
     return {
         "id": watch.id,

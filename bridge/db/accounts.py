@@ -143,9 +143,9 @@ class Accounts:
             return None
 
     def put(self, connection: Connection, name: str, change: AccountChange, now: datetime) -> bool:
-        """Add or replace a stored account; return whether it is new.
+        """Add or replace a stored account; return whether the account is new.
 
-        Also forgets that the account's last OAuth refresh failed: the next refresh need not wait.
+        After a failed OAuth refresh, an account's next refresh has to wait. `put` ends this wait.
         """
         new = name not in self.stored(connection)
         given = {key: getattr(change.credentials, key) for key in Credentials.__slots__}

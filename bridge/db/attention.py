@@ -31,8 +31,8 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is about the waiting callbacks, not the host's trouble: the earliest instant at which a watch with a
-    waiting callback got its outcome. The instant is approximate; None when no callback waits.
+    `since` is when the watch of the oldest waiting callback got its outcome. The instant is approximate; None when no
+    callback waits. `since` does not say when the host's trouble began.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Attention:
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[TroubledHost]  # hosts with callbacks that wait; at most MOST_NAMED
-    given_up: Sequence[GivenUp]  # within the last day, the most recent first; at most MOST_GIVEN_UP_HOSTS
+    given_up: Sequence[GivenUp]  # one a host; last day only, latest first; at most MOST_GIVEN_UP_HOSTS
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each account's polls
     overdue_hosts: Mapping[str, datetime]  # the oldest `due_at` of each host's callbacks
     alive_workers: Mapping[str, datetime]  # the last heartbeat of each worker
@@ -119,7 +119,11 @@ def _given_up(connection: Connection, since: datetime) -> list[GivenUp]:
 
 
 def _hosts_given_up(since: datetime) -> Select[Any]:
-    """Return a query for the hosts to which callbacks were given up since then, and when the last one was."""
+    """Return a query for the hosts with a callback given up at `since` or later.
+
+    The column `name` is the host; `last_at` is when the host's last callback was given up. The query returns at most
+    MOST_GIVEN_UP_HOSTS hosts, the latest `last_at` first.
+    """
     # The hosts are limited, not the callbacks: many callbacks to one host would hide another host.
     hosts = distinct_values(watches.c.callback_host, _IS_GIVEN_UP)
     of_host = _IS_GIVEN_UP, watches.c.callback_host == hosts.c.name

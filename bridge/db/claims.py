@@ -63,10 +63,11 @@ class Claimant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepResult:
-    """The result of a poll or an attempt: the watch as it was `claimed`, and the `watch` to save.
+    """The result of a poll or an attempt, for `save`.
 
-    `hubspot_body` is HubSpot's answer, as JSON text; None leaves the stored answer as it is. `attempt` is
-    None after a poll.
+    `claimed` is the watch before the step, with the lease of its claim. `watch` is the watch after the step, to be
+    saved. `hubspot_body` is HubSpot's answer to a poll, as JSON text; None leaves the stored answer as it is.
+    `attempt` is None after a poll.
     """
 
     claimed: Watch
@@ -185,7 +186,7 @@ def _urgency() -> ColumnElement[float]:
 
 
 class _SecondsSince(DialectSQL[float]):
-    """The seconds from a column's instant until `now`."""
+    """The seconds from a column's instant until the instant in the statement's parameter `now`."""
 
     type = Float()
     inherit_cache = True
@@ -260,8 +261,8 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Give back claimed watches: they become due now. Returns how many were given back.
 
-    Watches whose lease the worker no longer holds are left as they are. If a claim was for a probe, another probe is
-    due now.
+    Watches whose lease the worker no longer holds are left as they are. In place of each claimed probe, a new probe
+    of the same account or host is due now.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:
@@ -281,10 +282,12 @@ def lock_overdue(
 ) -> list[Watch]:
     """Lock and return up to `limit` due watches past their deadline, to be ended without a last poll.
 
-    The caller's worker has been able to poll without a break from `steady_since` until now. Of the due watches past
-    their deadline, two kinds are returned. The first kind: the watch's account is paused now, and the watch's
-    deadline is at `steady_since` or later. The second kind: the deadline, `due_at` and `steady_since` are each at
-    least `grace_seconds` ago.
+    The caller's worker has been able to poll without a break from `steady_since` until now. Only watches in the state
+    WATCHING are returned, of two kinds:
+
+    - The watch's account is paused now, and the watch's deadline is at `steady_since` or later.
+    - The watch's deadline and `due_at` are both at least `grace_seconds` ago. Watches of this kind are returned only
+      when `steady_since` is at least `grace_seconds` ago, too.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
     # Not a deadline that passed before: the account may seem paused only because nobody could send its probe.

@@ -121,7 +121,7 @@ def _hour_of(instant: datetime) -> datetime:
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Delete the counts of hours older than HOURS_KEPT; the totals stay."""
+    """Delete the hourly counts whose hour began more than HOURS_KEPT before `now`; keep the totals."""
     old = counters.c.hour > ALL_TIME, counters.c.hour < now - HOURS_KEPT
     connection.execute(delete(counters).where(*old))
 
@@ -145,7 +145,10 @@ class Counts:
     rows: Mapping[Key, float]  # the values, by the columns `name` and `labels`
 
     def of(self, counter: Counter) -> dict[Labels, float]:
-        """Return a counter's value for each counted combination of its labels' values."""
+        """Return a dict from a counter's label values, in the order of `counter.labels`, to the count.
+
+        Combinations of label values that were never counted are not in the dict.
+        """
         return dict(self._named(counter.name))
 
     def buckets(self, histogram: Histogram) -> dict[Labels, Buckets]:
@@ -203,7 +206,7 @@ class Percentiles:
 class ActivityTotals:
     """What all processes did in one hour or in several; `since` is when the first hour began.
 
-    `detection` and `delivery` are None when nothing was measured.
+    Each of `detection` and `delivery` is None when no such duration was measured.
     """
 
     since: datetime
@@ -212,7 +215,7 @@ class ActivityTotals:
     delivered: int  # attempts that were accepted
     failed: int  # attempts that were not accepted
     detection: Percentiles | None  # from a task's end to the poll that saw it
-    delivery: Percentiles | None  # from noticing the end to the delivery; redeliveries are left out
+    delivery: Percentiles | None  # from `Watch.ended_at` to the accepted attempt, without redeliveries
 
 
 def last_day(connection: Connection, now: datetime) -> tuple[ActivityTotals, list[ActivityTotals]]:

@@ -101,11 +101,11 @@ def _due_lanes_statement(state: State) -> Select[Any]:
 def distinct_values(
     column: ColumnElement[str], which: ColumnElement[bool], *, only_if: ColumnElement[bool] = _ALWAYS
 ) -> CTE:
-    """Return an SQL table whose column `name` holds each value of `column` once, and null once.
+    """Return an SQL table whose column `name` holds each distinct value of `column`, and one extra null.
 
-    Only watches that meet `which` count. The null ends the scan, and is no value of `column`. When `only_if` is
-    false, the table holds null alone. The query is fast only with an index of these watches that begins with
-    `column`.
+    Only values from watches that meet the condition `which` are in the table. The extra null marks the end of the
+    scan. When `only_if` is false, the table holds this null alone. The query is fast only if an index of these
+    watches begins with `column`.
     """
     # A loose index scan skips from value to value: the cost depends on the number of values, not of watches.
     first = select(func.min(column)).where(which).scalar_subquery()

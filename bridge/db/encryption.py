@@ -71,9 +71,9 @@ class Cipher:
 
 
 def is_used(connection: Connection) -> bool:
-    """Return whether the database has been used with a key: `check_keys` has stored the encrypted KNOWN_TEXT in it.
+    """Return whether `check_keys` has stored the encrypted KNOWN_TEXT in the database.
 
-    Such a database needs the key with which that text is encrypted.
+    A database that holds the text is in use: a process needs the key with which the text is encrypted.
     """
     return inspect(connection).has_table(canaries.name) and bool(connection.scalar(select(canaries.c.id)))
 

@@ -30,9 +30,10 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Store `wanted` if no request with the same client and key is stored; return the stored request.
+    """Return the stored request with this client and key; if there is none, store and return `wanted`.
 
-    A stored request that is older than KEPT is replaced by `wanted`. The result is `wanted` when `wanted` was stored.
+    `wanted` replaces a stored request that is older than KEPT. `wanted` was stored if the result has the same
+    `begun_by`.
     """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))
@@ -60,16 +61,20 @@ def has_begun(connection: Connection, repeated: IdempotentRequest) -> bool:
 
 
 def change(connection: Connection, held: IdempotentRequest, **values: str | datetime) -> bool:
-    """Set the fields in `values` of the stored request `held`; return True.
+    """Set fields of the stored request `held` to the given `values`; return True.
 
-    If another execution has taken the request over, changes nothing and returns False.
+    If another execution has taken the request over, change nothing and return False.
     """
     changed = update(keyed_requests).where(_is_held(held)).values(**values)
     return connection.execute(changed).rowcount == 1
 
 
 def forget(connection: Connection, held: IdempotentRequest) -> None:
-    """Delete a request that was not carried out, unless another execution has taken the request over."""
+    """Delete the stored request `held`, so that a repeat of the request is carried out.
+
+    The caller's execution has not carried the request out. Another execution may have taken the request over; then
+    nothing is deleted.
+    """
     connection.execute(delete(keyed_requests).where(_is_held(held)))
 
 

@@ -42,7 +42,7 @@ def earliest_watch_id(instant: datetime) -> str:
 def latest_watch_id(instant: datetime) -> str:
     """Return a text that sorts after the ids of all watches made before this instant.
 
-    The bound is not exact: ids of watches made up to MOST_AHEAD after the instant may sort before the text, too.
+    The text may also sort after ids of watches made at the instant, or up to MOST_AHEAD later.
     """
     return _written(_microseconds(instant) + MOST_AHEAD // timedelta(microseconds=1) << _RANDOM_BITS)
 

@@ -32,9 +32,10 @@ class StoredTokens:
 
 
 def read(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens | None:
-    """Return an account's row; None when there is no row for the credentials with the hash `origin`.
+    """Return the account's row for the credentials with the hash `origin`; None when there is none.
 
-    Raises WrongSecretKey when the stored tokens cannot be decrypted.
+    A row for other credentials, such as the account's earlier ones, is not returned. Raises WrongSecretKey when the
+    stored tokens cannot be decrypted.
     """
     row = connection.execute(_select(account, origin)).first()
     return _stored(cipher, row) if row else None
@@ -66,10 +67,11 @@ def _issued(cipher: Cipher, row: Row[Any]) -> TokenPair | None:
 
 
 def add(connection: Connection, cipher: Cipher, account: str, origin: str) -> StoredTokens:
-    """Add a row without tokens for an account and `origin`, the hash of its credentials; return the account's row.
+    """Make sure that the account has a row with this `origin`, and return the row.
 
-    If the account already has a row with the same `origin`, perhaps with tokens, that row is kept and returned. A row
-    with another `origin` is overwritten. Raises WrongSecretKey when the tokens of the kept row cannot be decrypted.
+    StoredTokens says what `origin` is. A row with the same `origin` is kept, with its tokens. A row with another
+    `origin` is replaced by a new one. A new row has no tokens. Raises WrongSecretKey when the tokens of the kept row
+    cannot be decrypted.
     """
     empty = dict.fromkeys(("access_token", "refresh_token", "issued_at", "expires_at"))
     row = {"origin": origin, **empty, **_NOTHING}

@@ -154,7 +154,7 @@ def save(connection: Connection, sent: ClaimedEvent, *, due_at: datetime | None,
 
 
 def waiting(connection: Connection) -> tuple[int, datetime | None]:
-    """Return how many events are still to be sent, and when the first one happened (None without events)."""
+    """Return how many events wait to be sent, and when the oldest of these happened (None for 0 events)."""
     found = select(func.count(), func.min(operator_events.c.since)).where(
         operator_events.c.due_at.is_not(None)
     )

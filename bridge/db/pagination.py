@@ -115,8 +115,9 @@ def page(
 def count_some_redeliverable(connection: Connection, filters: Filters) -> tuple[int, bool]:
     """Count the redeliverable watches that match `filters`, among the newest rows only.
 
-    No other rows are read, so the cost is bounded. Returns the count, and whether the count is certainly complete. If
-    not, more watches may match.
+    Each condition of `_index_parts` has its own query. The query looks at the newest MOST_SCANNED_TO_COUNT rows that
+    meet the condition and the bounds of `filters` on `created_at`. Returns the count and a flag: True means that the
+    count is complete, False means that more watches may match.
     """
     is_match = and_(IS_REDELIVERABLE, *conditions(filters))
     count, is_all = 0, True
@@ -199,10 +200,11 @@ def _look(
 
 
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
-    """Return WHERE conditions, one for each query; together, the queries find every watch of a list.
+    """Return one or more WHERE conditions; the caller runs one query for each condition.
 
-    The list holds the watches that match `filters`; with Order.ENDED_AT, only those with an outcome. The conditions
-    test only a part of `filters`. So a watch that meets a condition does not always match `filters`.
+    Together, the queries find all watches that match `filters`. With Order.ENDED_AT, the queries leave out watches
+    without an outcome. The conditions test only a part of `filters`. So the queries may also find watches that do not
+    match `filters`.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:
@@ -218,9 +220,10 @@ def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]
 
 
 def _bounds(filters: Filters, order: Order) -> Filters:
-    """Return Filters with only the bounds on the instant by which the list is sorted.
+    """Return a copy of `filters` that keeps only two fields; all others are None.
 
-    These are, for example, `created_after` and `created_before`. All other fields are None.
+    Order.CREATED_AT keeps `created_after` and `created_before`. Order.ENDED_AT keeps `ended_after` and
+    `ended_before`.
     """
     stem = "created" if order is Order.CREATED_AT else "ended"
     return Filters(**{name: getattr(filters, name) for name in (f"{stem}_after", f"{stem}_before")})

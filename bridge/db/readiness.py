@@ -21,7 +21,10 @@ SPENT_AHEAD = timedelta(seconds=SLOWEST_SECONDS) + SERVED
 
 
 def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitBreaker]:
-    """Return the breakers, by name, of the accounts that are to be shown as paused (see `is_paused`)."""
+    """Return the circuit breaker of each account that is shown as paused, by account name.
+
+    `is_paused` says which accounts are shown as paused.
+    """
     breakers = {name: limits.breaker for name, limits in all_account_limits(connection).items()}
     return {name: breaker for name, breaker in breakers.items() if is_paused(connection, name, breaker, now)}
 
@@ -29,8 +32,9 @@ def paused_accounts(connection: Connection, now: datetime) -> dict[str, CircuitB
 def is_paused(connection: Connection, name: str, breaker: CircuitBreaker, now: datetime) -> bool:
     """Return whether to show the account `name` as paused; `breaker` is the account's circuit breaker.
 
-    True during a pause. A pause that failures caused may be shown for longer: an account with watches to poll is
-    shown as paused until a request succeeds.
+    During a pause, the result is True. After a pause that failures caused, the result is True while two conditions
+    hold: no request has succeeded since, and the account has watches to poll. In all other cases, the result is
+    False.
     """
     if breaker.paused_until is None:
         return False

@@ -45,8 +45,7 @@ class Filters:
 class Redelivered:
     """The result of one batch of a redelivery; `count` is how many watches were redelivered.
 
-    `before` is the watch id to call `redeliver` with, as its argument `before`, for the next batch; None after the
-    last batch.
+    `before` is passed to `redeliver` for the next batch; None means that this batch was the last.
     """
 
     count: int
@@ -91,9 +90,10 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Make the callbacks of up to `limit` redeliverable watches that match `filters` due now.
+    """Redeliver up to `limit` watches that match `filters`, the newest first: each callback is due now.
 
-    The newest watches come first. Only watches with ids less than `before` are taken; None sets no bound.
+    Only delivered and undelivered watches are taken. If `before` is given, only watches with ids less than `before`
+    are taken.
     """
     matching = [
         IS_REDELIVERABLE,

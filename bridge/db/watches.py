@@ -29,10 +29,10 @@ class StoredWatch:
 
 
 def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, StoredWatch]:
-    """Insert each watch of `new` whose registration key is free; return the stored watch of each key.
+    """Insert each watch of `new` whose registration key is free; return the stored watches by key.
 
-    `new` maps registration keys to watches. If a key is not free, and the watch that has the key is withdrawn during
-    the call, the result may lack the key.
+    `new` maps registration keys to watches. For a key that is not free, the result has the older watch. Another
+    transaction may withdraw the older watch during this call. The result may then lack the key.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
     rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
@@ -148,7 +148,10 @@ def waiting_for_host(connection: Connection, host: str, *, most: int) -> tuple[i
 
 
 def is_watched(connection: Connection, account: str) -> bool:
-    """Return whether an account has watches in the state WATCHING, whose polls need its credentials."""
+    """Return whether the account has watches in the state WATCHING.
+
+    The polls of such watches need the account's credentials.
+    """
     # max() is one look-up in the index that begins with the account; EXISTS might read another index whole.
     found = select(func.max(watches.c.account)).where(is_state(State.WATCHING), watches.c.account <= account)
     return connection.execute(found).scalar() == account

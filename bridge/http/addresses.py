@@ -117,9 +117,10 @@ def _why_refused(address: Address, allow: Sequence[Network]) -> str | None:
 
 
 def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -> str | None:
-    """Return why `url` cannot be a callback URL, in a sentence; None when it can.
+    """Return why `url` cannot be a callback URL, in a sentence; None when `url` can be one.
 
-    If `ports` is empty, any port is allowed. Addresses are not checked here.
+    If `ports` is empty, any port is allowed. The host may be any IP address here: `blocked_host_reason` checks
+    whether callbacks to such a host are allowed.
     """
     return next(_problems_of_text(url), None) or _problem_with_origin(_origin(url), https_only, ports)
 
@@ -127,8 +128,10 @@ def callback_url_problem(url: str, *, https_only: bool, ports: frozenset[int]) -
 def blocked_host_reason(url: str, *, allow: Sequence[Network]) -> str | None:
     """Return why the host of a valid URL is refused, as a sentence; None when the host is allowed.
 
-    A host that is an IP address is checked. So are `localhost` and names that end in `.localhost`, as loopback. Every
-    other name is allowed here: its addresses are not looked up.
+    An IP address is checked by `blocked_address_reason`. `localhost` and names that end in `.localhost` stand for
+    127.0.0.1 and ::1, and are refused when both addresses are refused. Every other name is allowed here: its
+    addresses are not looked up. `allow` holds blocks of addresses that are allowed although they would be refused
+    otherwise.
     """
     host = callback_host(url)
     if _is_localhost(host):
@@ -181,7 +184,10 @@ _cached = lru_cache(maxsize=1024)
 
 @_cached
 def literal_address(host: str) -> str | None:
-    """Return `host` as an address if the system reads it as one (`127.1`, `0x7f.1`, `0::1`), else None."""
+    """Return the IP address that `host` spells out, in standard notation; None for any other host.
+
+    The system decides what is an address: `127.1` and `0x7f.1` give `127.0.0.1`, and `0::1` gives `::1`.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror as error:

@@ -27,8 +27,9 @@ class CallbackSender:
     """POSTs callbacks to allowed URLs and addresses, each within `timeout_seconds`. Thread-safe.
 
     `allow` holds blocks of addresses that are allowed although they would be refused otherwise. `ports` holds the
-    allowed ports; if it is empty, any port is allowed. With `proxy`, an http or https URL, the addresses that host
-    names resolve to are not checked here (except those of `localhost`): the proxy must do that.
+    allowed ports; if it is empty, any port is allowed. `proxy` is the http or https URL of a proxy, or None. With a
+    proxy, the addresses of host names are not checked here, except those of `localhost`. The proxy must check the
+    others.
     """
 
     def __init__(

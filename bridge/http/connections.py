@@ -132,10 +132,10 @@ class _HeaderReader:
 
 
 class _Response(HTTPResponse):
-    """Notes in the Exchange that a response has begun, and skips interim responses.
+    """Notes in the Exchange that the server has begun to answer, and skips interim responses.
 
-    A response has begun when its first byte is there, even if it belongs to an interim response. Interim is any 1xx
-    (RFC 9110 §15.2); http.client itself skips only the 100.
+    The first byte of any response counts as the beginning, also that of an interim response. All 1xx responses are
+    interim (RFC 9110 §15.2); http.client itself skips only the 100.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

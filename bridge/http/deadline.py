@@ -47,7 +47,7 @@ class Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, deadline: "Deadline") -> None:
-        """Begin to watch `deadline`: its connection is shut down when its time is over."""
+        """Begin to watch `deadline`: when `deadline` has passed, the request's connection is shut down."""
         with self._lock:
             self._watched.add(deadline)
             if not self._awake.is_set():
@@ -123,7 +123,10 @@ class Deadline:
         return self.left_seconds <= 0
 
     def attach(self, connection: socket.socket) -> None:
-        """Attach `connection`, to be shut down when the time is over, in place of an earlier connection."""
+        """Attach the connection that the Deadline shuts down when the time is over.
+
+        Only the connection that was attached last is shut down.
+        """
         # A duplicate, because a TLS handshake detaches the original socket.
         self._replace(os.dup(connection.fileno()))
 

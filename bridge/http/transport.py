@@ -72,12 +72,13 @@ class Transport:
         repeatable: bool = True,
         within_seconds: float = inf,
     ) -> HttpResponse | NoResponse:
-        """Send one request and return the response; if there is none, return a NoResponse with the reason.
+        """Send one request and return the response; without a response, return a NoResponse with the reason.
 
-        The time limit is `timeout_seconds` or `within_seconds`, whichever is shorter. `headers` must hold neither
-        `Content-Length` nor `Accept-Encoding`. A request that fails on a kept connection is sent once more if the
-        server had likely closed that connection before; with `repeatable=False`, no kept connection is used, and the
-        request is sent at most once. Raises RuntimeError when a thread that is needed cannot be started.
+        The time limit is the shorter of `timeout_seconds` and `within_seconds`. `headers` must hold neither
+        `Content-Length` nor `Accept-Encoding`. By default, a kept connection may be used. The server may have closed
+        a kept connection already; when this is the likely reason for a failure, the request is sent a second time,
+        within the same time limit. With `repeatable=False`, a new connection is used, and the request is sent at most
+        once. Raises RuntimeError when a thread that is needed cannot be started.
         """
         if not repeatable:
             self._adapter().close()
@@ -122,10 +123,10 @@ class Transport:
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> PreparedRequest:
-    """Return a PreparedRequest that is built directly, because `Request.prepare` parses too much.
+    """Return a PreparedRequest, built directly: `Request.prepare` would parse more than is needed.
 
-    The URL stays as it is; urllib3 encodes it later. `Accept-Encoding` and, with a body, `Content-Length` are added
-    to `headers`.
+    `url` is not changed; urllib3 encodes it later. The PreparedRequest gets `headers`, an `Accept-Encoding` and, with
+    a body, a `Content-Length`.
     """
     request = PreparedRequest()
     request.method, request.url, request.body = method, url, body
@@ -169,7 +170,10 @@ def _tls_reason(error: ssl.SSLError) -> str:
 
 
 def _too_many_reason(error: HTTPException) -> str:
-    """Return the reason for a plain HTTPException: too many headers, or too many interim (1xx) responses."""
+    """Return why a request failed: too many headers, or too many interim (1xx) responses.
+
+    `error` is an HTTPException itself, not one of its subclasses.
+    """
     if "interim" in str(error):
         return "the server sent more than 100 interim answers"
     return "the server's answer has more than 100 headers"

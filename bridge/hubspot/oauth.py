@@ -66,7 +66,8 @@ class OAuthTokens:
     """Supplies the access tokens of accounts with OAuth credentials, and refreshes them.
 
     Thread-safe. Processes that use the same database share the tokens. `refresh_seconds` is the time-out of a
-    refresh. `lease_seconds` is for how long one process alone may refresh an account's token, and must exceed
+    refresh. Before a refresh, a process takes a lease on the account's token. Until the lease ends, no other process
+    refreshes that token. The lease ends after `lease_seconds` at the latest; `lease_seconds` must exceed
     `refresh_seconds`.
     """
 
@@ -96,10 +97,11 @@ class OAuthTokens:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
         The NoToken is a NoTokenYet in two cases: another thread or process is still refreshing the token, or the
-        database does not answer. `refused` is the token that HubSpot has just refused, or None. A refused token is
-        returned only if it was issued less than AT_FAULT_HOLD_SECONDS ago, because a refresh would not help so soon.
-        The call takes at most `within_seconds`, not counting waits for the database. At most WAIT_SECONDS of this
-        time are spent waiting for a refresh by another thread or process.
+        database does not answer. `refused` is the token that HubSpot has just refused, or None. A refresh would not
+        help for a refused token that was issued less than AT_FAULT_HOLD_SECONDS ago: that token may be returned
+        again. An older refused token is never returned. The call takes at most `within_seconds`, not counting waits
+        for the database. At most WAIT_SECONDS of this time are spent waiting for a refresh by another thread or
+        process.
         """
         if fresh := self._fresh(account, refused):
             return fresh
@@ -146,9 +148,8 @@ class OAuthTokens:
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
         """Return a token, refreshed if needed, or a NoToken; None while another process refreshes the token.
 
-        `refused` is the access token that HubSpot has just refused; None if HubSpot has refused none. The docstring
-        of the method `current` says when a refused token is returned. When the result is None, the caller waits, and
-        calls again.
+        After the result None, the caller waits and calls again. `refused` is the access token that HubSpot has just
+        refused, or None. A refused token is returned only if it was issued less than AT_FAULT_HOLD_SECONDS ago.
         """
         if fresh := self._fresh(account, refused):
             return fresh
@@ -165,8 +166,8 @@ class OAuthTokens:
     def _row(self, account: Account) -> StoredTokens:
         """Return the account's row in `oauth_tokens`; add the row if it is missing.
 
-        Tokens that an earlier `_save` failed to save are saved now. The returned row has these tokens, even if they
-        cannot be saved now, either.
+        If an earlier `_save` failed, `_row` tries again to save the tokens of that call. The returned row has those
+        tokens in any case.
         """
         name, origin = key = _key(account)
         with reading(self._engine) as connection:
@@ -213,9 +214,10 @@ class OAuthTokens:
             store.fail(connection, account.name, row, failure.reason, at_fault=at_fault, until=until)
 
     def _save(self, key: _Key, row: StoredTokens, new: TokenPair) -> None:
-        """Save new tokens.
+        """Save new tokens in the account's row.
 
-        If the database is away, this does not raise: the next call of `_row` in this process tries to save them again.
+        If the database is unavailable, `_save` raises no error. The next call of `_row` for the account in this
+        process tries to save the tokens again.
         """
         # The new refresh token may be the only one that works: a short outage of the database must not lose it.
         self._unsaved.add(key)

@@ -30,8 +30,8 @@ Body = TypeVar("Body", bound=_Body)
 class NewTasks(_Body):
     """The body of `POST /sandbox/tasks`: starts `count` tasks of the same kind.
 
-    A duration that is None is taken from the sandbox's options. `pending_status`, unless it is None, replaces the
-    usual status while a task is PENDING.
+    A duration that is None is taken from the sandbox's options. `pending_status` is the status that is reported while
+    a task's phase is PENDING; None means the kind's usual status.
     """
 
     kind: Kind = Kind.FILE_IMPORT
@@ -45,11 +45,14 @@ class NewTasks(_Body):
 class NewFault(_Body):
     """The body of `POST /sandbox/faults`; `fault` or `status_code` must be given.
 
-    The fields of the reply are `status_code`, `headers`, `body` and `seconds`. Without `fault`, these fields make the
-    whole reply. With `fault`, the name of a fault, these fields change that fault's reply: `headers` are merged into
-    the fault's headers, and each other field that is not None replaces the fault's own. The next `times` requests get
-    the reply. Without `times`, all requests get the reply until the fault is cleared. `task_id`, `token` and
-    `endpoint` select the requests, as in `Target`.
+    `task_id`, `token` or `endpoint` selects requests, as in `Target`; at most one of the three may be given. The next
+    `times` of the selected requests get the reply. Without `times`, all selected requests get the reply until the
+    fault is cleared.
+
+    `status_code`, `headers`, `body` and `seconds` describe the reply. Without `fault`, they make the whole reply.
+    `fault` is the name of a fault with a reply of its own. Then `headers` are merged into the headers of that reply,
+    and each of `status_code`, `body` and `seconds` that is not None replaces the value in that reply. `seconds` has
+    an effect only with a fault whose reply is slow or hangs: see `SendMode`.
     """
 
     fault: str | None = None

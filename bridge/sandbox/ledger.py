@@ -50,7 +50,7 @@ class Ledger:
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """Count a response by its status code; `status` is a `Reply.ledger_status`."""
+        """Count a response by `status`, its `Reply.ledger_status`: the status code as text, or `none`."""
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:

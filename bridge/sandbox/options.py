@@ -28,11 +28,11 @@ class PendingBody(StrEnum):
 class SandboxOptions:
     """The sandbox's settings; a wrong value raises `pydantic.ValidationError`.
 
-    Each token in `tokens` and in `refresh_tokens` belongs to an account of its own. An account may send at most
-    `burst_requests` requests in any span of `burst_seconds`, and at most `daily_requests` on a day in UTC. An access
-    token is valid for `access_token_seconds`. With `rotate_refresh_token`, each refresh also replaces the refresh
-    token. By default, a task is PENDING for `pending_seconds`, and then PROCESSING for `processing_seconds`. `clock`
-    returns epoch seconds.
+    Each token in `tokens` and in `refresh_tokens` belongs to an account of its own. The access tokens in `tokens`
+    never expire. A refresh gives an access token that is valid for `access_token_seconds`. With
+    `rotate_refresh_token`, each refresh also replaces the refresh token. An account may send at most `burst_requests`
+    requests in any span of `burst_seconds`, and at most `daily_requests` on a day in UTC. By default, a task is
+    PENDING for `pending_seconds`, and then PROCESSING for `processing_seconds`. `clock` returns epoch seconds.
     """
 
     tokens: tuple[str, ...] = ("sandbox-token",)

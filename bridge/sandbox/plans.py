@@ -36,7 +36,11 @@ class Plan:
 
 
 def plan(kind: Kind, file_name: str) -> Plan:
-    """Return the plan for this file name, which may be a path; `bridge.sandbox.GUIDE` lists the names."""
+    """Return the plan for a task of this `kind` whose file has the name `file_name`, or this path.
+
+    `bridge.sandbox.GUIDE` lists the names that have an effect. An outcome that tasks of this `kind` cannot have is
+    replaced by COMPLETED.
+    """
     stem = PurePosixPath(file_name).stem
     repeated = _TIMES.fullmatch(stem)
     name = repeated["name"] if repeated else stem

@@ -14,7 +14,7 @@ class Policy(StrEnum):
     """The name of the limit that was exceeded, as HubSpot's `policyName`."""
 
     SECONDLY = "SECONDLY"  # the burst limit, if its window is 1 s
-    TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"  # the burst limit, if its window is any other
+    TEN_SECONDLY_ROLLING = "TEN_SECONDLY_ROLLING"  # the burst limit, if its window is not 1 s
     DAILY = "DAILY"  # the daily limit
 
 

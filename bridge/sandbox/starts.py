@@ -129,14 +129,20 @@ class CrmImportFile(BaseModel):
 
 
 class CrmImport(BaseModel):
-    """The part `importRequest` of a CRM import; its many other fields are ignored."""
+    """The JSON in the form part `importRequest` of a request that starts a CRM import.
+
+    The JSON's many other fields are ignored.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     files: Annotated[list[CrmImportFile], Field(min_length=1)]
 
 
 def parsed(model: type[StartBody], document: bytes) -> Source | Reply:
-    """Parse the JSON `document` as a `model`; return what the task keeps of it, or a 400 if it is invalid."""
+    """Parse the JSON `document` as a `model`, and return the fields that the new task will keep.
+
+    Returns a 400 if the document is invalid.
+    """
     try:
         body = model.model_validate_json(document)
     except ValidationError as refusal:

@@ -44,7 +44,7 @@ class ApiRequest:
 
 
 class State:
-    """The simulated HubSpot behind the routes: tasks, tokens, quotas, faults and the ledger."""
+    """The simulated HubSpot behind the routes: tasks, tokens, quotas, faults, and a ledger of requests."""
 
     def __init__(self, options: SandboxOptions) -> None:
         self.stopping = threading.Event()
@@ -132,10 +132,10 @@ class State:
             return task_id
 
     def started(self, task_id: str) -> Reply:
-        """Return the reply to the request that started this task: the task's status response.
+        """Return the reply to the request that started this task: a response with the task's status.
 
-        A task that is to end as `rejected` gets an ordinary reply, too. For such a task, only the method `status`
-        answers 404.
+        The outcome `rejected` makes no difference here. Later, `State.status` answers 404 for a task with this
+        outcome.
         """
         return status_reply(self._tasks[task_id], self._now(), self.options.pending_body)
 
@@ -205,10 +205,11 @@ class State:
         return task.task_id
 
     def set_fault(self, fault: str | Reply, target: Target | None = None, times: int | None = None) -> str:
-        """Set a fault (its name or a custom reply) for the next `times` requests of `target`; return the fault's id.
+        """Set a fault for the requests that `target` selects; return the fault's id.
 
-        If `times` is None, the fault applies until it is cleared. If `target` is None, it applies to all requests to
-        HubSpot's API, but not to those for OAuth tokens. Raises ValueError for an unknown name.
+        `fault` is a fault's name or a custom reply. The fault applies to the next `times` requests; with None, the
+        fault applies until it is cleared. A `target` of None selects all requests to HubSpot's API, except requests
+        for OAuth tokens. Raises ValueError for an unknown name.
         """
         make = (lambda: fault) if isinstance(fault, Reply) else faults.factory(fault)
         with self._lock:

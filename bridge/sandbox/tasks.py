@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     CANCELED = "canceled"
     REVERTED = "reverted"  # crm-import only
     STUCK = "stuck"  # PROCESSING for ever
-    REJECTED = "rejected"  # the id is well-formed and unknown from the start
+    REJECTED = "rejected"  # from the start, HubSpot answers as if it did not know the task
 
 
 class Phase(StrEnum):
@@ -63,9 +63,9 @@ _ENCODED_IDS = frozenset({Kind.FILE_IMPORT, Kind.FOLDER_UPDATE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """What is kept of the request for a task: the fields that later responses show, and `file_name`.
+    """What the sandbox keeps of the request that started a task.
 
-    `State.start` reads the task's outcome, pace and fault from `file_name`.
+    `State.start` reads the task's outcome, pace and fault from `file_name`. The other fields are for later responses.
     """
 
     file_name: str = "report.csv"

@@ -49,8 +49,9 @@ def _log_change(
 ) -> OperatorEvent | None:
     """Log that an account's pause began, changed or ended; return the event for the operator, if any.
 
-    `before` and `breaker` are the account's breaker before and after the calls. There is no event when its pause has
-    not changed, or when the account stays paused for the same reason.
+    `before` and `breaker` are the account's breaker before and after the calls. An equal `paused_until` in both is no
+    change: nothing is logged, and there is no event. A paused account may get a new `paused_until` for the same
+    reason: this is logged, but there is no event. Digits in a reason do not count.
     """
     if breaker.paused_until == before.paused_until:
         return None

@@ -92,10 +92,10 @@ def count_redeliverable(engine: Engine, filters: Filters) -> int:
 
 
 def count_some_redeliverable(engine: Engine, filters: Filters) -> tuple[int, bool]:
-    """Return how many watches `redeliver_all` would redeliver, and whether none can have been missed.
+    """Return how many watches `redeliver_all` would redeliver, and whether this count is surely exact.
 
-    Only the newest watches are examined, up to a limit, so the cost is bounded. If the limit is reached, the count
-    may be too low, and the second value is False.
+    Only the newest watches are examined, up to a limit, so the cost is bounded. When the limit is reached, the second
+    value is False: the count may be too low.
     """
     with reading(engine) as connection:
         return pagination.count_some_redeliverable(connection, filters)

@@ -47,10 +47,10 @@ class AccountCheck:
 def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
     """Check an account by a request to HubSpot, even during a pause; None if there is no such account.
 
-    A success proves the token's scope for at most one kind of task; scopes for other kinds may be missing. After a
-    success, the account's watches whose last poll failed are due now; if the account is paused, its probe is due now,
-    too. A failure does not pause the account. With OAuth, a refresh is tried even if the last refresh has just
-    failed.
+    A success shows that HubSpot accepts the token. The check tests the scope for one kind of task at most; the token
+    may lack the scopes for other kinds. A success makes two things due now: the account's unclaimed watches whose
+    last poll failed and, in a pause, the account's probe. A failure does not pause the account. With OAuth, the
+    access token is refreshed if needed, even if the last refresh has just failed.
     """
     account = hubspot_calls.acquire_at_once(name)
     if account is None:
@@ -121,11 +121,13 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return how far this machine's clock is ahead of HubSpot's, in seconds; negative when it is behind.
+    """Return the smallest possible difference between this machine's clock and HubSpot's, in seconds.
 
-    The header Date has whole seconds, and HubSpot sets it at some time between `asked_at` and `answered_at` (both by
-    this machine's clock). So only the least possible difference is known, and it is the result: 0 when the clocks may
-    agree. None when the header Date is missing or not valid.
+    A positive result means that this machine's clock is ahead; a negative result means that this machine's clock is
+    behind. 0 means that the clocks may agree. None means that the header Date is missing or not valid.
+
+    The exact difference is not known: the header Date has whole seconds, and HubSpot sets the header at an unknown
+    time between `asked_at` and `answered_at` (both by this machine's clock).
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

@@ -96,9 +96,9 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid. `sent_with` is the API key
-    in the request of a client that rotates its own key; None when no key is to be checked. Returns ClientUnchanged
-    for an unknown or revoked client, and when `sent_with` is no longer the client's key.
+    `sent_with` is the API key in the request of a client that rotates its own key. This key must still be the
+    client's key. With None, nothing is checked. Returns ClientUnchanged when the check fails, and for an unknown or
+    revoked client. BRIDGE_ADMIN_KEY is a setting, and a second key of the client `admin`: it stays valid.
     """
     new = _new_key()
     with engine.begin() as connection:
@@ -186,9 +186,9 @@ def _lock_active(
 ) -> store.Client | ClientUnchanged:
     """Lock a client's row and return the client.
 
-    Returns ClientUnchanged when there is no such client, when it is revoked, or when `sent_with` is given and is no
-    longer its API key. `sent_with` is the API key with which the client sent the request; when it is None, no key is
-    checked.
+    `sent_with` is the API key in the request of a client that rotates its own key or secret; None when no key is to
+    be checked. Returns ClientUnchanged for an unknown or revoked client, and when `sent_with` is no longer the
+    client's key.
     """
     client = store.get(connection, name, lock=True)
     if client is None:

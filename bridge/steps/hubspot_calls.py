@@ -29,7 +29,8 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 class Granted:
     """One request for `account` is granted.
 
-    If it is the account's probe and its result is not recorded before `lease_ends_at`, another probe is due then.
+    The request may be the account's probe. The result of a probe must be recorded before `lease_ends_at`; otherwise
+    another probe is due at `lease_ends_at`.
     """
 
     account: Account
@@ -51,9 +52,10 @@ class HubSpotCalls:
     """Counts requests against accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
-    account's pause is its probe. If the probe's result is not recorded within `lease_seconds` of the grant, another
-    probe is due. Any request may be a probe, so every request must end within `lease_seconds`. If the result says
-    nothing of the account, or no request was sent, the caller calls `release_probe`.
+    account's pause is the account's probe. Another probe is due when the probe's result is not recorded within
+    `lease_seconds` of the grant. Callers are not told which request is a probe. So every request must end within
+    `lease_seconds`, and the caller calls `release_probe` for every granted request that was not sent or whose result
+    says nothing about the account.
     """
 
     def __init__(
@@ -98,7 +100,8 @@ class HubSpotCalls:
     def release_probe(self, granted: Granted) -> None:
         """If `granted` is the account's probe, make a new probe due now instead of at the end of the lease.
 
-        For a request that brings no result about the account. Database errors are logged, not raised.
+        Call this when no request was sent, or when the request's result says nothing of the account. Database errors
+        are logged, not raised.
         """
         name = granted.account.name
         try:
@@ -135,10 +138,10 @@ class HubSpotCalls:
     ) -> None:
         """Update an account's limits, statistics and counters after a call.
 
-        Database errors are logged, not raised. `signal` is applied to the account's breaker, unless it is None.
-        `asked_at` is the instant just before the call. If `retry` is true, two things become due now: the account's
-        unclaimed watches whose last poll failed and, if the account is paused, its probe. Does nothing for an account
-        without credentials.
+        Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker.
+        `asked_at` is the instant just before the call. With `retry`, the account's watches are made due now if their
+        last poll failed and no worker has claimed them. With `retry`, the probe of a paused account is made due now,
+        too. Does nothing for an account without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
         if not account.has_credentials:

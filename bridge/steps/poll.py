@@ -229,14 +229,13 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """Time out up to OVERDUE_BATCH watches that got no poll after their deadline; return how many.
+    """Time out up to OVERDUE_BATCH due watches that got no poll after their deadline; return how many.
 
-    Only due watches are timed out, and each at one of two instants:
+    This worker has been able to poll without a break from `steady_since` until now. Two kinds of watches are timed
+    out:
 
-    - a watch of a paused account whose deadline is not before `steady_since`: at the deadline;
-    - any other watch: OVERDUE_GRACE_SECONDS after its deadline, its `due_at` or `steady_since`, whichever is latest.
-
-    `steady_since` is the instant from which this worker has been able to poll without a break.
+    - The account is paused now, and the watch's deadline is at `steady_since` or later.
+    - The deadline, `due_at` and `steady_since` are each at least OVERDUE_GRACE_SECONDS ago.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(

@@ -81,7 +81,10 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of the fields that identify a registration; it is unique among watches not withdrawn."""
+    """Return a hash of the fields that identify a registration; equal registrations have the same hash.
+
+    No two stored watches have the same hash. A withdrawn watch has no hash.
+    """
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").
     return sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()

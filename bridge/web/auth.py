@@ -23,9 +23,10 @@ LAST_USE_PRECISION = timedelta(minutes=1)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The client that sent a request.
+    """The client that sent a request; `name` is empty when the operation needs no API key.
 
-    `from_environment` is true when its key is BRIDGE_ADMIN_KEY; otherwise `api_key` is the key.
+    `from_environment` is true when the request's key is BRIDGE_ADMIN_KEY. `api_key` holds any other key; `api_key` is
+    None for BRIDGE_ADMIN_KEY, and for an operation that needs no API key.
     """
 
     name: str

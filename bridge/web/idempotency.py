@@ -116,10 +116,10 @@ class Execution:
             log.warning("answer_not_kept", error=type(error).__name__)
 
     def _change(self, **values: str | datetime) -> bool:
-        """Set fields of the stored request, and return True; if another execution has taken it over, return False.
+        """Set fields of the stored request; return True unless another execution has taken the request over.
 
-        False means that no field was set. For a request without a key, nothing is stored: do nothing, and return
-        True.
+        False means that no field was set. A request without an Idempotency-Key is not stored. For such a request no
+        field is set, and the result is True.
         """
         if not self._held:
             return True

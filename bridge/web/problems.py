@@ -185,9 +185,9 @@ class FieldError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """An error response, which tells the client's developer why the request failed; it must not contain a secret.
+    """An error response: tells the client's developer why the request failed. It must hold no secret.
 
-    `cause` is a name in PROBLEM_TYPES; None stands for the status's default.
+    `cause` is the type of problem, as a name in PROBLEM_TYPES. None means the default type for `status`.
     """
 
     status: int

@@ -112,9 +112,10 @@ class Registrar:
 
 
 def _valid_for(room: int) -> timedelta:
-    """Return how long a count of a client's open watches may be used.
+    """Return how long a count of a client's open watches may be used: the smaller `room`, the shorter.
 
-    `room` is the limit, minus the client's open watches, minus the watches that the client wants to open now. The
-    open watches are those in the count and those that this process has opened for the client since the count.
+    `room` is how many watches the client may still open after those that the client wants to open now. The caller
+    derives `room` from the limit, the count, and the watches that this process has opened for the client since the
+    counting.
     """
     return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

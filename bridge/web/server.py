@@ -1,8 +1,8 @@
 """The HTTP server of the web processes: gunicorn manages the processes, waitress serves HTTP in them.
 
 This module adds four things to waitress: time-outs for slow clients; buffers for long responses, so that no thread
-waits for a client that reads slowly; error responses in the form of RFC 9457, which even a client that is still sending
-receives; and a shutdown that gives open requests time to finish.
+waits for a client that reads slowly; error responses in the form of RFC 9457; and a shutdown that gives open requests
+time to finish. A client that is still sending its request gets the error response, too.
 """
 
 import logging
@@ -137,7 +137,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         super().handle_close()
 
     def _flush_outbufs_below_high_watermark(self) -> None:
-        """Do nothing; waitress's own method makes the thread wait while much of a long response is unread."""
+        """Do nothing, so that no request thread waits for a client that reads a long response slowly.
+
+        Replaces waitress's own method, which makes the thread wait while much of the response is unread.
+        """
 
     @property
     def is_busy(self) -> bool:
@@ -213,7 +216,7 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
             self._close_longest_idle()
 
     def _close_fullest(self) -> None:
-        """Close the connection with the most unsent bytes if the sum of all is above MAX_UNSENT_BYTES."""
+        """If all connections together have over MAX_UNSENT_BYTES unsent bytes, close the one with the most."""
         channels = self._channels()
         if sum(channel.total_outbufs_len for channel in channels) > MAX_UNSENT_BYTES:
             max(channels, key=lambda channel: channel.total_outbufs_len).handle_close()
@@ -227,9 +230,9 @@ class WaitressWorker(Worker):  # type: ignore[misc] # gunicorn has no types
     def _stop(self, servers: list[Any]) -> None:
         """Stop serving within `graceful_timeout` seconds.
 
-        Connections in the listeners' queues are still accepted; then the listeners are closed. Until
-        LAST_REQUEST_SECONDS have passed, each open connection may send one more request. After that, idle connections
-        are closed, and only requests that have begun to arrive are finished.
+        First, the connections in the listeners' queues are accepted, and the listeners are closed. An idle connection
+        may send one more request during the first LAST_REQUEST_SECONDS of the stop. After that, idle connections are
+        closed. Requests that have begun to arrive are finished. Each response closes its connection.
         """
         now = time.monotonic()
         last_request_at, end_at = now + LAST_REQUEST_SECONDS, now + self.cfg.graceful_timeout

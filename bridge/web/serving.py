@@ -106,8 +106,8 @@ def _arguments(
 ) -> dict[str, Any] | Problem:
     """Return the operation's arguments `query` and `body`, or a Problem if the request has an invalid one.
 
-    An argument that the operation's function does not take is left out. When `context` is None, nothing checks
-    whether the account exists and the callback URL is allowed.
+    The result has the key `query` or `body` only if the operation's function takes that argument. When `context` is
+    None, nothing checks whether the account exists and the callback URL is allowed.
     """
     arguments: dict[str, Any] = {}
     if operation.query or request.query_string:

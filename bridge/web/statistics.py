@@ -21,10 +21,11 @@ STEPS = {"poll": State.WATCHING, "deliver": State.DELIVERING}
 class AccountStatistics:
     """An account's status, and the bridge's requests to HubSpot for the account since midnight UTC.
 
-    `requests` is the number of these requests, `errors` how many of them were not answered with 2xx.
-    `requests_per_second` is what the quota allows, even while the account is paused. `headroom` is the
-    factor, 0.05 to 1, by which HubSpot's newest rate-limit headers slow it now. `daily_remaining` is how many requests
-    are left for the day, as those headers say; None if they do not give the number, or came before today (UTC).
+    `requests` is the number of these requests, `errors` the number of those not answered with 2xx.
+    `requests_per_second` is the rate that the quota allows now, even while the account is paused. The rate is already
+    slowed by `headroom`: a factor, 0.05 to 1, from HubSpot's newest rate-limit headers. `daily_remaining` is the
+    number of requests left for the day, from the same headers; None if these headers lack the number, or are older
+    than today (UTC).
     """
 
     status: AccountStatus
@@ -80,10 +81,10 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return, by step, the seconds since the oldest `due_at` of its due watches; None if no watch is due.
+    """Return for each step in STEPS how long the longest-due watch of that step has been due, in seconds.
 
-    The steps are those in STEPS. `client` None means all clients. Watches that wait for a paused account or host do
-    not count.
+    The value of a step without a due watch is None. Only the watches of `client` count; with `client` None, the
+    watches of all clients. Watches that wait for a paused account or host do not count.
     """
     oldest = {
         step: watch_counts.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

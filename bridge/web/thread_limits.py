@@ -12,7 +12,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class ThreadLimit:
-    """A limit on the requests of this process that are in one long operation at a time. Thread-safe."""
+    """Limits how many requests carry out the same long operation at a time in a process. Thread-safe."""
 
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
         """Allow `most` requests in the operation at a time; up to `waiting` more may wait for their turn.

@@ -103,7 +103,7 @@ class TaskEventDataSchema(Output):
         description="True when `hubspot` is null because HubSpot's answer has more than 256 KiB.",
     )
     hubspot: Any = Field(
-        description="HubSpot's last answer that carried a status, verbatim; null when there is none, or when `truncated` is true."
+        description="HubSpot's last answer with a status of the task, verbatim; null without such an answer, and when `truncated` is true."
     )
 
 
@@ -168,7 +168,9 @@ class OperatorEventSchema(Output):
     )
 
     type: str = Field(description="What has happened.")
-    timestamp: datetime = Field(description="When the event happened last.")
+    timestamp: datetime = Field(
+        description="When the newest of the `data.count` occurrences happened; for a silent worker, when the worker last gave a sign of life."
+    )
     data: OperatorEventDataSchema = Field(description="What the event is about, and why it happened.")
 
 

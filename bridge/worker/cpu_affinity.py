@@ -66,11 +66,15 @@ class Reading:
 
 
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
-    """Return the least used of the `allowed` cores if a move to it pays; None if the process should stay.
+    """Return the core that the process should move to; None if the process should stay.
 
-    `core` is the process's core, or None before the first move, which always pays. `shares` is the recent use of the
-    cores. Of equally used cores, the first in `allowed` is returned. If `shares` has none of the allowed cores, the
-    result is None.
+    `core` is the process's core, or None before the first move. `shares` is the recent use of the cores. Only
+    `allowed` cores that `shares` knows can be returned: the least used one, and of equally used cores the first in
+    `allowed`.
+
+    The result is None when other processes use at most CROWDED of `core`, or when no other core is freer by MARGIN.
+    The result is also None when `shares` knows none of the `allowed` cores. CROWDED and MARGIN do not count before
+    the first move.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

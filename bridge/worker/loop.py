@@ -209,9 +209,11 @@ class Worker:
             ]
 
     def _share(self, more: Mapping[Lane, int]) -> dict[Lane, int]:
-        """Divide the pool's free slots among the lanes of `more`; return how many jobs to claim for each.
+        """Divide the pool's `room` among lanes; return how many jobs to claim for each lane.
 
-        The lanes take a slot each in turn, in `more`'s order, but none takes more than `more[lane]`.
+        `more` maps each lane to the largest number of its jobs that may be claimed. The lanes take one slot each in
+        turn, in the order of `more`. `fairness.share` has further limits, so some slots may stay free. Lanes without
+        a slot are left out of the result.
         """
         # A lane that has just freed some slots will probably free as many again soon: as many of its jobs may wait.
         held = self._pool.jobs_per_lane.copy()
@@ -273,11 +275,11 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Claim watches whose tasks have just ended, for delivery at once; return the results of all polls.
+        """Return the results of all polls; claim, for delivery at once, watches whose tasks have just ended.
 
-        No more watches are claimed than fit in the pool, and none when the worker is stopping. The result of a
-        claimed watch holds the watch as it is after the claim. The caller saves the results, and with them the
-        claims.
+        At most as many watches are claimed as fit in the pool; none when the worker is stopping. This writes nothing:
+        in a claimed watch's result, `watch` has the claim's `due_at` and `claimed_by`, and the caller saves the
+        results.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
@@ -291,10 +293,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each watch in `kept` whose callback this worker has claimed.
+        """Return a job for each watch that `_claim_callbacks` has claimed: the job sends the watch's callback.
 
-        `kept` holds the results that `claims.save` has just saved. In a watch that `_claim_callbacks` has claimed,
-        `claimed_by` is the id of this worker.
+        `kept` holds the results that `claims.save` has just saved; the watches of all other results get no job. A
+        claimed watch is recognised by its `claimed_by`, the id of this worker.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}

@@ -30,8 +30,8 @@ def log_and_count(
 ) -> None:
     """Log ended tasks, callback attempts and dropped results; count all jobs in `done` for the metrics.
 
-    `kept` holds the results that were saved. The other results were dropped: a result whose watch is in `withdrawn`
-    (ids of watches) because the watch was withdrawn during the job, any other one because its lease was lost.
+    `kept` holds the results that were saved. All other results were dropped. `withdrawn` holds the ids of the watches
+    that were withdrawn during their jobs. Every other dropped result had lost its lease.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

@@ -140,7 +140,10 @@ class Scheduler:
         self._beats.append(now)
 
     def _may_report_silence(self, now: datetime) -> bool:
-        """Return whether this worker's own heartbeats were regular enough for it to report other workers."""
+        """Return whether this worker may report silent workers to the operator.
+
+        This worker's own latest BEATS_TO_REPORT heartbeats must lie within the last BEATS_WITHIN.
+        """
         return len(self._beats) == BEATS_TO_REPORT and now - self._beats[0] <= BEATS_WITHIN
 
     def _send_operator_events(self) -> None:
@@ -197,7 +200,11 @@ class CounterFlusher:
         self.flush()
 
     def flush(self) -> None:
-        """Save the counts now; while the database is unavailable, keep them."""
+        """Add the counts to the database now.
+
+        If the database is unavailable, `flush` raises no error. The counts stay in memory, and the next call adds
+        them.
+        """
         self._counters.inc(LOG_LINES_DROPPED, by=self._take_dropped_lines())
         with suppress(*UNAVAILABLE):
             self._counters.flush(self._engine, self._now())

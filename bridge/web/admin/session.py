@@ -71,9 +71,9 @@ def end() -> None:
 
 
 def caller(dependencies: Dependencies, now: datetime) -> Caller | Problem:
-    """Return the signed-in admin, or a Problem.
+    """Return the signed-in admin; a Problem when nobody is signed in or the session's key is refused.
 
-    When the key in the session is refused, the session ends, except when htmx sent the request.
+    A refused key also ends the session. Only a request by htmx leaves the session as it is.
     """
     sealed = session.get(_KEY)
     if sealed is None:

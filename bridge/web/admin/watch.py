@@ -186,7 +186,7 @@ def _next_step(watch: Watch, now: datetime, wait: str) -> HistoryEntry | None:
 def _callback(connection: Connection, watch: Watch, hubspot: str | None) -> Callback | str:
     """Return the watch's callback, signed now, or a sentence that says why it cannot be signed.
 
-    `hubspot` is HubSpot's answer as JSON text; None if none is stored. The watch must have ended.
+    `hubspot` is HubSpot's answer as JSON text; None if none is stored. The watch's task must have ended.
     """
     dependencies, now = call().dependencies, call().now
     tokens = clients.secrets_of(connection, [watch.client], now).get(watch.client, [])

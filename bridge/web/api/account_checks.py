@@ -27,7 +27,10 @@ class QuotaLeftSchema(Output):
 
     model_config = examples(QUOTA_EXAMPLE)
 
-    burst: int | None = Field(description="HubSpot's burst limit, in requests.", ge=0)
+    burst: int | None = Field(
+        description="HubSpot's burst limit: how many requests HubSpot allows in a short window, usually 10 seconds.",
+        ge=0,
+    )
     burst_remaining: int | None = Field(
         description="How many requests of the burst limit are left now.", ge=0
     )
@@ -64,7 +67,7 @@ class AccountCheckSchema(Output):
         description="What HubSpot says about the account's quota; null when HubSpot says nothing about it."
     )
     clock_ahead_seconds: float | None = Field(
-        description="The smallest possible difference between the bridge's clock and HubSpot's, in seconds: positive when the bridge's clock is ahead, negative when it is behind, 0 when the clocks may agree; null when HubSpot did not tell the time."
+        description="How far the bridge's clock is certainly off, in seconds. 5 means at least 5 s ahead of HubSpot's clock; -5 means at least 5 s behind HubSpot's clock; 0 means that the clocks may agree. Null when HubSpot did not tell the time."
     )
 
 

@@ -223,8 +223,9 @@ def put_account(call: ApiCall, name: str, body: AccountSettings) -> Reply:
 def remove_account(call: ApiCall, name: str) -> Reply | Problem:
     """Remove a stored HubSpot account.
 
-    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. This does not
-    apply to the account `default`: it can be removed at any time, and then has the environment's settings again.
+    While tasks in the account are being watched, the answer is a 409: withdraw their watches first. The account
+    `default` is an exception: its stored settings can be removed at any time. After that, the environment's settings
+    apply to `default` again.
     """
     dependencies = call.dependencies
     removed = accounts.remove(

@@ -42,7 +42,10 @@ class SecretRotation(Body):
 
     overlap: Annotated[
         str, Field(json_schema_extra={"pattern": f"^{parsing.OVERLAP_PATTERN}$"}), AfterValidator(_overlap)
-    ] = Field(default=parsing.OVERLAP, description="How long the old secret signs too: 90s, 15m, 24h, 7d.")
+    ] = Field(
+        default=parsing.OVERLAP,
+        description="For how long callbacks are signed with the old secret too: a number and a unit (s, m, h, d), such as 90s or 24h.",
+    )
 
 
 KEY_EXAMPLE = "hib_5s7jK0Qw3xVb8nLr2TfYcAeDgHiMpOuZ"
@@ -109,7 +112,7 @@ class ClientSchema(Output):
         description="The first ten characters of the client's API key; null when the only key is BRIDGE_ADMIN_KEY."
     )
     created_at: datetime | None = Field(
-        description="When the client was added; null for the client of BRIDGE_ADMIN_KEY before its first registration, import, test callback or new signing secret."
+        description="When the client was stored; null while it is not. The client `admin` of BRIDGE_ADMIN_KEY is stored at its first registration, import, test callback or secret rotation."
     )
     last_used_at: datetime | None = Field(
         description="When the client's API key was used last, to the minute; null when no use is recorded."
@@ -209,9 +212,9 @@ def show_client(call: ApiCall, name: str) -> Reply | Problem:
     responses={200: ResponseSpec(description="The new API key.", model=NewApiKeySchema)},
 )
 def rotate_client_key(call: ApiCall, name: str) -> Reply | Problem:
-    """Give a client a new API key; the old one stops working at once.
+    """Give a client a new API key; the old key stops working at once.
 
-    The client `admin` can also use BRIDGE_ADMIN_KEY, a setting, which stays valid when `admin` gets a new key.
+    The setting BRIDGE_ADMIN_KEY is a second key of the client `admin`. This second key stays valid.
     """
     return _new_key(call, name)
 

@@ -62,8 +62,8 @@ def export_watches(call: ApiCall, query: ExportQuery) -> Reply | Problem:
 
     All watches that match the filters are exported; the filters are those of `GET /v1/watches`. With
     `order=ended_at`, watches whose `ended_at` is null are left out. The response is streamed: after an error in the
-    middle, the connection is closed before the response is complete. While two other exports are being made, the
-    answer is a 429.
+    middle, the connection is closed before the response is complete. Each web process makes at most two exports at a
+    time, for all clients together; the answer to a further request is a 429.
     """
     filters = query.filters(call.caller)
     if isinstance(filters, Problem):
@@ -82,9 +82,10 @@ def _page(engine: Engine, filters: Filters, order: Order, cursor: Cursor | None)
 
 
 def _table(engine: Engine, filters: Filters, order: Order, request_id: str) -> Iterator[str]:
-    """Yield an empty text when the first rows have been read, then the table, part by part.
+    """Read the first rows and yield an empty text; then yield the CSV, part by part.
 
-    At its end, even after an error, the generator calls `EXPORTS.leave`.
+    The empty text lets the caller see an error of the first read before the response begins. A later error is logged
+    with `request_id`. The generator calls `EXPORTS.leave` when the generator ends, even after an error.
     """
     try:
         page = _page(engine, filters, order, None)

@@ -49,7 +49,7 @@ class ReadinessSchema(Output):
     status: str = Field(description="`ready` or `not ready`.")
     problems: list[str] = Field(description="What is wrong, in sentences.")
     paused_accounts: list[PausedAccountSchema] = Field(
-        description="The paused accounts; they alone do not make the bridge unready."
+        description="The paused accounts. The bridge may be `ready` while accounts are paused."
     )
 
 

@@ -61,7 +61,7 @@ class NewImport(Body):
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="If the task was not seen to end within so many seconds of the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+        description="The time limit of the watch, in seconds from its registration. A watch whose task was not seen to end by then ends as `timed_out`. The default is a day, unless the operator has set another one.",
     )
 
 
@@ -87,16 +87,17 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     with HubSpot's response; `detail` says whether the import may have been started. When HubSpot's response is lost,
     the answer is a 504: the import may have been started or not, and HubSpot is not called again.
 
-    With an `Idempotency-Key` of your choice, one import is started at most, whatever crashes in between. A repeat is
-    a request with the same key and the same body. A request with the same key and another body gets a 422. Without a
-    key, a repeated request starts another import.
+    With an `Idempotency-Key` of your choice, one import is started at most within 24 h, whatever crashes in between.
+    A repeat is a request with the same key and the same body. A request with the same key and another body gets a
+    422. Without a key, a repeated request starts another import.
 
     While the first request is being carried out, a repeat gets a 409. For 24 h, a repeat gets the first answer again,
     unless that was a 429 or a 503. After a 429, or a 503 without `task_id`, a repeat may start the import.
 
-    After a 503 with `task_id`, a crash or a loss of the database, repeats get a 409 for up to a minute. What a later
-    repeat does depends on what the bridge has stored. If the task's id is stored, the repeat registers the task. If
-    only the call to HubSpot is stored, the repeat gets a 504, and HubSpot is not called again. If neither is stored,
+    Three events leave a request unfinished: a crash of the bridge, a loss of its database, and a 503 with `task_id`.
+    For up to a minute after such an event, a repeat gets a 409. The effect of a later repeat depends on the last step
+    that the bridge has stored. After the step "HubSpot has named the task", the repeat registers the task. After the
+    step "HubSpot is about to be called", the repeat gets a 504, and HubSpot is not called again. Before both steps,
     the repeat may start the import.
     """
     execution = idempotency.begin(call)

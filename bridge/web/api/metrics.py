@@ -69,7 +69,10 @@ def show_metrics(call: ApiCall) -> Reply:
 
 
 class _BridgeCollector(Collector):
-    """Collects this process's version, and all processes' metrics from the database."""
+    """Collects the bridge's version, and the metrics that the database holds.
+
+    The version is that of the answering process. The other metrics are those of all processes together.
+    """
 
     def __init__(self, dependencies: Dependencies, now: datetime) -> None:
         self._dependencies = dependencies
@@ -206,12 +209,14 @@ def _histogram(histogram: Histogram, totals: Counts, known: Mapping[str, Sequenc
 def _all_labels(
     metric: Counter | Histogram, found: Collection[Labels], known: Mapping[str, Sequence[str]]
 ) -> list[Labels]:
-    """Return the label values of all series: those in `found`, and those reported with the count 0.
+    """Return the label values of each series to report: those in `found`, and some with the count 0.
 
-    `metric.labels` maps each label to its expected values, or to OPEN_ENDED. `known` maps the names of some
-    OPEN_ENDED labels to their expected values. Every combination of expected values is returned. Each series in
-    `found` also brings the series with the same values of the OPEN_ENDED labels and any expected values of the other
-    labels. Example: if a route's 2xx are in `found`, the route's 3xx, 4xx and 5xx are returned, too.
+    `metric.labels` maps each label to a list of its values, or to OPEN_ENDED. `known` maps some OPEN_ENDED labels to
+    lists of their values. Two groups of series are added to those in `found`:
+
+    - All combinations of the listed values. This group is empty if `known` lacks an OPEN_ENDED label of the metric.
+    - The variants of each series in `found`. A variant has the same values of the OPEN_ENDED labels, and any listed
+      values of the other labels. Example: if a route's 2xx are in `found`, the route's 3xx, 4xx and 5xx are added.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()

@@ -80,7 +80,7 @@ class NewWatch(Body):
     )
     timeout_seconds: TimeoutSeconds | None = Field(
         default=None,
-        description="If the task was not seen to end within so many seconds of the registration, the watch ends as `timed_out`; a day when left out, unless the operator chose otherwise.",
+        description="The seconds from the registration to the watch's deadline. A watch whose task was not seen to end by the deadline ends as `timed_out`. The default is a day, or the operator's own setting.",
     )
 
 
@@ -157,10 +157,11 @@ class RegistrationResultsSchema(Output):
 def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     """Register a watch.
 
-    If the client already has a watch with this `kind`, `account`, `task_id` and `callback_url`, the answer is a 200
-    with that watch, or a 409 when that watch's `metadata` or `timeout_seconds` differ. Withdrawn watches do not count
-    for this; delivered and undelivered watches count until the bridge deletes them. The number of a client's open
-    watches is limited; for a new watch beyond the limit, the answer is a 429.
+    A registration with the `kind`, `account`, `task_id` and `callback_url` of a watch that this client already has
+    makes no new watch. The answer is a 200 with the existing watch. The answer is a 409 instead if `metadata` or
+    `timeout_seconds` differ from the existing watch's; a `timeout_seconds` that is left out is not compared. A
+    withdrawn watch is no existing watch here; a delivered or undelivered watch is one until the bridge deletes it.
+    The number of a client's open watches is limited; for a new watch beyond the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):

@@ -63,11 +63,11 @@ class DetectionDelaySchema(Output):
     model_config = examples(DELAY_EXAMPLE)
 
     p50: float | None = Field(
-        description="The median: for half of the tasks it took at most this many seconds; null if nothing was measured.",
+        description="The median: half of the delays were at most this many seconds; null if nothing was measured.",
         ge=0,
     )
     p95: float | None = Field(
-        description="The 95th percentile: for 95 % of the tasks it took at most this many seconds; null if nothing was measured.",
+        description="The 95th percentile: 95 % of the delays were at most this many seconds; null if nothing was measured.",
         ge=0,
     )
 
@@ -83,7 +83,8 @@ class AccountSummarySchema(Output):
     )
     paused_reason: str | None = Field(description="Why the account is paused; null when it is not paused.")
     requests_per_second: float = Field(
-        description="How many requests a second the quota allows now, even while the account is paused.", ge=0
+        description="How many requests a second the quota alone allows now; a pause of the account does not change this number.",
+        ge=0,
     )
     errors_today: int = Field(
         description="How many requests since midnight UTC were not answered with 2xx; HubSpot wants fewer than 5 % of a day's requests to fail.",
