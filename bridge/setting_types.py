@@ -85,9 +85,10 @@ def _fernet_key(key: str) -> str:
 
 
 def _operator_url(url: str, info: ValidationInfo) -> str:
-    """Return `url`; raise ValueError when it breaks a rule for callback URLs.
+    """Return `url`; raise ValueError when `url` breaks a rule for callback URLs.
 
-    The rules come from other settings, such as BRIDGE_CALLBACK_PORTS. The rule of an invalid setting is not checked.
+    Some rules come from other settings, such as BRIDGE_CALLBACK_PORTS. A rule that comes from an invalid setting is
+    not checked.
     """
     rules = info.data
     problem = callback_url_problem(

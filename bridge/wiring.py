@@ -271,7 +271,7 @@ class Bridge:
             self.scheduler.wind_down()
 
     def stop_worker(self) -> None:
-        """Stop the embedded worker, if there is one; then save the counts that `counters` still holds.
+        """Stop the embedded worker, if there is one; then save the counts that are still in memory.
 
         Waits until the worker's requests in flight have ended. The wait ends at the latest 22 s after the first call
         of `wind_down_worker` or `stop_worker`.

@@ -78,10 +78,10 @@ class FinishedCall:
 
     @property
     def requests(self) -> int:
-        """How many requests with an access token the call made: 0, 1 or 2. Unanswered requests count, too.
+        """How many requests with an access token the call made, or tried to make: 0, 1 or 2.
 
-        0 means that no usable token came in time. 2 means that HubSpot refused the first token, and a newer one was
-        tried.
+        A request counts even if it was not answered, or could not be sent. 0 means that no usable token came in time.
+        2 means that HubSpot refused the first token, and a newer one was tried.
         """
         return (
             self.answer.earlier_refusals
@@ -179,8 +179,9 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator's check of the account: one request, sent without a `grant`.
 
-    The request adds to the usage, also when the quota is used up or the account is paused. After it, the quota delays
-    the next request by at most `quota.interval_seconds()` from `now`. The circuit breaker stays as it is.
+    The request adds to the usage, also when the quota is used up or the account is paused. Then a longer wait is cut:
+    the quota allows the next request at the latest `quota.interval_seconds()` after `now`. The circuit breaker stays
+    as it is.
     """
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)

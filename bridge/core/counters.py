@@ -33,8 +33,8 @@ class Histogram:
     """Durations in seconds, counted in buckets for each combination of the labels' values.
 
     `bounds` are the buckets' upper bounds in ascending order; the last one is infinite. `labels` maps each label to
-    its expected values, or to OPEN_ENDED. All histograms have totals. An `hourly` histogram also has counts of each
-    hour.
+    its expected values, or to OPEN_ENDED. Every histogram has counts over all time. An `hourly` histogram also has
+    counts of each hour.
     """
 
     name: str

@@ -31,11 +31,12 @@ def is_callbacks(lane: Lane) -> bool:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DueLane:
-    """A lane with due watches; at most `more` of them may be claimed now.
+    """A lane with due watches; a worker may claim at most `more` of these watches now.
 
-    `since` is when the first of the lane's due watches fell due. For a host whose probe is due, `since` is the later
-    of two instants: that one, and the end of the host's pause. `recovering` is true for a host that is in slow start
-    or whose probe is due (see `bridge.core.circuit_breaker`); `recovering` is always false for an account.
+    `since` is when the lane's wait began: when the first of the due watches fell due. For a host whose probe is due,
+    the time before the end of the host's pause does not count as wait. `recovering` is true for a host that is in
+    slow start or whose probe is due (see `bridge.core.circuit_breaker`). For an account, `recovering` is always
+    false.
     """
 
     since: datetime
@@ -69,10 +70,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
     """Divide a worker's free slots among the lanes of `most`; return how many free slots each lane gets.
 
     The worker has `slots` slots. `held` maps each lane to the number of slots that the lane holds now; all other
-    slots are free. `most` maps each lane to the lane's own limit; `ceiling` may set a lower one. The lanes take
-    turns, in the order of `most`: at each turn a lane takes one free slot. A lane drops out when it holds as many
-    slots as `ceiling` allows, or more. `ceiling` falls with the number of free slots, so a few slots may stay free.
-    The result leaves out lanes that get no slot.
+    slots are free. `most` maps each lane to the most slots that the lane may hold, with those in `held`. The function
+    `ceiling` lowers this limit when few slots are free, so a few slots may stay free. The lanes take turns, in the
+    order of `most`: at each turn a lane takes one free slot. A lane at its limit gets no more turns. The result
+    leaves out lanes that get no slot.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

@@ -68,10 +68,9 @@ class QuotaLeft:
 
 
 def tolerance_seconds(rate: Rate) -> float:
-    """Return how many seconds early a request may be granted, which allows bursts.
+    """Return how many seconds before `Usage.free_at` a request may be granted.
 
-    `Usage.free_at` is the instant of the next request at an even pace. The request is granted at the earliest this
-    many seconds before that instant.
+    `Usage.free_at` is the instant of the next request at an even pace. The tolerance allows bursts.
     """
     return max(rate.seconds * TOLERANCE_SHARE, TOLERANCE_SECONDS)
 
@@ -98,10 +97,10 @@ def current_headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the interval in seconds at which half of the day's remaining quota lasts until midnight.
+    """Return the seconds between requests that spread half of the day's remaining quota until midnight.
 
-    The interval is the time from one request to the next. The remaining quota is `usage.daily_remaining`, observed at
-    `usage.observed_at`; midnight is that of UTC. The result is 0 when no `daily_remaining` is known for today.
+    The remaining quota is `usage.daily_remaining`. The time until midnight (UTC) is counted from `usage.observed_at`.
+    The result is 0 when no `daily_remaining` is known for today (UTC).
     """
     if usage.daily_remaining is None or usage.observed_at is None:
         return 0.0
@@ -145,9 +144,9 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage with a late `free_at` moved earlier; an early one stays as it is.
+    """Return the usage, with the wait for the next request limited to `interval_seconds()` from `now`.
 
-    Afterwards the next request may be sent at the latest `interval_seconds()` after `now`.
+    If the wait would be longer, `free_at` is moved earlier. Otherwise the usage stays as it is.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:

@@ -19,9 +19,9 @@ class State(StrEnum):
 class Outcome(StrEnum):
     """How a task ended, or why the bridge stopped polling it."""
 
-    COMPLETED = "completed"  # HubSpot finished; for kinds that have results: a result, and no error
+    COMPLETED = "completed"  # HubSpot finished, with a result and no error (if the kind has results)
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
-    FAILED = "failed"  # HubSpot's status is FAILED, or the result of a finished task is missing
+    FAILED = "failed"  # a CRM import's status is FAILED, or a finished task lacks its result
     CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED
     REJECTED = "rejected"  # HubSpot refused several polls in a row; usually it does not know the task
     TIMED_OUT = "timed_out"  # the watch's deadline passed before there was another outcome
@@ -88,7 +88,7 @@ class Watch:
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # start of the task's age: the registration, then the first PROCESSING seen
+    age_zero_at: datetime  # age 0 of the task: registration, later the first poll that saw PROCESSING
     status: str | None = None  # the newest that HubSpot reported
     refusals: int = 0  # answers in a row by which HubSpot refused the task
     refused_since: datetime | None = None  # when the first of the `refusals` came

@@ -57,7 +57,7 @@ class Attention:
 
     paused_accounts: Mapping[str, CircuitBreaker]
     paused_hosts: Sequence[TroubledHost]  # hosts with callbacks that wait; at most MOST_NAMED
-    given_up: Sequence[GivenUp]  # one a host; last day only, latest first; at most MOST_GIVEN_UP_HOSTS
+    given_up: Sequence[GivenUp]  # one per host; last day, newest first; at most MOST_GIVEN_UP_HOSTS
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each account's polls
     overdue_hosts: Mapping[str, datetime]  # the oldest `due_at` of each host's callbacks
     alive_workers: Mapping[str, datetime]  # the last heartbeat of each worker

@@ -261,8 +261,8 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Give back claimed watches: they become due now. Returns how many were given back.
 
-    Watches whose lease the worker no longer holds are left as they are. In place of each claimed probe, a new probe
-    of the same account or host is due now.
+    Watches whose lease the worker no longer holds are left as they are. A claimed watch may have been the probe of an
+    account or host. Then the next probe of this account or host is due now, too.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:

@@ -145,9 +145,10 @@ class Counts:
     rows: Mapping[Key, float]  # the values, by the columns `name` and `labels`
 
     def of(self, counter: Counter) -> dict[Labels, float]:
-        """Return a dict from a counter's label values, in the order of `counter.labels`, to the count.
+        """Return the counts of a counter, by the values of its labels.
 
-        Combinations of label values that were never counted are not in the dict.
+        Each key is a tuple with the values in the order of `counter.labels`. Combinations of label values that were
+        never counted are left out.
         """
         return dict(self._named(counter.name))
 
@@ -206,7 +207,7 @@ class Percentiles:
 class ActivityTotals:
     """What all processes did in one hour or in several; `since` is when the first hour began.
 
-    Each of `detection` and `delivery` is None when no such duration was measured.
+    `detection` and `delivery` are the percentiles of measured durations; each is None without a measurement.
     """
 
     since: datetime

@@ -72,8 +72,8 @@ def change(connection: Connection, held: IdempotentRequest, **values: str | date
 def forget(connection: Connection, held: IdempotentRequest) -> None:
     """Delete the stored request `held`, so that a repeat of the request is carried out.
 
-    The caller's execution has not carried the request out. Another execution may have taken the request over; then
-    nothing is deleted.
+    Nothing is deleted if another execution has taken the request over. `forget` must not be called if a task may have
+    been started at HubSpot.
     """
     connection.execute(delete(keyed_requests).where(_is_held(held)))
 

@@ -132,9 +132,9 @@ class _HeaderReader:
 
 
 class _Response(HTTPResponse):
-    """Notes in the Exchange that the server has begun to answer, and skips interim responses.
+    """Records in `Exchange.answered` that the server has begun to answer; skips interim responses.
 
-    The first byte of any response counts as the beginning, also that of an interim response. All 1xx responses are
+    The server has begun to answer with the first byte of any response, interim or final. All 1xx responses are
     interim (RFC 9110 §15.2); http.client itself skips only the 100.
     """
 

@@ -50,7 +50,10 @@ class Ledger:
         self._traffic[account].record(now, window_seconds)
 
     def count_status(self, status: str) -> None:
-        """Count a response by `status`, its `Reply.ledger_status`: the status code as text, or `none`."""
+        """Count a response with this `status`.
+
+        `status` is the status code as text; the text `none` if the caller never receives all headers.
+        """
         self._status_codes[status] += 1
 
     def report(self) -> dict[str, Any]:

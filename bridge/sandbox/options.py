@@ -37,7 +37,7 @@ class SandboxOptions:
 
     tokens: tuple[str, ...] = ("sandbox-token",)
     client_id: str = "sandbox-client"
-    client_secret: str = "sandbox-secret"  # noqa: S105  # it opens the sandbox alone
+    client_secret: str = "sandbox-secret"  # noqa: S105  # a secret of the sandbox only
     refresh_tokens: tuple[str, ...] = ("sandbox-refresh",)
     # HubSpot's access tokens live for half an hour.
     access_token_seconds: Annotated[int, Field(ge=1, le=MOST_SECONDS)] = 1800

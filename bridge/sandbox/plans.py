@@ -36,7 +36,7 @@ class Plan:
 
 
 def plan(kind: Kind, file_name: str) -> Plan:
-    """Return the plan for a task of this `kind` whose file has the name `file_name`, or this path.
+    """Return the plan for a task of this `kind`; `file_name` is the name or the path of the task's file.
 
     `bridge.sandbox.GUIDE` lists the names that have an effect. An outcome that tasks of this `kind` cannot have is
     replaced by COMPLETED.

@@ -51,7 +51,7 @@ def _log_change(
 
     `before` and `breaker` are the account's breaker before and after the calls. An equal `paused_until` in both is no
     change: nothing is logged, and there is no event. A paused account may get a new `paused_until` for the same
-    reason: this is logged, but there is no event. Digits in a reason do not count.
+    reason: this is logged, but there is no event. Reasons that differ only in digits are the same reason.
     """
     if breaker.paused_until == before.paused_until:
         return None

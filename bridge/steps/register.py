@@ -81,9 +81,10 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
 
 
 def registration_key(wanted: Registration) -> str:
-    """Return a hash of the fields that identify a registration; equal registrations have the same hash.
+    """Return a hash of a registration's client, kind, account, task id and callback URL.
 
-    No two stored watches have the same hash. A withdrawn watch has no hash.
+    Registrations with the same hash ask for the same watch. The hash is stored in the column `registration_key`,
+    which is unique. The column is null for a withdrawn watch.
     """
     parts = (wanted.client, wanted.kind, wanted.account, wanted.task_id, wanted.callback_url)
     # Lengths in front keep ("ab", "c") apart from ("a", "bc").

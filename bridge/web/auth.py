@@ -25,8 +25,8 @@ LAST_USE_PRECISION = timedelta(minutes=1)
 class Caller:
     """The client that sent a request; `name` is empty when the operation needs no API key.
 
-    `from_environment` is true when the request's key is BRIDGE_ADMIN_KEY. `api_key` holds any other key; `api_key` is
-    None for BRIDGE_ADMIN_KEY, and for an operation that needs no API key.
+    `from_environment` is true when the request's key is BRIDGE_ADMIN_KEY. `api_key` is the request's key; None when
+    the key is BRIDGE_ADMIN_KEY, and None when the operation needs no API key.
     """
 
     name: str

@@ -2,7 +2,8 @@
 
 This module adds four things to waitress: time-outs for slow clients; buffers for long responses, so that no thread
 waits for a client that reads slowly; error responses in the form of RFC 9457; and a shutdown that gives open requests
-time to finish. A client that is still sending its request gets the error response, too.
+time to finish. A request may be refused before the client has sent all of it: the client gets the error response in
+this case, too.
 """
 
 import logging

@@ -81,10 +81,10 @@ def detection_delays_today(connection: Connection, now: datetime) -> dict[str, P
 
 
 def late_seconds(connection: Connection, client: str | None, now: datetime) -> Mapping[str, float | None]:
-    """Return for each step in STEPS how long the longest-due watch of that step has been due, in seconds.
+    """Return, for each step in STEPS, the longest time in seconds that a watch has been due.
 
-    The value of a step without a due watch is None. Only the watches of `client` count; with `client` None, the
-    watches of all clients. Watches that wait for a paused account or host do not count.
+    The value is None for a step without a due watch. Only the watches of `client` count; if `client` is None, the
+    watches of all clients count. Watches that wait for a paused account or host do not count.
     """
     oldest = {
         step: watch_counts.oldest_due_at(connection, state, client, now) for step, state in STEPS.items()

@@ -103,7 +103,7 @@ class TaskEventDataSchema(Output):
         description="True when `hubspot` is null because HubSpot's answer has more than 256 KiB.",
     )
     hubspot: Any = Field(
-        description="HubSpot's last answer with a status of the task, verbatim; null without such an answer, and when `truncated` is true."
+        description="The last answer in which HubSpot reported the task's status, verbatim; null when there is no such answer, or when `truncated` is true."
     )
 
 

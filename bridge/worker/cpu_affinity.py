@@ -68,13 +68,17 @@ class Reading:
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the core that the process should move to; None if the process should stay.
 
-    `core` is the process's core, or None before the first move. `shares` is the recent use of the cores. Only
-    `allowed` cores that `shares` knows can be returned: the least used one, and of equally used cores the first in
-    `allowed`.
+    `core` is the process's core, or None before the first move. `shares` is the recent use of the cores. The
+    candidates are the `allowed` cores that `shares` knows. Without candidates, the result is None. Otherwise the best
+    candidate is the least used one; of equally used candidates, it is the first in `allowed`.
 
-    The result is None when other processes use at most CROWDED of `core`, or when no other core is freer by MARGIN.
-    The result is also None when `shares` knows none of the `allowed` cores. CROWDED and MARGIN do not count before
-    the first move.
+    If `core` is None or no candidate, the best candidate is returned. If `core` is a candidate, the best candidate is
+    returned only when both conditions hold:
+
+    - Other processes use more than CROWDED of the time of `core`.
+    - The use of the best candidate, plus MARGIN, is less than the use of `core` by other processes.
+
+    In all other cases, the result is None.
     """
     used = {one: shares.cores[one] for one in allowed if one in shares.cores}
     if not used:

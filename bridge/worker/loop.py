@@ -277,9 +277,9 @@ class Worker:
     ) -> list[claims.StepResult]:
         """Return the results of all polls; claim, for delivery at once, watches whose tasks have just ended.
 
-        At most as many watches are claimed as fit in the pool; none when the worker is stopping. This writes nothing:
-        in a claimed watch's result, `watch` has the claim's `due_at` and `claimed_by`, and the caller saves the
-        results.
+        The claims do not exceed the room in the pool. A stopping worker claims no watch. `_claim_callbacks` does not
+        write the claims to the database. The result of a claimed watch holds the claim: its `watch` has the claim's
+        `due_at` and `claimed_by`. The caller saves all results, and the claims with them.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
@@ -293,10 +293,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each watch that `_claim_callbacks` has claimed: the job sends the watch's callback.
+        """Return a job for each watch in `kept` that was claimed; the job sends the watch's callback.
 
-        `kept` holds the results that `claims.save` has just saved; the watches of all other results get no job. A
-        claimed watch is recognised by its `claimed_by`, the id of this worker.
+        `kept` holds the results that `claims.save` has just saved. The watches in `kept` that `_claim_callbacks` has
+        claimed have this worker's id as their `claimed_by`. A claimed watch whose result was not saved gets no job.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}

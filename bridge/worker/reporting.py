@@ -28,10 +28,11 @@ log = structlog.get_logger()
 def log_and_count(
     counters: Counters, done: Sequence[Finished], kept: Sequence[StepResult], withdrawn: Collection[str]
 ) -> None:
-    """Log ended tasks, callback attempts and dropped results; count all jobs in `done` for the metrics.
+    """Log ended tasks, callback attempts and dropped results; count jobs for the metrics.
 
-    `kept` holds the results that were saved. All other results were dropped. `withdrawn` holds the ids of the watches
-    that were withdrawn during their jobs. Every other dropped result had lost its lease.
+    `done` holds all finished jobs. `kept` holds the results that were saved; the results of the other jobs were
+    dropped. `withdrawn` holds the ids of the watches that were withdrawn during their jobs. Every other dropped
+    result had lost its lease.
     """
     saved = {result.watch.id: result.watch for result in kept}
     for d in done:

@@ -142,7 +142,8 @@ class Scheduler:
     def _may_report_silence(self, now: datetime) -> bool:
         """Return whether this worker may report silent workers to the operator.
 
-        This worker's own latest BEATS_TO_REPORT heartbeats must lie within the last BEATS_WITHIN.
+        The result is true when this worker itself made at least BEATS_TO_REPORT heartbeats in the time BEATS_WITHIN
+        (a timedelta) before `now`.
         """
         return len(self._beats) == BEATS_TO_REPORT and now - self._beats[0] <= BEATS_WITHIN
 

@@ -73,7 +73,7 @@ def end() -> None:
 def caller(dependencies: Dependencies, now: datetime) -> Caller | Problem:
     """Return the signed-in admin; a Problem when nobody is signed in or the session's key is refused.
 
-    A refused key also ends the session. Only a request by htmx leaves the session as it is.
+    A refused key also ends the session, except in a request by htmx.
     """
     sealed = session.get(_KEY)
     if sealed is None:

@@ -112,7 +112,7 @@ class ClientSchema(Output):
         description="The first ten characters of the client's API key; null when the only key is BRIDGE_ADMIN_KEY."
     )
     created_at: datetime | None = Field(
-        description="When the client was stored; null while it is not. The client `admin` of BRIDGE_ADMIN_KEY is stored at its first registration, import, test callback or secret rotation."
+        description="When the client was stored. Null only for the client `admin` of BRIDGE_ADMIN_KEY, before its first registration, import, test callback or secret rotation."
     )
     last_used_at: datetime | None = Field(
         description="When the client's API key was used last, to the minute; null when no use is recorded."

@@ -81,18 +81,20 @@ class NewImport(Body):
 def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     """Start the import of a file at HubSpot, and watch it.
 
-    When HubSpot cannot be called now, for example because the account is paused or the bridge's share of its quota is
-    used up, the answer is a 503. A 503 with `task_id` is different: the import was started, but could not be watched.
-    Register the task by this id. After an error from HubSpot, or a response without a task id, the answer is a 502
-    with HubSpot's response; `detail` says whether the import may have been started. When HubSpot's response is lost,
-    the answer is a 504: the import may have been started or not, and HubSpot is not called again.
+    When HubSpot cannot be called now, for example because the account is paused or the bridge's share of the
+    account's quota is used up, the answer is a 503. A 503 with `task_id` is different: the import was started, but
+    could not be watched. Register the task by this id. After an error from HubSpot, or a response without a task id,
+    the answer is a 502 with HubSpot's response; `detail` says whether the import may have been started. When
+    HubSpot's response is lost, the answer is a 504: the import may have been started or not, and HubSpot is not
+    called again.
 
-    With an `Idempotency-Key` of your choice, one import is started at most within 24 h, whatever crashes in between.
+    With an `Idempotency-Key` of your choice, at most one import is started within 24 h, whatever crashes in between.
     A repeat is a request with the same key and the same body. A request with the same key and another body gets a
     422. Without a key, a repeated request starts another import.
 
     While the first request is being carried out, a repeat gets a 409. For 24 h, a repeat gets the first answer again,
-    unless that was a 429 or a 503. After a 429, or a 503 without `task_id`, a repeat may start the import.
+    unless the first answer was a 429 or a 503. After a 429, or a 503 without `task_id`, a repeat may start the
+    import.
 
     Three events leave a request unfinished: a crash of the bridge, a loss of its database, and a 503 with `task_id`.
     For up to a minute after such an event, a repeat gets a 409. The effect of a later repeat depends on the last step
