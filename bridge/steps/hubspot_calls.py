@@ -98,10 +98,10 @@ class HubSpotCalls:
         return granted
 
     def release_probe(self, granted: Granted) -> None:
-        """If `granted` is the account's probe, make a new probe due now instead of at the end of the lease.
+        """If `granted` is the account's probe, make the account's next probe due now.
 
-        Call this when no request was sent, or when the request's result says nothing of the account. Database errors
-        are logged, not raised.
+        Without this call, the next probe is due only at `granted.lease_ends_at`. Call this when no request was sent,
+        or when the request's result says nothing about the account. Database errors are logged, not raised.
         """
         name = granted.account.name
         try:
