@@ -98,9 +98,10 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _newest(bridge: Bridge, filters: Filters, *, order: Order, limit: int) -> list[Found]:
-    """Return up to `limit` watches that match `filters`, sorted by `order`, newest first.
+    """Return up to `limit` watches that match `filters`, newest first by the instant that `order` names.
 
-    Each watch comes with HubSpot's last answer about the task as JSON text, or None.
+    With Order.ENDED_AT, watches without an outcome are left out. Each watch comes with HubSpot's last answer about
+    the task as JSON text, or None.
     """
     found: list[Found] = []
     page: Page | None = None

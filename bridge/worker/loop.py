@@ -43,7 +43,7 @@ START_WITHIN_SECONDS = 0.4
 class Worker:
     """Polls HubSpot and delivers callbacks, with up to `concurrency` requests in flight.
 
-    `drain` and `stop` may be called by two threads at the same time.
+    One thread may call `stop` while another runs `drain`.
     """
 
     def __init__(
