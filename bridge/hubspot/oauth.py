@@ -1,7 +1,8 @@
 """The access tokens of OAuth accounts: one thread of one process at a time refreshes an account's token.
 
-That thread holds a lease on the account's row in `oauth_tokens`. No transaction is open during a request
-to HubSpot.
+A lock for each account lets one thread of a process look at the account's row in `oauth_tokens`, while the process's
+other threads wait. A lease on the row keeps other processes from refreshing the token. No transaction is open during a
+request to HubSpot.
 """
 
 import json

@@ -163,7 +163,8 @@ class Polls:
         limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
-        # When the quota is short, the most urgent watches are polled. Otherwise, and for a probe, those due longest.
+        # When the quota is short, the most urgent watches are polled. Otherwise, and for a probe, those due longest. The
+        # quota is not short if it grants more than the share: `claim` has asked for one more.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()

@@ -256,6 +256,7 @@ class Worker:
         attempted = [d for d in done if isinstance(d, deliver.FinishedAttempt)]
         now = self._clock()
         with self._engine.begin() as connection:
+            # The hand-off (ARCHITECTURE.md): a callback is claimed in the commit that says that its task has ended.
             results = [*self._claim_callbacks(connection, polled, now), *(d.result for d in attempted)]
             kept = claims.save(connection, results, self.id)
             dropped = {r.claimed.id for r in results} - {r.claimed.id for r in kept}
