@@ -97,7 +97,7 @@ def current_headroom(rate: Rate, usage: Usage, *, now: datetime) -> float:
 
 
 def _daily_interval_seconds(usage: Usage, *, now: datetime) -> float:
-    """Return the seconds between requests that spread half of the day's remaining quota until midnight.
+    """Return the seconds between requests if half of the day's remaining quota is to last until midnight.
 
     The remaining quota is `usage.daily_remaining`. The time until midnight (UTC) is counted from `usage.observed_at`.
     The result is 0 when no `daily_remaining` is known for today (UTC).

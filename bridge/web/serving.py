@@ -66,7 +66,10 @@ def _accepted_arguments(operation: Operation, call: ApiCall) -> dict[str, Any] |
 
 
 def _with_rate_limit(call: ApiCall, answer: Reply | Problem) -> Reply | Problem:
-    """Return `answer`, with RateLimit headers if there is a recent count of the caller's open watches."""
+    """Return `answer` with RateLimit headers, which tell how many more watches the caller may open.
+
+    The headers are left out if the caller's open watches were not counted in the last minute.
+    """
     registrar = call.dependencies.registrar
     left = registrar.remaining(call.caller.name, call.now)
     if left is None:
