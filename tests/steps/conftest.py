@@ -8,6 +8,8 @@ from structlog.testing import LogCapture
 from bridge.db.accounts import Account
 from bridge.sandbox import Sandbox
 from tests.hubspot_accounts import an_account
+from tests.steps.operators import Operator
+from tests.steps.peers import Peer, Reply, Scripts
 from tests.steps.rig import Rig, set_up
 
 
@@ -22,3 +24,10 @@ def rig(database_url: str, logged: LogCapture) -> Iterator[Rig]:
 def account(hubspot: Sandbox) -> Account:
     """The account of the simulated HubSpot."""
     return an_account(hubspot.url)
+
+
+@pytest.fixture
+def operator(rig: Rig) -> Iterator[Operator]:
+    replies = Scripts(Reply(status_code=204))
+    with Peer(lambda request: replies.next(request.path)).listening() as peer:
+        yield Operator(rig, peer, replies)

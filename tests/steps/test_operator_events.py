@@ -1,94 +1,32 @@
 """Operator webhooks: which events are sent, when and how often, on real sockets."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from typing import Any
 
-import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, insert, select
 from standardwebhooks import Webhook
 
 from bridge.core.account_limits import FinishedCall
 from bridge.core.circuit_breaker import PermanentFailure
 from bridge.core.http_results import NoToken
 from bridge.core.instants import rfc3339
-from bridge.core.operator_events import OperatorEventType, new_event
 from bridge.core.watch import State
 from bridge.db.operator_events import QUIET
-from bridge.db.tables import operator_events, watches
-from bridge.http.callbacks import CallbackSender
+from bridge.db.tables import watches
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.hubspot.oauth import STILL_REFRESHING
 from bridge.steps import accounts, changes
 from bridge.steps.account_feedback import record_calls
 from bridge.steps.hubspot_calls import Granted, HubSpotCalls
-from bridge.steps.operator_events import OperatorOutbox, OperatorWebhooks
-from bridge.worker.loop import Worker
 from tests.hubspot_accounts import OAUTH, ListedTokens
 from tests.makers import SECRET, an_answer
-from tests.senders import a_sender
-from tests.steps.peers import Peer, Reply, Request, Scripts, reply, saying
-from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, PLENTY, POLICY, Rig
+from tests.steps.operators import HOST, Operator, kept
+from tests.steps.peers import Reply, Request, reply, saying
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, PENDING, PLENTY, Rig
 
-HOST = "app.example.com"
 QUIET_SECONDS = QUIET.total_seconds()
 UNAUTHORIZED = saying({"status": "error", "category": "INVALID_AUTHENTICATION", "message": "No."}, 401)
-
-
-class Operator:
-    """The server at BRIDGE_OPERATOR_URL; `replies` are its replies, to any event."""
-
-    def __init__(self, rig: Rig, peer: Peer, replies: Scripts) -> None:
-        self.outbox = OperatorOutbox(is_enabled=True)
-        self.replies = replies
-        self.peer = peer
-        self._rig = rig
-
-    def webhooks(self, callbacks: CallbackSender | None = None) -> OperatorWebhooks:
-        callbacks = callbacks or a_sender()
-        self._rig.closing.callback(callbacks.close)
-        return OperatorWebhooks(
-            engine=self._rig.engine,
-            callbacks=callbacks,
-            url=self.peer.url("ops.example.com", "/ops"),
-            secret=SECRET,
-            policy=POLICY,
-            lease_seconds=LEASE_SECONDS,
-            clock=self._rig.clock,
-            jitter=lambda: 0.0,
-        )
-
-    def worker(self, **others: Any) -> Worker:
-        return self._rig.worker(outbox=self.outbox, **others)
-
-    def keep(self, type_: OperatorEventType, subject: str = HOST) -> None:
-        with self._rig.engine.begin() as connection:
-            self.outbox.add(connection, [new_event(type_, subject, "It failed.", self._rig.clock())])
-
-    def told(self, webhooks: OperatorWebhooks | None = None) -> list[dict[str, Any]]:
-        """Send the events that are due, and return all that the operator has got since the test began."""
-        sender = webhooks or self.webhooks()
-        while sender.send_next():
-            pass
-        return [request.json for request in self.peer.requests]
-
-    def heard(self) -> list[tuple[str, str, int]]:
-        """As `told`, with each event's type, subject and count alone."""
-        return [(said["type"], said["data"]["subject"], said["data"]["count"]) for said in self.told()]
-
-
-@pytest.fixture
-def operator(rig: Rig) -> Iterator[Operator]:
-    replies = Scripts(Reply(status_code=204))
-    with Peer(lambda request: replies.next(request.path)).listening() as peer:
-        yield Operator(rig, peer, replies)
-
-
-def kept(rig: Rig) -> int:
-    with rig.engine.connect() as connection:
-        return connection.execute(select(func.count()).select_from(operator_events)).scalar_one()
 
 
 def test_an_event_is_a_signed_standard_webhook(rig: Rig, operator: Operator) -> None:
@@ -285,81 +223,3 @@ def test_without_an_operator_no_row_is_written(rig: Rig) -> None:
     rig.clock.passes(2)
     rig.worker().drain()
     assert kept(rig) == 0
-
-
-def test_trouble_with_the_operator_s_url_makes_no_event_and_is_logged(rig: Rig, operator: Operator) -> None:
-    operator.keep(OperatorEventType.HOST_PAUSED)
-    operator.replies.set("/ops", *[reply(500)] * 7)
-    for _ in range(7):
-        operator.told()
-        rig.clock.passes(40)
-    assert kept(rig) == 1
-    lines = rig.events("operator_webhook_failed")
-    assert [line["next_attempt_at"] is None for line in lines] == [False, False, True]
-    assert {(line["type"], line["subject"], line["error"], line["log_level"]) for line in lines} == {
-        ("host.paused", HOST, "The receiver answered 500", "warning")
-    }
-    assert len({request.headers["webhook-id"] for request in operator.peer.requests}) == 1
-
-
-@pytest.mark.parametrize(
-    ("answer", "seconds"),
-    [
-        pytest.param(reply(500), 5, id="500"),
-        pytest.param(reply(302, location="/elsewhere"), 5, id="redirect"),
-        pytest.param(reply(429, retry_after="120"), 120, id="429 that asks for time"),
-    ],
-)
-def test_an_attempt_that_fails_is_made_again_by_the_schedule_of_callbacks(
-    rig: Rig, operator: Operator, answer: Reply, seconds: float
-) -> None:
-    operator.keep(OperatorEventType.HOST_PAUSED)
-    operator.replies.set("/ops", answer, Reply(status_code=204))
-    assert len(operator.told()) == 1
-    rig.clock.passes(seconds - 1)
-    assert len(operator.told()) == 1
-    rig.clock.passes(2)
-    first, second = operator.told()
-    assert first == second
-    [one, other] = operator.peer.requests
-    assert one.headers["webhook-id"] == other.headers["webhook-id"]
-    assert one.headers["webhook-timestamp"] != other.headers["webhook-timestamp"]
-
-
-def test_a_410_ends_the_event(rig: Rig, operator: Operator) -> None:
-    operator.keep(OperatorEventType.HOST_PAUSED)
-    operator.replies.set("/ops", reply(410))
-    operator.told()
-    rig.clock.passes(1_000)
-    assert len(operator.told()) == 1
-
-
-def test_an_address_that_callbacks_may_not_go_to_is_not_called(rig: Rig, operator: Operator) -> None:
-    operator.keep(OperatorEventType.HOST_PAUSED)
-    assert operator.told(operator.webhooks(a_sender(allow=()))) == []
-    [line] = rig.events("operator_webhook_failed")
-    assert line["error"].startswith("The callback was not sent: the address is not allowed: loopback")
-
-
-def test_an_operator_s_url_that_was_away_gets_all_that_happened_in_as_few_events_as_may_be(
-    rig: Rig, operator: Operator
-) -> None:
-    port_was_dead = operator.webhooks(a_sender(timeout_seconds=0.5, ports=frozenset({9})))
-    for _ in range(10):
-        operator.keep(OperatorEventType.HOST_PAUSED)
-        operator.told(port_was_dead)
-        rig.clock.passes(2)
-    assert operator.peer.requests == []
-    for _ in range(4):
-        rig.clock.passes(30)
-        operator.told()
-    assert operator.heard() == [("host.paused", HOST, 1), ("host.paused", HOST, 9)]
-
-
-def test_hostile_words_in_a_reason_are_data(rig: Rig, operator: Operator) -> None:
-    words = '"}, "type": "x\u2028</script>\x07'
-    with rig.engine.begin() as connection:
-        event = new_event(OperatorEventType.HOST_PAUSED, HOST, words, rig.clock())
-        operator.outbox.add(connection, [event])
-    [said] = operator.told()
-    assert (said["type"], said["data"]["reason"]) == ("host.paused", f"{words}.")

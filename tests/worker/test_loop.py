@@ -3,50 +3,25 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text, update
 from sqlalchemy.exc import OperationalError
-from structlog.testing import LogCapture
 
 from bridge.core.fairness import DueLane
-from bridge.core.watch import State, Watch
-from bridge.db.engine import open_engine
-from bridge.db.migrations import upgrade
+from bridge.core.watch import State
 from bridge.db.tables import watches as table
 from bridge.steps.poll import PollJob, Polls
 from tests.makers import real_clock
 from tests.postgres import PostgresServer
 from tests.reliability.waiting import until
 from tests.steps.peers import Reply, Request
-from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work, set_up
+from tests.steps.rig import COMPLETE, LEASE_SECONDS, Rig, at_work
 from tests.threads import at_once
-
-
-class Gatekeeper:
-    """A receiver that keeps every callback waiting until it is let through."""
-
-    def __init__(self, rig: Rig) -> None:
-        self.open = threading.Event()
-        rig.receiver.answer = self._answer
-        rig.closing.callback(self.open.set)
-
-    def _answer(self, _: Request) -> Reply:
-        self.open.wait(30)
-        return Reply()
-
-
-def completed(rig: Rig, *task_ids: str) -> list[Watch]:
-    """Register watches, due now, of tasks that are complete."""
-    watches = []
-    for task_id in task_ids:
-        rig.tasks.set(task_id, COMPLETE)
-        watches.append(rig.registered(task_id))
-    rig.clock.passes(2)
-    return watches
+from tests.worker.callbacks import Gatekeeper, completed
 
 
 def messages(rig: Rig) -> Counter[str]:
@@ -180,88 +155,6 @@ def test_a_result_that_the_database_refuses_takes_no_other_along(rig: Rig) -> No
     assert rig.now(watches[1]).state is State.DELIVERED
 
 
-def test_a_worker_that_is_stopped_finishes_what_is_in_flight_and_starts_nothing(rig: Rig) -> None:
-    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
-    first, late = completed(rig, "T1")[0], rig.registered("T2", timeout_seconds=3_600)
-    rig.tasks.set("T2", COMPLETE)
-    with at_work(worker):
-        rig.receiver.wait_for(1)
-        worker.wind_down(20)
-        rig.clock.passes(2)
-        keeper.open.set()
-        worker.stop(20)
-    assert rig.now(first).state is State.DELIVERED
-    assert (rig.now(late).state, rig.now(late).polls) == (State.WATCHING, 0)
-    assert not rig.events("leases_given_back")
-    rig.worker(name="next").drain()
-    assert rig.now(late).state is State.DELIVERED
-
-
-def test_a_worker_that_is_stopped_gives_back_what_it_could_not_finish(rig: Rig) -> None:
-    keeper, worker = Gatekeeper(rig), rig.worker(timeout_seconds=30)
-    [watch] = completed(rig, "T1")
-    with at_work(worker):
-        rig.receiver.wait_for(1)
-        began = time.monotonic()
-        worker.stop(0.5)
-        assert time.monotonic() - began < 10
-    after = rig.now(watch)
-    assert (after.state, after.claimed_by) == (State.DELIVERING, None)
-    assert after.due_at is not None
-    assert after.due_at < rig.clock()
-    assert [line["watches"] for line in rig.events("leases_given_back")] == [1]
-    keeper.open.set()
-    rig.worker(name="next").drain()
-    assert rig.now(watch).state is State.DELIVERED
-
-
-def test_the_grace_counts_from_the_first_word_of_the_stop(rig: Rig) -> None:
-    Gatekeeper(rig)
-    worker = rig.worker(timeout_seconds=30)
-    completed(rig, "T1")
-    with at_work(worker):
-        rig.receiver.wait_for(1)
-        worker.wind_down(0.3)
-        began = time.monotonic()
-        worker.stop(25)
-        assert time.monotonic() - began < 10
-
-
-def test_a_task_that_ends_while_its_worker_stops_is_left_for_another(rig: Rig) -> None:
-    held = threading.Event()
-    rig.closing.callback(held.set)
-    before = rig.hubspot.answer
-
-    def answer(request: Request) -> Reply | None:
-        held.wait(30)
-        return before(request)
-
-    rig.hubspot.answer = answer
-    [watch] = completed(rig, "T1")
-    worker = rig.worker(timeout_seconds=30)
-    with at_work(worker):
-        rig.hubspot.wait_for(1)
-        worker.wind_down(20)
-        held.set()
-        worker.stop(20)
-    after = rig.now(watch)
-    assert (after.state, after.claimed_by) == (State.DELIVERING, None)
-    assert not rig.receiver.requests
-    rig.worker(name="next").drain()
-    assert rig.now(watch).state is State.DELIVERED
-
-
-@pytest.fixture
-def own_rig(own_postgres_server: PostgresServer, logged: LogCapture) -> Iterator[Rig]:
-    """A bridge on a PostgreSQL that the test may stop."""
-    url = own_postgres_server.create_database("bridge")
-    engine = open_engine(url)
-    upgrade(engine)
-    engine.dispose()
-    with set_up(url, logged) as made:
-        yield made
-
-
 def test_a_database_that_goes_away_in_mid_flight_costs_nothing(
     own_rig: Rig, own_postgres_server: PostgresServer
 ) -> None:
@@ -339,19 +232,3 @@ def test_a_loop_that_fails_is_not_steady_and_is_steady_anew_when_it_runs(rig: Ri
     assert (worker.steady_since(rig.clock()) or began) > back
     # A clock that is set back is a break, too.
     assert worker.steady_since(began) is None
-
-
-def test_a_worker_stops_in_time_and_quietly_while_the_database_is_away(
-    own_rig: Rig, own_postgres_server: PostgresServer
-) -> None:
-    rig, keeper = own_rig, Gatekeeper(own_rig)
-    completed(rig, "T1")
-    worker = rig.worker(timeout_seconds=30)
-    with at_work(worker):
-        rig.receiver.wait_for(1)
-        own_postgres_server.stop("immediate")
-        keeper.open.set()
-        began = time.monotonic()
-        worker.stop(2)
-        assert time.monotonic() - began < 12
-    assert len(rig.events("database_away")) < 20
