@@ -224,7 +224,7 @@ def withdrawn(connection: Connection, ids: Collection[str]) -> set[str]:
     return set(connection.scalars(_WITHDRAWN, {"ids": list(ids)})) if ids else set()
 
 
-_WITHDRAWN = select(watches.c.id).where(in_parameter(watches.c.id, "ids"), watches.c.state == State.WITHDRAWN)
+_WITHDRAWN = select(watches.c.id).where(in_parameter(watches.c.id, "ids"), is_state(State.WITHDRAWN))
 
 
 def save_watches(connection: Connection, changed: Collection[Watch]) -> None:

@@ -17,11 +17,12 @@ class ThreadLimit:
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
         """Allow `most` requests in the operation at a time; up to `waiting` more may wait for their turn.
 
-        `what` names the requests in the text of `problem`, in the plural: for example "exports".
+        `what` names the requests in the plural, for example "exports", in `reason`: the sentence for a request that
+        `enter` has turned away.
         """
         self.most = most
         self.waiting = waiting
-        self._what = what
+        self.reason = f"No more {what} can be carried out at a time: the limit is {most}."
         self._inside = threading.BoundedSemaphore(most)
         self._threads = threading.BoundedSemaphore(most + waiting)
 
@@ -51,14 +52,14 @@ class ThreadLimit:
         """
         return Problem(
             status=429,
-            detail=f"As many {self._what} are at work as may be at a time: {self.most}.",
+            detail=self.reason,
             cause=cause,
             more={"limit": self.most},
             headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         )
 
 
-IMPORTS = ThreadLimit("imports", 4, waiting=1)
+IMPORTS = ThreadLimit("starts of imports", 4, waiting=1)
 CHECKS = ThreadLimit("checks of accounts", 1)
 TEST_CALLBACKS = ThreadLimit("test callbacks", 2)
 EXPORTS = ThreadLimit("exports", 2)

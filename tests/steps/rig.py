@@ -25,7 +25,7 @@ from bridge.db.engine import open_engine
 from bridge.http.transport import Transport
 from bridge.hubspot.client import ANSWER_BYTES, HubSpot
 from bridge.hubspot.oauth import OAuthTokens
-from bridge.steps import clients
+from bridge.steps import changes, clients
 from bridge.steps.deliver import Deliveries
 from bridge.steps.operator_events import NO_OPERATOR, OperatorOutbox
 from bridge.steps.poll import Polls
@@ -34,7 +34,7 @@ from bridge.worker.loop import Worker
 from tests.hubspot_accounts import ListedTokens
 from tests.makers import NOW, SteppedClock, a_registration
 from tests.senders import LOOPBACK, a_sender
-from tests.steps.peers import Peer, Reply, Scripts, saying
+from tests.steps.peers import Peer, Reply, Request, Scripts, saying
 
 LEASE_SECONDS = 60.0
 POLICY = RetryPolicy(schedule_seconds=(5.0, 30.0), jitter_share=0.2)
@@ -145,6 +145,15 @@ class Rig:
         """Register a task that is complete at its first poll, with the receiver under this host as callback URL."""
         self.tasks.set(task_id, COMPLETE)
         return self.registered(task_id, callback_url=self.receiver.url(host, f"/{task_id}"))
+
+    def withdraws_before_answering(self, peer: Peer, watch: Watch) -> None:
+        """Let `peer` answer as if the task were complete, after the watch was withdrawn."""
+
+        def answer(_: Request) -> Reply:
+            changes.withdraw(self.engine, watch.id, client=None, now=self.clock())
+            return COMPLETE
+
+        peer.answer = answer
 
     def now(self, watch: Watch) -> Watch:
         """Return the watch as it is now in the database."""

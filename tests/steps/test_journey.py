@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from bridge.core.delivery import Trigger
-from bridge.core.watch import Outcome, State, Watch, recheck, redeliver, withdraw
+from bridge.core.watch import Outcome, State, Watch, recheck, redeliver
 from bridge.db import claims, watches
 from bridge.db.tables import watches as table
 from bridge.steps import clients
@@ -175,13 +175,7 @@ def test_a_deadline_that_passes_is_told_after_one_last_poll_exactly_then(rig: Ri
 def test_a_withdrawn_watch_is_silent_even_while_hubspot_is_asked(rig: Rig) -> None:
     watch = rig.registered("T1")
 
-    def answer(_: Request) -> Reply:
-        with rig.engine.begin() as connection:
-            [locked] = watches.lock(connection, [watch.id])
-            watches.save(connection, withdraw(locked, now=rig.clock()))
-        return COMPLETE
-
-    rig.hubspot.answer = answer
+    rig.withdraws_before_answering(rig.hubspot, watch)
     rig.clock.passes(2)
     rig.worker().drain()
     assert rig.now(watch).state is State.WITHDRAWN

@@ -21,6 +21,16 @@ def settled(api: Api, client: Caller, task_id: str, state: str = "undelivered", 
     return watch_id
 
 
+def with_three_settled(serve: Serve) -> tuple[Api, Caller]:
+    """A client that may have two watches open, and has three that are undelivered."""
+    api = serve(open_watch_limit=2)
+    client = api.client()
+    for number in range(3):
+        settled(api, client, f"task-{number}")
+        api.clock.passes(2)
+    return api, client
+
+
 def states(api: Api) -> dict[str, str]:
     page = members(api.admin.get("/v1/watches", limit=250))["watches"]
     return {watch["task_id"]: watch["state"] for watch in page}
@@ -143,11 +153,7 @@ def test_more_than_a_transactions_worth_is_redelivered_whole(api: Api) -> None:
 
 
 def test_a_client_may_not_redeliver_more_than_it_may_have_open_and_an_admin_may(serve: Serve) -> None:
-    api = serve(open_watch_limit=2)
-    client = api.client()
-    for number in range(3):
-        settled(api, client, f"task-{number}")
-        api.clock.passes(2)
+    api, client = with_three_settled(serve)
     wanted = {"state": "undelivered"}
     problem(client.post("/v1/watches/redeliver", wanted), 429)
     assert members(client.post("/v1/watches/redeliver", wanted | {"dry_run": True})) == {"count": 3}
@@ -158,11 +164,7 @@ def test_a_client_may_not_redeliver_more_than_it_may_have_open_and_an_admin_may(
 
 
 def test_more_than_may_ever_be_open_is_told_to_narrow_the_filters_and_not_to_wait(serve: Serve) -> None:
-    api = serve(open_watch_limit=2)
-    client = api.client()
-    for number in range(3):
-        settled(api, client, f"task-{number}")
-        api.clock.passes(2)
+    _, client = with_three_settled(serve)
     response = client.post(PATH, {"state": "undelivered"})
     told = problem(response, 429)
     assert (told["type"], told["limit"]) == ("/problems/too-many-open-watches", 2)

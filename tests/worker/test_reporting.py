@@ -7,11 +7,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from bridge.core.counters import ATTEMPTS, GIVEN_UP, LEASES_LOST, POLLS
-from bridge.core.watch import State, withdraw
-from bridge.db import counters, watches
+from bridge.core.watch import State
+from bridge.db import counters
 from bridge.db.counters import Counts
 from bridge.db.engine import reading
-from tests.steps.peers import Reply, Request
+from tests.steps.peers import Reply
 from tests.steps.rig import COMPLETE, POLICY, Rig
 
 
@@ -81,13 +81,7 @@ def test_a_result_that_nobody_wants_any_more_is_no_lost_lease(rig: Rig, step: st
     rig.tasks.set("T1", COMPLETE)
     watch = rig.registered("T1")
 
-    def answer(_: Request) -> Reply:
-        with rig.engine.begin() as connection:
-            [locked] = watches.lock(connection, [watch.id])
-            watches.save(connection, withdraw(locked, now=rig.clock()))
-        return COMPLETE
-
-    (rig.hubspot if step == "poll" else rig.receiver).answer = answer
+    rig.withdraws_before_answering(rig.hubspot if step == "poll" else rig.receiver, watch)
     rig.clock.passes(2)
     rig.worker().drain()
     state = State.WATCHING if step == "poll" else State.DELIVERING

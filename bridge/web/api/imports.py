@@ -24,8 +24,6 @@ from bridge.web.thread_limits import IMPORTS, RETRY_AFTER_SECONDS
 
 resource = Resource("Watches")
 
-BUSY = f"{IMPORTS.most} other imports are being started; there may be no more at a time."
-
 
 class NewImport(Body):
     """An import to start, and how to watch it. The JSON fields `import` and `callback_url` are required."""
@@ -134,7 +132,7 @@ def _start(call: ApiCall, body: NewImport, execution: Execution) -> StartResult:
         return starting.register_task(register, client, execution.task_id)
     if not IMPORTS.enter(wait_seconds=starting.QUOTA_WAIT_SECONDS):
         retry_at = call.dependencies.clock() + timedelta(seconds=RETRY_AFTER_SECONDS)
-        return NotStarted(reason=BUSY, retry_at=retry_at)
+        return NotStarted(reason=IMPORTS.reason, retry_at=retry_at)
     try:
         return starting.start(
             call.dependencies.hubspot_calls,
