@@ -3,12 +3,13 @@
 import json
 import threading
 from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
 import requests
 
-from bridge.web.thread_limits import CHECKS, EXPORTS, IMPORTS, TEST_CALLBACKS, THREADS
+from bridge.web.thread_limits import CHECKS, EXPORTS, IMPORTS, TEST_CALLBACKS, THREADS, ThreadLimit
 from tests.reliability.waiting import until
 from tests.steps.peers import Peer, Reply, Request, saying
 from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, all_of, connected, served, statuses
@@ -62,6 +63,17 @@ def test_however_many_requests_wait_for_hubspot_and_receivers_others_are_answere
     assert refused["check"] == THREADS - CHECKS.most
     assert refused["test callback"] == THREADS - TEST_CALLBACKS.most
     assert THREADS - IMPORTS.most - IMPORTS.waiting <= refused["import"] <= THREADS - IMPORTS.most
+
+
+def test_of_two_requests_that_would_wait_one_waits_and_the_other_is_refused_at_once() -> None:
+    limit = ThreadLimit("tries", 1, waiting=1)
+    assert limit.enter()
+    with ThreadPoolExecutor(2) as pool:
+        late = {pool.submit(limit.enter, wait_seconds=30) for _ in range(2)}
+        refused, waiting = wait(late, timeout=10, return_when=FIRST_COMPLETED)
+        limit.leave()
+        assert [each.result() for each in refused] == [False]
+        assert [each.result() for each in waiting] == [True]
 
 
 def test_all_long_operations_together_leave_threads_free() -> None:
