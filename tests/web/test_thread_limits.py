@@ -68,12 +68,15 @@ def test_however_many_requests_wait_for_hubspot_and_receivers_others_are_answere
 def test_of_two_requests_that_would_wait_one_waits_and_the_other_is_refused_at_once() -> None:
     limit = ThreadLimit("tries", 1, waiting=1)
     assert limit.enter()
+    assert not limit.enter()  # it waits in vain, for no time, and gives its place back
     with ThreadPoolExecutor(2) as pool:
         late = {pool.submit(limit.enter, wait_seconds=30) for _ in range(2)}
         refused, waiting = wait(late, timeout=10, return_when=FIRST_COMPLETED)
         limit.leave()
         assert [each.result() for each in refused] == [False]
         assert [each.result() for each in waiting] == [True]
+    limit.leave()
+    assert limit.enter()
 
 
 def test_all_long_operations_together_leave_threads_free() -> None:
