@@ -72,6 +72,7 @@ def test_of_two_requests_that_would_wait_one_waits_and_the_other_is_refused_at_o
     with ThreadPoolExecutor(2) as pool:
         late = {pool.submit(limit.enter, wait_seconds=30) for _ in range(2)}
         refused, waiting = wait(late, timeout=10, return_when=FIRST_COMPLETED)
+        assert not wait(waiting, timeout=0.2).done
         limit.leave()
         assert [each.result() for each in refused] == [False]
         assert [each.result() for each in waiting] == [True]
