@@ -37,7 +37,10 @@ def demo_until(
         )
     started: list[int] = []
     try:
-        wait_until(lambda: event in output.read_text() or process.poll() is not None, output.read_text)
+        wait_until(
+            lambda: event in output.read_text() or process.poll() is not None,
+            lambda: "\n".join(file.read_text() for file in [output, *folder.glob("temporary/*/*.log")]),
+        )
         assert process.poll() is None, output.read_text()
         started = descendants(process.pid)
         yield process, started, output

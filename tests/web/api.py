@@ -220,11 +220,16 @@ def serving(
     finally:
         callbacks.close()
         transport.close()
-        # They may still hold a connection, which would outlive its pool.
-        for thread in threading.enumerate():
-            if thread.name == "last-uses":
-                thread.join()
+        # A thread may still hold a connection, which would outlive its pool.
+        await_last_uses()
         engine.dispose()
+
+
+def await_last_uses() -> None:
+    """Wait until it is saved when the clients last used their keys: a thread saves it, with a connection of its own."""
+    for thread in threading.enumerate():
+        if thread.name == "last-uses":
+            thread.join()
 
 
 def _environment() -> Account:
