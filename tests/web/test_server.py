@@ -44,7 +44,7 @@ def registration(number: int) -> bytes:
 
 def is_refused(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=20).close()
+        socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -87,7 +87,7 @@ def test_at_a_stop_whoever_has_asked_is_answered_and_nobody_else_is_taken(
 
 def test_a_stop_does_not_wait_for_clients_that_are_idle_or_never_end(tmp_path: Path) -> None:
     few = "server.REQUEST_TIMEOUT_SECONDS = 1.0"
-    with served(tmp_path, "from bridge.web import server", few) as web, ExitStack() as open_clients:
+    with served(tmp_path, few) as web, ExitStack() as open_clients:
         for sent in (b"", LAST[:-2], LAST.replace(b"close", b"keep-alive")):
             open_clients.enter_context(connected(web.port, sent))
         assert web.process.stop() == 0
@@ -95,7 +95,7 @@ def test_a_stop_does_not_wait_for_clients_that_are_idle_or_never_end(tmp_path: P
 
 def test_a_request_has_its_time_from_when_the_one_before_is_answered(tmp_path: Path) -> None:
     few = "server.REQUEST_TIMEOUT_SECONDS = 1.0"
-    with served(tmp_path, "from bridge.web import server", few) as web:
+    with served(tmp_path, few) as web:
         with locked(tmp_path):
             client = connected(web.port, registration(0) + LAST[:20])
             for _ in range(2):

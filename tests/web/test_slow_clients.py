@@ -105,9 +105,9 @@ def test_who_is_idle_makes_room_for_who_is_new(tmp_path: Path) -> None:
 
 def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path: Path) -> None:
     before = "from bridge.worker import scheduler; scheduler.STOP_SECONDS = 1.0"
-    slow = ("from bridge.web import server", "server.REQUEST_TIMEOUT_SECONDS = graceful_timeout = 600")
+    slow = "server.REQUEST_TIMEOUT_SECONDS = graceful_timeout = 600"
     given = {"BRIDGE_EMBEDDED_WORKER": "true"}
-    with served(tmp_path, *slow, before=before, **given) as web, connected(web.port, HALF):
+    with served(tmp_path, slow, before=before, **given) as web, connected(web.port, HALF):
         until(web.process.has_logged("worker_started"))
         assert healthz(web.port) == 200
         web.process.send(signal.SIGTERM)
@@ -118,7 +118,7 @@ def test_leases_are_given_back_before_the_arbiter_kills_whoever_is_slow(tmp_path
 def hasty_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a web process with time-outs of one second."""
     hasty = "server.REQUEST_TIMEOUT_SECONDS = server.SEND_TIMEOUT_SECONDS = 1.0"
-    with served(tmp_path_factory.mktemp("hasty"), "from bridge.web import server", hasty) as web:
+    with served(tmp_path_factory.mktemp("hasty"), hasty) as web:
         yield web.port
 
 
@@ -158,12 +158,9 @@ def fill(port: int) -> None:
 
 
 def test_nobody_waits_for_clients_that_do_not_read_an_export(tmp_path: Path) -> None:
-    small = (
-        "from bridge.web import server",
-        "server.ANSWER_FILE_BYTES = server.ANSWER_IN_MEMORY_BYTES = 65536",
-    )
+    small = "server.ANSWER_FILE_BYTES = server.ANSWER_IN_MEMORY_BYTES = 65536"
     pages = ("from bridge.web.api import exports", "exports.ROWS = 10")
-    with served(tmp_path, *small, *pages) as web, ExitStack() as open_clients:
+    with served(tmp_path, small, *pages) as web, ExitStack() as open_clients:
         fill(web.port)
         clients: list[socket.socket] = []
 
@@ -181,7 +178,7 @@ def test_nobody_waits_for_clients_that_do_not_read_an_export(tmp_path: Path) -> 
 
 def test_when_clients_leave_too_much_unread_the_one_that_leaves_most_is_cut(tmp_path: Path) -> None:
     small = "server.MAX_UNSENT_BYTES, server.REQUEST_TIMEOUT_SECONDS = 500_000, 1.0"
-    with served(tmp_path, "from bridge.web import server", small) as web, ExitStack() as open_clients:
+    with served(tmp_path, small) as web, ExitStack() as open_clients:
         fill(web.port)
         little, much = (
             open_clients.enter_context(slow_reader(web.port, asking(f"/v1/watches?limit={limit}")))

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from bridge.web.server import REQUEST_TIMEOUT_SECONDS
 from tests.ports import free_port
 from tests.reliability.processes import ROOT, WEB, Running, answers
 from tests.reliability.waiting import until
@@ -20,7 +19,8 @@ BODY = (
     b"Authorization: Bearer " + ADMIN_KEY.encode() + b"\r\n"
 )
 LAST = b"GET /healthz HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n"
-# Long enough for a loaded machine, and shorter than the time-out of slow clients.
+# The time-out of slow clients in the tests, and how long an answer may take beside them: longer than on a loaded machine.
+REQUEST_TIMEOUT_SECONDS = 120.0
 ANSWER_SECONDS = REQUEST_TIMEOUT_SECONDS / 2
 
 
@@ -33,10 +33,14 @@ class Web(NamedTuple):
 
 @contextmanager
 def served(folder: Path, *settings: str, before: str = "", **environ: str) -> Iterator[Web]:
-    """Serve with gunicorn.conf.py; `before` and `settings` are Python lines that run before and after it."""
+    """Serve with gunicorn.conf.py; `before` and `settings` are Python lines that run before and after it.
+
+    `settings` may use `server`, which is bridge.web.server.
+    """
     conf = folder / "changed.conf.py"
     original = f"exec(open({str(ROOT / 'gunicorn.conf.py')!r}).read())"
-    conf.write_text("\n".join([before, original, *settings]))
+    patient = f"from bridge.web import server; server.REQUEST_TIMEOUT_SECONDS = {REQUEST_TIMEOUT_SECONDS}"
+    conf.write_text("\n".join([before, original, patient, *settings]))
     port = free_port()
     env = {
         "PATH": os.environ["PATH"],
@@ -54,7 +58,7 @@ def served(folder: Path, *settings: str, before: str = "", **environ: str) -> It
 
 
 def connected(port: int, sent: bytes) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
+    client = socket.create_connection(("127.0.0.1", port), timeout=ANSWER_SECONDS)
     client.sendall(sent)
     return client
 
