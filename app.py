@@ -1,4 +1,4 @@
-"""The web process: `gunicorn app:app` serves the API; gunicorn.conf.py starts and stops its worker."""
+"""The web process: `gunicorn app:app` serves the API; gunicorn.conf.py starts and stops the embedded worker."""
 
 import os
 import sys

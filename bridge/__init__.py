@@ -1,8 +1,8 @@
 """HubSpot import bridge: polls HubSpot's asynchronous tasks, and sends a signed callback when one ends.
 
-Imports go one way only (import-linter checks it)::
+Python imports go one way only (import-linter checks it)::
 
-commands > startup > wiring > web | worker > steps > hubspot > http | db > core
+    commands > startup > wiring > web | worker > steps > hubspot > http | db > core
 
 A part may import the parts further to the right. Two parts joined by `|` may not import each other.
 

@@ -89,7 +89,8 @@ class Settings(BaseModel):
     callback_ports: Ports = Field(default=frozenset(), alias="BRIDGE_CALLBACK_PORTS")
     callback_proxy: ProxyUrl | None = Field(default=None, alias="BRIDGE_CALLBACK_PROXY")
 
-    # Listed after the settings for callbacks, because they decide which URLs are valid. Its path may hold a secret.
+    # The operator's URL comes after the settings for callbacks, because its check depends on them. The path of this URL
+    # may hold a secret.
     operator_url: OperatorUrl | None = Field(default=None, alias="BRIDGE_OPERATOR_URL")
     operator_secret: SigningSecret | None = Field(default=None, alias="BRIDGE_OPERATOR_SECRET")
 

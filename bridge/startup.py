@@ -50,7 +50,7 @@ def check_database(bridge: Bridge) -> str:
 def warn(bridge: Bridge, *, processes: int = 1) -> None:
     """Log a warning when no account has credentials, and one when the database allows too few connections.
 
-    `processes` is how many processes will each open up to DATABASE_CONNECTIONS connections.
+    `processes` is the number of processes; each opens at most DATABASE_CONNECTIONS connections.
     """
     with reading(bridge.engine) as connection:
         known = bridge.accounts.list_all(connection).values()

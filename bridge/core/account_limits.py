@@ -65,10 +65,10 @@ class AccountLimits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedCall:
-    """The result of one call to HubSpot for an account with this `rate`.
+    """The result of one call to HubSpot for an account; `rate` is the account's burst limit.
 
-    `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal`
-    is None when the result must not change the account's circuit breaker.
+    `asked_at` is when the poll was claimed, or, outside polling, the instant just before the call. `signal` is None
+    when the result must not change the account's circuit breaker.
     """
 
     answer: HttpResponse | NoResponse | NoToken
@@ -179,9 +179,8 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator's check of the account: one request, sent without a `grant`.
 
-    The request adds to the usage, also when the quota is used up or the account is paused. Then a longer wait is cut:
-    the quota allows the next request at the latest `quota.interval_seconds()` after `now`. The circuit breaker stays
-    as it is.
+    The request is added to the usage, even if the quota is used up or the account is paused. If the wait for the next
+    request is then longer than `quota.interval_seconds()`, it is shortened to that. The circuit breaker stays as it is.
     """
     # The waits of several such requests must not add up for the polls.
     usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)

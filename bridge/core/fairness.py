@@ -93,10 +93,10 @@ def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dic
 def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
     """Return how many slots a lane may hold now; a lane that holds fewer may take a free slot.
 
-    `most` is the lane's own limit, `free` is the number of free slots, and `free_for_callbacks` is how many of the
-    free slots callbacks may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a
-    host's callbacks it is also at most `free_for_callbacks`. So the result falls as slots are taken. In a worker with
-    8 slots or more, no lane gets all slots.
+    `most` is the lane's own limit, and `free` is the number of free slots. `free_for_callbacks` is how many more slots
+    all callbacks together may hold. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`; for a
+    host's callbacks it is also at most `free_for_callbacks`. So the result falls as slots are taken. In a worker with 8
+    slots or more, no lane gets all slots.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

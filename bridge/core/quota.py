@@ -144,9 +144,9 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
 
 
 def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage, with the wait for the next request limited to `interval_seconds()` from `now`.
+    """Return the usage; if `wait_seconds()` is more than `interval_seconds()`, `free_at` is moved earlier.
 
-    If the wait would be longer, `free_at` is moved earlier. Otherwise the usage stays as it is.
+    `wait_seconds()` is then equal to `interval_seconds()`. Otherwise the usage stays as it is.
     """
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:

@@ -31,8 +31,8 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is when the watch of the oldest waiting callback got its outcome. The instant is approximate; None when no
-    callback waits. `since` does not say when the host's trouble began.
+    `since` is about the earliest `ended_at` of the watches whose callbacks to this host wait; None when no callback
+    waits. It does not say when the host's trouble began.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Attention:
     overdue_accounts: Mapping[str, datetime]  # the oldest `due_at` of each account's polls
     overdue_hosts: Mapping[str, datetime]  # the oldest `due_at` of each host's callbacks
     alive_workers: Mapping[str, datetime]  # the last heartbeat of each worker
-    # The last heartbeat of each that was not stopped properly but is not alive: perhaps it was killed, or it hangs.
+    # The last heartbeat of each worker that fell silent without a proper stop: perhaps it was killed, or it hangs.
     silent_workers: Mapping[str, datetime]
 
     @property

@@ -103,9 +103,9 @@ def distinct_values(
 ) -> CTE:
     """Return an SQL table whose column `name` holds each distinct value of `column`, and one extra null.
 
-    Only values from watches that meet the condition `which` are in the table. The extra null is a by-product of the
-    query, not the value of a watch. When `only_if` is false, the table holds this null alone. The query is fast only
-    with a database index that covers the watches of `which` and has `column` as the first column.
+    The SQL condition `which` selects the watches whose values count. The extra null is a by-product of the query, not
+    the value of a watch. When `only_if` is false, the table holds this null alone. The query is fast only with a
+    database index that covers the selected watches and has `column` as its first column.
     """
     # A loose index scan skips from value to value: the cost depends on the number of values, not of watches.
     first = select(func.min(column)).where(which).scalar_subquery()

@@ -90,8 +90,9 @@ def _upgraded(connection: Connection) -> str:
 def _refuse_unusable(connection: Connection) -> None:
     """Raise UnusableDatabase if the encoding is not UTF-8, or another program's tables are in the way.
 
-    A table `alembic_version` is in the way if another program's revisions are in it. If no revision is recorded, all
-    tables with the same names as the bridge's tables are in the way.
+    Without a recorded revision, the bridge has made no tables here yet: tables with the names of its tables are another
+    program's. The table `alembic_version` is another program's if it holds several revisions, or if it holds one but
+    `watches` or `signing_secrets` is missing.
     """
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))

@@ -202,9 +202,8 @@ def _look(
 def _index_parts(filters: Filters, order: Order) -> Sequence[ColumnElement[bool]]:
     """Return one or more WHERE conditions; the caller runs one query for each condition.
 
-    Together, the queries find all watches that match `filters`. With Order.ENDED_AT, the queries leave out watches
-    without an outcome. The conditions test only a part of `filters`. So the queries may also find watches that do not
-    match `filters`.
+    Together, the queries find every watch that matches `filters` (with Order.ENDED_AT, every such watch that has an
+    outcome). They may also find watches that do not match, because the conditions test only a part of `filters`.
     """
     # One index serves each condition, and gives its rows sorted by `order`, so that only the first few are read.
     if order is Order.ENDED_AT:

@@ -98,9 +98,9 @@ class OAuthTokens:
         """Return an access token, refreshed if needed, or a NoToken with the reason why there is none.
 
         The NoToken is a NoTokenYet in two cases: another thread or process is still refreshing the token, or the
-        database does not answer. `refused` is the token that HubSpot has just refused, or None. A refresh would not
-        help for a refused token that was issued less than AT_FAULT_HOLD_SECONDS ago: that token may be returned
-        again. An older refused token is never returned. The call takes at most `within_seconds`, not counting waits
+        database does not answer. `refused` is the token that HubSpot has just refused, or None. If that token was
+        issued less than AT_FAULT_HOLD_SECONDS ago, it may be returned again: HubSpot would probably refuse a new token
+        as well. An older refused token is never returned. The call takes at most `within_seconds`, not counting waits
         for the database. At most WAIT_SECONDS of this time are spent waiting for a refresh by another thread or
         process.
         """
@@ -147,10 +147,12 @@ class OAuthTokens:
         return token
 
     def _look_up(self, account: Account, refused: str | None) -> TokenResult | None:
-        """Return a token, refreshed if needed, or a NoToken; None while another process refreshes the token.
+        """Return a token, refreshed if needed, or a NoToken; None if the caller must wait, and call again.
 
-        After the result None, the caller waits and calls again. `refused` is the access token that HubSpot has just
-        refused, or None. A refused token is returned only if it was issued less than AT_FAULT_HOLD_SECONDS ago.
+        While another process refreshes the token, the old token is returned if it can still be used, else None.
+        `refused` is the access token that HubSpot has just refused, or None. If that token was issued less than
+        AT_FAULT_HOLD_SECONDS ago, it is returned again: HubSpot would probably refuse a new token as well. An older
+        refused token is never returned.
         """
         if fresh := self._fresh(account, refused):
             return fresh

@@ -52,7 +52,7 @@ class Ledger:
     def count_status(self, status: str) -> None:
         """Count a response with this `status`.
 
-        `status` is the status code as text; the text `none` if the caller never receives all headers.
+        `status` is the status code as text; the text `none` for a response whose headers are never sent completely.
         """
         self._status_codes[status] += 1
 

@@ -49,7 +49,8 @@ class SandboxOptions:
     burst_requests: Requests = 100
     # At least a millisecond, the unit in which a header tells it.
     burst_seconds: Annotated[Seconds, Field(ge=0.001)] = 10.0
-    # Daily limit of an enterprise account, four times that of a starter account. With the lower limit, a client
-    # that paces itself by what is left of the day's quota would be slower in the morning (UTC) than in the evening.
+    # Daily limit of an enterprise account, four times that of a starter account. A client may spread what is left of the
+    # day's quota over the time until midnight (UTC). With a starter account's limit, such a client would be slow in the
+    # morning, because the time until midnight is long.
     daily_requests: Requests = 1_000_000
     clock: Callable[[], float] = time.time

@@ -50,8 +50,8 @@ def _log_change(
     """Log that an account's pause began, changed or ended; return the event for the operator, if any.
 
     `before` and `breaker` are the account's breaker before and after the calls. An equal `paused_until` in both is no
-    change: nothing is logged, and there is no event. A paused account may get a new `paused_until` for the same
-    reason: this is logged, but there is no event. Reasons that differ only in digits are the same reason.
+    change: nothing is logged, and there is no event. If a pause gets a new `paused_until`, and its `reason` stays equal
+    except for digits, this is logged, but there is no event.
     """
     if breaker.paused_until == before.paused_until:
         return None

@@ -40,7 +40,8 @@ class AccountCheck:
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # How far at least this machine's clock is ahead of HubSpot's (negative: behind); None without a valid header Date.
+    # The smallest possible difference between this machine's clock and HubSpot's: positive when this machine's is ahead,
+    # negative when it is behind, 0 when the clocks may agree. None without a valid header Date.
     clock_ahead_seconds: float | None
 
 

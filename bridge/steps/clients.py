@@ -96,9 +96,9 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    `sent_with` is the API key in the request of a client that rotates its own key. This key must still be the
-    client's key. With None, nothing is checked. Returns ClientUnchanged when the check fails, and for an unknown or
-    revoked client. BRIDGE_ADMIN_KEY is a setting, and a second key of the client `admin`: it stays valid.
+    When a client rotates its own key, `sent_with` is the API key of its request. Returns ClientUnchanged for an unknown
+    or revoked client, and when `sent_with` is no longer the client's key; None skips only this last check.
+    BRIDGE_ADMIN_KEY is a setting, and a second key of the client `admin`: it stays valid.
     """
     new = _new_key()
     with engine.begin() as connection:

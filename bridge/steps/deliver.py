@@ -261,7 +261,7 @@ def given_up_events(results: Sequence[claims.StepResult]) -> list[OperatorEvent]
 def _breaker_after(breaker: CircuitBreaker, done: Sequence[FinishedAttempt], now: datetime) -> CircuitBreaker:
     """Return the `breaker` of a host after the finished attempts `done`, taken one after the other.
 
-    The signal of each attempt is applied to the breaker. An attempt without a signal, which was not sent, changes
+    The signal of each attempt is applied to the breaker. An attempt that was not sent has no signal and changes
     nothing.
     """
     for d in done:

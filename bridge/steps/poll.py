@@ -230,12 +230,12 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """Time out up to OVERDUE_BATCH due watches that got no poll after their deadline; return how many.
+    """Time out up to OVERDUE_BATCH due watches past their deadline, without a last poll; return how many.
 
-    This worker has been able to poll without a break from `steady_since` until now. Two kinds of watches are timed
-    out:
+    This worker's loop has run without a long break from `steady_since` until now. Only watches in the state WATCHING
+    are timed out, of two kinds:
 
-    - The account is paused now, and the watch's deadline is at `steady_since` or later.
+    - The account is paused now, and the deadline passed at `steady_since` or later.
     - The deadline, `due_at` and `steady_since` are each at least OVERDUE_GRACE_SECONDS ago.
     """
     with engine.begin() as connection:

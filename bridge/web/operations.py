@@ -48,7 +48,7 @@ class NoFields(Body):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiCall:
-    """A request to an operation; with Access.OPEN, the caller's name is empty."""
+    """A request to an operation; the caller's name is empty when the operation's access is Access.OPEN."""
 
     dependencies: Dependencies
     caller: Caller

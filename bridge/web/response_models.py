@@ -78,7 +78,7 @@ class ProblemSchema(Output):
     )
     watch_id: str | Absent = Field(
         default=None,
-        description="With `watch-differs`: the id of the watch that is registered already. With `wrong-state`: the id of the watch that cannot be changed in its state.",
+        description="With `watch-differs`: the id of the watch that is registered already. With `wrong-state`: the id of the watch whose state does not permit the request.",
     )
     state: State | str | Absent = Field(default=None, description="With `wrong-state`: the watch's state.")
     task_id: str | Absent = Field(

@@ -17,8 +17,7 @@ class ThreadLimit:
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
         """Allow `most` requests in the operation at a time; up to `waiting` more may wait for their turn.
 
-        `what` names the requests in the plural, for example "exports", in `reason`: the sentence for a request that
-        `enter` has turned away.
+        `what` is a name for the requests, in the plural, such as "exports".
         """
         self.most = most
         self.waiting = waiting

@@ -276,11 +276,11 @@ class Worker:
     def _claim_callbacks(
         self, connection: Connection, polled: Sequence[poll.FinishedPoll], now: datetime
     ) -> list[claims.StepResult]:
-        """Return the results of all polls; claim, for delivery at once, watches whose tasks have just ended.
+        """Return the results of all polls; in some of them the watch is claimed, to send its callback at once.
 
-        The claims do not exceed the room in the pool. A stopping worker claims no watch. `_claim_callbacks` does not
-        write the claims to the database. The result of a claimed watch holds the claim: its `watch` has the claim's
-        `due_at` and `claimed_by`. The caller saves all results, and the claims with them.
+        Only watches whose tasks have just ended are claimed, and no more than the pool has room for. A stopping worker
+        claims no watch. `_claim_callbacks` writes nothing to the database: it sets `due_at` and `claimed_by` in the
+        result's `watch`. The caller saves all results, and the claims with them.
         """
         results = [d.result for d in polled]
         ended = [r.watch for r in results if r.watch.state is State.DELIVERING]
@@ -294,10 +294,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each watch in `kept` that was claimed; the job sends the watch's callback.
+        """Return a job for each callback that `_claim_callbacks` has just claimed and whose result is in `kept`.
 
-        `kept` holds the results that `claims.save` has just saved. The watches in `kept` that `_claim_callbacks` has
-        claimed have this worker's id as their `claimed_by`. A claimed watch whose result was not saved gets no job.
+        `kept` holds the results that `claims.save` has just saved. Those of the watches just claimed have this worker's
+        id as their `claimed_by`. A watch whose result was not saved gets no job.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}

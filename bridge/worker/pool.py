@@ -33,8 +33,8 @@ class _Queue:
 
     waiting: deque[tuple[float, Job]] = field(default_factory=deque)
     at_work: int = 0
-    # After a job without a result, or with one whose `may_follow` is false: the waiting jobs do not start, and
-    # `take_back` returns them.
+    # True after a job has ended without a result, or with a result whose `may_follow` is false. Then the waiting jobs do
+    # not start, and `take_back` returns them.
     halted: bool = False
 
 

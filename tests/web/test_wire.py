@@ -7,7 +7,7 @@ import pytest
 
 from tests.reliability.processes import lines
 from tests.reliability.waiting import until
-from tests.web.wire import ADMIN_KEY, ANSWER_SECONDS, BODY, LAST, Web, all_of, connected, statuses
+from tests.web.wire import ADMIN_KEY, BODY, LAST, Web, all_of, connected, statuses
 
 
 def test_a_request_may_come_in_pieces_and_the_next_before_the_answer(port: int) -> None:

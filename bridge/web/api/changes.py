@@ -118,8 +118,9 @@ def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     Redelivers the `delivered` and `undelivered` watches that match the filters. An admin's filters are applied to the
     watches of all clients, another client's filters only to its own watches. At least one filter is required, so that
     nobody redelivers everything by mistake. If the redelivery would give the client more open watches than its limit,
-    no watch is redelivered, and the answer is a 429. A 429 without `Retry-After` means that the filters alone match
-    more watches than the limit: narrow them. The limit does not apply to an admin.
+    no watch is redelivered, and the answer is a 429. A 429 without `Retry-After` means that the number of
+    matching watches is itself above the limit, so that waiting does not help: narrow the filters. The limit does not
+    apply to an admin.
     """
     engine, filters = call.dependencies.engine, body.filters(call.caller)
     if isinstance(filters, Problem):

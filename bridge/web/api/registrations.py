@@ -160,8 +160,8 @@ def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
     A registration with the `kind`, `account`, `task_id` and `callback_url` of a watch that this client already has
     makes no new watch. The answer is a 200 with the existing watch. The answer is a 409 instead if `metadata` or
     `timeout_seconds` differ from the existing watch's; a `timeout_seconds` that is left out is not compared. A
-    withdrawn watch is no existing watch here; a delivered or undelivered watch is one until the bridge deletes it.
-    The number of a client's open watches is limited; for a new watch beyond the limit, the answer is a 429.
+    withdrawn watch does not count as existing; a delivered or undelivered watch does, until the bridge deletes it. The
+    number of a client's open watches is limited; for a new watch beyond the limit, the answer is a 429.
     """
     wanted = _registration(call, body)
     if _beyond_limit(call, [wanted]):
