@@ -58,8 +58,8 @@ def jitter() -> float:
 class Bridge:
     """All parts of one process, each built when it is first used.
 
-    With `makes_files` false, no file is created. The first use of a missing SQLite database raises NoDatabase. The
-    first use of a missing key file raises NoKeyFile.
+    With `makes_files` false, no file is created: a missing SQLite database raises NoDatabase when it is used, and a
+    missing key file raises NoKeyFile.
     """
 
     def __init__(self, settings: Settings, *, makes_files: bool = True) -> None:

@@ -88,7 +88,8 @@ class Watch:
 
     polls: int = 0
     last_polled_at: datetime | None = None
-    age_zero_at: datetime  # age 0 of the task: registration, later the first poll that saw PROCESSING
+    # The task's age counts from here: from the registration, later from the first poll that saw PROCESSING.
+    age_zero_at: datetime
     status: str | None = None  # the newest that HubSpot reported
     refusals: int = 0  # answers in a row by which HubSpot refused the task
     refused_since: datetime | None = None  # when the first of the `refusals` came

@@ -134,8 +134,8 @@ class _HeaderReader:
 class _Response(HTTPResponse):
     """Records in `Exchange.answered` that the server has begun to answer; skips interim responses.
 
-    The server has begun to answer with the first byte of any response, interim or final. All 1xx responses are
-    interim (RFC 9110 §15.2); http.client itself skips only the 100.
+    `answered` becomes true with the first byte of any response, interim or final. All 1xx responses are interim (RFC
+    9110 §15.2); http.client itself skips only the 100.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

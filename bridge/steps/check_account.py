@@ -40,8 +40,8 @@ class AccountCheck:
     summary: str
     status_code: int | None
     quota: QuotaLeft | None
-    # The smallest possible difference between this machine's clock and HubSpot's: positive when this machine's is ahead,
-    # negative when it is behind, 0 when the clocks may agree. None without a valid header Date.
+    # By how many seconds, at least, this machine's clock differs from HubSpot's: positive when it is ahead, negative when
+    # it is behind, 0 when the clocks may agree. None without a valid header Date.
     clock_ahead_seconds: float | None
 
 
@@ -122,13 +122,13 @@ def _ok_and_summary(
 
 
 def _clock_ahead_seconds(answer: HttpResponse, asked_at: datetime, answered_at: datetime) -> float | None:
-    """Return the smallest possible difference between this machine's clock and HubSpot's, in seconds.
+    """Return by how many seconds, at least, this machine's clock differs from HubSpot's.
 
-    A positive result means that this machine's clock is ahead; a negative result means that this machine's clock is
-    behind. 0 means that the clocks may agree. None means that the header Date is missing or not valid.
+    A positive result means that this machine's clock is ahead; a negative result means that it is behind. 0 means that
+    the clocks may agree. None means that the header Date is missing or not valid.
 
-    The exact difference is not known: the header Date has whole seconds, and HubSpot sets the header at an unknown
-    time between `asked_at` and `answered_at` (both by this machine's clock).
+    The exact difference is not known: the header Date has whole seconds, and HubSpot sets the header at an unknown time
+    between `asked_at` and `answered_at` (both by this machine's clock).
     """
     try:
         date = parsedate_to_datetime(answer.headers.get("date", ""))

@@ -96,9 +96,9 @@ def rotate_secret(
 def rotate_key(engine: Engine, name: str, *, sent_with: str | None = None) -> str | ClientUnchanged:
     """Give a client a new API key and return the key; the old key is no longer accepted.
 
-    When a client rotates its own key, `sent_with` is the API key of its request. Returns ClientUnchanged for an unknown
-    or revoked client, and when `sent_with` is no longer the client's key; None skips only this last check.
-    BRIDGE_ADMIN_KEY is a setting, and a second key of the client `admin`: it stays valid.
+    When a client rotates its own key, `sent_with` is the API key of its request; otherwise `sent_with` is None. Returns
+    ClientUnchanged for an unknown or revoked client, and when `sent_with` is no longer the client's key.
+    BRIDGE_ADMIN_KEY, the second key of the client `admin`, is a setting and stays valid.
     """
     new = _new_key()
     with engine.begin() as connection:

@@ -116,10 +116,9 @@ class Execution:
             log.warning("answer_not_kept", error=type(error).__name__)
 
     def _change(self, **values: str | datetime) -> bool:
-        """Set fields of the stored request; return True unless another execution has taken the request over.
+        """Set fields of the stored request; return False, and set nothing, if another execution has taken it over.
 
-        False means that no field was set. A request without an Idempotency-Key is not stored. For such a request no
-        field is set, and the result is True.
+        A request without an Idempotency-Key is not stored: nothing is set, and the result is True.
         """
         if not self._held:
             return True

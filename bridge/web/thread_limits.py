@@ -15,9 +15,9 @@ class ThreadLimit:
     """Limits how many requests carry out the same long operation at a time in a process. Thread-safe."""
 
     def __init__(self, what: str, most: int, *, waiting: int = 0) -> None:
-        """Allow `most` requests in the operation at a time; up to `waiting` more may wait for their turn.
+        """Limit the operation to `most` requests at a time; up to `waiting` more may wait for their turn.
 
-        `what` is a name for the requests, in the plural, such as "exports".
+        `what` is a name for such requests, in the plural, such as "exports".
         """
         self.most = most
         self.waiting = waiting

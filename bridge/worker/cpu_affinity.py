@@ -68,12 +68,12 @@ class Reading:
 def better_core(core: int | None, allowed: Sequence[int], shares: Shares) -> int | None:
     """Return the core that the process should move to; None if the process should stay.
 
-    `core` is the process's core, or None before the first move. `shares` is the recent use of the cores. The
-    candidates are the `allowed` cores that `shares` knows. Without candidates, the result is None. Otherwise the best
-    candidate is the least used one; of equally used candidates, it is the first in `allowed`.
+    `core` is the process's core, or None before the first move. `shares` is the recent use of the cores. The candidates
+    are the `allowed` cores that `shares` knows. Without candidates, the result is None. Otherwise the best candidate is
+    the least used one; of equally used candidates, it is the first in `allowed`.
 
-    If `core` is None or no candidate, the best candidate is returned. If `core` is a candidate, the best candidate is
-    returned only when both conditions hold:
+    If `core` is not one of the candidates, the best candidate is returned. If it is one, the best candidate is returned
+    only when both conditions hold:
 
     - Other processes use more than CROWDED of the time of `core`.
     - The use of the best candidate, plus MARGIN, is less than the use of `core` by other processes.

@@ -294,10 +294,10 @@ class Worker:
     def _next_jobs(
         self, connection: Connection, kept: Sequence[claims.StepResult], now: datetime
     ) -> Sequence[Job]:
-        """Return a job for each callback that `_claim_callbacks` has just claimed and whose result is in `kept`.
+        """Return a delivery job for each watch that `_claim_callbacks` has just claimed, if its result was saved.
 
-        `kept` holds the results that `claims.save` has just saved. Those of the watches just claimed have this worker's
-        id as their `claimed_by`. A watch whose result was not saved gets no job.
+        `kept` holds the results that `claims.save` has just saved. The watches just claimed are those that have this
+        worker's id as their `claimed_by`.
         """
         mine = [r for r in kept if r.watch.claimed_by == self.id]
         bodies = {r.watch.id: r.hubspot_body for r in mine if r.hubspot_body is not None}

@@ -178,7 +178,7 @@ class WorkerPool:
         return finished
 
     def _wait_for_batch(self, enough: int) -> None:
-        """Wait up to 15 ms until `enough` jobs are done."""
+        """Wait up to 15 ms until `enough` jobs are done, counting the one that the caller has already taken."""
         for _ in range(GATHER_LOOKS):
             if self._finished.qsize() >= enough - 1:
                 return

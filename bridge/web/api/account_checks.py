@@ -67,7 +67,7 @@ class AccountCheckSchema(Output):
         description="What HubSpot says about the account's quota; null when HubSpot says nothing about it."
     )
     clock_ahead_seconds: float | None = Field(
-        description="The smallest possible difference between the bridge's clock and HubSpot's, in seconds. 5 means at least 5 s ahead of HubSpot's clock; -5 means at least 5 s behind it; 0 means that the clocks may agree. Null when HubSpot did not tell the time."
+        description="By how many seconds, at least, the bridge's clock differs from HubSpot's. 5 means at least 5 s ahead of HubSpot's clock; -5 means at least 5 s behind it; 0 means that the clocks may agree. Null when HubSpot did not tell the time."
     )
 
 
