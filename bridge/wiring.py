@@ -241,7 +241,7 @@ class Bridge:
     def web_dependencies(self) -> Dependencies:
         """The dependencies from which app.py makes the web application.
 
-        app.py makes the application, not this module, so that this module does not import Flask.
+        This module does not make the application itself, because it would have to import Flask.
         """
         settings = self._settings
         return Dependencies(

@@ -170,7 +170,7 @@ def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) ->
     of the account's quota is forgotten.
     """
     # The new credentials may have another quota.
-    usage = quota.cap_free_at(rate, Usage(free_at=limits.usage.free_at), now=now)
+    usage = quota.limit_wait(rate, Usage(free_at=limits.usage.free_at), now=now)
     if limits.breaker.paused:
         limits = replace(limits, breaker=replace(limits.breaker, reason=CHANGED))
     return replace(with_probe_due(limits, now=now), usage=usage)
@@ -183,7 +183,7 @@ def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> Acco
     request is then longer than `quota.interval_seconds()`, it is shortened to that. The circuit breaker stays as it is.
     """
     # The waits of several such requests must not add up for the polls.
-    usage = quota.cap_free_at(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
+    usage = quota.limit_wait(rate, quota.spend(rate, limits.usage, requests=1, now=now), now=now)
     return replace(limits, usage=usage)
 
 
@@ -198,7 +198,7 @@ def after_answers(limits: AccountLimits, finished: Sequence[FinishedCall], *, no
         if isinstance(call.answer, HttpResponse):
             usage = quota.observe(usage, call.answer.headers, now=now)
         if before.paused and not limits.breaker.paused:
-            usage = quota.cap_free_at(call.rate, usage, now=now)
+            usage = quota.limit_wait(call.rate, usage, now=now)
         limits = replace(limits, usage=usage)
     return limits
 

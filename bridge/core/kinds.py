@@ -4,8 +4,8 @@ A new kind also needs:
 - a row in each of the three tables of kinds in docs/hubspot.md;
 - its simulation in bridge/sandbox: a member of the enumeration `Kind` and an entry of ENDINGS in tasks.py, its routes
   in api.py, its request bodies in starts.py, its response bodies in bodies.py;
-- its outcomes in ENDS in tests/acceptance/test_kinds.py;
-- an entry of STATUS_PATHS in tests/sandbox/caller.py, and one of APIS in tests/sandbox/test_official_client.py.
+- its statuses in tests/core/test_kinds.py, and its outcomes in ENDS in tests/acceptance/test_kinds.py;
+- an entry of STATUS_PATHS in tests/sandbox/caller.py, and those of APIS and ENDS in test_official_client.py there.
 """
 
 import re

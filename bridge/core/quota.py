@@ -143,11 +143,8 @@ def _ahead_seconds(usage: Usage, *, now: datetime) -> float:
     return max((usage.free_at - now).total_seconds(), 0.0) if usage.free_at else 0.0
 
 
-def cap_free_at(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
-    """Return the usage; if `wait_seconds()` is more than `interval_seconds()`, `free_at` is moved earlier.
-
-    `wait_seconds()` is then equal to `interval_seconds()`. Otherwise the usage stays as it is.
-    """
+def limit_wait(rate: Rate, usage: Usage, *, now: datetime) -> Usage:
+    """Return the usage, with `wait_seconds()` limited to `interval_seconds()`."""
     most = tolerance_seconds(rate) + interval_seconds(rate, usage, now=now)
     if _ahead_seconds(usage, now=now) <= most:
         return usage

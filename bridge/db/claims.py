@@ -186,7 +186,10 @@ def _urgency() -> ColumnElement[float]:
 
 
 class _SecondsSince(DialectSQL[float]):
-    """The seconds from a column's instant until the instant in the statement's parameter `now`."""
+    """The seconds from a column's instant until the instant in the statement's parameter `now`.
+
+    In the SQL, `{0}` is `now`, and `{1}` is the column.
+    """
 
     type = Float()
     inherit_cache = True

@@ -88,17 +88,13 @@ def _upgraded(connection: Connection) -> str:
 
 
 def _refuse_unusable(connection: Connection) -> None:
-    """Raise UnusableDatabase if the encoding is not UTF-8, or another program's tables are in the way.
-
-    Without a recorded revision, the bridge has made no tables here yet: tables with the names of its tables are another
-    program's. The table `alembic_version` is another program's if it holds several revisions, or if it holds one but
-    `watches` or `signing_secrets` is missing.
-    """
+    """Raise UnusableDatabase if the encoding is not UTF-8, or another program's tables are in the way."""
     if connection.dialect.name == "postgresql":
         encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
             raise UnusableDatabase(ENCODING.format(encoding))
     revisions = _revisions(connection)
+    # Without a revision the bridge has made no tables here yet: those with the same names are another program's.
     taken = sorted(metadata.tables.keys() & set(inspect(connection).get_table_names()))
     if not revisions and taken:
         raise UnusableDatabase(FOREIGN_TABLES.format(", ".join(taken)))

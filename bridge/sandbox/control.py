@@ -46,13 +46,13 @@ class NewFault(_Body):
     """The body of `POST /sandbox/faults`; `fault` or `status_code` must be given.
 
     `task_id`, `token` or `endpoint` selects requests, as in `Target`; at most one of the three may be given. The next
-    `times` of the selected requests get the reply. Without `times`, all selected requests get the reply until the
-    fault is cleared.
+    `times` of the selected requests get the reply. Without `times`, all selected requests get the reply until the fault
+    is cleared.
 
-    `status_code`, `headers`, `body` and `seconds` describe the reply. Without `fault`, they make the whole reply.
-    `fault` is the name of a fault with a reply of its own. Then `headers` are merged into the headers of that reply,
-    and each of `status_code`, `body` and `seconds` that is not None replaces the value in that reply. `seconds` has
-    an effect only with a fault whose reply is slow or hangs: see `SendMode`.
+    Without `fault`, the reply consists of `status_code`, `headers` and `body`; `seconds` has no effect. With `fault`,
+    the name of a fault, the reply is that of the fault, with two changes: `headers` are merged into its headers, and
+    each of `status_code`, `body` and `seconds` that is not None replaces its value. `seconds` has an effect only if the
+    reply is slow or hangs: see `SendMode`.
     """
 
     fault: str | None = None

@@ -1,4 +1,4 @@
-"""Faults: replies in place of the normal ones, such as errors of HubSpot or the network; many have names."""
+"""Faults: replies in place of the normal ones, such as errors of HubSpot or the network."""
 
 import gzip
 from collections import deque

@@ -37,7 +37,7 @@ class Quota:
         return None
 
     def remaining(self, options: SandboxOptions, now: float) -> int:
-        """Return how many more requests the burst limit allows at `now`, after those of the last `burst_seconds`."""
+        """Return how many more requests the burst limit allows at `now`."""
         while self._taken_at and self._taken_at[0] <= now - options.burst_seconds:
             self._taken_at.popleft()
         return max(0, options.burst_requests - len(self._taken_at))

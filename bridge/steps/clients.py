@@ -74,8 +74,8 @@ def rotate_secret(
 ) -> str | ClientUnchanged:
     """Give a client a new signing secret and return the new secret: `secret`, or a random one.
 
-    For `overlap_seconds`, callbacks are signed with the old secret too. `sent_with` is the API key in the request of
-    a client that rotates its own secret; None when no key is to be checked. Returns ClientUnchanged for an unknown or
+    For `overlap_seconds`, callbacks are signed with the old secret too. When a client rotates its own secret,
+    `sent_with` is the API key of its request; otherwise `sent_with` is None. Returns ClientUnchanged for an unknown or
     revoked client, for a malformed `secret`, and when `sent_with` is no longer the client's key.
     """
     new = _new_secret() if secret is None else secret

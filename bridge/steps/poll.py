@@ -230,13 +230,9 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """Time out up to OVERDUE_BATCH due watches past their deadline, without a last poll; return how many.
+    """End up to OVERDUE_BATCH watches as `timed_out` without a last poll; return how many.
 
-    This worker's loop has run without a long break from `steady_since` until now. Only watches in the state WATCHING
-    are timed out, of two kinds:
-
-    - The account is paused now, and the deadline passed at `steady_since` or later.
-    - The deadline, `due_at` and `steady_since` are each at least OVERDUE_GRACE_SECONDS ago.
+    `claims.lock_overdue` says which watches these are, and what `steady_since` is.
     """
     with engine.begin() as connection:
         late = claims.lock_overdue(

@@ -1,4 +1,7 @@
-"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeat gets the stored answer, if any."""
+"""`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a repeated request gets the stored answer.
+
+If no answer is stored yet, `begin` decides what happens to the repeated request.
+"""
 
 import json
 import re

@@ -100,7 +100,7 @@ class Scheduler:
     def stop(self) -> None:
         """Stop claiming, wait for the requests in flight, and give back the watches of unfinished requests.
 
-        The wait ends at the latest STOP_SECONDS after the first call of `wind_down` or `stop`.
+        The wait ends no later than STOP_SECONDS after the first call of `wind_down` or `stop`.
         """
         self.wind_down()
         self._scheduler.shutdown(wait=False)

@@ -105,7 +105,7 @@ def test_a_new_kind_is_a_new_row(new_stage: NewStage, monkeypatch: pytest.Monkey
         ends={"PRINTED": lambda _: Outcome.COMPLETED},
         event_prefix="blog-export",
     )
-    monkeypatch.setitem(KINDS, row.name, row)  # the one thing that anybody has to do
+    monkeypatch.setitem(KINDS, row.name, row)  # all that the bridge itself needs
     answers = iter([saying({"phase": "WRITING"}, 202), saying({"phase": "PRINTED"})])
     with Peer(lambda _: next(answers)).listening() as hubspot:
         stage = new_stage(Setting(base_url=hubspot.base_url, api_version="2026-03"))

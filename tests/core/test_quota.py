@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from bridge.core.quota import (
     Rate,
     Usage,
-    cap_free_at,
     grant,
     interval_seconds,
+    limit_wait,
     observe,
     spend,
     tolerance_seconds,
@@ -248,7 +248,7 @@ def test_at_a_steady_pace_there_is_nothing_to_be_relieved_of(
         seconds += wait
         count = grant(rate, usage, wanted=wanted, now=later(seconds))
         usage = spend(rate, usage, requests=count, now=later(seconds))
-        eased = cap_free_at(rate, usage, now=later(seconds))
+        eased = limit_wait(rate, usage, now=later(seconds))
         assert eased.free_at == pytest.approx(usage.free_at, abs=timedelta(microseconds=10))
 
 
@@ -256,7 +256,7 @@ def test_what_was_spent_at_a_slower_pace_is_forgotten_but_for_one_request() -> N
     slow = observe(Usage(), {DAILY: "0"}, now=NOW)
     spent = observe(spend(HALF_OF_100, slow, requests=1, now=NOW), {DAILY: "5000000"}, now=NOW)
     assert wait_seconds(HALF_OF_100, spent, now=NOW) > 890
-    eased = cap_free_at(HALF_OF_100, spent, now=NOW)
+    eased = limit_wait(HALF_OF_100, spent, now=NOW)
     even = interval_seconds(HALF_OF_100, Usage(), now=NOW)
     assert wait_seconds(HALF_OF_100, eased, now=NOW) == pytest.approx(even)
 

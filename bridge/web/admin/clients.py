@@ -86,7 +86,7 @@ def show_secret() -> Response:
 
 
 def _show_once(answer: Reply) -> Response:
-    """Keep the new key or secret in `answer` for the page that shows it once, and redirect to that page.
+    """Put `answer`, which holds a new key or secret, into the session; redirect to the page that shows it once.
 
     Because of the redirect, a reload in the browser does not send the form again.
     """

@@ -94,7 +94,7 @@ def start_import(call: ApiCall, body: NewImport) -> Reply | Problem:
     unless the first answer was a 429 or a 503. After a 429, or a 503 without `task_id`, a repeat may start the
     import.
 
-    Three events leave a request unfinished: a crash of the bridge, a loss of its database, and a 503 with `task_id`.
+    Three events leave a request unfinished: a crash of the bridge, an outage of its database, and a 503 with `task_id`.
     For up to a minute after such an event, a repeat gets a 409. The effect of a later repeat depends on the last step
     that the bridge has stored. After the step "HubSpot has named the task", the repeat registers the task. After the
     step "HubSpot is about to be called", the repeat gets a 504, and HubSpot is not called again. Before both steps,

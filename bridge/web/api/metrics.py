@@ -212,11 +212,11 @@ def _all_labels(
     """Return the label values of each series to report: those in `found`, and some with the count 0.
 
     `metric.labels` maps each label to a list of its values, or to OPEN_ENDED. `known` maps some OPEN_ENDED labels to
-    lists of their values. Two groups of series are added to those in `found`:
+    lists of their values. The series with the count 0 are:
 
-    - All combinations of the listed values. This group is empty if `known` lacks an OPEN_ENDED label of the metric.
-    - The variants of each series in `found`. A variant has the same values of the OPEN_ENDED labels, and any listed
-      values of the other labels. Example: if a route's 2xx are in `found`, the route's 3xx, 4xx and 5xx are added.
+    - every combination of values, if the values of all labels are listed or known;
+    - for each series in `found`, those that differ from it in listed values only. Example: if a route's 2xx are in
+      `found`, the route's 3xx, 4xx and 5xx are added.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()
