@@ -31,8 +31,8 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is about the earliest `ended_at` of the watches whose callbacks to this host wait; None when no callback
-    waits. It does not say when the host's trouble began.
+    `since` is the earliest `ended_at` of the watches whose callbacks to this host wait, approximately; None when no
+    callback waits. It does not say when the host's trouble began.
     """
 
     name: str
