@@ -5,7 +5,8 @@ A new kind also needs:
 - its simulation in bridge/sandbox: a member of the enumeration `Kind` and an entry of ENDINGS in tasks.py, its routes
   in api.py, its request bodies in starts.py, its response bodies in bodies.py;
 - its statuses in tests/core/test_kinds.py, and its outcomes in ENDS in tests/acceptance/test_kinds.py;
-- an entry of STATUS_PATHS in tests/sandbox/caller.py, and those of APIS and ENDS in test_official_client.py there.
+- in tests/sandbox: an entry of STATUS_PATHS in caller.py, an entry of APIS and its outcomes in ENDS in
+  test_official_client.py.
 """
 
 import re

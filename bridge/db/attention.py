@@ -31,7 +31,7 @@ MOST_COUNTED = 1_000
 class TroubledHost:
     """A host that fails or is recovering.
 
-    `since` is the earliest `ended_at` of the watches whose callbacks to this host wait, approximately; None when no
+    `since` is, approximately, the earliest `ended_at` of the watches whose callbacks to this host wait; None when no
     callback waits. It does not say when the host's trouble began.
     """
 

@@ -128,7 +128,7 @@ class WorkerPool:
     def _start_jobs(self) -> None:
         """Start waiting jobs in the free slots; the caller holds the lock.
 
-        A call starts at most one job of each lane, even if the lane may have several more at work.
+        A call starts at most one job of each lane, even if the lane's limit permits more.
         """
         # At most `_count` lanes hold slots and can be at their limit, so a look at twice as many finds others.
         lanes = (lane for lane in self._lanes if self._free_for_callbacks or not is_callbacks(lane))

@@ -211,12 +211,12 @@ def _all_labels(
 ) -> list[Labels]:
     """Return the label values of each series to report: those in `found`, and some with the count 0.
 
-    `metric.labels` maps each label to a list of its values, or to OPEN_ENDED. `known` maps some OPEN_ENDED labels to
-    lists of their values. The series with the count 0 are:
+    `metric.labels` maps each label to its expected values, or to OPEN_ENDED. `known` maps some OPEN_ENDED labels to
+    their present values. The series with the count 0 are:
 
-    - every combination of values, if the values of all labels are listed or known;
-    - for each series in `found`, those that differ from it in listed values only. Example: if a route's 2xx are in
-      `found`, the route's 3xx, 4xx and 5xx are added.
+    - every combination of values, if each label has expected values or is in `known`;
+    - for each series in `found`, those that differ from it only in labels with expected values. Example: if a route's
+      2xx are in `found`, the route's 3xx, 4xx and 5xx are added.
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()
