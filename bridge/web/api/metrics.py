@@ -220,9 +220,9 @@ def _all_labels(
     """
     # Prometheus computes no increase from the first value of a series.
     by_name = metric.labels.items()
-    from_the_start = product(*(listed or known.get(name, ()) for name, listed in by_name))
+    from_the_start = product(*(expected or known.get(name, ()) for name, expected in by_name))
     beside_found = (
-        product(*(listed or (value,) for (_, listed), value in zip(by_name, labels, strict=True)))
+        product(*(expected or (value,) for (_, expected), value in zip(by_name, labels, strict=True)))
         for labels in found
     )
     return sorted({*found, *from_the_start, *chain.from_iterable(beside_found)})
