@@ -8,7 +8,7 @@ from importlib import import_module
 from io import StringIO
 
 from bridge.commands.arguments import parser
-from bridge.commands.output import CommandError, OutputError, escape_unencodable, flush, write
+from bridge.commands.output import CommandError, OutputError, escape_unencodable, write
 from bridge.stderr import protect
 
 INTERRUPTED = 130  # 128 plus the number of SIGINT, as in shells
@@ -29,8 +29,7 @@ def main(arguments: Sequence[str]) -> int:
     protect()
     escape_unencodable()
     try:
-        status = _run(arguments)
-        flush()
+        return _run(arguments)
     except CommandError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -40,7 +39,6 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    return status
 
 
 def _parsed(arguments: Sequence[str]) -> Namespace:

@@ -58,7 +58,10 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except (OSError, AttributeError, ValueError) as error:
-        raise _closed(error) from None
+        # Standard output is replaced by /dev/null: else Python would flush again at exit, and print an error of its own.
+        with suppress(OSError, AttributeError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(error if isinstance(error, OSError) else None) from None
 
 
 def read_input() -> bytes:
@@ -68,22 +71,6 @@ def read_input() -> bytes:
     except (OSError, AttributeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is closed"
         raise CommandError(f"Standard input cannot be read: {why}.") from None
-
-
-def flush() -> None:
-    """Flush standard output. Raises OutputError when that fails."""
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except (OSError, ValueError) as error:
-        raise _closed(error) from None
-
-
-def _closed(error: Exception) -> OutputError:
-    # Standard output is replaced by /dev/null: else Python would flush again at exit, and print an error of its own.
-    with suppress(OSError, AttributeError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OutputError(error if isinstance(error, OSError) else None)
 
 
 def coloured(text: str, colour: Colour) -> str:

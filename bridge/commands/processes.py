@@ -88,7 +88,6 @@ def serve(arguments: argparse.Namespace) -> None:
         settings.concurrency, works=settings.embedded_worker, clients=open_files.CLIENT_CONNECTIONS
     )
     bridge = prepare_bridge(settings, level=logging.INFO)
-    output.flush()
     bridge.engine.dispose()
     # gunicorn runs in this process, because another interpreter would import everything once more. The working
     # directory is kept: a relative path to SQLite starts there.
