@@ -18,35 +18,27 @@ SCOPES = ["oauth", "files", "files.ui_hidden.read", "crm.import", "crm.export", 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Caller:
-    """Who sends a request.
-
-    `account` is the account's name. The sandbox names an account by its credential: its static token, or `oauth:`
-    followed by one of `SandboxOptions.refresh_tokens`.
-    """
-
-    account: str
-    by_oauth: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Grant:
     account: str
     expires_at: float
 
 
 class OAuthServer:
-    """The simulated OAuth server: issues access tokens, and checks the tokens of API requests."""
+    """The simulated OAuth server: issues access tokens, and checks the tokens of API requests.
+
+    The sandbox names an account by its credential: its static token, or `oauth:` followed by one of
+    `SandboxOptions.refresh_tokens`.
+    """
 
     def __init__(self) -> None:
         self._grants: dict[str, _Grant] = {}
         self._rotated: dict[str, str] = {}
         self._spent: set[str] = set()
 
-    def caller(self, options: SandboxOptions, token: str | None, now: float) -> Caller | Reply:
-        """Return the Caller that the token belongs to, or a 401 for a missing, unknown or expired token."""
+    def authenticate(self, options: SandboxOptions, token: str | None, now: float) -> str | Reply:
+        """Return the name of the token's account, or a 401 for a missing, unknown or expired token."""
         if token in options.tokens:
-            return Caller(account=token, by_oauth=False)
+            return token
         if not token:
             return invalid_authentication()
         grant = self._grants.get(token)
@@ -54,7 +46,7 @@ class OAuthServer:
             return unknown_authentication(now)
         if now >= grant.expires_at:
             return expired_authentication(int(now - grant.expires_at), instant(grant.expires_at))
-        return Caller(account=grant.account, by_oauth=True)
+        return grant.account
 
     def account(self, options: SandboxOptions, token: str) -> str:
         """Return the name of the account that `token` belongs to; `token` may also be that name itself.

@@ -11,7 +11,7 @@ from bridge.sandbox import faults
 from bridge.sandbox.bodies import file_reply, status_reply
 from bridge.sandbox.faults import Faults, Target
 from bridge.sandbox.ledger import Ledger
-from bridge.sandbox.oauth import Caller, OAuthServer
+from bridge.sandbox.oauth import OAuthServer
 from bridge.sandbox.options import SandboxOptions
 from bridge.sandbox.plans import plan
 from bridge.sandbox.quota import DAILY_HEADERS, Quota
@@ -81,20 +81,20 @@ class State:
             self._ledger.count_request(api_request.endpoint)
             if api_request.task_id is not None:
                 self._ledger.record_poll(api_request.task_id, now)
-            caller = self._oauth.caller(self.options, api_request.token, now)
-            reply = caller if isinstance(caller, Reply) else self._serve(api_request, caller, now, work)
+            account = self._oauth.authenticate(self.options, api_request.token, now)
+            reply = account if isinstance(account, Reply) else self._serve(api_request, account, now, work)
             self._ledger.count_status(reply.ledger_status)
             return reply
 
-    def _serve(self, api_request: ApiRequest, caller: Caller, now: float, work: Callable[[], Reply]) -> Reply:
-        self._ledger.count_account(caller.account, now, self.options.burst_seconds)
-        quota = self._quotas[caller.account]
+    def _serve(self, api_request: ApiRequest, account: str, now: float, work: Callable[[], Reply]) -> Reply:
+        self._ledger.count_account(account, now, self.options.burst_seconds)
+        quota = self._quotas[account]
         policy = quota.take(self.options, now)
         reply = (
-            rate_limited(policy) if policy else self._faults.pick(*_targets(api_request, caller)) or work()
+            rate_limited(policy) if policy else self._faults.pick(*_targets(api_request, account)) or work()
         )
         headers = merged_headers(quota.headers(self.options, now), reply.headers)
-        hidden = DAILY_HEADERS if caller.by_oauth else frozenset()
+        hidden = frozenset() if api_request.token in self.options.tokens else DAILY_HEADERS
         return replace(reply, headers={name: headers[name] for name in headers if name not in hidden})
 
     def status(self, kind: Kind, task_id: str) -> Reply:
@@ -249,12 +249,12 @@ class State:
         return self.options.clock()
 
 
-def _targets(api_request: ApiRequest, caller: Caller) -> list[Target]:
+def _targets(api_request: ApiRequest, account: str) -> list[Target]:
     task = [Target(task_id=api_request.task_id)] if api_request.task_id is not None else []
     return [
         *task,
         Target(token=api_request.token),
-        Target(token=caller.account),
+        Target(token=account),
         Target(endpoint=api_request.endpoint),
         Target(),
     ]
