@@ -35,7 +35,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import batches, breakers
 from bridge.db.column_types import Instant
 from bridge.db.dialect_sql import DialectSQL, in_parameter, in_subquery
-from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_attempt_row, to_changes, to_watch
+from bridge.db.rows import ATTEMPT, CHANGING, COLUMNS, to_watch, values_of
 from bridge.db.tables import account_breakers, answers, attempts, is_state, watches
 
 # The column that names a watch's lane, by state: the account for a poll, the host for a callback.
@@ -217,7 +217,7 @@ def save(connection: Connection, results: Sequence[StepResult], worker: str) -> 
     save_watches(connection, [result.watch for result in kept])
     bodies = [{"watch_id": r.watch.id, "body": r.hubspot_body} for r in kept if r.hubspot_body is not None]
     batches.run(connection, _KEEP_ANSWERS, bodies)
-    made = [to_attempt_row(result.attempt) for result in kept if result.attempt is not None]
+    made = [values_of(result.attempt, ATTEMPT) for result in kept if result.attempt is not None]
     batches.run(connection, _ADD_ATTEMPTS, made)
     return kept
 
@@ -232,7 +232,7 @@ _WITHDRAWN = select(watches.c.id).where(in_parameter(watches.c.id, "ids"), is_st
 
 def save_watches(connection: Connection, changed: Collection[Watch]) -> None:
     """Save changed watches. The caller has locked their rows."""
-    batches.run(connection, _PUT, [{"id": watch.id} | to_changes(watch) for watch in changed])
+    batches.run(connection, _PUT, [values_of(watch, ("id", *CHANGING)) for watch in changed])
 
 
 _PUT = batches.updating(watches, "id", CHANGING)

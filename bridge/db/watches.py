@@ -11,7 +11,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import batches
 from bridge.db.claims import save_watches
 from bridge.db.dialect_sql import in_parameter
-from bridge.db.rows import COLUMNS, REGISTERED, to_row, to_watch
+from bridge.db.rows import COLUMNS, REGISTERED, to_watch, values_of
 from bridge.db.tables import IS_OPEN, answers, attempts, is_state, watches
 
 # At most this many attempts of a watch are read: the default schedule makes eleven, but each redelivery adds more.
@@ -35,7 +35,7 @@ def add(connection: Connection, new: Mapping[str, Watch]) -> dict[str, StoredWat
     transaction may withdraw the older watch during this call. The result may then lack the key.
     """
     # Sorted, so that two batches that overlap cannot deadlock.
-    rows = [to_row(watch) | {"registration_key": key} for key, watch in sorted(new.items())]
+    rows = [values_of(watch, REGISTERED) | {"registration_key": key} for key, watch in sorted(new.items())]
     added = {row.registration_key for row in batches.run(connection, _ADD, rows)}
     stored = {key: StoredWatch(watch=watch, hubspot_body=None) for key, watch in new.items() if key in added}
     if older := new.keys() - added:

@@ -17,7 +17,7 @@ from bridge.core.watch import State, Watch
 from bridge.db import claims, watches
 from bridge.db.claims import Claimant, StepResult
 from bridge.db.ids import earliest_watch_id
-from bridge.db.rows import to_changes, to_row
+from bridge.db.rows import CHANGING, REGISTERED, values_of
 from bridge.db.tables import account_breakers, host_breakers
 from bridge.db.tables import watches as table
 from tests.makers import NOW, a_watch, an_answer, an_ended_watch, later
@@ -29,7 +29,9 @@ ONE_TRY = RetryPolicy(schedule_seconds=(), jitter_share=0)
 
 def added(engine: Engine, *new: Watch) -> Sequence[Watch]:
     with engine.begin() as connection:
-        connection.execute(insert(table), [to_row(watch) | to_changes(watch) for watch in new])
+        connection.execute(
+            insert(table), [values_of(watch, REGISTERED) | values_of(watch, CHANGING) for watch in new]
+        )
     return new
 
 
