@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from bridge.core.circuit_breaker import Failure, Signal, Success
-from bridge.core.http_results import HttpResponse, NoResponse, NotSent
+from bridge.core.http_results import HttpResponse, NoResponse
 from bridge.core.instants import retry_after_seconds, rfc3339
 from bridge.core.kinds import KINDS
 from bridge.core.watch import Event, Watch, advance
@@ -56,7 +56,7 @@ class Attempt:
 class AttemptDecision:
     """What to save after one attempt, and the signal for the circuit breaker of the receiver's host.
 
-    `signal` is None when the attempt's result is a NotSent.
+    `signal` is None when the bridge itself prevented the attempt.
     """
 
     watch: Watch
@@ -66,7 +66,7 @@ class AttemptDecision:
 
 def after_attempt(
     watch: Watch,
-    answer: HttpResponse | NoResponse | NotSent,
+    answer: HttpResponse | NoResponse,
     *,
     started_at: datetime,
     now: datetime,
@@ -98,7 +98,7 @@ def record(
     watch_id: str,
     number: int,
     trigger: Trigger,
-    answer: HttpResponse | NoResponse | NotSent,
+    answer: HttpResponse | NoResponse,
     *,
     started_at: datetime,
     now: datetime,
@@ -117,12 +117,11 @@ def record(
     )
 
 
-def attempt_error(answer: HttpResponse | NoResponse | NotSent) -> str | None:
+def attempt_error(answer: HttpResponse | NoResponse) -> str | None:
     """Return why an attempt failed, as a sentence; None when the receiver accepted the callback."""
     if isinstance(answer, NoResponse):
-        return f"The receiver did not answer: {answer.reason}"
-    if isinstance(answer, NotSent):
-        return answer.reason
+        blocked = f"The callback was not sent: {answer.reason.rstrip('.')}."
+        return blocked if answer.blocked else f"The receiver did not answer: {answer.reason}"
     if 200 <= answer.status_code < 300:
         return None
     if 300 <= answer.status_code < 400:
@@ -140,7 +139,7 @@ def excerpt(body: bytes) -> str:
 
 def wait_seconds(
     tries: int,
-    answer: HttpResponse | NoResponse | NotSent,
+    answer: HttpResponse | NoResponse,
     policy: RetryPolicy,
     *,
     now: datetime,
@@ -160,13 +159,13 @@ def wait_seconds(
     return wait
 
 
-def _signal(answer: HttpResponse | NoResponse | NotSent, error: str | None) -> Signal | None:
+def _signal(answer: HttpResponse | NoResponse, error: str | None) -> Signal | None:
     """Return what an attempt's answer means for the circuit breaker of the receiver's host.
 
-    The result is a Failure, with `error` as its reason, for a NoResponse, a 429 or a 5xx; None for a NotSent;
-    otherwise a Success.
+    The result is None for a blocked request, and a Success for any response but a 429 or a 5xx. Every other answer
+    is a Failure, with `error` as its reason.
     """
-    if isinstance(answer, NotSent):
+    if isinstance(answer, NoResponse) and answer.blocked:
         return None
     if isinstance(answer, HttpResponse) and answer.status_code < 500 and answer.status_code != 429:
         return Success()
