@@ -162,8 +162,8 @@ def wait_seconds(
 def _signal(answer: HttpResponse | NoResponse, error: str | None) -> Signal | None:
     """Return what an attempt's answer means for the circuit breaker of the receiver's host.
 
-    The result is None for a blocked request, and a Success for any response but a 429 or a 5xx. Every other answer
-    is a Failure, with `error` as its reason.
+    None if the request was blocked. A Failure, with `error` as its reason, for no response, a 429 or a 5xx. A Success
+    for any other response.
     """
     if isinstance(answer, NoResponse) and answer.blocked:
         return None
