@@ -122,10 +122,9 @@ def signal_of(classified: Classification, watch_id: str | None = None) -> Accoun
 def signal_of_single_call(classified: Classification) -> AccountSignal | None:
     """Return the signal for the account's limits that follows from the answer to a call other than a poll.
 
-    Returns None when the answer says nothing of the account. Also returns None when the credentials only lack a
-    scope: a missing scope must not pause the account.
+    Returns None when the answer says nothing of the account. Returns None, too, when the credentials lack a scope for
+    this call: that must not pause the account, because its polls may need other scopes.
     """
-    # A missing scope must not pause the account: its polls may need other scopes.
     if isinstance(classified, AccountError) and classified.scopes:
         return None
     return signal_of(classified)

@@ -56,7 +56,7 @@ class Attempt:
 class AttemptDecision:
     """What to save after one attempt, and the signal for the circuit breaker of the receiver's host.
 
-    `signal` is None when the bridge itself prevented the attempt.
+    `signal` is None when the bridge itself prevented the attempt's request.
     """
 
     watch: Watch

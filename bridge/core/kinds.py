@@ -4,9 +4,10 @@ A new kind also needs:
 - a row in each of the three tables of kinds in docs/hubspot.md;
 - its simulation in bridge/sandbox: a member of the enumeration `Kind` and an entry of ENDINGS in tasks.py, its routes
   in api.py, its request bodies in starts.py, its response bodies in bodies.py;
-- its statuses in tests/core/test_kinds.py, and its outcomes in ENDS in tests/acceptance/test_kinds.py;
-- in tests/sandbox: an entry of STATUS_PATHS in caller.py, an entry of APIS and its outcomes in ENDS in
-  test_official_client.py.
+- its statuses in tests/core/test_kinds.py;
+- in tests/acceptance/test_kinds.py: the kind's outcomes in ENDS;
+- in tests/sandbox/caller.py: an entry of STATUS_PATHS;
+- in tests/sandbox/test_official_client.py: an entry of APIS, and the kind's outcomes in ENDS.
 """
 
 import re

@@ -19,7 +19,7 @@ class State(StrEnum):
 class Outcome(StrEnum):
     """How a task ended, or why the bridge stopped polling it."""
 
-    COMPLETED = "completed"  # HubSpot finished; for a kind with results: with a result and without errors
+    COMPLETED = "completed"  # HubSpot finished; if the kind has a result, it is there, without errors
     COMPLETED_WITH_ERRORS = "completed_with_errors"  # there is a result, and errors beside it
     FAILED = "failed"  # a CRM import's status is FAILED, or a finished task lacks its result
     CANCELED = "canceled"  # HubSpot ended the task as CANCELED or REVERTED

@@ -54,8 +54,8 @@ class HubSpot:
     ) -> HttpResponse | NoResponse | NoToken:
         """Send one request; after a 401 for an OAuth token, get a newer token and send the request again.
 
-        Returns the 401 when the refused token is so new that a refresh would not help. Returns a NoToken when there
-        is no usable token, or when the token came too late.
+        Returns the 401 when the refused token is so new that a refresh would not help. Returns a NoToken when there is
+        no usable token, or when no time is left to send a request with it.
         """
         ends_at = monotonic() + self._ask_seconds
         if account.credentials.scheme != "oauth":

@@ -173,7 +173,7 @@ def register_watch(call: ApiCall, body: NewWatch) -> Reply | Problem:
 def to_response(call: ApiCall, result: RegistrationResult) -> Reply | Problem:
     """Return the response for the result of one registration."""
     if not isinstance(result, Registered):
-        return _problem_with(result)
+        return _conflict(result)
     text = watch_text(result.watch, result.hubspot_body)
     if not result.new:
         return Reply(text=text)
@@ -217,7 +217,7 @@ def register_watches(call: ApiCall, body: NewWatchBatch) -> Reply | Problem:
 
 def _result_text(outcome: RegistrationResult | Problem) -> str:
     if isinstance(outcome, ConflictingRegistration):
-        outcome = _problem_with(outcome)
+        outcome = _conflict(outcome)
     if isinstance(outcome, Problem):
         return f'{{"status": {outcome.status}, "problem": {outcome.text(g.request_id)}}}'
     text = watch_text(outcome.watch, outcome.hubspot_body)
@@ -271,7 +271,7 @@ def _limit_reached(call: ApiCall) -> Problem:
     )
 
 
-def _problem_with(result: ConflictingRegistration) -> Problem:
+def _conflict(result: ConflictingRegistration) -> Problem:
     faults = [FieldError(pointer=f"/{name}", detail="differs from that watch's") for name in result.fields]
     return Problem(
         status=409,
