@@ -44,11 +44,11 @@ def test_readers_of_sqlite_do_not_wait_for_a_writer(sqlite_engine: Engine) -> No
         with sqlite_engine.begin() as connection:
             connection.execute(text("INSERT INTO canaries VALUES (1, 'x')"))
             written.set()
-            assert read.wait(5), "the reader waited for the writer"
+            assert read.wait(30), "the reader waited for the writer"
 
     writer = threading.Thread(target=write)
     writer.start()
-    assert written.wait(5)
+    assert written.wait(30)
     with reading(sqlite_engine) as connection:
         assert connection.execute(text("SELECT count(*) FROM canaries")).scalar_one() == 0
     read.set()

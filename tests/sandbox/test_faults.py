@@ -173,7 +173,7 @@ def test_a_bad_header_has_a_space_before_its_colon(hubspot: Caller) -> None:
     parts = urlsplit(hubspot.url)
     path = STATUS_PATHS[Kind.FILE_IMPORT].format("AAAAEZ6whGI")
     asked = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
         connection.sendall(asked.encode())
         assert b"\r\nX-Frame-Options : DENY\r\n" in connection.recv(65_536)
 

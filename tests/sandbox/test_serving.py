@@ -72,7 +72,7 @@ def test_a_body_over_a_mebibyte_is_refused_and_the_connection_closed(hubspot: Ca
 def test_a_caller_that_asks_for_leave_to_send_its_body_gets_it(hubspot: Caller) -> None:
     document = b'{"access":"PRIVATE","url":"https://files.example.com/a.csv","folderPath":"/"}'
     host, _, port = hubspot.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = f"POST {START_PATH} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Type: application/json\r\n"
         head += f"Authorization: Bearer sandbox-token\r\nContent-Length: {len(document)}\r\n\r\n"
         connection.sendall(head.encode())
@@ -88,7 +88,7 @@ def test_a_stopped_sandbox_answers_nobody_not_even_on_open_connections() -> None
     with closing(connection), pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         ask(connection)
     with pytest.raises(requests.ConnectionError):
-        requests.get(running.url, timeout=5)
+        requests.get(running.url, timeout=30)
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip", "drip-headers"])
@@ -102,7 +102,7 @@ def test_a_slow_answer_holds_up_neither_other_callers_nor_the_stop(fault: str) -
             time.sleep(0.01)
         assert ask(connection) == 404
         assert not ended.is_set()
-    assert ended.wait(10)
+    assert ended.wait(30)
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()
@@ -134,8 +134,8 @@ def test_a_caller_that_hangs_up_is_no_error_of_the_sandbox(capfd: pytest.Capture
 def test_sandboxes_do_not_share_anything() -> None:
     with sandbox.running() as one, sandbox.running() as other:
         one.state.set_fault("500")
-        assert requests.get(f"{one.url}{STATUS_PATH}", headers=HEADERS, timeout=5).status_code == 500
-        assert requests.get(f"{other.url}{STATUS_PATH}", headers=HEADERS, timeout=5).status_code == 404
+        assert requests.get(f"{one.url}{STATUS_PATH}", headers=HEADERS, timeout=30).status_code == 500
+        assert requests.get(f"{other.url}{STATUS_PATH}", headers=HEADERS, timeout=30).status_code == 404
 
 
 def test_a_wrong_option_is_refused() -> None:

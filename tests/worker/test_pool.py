@@ -20,7 +20,7 @@ EU, US = (State.WATCHING, "eu"), (State.WATCHING, "us")
 RATE = Rate(requests=100, seconds=10, share=0.5)
 MAX_PER_LANE = {State.WATCHING: 2, State.DELIVERING: 1}
 WELL, ILL = Success(), PermanentFailure(reason="It is down.")
-TIMEOUT_SECONDS = 10.0  # of the tests
+TIMEOUT_SECONDS = 60.0  # of the tests
 WAIT_SECONDS = 5.0  # of those that wait for a slot
 
 
