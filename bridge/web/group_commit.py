@@ -11,9 +11,8 @@ Result = TypeVar("Result")
 class _Pending(Generic[Request, Result]):
     """A request, and the means to make its thread wait.
 
-    `wait` returns in two cases. Either another thread has called `commit` for the request's group: then `done` is
-    true, and `result` or `error` is set. Or the waiting thread must commit the next group itself: then `done` is
-    false.
+    `wait` returns in two cases. Either another thread has called `commit` for the request's group: then `done` is true,
+    and `result` or `error` is set. Or the waiting thread must commit the request's group itself: then `done` is false.
     """
 
     def __init__(self, request: Request) -> None:
