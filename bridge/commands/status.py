@@ -138,8 +138,9 @@ def _troubles(found: Attention) -> Iterator[str]:
     )
     for what in ("accounts", "hosts"):
         rows = [{"name": name, "since": since} for name, since in members[f"overdue_{what}"].items()]
+        more = f"Other {what} are overdue, too. " if len(rows) > MOST_NAMED else ""
         yield from _section(
-            f"Overdue {what}", rows[:MOST_NAMED], "Are there enough workers? See docs/scaling.md."
+            f"Overdue {what}", rows[:MOST_NAMED], f"{more}Are there enough workers? See docs/scaling.md."
         )
     yield from _section(
         "Workers that are silent",

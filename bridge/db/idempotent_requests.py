@@ -32,8 +32,8 @@ class IdempotentRequest:
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
     """Return the stored request with this client and key; if there is none, store and return `wanted`.
 
-    `wanted` replaces a stored request that is older than KEPT. `wanted` was stored if the result has the same
-    `begun_by`.
+    `wanted` replaces a stored request that is older than KEPT. The caller can tell whether `wanted` was stored: only
+    then is the result's `begun_by` that of `wanted`.
     """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))

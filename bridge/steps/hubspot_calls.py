@@ -1,4 +1,4 @@
-"""Keeps the requests outside polling (starts of imports, checks of accounts) within the accounts' quotas."""
+"""Keeps requests that are not polls (starts of imports, checks of accounts) within the accounts' quotas."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

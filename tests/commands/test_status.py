@@ -110,6 +110,17 @@ def test_where_not_every_host_is_named_it_is_told(
     assert "Callbacks to other hosts were given up, too." in told
 
 
+def test_where_not_all_that_is_overdue_is_named_it_is_told(
+    on_sqlite: Callable[..., Commands], sqlite_database: Engine
+) -> None:
+    overdue = wiring.now() - timedelta(hours=1)
+    for number in range(MOST_NAMED + 1):
+        add_watch(sqlite_database, f"wat_{number:08}", account=f"late-{number:02}", due_at=overdue)
+    told = on_sqlite().said("status")
+    assert told.count("late-") == MOST_NAMED
+    assert "Other accounts are overdue, too." in told
+
+
 def test_the_last_24_hours_are_summed_up(commands: Commands, database: Engine) -> None:
     beat(database, "worker-1")
     assert "The last 24 hours: 0 registered. Ended: none." in commands.said("status")

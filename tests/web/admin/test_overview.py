@@ -93,6 +93,23 @@ def test_what_is_overdue_is_told(api: Api) -> None:
     assert "Polls of the account default are overdue" in an_operator(api).get().text
 
 
+@pytest.mark.parametrize(
+    ("state", "others"),
+    [
+        ("watching", "Polls of other accounts are overdue, too"),
+        ("delivering", "Callbacks to other hosts are overdue, too"),
+    ],
+)
+def test_where_not_all_that_is_overdue_is_named_it_is_told(sqlite_api: Api, state: str, others: str) -> None:
+    client = sqlite_api.client()
+    for number in range(attention.MOST_NAMED + 1):
+        name = f"late-{number}.example.com"
+        watch_id = client.register(name)["id"]
+        sqlite_api.change(watch_id, account=name, callback_host=name, state=state)
+    sqlite_api.clock.passes(600)
+    assert others in an_operator(sqlite_api).get().text
+
+
 def test_what_is_open_is_counted(sqlite_api: Api) -> None:
     client = sqlite_api.client()
     for task in "abc":
