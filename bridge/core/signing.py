@@ -29,9 +29,9 @@ def _signature(secret: str, signed: bytes) -> str:
 
 
 def signing_key(secret: str) -> bytes:
-    """Return the bytes of a `whsec_…` secret; a secret without this prefix is accepted, too.
+    """Return the bytes that a secret holds in base64, after the prefix `whsec_` or without a prefix.
 
-    Raises ValueError unless the text after the prefix is base64 of 24 to 64 bytes.
+    Raises ValueError unless the secret, without the prefix, is base64 of 24 to 64 bytes.
     """
     try:
         key = b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)

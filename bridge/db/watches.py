@@ -173,8 +173,8 @@ def newest_callback_urls(connection: Connection) -> Sequence[str]:
 def kinds_of_account(connection: Connection, account: str) -> frozenset[str]:
     """Return the kinds of an account's watches; some may be missing, because the search is bounded.
 
-    Searches at most NEWEST_SCANNED of the account's `watching` watches, in no particular order. Also searches the
-    bridge's NEWEST_SCANNED newest watches for watches of the account.
+    Searches any `watching` watches of the account, at most NEWEST_SCANNED, not always the newest ones. Also searches
+    the NEWEST_SCANNED newest watches of all accounts for watches of the account.
     """
     to_poll = select(watches.c.kind).where(watches.c.account == account, is_state(State.WATCHING))
     newest = select(watches.c.account, watches.c.kind).order_by(watches.c.id.desc()).limit(NEWEST_SCANNED)

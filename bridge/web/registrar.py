@@ -114,8 +114,7 @@ class Registrar:
 def _valid_for(room: int) -> timedelta:
     """Return how long a count of a client's open watches may be used: the smaller `room`, the shorter.
 
-    `room` is how many more watches the client may open once it has opened those that it wants to open now. The caller
-    derives `room` from the limit, the count, and the watches that this process has opened for the client since the
-    count.
+    `room` is the client's limit, minus the count, minus the watches that this process has opened for the client since
+    the count, minus those that the client wants to open now.
     """
     return min(COUNTED_EVERY, timedelta(seconds=room / OTHERS_REGISTER_PER_SECOND))

@@ -169,7 +169,7 @@ class OperatorEventSchema(Output):
 
     type: str = Field(description="What has happened.")
     timestamp: datetime = Field(
-        description="When the newest of the `data.count` occurrences happened; for a silent worker, when the worker last gave a sign of life."
+        description="When it happened, or last happened, if `data.count` is more than 1; for a silent worker, when the worker last gave a sign of life."
     )
     data: OperatorEventDataSchema = Field(description="What the event is about, and why it happened.")
 

@@ -1,4 +1,4 @@
-"""After results are saved: logs ended tasks, callback attempts and dropped results; counts jobs for the metrics."""
+"""Logs callback attempts, ended tasks and dropped results, and counts jobs for the metrics, after each save."""
 
 from collections.abc import Collection, Sequence
 

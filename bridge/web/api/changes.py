@@ -115,10 +115,10 @@ def recheck_watch(call: ApiCall, watch_id: str) -> Reply | Problem:
 def redeliver_watches(call: ApiCall, body: BulkRedelivery) -> Reply | Problem:
     """Send the callbacks of many watches again.
 
-    Redelivers the `delivered` and `undelivered` watches that match the filters. An admin's filters are applied to the
-    watches of all clients, another client's filters only to its own watches. At least one filter is required, so that
-    nobody redelivers everything by mistake. If the redelivery would give the client more open watches than its limit,
-    no watch is redelivered, and the answer is a 429. A 429 without `Retry-After` means that the number of
+    Redelivers the `delivered` and `undelivered` watches that match the filters. An admin's filters apply to the watches
+    of all clients; the filters of any other client apply only to its own watches. At least one filter is required, so
+    that nobody redelivers everything by mistake. If the redelivery would give the client more open watches than its
+    limit, no watch is redelivered, and the answer is a 429. A 429 without `Retry-After` means that the number of
     matching watches is itself above the limit, so that waiting does not help: narrow the filters. The limit does not
     apply to an admin.
     """
