@@ -68,12 +68,12 @@ def max_callbacks(slots: int) -> int:
 def share(slots: int, held: Mapping[Lane, int], most: Mapping[Lane, int]) -> dict[Lane, int]:
     """Divide a worker's free slots among the lanes of `most`; return how many free slots each lane gets.
 
-    The worker has `slots` slots. `held` maps each lane to the number of slots that the lane holds now; all other
-    slots are free. `most` maps each lane to its limit: the most slots that it may hold, including the slots that it
-    holds already. The lanes take turns, in the order of `most`: at each turn a lane takes one free slot. Before each
-    turn, `ceiling` computes the lane's limit anew, which is lower than `most` says when few slots are free. A lane
-    that has reached its limit gets no more turns, so a few slots may stay free. The result leaves out lanes that get
-    no slot.
+    The worker has `slots` slots. `held` maps each lane to the number of slots that the lane holds now; all other slots
+    are free. `most` maps each lane to the most slots that it may ever hold, including the slots that it holds already.
+    The lanes take turns, in the order of `most`: at each turn a lane takes one free slot. Before each turn, `ceiling`
+    computes how many slots the lane may hold at that moment: when few slots are free, this may be fewer than in `most`.
+    A lane that holds so many already gets no more turns, so a few slots may stay free. The result leaves out lanes that
+    get no slot.
     """
     free = slots - sum(held.values())
     free_for_callbacks = max_callbacks(slots) - sum(n for lane, n in held.items() if is_callbacks(lane))

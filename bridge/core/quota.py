@@ -1,6 +1,6 @@
 """Limits the rate of requests to each account by the generic cell rate algorithm (GCRA).
 
-A request is granted if `Usage.free_at` (GCRA's theoretical arrival time) is at most `tolerance_seconds()` after now.
+A request is granted from `Usage.free_at` (GCRA's theoretical arrival time) on, or up to `tolerance_seconds()` earlier.
 """
 
 import re

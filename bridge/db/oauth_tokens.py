@@ -111,9 +111,9 @@ def fail(
 ) -> bool:
     """Save why a refresh failed, and that the next refresh may not start before `until`; return True.
 
-    `at_fault` says whether the credentials are the cause. `seen` is the row as the caller knows it: with the tokens
-    that the caller has read, and with the end of the caller's lease in `hold_until`. If the row now has other tokens
-    or another `hold_until`, the lease is lost: saves nothing and returns False.
+    `at_fault` says whether the credentials are the cause. `seen` is the row as the caller read it, but with
+    `hold_until` set to the end of the lease that the caller took for this refresh. If the row's tokens or its
+    `hold_until` now differ from those of `seen`, the caller has lost the lease: saves nothing and returns False.
     """
     changes = {"hold_until": until, "failure": reason, "at_fault": at_fault}
     return _change(connection, account, [*_same_tokens(seen), _same_hold(seen)], changes)

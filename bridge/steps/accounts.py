@@ -97,8 +97,8 @@ def remove(
     """Remove a stored account, and return its last status.
 
     If the account is paused, tells the operator that the pause is over. Returns AccountNotRemoved when no account of
-    this name is stored, or when the account's tasks are being watched. The second reason does not apply to the account
-    `default`.
+    this name is stored, or when the account's tasks are being watched. But `default` can be removed even while its
+    tasks are being watched.
     """
     with engine.begin() as connection:
         account = accounts.load(connection, [name])[name]

@@ -230,7 +230,7 @@ def _granted(
 
 
 def time_out_overdue(engine: Engine, now: datetime, *, steady_since: datetime) -> int:
-    """End up to OVERDUE_BATCH watches as `timed_out` without a last poll; return how many.
+    """Give at most OVERDUE_BATCH watches the outcome `timed_out`, without a last poll; return how many.
 
     `claims.lock_overdue` says which watches these are, and what `steady_since` is.
     """

@@ -130,9 +130,9 @@ def _timeout(watch: Watch) -> timedelta:
 def _same_json(one: str, other: str) -> bool:
     """Return whether two JSON texts have the same value, whatever their white space and order of members.
 
-    Numbers with a decimal point or an exponent are compared by value: 1.0, 1.00 and 10e-1 are the same. A number
-    without a decimal point and without an exponent is an integer. An integer is the same only as an equal integer: 1
-    is not 1.0.
+    A number with neither a decimal point nor an exponent is an integer. Integers are compared by value, and so are all
+    other numbers: 1.0, 1.00 and 10e-1 are the same. But an integer is never the same as another number: 1 and 1.0
+    differ.
     """
     return one == other or _parse(one) == _parse(other)
 

@@ -56,7 +56,7 @@ class ProblemSchema(Output):
     )
 
     type: str = Field(
-        description="The type of the problem; programs compare it. It is a path on this bridge, and the page at that path explains the problem.",
+        description="The type of the problem, by which programs tell problems apart. It is a path on this bridge, and the page at that path explains the problem.",
         json_schema_extra={"format": "uri-reference"},
     )
     title: str = Field(description="The cause in a few words.")

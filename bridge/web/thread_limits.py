@@ -40,7 +40,7 @@ class ThreadLimit:
         return entered
 
     def leave(self) -> None:
-        """Let another request enter."""
+        """Free the place that the request took in `enter`, for another request."""
         self._inside.release()
         self._threads.release()
 
