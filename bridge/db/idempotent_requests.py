@@ -30,10 +30,10 @@ class IdempotentRequest:
 
 
 def begin(connection: Connection, wanted: IdempotentRequest) -> IdempotentRequest:
-    """Return the stored request with this client and key; if there is none, store and return `wanted`.
+    """Store and return `wanted`; but if a request with this client and key is stored already, return that one.
 
-    `wanted` replaces a stored request that is older than KEPT. The caller can tell whether `wanted` was stored: only
-    then is the result's `begun_by` that of `wanted`.
+    A stored request that is older than KEPT is replaced by `wanted`. The result has the `begun_by` of `wanted` if, and
+    only if, `wanted` was stored.
     """
     now = wanted.begun_at
     connection.execute(delete(keyed_requests).where(_is(wanted), keyed_requests.c.created_at < now - KEPT))

@@ -134,7 +134,7 @@ def test_the_map_shows_every_module_at_the_top() -> None:
     assert named == files | folders
 
 
-def test_the_path_of_a_watch_names_functions_that_are_there() -> None:
+def test_the_architecture_links_functions_that_are_there() -> None:
     named = re.findall(r"\[`(\w+)\(\)`\]\(([\w/]+\.py)\)", ARCHITECTURE)
     assert len(named) >= 15
     for function, file in named:
