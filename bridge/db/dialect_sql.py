@@ -57,10 +57,9 @@ class _InSubquery(DialectSQL[bool]):
 
 
 def each(parameter: str) -> TableValuedAlias:
-    """Return an SQL table with the one column `value`, whose rows are the texts of an SQL parameter.
+    """Return an SQL table with the one column `value` and a row for each text in a collection.
 
-    `parameter` is the name of the SQL parameter. When the statement is executed, the SQL parameter's value is a
-    collection of texts.
+    `parameter` is the name of the SQL parameter that holds the collection when the statement is executed.
     """
     return _Each(bindparam(parameter, type_=_Texts())).table_valued("value", name="value")
 

@@ -90,10 +90,10 @@ def count_redeliverable(connection: Connection, filters: Filters) -> int:
 def redeliver(
     connection: Connection, filters: Filters, *, before: str | None, limit: int, now: datetime
 ) -> Redelivered:
-    """Redeliver up to `limit` watches that match `filters`, the newest first: each callback is due now.
+    """Make the callbacks of the newest watches that match `filters` due now, at most `limit` of them.
 
-    Only delivered and undelivered watches are taken. If `before` is given, only watches with ids less than `before`
-    are taken.
+    Only delivered and undelivered watches are taken. If `before` is given, only watches with ids less than `before` are
+    taken.
     """
     matching = [
         IS_REDELIVERABLE,
