@@ -94,8 +94,9 @@ def ceiling(lane: Lane, most: int, free: int, free_for_callbacks: int) -> int:
 
     `most` is the lane's own limit, and `free` is the number of free slots. `free_for_callbacks` is how many more slots
     all callbacks together may take. The result is the smaller of `most` and SLOTS_PER_FREE_SLOT times `free`. For a
-    host's callbacks it is also at most `free_for_callbacks`, so that a host holds no more slots than it leaves to other
-    callbacks. The result falls as slots are taken. In a worker with 8 slots or more, no lane gets all slots.
+    host's callbacks it is also at most `free_for_callbacks`: a host that holds as many slots as are still free for
+    callbacks gets no more. The result falls as slots are taken. In a worker with 8 slots or more, no lane gets all
+    slots.
     """
     if is_callbacks(lane):
         most = min(most, free_for_callbacks)

@@ -100,8 +100,8 @@ def check_keys_if_used(connection: Connection, cipher: Cipher) -> None:
 def unreadable_owners(connection: Connection, cipher: Cipher) -> list[str]:
     """Return who has a secret that none of the keys decrypts, such as `account eu` and `client cms`, sorted.
 
-    Tries MOST_TRIED secrets of each column. Secrets may be unreadable although the keys pass `check_keys_if_used`:
-    a process with another key may have stored them.
+    Tries at most MOST_TRIED secrets of each column. Secrets may be unreadable although the keys pass
+    `check_keys_if_used`: a process with another key may have stored them.
     """
     return sorted(
         {

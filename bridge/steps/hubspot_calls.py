@@ -80,8 +80,8 @@ class HubSpotCalls:
     def acquire(self, name: str) -> Granted | RetryLater:
         """Take one request from an account's quota; return RetryLater when no request is granted now.
 
-        For an account without credentials, returns Granted and leaves the quota as it is: `hubspot` will send no
-        request, and return a NoToken.
+        For an account without credentials, returns Granted and leaves the quota as it is: the call that follows on
+        `self.hubspot` returns a NoToken without sending a request.
         """
         now = self.clock()
         with self.engine.begin() as connection:
