@@ -148,7 +148,7 @@ class Bridge:
 
     @cached_property
     def hubspot_calls(self) -> HubSpotCalls:
-        """Counts two kinds of requests against accounts' quotas: starts of imports, and checks of accounts."""
+        """Deducts two kinds of requests from accounts' quotas: starts of imports, and checks of accounts."""
         return HubSpotCalls(
             engine=self.engine,
             accounts=self.accounts,
