@@ -35,11 +35,11 @@ class _Count:
 
 
 class Registrar:
-    """Registers watches, and counts each client's open watches against the limit. Thread-safe.
+    """Registers watches, and says how many more open watches the limit leaves to each client. Thread-safe.
 
     The methods that register do not check the limit. A caller that must keep to the limit asks `available` first.
-    `available` reserves nothing: if other threads or processes register watches for the client at the same moment,
-    the client may exceed the limit a little.
+    `available` reserves nothing: if other threads or processes register watches for the client at the same moment, the
+    client may exceed the limit a little.
     """
 
     def __init__(self, engine: Engine, limit: int, clock: Callable[[], datetime], counters: Counters) -> None:
