@@ -143,8 +143,8 @@ def spend(
 ) -> AccountLimits:
     """Return the limits after a grant of `requests` requests; for a paused account, `requests` is 1.
 
-    The one request of a paused account is the account's probe. If no answer to the probe comes, the next probe is due
-    at `lease_ends_at`.
+    The one request of a paused account is the account's trial request. If no answer to the trial comes, the next trial
+    is due at `lease_ends_at`.
     """
     breaker = (
         circuit_breaker.half_open(limits.breaker, until=lease_ends_at)
@@ -154,8 +154,8 @@ def spend(
     return replace(limits, breaker=breaker, usage=quota.spend(rate, limits.usage, requests=requests, now=now))
 
 
-def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
-    """Return the limits with the probe due now if the account is paused; otherwise return them unchanged."""
+def with_trial_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
+    """Return the limits with the trial request due now if the account is paused; otherwise return them unchanged."""
     breaker, until = limits.breaker, limits.breaker.paused_until
     if until is None or until <= now:
         return limits
@@ -165,14 +165,14 @@ def with_probe_due(limits: AccountLimits, *, now: datetime) -> AccountLimits:
 def after_account_change(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
     """Return the limits after an operator has added or replaced an account.
 
-    If the account is paused, its probe is due now, and the reason of the pause becomes CHANGED. HubSpot's last report
-    of the account's quota is forgotten.
+    If the account is paused, its trial request is due now, and the reason of the pause becomes CHANGED. HubSpot's
+    last report of the account's quota is forgotten.
     """
     # The new credentials may have another quota.
     usage = quota.limit_wait(rate, Usage(free_at=limits.usage.free_at), now=now)
     if limits.breaker.paused:
         limits = replace(limits, breaker=replace(limits.breaker, reason=CHANGED))
-    return replace(with_probe_due(limits, now=now), usage=usage)
+    return replace(with_trial_due(limits, now=now), usage=usage)
 
 
 def spend_ungranted(rate: Rate, limits: AccountLimits, *, now: datetime) -> AccountLimits:
@@ -209,8 +209,8 @@ def _after_signal(limits: AccountLimits, call: FinishedCall, *, now: datetime) -
         return limits
     if isinstance(signal, Refusal):
         if limits.suspected and signal.watch_id is None:
-            # A client's faulty import says nothing of the account, so the probe is left to a watch.
-            return limits if stale else with_probe_due(limits, now=now)
+            # A client's faulty import says nothing of the account, so the trial is left to a watch.
+            return limits if stale else with_trial_due(limits, now=now)
         # HubSpot has answered the account: for its breaker, the first refusals count as Successes.
         refused = _with(refused, signal.watch_id)
         signal = PermanentFailure(reason=suspicion(signal.reason)) if len(refused) >= SUSPECTS else Success()

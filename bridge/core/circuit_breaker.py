@@ -1,7 +1,7 @@
 """The circuit breaker of a HubSpot account or of a receiver's host, which says whether requests may be sent.
 
 After failures the breaker opens: no request is granted until `paused_until`. Then it is half open: one trial
-request, the probe, is sent; its result closes the breaker or begins another pause.
+request (the trial, for short) is sent; its result closes the breaker or begins another pause.
 """
 
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class BreakerPolicy:
     """When a circuit breaker opens, and how long its pauses last.
 
     The breaker opens after `failure_threshold` Failures in a row. The first pause after failures lasts
-    `first_seconds`; each failed probe doubles the pause, up to `most_seconds`. With `slow_starts`, few requests
+    `first_seconds`; each failed trial doubles the pause, up to `most_seconds`. With `slow_starts`, few requests
     are allowed just after a pause.
     """
 
@@ -56,7 +56,7 @@ class BreakerPolicy:
 
 # No slow start: the quota already limits the requests to an account after its pause.
 ACCOUNT_POLICY = BreakerPolicy(failure_threshold=10, first_seconds=30, most_seconds=900, slow_starts=False)
-# Short pauses are enough: a host gets one probe at a time, so that a dead host costs the workers little.
+# Short pauses are enough: a host gets one trial request at a time, so that a dead host costs the workers little.
 HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_seconds=15, slow_starts=True)
 
 
@@ -64,20 +64,20 @@ HOST_POLICY = BreakerPolicy(failure_threshold=5, first_seconds=0.25, most_second
 class CircuitBreaker:
     """The breaker of one account or host; a new one is closed.
 
-    `slow_start` is the number of successes since the slow start began; the probe's success does not count. None
+    `slow_start` is the number of successes since the slow start began; the trial's success does not count. None
     outside a slow start.
     """
 
     failures: int = 0  # Failures in a row
     paused_at: datetime | None = None  # when the pause began; None while closed
-    paused_until: datetime | None = None  # when the next probe is due; None while closed
+    paused_until: datetime | None = None  # when the next trial is due; None while closed
     pause_seconds: float = 0.0  # length of the last pause after a failure; a RetryAfter does not change it
     reason: str | None = None  # why the breaker opened; None while closed
     slow_start: int | None = None
 
     @property
     def paused(self) -> bool:
-        """Whether the breaker is open or half open: its pause goes on, or its probe is due or in flight."""
+        """Whether the breaker is open or half open: its pause goes on, or its trial request is due or in flight."""
         return self.paused_until is not None
 
     @property
@@ -87,7 +87,7 @@ class CircuitBreaker:
 
 
 def half_open(breaker: CircuitBreaker, *, until: datetime) -> CircuitBreaker:
-    """Return the breaker with its probe in flight; without an answer, the next probe is due at `until`."""
+    """Return the breaker with its trial request in flight; without an answer, the next trial is due at `until`."""
     return replace(breaker, paused_until=until)
 
 
@@ -97,7 +97,7 @@ def limit(breaker: CircuitBreaker, *, room: int, in_flight: int) -> int:
     `room` is how many more requests the worker has room for; `in_flight` is how many requests the worker has in
     flight.
 
-    A paused breaker allows 1 request, the probe, whatever `room` is. The caller must not claim the probe before
+    A paused breaker allows 1 request, the trial, whatever `room` is. The caller must not claim the trial before
     `paused_until`. A slow start limits the worker's requests in flight: to 1 at first, and to twice as many after
     each success. The result is then this limit minus `in_flight`, at most `room` and at least 0. In all other cases
     the result is `room`.
@@ -132,7 +132,7 @@ def after_signal(
     match signal:
         case RetryAfter(seconds=seconds, reason=reason):
             until = now + timedelta(seconds=seconds)
-            # The wait that a probe's answer asks for replaces the pause; a stale answer must not shorten the pause.
+            # The wait that a trial's answer asks for replaces the pause; a stale answer must not shorten the pause.
             return _paused_for(
                 breaker, max(until, breaker.paused_until or until) if stale else until, reason, now=now
             )

@@ -16,10 +16,10 @@ from bridge.core.kinds import DEFAULT_KIND, KINDS, Kind
 from bridge.core.watch import Outcome
 
 THROTTLED_SECONDS = 10.0  # after a 429 that names no time: HubSpot's rolling window
-DAILY_SECONDS = 900.0  # after a 429 for the daily quota: probe four times an hour
+DAILY_SECONDS = 900.0  # after a 429 for the daily quota: a trial request four times an hour
 MIGRATING_SECONDS = 60.0  # after a 477 that names no time, although it should
 LONGEST_PAUSE_SECONDS = 86_400.0
-NO_TOKEN_PAUSE_SECONDS = 5.0  # after the token server gave no token; then a probe asks it again
+NO_TOKEN_PAUSE_SECONDS = 5.0  # after the token server gave no token; then a trial request asks it again
 MAY_HAVE_BEGUN = frozenset({408, 499})  # a proxy timed out, and HubSpot may still carry out the request
 TROUBLES = MAY_HAVE_BEGUN | {423}  # 4xx answers that say nothing about the task
 # Each error of HubSpot has a `message` and at least one of these fields, even without `"status": "error"`.

@@ -33,9 +33,9 @@ def is_callbacks(lane: Lane) -> bool:
 class DueLane:
     """A lane with due watches; a worker may claim at most `more` of these watches now.
 
-    `since` is when the lane's wait began: when the first of the due watches fell due. For a host whose probe is due,
-    `since` is the end of the host's pause, if that came later. `recovering` is true for a host that is in slow start or
-    whose probe is due (see `bridge.core.circuit_breaker`). For an account, `recovering` is always false.
+    `since` is when the lane's wait began: when the first of the due watches fell due. For a host whose trial
+    request is due, `since` is the end of the host's pause, if that came later. `recovering` is true for a host whose
+    trial is due or that is in slow start (see `bridge.core.circuit_breaker`). For an account, it is always false.
     """
 
     since: datetime

@@ -243,7 +243,7 @@ def _streaks(watch: Watch) -> dict[str, int]:
 
 
 def _delay_after_account_error(watch: Watch, reason: str, polled: dict[str, Any], *, now: datetime) -> Watch:
-    # The watch waits: the account's next probe polls another watch, perhaps of a kind that the scopes allow.
+    # The watch waits: the account's next trial polls another watch, perhaps of a kind that the scopes allow.
     policy = ACCOUNT_POLICY
     wait = min(policy.first_seconds * 2 ** min(watch.account_errors, 5), policy.most_seconds)
     failed = {"account_errors": watch.account_errors + 1, "last_error": reason}

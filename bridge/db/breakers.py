@@ -117,8 +117,8 @@ def troubled_hosts(connection: Connection, *, most: int) -> dict[str, CircuitBre
     return {row.name: to_breaker(row) for row in rows}
 
 
-def make_probe_due(connection: Connection, host: str, now: datetime) -> None:
-    """Make the probe of a paused host due now; other callbacks wait until a probe succeeds."""
+def make_trial_due(connection: Connection, host: str, now: datetime) -> None:
+    """Make the trial request of a paused host due now; other callbacks wait until a trial succeeds."""
     paused = host_breakers.c.name == host, host_breakers.c.paused_until > now
     connection.execute(update(host_breakers).where(*paused).values(paused_until=now))
 
@@ -148,10 +148,10 @@ _FORGET_HOSTS = delete(host_breakers).where(in_parameter(host_breakers.c.name, "
 _SAVE_HOSTS = batches.updating(host_breakers, "name", _BREAKER)
 
 
-def take_probe(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
-    """Claim the probe of the host `name`, whose pause is over; return whether it was claimed.
+def take_trial(connection: Connection, name: str, *, seen: datetime, until: datetime) -> bool:
+    """Claim the trial request of the host `name`, whose pause is over; return whether it was claimed.
 
-    `until` is the end of the lease: if the probe's result is not saved by then, another probe is due. `seen` is the
+    `until` is the end of the lease: if the trial's result is not saved by then, another trial is due. `seen` is the
     `paused_until` that the caller has read; it must not be in the future. Returns False, and claims nothing, when the
     stored `paused_until` is no longer `seen`.
     """
@@ -161,16 +161,16 @@ def take_probe(connection: Connection, name: str, *, seen: datetime, until: date
     )
 
 
-def release_probes(
+def release_trials(
     connection: Connection, state: State, leases: Collection[tuple[str, datetime]], now: datetime
 ) -> None:
-    """Make another probe due now for each claimed probe that will bring no result.
+    """Make another trial request due now for each claimed trial that will bring no result.
 
-    `state` is `watching` for probes of accounts, `delivering` for probes of hosts. `leases` holds the (account or
-    host, end of the lease) of each claim that will bring no result. Claims that were not for a probe are ignored.
+    `state` is `watching` for trials of accounts, `delivering` for trials of hosts. `leases` holds the (account or
+    host, end of the lease) of each claim that will bring no result. Claims that were not for a trial are ignored.
     """
-    if probes := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
-        connection.execute(_RELEASE[state], probes)
+    if trials := [{"lane": name, "until": until, "now": now} for name, until in sorted(leases)]:
+        connection.execute(_RELEASE[state], trials)
 
 
 _RELEASE = {

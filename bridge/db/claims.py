@@ -122,7 +122,7 @@ def claim_urgent(
 def claim_least_refused(
     connection: Connection, account: str, claimant: Claimant, now: datetime
 ) -> list[Watch]:
-    """Claim the due watch with the fewest refusals in a row; its poll is the probe of a suspected account.
+    """Claim the due watch with the fewest refusals in a row; its poll is the trial request of a suspected account.
 
     Before the call, the caller locks the account's limits; after it, the caller makes the account's breaker half
     open. Returns the watch in a list, or an empty list when no watch is due.
@@ -264,8 +264,8 @@ _HELD = (
 def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now: datetime) -> int:
     """Give back claimed watches: they become due now. Returns how many were given back.
 
-    Watches whose lease the worker no longer holds are left as they are. A claimed watch may have been the probe of an
-    account or host. Then the next probe of this account or host is due now, too.
+    Watches whose lease the worker no longer holds are left as they are. A claim may have been for the trial request of
+    an account or host. Then the next trial of this account or host is due now, too.
     """
     ours = _still_ours(connection, claimed, worker)
     if ours:
@@ -273,7 +273,7 @@ def give_back(connection: Connection, claimed: Sequence[Watch], worker: str, now
     # Hosts are locked before accounts, as everywhere, so that two transactions cannot deadlock.
     for state in (State.DELIVERING, State.WATCHING):
         leases = {(lane_of(w)[1], w.due_at) for w in claimed if w.state is state and w.due_at}
-        breakers.release_probes(connection, state, leases, now)
+        breakers.release_trials(connection, state, leases, now)
     return len(ours)
 
 
@@ -293,7 +293,7 @@ def lock_overdue(
       when `steady_since` is at least `grace_seconds` ago, too.
     """
     paused = select(account_breakers.c.name).where(account_breakers.c.paused_until > now)
-    # Not a deadline that passed before: the account may seem paused only because nobody could send its probe.
+    # Not a deadline that passed before: the account may seem paused only because nobody could send its trial.
     ends = [and_(watches.c.account.in_(paused), watches.c.deadline_at >= steady_since)]
     late = now - timedelta(seconds=grace_seconds)
     if steady_since <= late:

@@ -44,7 +44,7 @@ HEADERS = {
 
 # After a refresh that failed because of the credentials, no refresh is tried for this time, unless the account is set or
 # checked. When HubSpot refuses a token that was issued less than this time ago, the token is not refreshed. The time is
-# shorter than an account's first pause (30 s), so that each probe may try one refresh.
+# shorter than an account's first pause (30 s), so that each trial request may try one refresh.
 AT_FAULT_HOLD_SECONDS = 20.0
 
 # How long a thread waits for another thread's refresh, which takes HubSpot some tenths of a second. Not longer, because

@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import Connection
 
-from bridge.core.account_limits import FinishedCall, after_answers, count, with_probe_due
+from bridge.core.account_limits import FinishedCall, after_answers, count, with_trial_due
 from bridge.core.circuit_breaker import CircuitBreaker
 from bridge.core.operator_events import OperatorEvent, OperatorEventType, new_event
 from bridge.db import breakers, daily_stats, watches
@@ -33,14 +33,14 @@ def record_calls(
     return [event for event in events if event]
 
 
-def make_probe_due(connection: Connection, name: str, now: datetime) -> None:
+def make_trial_due(connection: Connection, name: str, now: datetime) -> None:
     """Make an account's watches due now if their last poll failed and no worker has claimed them.
 
-    If the account is paused, its probe becomes due now, too. The probe is a poll of one due watch. Until a probe
-    succeeds, no other watch of the paused account is polled.
+    If the account is paused, its trial request becomes due now, too. The trial is a poll of one due watch. Until a
+    trial succeeds, no other watch of the paused account is polled.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
-    breakers.save_account_limits(connection, {name: with_probe_due(limits, now=now)})
+    breakers.save_account_limits(connection, {name: with_trial_due(limits, now=now)})
     watches.make_failed_polls_due(connection, name, now)
 
 
@@ -59,7 +59,7 @@ def _log_change(
         log.info("account_resumed", account=name)
         return new_event(OperatorEventType.ACCOUNT_RESUMED, name, "HubSpot answers again.", now)
     if before.paused and _without_digits(before.reason) == _without_digits(breaker.reason):
-        # A probe failed for the reason that the operator knows already.
+        # A trial request failed for the reason that the operator knows already.
         log.debug("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)
         return None
     log.warning("account_paused", account=name, until=breaker.paused_until, reason=breaker.reason)

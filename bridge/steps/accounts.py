@@ -77,7 +77,7 @@ def put(
     """Add or replace a stored account; return the account's status, and True if the account was added.
 
     The account's watches whose last poll failed become due now, unless a worker has claimed them. If the account is
-    paused, the account's probe becomes due now, too.
+    paused, the account's trial request becomes due now, too.
     """
     with engine.begin() as connection:
         # Locked first, as in `remove`: otherwise the two might deadlock.

@@ -50,7 +50,7 @@ def check(hubspot_calls: HubSpotCalls, name: str) -> AccountCheck | None:
 
     A success shows that HubSpot accepts the token. The check tests the scope for one kind of task at most; the token
     may lack the scopes for other kinds. A success makes two things due now: the account's unclaimed watches whose
-    last poll failed and, in a pause, the account's probe. A failure does not pause the account. With OAuth, the
+    last poll failed and, in a pause, the account's trial request. A failure does not pause the account. With OAuth, the
     access token is refreshed if needed, even if the last refresh has just failed.
     """
     account = hubspot_calls.acquire_at_once(name)

@@ -113,25 +113,25 @@ class Deliveries:
     def claim(self, connection: Connection, shares: Mapping[str, int], now: datetime) -> list[DeliveryJob]:
         """Claim due callbacks, at most `shares[host]` to each host; return a job for each callback.
 
-        During a host's pause, none of its callbacks is claimed; after the pause, only one at first: the probe.
+        During a host's pause, none of its callbacks is claimed; after the pause, only one at first: the trial.
         """
         if not shares:
             return []
-        probe_shares = {}
+        trial_shares = {}
         lease_ends_at = self._claimant.lease_ends_at(now)
         known = store.read_hosts(connection, shares)
         # In alphabetical order, as everywhere, so that workers that lock several rows cannot deadlock.
         for name, breaker in sorted(known.items()):
             if breaker.paused_until is not None:
                 over = breaker.paused_until <= now
-                probe_shares[name] = int(
+                trial_shares[name] = int(
                     over
-                    and store.take_probe(connection, name, seen=breaker.paused_until, until=lease_ends_at)
+                    and store.take_trial(connection, name, seen=breaker.paused_until, until=lease_ends_at)
                 )
-        watches = claims.claim(connection, self.state, {**shares, **probe_shares}, self._claimant, now)
-        # The host's last due watch may have been withdrawn: then there is no callback for the probe.
-        unused = {name for name, taken in probe_shares.items() if taken} - {w.callback_host for w in watches}
-        store.release_probes(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
+        watches = claims.claim(connection, self.state, {**shares, **trial_shares}, self._claimant, now)
+        # The host's last due watch may have been withdrawn: then there is no callback for the trial.
+        unused = {name for name, taken in trial_shares.items() if taken} - {w.callback_host for w in watches}
+        store.release_trials(connection, self.state, {(name, lease_ends_at) for name in unused}, now)
         recovering = {name for name, breaker in known.items() if breaker.recovering}
         return self.jobs(connection, watches, {}, now, recovering=recovering)
 
@@ -232,13 +232,13 @@ class Deliveries:
         store.save_hosts(connection, after)
         unsent = [d.job.watch for d in done if d.decision.signal is None]
         leases = {(watch.callback_host, watch.due_at) for watch in unsent if watch.due_at}
-        store.release_probes(connection, self.state, leases, now)
+        store.release_trials(connection, self.state, leases, now)
         events = [_log_change(name, breaker, after[name], now) for name, breaker in breakers.items()]
         return [event for event in events if event]
 
 
 def _due(since: datetime, breaker: CircuitBreaker, *, room: int, in_flight: int) -> DueLane:
-    # A host's wait counts from the end of its pause, so that many dead hosts are probed in turn.
+    # A host's wait counts from the end of its pause, so that many dead hosts get their trials in turn.
     waits_since = max(since, breaker.paused_until or since)
     more = circuit_breaker.limit(breaker, room=room, in_flight=in_flight)
     return DueLane(since=waits_since, more=more, recovering=breaker.recovering)

@@ -29,8 +29,8 @@ QUOTA_USED_UP = "The bridge's share of the account's request quota is used up fo
 class Granted:
     """One request for `account` is granted.
 
-    The request may be the account's probe. The result of a probe must be recorded before `lease_ends_at`; otherwise
-    another probe is due at `lease_ends_at`.
+    The request may be the account's trial request. The result of a trial must be recorded before `lease_ends_at`;
+    otherwise another trial is due at `lease_ends_at`.
     """
 
     account: Account
@@ -52,9 +52,9 @@ class HubSpotCalls:
     """Counts requests against accounts' quotas, and updates the accounts' limits from HubSpot's answers.
 
     Thread-safe. The callers send the requests, through the attribute `hubspot`. The first request granted after an
-    account's pause is the account's probe. Another probe is due when the probe's result is not recorded within
-    `lease_seconds` of the grant. Callers are not told which request is a probe. So every request must end within
-    `lease_seconds`, and the caller calls `release_probe` for every granted request that was not sent or whose result
+    account's pause is the account's trial. Another trial is due when the trial's result is not recorded within
+    `lease_seconds` of the grant. Callers are not told which request is a trial. So every request must end within
+    `lease_seconds`, and the caller calls `release_trial` for every granted request that was not sent or whose result
     says nothing about the account.
     """
 
@@ -98,16 +98,16 @@ class HubSpotCalls:
             store.save_account_limits(connection, {name: spent})
         return granted
 
-    def release_probe(self, granted: Granted) -> None:
-        """If `granted` is the account's probe, make the account's next probe due now.
+    def release_trial(self, granted: Granted) -> None:
+        """If `granted` is the account's trial request, make the account's next trial due now.
 
-        Without this call, the next probe is due only at `granted.lease_ends_at`. Call this when no request was sent,
+        Without this call, the next trial is due only at `granted.lease_ends_at`. Call this when no request was sent,
         or when the request's result says nothing about the account. Database errors are logged, not raised.
         """
         name = granted.account.name
         try:
             with self.engine.begin() as connection:
-                store.release_probes(
+                store.release_trials(
                     connection, State.WATCHING, [(name, granted.lease_ends_at)], self.clock()
                 )
         except SQLAlchemyError as error:
@@ -141,7 +141,7 @@ class HubSpotCalls:
 
         Database errors are logged, not raised. A `signal` other than None is applied to the account's breaker.
         `asked_at` is the instant just before the call. With `retry`, the account's watches are made due now if their
-        last poll failed and no worker has claimed them. With `retry`, the probe of a paused account is made due now,
+        last poll failed and no worker has claimed them. With `retry`, the trial of a paused account is made due now,
         too. Does nothing for an account without credentials.
         """
         # Other processes may have credentials of the account: it must not be paused because this process has none.
@@ -153,7 +153,7 @@ class HubSpotCalls:
             with self.engine.begin() as connection:
                 events = account_feedback.record_calls(connection, {account.name: [finished]}, now)
                 if retry:
-                    account_feedback.make_probe_due(connection, account.name, now)
+                    account_feedback.make_trial_due(connection, account.name, now)
                 self._outbox.add(connection, events)
         except SQLAlchemyError as error:
             # Not raised: the caller still needs the answer.

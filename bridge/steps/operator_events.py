@@ -131,7 +131,7 @@ def pauses_over(pruned: Mapping[str, CircuitBreaker], now: datetime) -> list[Ope
     """Return a HOST_RESUMED event for each host whose breaker in `pruned` was still paused.
 
     `pruned` holds deleted breakers, by host. They were deleted because no callback to the host is left. Without a
-    callback there is no probe, and without a probe the pause would not end.
+    callback there is no trial request, and without a trial the pause would not end.
     """
     over = (host for host, breaker in pruned.items() if breaker.paused)
     why = "No callback is left to be sent to it."

@@ -163,8 +163,8 @@ class Polls:
         limits: Mapping[str, AccountLimits],
         now: datetime,
     ) -> list[Watch]:
-        # When the quota is short, the most urgent watches are polled. Otherwise, and for a probe, those due longest. The
-        # quota is not short if it grants more than the share: `claim` has asked for one more.
+        # When the quota is short, the most urgent watches are polled. Otherwise, and for a trial, those due longest.
+        # The quota is not short if it grants more than the share: `claim` has asked for one more.
         by_due = {
             name: min(granted[name], share)
             for name, share in shares.items()
@@ -211,7 +211,7 @@ class Polls:
         events = account_feedback.record_calls(connection, finished, now)
         unsent = [d.job.watch for d in done if d.call.signal is None]
         leases = {(watch.account, watch.due_at) for watch in unsent if watch.due_at}
-        store.release_probes(connection, self.state, leases, now)
+        store.release_trials(connection, self.state, leases, now)
         return events
 
 

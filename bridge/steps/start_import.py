@@ -112,9 +112,9 @@ def start(
         signal = signal_of_single_call(classify_start(answer, now=answered_at))
         hubspot_calls.record_call(granted.account, answer, signal, asked_at=asked_at)
     finally:
-        # Nothing was sent, or the answer says nothing of the account: if this was its probe, another is due at once.
+        # Nothing was sent, or the answer says nothing of the account: if this was its trial, another is due at once.
         if signal is None:
-            hubspot_calls.release_probe(granted)
+            hubspot_calls.release_trial(granted)
     return started
 
 

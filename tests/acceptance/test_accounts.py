@@ -72,7 +72,7 @@ def test_with_a_new_token_a_paused_account_goes_on_at_once(each_stage: NewStage)
     assert stage.account("eu")["paused_until"] is None
 
 
-def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_probe() -> None:
+def test_a_pause_doubles_from_30_seconds_to_15_minutes_and_each_ends_with_one_trial() -> None:
     held, now, pauses = AccountLimits(), NOW, list[float]()
     for _ in range(8):
         assert grant(RATE, held, wanted=100, now=now) == (1 if pauses else 3)

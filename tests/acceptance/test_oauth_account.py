@@ -73,11 +73,11 @@ def test_a_bad_refresh_token_pauses_the_account_and_is_told_wherever_somebody_lo
     readiness = members(stage.admin.get("/readyz"))
     assert [(p["name"], p["reason"]) for p in readiness["paused_accounts"]] == [("default", REASON)]
     assert REASON in {stage.watch(watch)["last_error"] for watch in watches}
-    probes = stage.lines("account_paused")
-    assert {line["reason"] for line in probes} == {REASON}
-    # One line and one refresh for each probe: 30 s, 60 s and so on.
-    assert 3 <= len(probes) <= 8
-    assert len(stage.lines("oauth_refresh_failed")) <= len(probes) + 2
+    trials = stage.lines("account_paused")
+    assert {line["reason"] for line in trials} == {REASON}
+    # One line and one refresh for each trial request: 30 s, 60 s and so on.
+    assert 3 <= len(trials) <= 8
+    assert len(stage.lines("oauth_refresh_failed")) <= len(trials) + 2
 
 
 def test_a_bad_refresh_token_is_logged_once_however_many_watches_there_are(new_stage: NewStage) -> None:

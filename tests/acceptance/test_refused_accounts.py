@@ -73,7 +73,7 @@ def test_with_another_portal_s_token_the_account_pauses_and_says_what_to_look_at
     assert (line["log_level"], line["reason"]) == ("warning", why)
     before = asked(stage)
     stage.passes(800, steps=400)
-    # After 30, 60, 120, 240 and so on seconds one watch probes.
+    # After 30, 60, 120, 240 and so on seconds one watch is polled, as the trial.
     assert 3 <= asked(stage) - before <= 5
     assert ends(stage, watches) == {("watching", None)}
     assert why in {stage.watch(watch)["last_error"] for watch in watches}
@@ -158,7 +158,7 @@ def test_a_task_that_was_not_refused_yet_finds_out_first_whether_the_account_is_
     assert asked(stage) > before + 1
 
 
-def test_a_faulty_import_neither_takes_the_probe_of_a_watch_nor_prolongs_the_pause(
+def test_a_faulty_import_neither_takes_the_trial_of_a_watch_nor_prolongs_the_pause(
     each_stage: NewStage,
 ) -> None:
     stage = each_stage(pending_seconds=0, processing_seconds=0)

@@ -59,8 +59,8 @@ def finished(
         pytest.param(AccountLimits(), 2, 2, id="well"),
         pytest.param(AccountLimits(), 1_000, 3, id="as the quota allows"),
         pytest.param(paused(1), 2, 0, id="paused"),
-        pytest.param(paused(0), 2, 1, id="one probe when the pause is over"),
-        pytest.param(paused(0), 0, 0, id="no probe that nobody wants"),
+        pytest.param(paused(0), 2, 1, id="one trial when the pause is over"),
+        pytest.param(paused(0), 0, 0, id="no trial that nobody wants"),
         pytest.param(AccountLimits(usage=Usage(free_at=later(60))), 2, 0, id="the quota is used up"),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_was_granted_uses_up_the_quota_and_leaves_a_closed_breaker_closed()
     assert after == AccountLimits(usage=Usage(free_at=NOW + timedelta(seconds=3 * interval)))
 
 
-def test_while_a_probe_is_on_the_way_nobody_else_goes() -> None:
+def test_while_a_trial_is_on_the_way_nobody_else_goes() -> None:
     after = spend(RATE, paused(0), requests=1, lease_ends_at=LEASE_ENDS_AT, now=NOW)
     assert after.breaker.paused_until == LEASE_ENDS_AT
     assert grant(RATE, after, wanted=2, now=later(59)) == 0
@@ -140,7 +140,7 @@ def test_an_answer_that_says_nothing_of_the_account_leaves_its_breaker() -> None
         assert after_answers(AccountLimits(breaker=breaker), [silent], now=NOW).breaker == breaker
 
 
-def test_an_account_that_is_set_anew_is_probed_at_once_at_its_new_pace() -> None:
+def test_an_account_that_is_set_anew_gets_its_trial_at_once_at_its_new_pace() -> None:
     slow = Rate(requests=1, seconds=86_400, share=1)
     usage = Usage(headroom=0.05, daily_remaining=0, observed_at=NOW)
     held = AccountLimits(breaker=paused(600).breaker, usage=usage)
@@ -255,7 +255,7 @@ def test_what_is_no_success_is_none_between_refusals(between: AccountSignal | No
     assert after.suspected
 
 
-def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> None:
+def test_a_suspected_account_gets_trials_less_and_less_often_until_a_success() -> None:
     held, now, pauses = SUSPECTED, NOW, list[float]()
     for watch in (*FIVE, "f", "g"):
         assert held.breaker.paused_until is not None
@@ -263,8 +263,8 @@ def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> 
         now = held.breaker.paused_until
         assert grant(RATE, held, wanted=9, now=now) == 1
         held = spend(RATE, held, requests=1, lease_ends_at=later(60, now), now=now)
-        [probe] = refused(watch)
-        held = after_answers(held, [replace(probe, asked_at=now)], now=now)
+        [trial] = refused(watch)
+        held = after_answers(held, [replace(trial, asked_at=now)], now=now)
     assert pauses == [30, 60, 120, 240, 480, 900, 900]
     assert held.refused_watches == FIVE
     well = FinishedCall(answer=an_answer(), signal=Success(), asked_at=now, rate=RATE)
@@ -272,10 +272,10 @@ def test_a_suspected_account_is_probed_less_and_less_often_until_a_success() -> 
     assert (back.breaker, back.refused_watches) == (CircuitBreaker(), ())
 
 
-def test_a_refused_import_leaves_the_probe_of_a_suspected_account_to_a_watch() -> None:
+def test_a_refused_import_leaves_the_trial_of_a_suspected_account_to_a_watch() -> None:
     over = later(30)
-    probed = spend(RATE, SUSPECTED, requests=1, lease_ends_at=later(60, over), now=over)
-    after = after_answers(probed, refused(None, at=30), now=later(31))
+    on_trial = spend(RATE, SUSPECTED, requests=1, lease_ends_at=later(60, over), now=over)
+    after = after_answers(on_trial, refused(None, at=30), now=later(31))
     assert after.breaker == replace(SUSPECTED.breaker, paused_at=later(31), paused_until=later(31))
     assert (after.suspected, grant(RATE, after, wanted=9, now=later(31))) == (True, 1)
 

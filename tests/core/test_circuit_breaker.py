@@ -1,4 +1,4 @@
-"""Circuit breakers: when they open, for how long, and how a probe closes them."""
+"""Circuit breakers: when they open, for how long, and how a trial request closes them."""
 
 from datetime import timedelta
 
@@ -41,10 +41,10 @@ def finished(
     return breaker
 
 
-def probed(
+def after_trial(
     breaker: CircuitBreaker, signal: Signal, *, policy: BreakerPolicy = ACCOUNT_POLICY
 ) -> CircuitBreaker:
-    """The breaker after its pause, and one probe that took a second."""
+    """The breaker after its pause, and one trial that took a second."""
     assert breaker.paused_until is not None
     asked_at = breaker.paused_until
     on_the_way = half_open(breaker, until=asked_at + timedelta(seconds=LEASE_SECONDS))
@@ -82,7 +82,7 @@ def test_an_account_s_pause_doubles_from_30_seconds_to_15_minutes() -> None:
     breaker, pauses = finished(CircuitBreaker(), FAULT), list[float]()
     for _ in range(7):
         pauses.append(pause_of(breaker))
-        breaker = probed(breaker, FAULT)
+        breaker = after_trial(breaker, FAULT)
     assert pauses == [30, 60, 120, 240, 480, 900, 900]
 
 
@@ -90,7 +90,7 @@ def test_a_host_s_pause_doubles_from_a_quarter_of_a_second_to_15_seconds() -> No
     breaker, pauses = finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY), list[float]()
     for _ in range(8):
         pauses.append(pause_of(breaker))
-        breaker = probed(breaker, FAILURE, policy=HOST_POLICY)
+        breaker = after_trial(breaker, FAILURE, policy=HOST_POLICY)
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 15, 15]
 
 
@@ -106,24 +106,24 @@ def test_ten_failures_pause_an_account_as_a_401_does() -> None:
         pytest.param(finished(CircuitBreaker(), RetryAfter(seconds=10, reason="429")), id="by a hold"),
     ],
 )
-class TestAProbe:
+class TestATrial:
     def test_that_succeeds_closes_the_breaker(self, paused: CircuitBreaker) -> None:
-        assert probed(paused, Success()) == CircuitBreaker()
+        assert after_trial(paused, Success()) == CircuitBreaker()
 
     @pytest.mark.parametrize("signal", [FAILURE, FAULT])
     def test_that_fails_pauses_by_the_policy(self, paused: CircuitBreaker, signal: Signal) -> None:
-        again = probed(paused, signal)
+        again = after_trial(paused, signal)
         assert pause_of(again) == max(30, 2 * paused.pause_seconds)
 
     def test_that_is_told_to_wait_waits_as_long_as_it_was_told(self, paused: CircuitBreaker) -> None:
         assert paused.paused_until is not None
         answered_at = paused.paused_until + timedelta(seconds=1)
-        again = probed(paused, RetryAfter(seconds=3, reason="429"))
+        again = after_trial(paused, RetryAfter(seconds=3, reason="429"))
         assert again.paused_until == answered_at + timedelta(seconds=3)
 
 
 def test_a_pause_after_a_recovery_is_short_again() -> None:
-    breaker = probed(probed(finished(CircuitBreaker(), FAULT), FAULT), Success())
+    breaker = after_trial(after_trial(finished(CircuitBreaker(), FAULT), FAULT), Success())
     assert pause_of(finished(breaker, FAULT, at=999)) == 30
 
 
@@ -146,7 +146,7 @@ def test_the_longest_of_several_holds_counts() -> None:
 
 
 def test_a_hold_is_not_what_the_next_pause_doubles() -> None:
-    breaker = probed(finished(CircuitBreaker(), RetryAfter(seconds=3_600, reason="477")), FAULT)
+    breaker = after_trial(finished(CircuitBreaker(), RetryAfter(seconds=3_600, reason="477")), FAULT)
     assert pause_of(breaker) == 30
 
 
@@ -181,17 +181,17 @@ def test_a_breaker_says_whether_until_when_and_why_it_is_paused(
 
 
 @given(policy=policies, moves=st.lists(own_signals, max_size=30))
-def test_one_success_of_a_probe_always_closes_the_breaker(policy: BreakerPolicy, moves: list[Signal]) -> None:
+def test_one_success_of_a_trial_always_closes_the_breaker(policy: BreakerPolicy, moves: list[Signal]) -> None:
     breaker = finished(CircuitBreaker(), FAULT, policy=policy)
     for signal in moves:
-        breaker = probed(breaker, signal, policy=policy) if breaker.paused else breaker
-    opened = probed(breaker, Success(), policy=policy) if breaker.paused else breaker
+        breaker = after_trial(breaker, signal, policy=policy) if breaker.paused else breaker
+    opened = after_trial(breaker, Success(), policy=policy) if breaker.paused else breaker
     assert (opened.paused, opened.failures, opened.pause_seconds) == (False, 0, 0)
 
 
 def test_a_host_that_comes_back_is_asked_by_one_then_twice_as_many_with_each_success() -> None:
     breaker = finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY)
-    breaker, limits = probed(breaker, Success(), policy=HOST_POLICY), list[int]()
+    breaker, limits = after_trial(breaker, Success(), policy=HOST_POLICY), list[int]()
     for place in range(12):
         limits.append(limit(breaker, room=64, in_flight=0))
         breaker = finished(breaker, Success(), policy=HOST_POLICY, at=100 + place)
@@ -200,7 +200,7 @@ def test_a_host_that_comes_back_is_asked_by_one_then_twice_as_many_with_each_suc
 
 
 def test_a_host_that_fails_while_it_comes_back_is_paused_as_ever() -> None:
-    breaker = probed(
+    breaker = after_trial(
         finished(CircuitBreaker(), *[FAILURE] * 5, policy=HOST_POLICY), Success(), policy=HOST_POLICY
     )
     breaker = finished(breaker, *[FAILURE] * 5, policy=HOST_POLICY, at=100)
@@ -208,13 +208,13 @@ def test_a_host_that_fails_while_it_comes_back_is_paused_as_ever() -> None:
 
 
 def test_an_account_that_comes_back_may_be_asked_as_its_quota_allows() -> None:
-    assert limit(probed(finished(CircuitBreaker(), FAULT), Success()), room=32, in_flight=8) == 32
+    assert limit(after_trial(finished(CircuitBreaker(), FAULT), Success()), room=32, in_flight=8) == 32
 
 
 @pytest.mark.parametrize(
     ("breaker", "room", "in_flight", "requests"),
     [
-        pytest.param(CircuitBreaker(paused_until=NOW), 8, 0, 1, id="paused: its probe"),
+        pytest.param(CircuitBreaker(paused_until=NOW), 8, 0, 1, id="paused: its trial"),
         pytest.param(CircuitBreaker(paused_until=NOW), 0, 8, 1, id="paused, and older requests hang"),
         pytest.param(CircuitBreaker(failures=4), 8, 8, 8, id="well enough"),
         pytest.param(CircuitBreaker(slow_start=0), 8, 0, 1, id="just back"),

@@ -39,7 +39,7 @@ def test_a_fault_of_the_account_is_not_the_task_s(answer: HttpResponse | NoToken
 @pytest.mark.parametrize(
     ("errors", "seconds"), [(0, 30), (1, 60), (2, 120), (4, 480), (5, 900), (6, 900), (10_000, 900)]
 )
-def test_whoever_found_the_account_at_fault_stands_back_so_that_another_probes(
+def test_whoever_found_the_account_at_fault_stands_back_so_that_the_trial_polls_another(
     errors: int, seconds: float
 ) -> None:
     watch = asked(an_answer(401), account_errors=errors, jitter=1.0).watch

@@ -161,7 +161,7 @@ def test_lanes_go_by_how_long_they_have_waited(due_lanes: dict[str, DueLane], mo
     assert list(found.items()) == list(more.items())
 
 
-def test_when_probes_have_all_that_is_theirs_no_more_begin() -> None:
+def test_when_trials_have_all_that_is_theirs_no_more_begin() -> None:
     assert longest_first({"dead": due(1, 1, recovering=True), "well": due(2, 4)}, recovering_slots=0) == {
         "well": 4
     }

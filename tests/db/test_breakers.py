@@ -82,14 +82,14 @@ def test_workers_that_lock_several_in_any_order_never_block_each_other_for_good(
         assert store.read_hosts(connection, names) == {name: CircuitBreaker(failures=60) for name in names}
 
 
-def test_a_paused_host_is_probed_by_one_worker_alone(engine: Engine) -> None:
+def test_the_trial_of_a_paused_host_is_taken_by_one_worker_alone(engine: Engine) -> None:
     save_host(engine, "app.example.com", PAUSED)
 
-    def probe(_: int) -> bool:
+    def take(_: int) -> bool:
         with engine.begin() as connection:
-            return store.take_probe(connection, "app.example.com", seen=later(8), until=later(68))
+            return store.take_trial(connection, "app.example.com", seen=later(8), until=later(68))
 
-    assert sorted(at_once(8, probe)) == [False] * 7 + [True]
+    assert sorted(at_once(8, take)) == [False] * 7 + [True]
     assert host(engine, "app.example.com") == replace(PAUSED, paused_until=later(68))
 
 

@@ -160,9 +160,9 @@ def _urgency(watch: Watch) -> float:
     [
         pytest.param(99, 0, -1, 900, True, id="paused, at the deadline"),
         pytest.param(99, -1, -1, 900, False, id="paused, before the deadline"),
-        pytest.param(99, 5, 1, 900, False, id="paused, and its probe is on the way"),
+        pytest.param(99, 5, 1, 900, False, id="paused, and its trial is on the way"),
         pytest.param(99, 59, -99, 58, False, id="paused, and nobody could poll at the deadline"),
-        pytest.param(99, 99, -99, 60, True, id="paused, and its probe could be sent for a minute"),
+        pytest.param(99, 99, -99, 60, True, id="paused, and its trial could be sent for a minute"),
         pytest.param(-1, 59, -99, 900, False, id="the pause is over, within the grace"),
         pytest.param(-1, 60, -99, 900, True, id="the pause is over, after the grace"),
         pytest.param(None, 59, -99, 900, False, id="not paused, within the grace"),
@@ -212,17 +212,18 @@ def test_instants_are_compared_as_instants_whatever_their_zone(engine: Engine) -
 
 
 @each_kind
-def test_a_probe_that_is_given_back_is_free_for_another(
+def test_a_trial_that_is_given_back_is_free_for_another(
     engine: Engine, state: State, breaker_table: Table
 ) -> None:
     added(
-        engine, *(due(number, state, lane=lane) for number, lane in enumerate(["probed", "probed", "paused"]))
+        engine,
+        *(due(number, state, lane=lane) for number, lane in enumerate(["on trial", "on trial", "paused"])),
     )
-    probe = claim(engine, {"probed": 1}, state=state)
+    trial = claim(engine, {"on trial": 1}, state=state)
     # It is given back together with others, one of its own lane among them, whose leases end later.
-    claimed = probe + claim(engine, {"probed": 1, "paused": 1}, state=state, now=later(1))
+    claimed = trial + claim(engine, {"on trial": 1, "paused": 1}, state=state, now=later(1))
     with engine.begin() as connection:
-        pause(connection, breaker_table, {"probed": later(ONE.lease_seconds), "paused": later(99)})
+        pause(connection, breaker_table, {"on trial": later(ONE.lease_seconds), "paused": later(99)})
         assert claims.give_back(connection, claimed, ONE.worker, later(1)) == 3
-        assert set(DueLanes(state).look(connection, later(1))) == {"probed"}
-        assert set(DueLanes(state).look(connection, later(100))) == {"probed", "paused"}
+        assert set(DueLanes(state).look(connection, later(1))) == {"on trial"}
+        assert set(DueLanes(state).look(connection, later(100))) == {"on trial", "paused"}

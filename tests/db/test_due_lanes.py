@@ -80,14 +80,14 @@ def test_from_look_to_look_no_lane_is_overlooked(engine: Engine, state: State) -
 def test_a_lane_that_is_paused_takes_no_place_among_the_due(
     engine: Engine, state: State, breaker_table: Table
 ) -> None:
-    paused = {"paused": later(5), "probed in a moment": NOW, "just back": None}
+    paused = {"paused": later(5), "trial is due": NOW, "just back": None}
     added(engine, *(due(n, state, lane=lane, at=n - 9) for n, lane in enumerate([*paused, "well"])))
     with engine.begin() as connection:
         pause(connection, breaker_table, paused)
     lanes = DueLanes(state)
-    assert list(look(engine, lanes)) == ["probed in a moment", "just back", "well"]
+    assert list(look(engine, lanes)) == ["trial is due", "just back", "well"]
     # Nothing has fallen due since, and still it is not forgotten.
-    assert list(look(engine, lanes, later(4.9))) == ["probed in a moment", "just back", "well"]
+    assert list(look(engine, lanes, later(4.9))) == ["trial is due", "just back", "well"]
     assert next(iter(look(engine, lanes, later(5)))) == "paused"
 
 

@@ -162,7 +162,7 @@ def test_a_bad_refresh_token_is_the_operator_s_to_mend(hubspot: Sandbox, tokens:
     assert tokens.current(account) == NoToken(reason=BAD_REFRESH_TOKEN)
 
 
-def test_a_bad_refresh_token_is_tried_once_for_each_probe(
+def test_a_bad_refresh_token_is_tried_once_for_each_trial(
     hubspot: Sandbox, engine: Engine, clock: Clock
 ) -> None:
     account = an_account(hubspot.url, replace(OAUTH, refresh_token="wrong"))

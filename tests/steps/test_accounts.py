@@ -1,4 +1,4 @@
-"""Accounts in trouble: they wait, one poll is their probe, and the other accounts are polled meanwhile."""
+"""Accounts in trouble: they wait, one poll is their trial request, and the other accounts are polled meanwhile."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -49,7 +49,7 @@ def pause_of(rig: Rig, name: str = "default") -> float:
     return 0 if until is None else (until - rig.clock()).total_seconds()
 
 
-def test_a_401_pauses_the_account_one_probes_and_all_go_on_when_it_is_mended(rig: Rig) -> None:
+def test_a_401_pauses_the_account_one_poll_is_the_trial_and_all_go_on_when_it_is_mended(rig: Rig) -> None:
     account = Account(rig)
     account.reply = EXPIRED
     watches, worker = [rig.registered(f"T{number}") for number in range(20)], rig.worker(concurrency=8)
@@ -63,7 +63,7 @@ def test_a_401_pauses_the_account_one_probes_and_all_go_on_when_it_is_mended(rig
     assert account.asked == asked
     rig.clock.passes(2)
     worker.drain()
-    assert account.asked == asked + 1, "one probe alone"
+    assert account.asked == asked + 1, "one trial alone"
     assert pause_of(rig) == pytest.approx(60, abs=1)
     account.reply = COMPLETE
     rig.clock.passes(60)
@@ -151,7 +151,7 @@ def test_an_account_that_is_asked_to_wait_waits_and_no_other_does(
     assert (busy.asked, rig.now(first).state) == (2, State.DELIVERED)
 
 
-def test_the_next_probe_is_for_an_old_watch_however_urgent_the_young_one_is_that_failed(rig: Rig) -> None:
+def test_the_next_trial_is_for_an_old_watch_however_urgent_the_young_one_is_that_failed(rig: Rig) -> None:
     before = rig.hubspot.answer
     rig.hubspot.answer = lambda request: NO_SCOPE if "/crm/" in request.path else before(request)
     rig.tasks.set("OLD", PENDING)
@@ -168,7 +168,7 @@ def test_the_next_probe_is_for_an_old_watch_however_urgent_the_young_one_is_that
     assert rig.now(old).polls == 2
 
 
-def test_a_probe_that_is_told_to_wait_again_waits_as_long_as_it_was_told(rig: Rig) -> None:
+def test_a_trial_that_is_told_to_wait_again_waits_as_long_as_it_was_told(rig: Rig) -> None:
     account = Account(rig)
     account.reply = BURST
     rig.registered("T1")

@@ -73,7 +73,9 @@ def paused(engine: Engine, clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("paused")
-def test_after_a_success_the_next_poll_probes_at_once(hubspot: Sandbox, engine: Engine, clock: Clock) -> None:
+def test_after_a_success_the_next_poll_is_the_trial_at_once(
+    hubspot: Sandbox, engine: Engine, clock: Clock
+) -> None:
     assert checked(engine, clock, an_account(hubspot.url)).ok
     assert limits_of_default(engine).breaker == replace(PAUSED, paused_at=later(1), paused_until=later(1))
 

@@ -1,4 +1,4 @@
-"""A host in trouble: how few callbacks it gets, when it is probed, and that other hosts do not wait for it."""
+"""A host in trouble: how few callbacks it gets, when it is tried again, and that other hosts do not wait for it."""
 
 import threading
 from datetime import timedelta
@@ -77,7 +77,7 @@ def to(rig: Rig, name: str) -> int:
     return sum(request.headers["host"].startswith(name) for request in tuple(rig.receiver.requests))
 
 
-def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answers(rig: Rig) -> None:
+def test_a_host_with_five_failures_gets_one_trial_at_a_time_until_it_answers(rig: Rig) -> None:
     ill = True
 
     def answer(_: Request) -> Reply:
@@ -91,10 +91,10 @@ def test_a_host_with_five_failures_is_tried_by_one_probe_at_a_time_until_it_answ
     before = len(rig.receiver.requests)
     assert 5 <= before <= 6, "two were on the way when the fifth failed"
     assert rig.host_breaker().paused
-    for probes, pause in enumerate((0.25, 0.5, 1.0, 2.0), start=1):
+    for trials, pause in enumerate((0.25, 0.5, 1.0, 2.0), start=1):
         rig.clock.passes(pause)
         worker.drain()
-        assert len(rig.receiver.requests) == before + probes
+        assert len(rig.receiver.requests) == before + trials
     ill = False
     rig.clock.passes(4)
     worker.drain()
@@ -122,7 +122,7 @@ def test_a_host_that_has_come_back_and_answers_slowly_gets_one_more_only_after_a
         until(lambda: to(rig, "slow") == 8)
 
 
-def test_a_probe_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_to_send(rig: Rig) -> None:
+def test_a_trial_is_its_taker_s_alone_and_the_next_one_s_when_there_was_nothing_to_send(rig: Rig) -> None:
     pause_ends_at = later(9)
     with rig.engine.begin() as connection:
         breakers.lock_hosts(connection, ["app.example.com"])

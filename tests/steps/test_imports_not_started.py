@@ -96,7 +96,7 @@ def paused(sqlite_engine: Engine, clock: Clock) -> Callable[[CircuitBreaker], No
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_missing_scope_to_start_imports_makes_another_probe_due(
+def test_a_missing_scope_to_start_imports_makes_another_trial_due(
     refused: Refused, sqlite_engine: Engine, clock: Clock
 ) -> None:
     refused("403-scopes")
@@ -104,7 +104,7 @@ def test_a_missing_scope_to_start_imports_makes_another_probe_due(
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_start_that_another_request_carries_out_makes_another_probe_due(
+def test_a_start_that_another_request_carries_out_makes_another_trial_due(
     sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     result = started(sqlite_engine, clock, account, claim_hubspot_call=lambda: False)
@@ -113,7 +113,7 @@ def test_a_start_that_another_request_carries_out_makes_another_probe_due(
 
 
 @pytest.mark.usefixtures("paused")
-def test_a_start_that_fails_before_hubspot_is_asked_makes_another_probe_due(
+def test_a_start_that_fails_before_hubspot_is_asked_makes_another_trial_due(
     sqlite_engine: Engine, clock: Clock, account: Account
 ) -> None:
     def fail() -> bool:
@@ -124,7 +124,7 @@ def test_a_start_that_fails_before_hubspot_is_asked_makes_another_probe_due(
     assert limits_of_default(sqlite_engine).breaker == replace(OVER, paused_until=clock())
 
 
-def test_a_start_that_is_no_longer_the_probe_shortens_no_pause(
+def test_a_start_that_is_no_longer_the_trial_shortens_no_pause(
     sqlite_engine: Engine, clock: Clock, account: Account, paused: Callable[[CircuitBreaker], None]
 ) -> None:
     moving = CircuitBreaker(paused_at=later(3_601), paused_until=later(18_000), reason="477")
@@ -214,7 +214,7 @@ def test_without_credentials_nothing_was_started(
     assert isinstance(result, NotStarted)
     assert "has no HubSpot credentials" in result.reason
     assert starts(hubspot) == 0
-    # Workers may have some, and go on: a request without any neither pauses the account nor takes its probe.
+    # Workers may have some, and go on: a request without any neither pauses the account nor takes its trial.
     with sqlite_engine.connect() as connection:
         assert breakers.all_account_limits(connection) == {}
 

@@ -133,7 +133,7 @@ def test_while_another_refreshes_the_token_nothing_is_told_and_each_watch_waits_
     assert {rig.now(watch).state for watch in watches} == {State.DELIVERED}
 
 
-def test_a_probe_that_finds_the_token_being_refreshed_leaves_it_to_another(
+def test_a_trial_that_finds_the_token_being_refreshed_leaves_it_to_another(
     rig: Rig, operator: Operator
 ) -> None:
     rig.add_account("oauth", OAUTH)

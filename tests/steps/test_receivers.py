@@ -147,7 +147,7 @@ def test_what_our_own_rules_refuse_holds_up_no_other_callback_of_the_host(rig: R
         assert breakers.read_hosts(connection, ["app.example.com"]) == {}
 
 
-def test_a_probe_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> None:
+def test_a_trial_that_our_own_rules_refuse_leaves_it_to_another(rig: Rig) -> None:
     rig.receiver.answer = lambda _: reply(500)
     ill = [rig.ended(f"T{number}") for number in range(5)]
     rig.clock.passes(2)

@@ -118,20 +118,22 @@ def test_a_paused_account_starts_nothing_and_says_until_when(
     assert starts(hubspot) == 1
 
 
-def test_after_a_pause_one_start_probes_and_its_success_ends_the_pause(engine: Engine, clock: Clock) -> None:
+def test_after_a_pause_one_start_is_the_trial_and_its_success_ends_the_pause(
+    engine: Engine, clock: Clock
+) -> None:
     unauthorized = response("401 Unauthorized", {"category": "INVALID_AUTHENTICATION"})
     accepted = response("202 Accepted", {"id": "AAAAEZ6whGI"})
     with HeldServer(unauthorized, accepted, held=2) as server, ThreadPoolExecutor(1) as pool:
         start = functools.partial(started, engine, clock, an_account(server.url))
         assert isinstance(start(), NoTaskId)
         clock.passes(30)
-        probe = pool.submit(start)
+        trial = pool.submit(start)
         server.await_requests(2)
         second = start()
         assert isinstance(second, NotStarted)
         assert second.retry_at == clock() + timedelta(seconds=60)
         server.let_go()
-        assert isinstance(probe.result(), Registered)
+        assert isinstance(trial.result(), Registered)
     assert limits_of_default(engine).breaker == CircuitBreaker()
 
 

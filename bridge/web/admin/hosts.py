@@ -22,13 +22,13 @@ def list_hosts() -> Response:
 
 
 @admin.post("/hosts/probe")
-def probe_host() -> Response:
+def try_host() -> Response:
     """Make a host's next waiting callback due now, even if the host is paused, and show the callback's watch."""
     host = request.form.get("host", "")
     with call().dependencies.engine.begin() as connection:
         # A worker that saves results locks watches, then hosts. `bring_forward` skips locked watches, so this
         # cannot be a deadlock.
-        breakers.make_probe_due(connection, host, call().now)
+        breakers.make_trial_due(connection, host, call().now)
         watch_id = watches.bring_forward(connection, host, call().now)
     log.info("host_probe_wanted", host=host, watch=watch_id, by=call().caller.name)
     if watch_id is None:

@@ -145,7 +145,7 @@ def _hosts(connection: Connection) -> Metric:
     paused = breakers.count_paused_hosts(connection)
     return GaugeMetricFamily(
         "bridge_hosts_paused",
-        "Receivers' hosts that fail and are probed, while callbacks to them wait.",
+        "Receivers' hosts that fail and get one trial request at a time, while other callbacks to them wait.",
         value=paused,
     )
 

@@ -1,4 +1,4 @@
-"""Hosts on the page: who fails, since when, how many wait, and the probe."""
+"""Hosts on the page: who fails, since when, how many wait, and the trial request."""
 
 from datetime import datetime, timedelta
 from typing import Any
