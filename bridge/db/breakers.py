@@ -153,7 +153,7 @@ def take_trial(connection: Connection, name: str, *, seen: datetime, until: date
 
     `until` is the end of the lease: if the trial's result is not saved by then, another trial is due. `seen` is the
     `paused_until` that the caller has read; it must not be in the future. Returns False, and claims nothing, when the
-    stored `paused_until` is no longer `seen`.
+    stored `paused_until` has changed since.
     """
     unchanged = host_breakers.c.name == name, host_breakers.c.paused_until == seen
     return (

@@ -60,7 +60,7 @@ class Exchange:
         self.reused = self.sent = True
 
     def was_stale(self) -> bool:
-        """Return whether a failed try used a kept connection that the server had likely closed already."""
+        """Return whether this try, which failed, used a kept connection that the server had likely closed."""
         at_once = self.deadline.spent_seconds < STALE_WITHIN_SECONDS and not self.deadline.passed
         return self.reused and not self.answered and at_once
 
@@ -184,7 +184,7 @@ class _TlsPool(HTTPSConnectionPool):
 
 
 class Adapter(HTTPAdapter):
-    """One thread's connections, as an adapter of `requests`; keeps idle connections to at most `hosts` hosts."""
+    """One thread's connections, as a `requests` adapter; for up to `hosts` hosts, an idle one each is kept."""
 
     def __init__(self, tls: ssl.SSLContext, hosts: int = HOSTS_PER_THREAD) -> None:
         self._tls = tls

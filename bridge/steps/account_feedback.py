@@ -36,8 +36,8 @@ def record_calls(
 def make_trial_due(connection: Connection, name: str, now: datetime) -> None:
     """Make an account's watches due now if their last poll failed and no worker has claimed them.
 
-    If the account is paused, its trial request becomes due now, too. The trial is a poll of one due watch. Until a
-    trial succeeds, no other watch of the paused account is polled.
+    If the account is paused, its next trial becomes due now, too. A trial is one request, such as a poll of one due
+    watch. Until a trial succeeds, the account's watches are polled only as trials.
     """
     limits = breakers.lock_account_limits(connection, [name])[name]
     breakers.save_account_limits(connection, {name: with_trial_due(limits, now=now)})
