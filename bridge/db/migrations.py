@@ -30,7 +30,8 @@ LOCK_SECONDS = 2
 # Between two tries, the statements that have queued up are executed.
 PAUSE_SECONDS = 1
 TIMEOUT_SECONDS = 30
-_LOCK_NOT_AVAILABLE = "55P03"
+# The codes of PostgreSQL (lock_not_available) and SQLite for a lock that another process holds.
+LOCKED = ("55P03", "SQLITE_BUSY")
 
 
 FOREIGN_TABLES = (
@@ -57,7 +58,7 @@ class NotMigrated(Exception):
 def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
     """Run the missing migrations in one transaction, one process at a time; return the database's revision.
 
-    A database that is newer than this code is left alone. Raises OperationalError when a table stays locked for
+    A database that is newer than this code is left alone. Raises OperationalError when a lock is not free within
     `timeout_seconds`. Raises UnusableDatabase when the database's encoding is not UTF-8, or another program's tables
     are in the way.
     """
@@ -67,10 +68,14 @@ def upgrade(engine: Engine, *, timeout_seconds: float = TIMEOUT_SECONDS) -> str:
             with engine.begin() as connection:
                 return _upgraded(connection)
         except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE or time.monotonic() > give_up_at:
+            if _code(error) not in LOCKED or time.monotonic() > give_up_at:
                 raise
         log.warning("migration_waits")
         time.sleep(PAUSE_SECONDS)
+
+
+def _code(error: OperationalError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
 
 
 def _upgraded(connection: Connection) -> str:

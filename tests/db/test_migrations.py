@@ -1,7 +1,10 @@
 """The migrations: one process makes them, the others wait, and a database that is not ours is left alone."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -106,6 +109,20 @@ def test_an_upgrade_does_not_wait_for_a_writer_for_ever(first_release: Engine) -
         with pytest.raises(OperationalError, match="lock timeout"):
             upgrade(first_release, timeout_seconds=0)
     assert upgrade(first_release)
+
+
+def test_an_upgrade_waits_for_another_one_longer_than_sqlite_does(tmp_path: Path) -> None:
+    file = tmp_path / "bridge.db"
+    engine = open_engine(f"sqlite:///{file}?timeout=0")
+    with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OperationalError, match="locked"):
+            upgrade(engine, timeout_seconds=0)
+        release = threading.Timer(0.3, other.rollback)
+        release.start()
+        assert upgrade(engine)
+        release.join()
+    engine.dispose()
 
 
 def test_eight_upgrades_at_once_all_end_well(empty_url: str) -> None:
