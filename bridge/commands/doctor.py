@@ -177,8 +177,8 @@ def _check_operator_url(bridge: Bridge, url: str) -> Iterator[Check]:
     check = _check_server(bridge, "operator webhooks", server_of(url))
     with reading(bridge.engine) as connection:
         events, since = operator_events.waiting(connection)
-    told = f"events that wait: {events:,}, since {rfc3339(since)}; " if since else ""
-    yield replace(check, detail=f"{told}{check.detail}")
+    waiting = f"events that wait: {events:,}, since {rfc3339(since)}; " if since else ""
+    yield replace(check, detail=f"{waiting}{check.detail}")
 
 
 def _check_workers(bridge: Bridge) -> Iterator[Check]:

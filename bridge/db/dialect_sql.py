@@ -33,7 +33,7 @@ class DialectSQL(FunctionElement[Value]):
 
 
 @compiles(DialectSQL)
-def _spell(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
+def _compile(element: DialectSQL[Any], compiler: SQLCompiler, **kwargs: Any) -> str:
     clauses = (compiler.process(clause, **kwargs) for clause in element.clauses)
     return element.sql_by_dialect[compiler.dialect.name].format(*clauses)
 

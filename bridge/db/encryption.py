@@ -20,7 +20,8 @@ ENCRYPTED: tuple[Column[str], ...] = (
     # Last: as long as not all others are encrypted anew, a process with the newest key alone must not start.
     canaries.c.token,
 )
-# Whose secrets ENCRYPTED holds, the canary aside: for each column, what its owner is, and the column with the owner's name.
+# Whose secrets ENCRYPTED holds, the key check aside: for each column, what its owner is, and the column with the
+# owner's name.
 _OWNERS = {
     accounts.c.credentials: ("account", accounts.c.name),
     oauth_tokens.c.access_token: ("account", oauth_tokens.c.account),

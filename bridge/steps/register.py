@@ -70,7 +70,7 @@ def register(engine: Engine, wanted: Sequence[Registration], *, now: datetime) -
     existing: dict[str, StoredWatch] = {}
     new = dict(zip(reversed(keys), reversed(made), strict=True))
     # An existing watch may prevent an insert, and then be withdrawn before it is read. Then the insert is tried again:
-    # each further round takes another withdrawal between two statements.
+    # each further pass takes another withdrawal between two statements.
     while missing := {key: new[key] for key in new.keys() - existing.keys()}:
         with engine.begin() as connection:
             existing |= store.add(connection, missing)

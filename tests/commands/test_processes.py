@@ -303,7 +303,7 @@ def test_stored_secrets_move_to_a_new_key_and_the_old_one_can_go(commands: Comma
     commands.said("clients", "add", "cms")
     commands.said("accounts", "set", "shop", given='{"access_token": "pat-na1-x"}')
     commands.env["BRIDGE_SECRET_KEY"] = f"{new},{old}"
-    # The client's secret, the account's credentials, and the canary.
+    # The client's secret, the account's credentials, and the key check.
     assert commands.said("rotate-encryption").startswith("3 secrets")
     commands.env["BRIDGE_SECRET_KEY"] = old
     assert commands.run("migrate").returncode == 1

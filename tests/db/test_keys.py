@@ -196,7 +196,7 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
         pytest.param([NEW], False, id="a new one instead"),
     ],
 )
-def test_the_canary_tells_at_the_start_whether_the_keys_fit(
+def test_the_key_check_tells_at_the_start_whether_the_keys_fit(
     engine: Engine, keys: list[str], *, fits: bool
 ) -> None:
     with engine.begin() as connection:
@@ -211,14 +211,14 @@ def test_the_canary_tells_at_the_start_whether_the_keys_fit(
         encryption.check_keys(connection, Cipher([OLD]))
 
 
-def test_a_database_is_used_once_the_canary_is_there(engine: Engine) -> None:
+def test_a_database_is_used_once_the_key_check_is_there(engine: Engine) -> None:
     with engine.begin() as connection:
         assert not encryption.is_used(connection)
         encryption.check_keys(connection, Cipher([OLD]))
         assert encryption.is_used(connection)
 
 
-def test_the_canary_is_written_once_by_processes_that_start_at_once(engine: Engine) -> None:
+def test_the_key_check_is_written_once_by_processes_that_start_at_once(engine: Engine) -> None:
     def start(_: int) -> None:
         with engine.begin() as connection:
             encryption.check_keys(connection, Cipher([NEW]))

@@ -47,7 +47,7 @@ def test_many_secrets_are_encrypted_anew_by_their_primary_keys_and_in_small_tran
     committed: list[int] = []
     event.listen(engine, "before_cursor_execute", note)
     event.listen(engine, "commit", lambda _: committed.append(len(updates)))
-    assert reencrypt_secrets(engine, Cipher([NEW, OLD])) == len(expected) + 1  # and the canary
+    assert reencrypt_secrets(engine, Cipher([NEW, OLD])) == len(expected) + 1  # and the key check
     assert [number for _, number in updates] == [BATCH, BATCH, 1, 1]
     assert committed == [1, 2, 3, 4]
     assert all("accounts.name = " in statement for statement, _ in updates[:3])
